@@ -1,0 +1,15 @@
+// Package proto holds the words that agent, proxy and clients share: the
+// messages and the service of deploy.proto with the code generated from it,
+// what a function may be called and what its path is (name.go), its states and
+// their legal moves (status.go), its settings and their defaults (settings.go),
+// and the kinds of error (errors.go).
+//
+// It imports the standard library and what the generated code needs, nothing
+// else, so that every other package may import it. It must never do I/O.
+//
+// deploy.proto is the only definition of a message. HTTP bodies are the same
+// messages in the JSON form of protobuf, so a field that is added there is
+// added everywhere at once.
+package proto
+
+//go:generate sh -c "cd .. && protoc -I . --plugin=protoc-gen-go=\"$(go tool -n protoc-gen-go)\" --plugin=protoc-gen-go-grpc=\"$(go tool -n protoc-gen-go-grpc)\" --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative proto/deploy.proto"

@@ -1,0 +1,49 @@
+package proto
+
+import "slices"
+
+// Status is the state of a function on an agent.
+type Status string
+
+// The states. Deployed is only ever said after the function has been seen ready.
+const (
+	Deploying Status = "Deploying"
+	Deployed  Status = "Deployed"
+	Failed    Status = "Failed"
+	Stopped   Status = "Stopped"
+)
+
+// moves is the table of legal moves. The empty status is a function that is not
+// known yet. Staying in a state is always legal.
+var moves = map[Status][]Status{
+	"":        {Deploying},
+	Deploying: {Deployed, Failed, Stopped},
+	Deployed:  {Deploying, Failed, Stopped},
+	Failed:    {Deploying, Stopped},
+	Stopped:   {Deploying},
+}
+
+// CanMove reports whether a function may go from one status to another.
+func CanMove(from, to Status) bool {
+	return from == to || slices.Contains(moves[from], to)
+}
+
+// Settled reports whether a deploy has come to its end in this status.
+func (s Status) Settled() bool { return s == Deployed || s == Failed || s == Stopped }
+
+// What the reason of a Failed function says, in one word.
+const (
+	ReasonCheck = "check" // the source was refused
+	ReasonBuild = "build" // the compiler refused it
+	ReasonStart = "start" // the process ended, or did not answer, before it was ready
+	ReasonCrash = "crash" // the process keeps ending
+	ReasonAgent = "agent" // the platform could not do its part
+)
+
+// What a Deploying function waits for.
+const (
+	StageQueued   = "queued"
+	StageChecking = "checking"
+	StageBuilding = "building"
+	StageStarting = "starting"
+)
