@@ -19,7 +19,7 @@ var moves = map[Status][]Status{
 	"":        {Deploying},
 	Deploying: {Deployed, Failed, Stopped},
 	Deployed:  {Deploying, Failed, Stopped},
-	Failed:    {Deploying, Stopped},
+	Failed:    {Deploying, Deployed, Stopped}, // Deployed: a crash loop came to an end by itself
 	Stopped:   {Deploying},
 }
 

@@ -1,0 +1,102 @@
+# Everything that is done to this repository has a name here; `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+GO ?= go
+# gin's msgpack binding adds a megabyte to each binary, and nothing here speaks msgpack.
+TAGS := nomsgpack
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS)
+
+LINT_VERSION := v2.15.0
+LINT := bin/tools/golangci-lint-$(LINT_VERSION)
+# Examples with a go.mod of their own, which `./...` leaves out.
+MODULES := $(patsubst %/go.mod,%,$(wildcard example/*/go.mod))
+
+FUZZTIME ?= 20s
+
+##@ Build
+
+.PHONY: build
+build: remote proxy cli ## all three programs, into bin/ (the default)
+
+.PHONY: remote
+remote: ## bin/agent, which builds and runs functions on its machine
+	$(GOBUILD) -o bin/agent ./cmd/agent
+
+.PHONY: proxy
+proxy: ## bin/proxy, the gateway to the functions of many agents
+	$(GOBUILD) -o bin/proxy ./cmd/proxy
+
+.PHONY: cli
+cli: ## bin/proxyCli, which deploys functions and looks after them
+	$(GOBUILD) -o bin/proxyCli ./cmd/proxyCli
+
+.PHONY: clean
+clean: ## remove the programs (but not bin/tools)
+	rm -f bin/agent bin/proxy bin/proxyCli
+
+##@ Try
+
+.PHONY: demo
+demo: build ## deploy example/hello to an agent and a proxy of its own, and call it
+	@bench/demo
+
+.PHONY: bench
+bench: ## the figures of the README, beside nginx, in under four minutes
+	$(GO) run -tags $(TAGS) ./bench
+
+##@ Check
+
+.PHONY: test
+test: ## all tests
+	$(GO) test ./...
+	@for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
+
+.PHONY: race
+race: ## all tests, under the race detector
+	$(GO) test -race ./...
+	@for m in $(MODULES); do (cd $$m && $(GO) test -race ./...); done
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \
+		echo "$$dir $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	done
+
+.PHONY: lint
+lint: $(LINT) ## linters, and that who may import whom is kept
+	$(LINT) run ./...
+	@for m in $(MODULES); do (cd $$m && "$(CURDIR)/$(LINT)" run -c "$(CURDIR)/.golangci.yml" ./...); done
+	@.ci/arch $(LINT)
+
+.PHONY: fmt
+fmt: $(LINT) ## format all Go files
+	$(LINT) fmt
+
+.PHONY: generate
+generate: ## make the generated files anew (needs protoc)
+	$(GO) generate ./...
+
+.PHONY: generate-check
+generate-check: ## fail when generating changes a file
+	@files() { git ls-files -z --cached --others --exclude-standard | xargs -0 sha256sum; }; \
+	before=$$(files); \
+	$(GO) generate ./...; \
+	diff <(echo "$$before") <(files)
+
+.PHONY: tidy-check
+tidy-check: ## fail when go mod tidy would change a go.mod or go.sum
+	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy -diff); done
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(LINT):
+	@echo "building golangci-lint $(LINT_VERSION), once, in about two minutes"
+	@mkdir -p bin/tools
+	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv bin/tools/golangci-lint $@

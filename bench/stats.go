@@ -1,0 +1,37 @@
+package main
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// figure sums up what several rounds measured.
+type figure struct {
+	Median float64 `json:"median"`
+	P95    float64 `json:"p95"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+	N      int     `json:"n"`
+}
+
+func summarize(samples []float64) figure {
+	if len(samples) == 0 {
+		return figure{}
+	}
+	s := slices.Sorted(slices.Values(samples))
+	return figure{
+		Median: (quantile(s, 0.5) + quantile(s, math.Nextafter(0.5, 1))) / 2,
+		P95:    quantile(s, 0.95),
+		Min:    s[0],
+		Max:    s[len(s)-1],
+		N:      len(s),
+	}
+}
+
+// quantile returns the smallest of the sorted values that at least the share q of
+// them does not exceed (the nearest rank, so always a value that was measured).
+func quantile[T cmp.Ordered](sorted []T, q float64) T {
+	rank := int(math.Ceil(q * float64(len(sorted))))
+	return sorted[min(max(rank, 1), len(sorted))-1]
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// normalize rewrites the flags of a command line from one dash, which is how
+// they are documented, to the two dashes that cobra wants, and refuses what the
+// tree of commands does not know. Values are never touched: in `-d -help` the
+// second word is data.
+func normalize(root *cobra.Command, args []string) ([]string, error) {
+	cmd, words := root, 0 // words counts arguments of cmd
+	out := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return append(out, args[i:]...), nil
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			out = append(out, arg)
+			sub := child(cmd, arg)
+			switch {
+			case words > 0 || !cmd.HasSubCommands():
+				words++
+			case sub == nil:
+				return nil, unknownCommand(cmd, arg)
+			default:
+				cmd = sub
+			}
+			continue
+		}
+		flag, rest := lookup(cmd, arg)
+		if flag == nil {
+			return nil, unknownFlag(cmd, arg)
+		}
+		if rest.joined {
+			out = append(out, "--"+flag.Name+"="+rest.value)
+			continue
+		}
+		out = append(out, "--"+flag.Name)
+		if flag.NoOptDefVal == "" && i+1 < len(args) {
+			// Joined, so that a value such as "--" or "-x" is not read as a flag.
+			i++
+			out[len(out)-1] += "=" + args[i]
+		}
+	}
+	return out, nil
+}
+
+// inline is a value that is written in one word with its flag.
+type inline struct {
+	value  string
+	joined bool
+}
+
+// lookup finds the flag that arg stands for: -name, --name, -name=value,
+// --name=value, -n, -n=value and, as curl takes it, -nvalue.
+func lookup(cmd *cobra.Command, arg string) (*pflag.Flag, inline) {
+	name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+	if f := cmd.Flag(name); f != nil {
+		return f, inline{value, joined}
+	}
+	if strings.HasPrefix(arg, "--") || name == "" {
+		return nil, inline{}
+	}
+	f := shorthand(cmd, name[:1])
+	switch {
+	case f == nil:
+		return nil, inline{}
+	case len(name) == 1:
+		return f, inline{value, joined}
+	case f.NoOptDefVal != "":
+		return nil, inline{} // a switch takes no value, and switches are not bundled
+	}
+	return f, inline{arg[2:], true}
+}
+
+func shorthand(cmd *cobra.Command, letter string) *pflag.Flag {
+	if f := cmd.Flags().ShorthandLookup(letter); f != nil {
+		return f
+	}
+	return cmd.InheritedFlags().ShorthandLookup(letter)
+}
+
+func child(cmd *cobra.Command, name string) *cobra.Command {
+	for _, c := range cmd.Commands() {
+		if c.Name() == name || c.HasAlias(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func unknownCommand(cmd *cobra.Command, word string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return usagef(cmd, "unknown command %q%s", word, didYouMean("", word, names))
+}
+
+func unknownFlag(cmd *cobra.Command, arg string) error {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	var names []string
+	each(cmd, func(f *pflag.Flag) { names = append(names, f.Name) })
+	return usagef(cmd, "unknown flag -%s%s", name, didYouMean("-", name, names))
+}
+
+// each visits the flags that cmd takes, its own before the common ones.
+func each(cmd *cobra.Command, visit func(*pflag.Flag)) {
+	cmd.LocalFlags().VisitAll(visit)
+	cmd.InheritedFlags().VisitAll(visit)
+}
+
+func didYouMean(dash, word string, known []string) string {
+	if near := proto.Nearest(word, known); near != "" {
+		return "; did you mean " + dash + near + "?"
+	}
+	return ""
+}
+
+// usagef is an error of the command line: one line that ends with where to read on.
+func usagef(cmd *cobra.Command, format string, args ...any) error {
+	return proto.Errorf(proto.ErrInvalid, "%s (see %s -help)", fmt.Sprintf(format, args...), cmd.CommandPath())
+}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// defaultProxy is where a proxy on this machine listens for gRPC; it answers
+// HTTP there as well.
+const defaultProxy = "localhost:9001"
+
+// Main runs proxyCli with the arguments args, the program's name first, and
+// returns its exit code. It ends early, and cleanly, on SIGINT and SIGTERM.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, isTerminal: isTerminal}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	return a.run(ctx, args[min(1, len(args)):])
+}
+
+// app is one run of the program.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	isTerminal     func(stream any) bool
+
+	// The flags that all commands share.
+	proxy, kind, output string
+	quiet               bool
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	err := a.execute(ctx, args)
+	code := exitCode(ctx, err)
+	switch _, told := errors.AsType[reported](err); {
+	case err == nil || told:
+	case code == exitInterrupted:
+		a.complain("interrupted", "", "what was sent already is not taken back; proxyCli details shows what is deployed", nil)
+	default:
+		for _, err := range split(err) {
+			a.fail(err)
+		}
+	}
+	return code
+}
+
+func (a *app) execute(ctx context.Context, args []string) error {
+	root := a.root()
+	if len(args) > 1 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		// A shell asks how an unfinished command line goes on. What is wrong with
+		// it is not said yet, and its last word is left as it is.
+		last := len(args) - 1
+		if before, err := normalize(root, args[1:last]); err == nil {
+			args = slices.Concat(args[:1], before, args[last:])
+		}
+		root.SetArgs(args)
+		return root.ExecuteContext(ctx)
+	}
+	args, err := normalize(root, args)
+	if err != nil {
+		return err
+	}
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+// root is the tree of commands.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "proxyCli",
+		Short: "deploys Go functions and asks a proxy or an agent about them",
+		Long: `
+Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable,
+5 not found, 6 partly failed, 7 not authorised, 8 timed out or unhealthy,
+130 interrupted.`,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.checkGlobals(cmd) },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Version:           flags.Version(),
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetVersionTemplate("proxyCli {{.Version}}\n")
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef(cmd, "%s", strings.ReplaceAll(err.Error(), "--", "-"))
+	})
+
+	fs := root.PersistentFlags()
+	fs.SortFlags = false
+	fs.StringVar(&a.proxy, "proxy", defaultProxy, "`ADDR` the proxy or agent to ask (RYO_PROXY, default "+defaultProxy+")")
+	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
+	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
+	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
+	root.Flags().Bool("version", false, "print the version and exit")
+
+	root.AddCommand(a.defCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
+		a.stopCommand(), a.logCommand(), a.invokeCommand(), a.versionCommand())
+	root.SetHelpCommand(a.helpCommand())
+	// Cobra adds these when it runs, which is too late for normalize.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	completion := child(root, "completion")
+	completion.Short, completion.Long = "prints the completion script of a shell", ""
+	completion.PersistentPreRunE = noChecks
+	for _, shell := range completion.Commands() {
+		shell.Short = "prints the completion script of " + shell.Name()
+	}
+	initHelp(root)
+	return root
+}
+
+func initHelp(cmd *cobra.Command) {
+	cmd.InitDefaultHelpFlag()
+	cmd.Flags().Lookup("help").Usage = "print this text and exit"
+	for _, c := range cmd.Commands() {
+		initHelp(c)
+	}
+}
+
+// checkGlobals takes what the command line left out from the environment, and
+// checks it. Only quiet can fail to be set: the others are strings.
+func (a *app) checkGlobals(cmd *cobra.Command) error {
+	origin := map[string]string{}
+	for _, name := range []string{"proxy", "transport", "output", "quiet"} {
+		value := os.Getenv(flags.Env(name))
+		if f := cmd.Flag(name); f.Changed || value == "" {
+			origin[name] = "-" + name
+		} else if err := f.Value.Set(value); err != nil {
+			return usagef(cmd, "%s: %q is neither true nor false", flags.Env(name), value)
+		} else {
+			origin[name] = flags.Env(name)
+		}
+	}
+	if k := transport.Kind(a.kind); k != transport.RPC && k != transport.HTTP {
+		return usagef(cmd, "%s: %q is neither rpc nor http", origin["transport"], a.kind)
+	}
+	if a.output != "text" && a.output != "json" {
+		return usagef(cmd, "%s: %q is neither text nor json", origin["output"], a.output)
+	}
+	addr, err := transport.NormalizeAddr(a.proxy)
+	if err != nil {
+		return usagef(cmd, "%s: %v", origin["proxy"], err)
+	}
+	a.proxy = addr
+	return nil
+}
+
+// dial returns a client of the process that -proxy names.
+func (a *app) dial(opts ...transport.Option) *transport.Client {
+	return transport.NewAgent(transport.Kind(a.kind), a.proxy, opts...)
+}
+
+// ask makes calls over one connection. The client limits how long each takes.
+func (a *app) ask(calls func(transport.Interface) error) error {
+	client := a.dial()
+	defer func() { _ = client.Close() }()
+	return calls(client)
+}
+
+// split returns the errors that were joined into err, or err alone.
+func split(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, ok := err.(*proto.Error); !ok {
+			return joined.Unwrap()
+		}
+	}
+	return []error{err}
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func (a *app) defCommand() *cobra.Command {
+	var w waiting
+	cmd := &cobra.Command{
+		Use:   "def FILE…",
+		Short: "does what definition files say",
+		Long: `
+A definition file is JSON with any of the sections deploy, list, stop and log,
+which are done in the order in which they stand:
+
+  {
+    "deploy": [{"packageDir": "./hello", "name": "HelloWorld", "agentAddr": ["localhost:9000"]}],
+    "list": {"agentAddr": ["localhost:9000"]},
+    "log": {"name": ["HelloWorld"]},
+    "stop": {"name": ["HelloWorld"]}
+  }
+
+Paths count from the file's own folder. An entry of deploy also takes filePath,
+kind, env, include, tags, ldflags, timeout and memory. All files are checked
+before anything is sent. FILE - is the standard input.`,
+		Example: `
+  proxyCli def deploy.json
+  proxyCli def -wait -o json - < deploy.json`,
+		Args: atLeastOne("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wait, err := w.decide(a, cmd)
+			if err != nil {
+				return err
+			}
+			return a.runDefinitions(cmd.Context(), args, wait)
+		},
+	}
+	cmd.Flags().SortFlags = false
+	w.flags(cmd)
+	return cmd
+}
+
+func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) error {
+	var steps []step
+	var entries []*entry
+	var errs []error
+	for _, file := range files {
+		def, err := readDefinition(ctx, file, a.stdin)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, s := range def.steps {
+			steps = append(steps, s)
+			entries = append(entries, s.entries...)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if len(entries) > 0 {
+		p := a.startProgress()
+		err := a.checkEntries(entries, p)
+		p.stop()
+		if err != nil {
+			return err
+		}
+	}
+	return a.runSteps(ctx, steps, wait)
+}
+
+// runSteps does all steps, also after a function that failed, but not after one
+// that could not be asked for. The first failure decides the exit code.
+func (a *app) runSteps(ctx context.Context, steps []step, wait bool) error {
+	var failed error
+	for _, s := range steps {
+		err := a.runStep(ctx, s, wait)
+		if _, told := errors.AsType[reported](err); err != nil && !told {
+			return err
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (a *app) runStep(ctx context.Context, s step, wait bool) error {
+	switch s.verb {
+	case "deploy":
+		p := a.startProgress()
+		defer p.stop()
+		return a.send(ctx, s.entries, wait, p)
+	case "list":
+		return a.list(ctx, s.agents)
+	case "stop":
+		return a.stop(ctx, s.names)
+	case "log":
+		return a.logs(ctx, s.names)
+	}
+	return proto.Errorf(proto.ErrInternal, "unknown section %q", s.verb)
+}

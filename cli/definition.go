@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// maxDefinition bounds a definition file in bytes; it is what an HTTP body of
+// the same JSON may hold.
+const maxDefinition = 1 << 20
+
+// definition is what a definition file asks for.
+type definition struct {
+	steps []step
+}
+
+// step is one section of a definition file.
+type step struct {
+	verb    string   // "deploy", "list", "stop" or "log"
+	entries []*entry // to deploy
+	agents  []string // to list; none means all
+	names   []string // to stop or to show the log of
+}
+
+// entry is one function to deploy, its paths absolute.
+type entry struct {
+	fn *proto.FunctionJson
+	at string // where a definition file holds it, file:line:column; else ""
+
+	// What the function's source is part of, known once the entry is checked: the
+	// bundle's folder, and the package's folder in it, slash separated.
+	root, dir string
+}
+
+// find finds out what the entry's source is part of.
+func (e *entry) find() (err error) {
+	e.root, _, e.dir, err = bundle.Select(e.fn)
+	return e.fail(err)
+}
+
+// fail says where the entry stands.
+func (e *entry) fail(err error) error {
+	if err == nil || e.at == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", e.at, err)
+}
+
+// readDefinition reads the definition file of that name, or stdin for "-".
+func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definition, error) {
+	dir, read := filepath.Dir(name), readAll
+	if name == "-" {
+		name, dir = "stdin", "."
+		read = func(r io.Reader) ([]byte, error) { return interruptible(ctx, r) }
+	} else {
+		f, err := os.Open(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, proto.Errorf(proto.ErrInvalid, "%s: there is no such file", name)
+		case err != nil:
+			return nil, proto.Errorf(proto.ErrInvalid, "%w", err)
+		}
+		defer func() { _ = f.Close() }()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, proto.Errorf(proto.ErrInvalid, "%s is a folder, not a definition file", name).
+				WithHint("name a file such as " + filepath.Join(name, "deploy.json") + ", or deploy the folder: proxyCli deploy " + name)
+		}
+		stdin = f
+	}
+	data, err := read(stdin)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	case len(data) > maxDefinition:
+		return nil, proto.Errorf(proto.ErrInvalid, "%s is larger than %d bytes", name, maxDefinition)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	return parseDefinition(name, dir, data)
+}
+
+// readAll reads at most a byte more than a definition may hold.
+func readAll(r io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(r, maxDefinition+1))
+}
+
+// interruptible is readAll that gives up when ctx ends. A read from a terminal
+// cannot be ended: its goroutine ends with the program, which is about to exit.
+func interruptible(ctx context.Context, r io.Reader) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := readAll(r)
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// parseDefinition understands the text of a definition file whose relative
+// paths count from dir. It reads nothing else.
+func parseDefinition(name, dir string, data []byte) (*definition, error) {
+	d := &document{file: name, data: data}
+	root, err := d.parse()
+	if err != nil {
+		return nil, err
+	}
+	def := &definition{}
+	add := func(s step, err error) error {
+		def.steps = append(def.steps, s)
+		return err
+	}
+	err = d.object(root, "the definition", map[string]setter{
+		"deploy": func(n *node) error { return add(d.deploy(n, dir)) },
+		"list":   func(n *node) error { return add(d.list(n)) },
+		"stop":   func(n *node) error { return add(d.named("stop", n)) },
+		"log":    func(n *node) error { return add(d.named("log", n)) },
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(def.steps) == 0:
+		return nil, d.errorf(root.offset, "the definition has none of the sections deploy, list, log, stop")
+	}
+	return def, nil
+}
+
+func (d *document) deploy(n *node, dir string) (step, error) {
+	s := step{verb: "deploy"}
+	list, ok := n.value.([]*node)
+	switch {
+	case !ok:
+		return s, d.errorf(n.offset, `"deploy" must be a list of functions, not %s`, n.kind())
+	case len(list) == 0:
+		return s, d.errorf(n.offset, `"deploy" holds no function`)
+	}
+	for _, n := range list {
+		fn, err := d.function(n, dir)
+		if err != nil {
+			return s, err
+		}
+		s.entries = append(s.entries, &entry{fn: fn, at: d.position(n.offset)})
+	}
+	return s, nil
+}
+
+// function reads an entry of deploy. The keys are those of JSON bodies and of
+// the flags of the command deploy.
+func (d *document) function(n *node, dir string) (*proto.FunctionJson, error) {
+	fn := &proto.FunctionJson{}
+	err := d.object(n, "an entry of deploy", map[string]setter{
+		"name":       d.text("name", &fn.Name),
+		"packageDir": d.path("packageDir", dir, &fn.Dir),
+		"filePath":   d.path("filePath", dir, &fn.FilePath),
+		"agentAddr":  d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
+		"kind":       d.text("kind", &fn.Kind),
+		"env":        d.dict("env", &fn.Env),
+		"include":    d.texts("include", &fn.Include, notEmpty),
+		"tags":       d.texts("tags", &fn.Tags, notEmpty),
+		"ldflags":    d.text("ldflags", &fn.Ldflags),
+		"timeout":    d.text("timeout", &fn.Timeout),
+		"memory":     d.text("memory", &fn.Memory),
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case fn.Dir == "" && fn.FilePath == "":
+		return nil, d.errorf(n.offset, "function %q: both packageDir and filePath are missing", fn.Name).
+			WithHint(`say where the function's package lies: "packageDir": "./hello"`)
+	case fn.Dir == "":
+		fn.Dir = filepath.Dir(fn.FilePath)
+	}
+	return fn, nil
+}
+
+func (d *document) list(n *node) (step, error) {
+	s := step{verb: "list"}
+	return s, d.object(n, "list", map[string]setter{"agentAddr": d.texts("agentAddr", &s.agents, transport.NormalizeAddr)})
+}
+
+func (d *document) named(verb string, n *node) (step, error) {
+	s := step{verb: verb}
+	if err := d.object(n, verb, map[string]setter{"name": d.texts("name", &s.names, notEmpty)}); err != nil {
+		return s, err
+	}
+	if len(s.names) == 0 {
+		return s, d.errorf(n.offset, `%s names no function`, verb).
+			WithHint(fmt.Sprintf(`write {"%s": {"name": ["HelloWorld"]}}`, verb))
+	}
+	return s, nil
+}
+
+// path takes a path that counts from dir.
+func (d *document) path(key, dir string, to *string) setter {
+	return func(n *node) error {
+		p, err := d.str(n, key)
+		switch {
+		case err != nil:
+			return err
+		case p == "":
+			return d.errorf(n.offset, "%q is empty", key)
+		case !filepath.IsAbs(p):
+			p = filepath.Join(dir, p)
+		}
+		*to = filepath.Clean(p)
+		return nil
+	}
+}

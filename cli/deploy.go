@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// waiting is the choice between an answer at once and one when all is settled.
+type waiting struct{ wait, noWait bool }
+
+func (w *waiting) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&w.wait, "wait", false, "answer when the function is Deployed or Failed (the default on a terminal)")
+	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "answer at once, with Deploying")
+}
+
+// decide resolves the default: people at a terminal want to know how it went.
+func (w *waiting) decide(a *app, cmd *cobra.Command) (bool, error) {
+	switch {
+	case w.wait && w.noWait:
+		return false, usagef(cmd, "-wait and -no-wait exclude each other")
+	case w.noWait:
+		return false, nil
+	case cmd.Flags().Changed("wait"):
+		return w.wait, nil
+	}
+	return a.isTerminal(a.stdout), nil
+}
+
+func (a *app) deployCommand() *cobra.Command {
+	fn := &proto.FunctionJson{}
+	var env []string
+	var w waiting
+	cmd := &cobra.Command{
+		Use:   "deploy [DIR]",
+		Short: "deploys the function in a folder",
+		Long: `
+Packs the package in DIR (default: the working directory), uploads it, and has it
+built and started. Without -name the package's only function is deployed.`,
+		Example: `
+  proxyCli deploy ./example/hello
+  proxyCli deploy -name HelloWorld -env GREETING=hi -agent host-a:9000,host-b:9000 ./hello`,
+		Args: atMostOne("DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wait, err := w.decide(a, cmd)
+			if err != nil {
+				return err
+			}
+			if fn.Env, err = parseEnv(cmd, env); err != nil {
+				return err
+			}
+			for i, addr := range fn.GetToAgent() {
+				if fn.ToAgent[i], err = transport.NormalizeAddr(addr); err != nil {
+					return usagef(cmd, "-agent: %v", err)
+				}
+			}
+			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
+				return err
+			}
+			e := &entry{fn: fn}
+			if fn.GetName() == "" {
+				if fn.Name, err = a.onlyFunction(e); err != nil {
+					return err
+				}
+			}
+			p := a.startProgress()
+			defer p.stop()
+			if err := a.checkEntries([]*entry{e}, p); err != nil {
+				return err
+			}
+			return a.send(cmd.Context(), []*entry{e}, wait, p)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&fn.Name, "name", "", "`NAME` the function's Go name (default: the only one that the package has)")
+	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, a replica on each (default: the proxy chooses one)")
+	fs.StringArrayVar(&env, "env", nil, "`K=V` environment variable of the function; may be repeated")
+	fs.StringSliceVar(&fn.Include, "include", nil, "`GLOB,…` files below DIR that the function opens at run time")
+	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
+	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
+	fs.StringVar(&fn.Timeout, "timeout", "", "`DURATION` how long the gateway waits for an answer to begin, such as 30s (default 60s)")
+	fs.StringVar(&fn.Memory, "memory", "", "`SIZE` memory limit of a process, such as 128MiB (default: none)")
+	w.flags(cmd)
+	return cmd
+}
+
+func parseEnv(cmd *cobra.Command, words []string) (map[string]string, error) {
+	env := make(map[string]string, len(words))
+	for _, word := range words {
+		k, v, ok := strings.Cut(word, "=")
+		if !ok {
+			return nil, usagef(cmd, "-env %q is not of the form K=V", word)
+		}
+		if _, twice := env[k]; twice {
+			return nil, usagef(cmd, "-env gives %s twice", k)
+		}
+		env[k] = v
+	}
+	return env, nil
+}
+
+// send deploys entries that have been checked and prints the rows.
+func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress) error {
+	client := a.dial(transport.WithProgress(p.transfer))
+	defer func() { _ = client.Close() }()
+
+	var fns []*proto.FunctionJson
+	var roots []string
+	for _, e := range entries {
+		e.fn.Wait = wait
+		fns = append(fns, e.fn)
+		roots = append(roots, e.root, filepath.Join(e.root, e.dir))
+	}
+	if wait {
+		defer p.follow(ctx, client, fns)()
+	}
+	rows, err := client.Deploy(ctx, fns...)
+	p.stop()
+	if err != nil {
+		return err
+	}
+	if err := a.printRows(rows); err != nil {
+		return err
+	}
+	a.reportRows(rows, roots)
+	if code := rowsCode(rows); code != exitOK {
+		return reported(code)
+	}
+	return nil
+}

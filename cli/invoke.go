@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// invocation is a request to a function.
+type invocation struct {
+	name, data, method, path string
+	headers                  []string
+	limit                    time.Duration // 0: as long as the gateway waits
+	hasData                  bool
+}
+
+func (a *app) invokeCommand() *cobra.Command {
+	var in invocation
+	cmd := &cobra.Command{
+		Use:   "invoke NAME",
+		Short: "calls a function and prints its answer",
+		Long: `
+The answer's body goes to stdout as it is, its status and the time until it began
+go to stderr. A status of 400 or more gives exit code 1.`,
+		Example: `
+  proxyCli invoke HelloWorld
+  proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
+  proxyCli invoke Tasks -X DELETE -path '/tasks/7?force=true'
+  proxyCli invoke Resize -d @cat.png > small.png`,
+		Args:              exactlyOne("NAME"),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
+			if in.data == "@-" && a.isTerminal(a.stdin) {
+				return usagef(cmd, "-data @- reads the standard input, which is a terminal")
+			}
+			return a.invoke(cmd, in)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVarP(&in.data, "data", "d", "", "`DATA` body to send; @FILE sends a file, @- the standard input")
+	fs.StringVarP(&in.method, "method", "X", "", "`METHOD` request method (default: POST with -data, else GET)")
+	fs.StringArrayVarP(&in.headers, "header", "H", nil, "`'K: V'` request header; may be repeated")
+	fs.StringVar(&in.path, "path", "", "`PATH` path below the function, with its query, such as /a/b?q=1")
+	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` when to give up, such as 10s (default: when the gateway does)")
+	return cmd
+}
+
+func (a *app) invoke(cmd *cobra.Command, in invocation) error {
+	ctx := cmd.Context()
+	if in.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, in.limit)
+		defer cancel()
+	}
+	body, err := a.payload(in)
+	if err != nil {
+		return usagef(cmd, "-data: %v", err)
+	}
+	defer func() { _ = body.Close() }()
+	base, err := a.functionURL(ctx, in.name)
+	if err != nil {
+		return err
+	}
+	req, err := in.request(ctx, base, body)
+	if err != nil {
+		return usagef(cmd, "%v", err)
+	}
+	begin := time.Now()
+	res, err := client().Do(req)
+	if err != nil {
+		return in.unanswered(base, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	a.note("HTTP %s  %s", res.Status, time.Since(begin).Round(100*time.Microsecond))
+	if _, err := io.Copy(a.stdout, res.Body); err != nil {
+		return in.unanswered(base, err)
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return reported(exitOther)
+	}
+	return nil
+}
+
+// client shows a function's answer as it is: redirects are not followed and
+// nothing is decompressed.
+func client() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression, t.DisableKeepAlives = true, true
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// payload is the body of a request.
+type payload struct {
+	io.ReadCloser
+	length    int64 // -1: unknown
+	mediaType string
+}
+
+// payload opens what -data names.
+func (a *app) payload(in invocation) (payload, error) {
+	const binary = "application/octet-stream"
+	file, isFile := strings.CutPrefix(in.data, "@")
+	switch {
+	case in.data == "":
+		return payload{ReadCloser: http.NoBody}, nil
+	case !isFile:
+		mediaType := "text/plain; charset=utf-8"
+		if json.Valid([]byte(in.data)) {
+			mediaType = "application/json"
+		}
+		return payload{io.NopCloser(strings.NewReader(in.data)), int64(len(in.data)), mediaType}, nil
+	case file == "-":
+		return payload{io.NopCloser(a.stdin), -1, binary}, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return payload{}, err
+	}
+	p := payload{f, -1, cmp.Or(mime.TypeByExtension(filepath.Ext(file)), binary)}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		p.length = info.Size()
+	}
+	return p, nil
+}
+
+// functionURL asks where a function is called.
+func (a *app) functionURL(ctx context.Context, name string) (string, error) {
+	var rows []*proto.FunctionJsonRsp
+	err := a.ask(func(client transport.Interface) (err error) {
+		rows, err = client.Details(ctx)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	var found *proto.FunctionJsonRsp
+	names := []string{}
+	for _, r := range rows {
+		names = append(names, r.GetName())
+		if proto.Path(r.GetName()) != proto.Path(name) {
+			continue
+		}
+		if found == nil || proto.Status(r.GetStatus()) == proto.Deployed {
+			found = r
+		}
+	}
+	switch {
+	case found == nil:
+		hint := "proxyCli list shows what is deployed"
+		if near := proto.Nearest(name, names); near != "" {
+			hint = "did you mean " + near + "? " + hint
+		}
+		return "", proto.Errorf(proto.ErrNotFound, "function %q not found at %s", name, a.proxy).WithHint(hint)
+	case found.GetUrl() == "":
+		return "", proto.Errorf(proto.ErrUnavailable, "function %q is %s and has no url yet", found.GetName(), found.GetStatus()).
+			WithHint("proxyCli list shows how it stands")
+	}
+	return found.GetUrl(), nil
+}
+
+// request builds the call. The path reaches the function byte for byte.
+func (in *invocation) request(ctx context.Context, base string, body payload) (*http.Request, error) {
+	path := strings.ReplaceAll(in.path, "#", "%23") // a fragment would not be sent
+	if path != "" && path[0] != '/' && path[0] != '?' {
+		path = "/" + path
+	}
+	method := in.method
+	if method == "" {
+		method = http.MethodGet
+		if in.hasData {
+			method = http.MethodPost
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body.ReadCloser)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = body.length
+	if body.mediaType != "" {
+		req.Header.Set("Content-Type", body.mediaType)
+	}
+	given := map[string]bool{}
+	for _, h := range in.headers {
+		k, v, ok := strings.Cut(h, ":")
+		k, v = http.CanonicalHeaderKey(strings.TrimSpace(k)), strings.TrimSpace(v)
+		switch {
+		case !ok || k == "":
+			return nil, fmt.Errorf("-header %q is not of the form 'K: V'", h)
+		case k == "Host":
+			req.Host = v
+			continue
+		case !given[k]:
+			req.Header.Del(k) // the first replaces a default, more of them add up
+			given[k] = true
+		}
+		req.Header.Add(k, v)
+	}
+	return req, nil
+}
+
+// unanswered gives the error of a call without a whole answer its kind.
+func (in *invocation) unanswered(base string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return proto.Errorf(proto.ErrTimeout, "%s did not finish within %s", in.name, in.limit)
+	}
+	if _, ours := errors.AsType[*fs.PathError](err); ours {
+		return err // of the file that is sent, or of stdout
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the method and the url
+	}
+	return proto.Errorf(proto.ErrUnavailable, "no whole answer from %s: %w", base, err).
+		WithHint("proxyCli list shows how the function stands, proxyCli log " + in.name + " what it printed")
+}

@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// printRows prints one answer to stdout: a line per row, or all as a JSON list.
+func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
+	if a.output == "json" {
+		list := make([]json.RawMessage, len(rows))
+		for i, r := range rows {
+			data, err := marshal(r)
+			if err != nil {
+				return err
+			}
+			list[i] = data
+		}
+		return a.printJSON(list)
+	}
+	for _, r := range rows {
+		// By hand: the text form of protobuf varies its spaces on purpose.
+		if _, err := fmt.Fprintf(a.stdout, "name:%q  url:%q  status:%q\n", r.GetName(), r.GetUrl(), r.GetStatus()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printJSON prints v as one line of JSON.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// marshal is the JSON of a message as HTTP answers hold it: every key is there.
+func marshal(m protobuf.Message) (json.RawMessage, error) {
+	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = json.Compact(&b, data) // protojson varies its spaces on purpose
+	return b.Bytes(), err
+}
+
+var failures = map[string]string{
+	proto.ReasonCheck: "was refused",
+	proto.ReasonBuild: "did not build",
+	proto.ReasonStart: "did not start",
+	proto.ReasonCrash: "keeps ending",
+}
+
+// reportRows says on stderr what is wrong with rows. The files that they name
+// are looked for below roots.
+func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
+	for _, r := range rows {
+		failed := proto.Status(r.GetStatus()) == proto.Failed
+		switch {
+		case r.GetError() == "" && !failed:
+			continue
+		case !failed:
+			a.note("%s: the last deploy to %s failed; the one before it serves: %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+			continue
+		}
+		what, ok := failures[r.GetReason()]
+		if !ok {
+			what = "could not be deployed"
+		}
+		if r.GetAtAgent() != "" {
+			what += " on " + r.GetAtAgent()
+		}
+		text := r.GetError()
+		if r.GetInstances() > 0 {
+			text += "\nthe deploy before it goes on serving"
+		}
+		hint := "proxyCli log " + r.GetName() + " shows what it printed"
+		if rowsCode([]*proto.FunctionJsonRsp{r}) == exitRefused {
+			hint = "nothing of it runs; correct the source and deploy again"
+		}
+		a.complain(r.GetName()+" "+what, text, hint, roots)
+	}
+}
+
+// fail says on stderr what went wrong.
+func (a *app) fail(err error) {
+	e := proto.AsError(err)
+	head, rest, _ := strings.Cut(e.Message, "\n")
+	a.complain(head, rest, e.Hint, nil)
+}
+
+// refused says on stderr why the check refused what lies below root.
+func (a *app) refused(what, root string, err error) {
+	a.complain(what+" was refused", err.Error(), proto.AsError(err).Hint, []string{root})
+}
+
+// complain prints an error: what, then the text with the lines of source that it
+// points to, then what to do about it.
+func (a *app) complain(what, text, hint string, roots []string) {
+	var b strings.Builder
+	paint := a.painter()
+	fmt.Fprintf(&b, "%s %s\n", paint(red, "error:"), clean(what))
+	excerpts := 0
+	for line := range strings.Lines(text) {
+		line = clean(strings.TrimRight(line, "\r\n"))
+		shown, excerpt := locate(line, roots)
+		fmt.Fprintf(&b, "  %s\n", shown)
+		if excerpt != "" && excerpts < maxExcerpts {
+			b.WriteString(excerpt)
+			excerpts++
+		}
+	}
+	if hint != "" {
+		fmt.Fprintf(&b, "%s %s\n", paint(cyan, "hint:"), clean(hint))
+	}
+	_, _ = io.WriteString(a.stderr, b.String())
+}
+
+// note prints a remark unless -quiet.
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		_, _ = fmt.Fprintf(a.stderr, "%s\n", clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+const (
+	maxExcerpts = 3       // more would push the first, which matters most, off the screen
+	maxSource   = 4 << 20 // bytes; a larger file is not read for an excerpt
+)
+
+// location is how compilers, and our own check, point into a file.
+var location = regexp.MustCompile(`^(.+?\.go):([0-9]+):(?:([0-9]+):)? `)
+
+// locate finds the place that a line of an error names in a file below one of
+// roots. It returns the line with the file as seen from here, and the excerpt.
+func locate(line string, roots []string) (shown, excerpt string) {
+	m := location.FindStringSubmatch(line)
+	if m == nil {
+		return line, ""
+	}
+	row, _ := strconv.Atoi(m[2])
+	col, _ := strconv.Atoi(m[3])
+	for _, root := range roots {
+		file := filepath.Join(root, filepath.FromSlash(m[1]))
+		if rel, err := filepath.Rel(root, file); err != nil || !filepath.IsLocal(rel) {
+			continue // the answer of a server must not open other files
+		}
+		info, err := os.Stat(file)
+		if err != nil || !info.Mode().IsRegular() || info.Size() > maxSource {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		return shorten(file) + line[len(m[1]):], cutOut(strings.Split(string(data), "\n"), row, col)
+	}
+	return line, ""
+}
+
+// cutOut returns the line row, the one before it, and a mark below column col;
+// all count from 1, col in bytes, and 0 is unknown.
+func cutOut(lines []string, row, col int) string {
+	if row < 1 || row > len(lines) {
+		return ""
+	}
+	var b strings.Builder
+	for i := max(row-1, 1); i <= row; i++ {
+		fmt.Fprintf(&b, "%6d | %s\n", i, clean(strings.TrimRight(lines[i-1], "\r")))
+	}
+	line := lines[row-1]
+	if col < 1 || col > len(line)+1 {
+		return b.String()
+	}
+	// Tabs stay tabs, so that the mark is where the terminal puts the column.
+	indent := strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, line[:col-1])
+	fmt.Fprintf(&b, "       | %s^\n", indent)
+	return b.String()
+}
+
+// shorten returns path as seen from the working directory, when it lies below it.
+func shorten(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
+// clean takes control characters out of a text that others wrote: they could
+// rewrite what the terminal shows.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// Escape sequences of colours (ECMA-48, SGR).
+const (
+	red   = "\x1b[1;31m"
+	cyan  = "\x1b[36m"
+	reset = "\x1b[0m"
+)
+
+// painter colours text for stderr: on a terminal, unless NO_COLOR
+// (no-color.org) is set or the terminal is a dumb one; CLICOLOR_FORCE
+// (bixense.com/clicolors) has it anywhere.
+func (a *app) painter() func(colour, text string) string {
+	colours := a.isTerminal(a.stderr) && os.Getenv("TERM") != "dumb"
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		colours = true
+	}
+	if !colours || os.Getenv("NO_COLOR") != "" {
+		return func(_, text string) string { return text }
+	}
+	return func(colour, text string) string { return colour + text + reset }
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// console is an app whose streams are buffers that a test may call terminals.
+type console struct {
+	*app
+	stdout, stderr *bytes.Buffer
+}
+
+func newConsole(terminals bool) *console {
+	c := &console{stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
+	c.app = &app{
+		stdin: strings.NewReader(""), stdout: c.stdout, stderr: c.stderr,
+		isTerminal: func(any) bool { return terminals },
+		output:     "text",
+	}
+	return c
+}
+
+func TestRowsAsLinesAndAsJSON(t *testing.T) {
+	rows := []*proto.FunctionJsonRsp{{
+		Name: "HelloWorld", Status: "Deploying", Url: "http://localhost:9002/functions/helloworld", AtAgent: "localhost:9000", Error: "a < b",
+	}}
+	c := newConsole(true)
+	require.NoError(t, c.printRows(rows))
+	assert.Equal(t, `name:"HelloWorld"  url:"http://localhost:9002/functions/helloworld"  status:"Deploying"`+"\n", c.stdout.String())
+	assert.Empty(t, c.stderr.String())
+
+	c = newConsole(true)
+	c.output = "json"
+	require.NoError(t, c.printRows(rows))
+	require.NoError(t, c.printRows(nil))
+	assert.Equal(t, `[{"name":"HelloWorld","status":"Deploying","url":"http://localhost:9002/functions/helloworld","proxy":"","atAgent":"localhost:9000",`+
+		`"error":"a < b","reason":"","stage":"","instances":0,"package":"","generation":0,"restarts":0,"since":"","kind":"","socket":"","timeout":"","pid":0}]`+"\n[]\n",
+		c.stdout.String())
+}
+
+const source = `package hello
+
+func HelloWorld(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprit(w, "Hello, World!\n")
+}
+`
+
+func TestFailedRowShowsTheUsersLines(t *testing.T) {
+	root := t.TempDir()
+	t.Chdir(root)
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "fn/hello"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "fn/hello/hello.go"), []byte(source), 0o600))
+
+	c := newConsole(false)
+	c.reportRows([]*proto.FunctionJsonRsp{{
+		Name: "HelloWorld", Status: "Failed", Reason: proto.ReasonBuild, AtAgent: "node-a:9000", Instances: 1,
+		Error: "# example.com/hello\nhello/hello.go:4:6: undefined: fmt.Fprit\n../../etc/x.go:1:1: outside\ngone.go:1:1: not here",
+	}}, []string{filepath.Join(root, "fn")})
+	assert.Equal(t, `error: HelloWorld did not build on node-a:9000
+  # example.com/hello
+  fn/hello/hello.go:4:6: undefined: fmt.Fprit
+     3 | func HelloWorld(w http.ResponseWriter, r *http.Request) {
+     4 | 	fmt.Fprit(w, "Hello, World!\n")
+       | 	    ^
+  ../../etc/x.go:1:1: outside
+  gone.go:1:1: not here
+  the deploy before it goes on serving
+hint: nothing of it runs; correct the source and deploy again
+`, c.stderr.String())
+	assert.Empty(t, c.stdout.String())
+}
+
+func TestFailedDeployOfAFunctionThatServesIsANote(t *testing.T) {
+	row := &proto.FunctionJsonRsp{Name: "F", Status: "Deployed", AtAgent: "a:1", Error: "f.go:1:1: no\nmore"}
+	c := newConsole(false)
+	c.reportRows([]*proto.FunctionJsonRsp{row, {Name: "G", Status: "Deployed"}}, nil)
+	assert.Equal(t, "F: the last deploy to a:1 failed; the one before it serves: f.go:1:1: no\n", c.stderr.String())
+
+	c = newConsole(false)
+	c.quiet = true
+	c.reportRows([]*proto.FunctionJsonRsp{row}, nil)
+	assert.Empty(t, c.stderr.String())
+}
+
+func TestExcerpt(t *testing.T) {
+	lines := []string{"first", "\tfoo(größe, x)", "last\x1b[2J\r", ""}
+	tests := map[string]struct {
+		row, col int
+		want     string
+	}{
+		"first line":        {1, 1, "     1 | first\n       | ^\n"},
+		"tabs and letters":  {2, 15, "     1 | first\n     2 | \tfoo(größe, x)\n       | \t           ^\n"},
+		"column unknown":    {2, 0, "     1 | first\n     2 | \tfoo(größe, x)\n"},
+		"column beyond":     {1, 99, "     1 | first\n"},
+		"control character": {3, 0, "     2 | \tfoo(größe, x)\n     3 | last\ufffd[2J\n"},
+		"line 0":            {0, 1, ""},
+		"line beyond":       {5, 1, ""},
+	}
+	for name, tt := range tests {
+		assert.Equal(t, tt.want, cutOut(lines, tt.row, tt.col), name)
+	}
+}
+
+func TestTextOfOthersCannotDriveTheTerminal(t *testing.T) {
+	c := newConsole(true)
+	t.Setenv("NO_COLOR", "1")
+	c.complain("a\x1b[2Jb", "c\rd\x07", "e\nf", nil)
+	assert.Equal(t, "error: a\ufffd[2Jb\n  c\ufffdd\ufffd\nhint: e\ufffdf\n", c.stderr.String())
+}
+
+func TestColourOnlyForTerminalsThatWantIt(t *testing.T) {
+	tests := map[string]struct {
+		terminal bool
+		env      map[string]string
+		want     bool
+	}{
+		"terminal":            {true, nil, true},
+		"pipe":                {false, nil, false},
+		"NO_COLOR":            {true, map[string]string{"NO_COLOR": "1"}, false},
+		"empty NO_COLOR":      {true, map[string]string{"NO_COLOR": ""}, true},
+		"dumb terminal":       {true, map[string]string{"TERM": "dumb"}, false},
+		"forced":              {false, map[string]string{"CLICOLOR_FORCE": "1"}, true},
+		"not forced":          {false, map[string]string{"CLICOLOR_FORCE": "0"}, false},
+		"NO_COLOR wins":       {true, map[string]string{"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}, false},
+		"forced on dumb ones": {true, map[string]string{"CLICOLOR_FORCE": "1", "TERM": "dumb"}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, k := range []string{"NO_COLOR", "CLICOLOR_FORCE", "TERM"} {
+				t.Setenv(k, tt.env[k])
+			}
+			c := newConsole(tt.terminal)
+			c.fail(proto.Errorf(proto.ErrInvalid, "no").WithHint("yes"))
+			plain := "error: no\nhint: yes\n"
+			if tt.want {
+				assert.Equal(t, "\x1b[1;31merror:\x1b[0m no\n\x1b[36mhint:\x1b[0m yes\n", c.stderr.String())
+			} else {
+				assert.Equal(t, plain, c.stderr.String())
+			}
+		})
+	}
+}
+
+func FuzzLocate(f *testing.F) {
+	f.Add("hello/hello.go:4:6: undefined: x")
+	f.Add("../../etc/passwd.go:1: x")
+	f.Add("/etc/x.go:1:1: y")
+	f.Add("a.go:99999999999999999999:1: z")
+	root := f.TempDir()
+	require.NoError(f, os.WriteFile(filepath.Join(root, "a.go"), []byte(source), 0o600))
+	f.Fuzz(func(t *testing.T, line string) {
+		shown, excerpt := locate(line, []string{root})
+		if excerpt == "" {
+			return
+		}
+		require.Contains(t, shown, "a.go:")
+		require.LessOrEqual(t, strings.Count(excerpt, "\n"), 3)
+	})
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// redraw is how often the progress line of a terminal is written: often enough
+// for its tenths of a second.
+const redraw = 100 * time.Millisecond
+
+// eraseLine returns to the line's beginning and clears it (ECMA-48, EL).
+const eraseLine = "\r\x1b[K"
+
+// maxLine cuts a progress line, which must not wrap: only one line is erased.
+const maxLine = 76
+
+// progress tells on stderr what a deploy is doing: one line that is rewritten on
+// a terminal, else a line for each new state. Its zero value says nothing.
+type progress struct {
+	w     io.Writer // nil: nothing is said
+	live  bool
+	start time.Time
+	end   func() // ends the goroutine that redraws, and waits for it
+
+	mu   sync.Mutex // guards the below, and writing
+	text string
+	// shown says whether the terminal shows a line that has to be erased.
+	shown bool
+	done  bool
+}
+
+// startProgress begins; stop must be called.
+func (a *app) startProgress() *progress {
+	p := &progress{start: time.Now(), end: func() {}}
+	if a.quiet {
+		return p
+	}
+	p.w, p.live = a.stderr, a.isTerminal(a.stderr)
+	if p.live {
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			p.tick(stop)
+		}()
+		p.end = sync.OnceFunc(func() { close(stop); <-stopped })
+	}
+	return p
+}
+
+func (p *progress) tick(stop <-chan struct{}) {
+	t := time.NewTicker(redraw)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		}
+	}
+}
+
+// say sets what is being done.
+func (p *progress) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.w == nil || p.done || text == p.text {
+		return
+	}
+	p.text = text
+	if p.live {
+		p.draw()
+		return
+	}
+	_, _ = fmt.Fprintln(p.w, text)
+}
+
+// draw writes the line; mu is held.
+func (p *progress) draw() {
+	if p.done || p.text == "" {
+		return
+	}
+	text := []rune(p.text)
+	if len(text) > maxLine {
+		text = append(text[:maxLine-1], '…')
+	}
+	p.shown = true
+	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs", eraseLine, string(text), time.Since(p.start).Seconds())
+}
+
+// pause takes the line away, so that other text can be written; the next say
+// brings it back.
+func (p *progress) pause() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	p.text = ""
+}
+
+func (p *progress) erase() {
+	if p.shown {
+		_, _ = io.WriteString(p.w, eraseLine)
+		p.shown = false
+	}
+}
+
+// stop takes the line away for good. It may be called again.
+func (p *progress) stop() {
+	p.mu.Lock()
+	p.done = true
+	p.erase()
+	p.mu.Unlock()
+	p.end()
+}
+
+// transfer is told by the client what it packs and uploads.
+func (p *progress) transfer(t transport.Progress) {
+	text := t.Stage + " " + cmp.Or(t.Function, "the package")
+	switch {
+	case t.Total > 0 && p.live:
+		text += fmt.Sprintf(" %s of %s", size(t.Done), size(t.Total))
+	case t.Total > 0:
+		text += " " + size(t.Total)
+	}
+	p.say(text)
+}
+
+// follow says which stages the functions are in, until the function that it
+// returns is called. It is a courtesy: when nothing can be watched it is silent.
+func (p *progress) follow(ctx context.Context, client transport.Interface, fns []*proto.FunctionJson) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	names := map[string]bool{}
+	for _, fn := range fns {
+		names[fn.GetName()] = true
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = client.Watch(ctx, func(e *proto.WatchEvent) error {
+			for _, r := range e.GetFunctions() {
+				if names[r.GetName()] && r.GetStage() != "" {
+					p.say(strings.TrimSpace(r.GetStage() + " " + r.GetName() + " at " + r.GetAtAgent()))
+				}
+			}
+			return nil
+		})
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// size is n bytes for people.
+func size(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){
+		"proxyCli": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// leakChecked fails a run of tests that leaves goroutines behind.
+type leakChecked struct{ *testing.M }
+
+func (m leakChecked) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// stage is the fake with functions that can be called, and with functions that
+// fail as their names say, which no source that passes the check here can do.
+type stage struct {
+	*transporttest.Fake
+	functions string        // where functions are called
+	arrived   chan struct{} // told of each deploy of the function Slow, which never ends
+}
+
+var plays = map[string]struct{ reason, text string }{
+	"NoBuild": {proto.ReasonBuild, "hello/nobuild.go:6:2: undefined: fmt.Fprit"},
+	"NoStart": {proto.ReasonStart, "exit status 2\npanic: no"},
+	"Crashes": {proto.ReasonCrash, "exit status 1"},
+	"NoAgent": {proto.ReasonAgent, "disk full"},
+}
+
+func (s *stage) play(rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
+	for _, r := range rows {
+		r.Url = s.functions + "/functions/" + proto.Path(r.GetName())
+		if r.GetName() == "Gone" {
+			r.Url = "http://127.0.0.1:1/gone"
+		}
+		if p, ok := plays[r.GetName()]; ok && r.GetStatus() == string(proto.Deployed) {
+			r.Status, r.Reason, r.Error, r.Instances = string(proto.Failed), p.reason, p.text, 0
+		}
+	}
+	return rows
+}
+
+func (s *stage) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	if fns[0].GetName() == "Slow" {
+		select {
+		case s.arrived <- struct{}{}:
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	rows, err := s.Fake.Deploy(ctx, fns...)
+	return s.play(rows), err
+}
+
+func (s *stage) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+	rows, err := s.Fake.Details(ctx)
+	return s.play(rows), err
+}
+
+func (s *stage) List(ctx context.Context, addr string) ([]*proto.FunctionJsonRsp, error) {
+	if addr == "denied:1" {
+		return nil, proto.Errorf(proto.ErrForbidden, "you may not")
+	}
+	if addr == "slow:1" {
+		return nil, proto.Errorf(proto.ErrTimeout, "too slow")
+	}
+	rows, err := s.Fake.List(ctx, addr)
+	return s.play(rows), err
+}
+
+// openStage serves a stage and returns its address.
+func openStage(t testing.TB) (*stage, string) {
+	t.Helper()
+	functions := httptest.NewServer(http.HandlerFunc(echo))
+	t.Cleanup(functions.Close)
+	s := &stage{Fake: transporttest.NewFake(t), functions: functions.URL, arrived: make(chan struct{})}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- transport.Serve(ctx, s, s.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-served)
+	})
+	return s, l.Addr().String()
+}
+
+// echo answers with what it was asked, and with the status that ?status= names.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("Location", "/elsewhere")
+	if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
+		w.WriteHeader(status)
+	}
+	if r.URL.Query().Has("cut") {
+		w.Header().Set("Content-Length", "9")
+		_, _ = io.WriteString(w, "half\n")
+		return
+	}
+	if r.URL.Query().Has("hang") {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+	_, _ = fmt.Fprintf(w, "%s %s host=%s type=%q length=%d x=%q\n%s", r.Method, r.RequestURI, r.Host,
+		r.Header.Get("Content-Type"), r.ContentLength, r.Header.Values("X-A"), body)
+}
+
+func TestScripts(t *testing.T) {
+	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
+		t.Run(string(kind), func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir: "testdata/script",
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"exits": exits,
+				},
+				Setup: func(env *testscript.Env) error {
+					_, addr := openStage(env.T().(testing.TB))
+					env.Setenv("RYO_PROXY", addr)
+					env.Setenv("RYO_TRANSPORT", string(kind))
+					env.Setenv("GORACE", "atexit_sleep_ms=0") // a second per command otherwise
+					return nil
+				},
+			})
+		})
+	}
+}
+
+// exits runs a command that must end with an exit code: exits CODE COMMAND…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func TestInterruptEndsCleanly(t *testing.T) {
+	s, addr := openStage(t)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(dir+"/slow.go", []byte("package slow\n\nimport \"net/http\"\n\nfunc Slow(w http.ResponseWriter, r *http.Request) {}\n"), 0o600))
+	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "proxyCli", "deploy", "-q", "-wait", "-proxy", addr, "-transport", string(kind), dir)
+		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		require.NoError(t, cmd.Start())
+		select {
+		case <-s.arrived:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the deploy did not arrive")
+		}
+		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		_ = cmd.Wait()
+		assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
+		assert.Empty(t, stdout.String())
+		assert.Equal(t, "error: interrupted\nhint: what was sent already is not taken back; proxyCli details shows what is deployed\n", stderr.String())
+	}
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// at says that the standard streams of a run are terminals, except some.
+func (c *console) at(addr string, pipes ...any) *console {
+	c.isTerminal = func(stream any) bool {
+		for _, p := range pipes {
+			if p == stream {
+				return false
+			}
+		}
+		return true
+	}
+	c.proxy = addr
+	return c
+}
+
+func TestTerminalsWaitByDefault(t *testing.T) {
+	_, addr := openStage(t)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f.go"), []byte("package f\n\nimport \"net/http\"\n\nfunc F(w http.ResponseWriter, r *http.Request) {}\n"), 0o600))
+	def := filepath.Join(dir, "d.json")
+	require.NoError(t, os.WriteFile(def, []byte(`{"deploy": [{"packageDir": ".", "name": "F"}]}`), 0o600))
+	t.Setenv("RYO_PROXY", addr)
+
+	for _, args := range [][]string{{"deploy", dir}, {"def", def}, {"def", "-wait", def}} {
+		c := newConsole(true)
+		require.Equal(t, exitOK, c.run(t.Context(), args), c.stderr.String())
+		assert.Contains(t, c.stdout.String(), `status:"Deployed"`)
+		assert.Contains(t, c.stderr.String(), eraseLine+"checking F  0.")
+		assert.True(t, bytes.HasSuffix(c.stderr.Bytes(), []byte(eraseLine)), "no progress is left behind")
+		assert.NotContains(t, c.stdout.String(), "\x1b")
+	}
+	for _, flag := range []string{"-no-wait", "-wait=false"} {
+		c := newConsole(true)
+		require.Equal(t, exitOK, c.run(t.Context(), []string{"deploy", flag, dir}))
+		assert.Contains(t, c.stdout.String(), `status:"Deploying"`)
+	}
+	c := newConsole(true)
+	c.at(addr, c.app.stdout)
+	require.Equal(t, exitOK, c.run(t.Context(), []string{"deploy", dir}))
+	assert.Contains(t, c.stdout.String(), `status:"Deploying"`, "stdout goes to a script")
+}
+
+func TestInvokeNeverReadsATerminal(t *testing.T) {
+	c := newConsole(true)
+	c.stdin = unreadable{t}
+	assert.Equal(t, exitUsage, c.run(t.Context(), []string{"invoke", "F", "-d", "@-"}))
+	assert.Contains(t, c.stderr.String(), "-data @- reads the standard input, which is a terminal")
+}
+
+// unreadable is a terminal at which nobody types.
+type unreadable struct{ t *testing.T }
+
+func (u unreadable) Read([]byte) (int, error) {
+	u.t.Error("stdin was read")
+	return 0, os.ErrClosed
+}
+
+func TestInterruptWhileStdinIsSilent(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	silent, typist := io.Pipe()
+	defer func() { _ = typist.Close() }()
+	c := newConsole(true)
+	c.stdin = reader(func(p []byte) (int, error) {
+		cancel()
+		return silent.Read(p)
+	})
+	assert.Equal(t, exitInterrupted, c.run(ctx, []string{"def", "-"}))
+}
+
+type reader func([]byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }

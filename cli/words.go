@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// What a command takes after its flags.
+
+func none(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef(cmd, "%s takes no argument, such as %q", cmd.Name(), args[0])
+	}
+	return nil
+}
+
+func atMostOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usagef(cmd, "%s takes one %s; %q is too much", cmd.Name(), what, args[1])
+		}
+		return nil
+	}
+}
+
+func exactlyOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef(cmd, "%s needs a %s", cmd.Name(), what)
+		}
+		return atMostOne(what)(cmd, args)
+	}
+}
+
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef(cmd, "%s needs a %s", cmd.Name(), what)
+		}
+		return nil
+	}
+}
+
+// completeLimit keeps a shell from hanging at the Tab key.
+const completeLimit = time.Second
+
+// completeNames offers the names of what is deployed to the shell.
+func (a *app) completeNames(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []cobra.Completion
+	if err := a.checkGlobals(cmd); err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeLimit)
+	defer cancel()
+	err := a.ask(func(client transport.Interface) error {
+		rows, err := client.Details(ctx)
+		for _, r := range rows {
+			names = append(names, r.GetName())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,323 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/cli"
+	"github.com/Ishan27g/ryo-faas/proxy"
+	"github.com/Ishan27g/ryo-faas/remote"
+)
+
+// program names the program that a process of this binary shall be.
+const program = "E2E_PROGRAM"
+
+var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
+	"agent": remote.Main, "proxy": proxy.Main, "proxyCli": cli.Main,
+}
+
+func TestMain(m *testing.M) {
+	if run, ok := mains[os.Getenv(program)]; ok {
+		os.Exit(run(append([]string{os.Getenv(program)}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// patience is far more than anything here takes once the build cache is warm;
+// the first run on a machine fills it.
+const patience = 5 * time.Minute
+
+// command is a program that is not started yet, in an environment without
+// settings of whoever runs the tests.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "RYO_") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, program+"="+name)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// server is a running agent or proxy.
+type server struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	mu     sync.Mutex
+	output bytes.Buffer // stdout and stderr
+}
+
+func (s *server) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.Write(p)
+}
+
+func (s *server) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.String()
+}
+
+// launch starts a server and returns it when it has said so. It is ended with
+// the test.
+func launch(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{t: t, cmd: cmd, done: make(chan struct{})}
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.Stderr = s
+	require.NoError(t, cmd.Start())
+	started := make(chan struct{})
+	go func() {
+		defer close(s.done)
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			_, _ = s.Write(append(lines.Bytes(), '\n'))
+			if strings.HasPrefix(lines.Text(), "GRPC server started on ") {
+				close(started)
+			}
+		}
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		s.end()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", cmd.Args, s)
+		}
+	})
+	select {
+	case <-started:
+	case <-s.done:
+		t.Fatalf("%s ended: %s", cmd.Args, s)
+	case <-time.After(patience):
+		t.Fatalf("%s did not start: %s", cmd.Args, s)
+	}
+	return s
+}
+
+// end asks the server to end and waits until it has.
+func (s *server) end() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(patience):
+		s.t.Errorf("%s did not end", s.cmd.Args)
+		s.kill()
+	}
+}
+
+// kill ends the server as a loss of power would.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.done
+}
+
+// said returns what a pattern's group matched in the server's output.
+func (s *server) said(pattern string) string {
+	s.t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(s.String())
+	require.NotNil(s.t, m, "%s in %s", pattern, s)
+	return m[1]
+}
+
+// cache is the build cache that all tests of this machine share.
+func cache(t *testing.T) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	require.NoError(t, err)
+	return filepath.Join(dir, "ryo-faas-test")
+}
+
+// agent is a running agent.
+type agent struct {
+	*server
+	addr string // localhost:port, for gRPC and HTTP
+	dir  string
+}
+
+// startAgent starts an agent; "" for dir gives it a folder, "" for port any port.
+func startAgent(t *testing.T, dir, port string, args ...string) agent {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	if port == "" {
+		port = "0"
+	}
+	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t)}, args...)
+	s := launch(t, command(context.Background(), "agent", args...))
+	return agent{s, "localhost:" + s.said(`HTTP started on \S*:(\d+)`), dir}
+}
+
+// gateway is a running proxy.
+type gateway struct {
+	*server
+	http, rpc string // localhost:port
+	dir       string
+}
+
+func startProxy(t *testing.T, dir string, args ...string) gateway {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	args = append([]string{"-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", dir}, args...)
+	s := launch(t, command(context.Background(), "proxy", args...))
+	return gateway{s, "localhost:" + s.said(`HTTP started on \S*:(\d+)`), "localhost:" + s.said(`GRPC server started on \S*:(\d+)`), dir}
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// proxyCli runs the command line to its end in a folder.
+func proxyCli(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := command(ctx, "proxyCli", args...)
+	cmd.Dir = dir
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// row is what an answer says about one function.
+type row struct {
+	Name, Status, URL, Proxy, AtAgent, Error, Reason, Socket string
+	Instances, Generation, Restarts, Pid                     int
+}
+
+// fetch makes one HTTP call on a connection of its own.
+func fetch(t *testing.T, method, url, body string) (status int, answer string) {
+	t.Helper()
+	status, answer, err := tryFetch(method, url, body)
+	require.NoError(t, err)
+	return status, answer
+}
+
+func tryFetch(method, url, body string) (status int, answer string, err error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	rsp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer rsp.Body.Close()
+	data, err := io.ReadAll(rsp.Body)
+	return rsp.StatusCode, string(data), err
+}
+
+// rows calls a management URL and returns its rows.
+func rows(t *testing.T, method, url, body string) []row {
+	t.Helper()
+	status, answer := fetch(t, method, url, body)
+	require.Equal(t, http.StatusOK, status, answer)
+	var list []row
+	require.NoError(t, json.Unmarshal([]byte(answer), &list), answer)
+	return list
+}
+
+// deploy deploys a folder through an agent or a proxy and waits for the outcome.
+func deploy(t *testing.T, at, name, dir string, toAgent ...string) row {
+	t.Helper()
+	body, err := json.Marshal([]map[string]any{{"name": name, "dir": dir, "toAgent": toAgent}})
+	require.NoError(t, err)
+	list := rows(t, http.MethodPost, "http://"+at+"/deploy?wait=true", string(body))
+	require.NotEmpty(t, list)
+	return list[0]
+}
+
+// mustDeploy is deploy of a function that must come up.
+func mustDeploy(t *testing.T, at, name, dir string, toAgent ...string) row {
+	t.Helper()
+	r := deploy(t, at, name, dir, toAgent...)
+	require.Equal(t, "Deployed", r.Status, r.Error)
+	return r
+}
+
+// find returns the row of a function, if there is one.
+func find(list []row, name string) (row, bool) {
+	for _, r := range list {
+		if r.Name == name {
+			return r, true
+		}
+	}
+	return row{}, false
+}
+
+// source writes a package of one file and returns its folder.
+func source(t *testing.T, code string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "fn.go"), []byte(code), 0o600))
+	return dir
+}
+
+// says is the source of a function that answers with a text.
+func says(name, text string) string {
+	return "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc " + name +
+		"(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `" + text + "`) }\n"
+}
+
+// eventually waits for a condition that nothing announces.
+func eventually(t *testing.T, is func() bool, what string, args ...any) {
+	t.Helper()
+	require.Eventually(t, is, patience, 10*time.Millisecond, append([]any{what}, args...)...)
+}
+
+// alive reports whether a process is there.
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// refused asserts that nobody listens at an address.
+func refused(t *testing.T, addr string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// repository is the root of this module's checkout.
+func repository(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	return dir
+}

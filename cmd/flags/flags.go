@@ -1,0 +1,165 @@
+package flags
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Usage is the exit code for a command line that cannot be understood.
+const Usage = 2
+
+// Set is the set of one program's flags. Declare them with the methods of
+// FlagSet; a Func, TextVar or Var that checks its value is also checked, and
+// named, when the value comes from the environment.
+type Set struct {
+	*flag.FlagSet
+
+	summary        string
+	stdout, stderr io.Writer
+	version        bool
+}
+
+// New returns the set of the program name. The summary ends the sentence that
+// begins with the name: "runs Go functions on this machine".
+func New(name, summary string, stdout, stderr io.Writer) *Set {
+	s := &Set{
+		FlagSet: flag.NewFlagSet(name, flag.ContinueOnError),
+		summary: summary, stdout: stdout, stderr: stderr,
+	}
+	s.SetOutput(io.Discard) // what the standard package prints takes more than one line
+	s.Usage = func() {}
+	s.BoolVar(&s.version, versionFlag, false, "print the version and exit")
+	return s
+}
+
+const versionFlag = "version"
+
+// Parse reads args, which do not hold the program's name, then the environment.
+// When it returns false everything has been said and the program must exit with
+// the code: 0 after -help and -version, else Usage.
+func (s *Set) Parse(args []string) (code int, ok bool) {
+	err := s.FlagSet.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		s.help()
+		return 0, false
+	case err != nil:
+		return s.Failf("%s", s.explain(err)), false
+	case s.version:
+		_, _ = fmt.Fprintf(s.stdout, "%s %s %s %s/%s\n", s.Name(), Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return 0, false
+	case s.NArg() > 0:
+		return s.Failf("unexpected argument %q%s", s.Arg(0), s.suggest(s.Arg(0))), false
+	}
+	if err := s.fromEnv(); err != nil {
+		return s.Failf("%v", err), false
+	}
+	return 0, true
+}
+
+// Failf prints one line about a command line that cannot be served, for checks
+// that a flag's own value cannot make, and returns Usage.
+func (s *Set) Failf(format string, args ...any) int {
+	_, _ = fmt.Fprintf(s.stderr, "%s: %s (%s -help shows the flags)\n", s.Name(), fmt.Sprintf(format, args...), s.Name())
+	return Usage
+}
+
+// fromEnv sets the flags that the command line left out. An empty variable
+// counts as unset, as shells and service managers cannot always unset one.
+func (s *Set) fromEnv() error {
+	given := map[string]bool{versionFlag: true}
+	s.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	var errs []error
+	s.VisitAll(func(f *flag.Flag) {
+		value := os.Getenv(Env(f.Name))
+		if given[f.Name] || value == "" {
+			return
+		}
+		if err := s.Set(f.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("invalid value %q for %s: %w", value, Env(f.Name), err))
+		}
+	})
+	if len(errs) > 0 {
+		return errs[0] // one line, one fault at a time
+	}
+	return nil
+}
+
+// explain turns the standard package's error into ours: it alone knows which
+// flag was unknown, and says so in its text only.
+func (s *Set) explain(err error) string {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err.Error()
+	}
+	return "unknown flag -" + name + s.suggest(name)
+}
+
+func (s *Set) suggest(word string) string {
+	names := []string{"help"}
+	s.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	if near := proto.Nearest(word, names); near != "" {
+		return "; did you mean -" + near + "?"
+	}
+	return ""
+}
+
+func (s *Set) help() {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s.\n\nUsage: %[1]s [flags]\n\nFlags, each with the environment variable that stands in for it:\n", s.Name(), s.summary)
+	s.VisitAll(func(f *flag.Flag) {
+		value, usage := flag.UnquoteUsage(f)
+		fmt.Fprintf(&b, "  %s\n        %s", strings.TrimSpace("-"+f.Name+" "+value), usage)
+		if f.Name != versionFlag {
+			fmt.Fprintf(&b, "\n        (%s", Env(f.Name))
+			if f.DefValue != "" {
+				fmt.Fprintf(&b, ", default %s", f.DefValue)
+			}
+			b.WriteByte(')')
+		}
+		b.WriteByte('\n')
+	})
+	b.WriteString("  -help\n        print this text and exit\n")
+	_, _ = io.WriteString(s.stdout, b.String())
+}
+
+// Env is the environment variable of a flag: RYO_SOURCE_ROOT for -source-root.
+func Env(name string) string {
+	return "RYO_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// Version is the version that this program was built from: a tag, a
+// pseudo-version with the commit, or "devel" where the build knows neither.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+// StateDir is the default of -dir: $XDG_STATE_HOME/ryo-faas, or
+// ~/.local/state/ryo-faas (XDG Base Directory Specification). It is "" for a
+// user without a home, who must then give -dir.
+func StateDir() string {
+	const name = "ryo-faas"
+	// The specification tells to ignore relative paths.
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, name)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".local", "state", name)
+}

@@ -1,0 +1,2 @@
+// Package price adds up what a basket costs.
+package price

@@ -1,0 +1,319 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+const (
+	prefix       = "/functions/"
+	requestID    = "X-Request-Id"
+	executionID  = "Function-Execution-Id" // what functions-framework-go logs
+	maxRequestID = 128                     // bytes; longer than any id in use
+	copyBuffer   = 32 << 10                // bytes, as io.Copy's
+)
+
+// errLimit is why the context of a call ended whose function took too long.
+var errLimit = errors.New("no answer within the function's time limit")
+
+// gateway serves /functions/{name} and everything below it.
+type gateway struct {
+	routes   *routes
+	unknown  func(segment string) error      // why a path has no route
+	agentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
+	logger   hclog.Logger
+	errorLog *log.Logger
+}
+
+// call is one call of a function on its way.
+type call struct {
+	*gateway
+	in     *http.Request
+	id     string
+	route  *route
+	target string // the request target at the function's service
+
+	to         *target // counts this call as in flight
+	tunnel     bool    // the caller asked for a websocket
+	limit      *time.Timer
+	answered   atomic.Bool // the answer's head is there: the limit is over
+	bodyFailed atomic.Bool // the caller's body could not be read
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{gateway: g, in: r, id: idOf(r)}
+	if err := c.find(); err != nil {
+		c.refuse(w, err)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	c.limit = time.AfterFunc(c.route.limit, func() {
+		if !c.answered.Load() {
+			cancel(errLimit)
+		}
+	})
+	defer c.limit.Stop()
+	c.tunnel = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	if r.ContentLength != 0 {
+		// An answer may begin before the body ends. HTTP/2 always allows it.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	defer c.leave()
+	proxy := httputil.ReverseProxy{
+		Rewrite:        c.rewrite,
+		Transport:      c,
+		ModifyResponse: c.answer,
+		ErrorHandler:   c.fail,
+		FlushInterval:  -1, // each part leaves as it comes
+		BufferPool:     buffers{},
+		ErrorLog:       g.errorLog,
+	}
+	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// find sets the route and the target, from the raw request target: what lies
+// below the name reaches the function byte for byte.
+func (c *call) find() error {
+	if c.in.Method == http.MethodConnect {
+		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
+	}
+	segment, rest, err := splitTarget(c.in.RequestURI)
+	if err != nil {
+		return err
+	}
+	c.route, err = c.routes.find(segment)
+	switch {
+	case err != nil:
+		return err
+	case c.route == nil:
+		return c.unknown(segment)
+	case c.route.unready != nil:
+		return c.route.unready
+	}
+	c.target = c.route.mount + rest
+	return nil
+}
+
+func (c *call) rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	for name := range out.Header {
+		if private(name) {
+			delete(out.Header, name)
+		}
+	}
+	if !c.tunnel {
+		// Any other protocol, h2c above all, is a way past every check.
+		out.Header.Del("Connection")
+		out.Header.Del("Upgrade")
+	}
+	pr.SetXForwarded()
+	out.Header.Set(requestID, c.id)
+	out.Header.Set(executionID, c.id)
+	// net/url would encode some bytes anew; what is opaque it writes as it is.
+	out.URL = &url.URL{Scheme: "http", Opaque: c.target}
+	if out.Body != nil {
+		body := &body{Reader: out.Body, call: c}
+		out.Body = body
+		if len(out.Trailer) > 0 {
+			body.trailer = out.Trailer
+			body.copyTrailer()
+		}
+	}
+}
+
+// RoundTrip sends the call to a replica, and to the next one if a replica cannot
+// be dialed: then it has seen nothing of the call.
+func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
+	var tried []*target
+	var failed error
+	for {
+		t := c.route.pick(tried)
+		if t == nil {
+			return nil, failed
+		}
+		c.leave()
+		c.to = t
+		t.inFlight.Add(1)
+		out.URL.Host = t.key.address
+		res, err := t.transport.RoundTrip(out)
+		if !isDial(err) || out.Context().Err() != nil {
+			return res, err
+		}
+		failed = err
+		tried = append(tried, t)
+	}
+}
+
+// leave takes the call out of its target's count.
+func (c *call) leave() {
+	if c.to != nil {
+		c.to.inFlight.Add(-1)
+		c.to = nil
+	}
+}
+
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// answer sees the head of the function's answer.
+func (c *call) answer(res *http.Response) error {
+	c.answered.Store(true)
+	c.limit.Stop()
+	if res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel {
+		return errors.New("it switched protocols unasked")
+	}
+	res.Header.Set(requestID, c.id)
+	return nil
+}
+
+// fail answers a call to which the function gave no answer.
+func (c *call) fail(w http.ResponseWriter, out *http.Request, err error) {
+	name := c.route.name
+	var e *proto.Error
+	switch {
+	case errors.Is(context.Cause(out.Context()), errLimit):
+		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
+			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
+	case c.in.Context().Err() != nil:
+		e = proto.Errorf(proto.ErrCanceled, "the caller left").From("caller", "canceled")
+	case c.bodyFailed.Load():
+		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
+	case isDial(err):
+		e = c.unreachable(err)
+	default:
+		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, err).
+			WithHint("proxyCli log "+name+" shows its last output").From("function", "answer")
+	}
+	c.refuse(w, e)
+}
+
+func (c *call) unreachable(err error) *proto.Error {
+	if c.to != nil {
+		if e := c.agentErr(c.to.key.agent); e != nil {
+			return e
+		}
+	}
+	return proto.Errorf(proto.ErrBadGateway, "function %q is down: %w", c.route.name, err).
+		WithHint("proxyCli list says why").From("function", "dial")
+}
+
+// refuse answers in the function's place.
+func (c *call) refuse(w http.ResponseWriter, err error) {
+	e := *proto.AsError(err)
+	e.RequestID = c.id
+	if e.Component == "" {
+		e = *e.From("gateway", string(e.Kind))
+	}
+	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id)
+	w.Header().Set(requestID, c.id)
+	if e.Kind == proto.ErrUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	transport.WriteError(w, &e)
+}
+
+// body is the caller's body on its way to the function. It does not close what
+// it reads: another replica may be given the same body.
+type body struct {
+	io.Reader
+	call    *call
+	trailer http.Header // of the outbound request, filled at the end; nil for none
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if !b.call.answered.Load() {
+		// The limit counts from the last part of the body: a slow upload is no fault
+		// of the function.
+		b.call.limit.Reset(b.call.route.limit)
+	}
+	switch {
+	case err == io.EOF && b.trailer != nil:
+		b.copyTrailer()
+	case err != nil && err != io.EOF:
+		b.call.bodyFailed.Store(true)
+	}
+	return n, err
+}
+
+func (*body) Close() error { return nil }
+
+// copyTrailer takes over the caller's trailers, which before the body's end have
+// names but no values.
+func (b *body) copyTrailer() {
+	clear(b.trailer)
+	for name, values := range b.call.in.Trailer {
+		if !private(name) {
+			b.trailer[name] = values
+		}
+	}
+}
+
+// private says whether a header speaks for the platform, so that no caller may
+// set it. Underscores count as hyphens, as they do to CGI and its heirs.
+func private(name string) bool {
+	return hasPrefix(name, "x-forwarded-") || hasPrefix(name, "x-ryo-") ||
+		len(name) == len("forwarded") && hasPrefix(name, "forwarded")
+}
+
+// hasPrefix compares with a lower-case prefix without regard to case.
+func hasPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		b := name[i]
+		switch {
+		case b == '_':
+			b = '-'
+		case 'A' <= b && b <= 'Z':
+			b += 'a' - 'A'
+		}
+		if b != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// idOf is the request's id: the caller's, if it can stand in a header and a log,
+// or a new one.
+func idOf(r *http.Request) string {
+	id := r.Header.Get(requestID)
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return rand.Text()
+		}
+	}
+	if id == "" || len(id) > maxRequestID {
+		return rand.Text()
+	}
+	return id
+}
+
+// buffers is the pool of the buffers that answers are copied with.
+type buffers struct{}
+
+var pool = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+
+func (buffers) Get() []byte  { return pool.Get().(*[copyBuffer]byte)[:] }
+func (buffers) Put(b []byte) { pool.Put((*[copyBuffer]byte)(b)) }

@@ -1,0 +1,1004 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// patience bounds every wait of a test.
+const patience = 10 * time.Second
+
+// front serves a gateway with routes to the rows, and returns its address.
+func front(t testing.TB, rows ...*proto.FunctionJsonRsp) string {
+	t.Helper()
+	return frontTo(t, table(rows...))
+}
+
+func frontTo(t testing.TB, r *routes) string {
+	t.Helper()
+	logger := hclog.NewNullLogger()
+	srv := httptest.NewUnstartedServer(&gateway{
+		routes: r, logger: logger, errorLog: logger.StandardLogger(nil),
+		unknown:  func(segment string) error { return notFound(segment) },
+		agentErr: func(string) *proto.Error { return nil },
+	})
+	srv.Config.ErrorLog = logger.StandardLogger(nil)
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetHTTP1(true)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+		closeIdle(r.clear())
+	})
+	return srv.Listener.Addr().String()
+}
+
+// function serves a handler as a function's service, and returns its row.
+func function(t testing.TB, name string, h http.HandlerFunc) *proto.FunctionJsonRsp {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return deployed(name, srv.Listener.Addr().String())
+}
+
+// scripted serves each connection with a script, and returns the row of a function
+// Hello that lives there.
+func scripted(t testing.TB, script func(conn net.Conn, in *bufio.Reader)) *proto.FunctionJsonRsp {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var scripts sync.WaitGroup
+	scripts.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			scripts.Go(func() {
+				defer conn.Close()
+				script(conn, bufio.NewReader(conn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		scripts.Wait()
+	})
+	return deployed("Hello", l.Addr().String())
+}
+
+// answering is a script that reads one head and says something.
+func answering(answer string) func(net.Conn, *bufio.Reader) {
+	return func(conn net.Conn, in *bufio.Reader) {
+		if _, err := readHead(in); err == nil {
+			_, _ = io.WriteString(conn, answer)
+		}
+	}
+}
+
+// readHead reads a head as it is, up to and without the empty line.
+func readHead(in *bufio.Reader) (string, error) {
+	var head strings.Builder
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil || line == "\r\n" {
+			return head.String(), err
+		}
+		head.WriteString(line)
+	}
+}
+
+// dial connects to the gateway.
+func dial(t testing.TB, addr string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn, bufio.NewReader(conn)
+}
+
+// say sends bytes to the gateway and reads one answer, without its body.
+func say(t testing.TB, addr, request string) (*http.Response, net.Conn) {
+	t.Helper()
+	conn, in := dial(t, addr)
+	_, err := io.WriteString(conn, request)
+	require.NoError(t, err)
+	method, _, _ := strings.Cut(request, " ")
+	res, err := http.ReadResponse(in, &http.Request{Method: method})
+	require.NoError(t, err)
+	return res, conn
+}
+
+func bodyOf(t testing.TB, res *http.Response) string {
+	t.Helper()
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// client returns a client whose connections end with the test.
+func client(t testing.TB) *http.Client {
+	tr := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience}
+}
+
+// errorOf reads an answer of the gateway's own.
+func errorOf(t testing.TB, res *http.Response) map[string]any {
+	t.Helper()
+	var answer struct{ Error map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(bodyOf(t, res)), &answer))
+	require.NotEmpty(t, answer.Error["message"])
+	assert.NotEmpty(t, answer.Error["component"])
+	assert.NotEmpty(t, answer.Error["reason"])
+	assert.Equal(t, res.Header.Get("X-Request-Id"), answer.Error["requestId"])
+	assert.NotEmpty(t, answer.Error["requestId"])
+	return answer.Error
+}
+
+// headSeen sends a request through the gateway and returns the head that reached
+// the function, its first line apart.
+func headSeen(t *testing.T, request string) (first string, header http.Header) {
+	t.Helper()
+	heads := make(chan string, 1)
+	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		head, _ := readHead(in)
+		heads <- head
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+	}))
+	res, _ := say(t, addr, request)
+	require.Equal(t, 204, res.StatusCode)
+	first, rest, _ := strings.Cut(<-heads, "\r\n")
+	mime, err := textproto.NewReader(bufio.NewReader(strings.NewReader(rest + "\r\n"))).ReadMIMEHeader()
+	require.NoError(t, err)
+	return first, http.Header(mime)
+}
+
+// Forwarding.
+
+func TestTargetReachesFunctionByteForByte(t *testing.T) {
+	for in, out := range map[string]string{
+		"/functions/hello":                          "/hello",
+		"/functions/HELLO":                          "/hello",
+		"/functions/hello/":                         "/hello/",
+		"/functions/Hello/a/b?q=1":                  "/hello/a/b?q=1",
+		"/functions/hello?":                         "/hello?",
+		"/functions/hello//a/../b/./c//":            "/hello//a/../b/./c//",
+		"/functions/hello/a%2Fb%2e%2E;x=1,2":        "/hello/a%2Fb%2e%2E;x=1,2",
+		"/functions/hello/{}|\"<>^`é":               "/hello/{}|\"<>^`é",
+		"/functions/hello?bad=%zz&a=1;b=2&empty=&c": "/hello?bad=%zz&a=1;b=2&empty=&c",
+		"/functions/hello?u=http://h/functions":     "/hello?u=http://h/functions",
+	} {
+		first, _ := headSeen(t, "GET "+in+" HTTP/1.1\r\nHost: h\r\n\r\n")
+		assert.Equal(t, "GET "+out+" HTTP/1.1", first)
+	}
+}
+
+func TestForwardingHeadersAreSetFreshly(t *testing.T) {
+	_, h := headSeen(t, "GET /functions/hello HTTP/1.1\r\nHost: me.example:9002\r\n"+
+		"X-Forwarded-For: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Proto: https\r\n"+
+		"X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=6.6.6.6\r\nX-Ryo-Auth: a\r\nX_Ryo_Auth: b\r\n\r\n")
+	assert.Equal(t, http.Header{
+		"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"me.example:9002"}, "X-Forwarded-Proto": {"http"},
+		"Host": {"me.example:9002"}, "X-Request-Id": h["X-Request-Id"], "Function-Execution-Id": h["X-Request-Id"],
+	}, h)
+}
+
+func TestNominatedHeadersCannotRemoveOurs(t *testing.T) {
+	_, h := headSeen(t, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nConnection: X-Forwarded-For, X-Request-Id, Function-Execution-Id\r\n\r\n")
+	assert.Equal(t, "127.0.0.1", h.Get("X-Forwarded-For"))
+	assert.NotEmpty(t, h.Get("X-Request-Id"))
+	assert.NotEmpty(t, h.Get("Function-Execution-Id"))
+}
+
+func TestHopHeadersStopInTheRequest(t *testing.T) {
+	_, h := headSeen(t, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n"+
+		"Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nProxy-Authorization: x\r\nTe: gzip\r\nX-Other: 1\r\n\r\n")
+	for _, name := range []string{"Connection", "X-Mine", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te"} {
+		assert.Empty(t, h.Values(name), name)
+	}
+	assert.Equal(t, "1", h.Get("X-Other"))
+}
+
+func TestHopHeadersStopInTheAnswer(t *testing.T) {
+	addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n"+
+		"Proxy-Authenticate: x\r\nX-Other: 1\r\nContent-Length: 2\r\n\r\nok")))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	for _, name := range []string{"Connection", "X-Mine", "Keep-Alive", "Proxy-Authenticate"} {
+		assert.Empty(t, res.Header.Values(name), name)
+	}
+	assert.Equal(t, "1", res.Header.Get("X-Other"))
+	assert.Equal(t, "ok", bodyOf(t, res))
+}
+
+func TestAnswersPassUnchanged(t *testing.T) {
+	zipped := "\x1f\x8b\x08not really"
+	addr := front(t, scripted(t, answering(fmt.Sprintf("HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"+
+		"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zipped), zipped))))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
+	assert.Equal(t, 418, res.StatusCode)
+	assert.Equal(t, []string{"a=1", "b=2"}, res.Header.Values("Set-Cookie"))
+	assert.Equal(t, "gzip", res.Header.Get("Content-Encoding"))
+	assert.Equal(t, int64(len(zipped)), res.ContentLength)
+	assert.Equal(t, zipped, bodyOf(t, res))
+}
+
+func TestEachReplyHasOneRequestID(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "of-the-function")
+		fmt.Fprint(w, r.Header.Get("X-Request-Id"), " ", r.Header.Get("Function-Execution-Id"))
+	}))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\n\r\n")
+	assert.Equal(t, []string{"mine"}, res.Header.Values("X-Request-Id"))
+	assert.Equal(t, "mine mine", bodyOf(t, res))
+
+	for _, bad := range []string{"", "a b", "é", strings.Repeat("x", maxRequestID+1)} {
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nX-Request-Id: "+bad+"\r\n\r\n")
+		id := res.Header.Get("X-Request-Id")
+		assert.Regexp(t, "^[A-Z0-9]{26}$", id)
+		assert.Equal(t, id+" "+id, bodyOf(t, res))
+	}
+	res, _ = say(t, addr, "GET /functions/other HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\n\r\n")
+	assert.Equal(t, []string{"mine"}, res.Header.Values("X-Request-Id"))
+}
+
+// Framing.
+
+func TestAnswersWithoutBodyKeepTheConnection(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/hello/204":
+			w.WriteHeader(204)
+		case "/hello/304":
+			w.Header().Set("ETag", `"x"`)
+			w.WriteHeader(304)
+		default:
+			w.Header().Set("Content-Length", "5")
+			fmt.Fprint(w, "hello")
+		}
+	}))
+	conn, in := dial(t, addr)
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		length       int64
+	}{{"HEAD", "", 200, 5}, {"GET", "/204", 204, 0}, {"GET", "/304", 304, 0}, {"GET", "", 200, 5}} {
+		fmt.Fprintf(conn, "%s /functions/hello%s HTTP/1.1\r\nHost: h\r\n\r\n", tt.method, tt.path)
+		res, err := http.ReadResponse(in, &http.Request{Method: tt.method})
+		require.NoError(t, err, tt.path)
+		assert.Equal(t, tt.status, res.StatusCode)
+		assert.Equal(t, tt.length, res.ContentLength, tt.path)
+		bodyOf(t, res)
+	}
+}
+
+func TestPipelinedCallsAreAnsweredInOrder(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.RawQuery) }))
+	conn, in := dial(t, addr)
+	for i := range 5 {
+		fmt.Fprintf(conn, "GET /functions/hello?%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
+	}
+	for i := range 5 {
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		assert.Equal(t, fmt.Sprint(i), bodyOf(t, res))
+	}
+}
+
+func TestOldCallersGetUnchunkedAnswers(t *testing.T) {
+	addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.0\r\n\r\n")
+	assert.Empty(t, res.TransferEncoding)
+	assert.Equal(t, "hello", bodyOf(t, res))
+}
+
+func TestAnswerThatEndsWithItsConnectionArrivesWhole(t *testing.T) {
+	addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\n\r\nuntil the end")))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	assert.Equal(t, "until the end", bodyOf(t, res))
+}
+
+func TestLargeHeadsPass(t *testing.T) {
+	large := strings.Repeat("x", 20<<10)
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Large", r.Header.Get("X-Large"))
+	}))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nX-Large: "+large+"\r\n\r\n")
+	assert.Equal(t, large, res.Header.Get("X-Large"))
+}
+
+func TestHeadSentByteByByte(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") }))
+	conn, in := dial(t, addr)
+	for _, b := range []byte("GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n") {
+		_, err := conn.Write([]byte{b})
+		require.NoError(t, err)
+	}
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", bodyOf(t, res))
+}
+
+func TestHTTP2CallersReachTheFunction(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %s", r.Proto, r.RequestURI, b)
+	}))
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr, Timeout: patience}).Post("http://"+addr+"/functions/Hello/a%2Fb?q", "text/plain", strings.NewReader("body"))
+	require.NoError(t, err)
+	assert.Equal(t, 2, res.ProtoMajor)
+	assert.Equal(t, "HTTP/1.1 /hello/a%2Fb?q body", bodyOf(t, res))
+}
+
+// Interim answers.
+
+func TestEarlyHintsComeBeforeTheAnswer(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(103)
+		fmt.Fprint(w, "hello")
+	}))
+	var hints []int
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			hints = append(hints, code)
+			assert.Equal(t, "</a.css>; rel=preload", h.Get("Link"))
+			return nil
+		},
+	})
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/functions/hello", nil)
+	require.NoError(t, err)
+	res, err := client(t).Do(r)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", bodyOf(t, res))
+	assert.Equal(t, []int{103}, hints)
+	assert.NotEmpty(t, res.Header.Get("X-Request-Id"))
+}
+
+func TestContinueIsSaidWhenTheFunctionReads(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "got %s", b)
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+	line, err := in.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line)
+	_, _ = in.ReadString('\n')
+	fmt.Fprint(conn, "body")
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "got body", bodyOf(t, res))
+}
+
+func TestRefusalComesWithoutContinue(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(401)
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+	line, err := in.ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/1.1 401 Unauthorized\r\n", line)
+}
+
+// Streaming.
+
+func TestOpenUploadReachesTheFunction(t *testing.T) {
+	got := make(chan string)
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		b := make([]byte, 4)
+		_, _ = io.ReadFull(r.Body, b)
+		got <- string(b)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
+	assert.Equal(t, "part", <-got)
+	fmt.Fprint(conn, "0\r\n\r\n")
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 200, res.StatusCode)
+}
+
+func TestFirstPartLeavesAtOnce(t *testing.T) {
+	for name, head := range map[string]string{
+		"chunked":      "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+		"event stream": "Content-Type: text/event-stream\r\n\r\npart",
+		"known length": "Content-Length: 8\r\n\r\npart",
+	} {
+		t.Run(name, func(t *testing.T) {
+			more := make(chan struct{})
+			addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+				_, _ = readHead(in)
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+head)
+				<-more
+			}))
+			defer close(more)
+			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+			b := make([]byte, 4)
+			_, err := io.ReadFull(res.Body, b)
+			require.NoError(t, err)
+			assert.Equal(t, "part", string(b))
+		})
+	}
+}
+
+func TestBothDirectionsAtOnce(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex()
+		b := make([]byte, 4)
+		for {
+			if _, err := io.ReadFull(r.Body, b); err != nil {
+				return
+			}
+			_, _ = w.Write(b)
+			_ = rc.Flush()
+		}
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nping\r\n")
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	b := make([]byte, 4)
+	for range 3 {
+		_, err = io.ReadFull(res.Body, b)
+		require.NoError(t, err)
+		assert.Equal(t, "ping", string(b))
+		fmt.Fprint(conn, "4\r\nping\r\n")
+	}
+	fmt.Fprint(conn, "0\r\n\r\n")
+	assert.Equal(t, "ping", bodyOf(t, res))
+}
+
+func TestEarlyRefusalReachesACallerThatStillSends(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(413) }))
+	res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nsome")
+	assert.Equal(t, 413, res.StatusCode)
+}
+
+// Trailers.
+
+func TestTrailersOfAnswersPass(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		fmt.Fprint(w, "hello")
+		w.Header().Set("X-Sum", "1")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "2")
+	}))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n")
+	assert.Equal(t, "hello", bodyOf(t, res))
+	assert.Equal(t, "1", res.Trailer.Get("X-Sum"))
+	assert.Equal(t, "2", res.Trailer.Get("X-Late"))
+}
+
+func TestTrailersOfRequestsPassWithoutPrivateOnes(t *testing.T) {
+	got := make(chan http.Header, 1)
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	}))
+	res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Ryo-Auth, X-Forwarded-For\r\n\r\n"+
+		"4\r\nbody\r\n0\r\nX-Sum: 1\r\nX-Ryo-Auth: 2\r\nX-Forwarded-For: 3\r\nX_Ryo_Auth: 4\r\n\r\n")
+	assert.Equal(t, 200, res.StatusCode)
+	assert.Equal(t, http.Header{"X-Sum": {"1"}}, <-got)
+}
+
+// Tunnels.
+
+func echoSocket(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.CloseNow() }()
+	for {
+		kind, msg, err := c.Read(r.Context())
+		if err != nil || c.Write(r.Context(), kind, msg) != nil {
+			return
+		}
+	}
+}
+
+func TestWebsocketsEcho(t *testing.T) {
+	addr := front(t, function(t, "Hello", echoSocket))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, res, err := websocket.Dial(ctx, "ws://"+addr+"/functions/hello/x", nil)
+	require.NoError(t, err)
+	assert.NotEmpty(t, res.Header.Get("X-Request-Id"))
+	for _, msg := range []string{"one", strings.Repeat("two", 10_000)} {
+		require.NoError(t, c.Write(ctx, websocket.MessageText, []byte(msg)))
+		_, got, err := c.Read(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, msg, string(got))
+	}
+	require.NoError(t, c.Close(websocket.StatusNormalClosure, ""))
+}
+
+func TestTunnelKeepsTheOtherHalf(t *testing.T) {
+	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		_, _ = readHead(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		all, _ := io.ReadAll(in) // until the caller has ended its half
+		_, _ = conn.Write(all)
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n")
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, 101, res.StatusCode)
+	fmt.Fprint(conn, "last words")
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	all, err := io.ReadAll(in)
+	require.NoError(t, err)
+	assert.Equal(t, "last words", string(all))
+}
+
+func TestOtherUpgradesAreDropped(t *testing.T) {
+	for _, upgrade := range []string{"h2c", "websocket, h2c", "tls/1.2"} {
+		_, h := headSeen(t, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "+upgrade+"\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+		for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
+			assert.Empty(t, h.Values(name), upgrade)
+		}
+	}
+}
+
+func TestUnaskedSwitchIsABrokenAnswer(t *testing.T) {
+	for _, head := range []string{"", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n"} {
+		addr := front(t, scripted(t, answering("HTTP/1.1 101 Switching Protocols\r\n"+head+"\r\n")))
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+		assert.Equal(t, 502, res.StatusCode, head)
+	}
+}
+
+// The caller leaves.
+
+func TestFunctionIsToldThatTheCallerLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		request string
+		begin   bool // the function begins its answer first
+	}{
+		"during a GET":           {"GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n", false},
+		"during a POST":          {"POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody", false},
+		"during a silent stream": {"GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started, told := make(chan struct{}), make(chan struct{})
+			addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if tt.begin {
+					w.Header().Set("Content-Type", "text/event-stream")
+					_ = http.NewResponseController(w).Flush()
+				}
+				close(started)
+				<-r.Context().Done()
+				close(told)
+			}))
+			conn, _ := dial(t, addr)
+			fmt.Fprint(conn, tt.request)
+			<-started
+			conn.Close()
+			select {
+			case <-told:
+			case <-time.After(patience):
+				t.Fatal("the function was not told")
+			}
+		})
+	}
+}
+
+// Idle connections that the function closed.
+
+func TestCallsAfterTheFunctionClosedIdleConnections(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Method) }))
+	defer srv.Close()
+	addr := front(t, deployed("Hello", srv.Listener.Addr().String()))
+	c := client(t)
+	for range 10 {
+		for _, method := range []string{"GET", "POST"} {
+			r, err := http.NewRequest(method, "http://"+addr+"/functions/hello", strings.NewReader("body"))
+			require.NoError(t, err)
+			res, err := c.Do(r)
+			require.NoError(t, err)
+			assert.Equal(t, method, bodyOf(t, res))
+			if method == "GET" {
+				continue
+			}
+			// The gateway's own idle connection: closed, and seen to be closed.
+			srv.CloseClientConnections()
+			require.Eventually(t, func() bool {
+				res, err := c.Get("http://" + addr + "/functions/hello")
+				if err == nil {
+					res.Body.Close()
+				}
+				return err == nil
+			}, patience, time.Millisecond)
+		}
+	}
+}
+
+func TestPostIsNotRunTwice(t *testing.T) {
+	var posts atomic.Int32
+	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		for {
+			head, err := readHead(in)
+			if err != nil {
+				return
+			}
+			if strings.HasPrefix(head, "POST") {
+				posts.Add(1)
+				return // dies
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	}))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.Equal(t, 204, res.StatusCode)
+	res, _ = say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
+	assert.Equal(t, 502, res.StatusCode)
+	assert.EqualValues(t, 1, posts.Load())
+}
+
+// Broken answers.
+
+func TestBrokenAnswersAre502(t *testing.T) {
+	for name, answer := range map[string]string{
+		"none":                   "",
+		"garbage":                "garbage\r\n\r\n",
+		"half a head":            "HTTP/1.1 200 OK\r\nContent-Le",
+		"bad status":             "HTTP/1.1 2x0 OK\r\n\r\n",
+		"two lengths":            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
+		"negative length":        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
+		"unknown coding":         "HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\nok",
+		"a head without an end":  "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", answerHead) + "\r\n\r\n",
+		"a TLS server's refusal": "\x15\x03\x01\x00\x02\x02\x46",
+	} {
+		addr := front(t, scripted(t, answering(answer)))
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+		assert.Equal(t, 502, res.StatusCode, name)
+		e := errorOf(t, res)
+		assert.Equal(t, "bad_gateway", e["code"])
+		assert.Equal(t, "function", e["component"])
+	}
+}
+
+func TestCutAnswersNeverLookComplete(t *testing.T) {
+	for name, answer := range map[string]string{
+		"known length":        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npart",
+		"chunked":             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+		"chunked, no end":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n0\r\n",
+		"overlong chunk size": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n11111111111111111\r\n",
+	} {
+		addr := front(t, scripted(t, answering(answer)))
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+		require.Equal(t, 200, res.StatusCode, name)
+		_, err := io.ReadAll(res.Body)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, name)
+	}
+}
+
+// Refusals.
+
+func TestMalformedRequestsAreRefused(t *testing.T) {
+	get := "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"
+	post := "POST /functions/hello HTTP/1.1\r\nHost: h\r\n"
+	for name, request := range map[string]string{
+		"two lengths":             post + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+		"signed length":           post + "Content-Length: +4\r\n\r\nbody",
+		"unknown coding":          post + "Transfer-Encoding: rot13\r\n\r\nbody",
+		"space before the colon":  get + "X-A : 1\r\n\r\n",
+		"two hosts":               get + "Host: i\r\n\r\n",
+		"no host":                 "GET /functions/hello HTTP/1.1\r\n\r\n",
+		"NUL in a value":          get + "X-A: a\x00b\r\n\r\n",
+		"bare CR in a value":      get + "X-A: a\rb\r\n\r\n",
+		"LF in a chunk extension": post + "Transfer-Encoding: chunked\r\n\r\n4;a\nb\r\nbody\r\n0\r\n\r\n",
+		"overlong chunk size":     post + "Transfer-Encoding: chunked\r\n\r\n11111111111111111\r\nbody\r\n0\r\n\r\n",
+		"bad escape":              "GET /functions/hello/%zz HTTP/1.1\r\nHost: h\r\n\r\n",
+		"NUL in the target":       "GET /functions/hello/\x00 HTTP/1.1\r\nHost: h\r\n\r\n",
+		"absolute target":         "GET http://other/functions/hello HTTP/1.1\r\nHost: h\r\n\r\n",
+		"CONNECT":                 "CONNECT other:80 HTTP/1.1\r\nHost: h\r\n\r\n",
+		"CONNECT with a path":     "CONNECT /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n",
+		"a name that is none":     "GET /functions/%2e%2e/x HTTP/1.1\r\nHost: h\r\n\r\n",
+		"TLS on the plain port":   "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadAll(r.Body); err == nil {
+					t.Error("the function was called")
+				}
+			}))
+			res, _ := say(t, addr, request)
+			assert.Contains(t, []int{400, 501}, res.StatusCode)
+		})
+	}
+}
+
+func TestReasonsWhyAFunctionIsNotCalled(t *testing.T) {
+	deploying := &proto.FunctionJsonRsp{Name: "New", Status: string(proto.Deploying)}
+	failed := &proto.FunctionJsonRsp{Name: "Bad", Status: string(proto.Failed), Reason: proto.ReasonBuild}
+	addr := front(t, deploying, failed, deployed("Down", unused(t)))
+	for _, tt := range []struct {
+		target                  string
+		status                  int
+		code, component, reason string
+		retry                   bool
+	}{
+		{"/functions/other", 404, "not_found", "gateway", "not_found", false},
+		{"/functions/", 400, "invalid", "gateway", "invalid", false},
+		{"/functions/new", 503, "unavailable", "function", "deploying", true},
+		{"/functions/bad/x", 502, "bad_gateway", "function", "build", false},
+		{"/functions/down", 502, "bad_gateway", "function", "dial", false},
+	} {
+		res, _ := say(t, addr, "GET "+tt.target+" HTTP/1.1\r\nHost: h\r\n\r\n")
+		assert.Equal(t, tt.status, res.StatusCode, tt.target)
+		assert.Equal(t, tt.retry, res.Header.Get("Retry-After") != "", tt.target)
+		e := errorOf(t, res)
+		assert.Equal(t, []any{tt.code, tt.component, tt.reason}, []any{e["code"], e["component"], e["reason"]}, tt.target)
+	}
+}
+
+// unused returns an address where nobody listens.
+func unused(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Time limits.
+
+func TestAnswerMustBeginWithinTheFunctionsLimit(t *testing.T) {
+	told := make(chan struct{})
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(told)
+	})
+	row.Timeout = "50ms"
+	res, _ := say(t, front(t, row), "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	assert.Equal(t, 504, res.StatusCode)
+	e := errorOf(t, res)
+	assert.Equal(t, []any{"timeout", "function", "timeout"}, []any{e["code"], e["component"], e["reason"]})
+	<-told
+}
+
+// silent is a row of a function that never answers within its limit: a call of it
+// is a clock.
+func silent(t *testing.T, limit string) *proto.FunctionJsonRsp {
+	row := function(t, "Silent", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	row.Timeout = limit
+	return row
+}
+
+func tick(t *testing.T, addr string) {
+	res, _ := say(t, addr, "GET /functions/silent HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.Equal(t, 504, res.StatusCode)
+}
+
+func TestLimitEndsWithTheAnswersHead(t *testing.T) {
+	more := make(chan struct{})
+	row := scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		_, _ = readHead(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+		<-more
+		_, _ = io.WriteString(conn, "slow")
+	})
+	row.Timeout = "200ms"
+	addr := front(t, row, silent(t, "400ms"))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	tick(t, addr)
+	close(more)
+	assert.Equal(t, "slow", bodyOf(t, res))
+}
+
+func TestSlowUploadIsNoFaultOfTheFunction(t *testing.T) {
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	row.Timeout = "500ms"
+	addr := front(t, row, silent(t, "150ms"))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+	for range 5 {
+		tick(t, addr)
+		fmt.Fprint(conn, "x")
+	}
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "5", bodyOf(t, res))
+}
+
+func TestStalledUploadEndsWithTheLimit(t *testing.T) {
+	row := function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	row.Timeout = "50ms"
+	res, _ := say(t, front(t, row), "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nx")
+	assert.Equal(t, 504, res.StatusCode)
+}
+
+// Replicas and sockets.
+
+func TestNextReplicaIsTakenWhenOneCannotBeDialed(t *testing.T) {
+	live := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "got %s", b)
+	})
+	addr := front(t, deployed("Hello", unused(t)), live, deployed("Hello", unused(t)))
+	for range 6 {
+		res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
+		assert.Equal(t, "got body", bodyOf(t, res))
+	}
+}
+
+func TestReplicasShareTheLoad(t *testing.T) {
+	release := make(chan struct{})
+	var busy [2]atomic.Int32
+	handler := func(i int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			busy[i].Add(1)
+			<-release
+		}
+	}
+	r := table(function(t, "Hello", handler(0)), function(t, "Hello", handler(1)))
+	addr := frontTo(t, r)
+	c := client(t)
+	var calls sync.WaitGroup
+	for i := range 6 {
+		calls.Go(func() {
+			if res, err := c.Get("http://" + addr + "/functions/hello"); assert.NoError(t, err) {
+				res.Body.Close()
+			}
+		})
+		require.Eventually(t, func() bool { return busy[0].Load()+busy[1].Load() == int32(i+1) }, patience, time.Millisecond)
+	}
+	assert.EqualValues(t, 3, busy[0].Load())
+	assert.EqualValues(t, 3, busy[1].Load())
+	close(release)
+	calls.Wait()
+	rt, _ := r.find("hello")
+	for _, target := range rt.targets {
+		require.Eventually(t, func() bool { return target.inFlight.Load() == 0 }, patience, time.Millisecond)
+	}
+}
+
+func TestUnixSocketIsPreferredAndMayBeMissing(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "unix ", r.Host) })}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		assert.NoError(t, srv.Close())
+		<-served
+	})
+
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
+	row.Socket = socket
+	r := new(routes)
+	r.update(map[string][]replica{"hello": {{row: row, local: true}}})
+	addr := frontTo(t, r)
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
+	assert.Equal(t, "unix me", bodyOf(t, res))
+
+	require.NoError(t, srv.Close())
+	require.Eventually(t, func() bool {
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
+		return bodyOf(t, res) == "tcp me"
+	}, patience, time.Millisecond)
+}
+
+func TestCallsInFlightOutliveTheirRoute(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	r := table(function(t, "Hello", func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-release
+		fmt.Fprint(w, "done")
+	}))
+	addr := frontTo(t, r)
+	answers := make(chan string, 1)
+	go func() {
+		res, err := http.Get("http://" + addr + "/functions/hello")
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		answers <- string(b)
+	}()
+	<-started
+	closeIdle(r.update(map[string][]replica{"hello": nil}))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	assert.Equal(t, 404, res.StatusCode)
+	close(release)
+	assert.Equal(t, "done", <-answers)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestLargeBodiesPassBothWays(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		_, _ = io.Copy(w, r.Body)
+	}))
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	res, err := client(t).Post("http://"+addr+"/functions/hello", "application/octet-stream", bytes.NewReader(sent))
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(sent, []byte(bodyOf(t, res))))
+}
+
+func TestManyCallersAtOnce(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	}))
+	c := client(t)
+	var calls sync.WaitGroup
+	for i := range 32 {
+		calls.Go(func() {
+			for j := range 20 {
+				want := fmt.Sprint(i, "/", j)
+				res, err := c.Post("http://"+addr+"/functions/hello", "text/plain", strings.NewReader(want))
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.Equal(t, want, bodyOf(t, res))
+			}
+		})
+	}
+	calls.Wait()
+}
+
+func BenchmarkProxiedGET(b *testing.B) {
+	addr := front(b, function(b, "Hello", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "Hello, World!\n") }))
+	conn, in := dial(b, addr)
+	require.NoError(b, conn.SetDeadline(time.Time{}))
+	request := []byte("GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
+}

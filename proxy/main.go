@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// Main is the program: it serves until it is told to stop by SIGTERM or SIGINT,
+// and returns the exit code.
+func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	set := flags.New("proxy", "offers the functions of many agents at one address", stdout, stderr)
+	httpAddr := set.String("http", ":9002", "`address` to serve HTTP on")
+	rpcAddr := set.String("rpc", ":9001", "`address` to serve gRPC on")
+	agents := set.String("agents", "", "`addresses` of agents to connect to, separated by commas")
+	dir := set.String("dir", flags.StateDir(), "`folder` for what it must remember")
+	public := set.String("url", "", "`url` by which callers reach it, such as http://public:9002 (default: the host that they addressed)")
+	insecure := set.Bool("insecure", false, "serve callers, and connect to agents, on other machines, without any credentials")
+	if code, ok := set.Parse(args[1:]); !ok {
+		return code
+	}
+	if *dir == "" {
+		return set.Failf("there is no home folder: give -dir")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	logger := hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr})
+	if *insecure {
+		logger.Warn("INSECURE: whoever reaches this machine may deploy and run code on it")
+	}
+	err := serve(ctx, stdout, *httpAddr, *rpcAddr, Config{
+		Dir: filepath.Join(*dir, "proxy"), Agents: strings.FieldsFunc(*agents, func(r rune) bool { return r == ',' || r == ' ' }),
+		URL: *public, Insecure: *insecure, Logger: logger,
+	})
+	if err != nil {
+		line := err.Error()
+		if hint := proto.AsError(err).Hint; hint != "" {
+			line += "; " + hint
+		}
+		fmt.Fprintf(stderr, "proxy: %s\n", line)
+		return 1
+	}
+	return 0
+}
+
+// serve runs a proxy on two addresses until ctx ends.
+func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg Config) error {
+	web, err := listen("http", httpAddr)
+	if err != nil {
+		return err
+	}
+	defer web.Close()
+	rpc, err := listen("rpc", rpcAddr)
+	if err != nil {
+		return err
+	}
+	defer rpc.Close()
+	cfg.HTTPPort, cfg.RPCPort = portOf(web), portOf(rpc)
+	p, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+
+	// The agents are let go after the last caller has been served.
+	running, done := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(running) }()
+	fmt.Fprintf(stdout, "HTTP started on %s\n", withPort(httpAddr, cfg.HTTPPort, ""))
+	fmt.Fprintf(stdout, "GRPC server started on %s\n", withPort(rpcAddr, cfg.RPCPort, "::"))
+	err = transport.Serve(ctx, p, p.store, transport.ServerConfig{
+		Listeners: []net.Listener{web, rpc}, Functions: p.Functions(), Insecure: cfg.Insecure,
+		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
+	})
+	done()
+	return errors.Join(err, <-ended)
+}
+
+// listen opens the listener of a flag.
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, proto.Errorf(proto.ErrConflict, "address %s is in use by another program; choose another with -%s", addr, flag)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+// withPort is an address as the user wrote it, with the port that was bound and,
+// where it has no host, with the one given.
+func withPort(addr string, port int, host string) string {
+	if h, _, err := net.SplitHostPort(addr); err == nil && h != "" {
+		host = h
+	}
+	return net.JoinHostPort(host, fmt.Sprint(port))
+}
+
+// ownNames returns the host of the public url, by which callers may address us.
+func ownNames(public string) []string {
+	if u, err := url.Parse(public); err == nil && u.Hostname() != "" {
+		return []string{u.Hostname()}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// TestMain lets the test binary be the program, so that tests run real processes.
+func TestMain(m *testing.M) {
+	if os.Getenv("PROXY_TEST_MAIN") != "" {
+		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// process is a proxy in a process of its own.
+type process struct {
+	*exec.Cmd
+	stderr bytes.Buffer // to be read after Wait
+	http   string
+}
+
+// spawn starts a proxy on free ports and waits until it serves.
+func spawn(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(os.Args[0], append([]string{"-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0"}, args...)...)}
+	p.Env = append(os.Environ(), "PROXY_TEST_MAIN=1")
+	p.Stderr = &p.stderr
+	stdout, err := p.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	lines := bufio.NewScanner(stdout)
+	require.True(t, lines.Scan(), "it prints its first line")
+	addr, ok := strings.CutPrefix(lines.Text(), "HTTP started on ")
+	require.True(t, ok, lines.Text())
+	p.http = addr
+	require.True(t, lines.Scan())
+	assert.Regexp(t, `^GRPC server started on 127\.0\.0\.1:\d+$`, lines.Text())
+	return p
+}
+
+func TestProcessServesAndEndsOnSIGTERM(t *testing.T) {
+	n := newNode(t)
+	p := spawn(t, "-dir", t.TempDir(), "-agents", n.addr)
+	c := transport.NewAgent(transport.HTTP, p.http)
+	defer c.Close()
+	rows, err := c.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Hello Deployed " + n.addr}, deployedAt(rows))
+	res, err := client(t).Get("http://" + p.http + "/functions/hello")
+	require.NoError(t, err)
+	assert.Equal(t, n.addr+"/hello", bodyOf(t, res))
+
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait(), "it exits with 0")
+	assert.NotContains(t, p.stderr.String(), "INSECURE")
+}
+
+func TestCallsInFlightAreDrained(t *testing.T) {
+	n := newNode(t)
+	started, release := make(chan struct{}), make(chan struct{})
+	row := function(t, "Hello", func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-release
+		fmt.Fprint(w, "done")
+	})
+	n.service = row.GetProxy()
+	p := spawn(t, "-dir", t.TempDir(), "-agents", n.addr)
+	c := transport.NewAgent(transport.HTTP, p.http)
+	defer c.Close()
+	_, err := c.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+
+	conn, in := dial(t, p.http)
+	fmt.Fprint(conn, "GET /functions/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	<-started
+	require.NoError(t, p.Process.Signal(syscall.SIGINT))
+	require.Eventually(t, func() bool { // it takes no further callers
+		conn, err := net.Dial("tcp", p.http)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}, patience, time.Millisecond)
+	close(release)
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "done", bodyOf(t, res))
+	conn.Close()
+	require.NoError(t, p.Wait())
+}
+
+func TestSecondProxyOnAFolderNamesTheFirst(t *testing.T) {
+	dir := t.TempDir()
+	p := spawn(t, "-dir", dir)
+	code, _, stderr := run("-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", dir)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, stderr, fmt.Sprint("in use by process ", p.Process.Pid))
+	assert.Equal(t, 1, strings.Count(stderr, "\n"))
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+}
+
+func TestInsecureIsSaidLoudly(t *testing.T) {
+	p := spawn(t, "-dir", t.TempDir(), "-insecure")
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+	assert.Contains(t, p.stderr.String(), "INSECURE")
+}
+
+// run calls Main for a command line that does not come to serve.
+func run(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = Main(append([]string{"proxy"}, args...), strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	free := []string{"-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", t.TempDir()}
+	for _, tt := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"-htpp", ":1"}, 2, "-http"},
+		{[]string{"-dir", t.TempDir(), "-http", taken.Addr().String()}, 1, "in use"},
+		{[]string{"-dir", t.TempDir(), "-http", "127.0.0.1:0", "-rpc", taken.Addr().String()}, 1, "-rpc"},
+		{[]string{"-dir", t.TempDir(), "-http", "nonsense"}, 1, "-http"},
+		{append([]string{"-url", "public:9002"}, free...), 1, "url"},
+		{append([]string{"-agents", "nowhere"}, free...), 1, "nowhere"},
+		{append([]string{"-agents", "10.0.0.1:9000"}, free...), 1, "-insecure"},
+	} {
+		code, stdout, stderr := run(tt.args...)
+		assert.Equal(t, tt.code, code, tt.args)
+		assert.Empty(t, stdout)
+		assert.Contains(t, stderr, tt.says)
+		assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	code, stdout, _ := run("-help")
+	assert.Equal(t, 0, code)
+	for _, name := range []string{"-http", "-rpc", "-agents", "-dir", "-url", "-insecure", "-version", "RYO_AGENTS", ":9002", ":9001"} {
+		assert.Contains(t, stdout, name)
+	}
+	code, stdout, _ = run("-version")
+	assert.Equal(t, 0, code)
+	assert.True(t, strings.HasPrefix(stdout, "proxy "))
+}
+
+func TestStartedLinesSayTheAddress(t *testing.T) {
+	for _, tt := range []struct {
+		addr string
+		port int
+		host string
+		says string
+	}{
+		{":9002", 9002, "", ":9002"},
+		{":9001", 9001, "::", "[::]:9001"},
+		{":0", 43210, "", ":43210"},
+		{"localhost:0", 43210, "::", "localhost:43210"},
+		{"[::1]:9001", 9001, "::", "[::1]:9001"},
+	} {
+		assert.Equal(t, tt.says, withPort(tt.addr, tt.port, tt.host))
+	}
+}

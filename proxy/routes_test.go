@@ -1,0 +1,247 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// deployed is the row of a function that runs at an address.
+func deployed(name, address string) *proto.FunctionJsonRsp {
+	return &proto.FunctionJsonRsp{
+		Name: name, Status: string(proto.Deployed), AtAgent: "localhost:9000",
+		Proxy: "http://" + address, Instances: 1, Pid: 1,
+	}
+}
+
+// table returns routes to rows, by their paths.
+func table(rows ...*proto.FunctionJsonRsp) *routes {
+	changes := map[string][]replica{}
+	for _, row := range rows {
+		path := proto.Path(row.GetName())
+		changes[path] = append(changes[path], replica{row: row})
+	}
+	r := new(routes)
+	r.update(changes)
+	return r
+}
+
+func TestTargetsAreSplitByteForByte(t *testing.T) {
+	for _, tt := range []struct{ target, segment, rest string }{
+		{"/functions/hello", "hello", ""},
+		{"/functions/Hello/", "Hello", "/"},
+		{"/functions/hello//a//b/", "hello", "//a//b/"},
+		{"/functions/hello/a%2Fb%zz?q=%zz&u=http://h/functions", "hello", "/a%2Fb%zz?q=%zz&u=http://h/functions"},
+		{"/functions/hello?city=boston", "hello", "?city=boston"},
+		{"/functions/hello?", "hello", "?"},
+		{"/functions/functions/functions", "functions", "/functions"},
+		{"/functions/a%2f..%2fb", "a%2f..%2fb", ""},
+		{"/functions/", "", ""},
+	} {
+		segment, rest, err := splitTarget(tt.target)
+		require.NoError(t, err, tt.target)
+		assert.Equal(t, tt.segment, segment, tt.target)
+		assert.Equal(t, tt.rest, rest, tt.target)
+	}
+	for _, target := range []string{"", "*", "/functions", "http://host/functions/hello", "//functions/hello", "/functions/hello/a b", "/functions/hello\n", "/functions/hello\x7f"} {
+		_, _, err := splitTarget(target)
+		assert.ErrorIs(t, err, proto.ErrInvalid, target)
+	}
+}
+
+func TestNamesAreFoundInAnyCase(t *testing.T) {
+	r := table(deployed("HelloWorld", "127.0.0.1:1"), deployed("Func", "127.0.0.1:1"), deployed("Éclair", "127.0.0.1:1"))
+	for segment, mount := range map[string]string{
+		"helloworld": "/helloworld", "HelloWorld": "/helloworld", "HELLOWORLD": "/helloworld", "hello%57orld": "/helloworld",
+		"func": "/func", "%C3%89clair": "/%C3%A9clair", "éclair": "/%C3%A9clair",
+	} {
+		rt, err := r.find(segment)
+		require.NoError(t, err, segment)
+		require.NotNil(t, rt, segment)
+		assert.Equal(t, mount, rt.mount)
+	}
+}
+
+func TestSegmentsThatAreNoNamesAreRefused(t *testing.T) {
+	r := table(deployed("HelloWorld", "127.0.0.1:1"))
+	for _, segment := range []string{"", "..", "%2e%2e", "a%2f..%2fb", "%00", "%0d%0a", "1a", "a-b", "Hello;rm", "%zz", "%", strings.Repeat("a", proto.MaxName+1), "\xff"} {
+		_, err := r.find(segment)
+		assert.ErrorIs(t, err, proto.ErrInvalid, segment)
+	}
+	for _, segment := range []string{"other", "Other", "func", "type", "a1_b"} {
+		rt, err := r.find(segment)
+		assert.NoError(t, err, segment)
+		assert.Nil(t, rt, segment)
+	}
+}
+
+func TestUpdateLeavesOtherRoutesAndGoodTargetsAlone(t *testing.T) {
+	r := table(deployed("A", "127.0.0.1:1"), deployed("B", "127.0.0.1:2"))
+	a, _ := r.find("a")
+	b, _ := r.find("b")
+
+	// The same process again: its idle connections are kept.
+	assert.Empty(t, r.update(map[string][]replica{"a": {{row: deployed("A", "127.0.0.1:1")}}}))
+	again, _ := r.find("a")
+	assert.Same(t, a.targets[0], again.targets[0])
+	other, _ := r.find("b")
+	assert.Same(t, b, other)
+
+	next := deployed("A", "127.0.0.1:1")
+	next.Pid = 2
+	assert.Equal(t, a.targets, r.update(map[string][]replica{"a": {{row: next}}}))
+
+	assert.Len(t, r.update(map[string][]replica{"a": nil}), 1)
+	gone, err := r.find("a")
+	assert.NoError(t, err)
+	assert.Nil(t, gone)
+	assert.Len(t, r.clear(), 1)
+}
+
+func TestRoutesFollowStatus(t *testing.T) {
+	for _, tt := range []struct {
+		status    proto.Status
+		instances uint32
+		kind      proto.Kind // "": calls are taken
+	}{
+		{proto.Deployed, 1, ""},
+		{proto.Deployed, 0, ""}, // restarts: calls queue at its sockets
+		{proto.Deploying, 1, ""},
+		{proto.Deploying, 0, proto.ErrUnavailable},
+		{proto.Failed, 1, ""},
+		{proto.Failed, 0, proto.ErrBadGateway},
+	} {
+		row := deployed("A", "127.0.0.1:1")
+		row.Status, row.Instances = string(tt.status), tt.instances
+		rt, err := table(row).find("a")
+		require.NoError(t, err)
+		if tt.kind == "" {
+			assert.Len(t, rt.targets, 1, "%s %d", tt.status, tt.instances)
+			continue
+		}
+		assert.Empty(t, rt.targets, "%s %d", tt.status, tt.instances)
+		assert.ErrorIs(t, rt.unready, tt.kind)
+	}
+}
+
+func TestRoutesTakeTimeoutAndSocketFromRows(t *testing.T) {
+	row := deployed("A", "127.0.0.1:1")
+	row.Timeout, row.Socket = "3s", "/run/a.sock"
+	near := newRoute("a", []replica{{row: row, local: true}}, nil)
+	assert.Equal(t, 3*time.Second, near.limit)
+	assert.Equal(t, "/run/a.sock", near.targets[0].key.socket)
+	far := newRoute("a", []replica{{row: row}}, nil)
+	assert.Empty(t, far.targets[0].key.socket, "a path on another machine")
+}
+
+func TestRowsWithoutServiceAreNoTargets(t *testing.T) {
+	for _, service := range []string{"", "localhost:1", "http://localhost", "https://localhost:1", "http://[::1", "unix:///x"} {
+		row := deployed("A", "")
+		row.Proxy = service
+		rt, err := table(row).find("a")
+		require.NoError(t, err)
+		assert.Empty(t, rt.targets, service)
+		assert.Error(t, rt.unready, service)
+	}
+}
+
+func TestNoNameAnswersWithAnothersFunction(t *testing.T) {
+	rt, err := table(deployed("HelloWorld", "127.0.0.1:1"), deployed("Helloworld", "127.0.0.1:2")).find("helloworld")
+	require.NoError(t, err)
+	require.Len(t, rt.targets, 1)
+	assert.Equal(t, "127.0.0.1:1", rt.targets[0].key.address)
+}
+
+func TestPickTakesTheLeastBusyThenTurns(t *testing.T) {
+	rt, err := table(deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2"), deployed("A", "127.0.0.1:3")).find("a")
+	require.NoError(t, err)
+	seen := map[*target]int{}
+	for range 9 {
+		seen[rt.pick(nil)]++
+	}
+	assert.Equal(t, map[*target]int{rt.targets[0]: 3, rt.targets[1]: 3, rt.targets[2]: 3}, seen)
+
+	rt.targets[0].inFlight.Store(2)
+	rt.targets[1].inFlight.Store(1)
+	rt.targets[2].inFlight.Store(2)
+	for range 3 {
+		assert.Same(t, rt.targets[1], rt.pick(nil))
+	}
+	assert.Nil(t, rt.pick(rt.targets))
+	assert.Same(t, rt.targets[2], rt.pick(rt.targets[:2]))
+}
+
+func TestPrivateHeadersInAnySpelling(t *testing.T) {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Prefix", "x_forwarded_for", "X_Forwarded-Host", "X-Ryo-Auth", "X_ryo_auth", "x-RYO-a"} {
+		assert.True(t, private(name), name)
+		assert.True(t, private(http.CanonicalHeaderKey(name)), name)
+	}
+	for _, name := range []string{"", "Forwarded-By", "X-Forward", "X-Real", "Xryo", "Host", "X-Request-Id"} {
+		assert.False(t, private(name), name)
+	}
+}
+
+// FuzzTarget: whatever a caller asks for, what is forwarded is one request line's
+// worth of bytes below the mount of a function that is there.
+func FuzzTarget(f *testing.F) {
+	for _, seed := range []string{"/functions/hello", "/functions/Hello/a%2Fb?x=%zz", "/functions/%2e%2e/x", "/functions/a%2f..%2fb", "http://h/functions/a", "/functions/hello /x", "/functions/\xff", "*", ""} {
+		f.Add(seed)
+	}
+	r := table(deployed("Hello", "127.0.0.1:1"))
+	f.Fuzz(func(t *testing.T, target string) {
+		segment, rest, err := splitTarget(target)
+		if err != nil {
+			return
+		}
+		if prefix+segment+rest != target {
+			t.Fatalf("%q was split into %q and %q", target, segment, rest)
+		}
+		if rest != "" && rest[0] != '/' && rest[0] != '?' {
+			t.Fatalf("rest %q", rest)
+		}
+		if strings.ContainsAny(rest, " \r\n\x00") {
+			t.Fatalf("rest %q holds what a request line cannot", rest)
+		}
+		if rt, err := r.find(segment); rt != nil && err != nil {
+			t.Fatalf("%q is found and refused", segment)
+		}
+	})
+}
+
+func BenchmarkFind(b *testing.B) {
+	var rows []*proto.FunctionJsonRsp
+	for i := range 10_000 {
+		rows = append(rows, deployed(fmt.Sprintf("Function%d", i), "127.0.0.1:1"))
+	}
+	r := table(rows...)
+	for _, segment := range []string{"function5000", "Function5000"} {
+		b.Run(segment, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if rt, _ := r.find(segment); rt == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkUpdateOneOfManyRoutes(b *testing.B) {
+	var rows []*proto.FunctionJsonRsp
+	for i := range 10_000 {
+		rows = append(rows, deployed(fmt.Sprintf("Function%d", i), "127.0.0.1:1"))
+	}
+	r := table(rows...)
+	change := map[string][]replica{"function5000": {{row: rows[5000]}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.update(change)
+	}
+}

@@ -1,0 +1,504 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/build"
+	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+const (
+	// packageSpace bounds the packages that are kept, in bytes. A package is
+	// needed until its deploy has settled; after that it saves an upload.
+	packageSpace = 1 << 30
+	// logAnswer is how much of a function's output one answer carries, in bytes,
+	// well below what a gRPC message may hold.
+	logAnswer = 1 << 20
+)
+
+// Config is what an agent needs to know. The zero value of a field is its default.
+type Config struct {
+	// Dir is the agent's own folder; no other agent may use it. Required.
+	Dir string
+	// Cache is the folder of the build and module caches, which agents of one
+	// machine may share. Default: cache in Dir.
+	Cache string
+	// Host is the name by which other machines reach this agent. Default: localhost.
+	Host string
+	// Port is the port that the agent is served on. Required: it is part of the
+	// agent's address.
+	Port int
+	// Ports is the range of the functions' ports. Default: 5000-5999.
+	Ports string
+	// Expose has the functions' services listen on every interface instead of
+	// loopback alone.
+	Expose bool
+	// Logger takes what the agent has to say. Default: none.
+	Logger hclog.Logger
+}
+
+// DefaultPorts lies outside the range from which systems take the ports of
+// outgoing connections.
+const DefaultPorts = "5000-5999"
+
+// Agent keeps the functions of one machine.
+type Agent struct {
+	log     hclog.Logger
+	ws      workspace
+	store   *bundle.Store
+	builder *build.Builder
+	keeper  process.Keeper
+	ports   *ports
+	host    string // by which the functions' services are reached
+	addr    string // host:port of the agent
+	expose  bool
+	feed    transport.Feed
+	up      chan struct{} // closed when the functions of the folder are known
+
+	work sync.WaitGroup // the functions' goroutines
+
+	mu        sync.Mutex // guards the below
+	ctx       context.Context
+	functions map[string]*function // by path
+}
+
+var _ transport.Interface = (*Agent)(nil)
+
+// New returns the agent of a folder, which it holds from now on. It starts
+// nothing: Run does, and gives the folder up when it returns.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	if cfg.Host == "" {
+		cfg.Host = "localhost"
+	}
+	if cfg.Ports == "" {
+		cfg.Ports = DefaultPorts
+	}
+	if cfg.Cache == "" {
+		cfg.Cache = filepath.Join(cfg.Dir, "cache")
+	}
+	ports, err := parsePorts(cfg.Ports)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := openWorkspace(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		log: cfg.Logger, ws: ws, ports: ports, keeper: process.Keeper{Logger: cfg.Logger},
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose,
+		up: make(chan struct{}), functions: make(map[string]*function),
+	}
+	if err := a.equip(cfg); err != nil {
+		return nil, errors.Join(err, ws.Close())
+	}
+	return a, nil
+}
+
+// equip gives the agent its packages and its builder.
+func (a *Agent) equip(cfg Config) (err error) {
+	if a.store, err = bundle.OpenStore(a.ws.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
+		return err
+	}
+	a.builder, err = build.New(build.Config{Dir: cfg.Cache, Logger: cfg.Logger.Named("build")})
+	return err
+}
+
+// Store is where the agent keeps packages.
+func (a *Agent) Store() *bundle.Store { return a.store }
+
+// Run brings back what should run, keeps it running until ctx ends, then ends
+// the processes, letting requests in flight finish. What should run stays on
+// disk for the next Run.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.ws.Close()
+	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+
+	// First of all: what an agent that was killed left running is in the way.
+	killed, err := process.Leftovers(ctx, a.ws.Path("functions"))
+	if err != nil {
+		return fmt.Errorf("end the processes of an earlier agent: %w", err)
+	}
+	if killed > 0 {
+		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
+	}
+	records, err := a.ws.records()
+	if err != nil {
+		return err
+	}
+	background.Go(func() { a.keeper.Run(helpers) })
+	background.Go(func() {
+		if err := a.builder.Run(helpers); err != nil {
+			a.log.Error("functions cannot be built", "error", err)
+		}
+	})
+	if err := a.restore(ctx, records); err != nil {
+		return err
+	}
+	close(a.up)
+	<-ctx.Done()
+	a.log.Info("ending; functions finish their requests")
+	a.work.Wait()
+	return nil
+}
+
+// restore starts the goroutines of the functions that are on disk.
+func (a *Agent) restore(ctx context.Context, records []*record) error {
+	for _, rec := range records {
+		if err := a.ws.sweep(rec); err != nil {
+			return err
+		}
+		if rec.Port != 0 && !a.ports.claim(rec.Port) {
+			return fmt.Errorf("two functions have port %d; one is %s", rec.Port, rec.Name)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ctx = ctx
+	for _, rec := range records {
+		a.launch(rec, nil)
+	}
+	return nil
+}
+
+// launch starts a function's goroutine. The caller holds mu.
+func (a *Agent) launch(rec *record, first *order) {
+	f := a.newFunction(rec)
+	a.functions[f.path] = f
+	a.work.Go(func() { f.run(a.ctx, first) })
+}
+
+// drop forgets a function that is no more.
+func (a *Agent) drop(f *function) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.functions[f.path] == f {
+		delete(a.functions, f.path)
+	}
+}
+
+// Deploy implements transport.Interface.
+func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.examine(fns); err != nil {
+		return nil, err
+	}
+	resolved := make([]*proto.FunctionJson, len(fns))
+	for i, fn := range fns {
+		var err error
+		if resolved[i], _, err = a.store.Resolve(ctx, fn); err != nil {
+			return nil, err
+		}
+	}
+	rows := make([]*proto.FunctionJsonRsp, len(fns))
+	settled := make([]chan answer, len(fns))
+	for i, fn := range resolved {
+		if fn.GetWait() {
+			settled[i] = make(chan answer, 1)
+		}
+		row, err := a.order(ctx, fn.GetName(), fn, settled[i])
+		if err != nil && len(fns) == 1 {
+			return nil, err
+		}
+		if err != nil {
+			row, settled[i] = a.refused(fn.GetName(), err), nil
+		}
+		rows[i] = row
+	}
+	for i, s := range settled {
+		if s == nil {
+			continue
+		}
+		select {
+		case ans := <-s:
+			if ans.err != nil {
+				return nil, ans.err
+			}
+			rows[i] = ans.row
+		case <-ctx.Done():
+			return nil, waitEnded(ctx, resolved[i].GetName())
+		}
+	}
+	return rows, nil
+}
+
+// examine refuses a call that cannot be served as a whole, before any of it is.
+func (a *Agent) examine(fns []*proto.FunctionJson) error {
+	names := make(map[string]string)
+	for _, fn := range fns {
+		if err := fn.Check(); err != nil {
+			return err
+		}
+		path := proto.Path(fn.GetName())
+		if other, twice := names[path]; twice {
+			return proto.Errorf(proto.ErrInvalid, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
+				WithHint("deploy one of them under another name")
+		}
+		names[path] = fn.GetName()
+		for _, addr := range fn.GetToAgent() {
+			if !a.is(addr) {
+				return proto.Errorf(proto.ErrInvalid, "function %s is meant for the agent %s; this is %s", fn.GetName(), addr, a.addr).
+					WithHint("ask that agent, or a proxy, which passes deploys on")
+			}
+		}
+	}
+	for path, name := range names {
+		if f := a.find(path); f != nil && f.name != name {
+			return collision(name, f.name, path)
+		}
+	}
+	return nil
+}
+
+func collision(name, other, path string) error {
+	return proto.Errorf(proto.ErrConflict, "function %s would share the path /%s with %s", name, path, other).
+		WithHint("stop " + other + " first, or choose another name")
+}
+
+// order hands an order to a function, which a deploy may bring into being, and
+// returns the function's first answer.
+func (a *Agent) order(ctx context.Context, name string, deploy *proto.FunctionJson, settled chan<- answer) (*proto.FunctionJsonRsp, error) {
+	accepted := make(chan answer, 1)
+	o := order{deploy: deploy, accepted: accepted, settled: settled}
+	for {
+		f, fresh, err := a.function(name, &o)
+		if err != nil {
+			return nil, err
+		}
+		if !fresh {
+			select {
+			case f.orders <- o:
+			case <-f.gone: // it was stopped meanwhile
+				continue
+			case <-ctx.Done():
+				return nil, waitEnded(ctx, name)
+			}
+		}
+		select {
+		case ans := <-accepted:
+			return ans.row, ans.err
+		case <-ctx.Done():
+			return nil, waitEnded(ctx, name)
+		}
+	}
+}
+
+// function returns the function of a name. One that is not there is launched
+// with a deploy as its first order, and is not found by a stop.
+func (a *Agent) function(name string, o *order) (f *function, fresh bool, err error) {
+	path := proto.Path(name)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f = a.functions[path]
+	switch {
+	case f == nil && o.deploy == nil:
+		return nil, false, a.notFound(name)
+	case f == nil:
+		if a.ctx.Err() != nil {
+			return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
+		}
+		a.launch(&record{Name: name}, o)
+		return a.functions[path], true, nil
+	case o.deploy != nil && f.name != name:
+		return nil, false, collision(name, f.name, path)
+	}
+	return f, false, nil
+}
+
+func (a *Agent) find(path string) *function {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.functions[path]
+}
+
+// notFound is the error for a name that is not deployed. The caller holds mu.
+func (a *Agent) notFound(name string) error {
+	err := proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", name, a.addr)
+	var names []string
+	for _, f := range a.functions {
+		names = append(names, f.name)
+	}
+	if near := proto.Nearest(name, names); near != "" {
+		return err.WithHint("did you mean " + near + "?")
+	}
+	return err.WithHint("proxyCli details shows what is deployed")
+}
+
+// refused is the row of a function whose deploy the agent could not take on,
+// next to others that it could.
+func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
+	return &proto.FunctionJsonRsp{
+		Name: name, Status: string(proto.Failed), AtAgent: a.addr, Error: err.Error(), Reason: proto.ReasonAgent,
+	}
+}
+
+func waitEnded(ctx context.Context, name string) error {
+	return ended(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
+		WithHint("proxyCli details shows how it stands")
+}
+
+// Stop implements transport.Interface.
+func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	return a.order(ctx, fnName, nil, nil)
+}
+
+// List implements transport.Interface.
+func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	if _, err := transport.NormalizeAddr(atAgent); err != nil && atAgent != "" {
+		return nil, err
+	}
+	if atAgent != "" && !a.is(atAgent) {
+		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
+			WithHint("ask that agent, or a proxy that knows it")
+	}
+	return a.Details(ctx)
+}
+
+// Details implements transport.Interface.
+func (a *Agent) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	return a.feed.Rows(), nil
+}
+
+// Log implements transport.Interface.
+func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	rows := a.feed.Rows()
+	at := slices.IndexFunc(rows, func(row *proto.FunctionJsonRsp) bool {
+		return proto.Path(row.GetName()) == proto.Path(fnName)
+	})
+	if at < 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return nil, a.notFound(fnName)
+	}
+	output, err := process.OpenLog(a.ws.logFile(proto.Path(fnName)), logLimit)
+	if errors.Is(err, os.ErrNotExist) { // stopped meanwhile
+		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", fnName, a.addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+	}
+	defer output.Close()
+	text, truncated, err := output.Tail(logAnswer)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+	}
+	return &proto.FunctionLogs{Function: rows[at], Logs: text, Truncated: truncated}, nil
+}
+
+// Watch implements transport.Interface.
+func (a *Agent) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
+	if err := a.ready(ctx); err != nil {
+		return err
+	}
+	return a.feed.Watch(ctx, on)
+}
+
+// Upload implements transport.Interface.
+func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
+	if a.store.Has(pkg.Digest) {
+		return nil
+	}
+	file, err := os.Open(pkg.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = a.store.Put(ctx, pkg.Digest, file)
+	return err
+}
+
+// Ready says why the agent cannot be used yet, or nil.
+func (a *Agent) Ready() error {
+	select {
+	case <-a.up:
+		return nil
+	default:
+		return proto.Errorf(proto.ErrUnavailable, "the agent %s is starting", a.addr)
+	}
+}
+
+// ready waits until the functions that should run are known: before that every
+// answer about them would be wrong.
+func (a *Agent) ready(ctx context.Context) error {
+	select {
+	case <-a.up:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		return ended(ctx, "the caller's time for agent %s ended", a.addr)
+	}
+	return nil
+}
+
+// ended is the error for a call whose context has ended.
+func ended(ctx context.Context, format string, args ...any) *proto.Error {
+	kind := proto.ErrCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		kind = proto.ErrTimeout
+	}
+	return proto.Errorf(kind, format, args...)
+}
+
+// is reports whether addr means this agent.
+func (a *Agent) is(addr string) bool {
+	addr, err := transport.NormalizeAddr(addr)
+	if err != nil {
+		return false
+	}
+	if addr == a.addr {
+		return true
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	_, own, _ := net.SplitHostPort(a.addr)
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return port == own && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// listen opens the sockets of a function on a port. The unix socket is an extra:
+// where the folder's name is too long for one there is none.
+func (a *Agent) listen(port int) (*process.Sockets, error) {
+	host := "127.0.0.1"
+	if a.expose {
+		host = "" // every interface
+	}
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	sockets, err := process.Listen(addr, a.ws.Path("run", strconv.Itoa(port)+".sock"))
+	if errors.Is(err, process.ErrPathTooLong) {
+		return process.Listen(addr, "")
+	}
+	return sockets, err
+}

@@ -1,0 +1,479 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is far more than anything here takes once the build cache is warm;
+// the first run on a machine fills it.
+const patience = 5 * time.Minute
+
+// running is an agent that a test has started.
+type running struct {
+	*Agent
+	dir string
+	end func()
+}
+
+// start runs an agent on a folder until the test ends or end is called.
+func start(t *testing.T, dir string) running {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	agent, err := New(Config{
+		Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"),
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- agent.Run(ctx) }()
+	var once sync.Once
+	end := func() {
+		once.Do(func() {
+			cancel()
+			assert.NoError(t, <-done)
+		})
+	}
+	t.Cleanup(end)
+	return running{agent, dir, end}
+}
+
+// testPorts gives each agent of a run a range of its own.
+func testPorts() string {
+	first := 20000 + int(ranges.Add(1))*40
+	return fmt.Sprintf("%d-%d", first, first+39)
+}
+
+var ranges atomic.Int32
+
+// source writes a package of one file and returns its folder.
+func source(t *testing.T, code string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "fn.go"), []byte(code), 0o600))
+	return dir
+}
+
+// says is the source of a function that answers with a text.
+func says(name, text string) string {
+	return fmt.Sprintf("package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc %s(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, %q) }\n", name, text)
+}
+
+func (a running) deploy(t *testing.T, name, code string) *proto.FunctionJsonRsp {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	rows, err := a.Deploy(ctx, &proto.FunctionJson{Name: name, Dir: source(t, code), Wait: true})
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	return rows[0]
+}
+
+// row is what the agent says about a function now, nil for nothing.
+func (a running) row(t *testing.T, name string) *proto.FunctionJsonRsp {
+	t.Helper()
+	rows, err := a.Details(t.Context())
+	require.NoError(t, err)
+	for _, row := range rows {
+		if row.GetName() == name {
+			return row
+		}
+	}
+	return nil
+}
+
+// until waits until a function's row fulfils a condition and returns it.
+func (a running) until(t *testing.T, name string, is func(*proto.FunctionJsonRsp) bool) *proto.FunctionJsonRsp {
+	t.Helper()
+	var row *proto.FunctionJsonRsp
+	require.Eventually(t, func() bool { row = a.row(t, name); return row != nil && is(row) }, patience, 5*time.Millisecond)
+	return row
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func get(url string) (string, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	rsp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer rsp.Body.Close()
+	body, err := io.ReadAll(rsp.Body)
+	if rsp.StatusCode != http.StatusOK {
+		return string(body), fmt.Errorf("status %s: %s", rsp.Status, body)
+	}
+	return string(body), err
+}
+
+func assertSays(t *testing.T, text, url string) {
+	t.Helper()
+	body, err := get(url)
+	require.NoError(t, err)
+	assert.Equal(t, text, body)
+}
+
+func TestConformance(t *testing.T) {
+	transporttest.Run(t, func(t *testing.T) transporttest.Stack {
+		return transporttest.Stack{Interface: start(t, t.TempDir()).Agent}
+	})
+}
+
+func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
+	a := start(t, t.TempDir())
+	first := a.deploy(t, "Hello", says("Hello", "one"))
+	require.Equal(t, string(proto.Deployed), first.GetStatus(), first.GetError())
+	assertSays(t, "one", first.GetUrl())
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls, failed atomic.Int64
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				calls.Add(1)
+				if body, err := get(first.GetUrl()); err != nil || body != "one" && body != "two" {
+					failed.Add(1)
+					t.Log(body, err)
+				}
+			}
+		})
+	}
+	second := a.deploy(t, "Hello", says("Hello", "two"))
+	require.Equal(t, string(proto.Deployed), second.GetStatus(), second.GetError())
+	assert.Equal(t, first.GetUrl(), second.GetUrl())
+	require.Eventually(t, func() bool { return syscall.Kill(int(first.GetPid()), 0) != nil }, patience, time.Millisecond, "the old process ends")
+	cancel()
+	callers.Wait()
+	assertSays(t, "two", second.GetUrl())
+	assert.Zero(t, failed.Load(), "of %d calls", calls.Load())
+	assert.Eventually(t, func() bool { return !exists(filepath.Join(a.dir, "functions", "hello", "1")) }, patience, time.Millisecond)
+}
+
+func TestAFailedRedeployLeavesTheOldVersionServing(t *testing.T) {
+	a := start(t, t.TempDir())
+	first := a.deploy(t, "Hello", says("Hello", "one"))
+	for reason, code := range map[string]string{
+		proto.ReasonCheck: "package fn\n\nfunc Hello(w int) {}\n",
+		proto.ReasonBuild: strings.Replace(says("Hello", "two"), "fmt.Fprint", "fmt.Fprit", 1),
+		proto.ReasonStart: says("Hello", "two") + "\nfunc init() { panic(\"boom\") }\n",
+	} {
+		row := a.deploy(t, "Hello", code)
+		assert.Equal(t, string(proto.Failed), row.GetStatus())
+		assert.Equal(t, reason, row.GetReason(), row.GetError())
+		now := a.row(t, "Hello")
+		assert.Equal(t, string(proto.Deployed), now.GetStatus())
+		assert.Contains(t, now.GetError(), row.GetError())
+		assert.Equal(t, first.GetPid(), now.GetPid())
+		assertSays(t, "one", first.GetUrl())
+	}
+}
+
+func TestAFailedDeploySaysWhy(t *testing.T) {
+	a := start(t, t.TempDir())
+	for name, test := range map[string]struct{ code, reason, text string }{
+		"SyntaxError": {"package fn\n\nfunc SyntaxError(\n", proto.ReasonCheck, "fn.go:"},
+		"TypeError":   {strings.Replace(says("TypeError", ""), "fmt.Fprint", "fmt.Fprit", 1), proto.ReasonBuild, "fn.go:8:"},
+		"Panics":      {says("Panics", "") + "\nfunc init() { panic(\"boom\") }\n", proto.ReasonStart, "panic: boom"},
+		"Exits":       {says("Exits", "") + "\nfunc init() { println(\"bye\"); panic(nil) }\n", proto.ReasonStart, "exit status 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row := a.deploy(t, name, test.code)
+			assert.Equal(t, string(proto.Failed), row.GetStatus())
+			assert.Equal(t, test.reason, row.GetReason())
+			assert.Contains(t, row.GetError(), test.text)
+			assert.Empty(t, row.GetUrl(), "a port that is free again is not advertised")
+			assert.Equal(t, row.GetError(), a.row(t, name).GetError())
+			entries, err := filepath.Glob(filepath.Join(a.dir, "functions", proto.Path(name), "[0-9]*"))
+			require.NoError(t, err)
+			assert.Empty(t, entries)
+		})
+	}
+	assert.Empty(t, a.ports.used)
+}
+
+func TestAProcessThatIsKilledComesBackOnItsPort(t *testing.T) {
+	a := start(t, t.TempDir())
+	first := a.deploy(t, "Hello", says("Hello", "hi"))
+	require.NoError(t, syscall.Kill(int(first.GetPid()), syscall.SIGKILL))
+	// The socket stays open: a caller waits instead of being refused.
+	assertSays(t, "hi", first.GetUrl())
+	now := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetRestarts() == 1 && r.GetInstances() == 1 })
+	assert.Equal(t, string(proto.Deployed), now.GetStatus())
+	assert.Equal(t, first.GetUrl(), now.GetUrl())
+	assert.NotEqual(t, first.GetPid(), now.GetPid())
+	assert.Empty(t, now.GetError())
+}
+
+func TestACrashLoopIsFailedAndRefusesCallers(t *testing.T) {
+	a := start(t, t.TempDir())
+	// It serves until it is called once.
+	first := a.deploy(t, "Crash", `package fn
+
+import (
+	"net/http"
+	"os"
+)
+
+func Crash(w http.ResponseWriter, r *http.Request) { os.Exit(3) }
+`)
+	require.Equal(t, string(proto.Deployed), first.GetStatus(), first.GetError())
+	row := a.until(t, "Crash", func(r *proto.FunctionJsonRsp) bool {
+		if r.GetInstances() == 1 {
+			_, _ = get(first.GetUrl()) // breaks off
+		}
+		return r.GetStatus() == string(proto.Failed)
+	})
+	assert.Equal(t, proto.ReasonCrash, row.GetReason())
+	assert.Contains(t, row.GetError(), "exit status 3")
+	_, err := get(first.GetUrl())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+
+	// New code ends it.
+	row = a.deploy(t, "Crash", says("Crash", "mended"))
+	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+	assertSays(t, "mended", row.GetUrl())
+}
+
+func TestStopLeavesNothing(t *testing.T) {
+	a := start(t, t.TempDir())
+	row := a.deploy(t, "Hello", says("Hello", "hi"))
+	gone, err := a.Stop(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Equal(t, string(proto.Stopped), gone.GetStatus())
+	assert.Equal(t, syscall.ESRCH, syscall.Kill(int(row.GetPid()), 0))
+	assert.Nil(t, a.row(t, "Hello"))
+	assert.NoDirExists(t, filepath.Join(a.dir, "functions", "hello"))
+	_, err = get(row.GetUrl())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	assert.Empty(t, a.ports.used)
+
+	row = a.deploy(t, "Hello", says("Hello", "again"))
+	assertSays(t, "again", row.GetUrl())
+}
+
+func TestFunctionsComeBackWithTheNextAgent(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	hello := a.deploy(t, "Hello", says("Hello", "hi"))
+	a.deploy(t, "Broken", "package fn\n\nfunc Broken() {}\n")
+	a.end()
+	_, err := get(hello.GetUrl())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+
+	a = start(t, dir)
+	row := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
+	assert.Equal(t, hello.GetUrl(), row.GetUrl())
+	assertSays(t, "hi", row.GetUrl())
+	broken := a.row(t, "Broken")
+	assert.Equal(t, string(proto.Failed), broken.GetStatus())
+	assert.Equal(t, proto.ReasonCheck, broken.GetReason())
+}
+
+// A deploy that was acknowledged goes on after the agent's death; what it had
+// half made is made anew.
+func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	fn, _, err := a.store.Resolve(t.Context(), &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "hi"))})
+	require.NoError(t, err)
+	a.end()
+
+	ws, err := openWorkspace(dir)
+	require.NoError(t, err)
+	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Next: &version{Generation: 1, Spec: spec{fn}}}))
+	require.NoError(t, os.MkdirAll(filepath.Join(ws.generationDir("hello", 1), "src"), 0o700))
+	require.NoError(t, ws.Close())
+
+	a = start(t, dir)
+	row := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
+	assertSays(t, "hi", row.GetUrl())
+}
+
+func TestAStopIsContinuedByTheNextAgent(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	a.deploy(t, "Hello", says("Hello", "hi"))
+	a.end()
+
+	ws, err := openWorkspace(dir)
+	require.NoError(t, err)
+	records, err := ws.records()
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	records[0].Stopping = true
+	require.NoError(t, ws.save(records[0]))
+	require.NoError(t, ws.Close())
+
+	a = start(t, dir)
+	require.Eventually(t, func() bool { return !exists(filepath.Join(dir, "functions", "hello")) }, patience, time.Millisecond)
+	assert.Nil(t, a.row(t, "Hello"))
+}
+
+func TestADeployReplacesOneThatIsNotReady(t *testing.T) {
+	a := start(t, t.TempDir())
+	first := make(chan *proto.FunctionJsonRsp, 1)
+	slow := says("Hello", "slow") + "\nfunc init() { select {} }\n" // never ready
+	dir := source(t, strings.Replace(slow, "select {}", "c := make(chan int); go func() { for {} }(); <-c", 1))
+	go func() {
+		rows, err := a.Deploy(context.Background(), &proto.FunctionJson{Name: "Hello", Dir: dir, Wait: true})
+		assert.NoError(t, err)
+		first <- rows[0]
+	}()
+	a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStage() == proto.StageStarting })
+	row := a.deploy(t, "Hello", says("Hello", "quick"))
+	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+	assertSays(t, "quick", row.GetUrl())
+	replaced := <-first
+	assert.Equal(t, string(proto.Failed), replaced.GetStatus())
+	assert.Contains(t, replaced.GetError(), "replaced by a later deploy")
+}
+
+func TestManyDeploysAtOnceShareNoPort(t *testing.T) {
+	a := start(t, t.TempDir())
+	const n = 12
+	var deploys sync.WaitGroup
+	urls := make([]string, n)
+	for i := range n {
+		deploys.Go(func() {
+			name := fmt.Sprintf("Fn%d", i)
+			row := a.deploy(t, name, says(name, name))
+			assert.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+			urls[i] = row.GetUrl()
+		})
+	}
+	deploys.Wait()
+	seen := make(map[string]bool)
+	for i, url := range urls {
+		assert.False(t, seen[url])
+		seen[url] = true
+		assertSays(t, fmt.Sprintf("Fn%d", i), url)
+	}
+}
+
+func TestPortsOfOtherProgramsAreLeftAlone(t *testing.T) {
+	a := start(t, t.TempDir())
+	other, err := a.listen(a.ports.first)
+	require.NoError(t, err)
+	defer other.Close()
+	row := a.deploy(t, "Hello", says("Hello", "hi"))
+	assert.NotContains(t, row.GetProxy(), fmt.Sprint(a.ports.first))
+	assertSays(t, "hi", row.GetUrl())
+}
+
+func TestCallsThatCannotBeServedChangeNothing(t *testing.T) {
+	a := start(t, t.TempDir())
+	a.deploy(t, "Hello", says("Hello", "hi"))
+	good := source(t, says("Other", ""))
+	for name, test := range map[string]struct {
+		fns  []*proto.FunctionJson
+		kind proto.Kind
+	}{
+		"a name that cannot be": {[]*proto.FunctionJson{{Name: "Other", Dir: good}, {Name: "../../x", Dir: good}}, proto.ErrInvalid},
+		"one path twice":        {[]*proto.FunctionJson{{Name: "Other", Dir: good}, {Name: "OTHER", Dir: good}}, proto.ErrInvalid},
+		"a path that is taken":  {[]*proto.FunctionJson{{Name: "HELLO", Dir: good}}, proto.ErrConflict},
+		"another agent":         {[]*proto.FunctionJson{{Name: "Other", Dir: good, ToAgent: []string{"localhost:9999"}}}, proto.ErrInvalid},
+		"no package":            {[]*proto.FunctionJson{{Name: "Other"}}, proto.ErrInvalid},
+		"a package not stored":  {[]*proto.FunctionJson{{Name: "Other", Package: "sha256:" + strings.Repeat("0", 64)}}, proto.ErrNotFound},
+		"nil":                   {[]*proto.FunctionJson{nil}, proto.ErrInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := a.Deploy(t.Context(), test.fns...)
+			require.ErrorIs(t, err, test.kind)
+			rows, err := a.Details(t.Context())
+			require.NoError(t, err)
+			assert.Len(t, rows, 1)
+		})
+	}
+}
+
+func TestTwoAgentsCannotShareAFolder(t *testing.T) {
+	a := start(t, t.TempDir())
+	_, err := New(Config{Dir: a.dir, Port: 9001})
+	require.ErrorIs(t, err, proto.ErrConflict)
+	assert.ErrorContains(t, err, fmt.Sprint(os.Getpid()))
+}
+
+func TestSettingsReachTheProcess(t *testing.T) {
+	a := start(t, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	rows, err := a.Deploy(ctx, &proto.FunctionJson{
+		Name: "Env", Wait: true, Env: map[string]string{"GREETING": "hi there"}, Memory: "256MiB",
+		Tags: []string{"extra"}, Ldflags: "-X ryo.local/fn.Version=v7",
+		Dir: source(t, `package fn
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+)
+
+var Version string
+
+func Env(w http.ResponseWriter, r *http.Request) {
+	var ours []string
+	for _, kv := range os.Environ() {
+		if strings.HasPrefix(kv, "RYO_") || strings.HasPrefix(kv, "GOFLAGS") {
+			ours = append(ours, kv)
+		}
+	}
+	fmt.Fprint(w, os.Getenv("GREETING"), " ", os.Getenv("GOMEMLIMIT"), " ", len(ours))
+}
+`),
+	})
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
+	assertSays(t, "hi there 241591905 0", rows[0].GetUrl())
+}
+
+func TestBackoffGrowsToItsLimit(t *testing.T) {
+	assert.Zero(t, backoff(1))
+	for ends, want := range map[int]time.Duration{2: backoffFirst, 3: 2 * backoffFirst, 6: 16 * backoffFirst, 12: backoffMost, 1000: backoffMost} {
+		got := backoff(ends)
+		assert.InDelta(t, want, got, 0.2*float64(want)+1, "after %d ends", ends)
+	}
+}
+
+func TestParsePorts(t *testing.T) {
+	for _, bad := range []string{"", "5000", "x-y", "0-10", "10-9", "1-65536", "5000-"} {
+		_, err := parsePorts(bad)
+		assert.ErrorIs(t, err, proto.ErrInvalid, bad)
+	}
+	p, err := parsePorts("7-8")
+	require.NoError(t, err)
+	first, err := p.take(nil)
+	require.NoError(t, err)
+	_, err = p.take(map[int]bool{8: true})
+	require.ErrorIs(t, err, proto.ErrExhausted)
+	second, err := p.take(nil)
+	require.NoError(t, err)
+	assert.Equal(t, []int{7, 8}, []int{first, second})
+	p.release(7)
+	assert.True(t, p.claim(7))
+	assert.False(t, p.claim(7))
+}

@@ -1,0 +1,300 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
+)
+
+const (
+	// wallLimit is how long one build may take: far longer than a cold cache needs,
+	// so that what it ends are sources made to keep compilers busy.
+	wallLimit = 120 * time.Second
+	// askLimit is how long the go command may take to say its version.
+	askLimit = 30 * time.Second
+	// maxProgram bounds what is built, in bytes; a small function has 8 MiB.
+	maxProgram = 200 << 20
+	// memoryGoal is from when on a compiler collects its garbage, in bytes.
+	memoryGoal = 1 << 30
+)
+
+// Config is what a Builder works with.
+type Config struct {
+	Go     string       // the go command; default: go in the PATH
+	Dir    string       // an existing folder for the caches
+	Proxy  string       // GOPROXY of builds; default: as go env says
+	SumDB  string       // GOSUMDB of builds; default: as go env says
+	Slots  int          // builds at one time; default: one per processor
+	Logger hclog.Logger // default: says nothing
+}
+
+// Builder builds functions. Its methods may be called concurrently.
+type Builder struct {
+	goCommand string
+	platform  funcfw.Platform
+	limit     time.Duration // wallLimit
+	goRoot    string
+	modCache  string
+	env       []string // of every go command
+	log       hclog.Logger
+	slots     chan struct{}
+	tried     chan struct{} // closed when the first prewarm has ended, well or not
+	warm      chan struct{}
+}
+
+// New finds the toolchain and asks it for its version. The error is an
+// ErrUnavailable when there is none.
+func New(cfg Config) (*Builder, error) {
+	if cfg.Slots <= 0 {
+		cfg.Slots = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	known, err := ask(cfg.Go, dir)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Proxy == "" {
+		cfg.Proxy = known.GOPROXY
+	}
+	if cfg.SumDB == "" {
+		cfg.SumDB = known.GOSUMDB
+	}
+	home := filepath.Join(dir, "home")
+	if err := telemetryOff(home); err != nil {
+		return nil, err
+	}
+	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
+	return &Builder{
+		goCommand: filepath.Join(bin, "go"),
+		platform:  funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: known.GOVERSION},
+		limit:     wallLimit,
+		goRoot:    known.GOROOT,
+		modCache:  modCache,
+		env: []string{
+			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
+			"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1",
+			"GOPROXY=" + cfg.Proxy, "GOSUMDB=" + cfg.SumDB, "GOVCS=*:off", "GOAUTH=off",
+			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + modCache, "GOPATH=" + filepath.Join(dir, "gopath"),
+			"GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
+		},
+		log:   cfg.Logger,
+		slots: make(chan struct{}, cfg.Slots),
+		tried: make(chan struct{}),
+		warm:  make(chan struct{}),
+	}, nil
+}
+
+// toolchain is what go env says.
+type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB string }
+
+// ask asks a go command about itself, as its owner has configured it.
+func ask(command, dir string) (*toolchain, error) {
+	const hint = "install Go, from https://go.dev/dl, or put it in the agent's PATH"
+	if command == "" {
+		command = "go"
+	}
+	command, err := exec.LookPath(command)
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrUnavailable, "find the go command: %w", err).WithHint(hint)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrUnavailable, "ask %s for its version: %w", command, err).WithHint(hint)
+	}
+	known := new(toolchain)
+	if err := json.Unmarshal(out, known); err != nil || known.GOROOT == "" {
+		return nil, proto.Errorf(proto.ErrUnavailable, "%s is not a go command", command).WithHint(hint)
+	}
+	return known, nil
+}
+
+// telemetryOff makes a home folder in which the go command counts nothing.
+func telemetryOff(home string) error {
+	config := filepath.Join(home, ".config")
+	if runtime.GOOS == "darwin" {
+		config = filepath.Join(home, "Library", "Application Support")
+	}
+	telemetry := filepath.Join(config, "go", "telemetry")
+	if err := os.MkdirAll(telemetry, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o600)
+}
+
+// Platform is what programs are built for, and with.
+func (b *Builder) Platform() funcfw.Platform { return b.platform }
+
+// Warm is closed once builds are quick, because what all functions share has been
+// compiled.
+func (b *Builder) Warm() <-chan struct{} { return b.warm }
+
+// Spec says what to build.
+type Spec struct {
+	Root string // the unpacked package, absolute; it is not written to
+	Work string // an empty private folder, absolute; the caller removes it afterwards
+	// Out is the program to make. It appears whole or not at all, and lies on the
+	// same file system as Work.
+	Out       string
+	Generated *funcfw.Generated
+	Tags      []string // build tags
+	Ldflags   string   // linker flags, of which -X alone is taken
+}
+
+// Failure is the error of a source that does not build. It is the user's to
+// mend, and an ErrInvalid.
+type Failure struct {
+	// Output is what the go command said, about files as the user knows them:
+	// relative to the package's root.
+	Output string
+}
+
+func (f *Failure) Error() string { return f.Output }
+
+// Unwrap gives errors.Is the kind.
+func (f *Failure) Unwrap() error { return proto.ErrInvalid }
+
+// Build builds one program. It waits for Run's first prewarm and for a slot, so
+// Run must be running, and then takes at most two minutes. When ctx ends
+// or the time is up, all that was started is killed.
+func (b *Builder) Build(ctx context.Context, spec Spec) error {
+	select {
+	case <-b.tried:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the build cache: %w", context.Cause(ctx))
+	}
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a free place to build: %w", context.Cause(ctx))
+	}
+	limited, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	err := b.build(limited, spec, usual)
+	if ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
+		return &Failure{fmt.Sprintf("the build took longer than %s and was ended", b.limit)}
+	}
+	return err
+}
+
+func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
+	linker, err := linkerFlags(spec.Ldflags)
+	if err != nil {
+		return err
+	}
+	if err := write(spec); err != nil {
+		return fmt.Errorf("write the generated files: %w", err)
+	}
+	program := filepath.Join(spec.Work, "fn")
+	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
+	run := func(mod string) (string, error) {
+		cmd := exec.CommandContext(ctx, b.goCommand, "build", mod, "-modcacherw", //nolint:gosec // what is variable is checked
+			"-modfile="+filepath.Join(spec.Work, "go.mod"), "-overlay="+filepath.Join(spec.Work, "overlay.json"),
+			"-trimpath", "-buildvcs=false", "-ldflags="+linker, "-tags="+strings.Join(spec.Tags, ","),
+			"-o", program, spec.Generated.Main)
+		tmp := filepath.Join(spec.Work, "tmp")
+		cmd.Dir = module
+		cmd.Env = append(b.env[:len(b.env):len(b.env)], "GOTMPDIR="+tmp, "TMPDIR="+tmp, "PWD="+module)
+		return runGroup(cmd, prio)
+	}
+	output, err := run("-mod=readonly")
+	if err != nil && strings.Contains(output, "updates to go.mod needed") {
+		// A requirement of the user's raises one of the framework's. This rewrites the
+		// alternative go.mod alone. It is slower and may ask the module proxy.
+		output, err = run("-mod=mod")
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("build: %w", context.Cause(ctx))
+	}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return b.places(spec).explain(output)
+	}
+	if err != nil {
+		return fmt.Errorf("run %s: %w", b.goCommand, err)
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return err
+	}
+	if info.Size() > maxProgram {
+		return &Failure{fmt.Sprintf("the program has %d MiB; at most %d are taken", info.Size()>>20, maxProgram>>20)}
+	}
+	return os.Rename(program, spec.Out)
+}
+
+// linkerFlags adds the user's -X flags to ours and refuses all others: they can
+// run programs and read files of this machine.
+func linkerFlags(user string) (string, error) {
+	flags := "-s -w"
+	words := strings.Fields(user)
+	for i := 0; i < len(words); i++ {
+		value, joined := strings.CutPrefix(words[i], "-X=")
+		if words[i] == "-X" && i+1 < len(words) {
+			i++
+			value, joined = words[i], true
+		}
+		if name, _, ok := strings.Cut(value, "="); !joined || !ok || name == "" || strings.ContainsAny(value, `'"`) {
+			return "", proto.Errorf(proto.ErrInvalid, "linker flag %q: only -X importpath.name=value is allowed", words[i])
+		}
+		flags += " -X=" + value
+	}
+	return flags, nil
+}
+
+// write lays out the work folder: tmp, go.mod, go.sum, overlay.json, and the
+// generated files below overlay.
+func write(spec Spec) error {
+	if err := os.Mkdir(filepath.Join(spec.Work, "tmp"), 0o700); err != nil {
+		return err
+	}
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = make(map[string]string, len(spec.Generated.Overlay))
+	files := map[string][]byte{"go.mod": spec.Generated.GoMod, "go.sum": spec.Generated.GoSum}
+	for name, content := range spec.Generated.Overlay {
+		path := filepath.FromSlash(name)
+		if !filepath.IsLocal(path) {
+			return fmt.Errorf("%q is not below the package", name)
+		}
+		file := filepath.Join("overlay", path)
+		files[file] = content
+		overlay.Replace[filepath.Join(spec.Root, path)] = filepath.Join(spec.Work, file)
+	}
+	var err error
+	if files["overlay.json"], err = json.Marshal(overlay); err != nil {
+		return err
+	}
+	for name, content := range files {
+		path := filepath.Join(spec.Work, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package build
+
+import (
+	"context"
+	"debug/buildinfo"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+const (
+	head1 = "package p\n\nimport (\n\t\"net/http\"\n"
+	fn    = "func F(w http.ResponseWriter, r *http.Request) {"
+	gomod = "module example.com/app\n\ngo 1.24\n"
+)
+
+func TestBuildMakesAProgram(t *testing.T) {
+	spec := files{"p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
+	before := list(t, spec.Root)
+	require.NoError(t, builder.Build(t.Context(), spec))
+	info, err := buildinfo.ReadFile(spec.Out)
+	require.NoError(t, err)
+	assert.Equal(t, builder.Platform().GoVersion, info.GoVersion)
+	for _, s := range info.Settings {
+		assert.NotContains(t, s.Value, spec.Root, s.Key)
+	}
+	stat, err := os.Stat(spec.Out)
+	require.NoError(t, err)
+	assert.NotZero(t, stat.Mode()&0o100, "it can be run")
+	assert.Equal(t, before, list(t, spec.Root), "the user's tree is as it was")
+	select {
+	case <-builder.Warm():
+	default:
+		assert.Fail(t, "not warm after a build")
+	}
+}
+
+func list(t *testing.T, root string) (names []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		names = append(names, path)
+		return err
+	}))
+	return names
+}
+
+func TestSameSourceGivesSameProgram(t *testing.T) {
+	var programs [2][]byte
+	for i := range programs {
+		spec := files{"go.mod": gomod, "in/p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, "in", "F")
+		require.NoError(t, builder.Build(t.Context(), spec))
+		var err error
+		programs[i], err = os.ReadFile(spec.Out)
+		require.NoError(t, err)
+	}
+	assert.True(t, string(programs[0]) == string(programs[1]), "two folders give one program")
+}
+
+func TestTagsAndLinkerFlags(t *testing.T) {
+	src := files{
+		"p.go":      head1 + ")\n\nvar version string\n\n" + fn + " w.Write([]byte(version + tagged)) }\n",
+		"tagged.go": "//go:build special\n\npackage p\n\nconst tagged = \"\"\n",
+	}
+	spec := src.spec(t, ".", "F")
+	spec.Tags = []string{"special", "other"}
+	spec.Ldflags = "-X ryo.local/p.version=from-the-linker -X=ryo.local/p.unused=1"
+	require.NoError(t, builder.Build(t.Context(), spec))
+	program, err := os.ReadFile(spec.Out)
+	require.NoError(t, err)
+	assert.Contains(t, string(program), "from-the-linker")
+
+	var failure *Failure
+	require.ErrorAs(t, builder.Build(t.Context(), src.spec(t, ".", "F")), &failure)
+	assert.Contains(t, failure.Output, "undefined: tagged")
+}
+
+func TestLinkerFlags(t *testing.T) {
+	for user, want := range map[string]string{
+		"":                      "-s -w",
+		" -X a.b=c  -X=d/e.f=g": "-s -w -X=a.b=c -X=d/e.f=g",
+		"-X a.b=":               "-s -w -X=a.b=",
+	} {
+		got, err := linkerFlags(user)
+		require.NoError(t, err, user)
+		assert.Equal(t, want, got)
+	}
+	for _, user := range []string{"-X", "-X a", "-X =b", "-extld=/tmp/evil", "-s", "a.b=c", "-X a.b=c evil", "-X 'a.b=c -extld=x'", `-X a.b="c`} {
+		_, err := linkerFlags(user)
+		require.ErrorIs(t, err, proto.ErrInvalid, user)
+	}
+}
+
+// The module lib2 is in no go.mod that the go command may read in mode readonly.
+func TestBuildUpdatesTheAlternativeGoModAlone(t *testing.T) {
+	mod := gomod + "\nrequire example.com/lib v0.0.0\n\nreplace example.com/lib => ./lib\n\nreplace example.com/lib2 => ./lib2\n"
+	spec := files{
+		"go.mod": mod, "p.go": head1 + "\n\t\"example.com/lib\"\n)\n\n" + fn + " lib.L() }\n",
+		"lib/go.mod":  "module example.com/lib\n\ngo 1.24\n\nrequire example.com/lib2 v0.0.0\n",
+		"lib/l.go":    "package lib\n\nimport \"example.com/lib2\"\n\nfunc L() { lib2.L() }\n",
+		"lib2/go.mod": "module example.com/lib2\n\ngo 1.24\n",
+		"lib2/l.go":   "package lib2\n\nfunc L() {}\n",
+	}.spec(t, ".", "F")
+	require.NoError(t, builder.Build(t.Context(), spec))
+	after, err := os.ReadFile(filepath.Join(spec.Root, "go.mod"))
+	require.NoError(t, err)
+	assert.Equal(t, mod, string(after))
+}
+
+func TestFailuresSpeakOfTheUsersFiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		src  files
+		dir  string
+		want string
+	}{
+		"type": {
+			files{"p.go": head1 + ")\n\n" + fn + " var x int = \"s\" }\n"}, ".",
+			"p.go:7:54: declared and not used: x\np.go:7:62: cannot use \"s\" (untyped string constant) as int value in variable declaration",
+		},
+		"in a module in a folder": {
+			files{"app/go.mod": gomod, "app/in/p.go": head1 + "\t\"os\"\n)\n\n" + fn + "}\n"}, "app/in",
+			`app/in/p.go:5:2: "os" imported and not used`,
+		},
+		"in a local module": {
+			files{
+				"go.mod":   gomod + "\nrequire example.com/lib v0.0.0\n\nreplace example.com/lib => ./lib\n",
+				"p.go":     head1 + "\n\t\"example.com/lib\"\n)\n\n" + fn + " lib.L() }\n",
+				"lib/l.go": "package lib\n\nfunc L() { x }\n", "lib/go.mod": "module example.com/lib\n\ngo 1.24\n",
+			}, ".",
+			"lib/l.go:3:12: undefined: x",
+		},
+		"not a handler": {
+			files{"p.go": head1 + ")\n\ntype W = *http.ResponseWriter\n\nfunc F(w W, r *http.Request) {}\n"}, ".",
+			`p.go:9:6: cannot use fn.F (value of type func(w p.W, r *"net/http".Request)) as func("net/http".ResponseWriter, *"net/http".Request) value in variable declaration`,
+		},
+		"cycle": {
+			files{
+				"go.mod": gomod, "p.go": head1 + "\n\t\"example.com/app/q\"\n)\n\n" + fn + " q.Q() }\n",
+				"q/q.go": "package q\n\nimport \"example.com/app\"\n\nfunc Q() { app.F(nil, nil) }\n",
+			}, ".",
+			"package example.com/app\n\timports example.com/app/q from p.go\n\timports example.com/app from q.go: import cycle not allowed",
+		},
+		"no such package, no go.mod": {
+			files{"p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, ".",
+			`p.go:5:2: package example.org/y is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get example.org/y" in the function's folder and deploy again`,
+		},
+		"no such package": {
+			files{"app/go.mod": gomod, "app/p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, "app",
+			`app/p.go:5:2: no module in go.mod has package example.org/y; run "go get example.org/y" in the function's folder and deploy again`,
+		},
+		"no such folder": {
+			files{"go.mod": gomod, "p.go": head1 + "\t\"example.com/app/y\"\n)\n\n" + fn + " y.Z() }\n"}, ".",
+			"p.go:5:2: package example.com/app/y is missing: its folder in module example.com/app holds no Go files",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := c.src.spec(t, c.dir, "F")
+			err := builder.Build(t.Context(), spec)
+			var failure *Failure
+			require.ErrorAs(t, err, &failure)
+			assert.Equal(t, c.want, failure.Output)
+			require.ErrorIs(t, err, proto.ErrInvalid)
+			assert.NoFileExists(t, spec.Out)
+		})
+	}
+}
+
+func TestNewWithoutAToolchain(t *testing.T) {
+	_, err := New(Config{Go: filepath.Join(t.TempDir(), "go"), Dir: t.TempDir()})
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	assert.NotEmpty(t, proto.AsError(err).Hint)
+
+	_, err = New(Config{Go: "/bin/true", Dir: t.TempDir()})
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+}
+
+func TestBuildWaitsForThePrewarm(t *testing.T) {
+	b, err := New(Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, b.Build(ctx, Spec{}), context.Canceled, "Run is not running")
+}
+
+func BenchmarkBuild(b *testing.B) {
+	<-builder.Warm()
+	for b.Loop() {
+		b.StopTimer()
+		spec := files{"p.go": head1 + ")\n\n" + fn + "}\n// " + strings.Repeat("x", b.N) + "\n"}.spec(b, ".", "F")
+		b.StartTimer()
+		require.NoError(b, builder.Build(b.Context(), spec))
+	}
+}

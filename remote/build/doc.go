@@ -1,0 +1,23 @@
+// Package build turns checked source with its generated main into a program,
+// with the go command of this machine.
+//
+// Data enters as a Spec: an unpacked package and what package funcfw generated
+// for it. It leaves as one file, or as a *Failure with the compiler's words about
+// the user's own files. Any other error is the platform's. The package must
+// never run what it builds, nor any program that an upload names.
+//
+// Decisions:
+//   - The environment of the go command is written out whole and nothing is
+//     inherited: with cgo off, no workspace, no env file and no version control,
+//     go build runs no code of the user's. GOTELEMETRY cannot be set by the
+//     environment, so a private home folder says off.
+//   - The user's tree is not written to. Generated files come by -overlay, the
+//     requirements of the framework by an alternative go.mod (-modfile).
+//   - All builds share one cache. Flags are part of its keys, so Run first builds a
+//     function of its own by the same way: the standard library and the framework
+//     are compiled before the first user waits for them, and again each day, since
+//     the go command forgets what it has not used for five days.
+//   - Linking without symbol tables takes half the time of linking with them;
+//     panics still say file and line. Without garbage collection the compiler
+//     saves another 8 %, up to a memory limit from which on it collects.
+package build

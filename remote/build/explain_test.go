@@ -1,0 +1,99 @@
+package build
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+var somewhere = places{
+	root: "/state/gen/src", work: "/state/gen/work", module: "/state/gen/src/app",
+	modCache: "/state/gomod", goRoot: "/opt/go", modPath: "example.com/app", userGoMod: "app/go.mod",
+}
+
+func TestExplain(t *testing.T) {
+	for name, c := range map[string]struct {
+		output, want string
+		kind         proto.Kind // ErrInvalid: a *Failure
+	}{
+		"headings and progress": {
+			"go: downloading example.org/x v1.0.0\n# example.com/app\n./a.go:1:2: undefined: x\n", "app/a.go:1:2: undefined: x", proto.ErrInvalid,
+		},
+		"outside of the module": {"../lib/a.go:1:2: undefined: x\n", "lib/a.go:1:2: undefined: x", proto.ErrInvalid},
+		"a dependency": {
+			"/state/gomod/example.org/x@v1.0.0/x.go:1:2: undefined: x\n", "example.org/x@v1.0.0/x.go:1:2: undefined: x", proto.ErrInvalid,
+		},
+		"a dependency, relative": {
+			"../../../gomod/example.org/x@v1.0.0/x.go:1:2: undefined: x\n", "example.org/x@v1.0.0/x.go:1:2: undefined: x", proto.ErrInvalid,
+		},
+		"the toolchain": {
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: signal: killed", proto.ErrInvalid,
+		},
+		"go.mod": {
+			"go: errors parsing ../../work/go.mod:\n../../work/go.mod:3: unknown directive: x\n", "go: errors parsing app/go.mod:\napp/go.mod:3: unknown directive: x", proto.ErrInvalid,
+		},
+		"go.sum": {
+			"a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by example.com/app); to add:\n\tgo get example.com/app\n",
+			`app/a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by example.com/app); run "go mod tidy" in the function's folder and deploy again`,
+			proto.ErrInvalid,
+		},
+		"the advice goes": {
+			"a.go:3:1: no required module provides package example.org/x; to add it:\n\tgo get example.org/x\n",
+			`app/a.go:3:1: no module in go.mod has package example.org/x; run "go get example.org/x" in the function's folder and deploy again`, proto.ErrInvalid,
+		},
+		"no network": {
+			"go: example.org/x@v1.0.0: Get \"https://proxy.example/x\": dial tcp: lookup proxy.example: no such host\n",
+			"a module that the function needs cannot be fetched: go: example.org/x@v1.0.0: Get \"https://proxy.example/x\": dial tcp: lookup proxy.example: no such host",
+			proto.ErrUnavailable,
+		},
+		"no network on purpose": {
+			"go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off\n",
+			"a module that the function needs cannot be fetched: go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
+		},
+		"words of a source": {
+			"# example.com/app\n./a.go:1:2: cannot use \"dial tcp\" as int\n", "app/a.go:1:2: cannot use \"dial tcp\" as int", proto.ErrInvalid,
+		},
+		"our own fault": {
+			"# example.com/app/zz_ryo_main\nzz_ryo_main/main_F.go:7:1: undefined: x\n",
+			"the generated files do not build: app/zz_ryo_main/main_F.go:7:1: undefined: x", proto.ErrInternal,
+		},
+		"the framework's symbol is gone": {
+			"# example.com/app/zz_ryo_main\na.ryo.local/serve.frameworkHandler: relocation target x.initServer not defined\n",
+			"the generated files do not build: a.ryo.local/serve.frameworkHandler: relocation target x.initServer not defined", proto.ErrInternal,
+		},
+		"the user's fault comes first": {
+			"a.go:1:2: undefined: x\nzz_ryo_main/main_F.go:7:1: undefined: x\n", "app/a.go:1:2: undefined: x", proto.ErrInvalid,
+		},
+		"nothing": {"", "the generated files do not build: ", proto.ErrInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := somewhere.explain(c.output)
+			assert.EqualError(t, err, c.want)
+			require.ErrorIs(t, err, c.kind)
+			assert.Equal(t, c.kind == proto.ErrInvalid, errors.As(err, new(*Failure)))
+		})
+	}
+}
+
+func FuzzExplain(f *testing.F) {
+	for _, seed := range []string{
+		"# p\n./a.go:1:2: undefined: x\n", "/state/gen/src/a.go:1\n", "package zz_ryo_main\n\timports a from b\n",
+		"a.go:1: no required module provides package x; to add it:\n\tgo get x\n", "go: errors parsing ../../work/go.mod:\n", "../../../gomod/x.go:1\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, output string) {
+		err := somewhere.explain(output)
+		if err == nil || proto.AsError(err).Kind == "" || err.Error() == "" {
+			t.Errorf("%q became %v", output, err)
+		}
+		if strings.Contains(output, "\n# ") && errors.Is(err, proto.ErrUnavailable) {
+			t.Errorf("%q is about source, not about the network", output)
+		}
+	})
+}

@@ -1,0 +1,239 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
+)
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 20 * time.Second
+
+// fakeBuilder has a go command that is a shell script. Its builds,
+// the prewarm too, run lines of shell that leave a program at $out. $root is its
+// GOROOT, which is returned.
+func fakeBuilder(t *testing.T, cfg Config, lines string) (b *Builder, root string) {
+	t.Helper()
+	root = t.TempDir()
+	script := filepath.Join(root, "bin", "go")
+	require.NoError(t, os.Mkdir(filepath.Dir(script), 0o700))
+	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
+PATH=/usr/bin:/bin
+root=%q
+if [ "$1" = env ]; then
+	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\"}"
+	exit
+fi
+out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
+out=$(out "$@")
+%s
+`, root, lines), 0o700))
+	cfg.Go, cfg.Dir = script, t.TempDir()
+	b, err := New(cfg)
+	require.NoError(t, err)
+	return b, root
+}
+
+// run lets a builder run for as long as the test.
+func run(t *testing.T, b *Builder) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, b.Run(ctx)) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+}
+
+func fakeSpec(t *testing.T) Spec {
+	t.Helper()
+	base := t.TempDir()
+	spec := Spec{Root: filepath.Join(base, "root"), Work: filepath.Join(base, "work"), Out: filepath.Join(base, "fn"), Generated: &funcfw.Generated{ModuleRoot: ".", Main: "./main"}}
+	require.NoError(t, os.Mkdir(spec.Root, 0o700))
+	require.NoError(t, os.Mkdir(spec.Work, 0o700))
+	return spec
+}
+
+func TestEnvironmentAndFlagsAreComplete(t *testing.T) {
+	t.Setenv("GOFLAGS", "-toolexec=/tmp/evil")
+	t.Setenv("SECRET", "1")
+	b, root := fakeBuilder(t, Config{}, `
+{ for a; do echo "$a"; done; /usr/bin/env; } >"$root/said.$(basename "$PWD")"
+cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
+: >"$out"`)
+	run(t, b)
+	spec := fakeSpec(t)
+	spec.Tags = []string{"a", "b"}
+	require.NoError(t, b.Build(t.Context(), spec))
+	said, err := os.ReadFile(filepath.Join(root, "said.root"))
+	require.NoError(t, err)
+	cache := filepath.Dir(b.modCache)
+	want := []string{
+		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json",
+		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=a,b", "-o", spec.Work + "/fn", "./main",
+		"PATH=/usr/bin:/bin", "HOME=" + cache + "/home", "PWD=" + spec.Root, "TMPDIR=" + spec.Work + "/tmp", "GOTMPDIR=" + spec.Work + "/tmp",
+		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOVCS=*:off", "GOAUTH=off",
+		"GOOS=" + b.platform.GOOS, "GOARCH=" + b.platform.GOARCH, "GOAMD64=v1", "GOPROXY=https://proxy.example", "GOSUMDB=sum.example",
+		"GOCACHE=" + cache + "/gocache", "GOMODCACHE=" + cache + "/gomod", "GOPATH=" + cache + "/gopath", "GOGC=off", "GOMEMLIMIT=1073741824",
+	}
+	var got []string
+	for line := range strings.Lines(string(said)) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "_=") && !strings.HasPrefix(line, "OLDPWD=") && !strings.HasPrefix(line, "SHLVL=") {
+			got = append(got, line) // the shell's own
+		}
+	}
+	assert.ElementsMatch(t, want, got)
+	mode, err := os.ReadFile(filepath.Join(root, "telemetry"))
+	require.NoError(t, err)
+	assert.Equal(t, "off", string(mode))
+}
+
+func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
+	assert.Contains(t, b.env, "GOPROXY=off")
+	assert.Contains(t, b.env, "GOSUMDB=off")
+}
+
+func TestPrewarmIsNice(t *testing.T) {
+	b, root := fakeBuilder(t, Config{}, `
+until [ "$(nice)" = 15 ]; do :; done
+echo done >"$root/nice"
+: >"$out"`)
+	run(t, b)
+	select {
+	case <-b.Warm():
+	case <-time.After(patience):
+		require.Fail(t, "not warm")
+	}
+	assert.FileExists(t, filepath.Join(root, "nice"))
+}
+
+func TestBuildsGoOnAfterAFailedPrewarm(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `case $PWD in */prewarm-*) exit 1 ;; esac; : >"$out"`)
+	run(t, b)
+	require.NoError(t, b.Build(t.Context(), fakeSpec(t)))
+	select {
+	case <-b.Warm():
+		assert.Fail(t, "warm without a prewarm")
+	default:
+	}
+}
+
+// stuck is a build that starts a child which ignores SIGTERM, and waits.
+const stuck = `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+trap '' TERM
+sleep 1000 &
+echo $! >"$PWD/child.tmp"
+mv "$PWD/child.tmp" "$PWD/child"
+wait`
+
+func TestBuildKillsAllAtItsLimit(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, stuck)
+	b.limit = time.Second
+	run(t, b)
+	spec := fakeSpec(t)
+	var failure *Failure
+	require.ErrorAs(t, b.Build(t.Context(), spec), &failure)
+	assert.Equal(t, "the build took longer than 1s and was ended", failure.Output)
+	dead(t, spec)
+}
+
+func TestBuildKillsAllWithItsContext(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, stuck)
+	run(t, b)
+	spec := fakeSpec(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.Build(ctx, spec) }()
+	assert.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(spec.Root, "child"))
+		return err == nil
+	}, patience, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	dead(t, spec)
+}
+
+// dead waits until the child of a stuck build has gone.
+func dead(t *testing.T, spec Spec) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(spec.Root, "child"))
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
+	}, patience, 5*time.Millisecond)
+}
+
+func TestSlotsBoundTheBuildsAtOneTime(t *testing.T) {
+	b, root := fakeBuilder(t, Config{Slots: 2}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+: >"$root/running.$$"
+ls "$root" | grep -c running >>"$root/counts"
+rm "$root/running.$$"
+: >"$out"`)
+	run(t, b)
+	var all sync.WaitGroup
+	for range 8 {
+		spec := fakeSpec(t)
+		all.Go(func() { assert.NoError(t, b.Build(t.Context(), spec)) })
+	}
+	all.Wait()
+	counts, err := os.ReadFile(filepath.Join(root, "counts"))
+	require.NoError(t, err)
+	assert.Len(t, strings.Fields(string(counts)), 8)
+	for _, n := range strings.Fields(string(counts)) {
+		assert.Contains(t, []string{"1", "2"}, n)
+	}
+}
+
+func TestOutputIsBounded(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+echo "p.go:1:1: the first"
+yes "p.go:2:1: more" | head -c 10000000
+exit 1`)
+	run(t, b)
+	var failure *Failure
+	require.ErrorAs(t, b.Build(t.Context(), fakeSpec(t)), &failure)
+	assert.True(t, strings.HasPrefix(failure.Output, "p.go:1:1: the first\n"))
+	assert.True(t, strings.HasSuffix(failure.Output, "\n(more was said)"))
+	assert.Less(t, len(failure.Output), maxOutput+100)
+}
+
+func TestProgramIsBounded(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `case $PWD in */prewarm-*) : >"$out"; exit ;; esac; truncate -s 201M "$out"`)
+	run(t, b)
+	spec := fakeSpec(t)
+	var failure *Failure
+	require.ErrorAs(t, b.Build(t.Context(), spec), &failure)
+	assert.Equal(t, "the program has 201 MiB; at most 200 are taken", failure.Output)
+	assert.NoFileExists(t, spec.Out)
+}
+
+func TestGeneratedFilesStayBelowTheWorkFolder(t *testing.T) {
+	spec := fakeSpec(t)
+	spec.Generated.Overlay = map[string][]byte{"../evil.go": nil}
+	require.ErrorContains(t, write(spec), "is not below the package")
+	assert.NoFileExists(t, filepath.Join(spec.Work, "evil.go"))
+}
+
+func TestNoSpaceIsNotTheUsersFault(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `case $PWD in */prewarm-*) : >"$out"; exit ;; esac; echo "write x: no space left on device"; exit 1`)
+	run(t, b)
+	require.ErrorIs(t, b.Build(t.Context(), fakeSpec(t)), proto.ErrExhausted)
+}

@@ -1,0 +1,276 @@
+package funcfw_test
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
+)
+
+// linux is the platform of the tables.
+var linux = funcfw.Platform{GOOS: "linux", GOARCH: "amd64", GoVersion: "go1.26.8", Tags: []string{"special"}}
+
+// withHTTP is a file of package p that imports net/http; its line 3 is the first
+// of the body.
+func withHTTP(body string) string { return "package p; import \"net/http\"\n\n" + body + "\n" }
+
+const handler = "func F(w http.ResponseWriter, r *http.Request) {}"
+
+func TestCheckAccepts(t *testing.T) {
+	for name, src := range map[string]files{
+		"plain":                    {"a.go": withHTTP(handler)},
+		"import alias":             {"a.go": "package p\nimport h \"net/http\"\nfunc F(w h.ResponseWriter, r *h.Request) {}\n"},
+		"dot import":               {"a.go": "package p\nimport . \"net/http\"\nfunc F(w ResponseWriter, r *Request) {}\n"},
+		"unnamed":                  {"a.go": withHTTP("func F(http.ResponseWriter, *http.Request) {}")},
+		"blank":                    {"a.go": withHTTP("func F(_ http.ResponseWriter, _ *http.Request) {}")},
+		"parenthesised":            {"a.go": withHTTP("func F(w (http.ResponseWriter), r (*(http.Request))) {}")},
+		"a parameter called http":  {"a.go": withHTTP("func F(http http.ResponseWriter, r *http.Request) {}")},
+		"an empty list of results": {"a.go": withHTTP("func F(w http.ResponseWriter, r *http.Request) () {}")},
+		"one file per system":      {"a_linux.go": withHTTP(handler), "a_windows.go": withHTTP("func F() {}")},
+		"an excluded file that is no Go": {
+			"a.go": withHTTP(handler), "b_windows.go": "package p\nfunc {", "c.go": "//go:build ignore\n\npackage q\n",
+		},
+		"an external test package":    {"a.go": withHTTP(handler), "a_test.go": "package p_test\nfunc {"},
+		"hidden files":                {"a.go": withHTTP(handler), "_b.go": "package q", ".c.go": "package q", "_d.c": ""},
+		"an own build tag":            {"a.go": "//go:build special && go1.26 && !go1.27\n\n" + withHTTP(handler)},
+		"C for another system":        {"a.go": withHTTP(handler), "b_windows.s": "", "c.c": "//go:build ignore\n"},
+		"import of C when excluded":   {"a.go": withHTTP(handler), "b.go": "//go:build windows\n\npackage p\nimport \"C\"\n"},
+		"a method of the same name":   {"a.go": withHTTP("type T int\nfunc (T) F() {}\n" + handler)},
+		"event functions beside":      {"a.go": withHTTP("func G(e int) error { return nil }\n" + handler)},
+		"a package main without main": {"a.go": strings.Replace(withHTTP(handler), "package p", "package main", 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := funcfw.Check(src.fs(), ".", "F", "", linux)
+			require.NoError(t, err)
+			assert.Empty(t, got.Deferred)
+			assert.Empty(t, got.Note)
+			assert.Equal(t, proto.KindHTTP, got.Kind)
+			assert.Equal(t, got.PackageName == "main", got.IsMain)
+		})
+	}
+}
+
+func TestCheckSaysWhereTheFunctionIs(t *testing.T) {
+	src := files{"x/y/a.go": "package p\n", "x/y/b.go": "//line /etc/passwd:7:7\n" + withHTTP("/**/ "+handler)}.fs()
+	want := &funcfw.Target{
+		Name: "F", Kind: proto.KindHTTP, Dir: "x/y", PackageName: "p", File: "x/y/b.go", Line: 4, Col: 11,
+	}
+	got, err := funcfw.Check(src, "x/y/", "F", "b.go", linux)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+
+	got, err = funcfw.Check(src, "./x/y", "F", "a.go", linux)
+	require.NoError(t, err)
+	want.Note = "F is declared in x/y/b.go, not in x/y/a.go"
+	assert.Equal(t, want, got)
+
+	_, err = funcfw.Check(src, "x/y", "F", "c.go", linux)
+	assert.EqualError(t, err, "x/y/c.go: no such file in the package")
+}
+
+func TestCheckDefersToTheCompiler(t *testing.T) {
+	for name, c := range map[string]struct{ src, want string }{
+		"alias of the package": {withHTTP("type W = http.ResponseWriter\nfunc F(w W, r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
+		"alias of the request": {withHTTP("type R = http.Request\nfunc F(w http.ResponseWriter, r *R) {}"), "the type of parameter 2 of F is known to the compiler alone"},
+		"variable":             {withHTTP("var F = func(w http.ResponseWriter, r *http.Request) {}"), "F is a variable"},
+		"typed variable":       {withHTTP("var G, F http.HandlerFunc"), "F is a variable"},
+		"another http":         {"package p\nimport http \"example.com/http\"\nfunc F(w http.ResponseWriter, r *http.Request) {}", "the type of parameter 1 of F is known to the compiler alone"},
+		"another http, perhaps": {
+			"package p\nimport \"example.com/http\"\nfunc F(w http.ResponseWriter, r *http.Request) {}", "the type of parameter 1 of F is known to the compiler alone",
+		},
+		"dot import and alias":      {"package p\nimport . \"net/http\"\ntype W = ResponseWriter\nfunc F(w W, r *Request) {}", "the type of parameter 1 of F is known to the compiler alone"},
+		"a type that hides a basic": {withHTTP("type string = http.ResponseWriter\nfunc F(w string, r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
+		"an import that is missing": {"package p\nfunc F(w http.ResponseWriter, r *http.Request) {}", "the type of parameter 1 of F is known to the compiler alone"},
+		"a type of absurd depth":    {withHTTP("func F(w " + strings.Repeat("(", 5000) + "int" + strings.Repeat(")", 5000) + ", r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
+		"a generic type's instance": {withHTTP("func F(w T[int], r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := funcfw.Check(files{"a.go": c.src}.fs(), ".", "F", "", linux)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got.Deferred)
+		})
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	sig := func(decl string) files { return files{"a.go": withHTTP(decl)} }
+	for name, c := range map[string]struct {
+		src  files
+		want string // place and reason
+		fix  string // a part of it
+	}{
+		// shape
+		"method":          {sig("type T int\nfunc (T) F(w http.ResponseWriter, r *http.Request) {}"), "a.go:4:10: F is a method; only a function can be deployed", "declare it as func F(w http.ResponseWriter, r *http.Request)"},
+		"generic":         {sig("func F[T any](w http.ResponseWriter, r *http.Request) {}"), "a.go:3:7: F has type parameters", "declare it"},
+		"no body":         {sig("func F(w http.ResponseWriter, r *http.Request)"), "a.go:3:6: F has no body", ""},
+		"grouped":         {sig("func F(a, b http.ResponseWriter) {}"), "a.go:3:13: parameter 2 of F is net/http.ResponseWriter, want *net/http.Request", ""},
+		"missing pointer": {sig("func F(w http.ResponseWriter, r http.Request) {}"), "a.go:3:33: parameter 2 of F is net/http.Request, want *net/http.Request (missing *)", ""},
+		"pointer":         {sig("func F(w *http.ResponseWriter, r *http.Request) {}"), "a.go:3:10: parameter 1 of F is *net/http.ResponseWriter, want net/http.ResponseWriter (no *: it is an interface)", ""},
+		"swapped":         {sig("func F(r *http.Request, w http.ResponseWriter) {}"), "a.go:3:10: the parameters of F are swapped", ""},
+		"returns error":   {sig("func F(w http.ResponseWriter, r *http.Request) error { return nil }"), "a.go:3:48: F returns error, want no result", ""},
+		"returns two":     {sig("func F(w http.ResponseWriter, r *http.Request) (int, error) { return 0, nil }"), "a.go:3:48: F returns (int, error), want no result", ""},
+		"returns much":    {sig("func F(w http.ResponseWriter, r *http.Request) (" + strings.Repeat("int, ", 100) + "error) { return }"), "a.go:3:48: F returns (" + strings.Repeat("int, ", 11) + "int,…, want no result", ""},
+		"one":             {sig("func F(w http.ResponseWriter) {}"), "a.go:3:7: F has 1 parameters, want 2", ""},
+		"none":            {sig("func F() {}"), "a.go:3:7: F has 0 parameters, want 2", ""},
+		"three":           {sig("func F(w http.ResponseWriter, r *http.Request, x int) {}"), "a.go:3:7: F has 3 parameters, want 2", ""},
+		"variadic":        {sig("func F(w http.ResponseWriter, r ...*http.Request) {}"), "a.go:3:33: F is variadic", ""},
+		"basic type":      {sig("func F(w http.ResponseWriter, r string) {}"), "a.go:3:33: parameter 2 of F is string, want *net/http.Request", ""},
+		"written out":     {sig("func F(w []byte,\n\tr *http.Request) {}"), "a.go:3:10: parameter 1 of F is []byte, want net/http.ResponseWriter", ""},
+		"event":           {files{"a.go": "package p\nimport (\"context\"; \"github.com/cloudevents/sdk-go/v2/event\")\nfunc F(ctx context.Context, e event.Event) error { return nil }"}, "a.go:3:12: F takes a context.Context, as event functions do; only HTTP functions can be deployed", ""},
+		// name
+		"other case": {sig("func Ff(w http.ResponseWriter, r *http.Request) {}\nfunc f() {}"), "a.go:4:6: package p has no function F", "rename f to F"},
+		"missing":    {sig("func Other(w http.ResponseWriter, r *http.Request) {}"), "package p has no function F", "declare it as"},
+		"type":       {sig("type F int"), "a.go:3:6: F is a type, not a function", ""},
+		"constant":   {sig("const F = 1"), "a.go:3:7: F is a constant, not a function", ""},
+		// files
+		"only in a test":           {files{"a.go": "package p", "a_test.go": withHTTP(handler)}, "a_test.go:3:6: F is declared in a file that is a test", "whose name does not end in _test.go"},
+		"only on Windows":          {files{"a.go": "package p", "f_windows.go": withHTTP(handler)}, "f_windows.go:3:6: F is declared in a file that is excluded on linux/amd64", "change the file's name or its //go:build line"},
+		"go:build ignore":          {files{"a.go": "package p", "b.go": "//go:build ignore\n\n" + withHTTP(handler)}, "b.go:5:6: F is declared in a file that is excluded on linux/amd64", ""},
+		"no file joins":            {files{"a.go": "//go:build ignore\n\n" + withHTTP(handler)}, "a.go: is excluded on linux/amd64, and the folder has no other Go files", ""},
+		"two packages":             {files{"a.go": withHTTP(handler), "b.go": "// b\npackage q"}, "b.go:2:9: package q in a folder whose package is p (a.go)", "a folder holds one package"},
+		"syntax error":             {files{"a.go": withHTTP(handler), "b.go": "package p\n\nfunc {"}, "b.go:3:6: syntax error: expected 'IDENT', found '{'", ""},
+		"a lie about the place":    {files{"a.go": "package p\n\n//line /etc/passwd:1\nfunc {"}, "a.go:4:6: syntax error: expected 'IDENT', found '{'", ""},
+		"no Go files":              {files{"README.md": ""}, "the folder has no Go files", "packageDir is the folder"},
+		"empty file":               {files{"a.go": ""}, "a.go:1:1: syntax error: expected 'package', found 'EOF'", ""},
+		"a bad constraint":         {files{"a.go": "//go:build (\n\npackage p\n"}, "a.go: ", ""},
+		"a NUL byte":               {files{"a.go": "\x00package p\n"}, "a.go: ", ""},
+		"a program":                {files{"a.go": "package main\n\nfunc main() {}\n"}, "a.go:3:6: the package is a program: it has a func main", "of its own"},
+		"cgo":                      {files{"a.go": withHTTP(handler), "b.go": "package p\n\nimport \"C\"\n"}, `b.go:3:8: cgo (import "C") is not supported`, "in Go alone"},
+		"assembly":                 {files{"a.go": withHTTP(handler), "a_amd64.s": ""}, "a_amd64.s: C, assembly and object files are not built", ""},
+		"object file":              {files{"a.go": withHTTP(handler), "x.syso": ""}, "x.syso: C, assembly and object files are not built", ""},
+		"a reserved file":          {files{"a.go": withHTTP(handler), "zz_ryo_x.go": "package p"}, "zz_ryo_x.go: names beginning zz_ryo are reserved", "rename it"},
+		"a reserved folder":        {files{"a.go": withHTTP(handler), "zz_ryo_main/x.go": "package p"}, "zz_ryo_main: names beginning zz_ryo are reserved", "rename it"},
+		"a name that breaks lines": {files{"a.go": withHTTP(handler), "a\nb.go": "package p"}, "a\nb.go: malformed file path", "rename it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := funcfw.Check(c.src.fs(), ".", "F", "", linux)
+			var refusal *funcfw.Refusal
+			require.ErrorAs(t, err, &refusal)
+			if strings.HasSuffix(c.want, ": ") || strings.Contains(c.want, "malformed") {
+				assert.ErrorContains(t, err, c.want)
+			} else {
+				assert.EqualError(t, err, c.want)
+			}
+			assert.Contains(t, refusal.Fix, c.fix)
+			assert.ErrorIs(t, err, proto.ErrInvalid)
+			assert.Equal(t, refusal.Fix, proto.AsError(err).Hint)
+			assert.Equal(t, err.Error(), proto.AsError(err).Message)
+		})
+	}
+}
+
+func TestCheckRefusesNamesAndFolders(t *testing.T) {
+	src := files{"d/a.go": withHTTP("func HelloWorld(w http.ResponseWriter, r *http.Request) {}")}.fs()
+	for _, c := range []struct{ dir, name, want, fix string }{
+		{"d", "", "the function's name is missing", ""},
+		{"d", "Hello;rm", "is not a Go identifier", ""},
+		{"d", "../x", "is not a Go identifier", ""},
+		{"d", "helloWorld", "is not exported", "HelloWorld"},
+		{"d", "HelloWord", "package p has no function HelloWord", "did you mean HelloWorld?"},
+		{"d", "Helloworld", "d/a.go:3:6: package p has no function Helloworld", "did you mean HelloWorld?"},
+		{"", "F", "the folder has no Go files", ""},
+		{"e", "F", "e: no such folder", "packageDir"},
+		{"d/a.go", "F", "d/a.go: is a file", "give d as the folder"},
+		{"../d", "F", `package folder "../d" is not below the root`, "relative path"},
+		{"/d", "F", `package folder "/d" is not below the root`, "relative path"},
+	} {
+		_, err := funcfw.Check(src, c.dir, c.name, "", linux)
+		var refusal *funcfw.Refusal
+		require.ErrorAs(t, err, &refusal, "%+v", c)
+		assert.ErrorContains(t, err, c.want)
+		assert.Contains(t, refusal.Fix, c.fix)
+	}
+}
+
+func TestCheckIsBounded(t *testing.T) {
+	many := fstest.MapFS{}
+	for i := range 2_001 {
+		many[fmt.Sprintf("%04d.go", i)] = &fstest.MapFile{Data: []byte("package p")}
+	}
+	big := "package p\n" + strings.Repeat("// filler\n", 190_000)
+	for _, c := range []struct {
+		fsys fs.FS
+		want string
+	}{
+		{many, "the folder has more than 2000 entries"},
+		{files{"a.go": big + big}.fs(), "a.go: is larger than 2097152 bytes"},
+		{files{"a.go": big, "b.go": big, "c.go": big, "d.go": big, "e.go": big}.fs(), "the package has more than 8388608 bytes of Go source"},
+	} {
+		_, err := funcfw.Check(c.fsys, ".", "F", "", linux)
+		assert.EqualError(t, err, c.want)
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	src := files{
+		"a.go": withHTTP("func Two(w http.ResponseWriter, r *http.Request) {}\nfunc small(w http.ResponseWriter, r *http.Request) {}\nfunc Other() {}\nvar V http.HandlerFunc\ntype T int"),
+		"b.go": "package p\nimport h \"net/http\"\nfunc One(w h.ResponseWriter, r *h.Request) {}\nfunc (T) Three(w h.ResponseWriter, r *h.Request) {}",
+	}
+	got, err := funcfw.Candidates(src.fs(), ".", linux)
+	require.NoError(t, err)
+	var names []string
+	for _, c := range got {
+		names = append(names, c.File+" "+c.Name)
+	}
+	assert.Equal(t, []string{"b.go One", "a.go Two"}, names)
+
+	got, err = funcfw.Candidates(files{"a.go": "package p"}.fs(), ".", linux)
+	require.NoError(t, err)
+	assert.Empty(t, got)
+
+	_, err = funcfw.Candidates(files{"a.go": "package"}.fs(), ".", linux)
+	assert.ErrorIs(t, err, proto.ErrInvalid)
+}
+
+func FuzzCheck(f *testing.F) {
+	for _, src := range []string{
+		hello, sample, withHTTP(handler), "package p\nvar F func()", "package main\nfunc main() {}",
+		"package p\nimport . \"net/http\"\nfunc F(...ResponseWriter) ([]struct{}, error)",
+		"//go:build !linux\npackage p", "package p\n//line x:1:1\nfunc F[T interface{ ~int }](a, b (*T))", "package p\nimport \"C\"",
+	} {
+		f.Add(src, "F", "go.mod", "module a.b/c\n\ngo 1.21\n")
+	}
+	f.Add(hello, "HelloWorld", "go.sum", "x")
+	f.Add(hello, "HelloWorld", "go.mod", "module time\nreplace a => ../../x\ntoolchain go9\nrequire a v0.0.0\ntool x\n")
+	f.Fuzz(func(t *testing.T, src, name, other, text string) {
+		if !fs.ValidPath(other) {
+			other = "b.go"
+		}
+		fsys := files{"a.go": src, other: text}.fs()
+		target, err := funcfw.Check(fsys, ".", name, "a.go", linux)
+		if err != nil {
+			requireRefusal(t, err)
+			return
+		}
+		if target.Name != name || target.Line < 1 || target.Col < 1 {
+			t.Fatalf("%+v", target)
+		}
+		if _, err := funcfw.Generate(fsys, target, linux); err != nil {
+			requireRefusal(t, err)
+		}
+	})
+}
+
+// requireRefusal holds that what users send is never the platform's fault.
+func requireRefusal(t *testing.T, err error) {
+	t.Helper()
+	var refusal *funcfw.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.NotEmpty(t, refusal.Reason)
+}
+
+func BenchmarkCheck(b *testing.B) {
+	fsys := files{"hello.go": hello}.fs()
+	for b.Loop() {
+		if _, err := funcfw.Check(fsys, ".", "HelloWorld", "hello.go", linux); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+// Package funcfw turns a user's source into a program: it checks the source and
+// generates what is built beside it. It is pure: it reads an fs.FS, writes
+// nothing and starts nothing, so that the same check runs in the command line
+// before an upload and in the agent after it.
+//
+// # The check
+//
+// Check reads the Go files of one folder that join a build for a Platform and
+// finds the function. It knows syntax alone. What is surely wrong is a *Refusal
+// with its place, the reason and the way out. What only types can tell (an
+// alias, a variable, an import whose name is not known) is let through as
+// Deferred: the compiler decides, and the generated source has it report the
+// user's own line. Type checking here would need compiled export data and cost
+// more than half of the build.
+//
+// Hostile sources cost bounded time and memory: files, folders and their number
+// are limited, syntax trees are dropped file by file, and //line comments cannot
+// blame another file.
+//
+// # The generated files
+//
+// Generate returns an overlay for go build, so that the user's folder is never
+// written to:
+//
+//   - zz_ryo_main/main_{Name}.go in the package's folder, since below it alone a
+//     package in a nested internal/ may be imported. A package main without func
+//     main cannot be imported; there the file joins the package.
+//   - zz_ryo, a module a.ryo.local in the module's root: the packages boot and
+//     serve of this folder, as source. Its relative path is recorded in the
+//     program, so two folders give the same bytes.
+//   - a go.mod, where the user has none.
+//
+// and an alternative go.mod and go.sum (go build -modfile): the user's, with the
+// framework and all it needs.
+//
+// # What a module may look like
+//
+// No go.mod, a missing or old go line (raised to what the framework needs),
+// local replacements inside the package: all are built. A vendor folder and a
+// go.work file are ignored: build with -mod=readonly and GOWORK=off. Refused
+// are: a go line above the toolchain, replacements outside of the package, paths
+// that cannot be imported or that the standard library has, cgo, C and assembly,
+// names beginning zz_ryo.
+//
+// # Decisions
+//
+//   - Package serve links to a function of functions-framework-go that is not
+//     exported, so it is built with the one version that it is tested with. A
+//     module that requires a later one is refused; a replacement in the
+//     alternative go.mod keeps requirements of others from raising it.
+//   - The framework's own requirements are raised to releases that start faster,
+//     but not to ones whose go line is above 1.21: it would become that of the
+//     user's module, and from 1.22 on loop variables mean something else.
+//   - Only HTTP functions are deployed. Event functions are recognised so that
+//     their refusal says so.
+package funcfw
+
+//go:generate sh framework.sh

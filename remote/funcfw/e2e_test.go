@@ -1,0 +1,358 @@
+package funcfw_test
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const hello = `package hello
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// HelloWorld is the function to deploy.
+func HelloWorld(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprint(w, "Hello, World!\n")
+}
+`
+
+// sample does, by path, all that a running function is tested for. It lies in a
+// nested internal folder, prints from init and registers functions of its own.
+const sample = `package fn
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+)
+
+func init() {
+	fmt.Println("user init")
+	fds, _ := exec.Command("ls", "-l", "/proc/self/fd").Output()
+	fmt.Println("init child sockets:", strings.Count(string(fds), "socket:"))
+	functions.HTTP("ryo-sample", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "wrong") })
+	_ = funcframework.RegisterHTTPFunctionContext(context.Background(), "/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "wrong") })
+}
+
+var started = make(chan struct{}, 1)
+
+func F_test(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/panic":
+		panic("early")
+	case "/late":
+		fmt.Fprint(w, "a part of the answer")
+		_ = http.NewResponseController(w).Flush()
+		panic("too late")
+	case "/unflushed":
+		fmt.Fprint(w, "a part of the answer")
+		panic("too late")
+	case "/abort":
+		panic(http.ErrAbortHandler)
+	case "/slow":
+		started <- struct{}{}
+		<-time.After(500 * time.Millisecond)
+		fmt.Fprint(w, "finished")
+	case "/started":
+		<-started
+	case "/fds":
+		fds, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
+		fmt.Fprintf(w, "%d %v", strings.Count(string(fds), "socket:"), err)
+	case "/env":
+		fmt.Fprint(w, strings.Join(os.Environ(), "\n"))
+	case "/ignored":
+		out, err := exec.Command("grep", "SigIgn", "/proc/self/status").Output()
+		fmt.Fprint(w, string(out), err)
+	case "/upgrade":
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		rw.Flush()
+		io.Copy(conn, rw)
+	case "/copy":
+		w.(io.ReaderFrom).ReadFrom(strings.NewReader(r.Proto))
+	default:
+		fmt.Fprintf(w, "%s|%s|%s", r.URL.Path, r.URL.EscapedPath(), r.URL.RawQuery)
+	}
+}
+`
+
+func TestProgram(t *testing.T) {
+	program := mustBuild(t, files{
+		"go.mod":                       "module example.com/user\n\ngo 1.21\n\nrequire github.com/GoogleCloudPlatform/functions-framework-go v1.8.0\n",
+		"sub/a/internal/fn/fn.go":      sample,
+		"sub/a/internal/fn/fn_test.go": "package fn_test\n",
+	}, "sub/a/internal/fn", "F_test")
+	p := start(t, program, "/f_test", "PATH="+os.Getenv("PATH"))
+
+	t.Run("announces itself before the user's init functions print", func(t *testing.T) {
+		assert.Regexp(t, "^deploying at /f_test\nuser init\n", p.output.String())
+	})
+	t.Run("paths arrive byte for byte", func(t *testing.T) {
+		for sent, want := range map[string]string{
+			"":                   "/|/|",
+			"/":                  "/|/|",
+			"?a=b&c":             "/|/|a=b&c",
+			"/a/b/?q=%2F":        "/a/b/|/a/b/|q=%2F",
+			"//x":                "//x|//x|",
+			"/a/../b/./c":        "/a/../b/./c|/a/../b/./c|",
+			"/a%2Fb%2fc":         "/a/b/c|/a%2Fb%2fc|",
+			"/f_test":            "/f_test|/f_test|",
+			"/%e4%b8%96/%7Euser": "/世/~user|/%e4%b8%96/%7Euser|",
+		} {
+			assert.Equal(t, want, p.raw(t, "tcp", p.addr, "/f_test"+sent), sent)
+			assert.Equal(t, want, p.raw(t, "unix", p.unix, "/f_test"+sent), sent)
+		}
+	})
+	t.Run("other paths are not found", func(t *testing.T) {
+		for _, target := range []string{"/", "/f_tes", "/f_testx", "/f_test%2Fx", "//f_test", "/F_test", "/x/f_test"} {
+			assert.Equal(t, "404 page not found\n", p.raw(t, "tcp", p.addr, target), target)
+		}
+	})
+	t.Run("health is answered on the listeners", func(t *testing.T) {
+		assert.Equal(t, "ok\n", p.raw(t, "tcp", p.addr, "/_ryo/healthz"))
+		assert.Equal(t, "ok\n", p.raw(t, "unix", p.unix, "/_ryo/healthz"))
+	})
+	t.Run("speaks HTTP/2 without TLS", func(t *testing.T) {
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: patience}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get(p.base + "/copy")
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, "HTTP/2.0", string(body))
+
+		resp, err = client.Get(p.base + "/late")
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		assert.ErrorContains(t, err, "stream error")
+		require.NoError(t, resp.Body.Close())
+	})
+	t.Run("a panic before the answer is a 500", func(t *testing.T) {
+		resp, err := p.client.Get(p.base + "/panic")
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+		assert.Equal(t, "crash", resp.Header.Get("X-Google-Status"))
+		assert.Contains(t, p.output.String(), "fn.F_test(", "the stack names the function")
+	})
+	t.Run("a panic in the midst of the answer breaks the connection", func(t *testing.T) {
+		resp, err := p.client.Get(p.base + "/late")
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, "a part of the answer", string(body))
+		assert.Contains(t, p.output.String(), "panic message: too late")
+
+		for _, path := range []string{"/unflushed", "/abort"} {
+			_, err := p.client.Get(p.base + path)
+			assert.ErrorIs(t, err, io.EOF, path)
+		}
+	})
+	t.Run("programs that the function starts get neither its sockets nor its settings", func(t *testing.T) {
+		_, fds := p.get(t, "/fds")
+		assert.Equal(t, "0 <nil>", fds)
+		assert.Contains(t, p.output.String(), "init child sockets: 0\n")
+		_, env := p.get(t, "/env")
+		assert.NotRegexp(t, "(?m)^(RYO_|FUNCTION_TARGET)", env)
+		_, ignored := p.get(t, "/ignored")
+		assert.Regexp(t, "^SigIgn:\t[0-9a-f]{12}[02468ace][0-9a-f]{3}\n<nil>$", ignored, "SIGPIPE, bit 12, is theirs to die of")
+	})
+	t.Run("a function can take its connection over", func(t *testing.T) {
+		conn, err := net.Dial("tcp", p.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = fmt.Fprint(conn, "GET /f_test/upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		require.NoError(t, err)
+		in := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+		require.NoError(t, resp.Body.Close())
+		_, err = fmt.Fprintln(conn, "echo")
+		require.NoError(t, err)
+		line, err := in.ReadString('\n')
+		require.NoError(t, err)
+		assert.Equal(t, "echo\n", line)
+	})
+	t.Run("outlives the control connection", func(t *testing.T) {
+		require.NoError(t, p.control.Close())
+		_, body := p.get(t, "/x")
+		assert.Equal(t, "/x|/x|", body)
+	})
+	t.Run("drains on SIGTERM", func(t *testing.T) {
+		answer := make(chan string, 1)
+		go func() {
+			resp, err := p.client.Get(p.base + "/slow")
+			if err != nil {
+				answer <- err.Error()
+				return
+			}
+			body, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			answer <- string(body)
+		}()
+		p.get(t, "/started")
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+		assert.Equal(t, "finished", <-answer)
+		assert.NoError(t, p.wait(t), "exit status 0")
+		_, err := os.Stat(p.unix)
+		assert.NoError(t, err, "the socket's path is the agent's")
+	})
+}
+
+func TestDrainEnds(t *testing.T) {
+	program := mustBuild(t, files{"fn.go": `package fn
+
+import "net/http"
+
+func Hang(w http.ResponseWriter, r *http.Request) {
+	w.(http.Flusher).Flush()
+	select {}
+}
+`}, ".", "Hang")
+	p := start(t, program, "/hang", "RYO_DRAIN=100ms")
+	resp, err := p.client.Get(p.base)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
+	assert.NoError(t, p.wait(t), "exit status 0")
+	assert.Contains(t, p.output.String(), "cut off")
+}
+
+func TestStartFailsWithAReason(t *testing.T) {
+	program := mustBuild(t, files{"fn.go": "package fn\n\nimport \"net/http\"\n\nvar F http.HandlerFunc\n"}, ".", "F")
+	p := launch(t, program, "/f")
+	assert.EqualError(t, p.wait(t), "exit status 1")
+	assert.Contains(t, p.output.String(), "the function may be a variable that is nil")
+
+	ok := mustBuild(t, files{"fn.go": hello}, ".", "HelloWorld")
+	for _, c := range []struct{ env, want string }{
+		{"RYO_MOUNT=hello", "RYO_MOUNT"},
+		{"RYO_LISTEN=x", "RYO_LISTEN"},
+		{"RYO_LISTEN=4", "descriptor 6"},
+		{"RYO_DRAIN=", "RYO_DRAIN"},
+	} {
+		p := launch(t, ok, "/helloworld", c.env)
+		assert.EqualError(t, p.wait(t), "exit status 1", c.env)
+		assert.Contains(t, p.output.String(), c.want)
+	}
+}
+
+func TestLayouts(t *testing.T) {
+	fn := func(pkg, name, body string) string {
+		return fmt.Sprintf("package %s\n\nimport \"net/http\"\n\nfunc %s(w http.ResponseWriter, r *http.Request) { %s }\n", pkg, name, body)
+	}
+	ok := `w.Write([]byte("ok"))`
+	for _, c := range []struct {
+		name, dir, fn string
+		src           files
+	}{
+		{"no go.mod", "sub", "HelloWorld", files{"sub/hello.go": strings.ReplaceAll(hello, `Hello, World!\n`, "ok")}},
+		{"no go.mod and a name that is no path", ".", "F", files{"a.go": fn("ünï", "F", ok)}},
+		{"at the module's root, no go line", ".", "Test", files{"go.mod": "module hello\n", "a.go": fn("p", "Test", ok)}},
+		{"a path before boot's, and an init that prints", ".", "F", files{"go.mod": "module A\n", "a.go": "package p\n\nimport (\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc init() { os.Stdout.WriteString(\"user\") }\n" + strings.Join(strings.Split(fn("p", "F", ok), "\n")[4:], "\n")}},
+		{"go 1.18", "p", "Linux", files{"go.mod": "module hello\n\ngo 1.18\n", "p/a.go": fn("p", "Linux", ok)}},
+		{"name that ends as a file of another system", "p", "F_windows", files{"go.mod": "module a.b/c\n\ngo 1.26\ntoolchain go1.99.1\n", "p/a.go": fn("p", "F_windows", ok)}},
+		{"Unicode name", "p", "Über世", files{"go.mod": "module a.b/c\n\ngo 1.24\n", "p/a.go": fn("p", "Über世", ok)}},
+		{"package main, with clashing names", ".", "F_test", files{
+			"go.mod": "module main\n\ngo 1.24\n",
+			"a.go":   fn("main", "F_test", "w.Write([]byte(target+serve+http))"), // the import is renamed below
+		}},
+		{"package main, in a folder", "p", "F", files{"go.mod": "module time\n", "p/main_F.go": fn("main", "F", ok)}},
+		{"embedded file", "p", "F", files{"go.mod": "module a.b/c\n\ngo 1.20\n", "p/x.txt": "ok", "p/a.go": "package p\n\nimport (\n\t_ \"embed\"\n\t\"net/http\"\n)\n\n//go:embed x.txt\nvar x []byte\n\nfunc F(w http.ResponseWriter, r *http.Request) { w.Write(x) }\n"}},
+		{"vendor and go.work are ignored", "p", "F", files{"go.work": "go 1.24\n\nuse ./other\n", "go.mod": "module a.b/c\n\ngo 1.24\n", "vendor/modules.txt": "## workspace\n", "p/a.go": fn("p", "F", ok)}},
+		{"local replacement", "m/p", "F", files{
+			"m/go.mod":   "module a.b/c\n\ngo 1.24\n\nrequire a.b/lib v1.0.0\n\nreplace a.b/lib => ../lib\n",
+			"m/p/a.go":   "package p\n\nimport (\n\t\"net/http\"\n\n\t\"a.b/lib\"\n)\n\nfunc F(w http.ResponseWriter, r *http.Request) { w.Write([]byte(lib.Text)) }\n",
+			"lib/go.mod": "module a.b/lib\n", "lib/lib.go": "package lib\n\nconst Text = \"ok\"\n",
+		}},
+		{"another module requires a later framework", "m", "F", files{
+			"m/go.mod":   "module a.b/c\n\ngo 1.24\n\nrequire a.b/lib v1.0.0\n\nreplace a.b/lib => ../lib\n",
+			"m/a.go":     "package p\n\nimport (\n\t\"net/http\"\n\n\t\"a.b/lib\"\n)\n\nfunc F(w http.ResponseWriter, r *http.Request) { w.Write([]byte(lib.Text)) }\n",
+			"lib/go.mod": "module a.b/lib\n\ngo 1.21\n\nrequire github.com/GoogleCloudPlatform/functions-framework-go v1.99.0\n", "lib/lib.go": "package lib\n\nconst Text = \"ok\"\n",
+		}},
+		{"handler in a variable", ".", "F", files{"a.go": "package p\n\nimport \"net/http\"\n\nvar F = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`ok`)) })\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "package main, with clashing names" {
+				c.src["a.go"] = strings.NewReplacer(`"net/http"`, `h "net/http"`, "w http.", "w h.", "*http.", "*h.").Replace(c.src["a.go"]) +
+					"\nconst (\n\ttarget, serve, http, log, context, funcframework, boot, fn = \"o\", \"k\", \"\", 0, 0, 0, 0, 0\n)\n"
+			}
+			mount := "/" + strings.ToLower(c.fn)
+			p := start(t, mustBuild(t, c.src, c.dir, c.fn), mount)
+			_, body := p.get(t, "")
+			assert.Equal(t, "ok", body)
+			assert.True(t, strings.HasPrefix(p.output.String(), "deploying at "+mount+"\n"))
+		})
+	}
+}
+
+func TestCompilerBlamesTheUsersLine(t *testing.T) {
+	src := "package p\n\nimport \"net/http\"\n\ntype W = http.Request\n\nfunc F(w W, r *http.Request) {}\n"
+	for _, c := range []struct {
+		dir  string
+		src  files
+		want string
+	}{
+		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": src}, `(?m)^p/a\.go:7:6: cannot use fn\.F \(.*\) as func\(.*ResponseWriter, .*Request\) value in variable declaration$`},
+		{".", files{"a.go": src}, `(?m)^a\.go:7:6: cannot use fn\.F`},
+		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": strings.Replace(src, "package p", "package main", 1)}, `(?m)^p/a\.go:7:6: cannot use F `},
+		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": "package p\n\nvar F = 1 +\n\tx\n"}, `(?m)^p/a\.go:4:2: undefined: x$`},
+	} {
+		_, output, err := goBuild(t, c.src, c.dir, "F")
+		require.Error(t, err)
+		assert.Regexp(t, c.want, output)
+		assert.Equal(t, 1, strings.Count(output, "a.go:"), "said once: %s", output)
+		assert.NotContains(t, output, "main_F")
+	}
+}
+
+func TestTwoFoldersGiveOneProgram(t *testing.T) {
+	src := files{"go.mod": "module a.b/c\n\ngo 1.24\n", "p/hello.go": hello}
+	var sums [2][sha256.Size]byte
+	for i := range sums {
+		text, err := os.ReadFile(mustBuild(t, src, "p", "HelloWorld"))
+		require.NoError(t, err)
+		sums[i] = sha256.Sum256(text)
+	}
+	assert.Equal(t, sums[0], sums[1])
+}
+
+func TestGOMAXPROCSFollowsTheContainer(t *testing.T) {
+	program := mustBuild(t, files{"go.mod": "module a.b/c\n\ngo 1.21\n", "p/hello.go": hello}, "p", "HelloWorld")
+	text, err := os.ReadFile(program)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "containermaxprocs=1")
+	assert.Contains(t, string(text), "updatemaxprocs=1")
+}

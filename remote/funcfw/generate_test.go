@@ -1,0 +1,247 @@
+package funcfw_test
+
+import (
+	"go/format"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/modfile"
+
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
+)
+
+// generate checks and generates; only Generate may fail.
+func generate(t *testing.T, src files, dir, name string, p funcfw.Platform) (*funcfw.Generated, error) {
+	t.Helper()
+	target, err := funcfw.Check(src.fs(), dir, name, "", p)
+	require.NoError(t, err)
+	return funcfw.Generate(src.fs(), target, p)
+}
+
+func TestGeneratedMainReadsWell(t *testing.T) {
+	g, err := generate(t, files{"m/go.mod": "module a.b/c\n", "m/p/hello.go": hello}, "m/p", "HelloWorld", linux)
+	require.NoError(t, err)
+	assert.Equal(t, "m", g.ModuleRoot)
+	assert.Equal(t, "./p/zz_ryo_main", g.Main)
+	assert.Equal(t, `// Code generated to serve HelloWorld. DO NOT EDIT.
+
+//go:debug containermaxprocs=1
+//go:debug updatemaxprocs=1
+
+package main
+
+import (
+	_ "a.ryo.local/boot" // first: it announces the function
+
+	"context"
+	"log"
+	"net/http"
+
+	"a.ryo.local/serve"
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+
+	fn "a.b/c/p"
+)
+
+var target func(http.ResponseWriter, *http.Request) = /*line p/hello.go:9:6*/fn.HelloWorld
+
+//line p/zz_ryo_main/main_HelloWorld.go:1
+func main() {
+	err := funcframework.RegisterHTTPFunctionContext(context.Background(), "/", serve.Guard(target))
+	if err == nil {
+		err = serve.Run()
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+`, string(g.Overlay["m/p/zz_ryo_main/main_HelloWorld.go"]))
+}
+
+func TestGenerateAddsFiles(t *testing.T) {
+	runtime := []string{"boot/boot.go", "go.mod", "serve/doc.go", "serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go"}
+	main := func(name string) string {
+		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
+	}
+	for _, c := range []struct {
+		name, dir, fn string
+		src           files
+		root, main    string
+		mainFile      string
+		mod           bool
+	}{
+		{"without go.mod", "x", "HelloWorld", files{"x/a.go": hello}, "x", "./zz_ryo_main", "x/zz_ryo_main/main_HelloWorld.go", true},
+		{"at the root", ".", "HelloWorld", files{"go.mod": "module m\n", "a.go": hello}, ".", "./zz_ryo_main", "zz_ryo_main/main_HelloWorld.go", false},
+		{"underscore", ".", "F_linux", files{"go.mod": "module m\n", "a.go": strings.ReplaceAll(hello, "HelloWorld", "F_linux")}, ".", "./zz_ryo_main", "zz_ryo_main/main_F_linux_fn.go", false},
+		{"package main", "x", "F_test", files{"go.mod": "module m\n", "x/a.go": main("F_test")}, ".", "./x", "x/zz_ryo_main_F_test_fn.go", false},
+		{"package main at the root", ".", "F", files{"a.go": main("F")}, ".", "./.", "zz_ryo_main_F.go", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g, err := generate(t, c.src, c.dir, c.fn, linux)
+			require.NoError(t, err)
+			assert.Equal(t, c.root, g.ModuleRoot)
+			assert.Equal(t, c.main, g.Main)
+			want := []string{c.mainFile}
+			for _, f := range runtime {
+				want = append(want, path.Join(c.root, "zz_ryo", f))
+			}
+			if c.mod {
+				want = append(want, path.Join(c.root, "go.mod"))
+			}
+			slices.Sort(want)
+			assert.Equal(t, want, slices.Sorted(maps.Keys(g.Overlay)))
+			for at := range g.Overlay {
+				assert.NotContains(t, c.src, at, "a file of the user")
+			}
+			_, err = format.Source(g.Overlay[c.mainFile])
+			assert.NoError(t, err)
+		})
+	}
+}
+
+func TestRuntimeIsComplete(t *testing.T) {
+	g, err := generate(t, files{"a.go": hello}, ".", "HelloWorld", linux)
+	require.NoError(t, err)
+	for _, dir := range []string{"boot", "serve"} {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), "_test.go") {
+				assert.Contains(t, g.Overlay, path.Join("zz_ryo", dir, e.Name()), "embed it")
+			}
+		}
+	}
+}
+
+func TestOldToolchains(t *testing.T) {
+	p := linux
+	p.GoVersion = "go1.24.3"
+	g, err := generate(t, files{"a.go": hello}, ".", "HelloWorld", p)
+	require.NoError(t, err)
+	assert.NotContains(t, string(g.Overlay["zz_ryo_main/main_HelloWorld.go"]), "maxprocs", "go1.24 does not know the setting")
+
+	p.GoVersion = "go1.26.8 X:experiment"
+	_, err = generate(t, files{"go.mod": "module m\n\ngo 1.26\n", "a.go": hello}, ".", "HelloWorld", p)
+	require.NoError(t, err)
+
+	p.GoVersion = "go1.23.9"
+	_, err = generate(t, files{"a.go": hello}, ".", "HelloWorld", p)
+	assert.EqualError(t, err, "go1.23.9 is too old to build functions")
+}
+
+func TestAlternativeGoMod(t *testing.T) {
+	g, err := generate(t, files{
+		"go.mod": `module a.b/c // mine
+
+go 1.18
+
+toolchain go1.99.0
+
+tool a.b/tool
+
+godebug default=go1.20
+
+require (
+	a.b/lib v1.2.3
+	a.b/local v0.0.0
+	go.uber.org/zap v1.99.0 // indirect
+	github.com/json-iterator/go v1.1.10 // indirect
+)
+
+exclude a.b/lib v1.2.4
+
+replace a.b/local => ./local
+`,
+		"local/go.mod": "module a.b/local\n",
+		"go.sum":       "a.b/lib v1.2.3 h1:x=\ngo.uber.org/zap v1.28.0 h1:y=\n",
+		"p/a.go":       hello,
+	}, "p", "HelloWorld", linux)
+	require.NoError(t, err)
+	f, err := modfile.Parse("go.mod", g.GoMod, nil)
+	require.NoError(t, err, string(g.GoMod))
+
+	assert.Equal(t, "a.b/c", f.Module.Mod.Path)
+	assert.Equal(t, "1.21", f.Go.Version, "raised to what the framework needs")
+	assert.Nil(t, f.Toolchain)
+	assert.Empty(t, f.Tool)
+	assert.Len(t, f.Godebug, 1)
+	assert.Len(t, f.Exclude, 1)
+	requires, replaces := map[string]string{}, map[string]string{}
+	for _, r := range f.Require {
+		requires[r.Mod.Path] = r.Mod.Version
+	}
+	for _, r := range f.Replace {
+		replaces[r.Old.String()] = r.New.String()
+	}
+	assert.Equal(t, map[string]string{
+		"a.b/local":   "./local",
+		"a.ryo.local": "./zz_ryo",
+		"github.com/GoogleCloudPlatform/functions-framework-go": "github.com/GoogleCloudPlatform/functions-framework-go@v1.9.2",
+	}, replaces)
+	assert.Equal(t, "v1.2.3", requires["a.b/lib"])
+	assert.Equal(t, "v1.99.0", requires["go.uber.org/zap"], "the user's is higher")
+	assert.Equal(t, "v1.1.12", requires["github.com/json-iterator/go"], "ours is higher")
+	assert.Equal(t, "v1.9.2", requires["github.com/GoogleCloudPlatform/functions-framework-go"])
+	assert.Contains(t, requires, "a.ryo.local")
+
+	assert.True(t, strings.HasPrefix(string(g.GoSum), "a.b/lib v1.2.3 h1:x=\ngo.uber.org/zap v1.28.0 h1:y=\n"))
+	assert.Contains(t, string(g.GoSum), "github.com/GoogleCloudPlatform/functions-framework-go v1.9.2 h1:")
+}
+
+func TestAlternativeGoModKeepsALaterGoLine(t *testing.T) {
+	for _, c := range []struct{ have, want string }{{"", "1.21"}, {"go 1.16\n", "1.21"}, {"go 1.21.3\n", "1.21.3"}, {"go 1.25\n", "1.25"}} {
+		g, err := generate(t, files{"go.mod": "module m\n" + c.have, "p/a.go": hello}, "p", "HelloWorld", linux)
+		require.NoError(t, err)
+		assert.Contains(t, string(g.GoMod), "\ngo "+c.want+"\n")
+	}
+}
+
+func TestGenerateRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ mod, dir, want, fix string }{
+		"a later go":              {"module m\n\ngo 1.30", "p", "go.mod:3:1: the module requires go >= 1.30, and go1.26.8 builds it", "newer Go"},
+		"a replacement outside":   {"module m\nreplace a.b/c => ../x", "p", "go.mod:2:1: replacement ../x is not in the package that was sent", "both modules"},
+		"a replacement missing":   {"module m\nreplace (\n\ta.b/c => ./x\n)", "p", "go.mod:3:2: replacement ./x is not in the package that was sent", ""},
+		"an absolute replacement": {"module m\nreplace a.b/c => /x", "p", "go.mod:2:1: replacement /x is an absolute path", "relative"},
+		"framework replaced":      {"module m\nreplace github.com/GoogleCloudPlatform/functions-framework-go => example.com/x v1.0.0", "p", "go.mod:2:1: functions-framework-go cannot be replaced: programs are built with the version that was tested", "remove"},
+		"a later framework":       {"module m\nrequire github.com/GoogleCloudPlatform/functions-framework-go v1.10.0", "p", "go.mod:2:1: functions-framework-go v1.10.0 has not been tested; programs are built with v1.9.2", "go get github.com/GoogleCloudPlatform/functions-framework-go@v1.9.2"},
+		"module main":             {"module main", ".", "go.mod:1:1: a package of path main cannot be imported", "example.com/hello"},
+		"standard path":           {"module time", ".", "go.mod:1:1: import path time is one of the standard library", "example.com/time"},
+		"standard path below":     {"module net", "http", "go.mod:1:1: import path net/http is one of the standard library", ""},
+		"the go command's path":   {"module cmd", "p", "go.mod:1:1: import path cmd/p is one of the standard library", ""},
+		"a folder no path has":    {"module m", "my fn", `my fn: malformed import path "m/my fn": invalid char ' '`, "rename the folder"},
+		"a reserved folder":       {"module m", "p", "zz_ryo: names beginning zz_ryo are reserved", "rename"},
+		"no module line":          {"go 1.21", "p", "go.mod: has no module line", "go mod init"},
+		"a broken go.mod":         {"module m\n\nfoo bar", "p", "go.mod:3:1: unknown directive: foo", ""},
+		"a huge go.mod":           {"module m\n" + strings.Repeat("// x\n", 1<<18), "p", "go.mod: is larger than 1048576 bytes", ""},
+		"many modules":            {"module m\n" + manyRequires(1_001), "p", "go.mod: requires more than 1000 modules", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := files{"go.mod": c.mod, path.Join(c.dir, "a.go"): hello}
+			if name == "a reserved folder" {
+				src["zz_ryo/x"] = ""
+			}
+			_, err := generate(t, src, c.dir, "HelloWorld", linux)
+			var refusal *funcfw.Refusal
+			require.ErrorAs(t, err, &refusal)
+			assert.EqualError(t, err, c.want)
+			assert.Contains(t, refusal.Fix, c.fix)
+		})
+	}
+}
+
+func manyRequires(n int) string {
+	return "require (\n" + strings.Repeat("\ta.b/c v1.0.0\n", n) + ")\n"
+}
+
+func TestModulesThatAreNotImported(t *testing.T) {
+	for _, mod := range []string{"module time", "module main", "module main/x"} {
+		_, err := generate(t, files{"go.mod": mod, "a.go": strings.Replace(hello, "package hello", "package main", 1)}, ".", "HelloWorld", linux)
+		assert.NoError(t, err, mod)
+	}
+}

@@ -1,0 +1,227 @@
+package funcfw
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"go/token"
+	"go/version"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+)
+
+const (
+	// runtimeModule holds boot and serve in every program. An early path, see boot.
+	runtimeModule = "a.ryo.local"
+	runtimeDir    = reserved // relative to the module's root
+	// wrapped begins the module path of a package that came without a go.mod.
+	wrapped = "ryo.local/"
+	// frameworkPath is the one module that no one may replace: serve links to it.
+	frameworkPath = "github.com/GoogleCloudPlatform/functions-framework-go"
+
+	maxModFile  = 1 << 20 // bytes; the largest go.mod files in public have some 100 KB
+	maxSumFile  = 8 << 20 // bytes
+	maxRequires = 1_000   // modules; each may be asked for over the network
+)
+
+// frameworkMod is the go.mod of the runtime module, tidied, and frameworkSum its
+// go.sum: the framework's own requirements, raised as doc.go says.
+var (
+	//go:embed framework.mod
+	frameworkMod []byte
+	//go:embed framework.sum
+	frameworkSum []byte
+	//go:embed std.txt
+	stdPackages string
+)
+
+// userModule is the module that a package lies in.
+type userModule struct {
+	root string // its folder, relative to the bundle's root
+	file *modfile.File
+	own  bool // the user has a go.mod
+	sum  []byte
+}
+
+// findModule reads the nearest go.mod at or above a target's folder.
+func findModule(fsys fs.FS, t *Target) (*userModule, error) {
+	for dir := t.Dir; ; dir = path.Dir(dir) {
+		at := path.Join(dir, "go.mod")
+		text, err := readFile(fsys, at, maxModFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			if dir != "." {
+				continue
+			}
+			m := &userModule{root: t.Dir, file: new(modfile.File)}
+			return m, m.file.AddModuleStmt(wrappedPath(t.PackageName))
+		}
+		if err != nil {
+			return nil, err
+		}
+		m := &userModule{root: dir, own: true}
+		if m.file, err = modfile.Parse(at, text, nil); err != nil {
+			return nil, modError(at, err)
+		}
+		if m.file.Module == nil {
+			return nil, &Refusal{File: at, Reason: "has no module line", Fix: "go mod init example.com/" + t.PackageName}
+		}
+		m.sum, err = readFile(fsys, path.Join(dir, "go.sum"), maxSumFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return m, nil
+	}
+}
+
+func wrappedPath(packageName string) string {
+	if p := wrapped + packageName; module.CheckImportPath(p) == nil {
+		return p
+	}
+	return wrapped + "function" // a name may hold letters that a path may not
+}
+
+// modError is the first error in a go.mod.
+func modError(at string, err error) error {
+	var list modfile.ErrorList
+	if !errors.As(err, &list) || len(list) == 0 {
+		return &Refusal{File: at, Reason: err.Error()}
+	}
+	e := list[0]
+	e.Filename, e.Pos = "", modfile.Position{}
+	return refuse(at, token.Position{Line: list[0].Pos.Line, Column: list[0].Pos.LineRune}, e.Error(), "")
+}
+
+// rel is a path below the module's root, relative to it.
+func (m *userModule) rel(at string) string {
+	if m.root == "." {
+		return at
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(at, m.root), "/")
+}
+
+func (m *userModule) modPath() string { return m.file.Module.Mod.Path }
+
+// refuse is a refusal at a line of the user's go.mod.
+func (m *userModule) refuse(line *modfile.Line, reason, fix string) error {
+	var at token.Position
+	if line != nil {
+		at = token.Position{Line: line.Start.Line, Column: line.Start.LineRune}
+	}
+	return refuse(path.Join(m.root, "go.mod"), at, reason, fix)
+}
+
+// importPath is the path that the generated main imports a package by.
+func (m *userModule) importPath(t *Target) (string, error) {
+	p := path.Join(m.modPath(), m.rel(t.Dir))
+	if err := module.CheckImportPath(p); err != nil {
+		return "", &Refusal{File: t.Dir, Reason: err.Error(), Fix: "rename the folder or the module: letters, digits and -._~/ make an import path"}
+	}
+	if t.IsMain {
+		return p, nil // it is not imported
+	}
+	top, _, _ := strings.Cut(p, "/")
+	switch {
+	case p == "main":
+		return "", m.refuse(m.file.Module.Syntax, "a package of path main cannot be imported", "give the module another name, such as example.com/"+t.PackageName)
+	case top == "std" || top == "cmd" || slices.Contains(strings.Fields(stdPackages), p):
+		return "", m.refuse(m.file.Module.Syntax, fmt.Sprintf("import path %s is one of the standard library", p), "give the module another name, such as example.com/"+m.modPath())
+	}
+	return p, nil
+}
+
+// check refuses what cannot be built, or not with this toolchain.
+func (m *userModule) check(fsys fs.FS, p Platform) error {
+	if g := m.file.Go; g != nil && version.Compare("go"+g.Version, p.version()) > 0 {
+		return m.refuse(g.Syntax, fmt.Sprintf("the module requires go >= %s, and %s builds it", g.Version, p.GoVersion), "deploy to an agent with a newer Go, or lower the go line")
+	}
+	if len(m.file.Require) > maxRequires {
+		return m.refuse(nil, fmt.Sprintf("requires more than %d modules", maxRequires), "")
+	}
+	if _, err := fs.Stat(fsys, path.Join(m.root, runtimeDir)); err == nil {
+		return &Refusal{File: path.Join(m.root, runtimeDir), Reason: "names beginning " + reserved + " are reserved", Fix: "rename it"}
+	}
+	for _, r := range m.file.Replace {
+		switch local := modfile.IsDirectoryPath(r.New.Path) || path.IsAbs(r.New.Path); {
+		case r.Old.Path == frameworkPath:
+			return m.refuse(r.Syntax, "functions-framework-go cannot be replaced: programs are built with the version that was tested", "remove the replacement")
+		case !local:
+		case path.IsAbs(r.New.Path):
+			return m.refuse(r.Syntax, fmt.Sprintf("replacement %s is an absolute path", r.New.Path), "use a path relative to go.mod")
+		default:
+			if at := path.Join(m.root, r.New.Path, "go.mod"); !fs.ValidPath(at) || !exists(fsys, at) {
+				return m.refuse(r.Syntax, fmt.Sprintf("replacement %s is not in the package that was sent", r.New.Path), "send the folder that holds both modules, or require a published version")
+			}
+		}
+	}
+	return nil
+}
+
+func exists(fsys fs.FS, name string) bool {
+	_, err := fs.Stat(fsys, name)
+	return err == nil
+}
+
+// alternative returns the go.mod and go.sum to build with: the user's, with the
+// runtime module, the framework and what that requires, each at the higher of
+// both versions.
+func (m *userModule) alternative() (mod, sum []byte, err error) {
+	ours, err := modfile.Parse("framework.mod", frameworkMod, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("embedded framework.mod: %w", err)
+	}
+	have := map[string]*modfile.Require{}
+	for _, r := range m.file.Require {
+		have[r.Mod.Path] = r
+	}
+	f := m.file
+	f.DropToolchainStmt()
+	for _, t := range slices.Clone(f.Tool) {
+		err = errors.Join(err, f.DropTool(t.Path))
+	}
+	if f.Go == nil || version.Compare("go"+f.Go.Version, "go"+ours.Go.Version) < 0 {
+		err = errors.Join(err, f.AddGoStmt(ours.Go.Version))
+	}
+	for _, r := range ours.Require {
+		mine := have[r.Mod.Path]
+		if r.Mod.Path == frameworkPath && mine != nil && semver.Compare(mine.Mod.Version, r.Mod.Version) > 0 {
+			return nil, nil, m.refuse(mine.Syntax, fmt.Sprintf("functions-framework-go %s has not been tested; programs are built with %s", mine.Mod.Version, r.Mod.Version), "go get "+frameworkPath+"@"+r.Mod.Version)
+		}
+		if mine == nil || semver.Compare(mine.Mod.Version, r.Mod.Version) < 0 {
+			err = errors.Join(err, f.AddRequire(r.Mod.Path, r.Mod.Version))
+		}
+		if r.Mod.Path == frameworkPath {
+			// Another module's requirement must not raise it either.
+			err = errors.Join(err, f.AddReplace(frameworkPath, "", frameworkPath, r.Mod.Version))
+		}
+	}
+	err = errors.Join(err,
+		f.AddRequire(runtimeModule, "v0.0.0"),
+		f.AddReplace(runtimeModule, "", "./"+runtimeDir, ""))
+	if err != nil {
+		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
+	}
+	f.Cleanup()
+	return modfile.Format(f.Syntax), sums(m.sum, frameworkSum), nil
+}
+
+// sums joins go.sum files: each line once, the first file's first.
+func sums(files ...[]byte) []byte {
+	var out strings.Builder
+	seen := map[string]bool{}
+	for _, text := range files {
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimRight(line, "\r\n")
+			if line != "" && !seen[line] {
+				seen[line] = true
+				out.WriteString(line + "\n")
+			}
+		}
+	}
+	return []byte(out.String())
+}

@@ -1,0 +1,41 @@
+// Package serve is what a function's program does besides the function: it takes
+// the handler that functions-framework-go makes of the registered function and
+// serves it on sockets that the agent opened, until it is told to end.
+//
+// Its source is compiled into every function under the import path
+// a.ryo.local/serve, so it imports the standard library and
+// functions-framework-go, nothing else, and keeps to the language of Go 1.21,
+// the lowest that a function's module is built with.
+//
+// # What the agent gives
+//
+//	RYO_MOUNT=/helloworld  the path at which the function lives
+//	RYO_LISTEN=2           the number of listeners: descriptors 3, 4, …
+//	RYO_DRAIN=10s          how long running requests may take after SIGTERM
+//
+// The descriptor after the listeners is the control connection, a connected
+// stream socket on which the agent asks GET /_ryo/healthz over HTTP/1.1; 200
+// means that requests are served. Its end means nothing: a function outlives its
+// agent. The variables are removed from the environment and the descriptors are
+// closed, so neither reaches programs that the function starts.
+//
+// # What callers get
+//
+// HTTP/1 and HTTP/2 without TLS. Paths at and below the mount reach the function
+// with the mount stripped, byte for byte; every other path is 404. /_ryo/healthz
+// lies outside of every mount. SIGTERM and SIGINT end the process with status 0
+// after running requests were answered.
+//
+// # Decisions
+//
+//   - The framework has no public way to its handler, only one that listens and
+//     serves by itself, without time limits or a drain. Its initServer is linked
+//     by name instead. A changed signature of that function would go unnoticed,
+//     so programs are only built with a version of the framework that the tests
+//     of this package were run with.
+//   - The handler is taken out of the framework's ServeMux, which redirects paths
+//     such as //a and /a/../b.
+//   - The framework answers a panic with 500, also after the answer has begun,
+//     when it is too late for a status: callers saw 200 and a cut body with the
+//     text of the panic. Guard breaks the connection instead.
+package serve

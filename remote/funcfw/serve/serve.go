@@ -1,0 +1,182 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	envPrefix = "RYO_"
+	envMount  = envPrefix + "MOUNT"
+	envListen = envPrefix + "LISTEN"
+	envDrain  = envPrefix + "DRAIN"
+
+	// firstFD is the first inherited descriptor after the three standard ones.
+	firstFD = 3
+	// maxListeners is far above the two that are used: TCP and unix.
+	maxListeners = 9
+
+	// readHeaderTimeout ends connections that send their header too slowly.
+	readHeaderTimeout = 5 * time.Second
+	// idleTimeout is longer than the idle time of common gateways, so that it is
+	// they who close a connection and never find one closed under a request.
+	idleTimeout = 120 * time.Second
+)
+
+// Run serves the function that was registered last with the framework until
+// SIGTERM or SIGINT and the end of all running requests. It takes over the
+// process's signals, RYO_ variables and inherited descriptors, so it is called
+// once, by main.
+func Run() error {
+	// Before anything is served: a signal that comes early must still drain.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	// A write to a closed standard output must be an error, not the end. Unlike
+	// signal.Ignore, this is not inherited by programs that the function starts.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
+	s, err := takeSettings()
+	if err != nil {
+		return err
+	}
+	listeners, control, err := inherit(s.listeners)
+	if err != nil {
+		return err
+	}
+	fn, err := frameworkHandler()
+	if err != nil {
+		return err
+	}
+	return serve(stop, mount{path: s.mount, next: breakAborted(fn)}, s.drain, listeners, control)
+}
+
+// settings is what the environment says.
+type settings struct {
+	mount     string
+	listeners int
+	drain     time.Duration
+}
+
+// takeSettings reads the settings and removes every RYO_ variable.
+func takeSettings() (settings, error) {
+	s := settings{mount: os.Getenv(envMount)}
+	var errListen, errDrain error
+	s.listeners, errListen = strconv.Atoi(os.Getenv(envListen))
+	s.drain, errDrain = time.ParseDuration(os.Getenv(envDrain))
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
+			_ = os.Unsetenv(name) // fails for malformed names alone
+		}
+	}
+	switch {
+	case !strings.HasPrefix(s.mount, "/") || len(s.mount) < 2 || strings.Contains(s.mount[1:], "/"):
+		return s, fmt.Errorf("%s=%q is not a path of one segment", envMount, s.mount)
+	case errListen != nil || s.listeners < 1 || s.listeners > maxListeners:
+		return s, fmt.Errorf("%s is not a number from 1 to %d", envListen, maxListeners)
+	case errDrain != nil || s.drain <= 0:
+		return s, fmt.Errorf("%s is not a duration", envDrain)
+	}
+	return s, nil
+}
+
+// inherit takes the listeners and the control connection over from their
+// descriptors, which it closes: the runtime's copies are close-on-exec.
+func inherit(n int) (listeners []net.Listener, control net.Conn, err error) {
+	for fd := firstFD; fd < firstFD+n; fd++ {
+		f := os.NewFile(uintptr(fd), "listener")
+		l, err := net.FileListener(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, nil, fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+		if u, ok := l.(*net.UnixListener); ok {
+			// The path is the agent's, and the next process serves on it.
+			u.SetUnlinkOnClose(false)
+		}
+		listeners = append(listeners, l)
+	}
+	f := os.NewFile(uintptr(firstFD+n), "control connection")
+	control, err = net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		return nil, nil, fmt.Errorf("descriptor %d: %w", firstFD+n, err)
+	}
+	return listeners, control, nil
+}
+
+// serve serves h on the listeners and health on the control connection until
+// stop receives, then drains.
+func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners []net.Listener, control net.Conn) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		Protocols:         protocols,
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func(l net.Listener) { failed <- srv.Serve(l) }(l)
+	}
+	// No time limits: the agent is the only one who asks, whenever it likes.
+	health := &http.Server{Handler: http.HandlerFunc(healthz)}
+	go func() { _ = health.Serve(newOneConn(control)) }()
+	defer health.Close()
+
+	select {
+	case err := <-failed:
+		return err
+	case <-stop:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", drain)
+		err = srv.Close()
+	}
+	return err
+}
+
+// oneConn is a listener of one connection that is there already.
+type oneConn struct {
+	conn   chan net.Conn
+	addr   net.Addr
+	closed chan struct{}
+}
+
+func newOneConn(c net.Conn) *oneConn {
+	l := &oneConn{conn: make(chan net.Conn, 1), addr: c.LocalAddr(), closed: make(chan struct{})}
+	l.conn <- c
+	return l
+}
+
+// Accept returns the connection, then waits for Close.
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is called once, by the server.
+func (l *oneConn) Close() error {
+	close(l.closed)
+	return nil
+}
+
+// Addr is the connection's own address.
+func (l *oneConn) Addr() net.Addr { return l.addr }

@@ -1,0 +1,276 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	functions.HTTP("ryo-named", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "named") })
+	goleak.VerifyTestMain(m)
+}
+
+// framework registers a function and returns the handler that a process serves.
+func framework(t *testing.T, fn http.HandlerFunc) http.Handler {
+	t.Helper()
+	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
+	h, err := frameworkHandler()
+	require.NoError(t, err)
+	return breakAborted(h)
+}
+
+// This is the proof that the linked function still has the signature it is
+// called with: the linker does not compare it.
+func TestFrameworkHandlerIsTheLastRegistered(t *testing.T) {
+	framework(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "first") })
+	h := framework(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.URL.Path, funcframework.ExecutionIDFromContext(r.Context()))
+	})
+	r := httptest.NewRequest(http.MethodPut, "//a/../b", http.NoBody)
+	r.URL.Path = "//a/../b"
+	r.Header.Set("Function-Execution-Id", " id")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusOK, w.Code, "not redirected to a clean path")
+	assert.Equal(t, "//a/../b id", w.Body.String())
+}
+
+func TestFrameworkHandlerLeavesTheEnvironment(t *testing.T) {
+	t.Setenv(envTarget, "mine")
+	framework(t, func(http.ResponseWriter, *http.Request) {})
+	assert.Equal(t, "mine", os.Getenv(envTarget))
+	require.NoError(t, os.Unsetenv(envTarget))
+	framework(t, func(http.ResponseWriter, *http.Request) {})
+	_, set := os.LookupEnv(envTarget)
+	assert.False(t, set)
+}
+
+func TestNilFunction(t *testing.T) {
+	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
+	_, err := frameworkHandler()
+	assert.ErrorContains(t, err, "a variable that is nil")
+}
+
+func TestPanics(t *testing.T) {
+	src := httptest.NewServer(framework(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/early":
+			panic("early")
+		case "/hints":
+			w.WriteHeader(http.StatusEarlyHints)
+			panic("after hints")
+		case "/header":
+			w.WriteHeader(http.StatusNoContent)
+		case "/write":
+			_, _ = w.Write([]byte("a part"))
+		case "/string":
+			_, _ = io.WriteString(w, "a part")
+		case "/copy":
+			_, _ = io.Copy(w, strings.NewReader("a part"))
+		case "/flush":
+			w.(http.Flusher).Flush()
+		case "/controller":
+			_ = http.NewResponseController(w).Flush()
+		case "/abort":
+			panic(http.ErrAbortHandler)
+		case "/wrapped":
+			panic(fmt.Errorf("wrapped: %w", http.ErrAbortHandler))
+		}
+		panic("late")
+	}))
+	defer src.Close()
+	client := src.Client()
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	for _, path := range []string{"/early", "/hints"} {
+		resp, err := client.Get(src.URL + path)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+		assert.NotContains(t, string(body), "early", "the panic's text is for the log alone")
+	}
+	for _, path := range []string{"/header", "/write", "/string", "/copy", "/flush", "/controller", "/abort", "/wrapped"} {
+		resp, err := client.Get(src.URL + path)
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			require.NoError(t, resp.Body.Close())
+		}
+		assert.ErrorContains(t, err, "EOF", path)
+	}
+}
+
+func TestTakeSettings(t *testing.T) {
+	for _, c := range []struct{ mount, listen, drain, err string }{
+		{"/f", "2", "10s", ""},
+		{"", "2", "10s", `RYO_MOUNT="" is not a path of one segment`},
+		{"/", "2", "10s", `RYO_MOUNT="/" is not a path of one segment`},
+		{"/a/b", "2", "10s", `RYO_MOUNT="/a/b" is not a path of one segment`},
+		{"/f", "0", "10s", "RYO_LISTEN is not a number from 1 to 9"},
+		{"/f", "10", "10s", "RYO_LISTEN is not a number from 1 to 9"},
+		{"/f", "1", "10", "RYO_DRAIN is not a duration"},
+		{"/f", "1", "-1s", "RYO_DRAIN is not a duration"},
+	} {
+		t.Setenv(envMount, c.mount)
+		t.Setenv(envListen, c.listen)
+		t.Setenv(envDrain, c.drain)
+		t.Setenv("RYO_LATER", "x")
+		t.Setenv("OTHER_RYO_", "x")
+		s, err := takeSettings()
+		if c.err != "" {
+			assert.EqualError(t, err, c.err)
+		} else {
+			require.NoError(t, err)
+			assert.Equal(t, settings{mount: "/f", listeners: 2, drain: 10 * time.Second}, s)
+		}
+		env := "\n" + strings.Join(os.Environ(), "\n")
+		assert.NotContains(t, env, "\nRYO_")
+		assert.Contains(t, env, "\nOTHER_RYO_=")
+	}
+}
+
+// server runs serve on a listener and a control connection.
+type server struct {
+	addr    string
+	control net.Conn
+	stop    chan os.Signal
+	done    chan error
+}
+
+func running(t *testing.T, h http.Handler, drain time.Duration) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ours, theirs := net.Pipe()
+	s := &server{addr: l.Addr().String(), control: ours, stop: make(chan os.Signal, 1), done: make(chan error, 1)}
+	go func() { s.done <- serve(s.stop, h, drain, []net.Listener{l}, theirs) }()
+	t.Cleanup(func() { _ = ours.Close() })
+	return s
+}
+
+func TestControlConnection(t *testing.T) {
+	s := running(t, http.NotFoundHandler(), time.Second)
+	in := bufio.NewReader(s.control)
+	for _, c := range []struct {
+		path string
+		want int
+	}{{healthPath, 200}, {"/f", 404}, {healthPath, 200}} {
+		_, err := fmt.Fprintf(s.control, "GET %s HTTP/1.1\r\nHost: f\r\n\r\n", c.path)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, c.want, resp.StatusCode)
+	}
+	require.NoError(t, s.control.Close())
+	select {
+	case err := <-s.done:
+		require.Fail(t, "ended with the control connection", "%v", err)
+	default:
+	}
+	s.stop <- syscall.SIGTERM
+	assert.NoError(t, <-s.done)
+}
+
+func TestDrain(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		drain time.Duration
+		ends  bool
+		http2 bool
+	}{
+		{"a request that ends is answered", 10 * time.Second, true, false},
+		{"one that does not is cut off", 50 * time.Millisecond, false, false},
+		{"HTTP/2: a request that ends is answered", 10 * time.Second, true, true},
+		{"HTTP/2: one that does not is cut off", 50 * time.Millisecond, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			started, release := make(chan struct{}), make(chan struct{})
+			s := running(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				close(started)
+				select {
+				case <-release:
+					fmt.Fprint(w, "done")
+				case <-r.Context().Done():
+				}
+			}), c.drain)
+			protocols := new(http.Protocols)
+			protocols.SetHTTP1(!c.http2)
+			protocols.SetUnencryptedHTTP2(c.http2)
+			client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+			defer client.CloseIdleConnections()
+			answer := make(chan error, 1)
+			go func() {
+				req, _ := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+s.addr, http.NoBody)
+				resp, err := client.Do(req)
+				if err == nil {
+					_, err = io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+				}
+				answer <- err
+			}()
+			<-started
+			s.stop <- syscall.SIGTERM
+			require.Eventually(t, func() bool {
+				conn, err := net.Dial("tcp", s.addr)
+				if err == nil {
+					_ = conn.Close()
+				}
+				return err != nil
+			}, 5*time.Second, time.Millisecond, "the listener is closed first")
+			if c.ends {
+				close(release)
+				assert.NoError(t, <-answer)
+			} else {
+				assert.Error(t, <-answer)
+			}
+			assert.NoError(t, <-s.done, "status 0 in both cases")
+		})
+	}
+}
+
+func TestListenerFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	err = serve(make(chan os.Signal), http.NotFoundHandler(), time.Second, []net.Listener{l}, theirs)
+	assert.ErrorIs(t, err, net.ErrClosed)
+}
+
+func BenchmarkHandler(b *testing.B) {
+	if err := funcframework.RegisterHTTPFunctionContext(b.Context(), "/", Guard(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok")
+	})); err != nil {
+		b.Fatal(err)
+	}
+	fn, err := frameworkHandler()
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := mount{path: "/f", next: breakAborted(fn)}
+	r := httptest.NewRequest(http.MethodGet, "/f/a/b", http.NoBody)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+}

@@ -1,0 +1,236 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/build"
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
+	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+const (
+	// startLimit is how long a process may take to answer. A Go program needs
+	// milliseconds; the rest is for what its init functions connect to.
+	startLimit = 30 * time.Second
+	// drain is how long requests in flight may take when a process is ended, and
+	// killAfter when it is killed, both counted from the signal.
+	drain     = 10 * time.Second
+	killAfter = drain + 5*time.Second
+	// lastWords bounds the output that is told when a process ends too soon, in
+	// bytes: about the last 20 lines.
+	lastWords = 2 << 10
+)
+
+// attempt is one try to bring a version up, in a goroutine of its own.
+type attempt struct {
+	version *version
+	cancel  context.CancelFunc
+	stage   chan string
+	result  chan result
+}
+
+// result is how an attempt ended: one of the two is set.
+type result struct {
+	proc *process.Process
+	fail *failure
+}
+
+// stages and results are the channels of an attempt; of none, they never deliver.
+func (t *attempt) stages() <-chan string {
+	if t == nil {
+		return nil
+	}
+	return t.stage
+}
+
+func (t *attempt) results() <-chan result {
+	if t == nil {
+		return nil
+	}
+	return t.result
+}
+
+// begin starts an attempt. Whoever abandons it calls cancel; the attempt then
+// ends and removes what it made by itself. discard says whether the version's
+// folder goes with it when it comes to nothing.
+func (f *function) begin(v *version, discard bool) *attempt {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &attempt{version: v, cancel: cancel, stage: make(chan string), result: make(chan result)}
+	stage := func(s string) {
+		select {
+		case t.stage <- s:
+		case <-ctx.Done():
+		}
+	}
+	sockets := f.sockets
+	f.work.Go(func() {
+		proc, fail := f.bring(ctx, v, sockets, stage)
+		if fail != nil && discard {
+			f.remove(v)
+		}
+		select {
+		case t.result <- result{proc, fail}:
+			return
+		case <-ctx.Done():
+		}
+		if proc != nil {
+			proc.Stop(context.WithoutCancel(ctx), 0)
+			if discard {
+				f.remove(v)
+			}
+		}
+	})
+	return t
+}
+
+// remove deletes the folder of a version that no process runs any more.
+func (f *function) remove(v *version) {
+	if err := os.RemoveAll(f.agent.ws.generationDir(f.path, v.Generation)); err != nil {
+		f.log.Warn("a folder is left behind", "generation", v.Generation, "error", err)
+	}
+}
+
+// bring takes a version from its package to a process that has answered.
+func (f *function) bring(ctx context.Context, v *version, sockets *process.Sockets, stage func(string)) (*process.Process, *failure) {
+	fail := func(reason string, err error) (*process.Process, *failure) {
+		return nil, &failure{Generation: v.Generation, Reason: reason, Text: err.Error(), At: time.Now().UTC()}
+	}
+	dir := f.agent.ws.generationDir(f.path, v.Generation)
+	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
+		if reason, err := f.agent.prepare(ctx, dir, v.Spec.FunctionJson, stage); err != nil {
+			return fail(reason, err)
+		}
+	}
+	stage(proto.StageStarting)
+	said, err := os.Stat(f.agent.ws.logFile(f.path))
+	if err != nil {
+		return fail(proto.ReasonAgent, err)
+	}
+	proc, err := f.start(dir, v.Spec.FunctionJson, sockets)
+	if err != nil {
+		return fail(proto.ReasonAgent, err)
+	}
+	limit, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := proc.Ready(limit); err != nil {
+		proc.Stop(context.WithoutCancel(ctx), 0)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("the process did not answer within %s of its start", startLimit)
+		}
+		return fail(proto.ReasonStart, withOutput(err, f.agent.ws.logFile(f.path), said.Size()))
+	}
+	return proc, nil
+}
+
+// prepare makes the folder of a version: the unpacked package and the binary,
+// which appears last. On an error it says the failure's reason.
+func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson, stage func(string)) (reason string, err error) {
+	stage(proto.StageChecking)
+	if err := os.RemoveAll(dir); err != nil {
+		return proto.ReasonAgent, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return proto.ReasonAgent, err
+	}
+	pkg, err := a.store.Get(fn.GetPackage())
+	if err != nil {
+		return proto.ReasonAgent, err
+	}
+	src := filepath.Join(dir, "src")
+	if err := bundle.Extract(ctx, pkg.Path, src, bundle.DefaultLimits); err != nil {
+		return proto.ReasonCheck, err
+	}
+	platform := a.builder.Platform()
+	platform.Tags = fn.GetTags()
+	fsys := os.DirFS(src)
+	target, err := funcfw.Check(fsys, packagePath(fn), fn.GetName(), fn.GetFilePath(), platform)
+	if err != nil {
+		return proto.ReasonCheck, err
+	}
+	generated, err := funcfw.Generate(fsys, target, platform)
+	if err != nil {
+		return proto.ReasonCheck, err
+	}
+	stage(proto.StageBuilding)
+	work, tmp := filepath.Join(dir, "work"), filepath.Join(dir, "tmp")
+	for _, d := range []string{work, tmp} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return proto.ReasonAgent, err
+		}
+	}
+	built := filepath.Join(work, "fn")
+	err = a.builder.Build(ctx, build.Spec{
+		Root: src, Work: work, Out: built, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags(),
+	})
+	if user := (*build.Failure)(nil); errors.As(err, &user) {
+		return proto.ReasonBuild, err
+	}
+	if err != nil {
+		return proto.ReasonAgent, err
+	}
+	if err := os.Rename(built, filepath.Join(dir, "fn")); err != nil {
+		return proto.ReasonAgent, err
+	}
+	return proto.ReasonAgent, os.RemoveAll(work)
+}
+
+// start runs the binary of a version in its package's folder.
+func (f *function) start(dir string, fn *proto.FunctionJson, sockets *process.Sockets) (*process.Process, error) {
+	memory, err := fn.MemoryLimit()
+	if err != nil {
+		return nil, err
+	}
+	tmp := filepath.Join(dir, "tmp")
+	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
+	for name, value := range fn.GetEnv() {
+		env = append(env, name+"="+value) // the last of two counts, so the user's own wins
+	}
+	return process.Start(process.Spec{
+		Path:    filepath.Join(dir, "fn"),
+		Dir:     filepath.Join(dir, "src", filepath.FromSlash(packagePath(fn))),
+		Mount:   "/" + f.path,
+		Env:     env,
+		Sockets: sockets,
+		Log:     f.output,
+		Drain:   drain,
+		Memory:  memory,
+	})
+}
+
+// packagePath is the folder of the function's package in its bundle, as io/fs
+// names it.
+func packagePath(fn *proto.FunctionJson) string {
+	if fn.GetPackagePath() == "" {
+		return "."
+	}
+	return fn.GetPackagePath()
+}
+
+// withOutput adds to err the end of what was printed to a log since an offset.
+func withOutput(err error, log string, since int64) error {
+	file, openErr := os.Open(log)
+	if openErr != nil {
+		return err
+	}
+	defer file.Close()
+	info, statErr := file.Stat()
+	if statErr != nil {
+		return err
+	}
+	from := max(since, info.Size()-lastWords)
+	text, _ := io.ReadAll(io.NewSectionReader(file, from, lastWords))
+	words := strings.TrimSpace(strings.ToValidUTF8(strings.Trim(string(text), "\x00"), "\uFFFD"))
+	if words == "" {
+		return err
+	}
+	return fmt.Errorf("%w\n%s", err, words)
+}

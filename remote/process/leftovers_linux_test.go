@@ -1,0 +1,126 @@
+package process
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// install copies the child to a path.
+func install(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	from, err := os.Open(childPath)
+	require.NoError(t, err)
+	defer from.Close()
+	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	require.NoError(t, err)
+	_, err = io.Copy(to, from)
+	require.NoError(t, err)
+	require.NoError(t, to.Close())
+}
+
+func TestLeftoversEndsItsOwnAndNoStranger(t *testing.T) {
+	own, other := newStage(t), newStage(t)
+	dir := filepath.Join(own.dir, "bin")
+	link := filepath.Join(own.dir, "link")
+	require.NoError(t, os.Symlink(dir, link))
+
+	start := func(s *stage, path, part string) *Process {
+		install(t, path)
+		s.Path = path
+		return s.start(part)
+	}
+	polite := start(own, filepath.Join(dir, "a", "fn"), "serve")
+	stopped := start(own, filepath.Join(dir, "b"), "silent")
+	require.NoError(t, syscall.Kill(stopped.Pid(), syscall.SIGSTOP))
+	deleted := start(own, filepath.Join(dir, "c"), "silent")
+	require.NoError(t, os.Remove(filepath.Join(dir, "c")))
+	// Not below the folder, though its name begins like it.
+	stranger := start(other, dir+"x", "silent")
+	foreign := exec.Command("sleep", "1000")
+	foreign.Dir = dir
+	require.NoError(t, foreign.Start())
+	defer func() {
+		require.NoError(t, foreign.Process.Kill())
+		_ = foreign.Wait()
+	}()
+
+	killed, err := Leftovers(t.Context(), link)
+	require.NoError(t, err)
+	assert.Equal(t, 3, killed)
+	for _, p := range []*Process{polite, stopped, deleted} {
+		within(t, p.Done())
+	}
+	assert.Zero(t, stranger.Exit())
+}
+
+func TestLeftoversTakesChildrenAndTheDeaf(t *testing.T) {
+	s := newStage(t)
+	s.Path = filepath.Join(s.dir, "bin", "fn")
+	install(t, s.Path)
+	p := s.start("deaf")
+	child := s.said("child %d")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	killed, err := Leftovers(ctx, filepath.Join(s.dir, "bin"))
+	require.NoError(t, err)
+	assert.Equal(t, 2, killed)
+	within(t, p.Done())
+	assert.Equal(t, syscall.SIGKILL, p.Exit().Signal)
+	gone(t, child)
+}
+
+func TestLeftoversOfNothing(t *testing.T) {
+	killed, err := Leftovers(t.Context(), filepath.Join(t.TempDir(), "missing"))
+	require.NoError(t, err)
+	assert.Zero(t, killed)
+}
+
+// A number that was given to another process since the look is not signalled.
+func TestAnotherIdentityIsNotOpened(t *testing.T) {
+	p := newStage(t).start("silent")
+	was, err := identify(p.Pid())
+	require.NoError(t, err)
+	was.start--
+	_, err = openVerified(p.Pid(), was)
+	require.ErrorIs(t, err, syscall.ESRCH)
+}
+
+func TestParseStat(t *testing.T) {
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
+	for name, stat := range map[string]string{
+		"plain":                  "7 (fn)" + rest,
+		"spaces and parentheses": "7 (a) b) (c 9 9)" + rest,
+		"a newline":              "7 (a\nb)" + rest,
+	} {
+		t.Run(name, func(t *testing.T) {
+			session, start, err := parseStat([]byte(stat))
+			require.NoError(t, err)
+			assert.Equal(t, 3, session)
+			assert.EqualValues(t, 19, start)
+		})
+	}
+	for _, stat := range []string{"", ")", "7 (fn", "7 (fn) S 1 2", "7 (fn) S 1 2 x" + rest, "7 (fn) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 -19 20"} {
+		_, _, err := parseStat([]byte(stat))
+		require.Error(t, err, stat)
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("7 (fn) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
+	f.Add([]byte("7 (a) b) (c 9 9) S 1"))
+	f.Add([]byte(")"))
+	f.Fuzz(func(t *testing.T, stat []byte) {
+		if _, _, err := parseStat(stat); err == nil && len(stat) < 40 {
+			t.Errorf("%q has too few fields", stat)
+		}
+	})
+}

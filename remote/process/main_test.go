@@ -1,0 +1,99 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 20 * time.Second
+
+// childPath is the compiled testdata/child.
+var childPath string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "process")
+	if err != nil {
+		panic(err)
+	}
+	childPath = filepath.Join(dir, "child")
+	build := exec.Command("go", "build", "-o", childPath, "./testdata/child")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as functions are built: threads of C need more memory
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Errorf("%w\n%s", err, out))
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// stage is where processes of one function are started.
+type stage struct {
+	t   *testing.T
+	dir string
+	Spec
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	dir := t.TempDir()
+	sockets, err := Listen("127.0.0.1:0", filepath.Join(dir, "fn.sock"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, sockets.Close()) })
+	log, err := OpenLog(filepath.Join(dir, "log"), 1<<20)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	return &stage{t: t, dir: dir, Spec: Spec{Path: childPath, Dir: dir, Mount: "/fn", Sockets: sockets, Log: log}}
+}
+
+// start starts the child with a part to play; it is killed at the test's end.
+func (s *stage) start(part string) *Process {
+	s.t.Helper()
+	spec := s.Spec
+	spec.Env = append([]string{"CHILD=" + part, "PATH=" + os.Getenv("PATH")}, spec.Env...)
+	p, err := Start(spec)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { p.Stop(context.Background(), 0) })
+	return p
+}
+
+// ready starts a child that serves and waits until it does.
+func (s *stage) ready() *Process {
+	s.t.Helper()
+	p := s.start("serve")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(s.t, p.Ready(ctx))
+	return p
+}
+
+// said waits until the log matches a Sscanf format and returns its number.
+func (s *stage) said(format string) int {
+	s.t.Helper()
+	var number int
+	require.Eventually(s.t, func() bool {
+		text, _, err := s.Log.Tail(1 << 20)
+		require.NoError(s.t, err)
+		n, _ := fmt.Sscanf(text, format, &number)
+		return n == 1
+	}, patience, 5*time.Millisecond)
+	return number
+}
+
+func within(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		require.Fail(t, "it did not end")
+	}
+}

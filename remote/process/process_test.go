@@ -1,0 +1,288 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func TestReadyProcessServesOnBothSockets(t *testing.T) {
+	s := newStage(t)
+	p := s.ready()
+	pid := strconv.Itoa(p.Pid())
+	for network, addr := range map[string]string{"tcp": s.Sockets.Addr(), "unix": s.Sockets.Path()} {
+		got, err := get(network, addr, "")
+		require.NoError(t, err)
+		assert.Equal(t, pid, got)
+	}
+	require.NoError(t, p.Ready(t.Context()), "asked again")
+	assert.Equal(t, Exit{}, p.Stop(t.Context(), patience))
+	assert.Equal(t, "exit status 0", p.Exit().String())
+	assert.Error(t, p.Ready(t.Context()))
+}
+
+// get asks the function once over a connection of its own.
+func get(network, addr, query string) (string, error) {
+	var dialer net.Dialer
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, addr)
+		},
+	}
+	rsp, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://fn/" + query)
+	if err != nil {
+		return "", err
+	}
+	defer rsp.Body.Close()
+	body, err := io.ReadAll(rsp.Body)
+	return string(body), err
+}
+
+func TestReadyNeverHangs(t *testing.T) {
+	for part, want := range map[string]string{
+		"exit:2": "the process ended before it was ready: exit status 2",
+		"crash":  "the process ended before it was ready: signal: killed",
+		"leave":  "the process did not answer its health check: ",
+		"babble": "the process did not answer its health check: ",
+		"sick":   "the process did not answer its health check: the answer is 503 Service Unavailable",
+	} {
+		t.Run(part, func(t *testing.T) {
+			p := newStage(t).start(part)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			err := p.Ready(ctx)
+			require.ErrorContains(t, err, want)
+			require.ErrorIs(t, err, proto.ErrUnavailable)
+			require.NoError(t, ctx.Err())
+		})
+	}
+}
+
+func TestReadyEndsWithItsContext(t *testing.T) {
+	s := newStage(t)
+	p := s.start("silent")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cause := errors.New("the caller left")
+	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
+	require.ErrorIs(t, p.Ready(ctx), cause)
+	assert.Zero(t, p.Exit(), "it goes on")
+	assert.Equal(t, "signal: terminated", p.Stop(context.Background(), patience).String())
+}
+
+// A child may hold the control connection for longer than its parent lives.
+func TestExitIsKnownThoughChildrenLive(t *testing.T) {
+	s := newStage(t)
+	p := s.start("orphan")
+	require.ErrorContains(t, p.Ready(t.Context()), "exit status 0")
+	within(t, p.Done())
+	gone(t, s.said("child %d"))
+}
+
+func TestStopKillsTheWholeGroup(t *testing.T) {
+	s := newStage(t)
+	p := s.start("deaf")
+	child := s.said("child %d")
+	require.NoError(t, unix.Kill(child, 0))
+	exit := p.Stop(t.Context(), 50*time.Millisecond)
+	assert.Equal(t, Exit{Code: -1, Signal: syscall.SIGKILL}, exit)
+	assert.Equal(t, "signal: killed", exit.String())
+	gone(t, child)
+	assert.Equal(t, exit, p.Stop(t.Context(), time.Hour), "a second time")
+}
+
+func TestStopCutsGraceShortWithItsContext(t *testing.T) {
+	s := newStage(t)
+	p := s.start("deaf")
+	s.said("child %d")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.Equal(t, syscall.SIGKILL, p.Stop(ctx, time.Hour).Signal)
+}
+
+func TestStopContinuesAStoppedProcess(t *testing.T) {
+	p := newStage(t).ready()
+	require.NoError(t, unix.Kill(p.Pid(), unix.SIGSTOP))
+	assert.Equal(t, "exit status 0", p.Stop(t.Context(), patience).String())
+}
+
+// gone waits until a process is dead; whoever inherited it may not have reaped it.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		return err != nil || bytes.Contains(stat, []byte(") Z "))
+	}, patience, 5*time.Millisecond)
+}
+
+func TestStopDrainsBeforeKill(t *testing.T) {
+	s := newStage(t)
+	p := s.ready()
+	type result struct {
+		body string
+		err  error
+	}
+	answers := make(chan result)
+	go func() {
+		body, err := get("tcp", s.Sockets.Addr(), "?sleep=100ms")
+		answers <- result{body, err}
+	}()
+	s.said("call %d")
+	exit := p.Stop(t.Context(), patience)
+	r := <-answers
+	require.NoError(t, r.err)
+	assert.Equal(t, strconv.Itoa(p.Pid()), r.body)
+	assert.Equal(t, "exit status 0", exit.String())
+}
+
+func TestGenerationsShareSocketsWithoutALostCall(t *testing.T) {
+	s := newStage(t)
+	old := s.ready()
+	var callers sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	for network, addr := range map[string]string{"tcp": s.Sockets.Addr(), "unix": s.Sockets.Path()} {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				_, err := get(network, addr, "")
+				assert.NoError(t, err)
+			}
+		})
+	}
+	for range 5 {
+		next := s.ready()
+		assert.Equal(t, "exit status 0", old.Stop(t.Context(), patience).String())
+		old = next
+	}
+	cancel()
+	callers.Wait()
+}
+
+func TestProcessGetsWhatItIsMeantToGet(t *testing.T) {
+	inherited, err := unix.Open("/etc/hostname", unix.O_RDONLY, 0) // as from a careless parent: not close-on-exec
+	require.NoError(t, err)
+	defer unix.Close(inherited)
+	s := newStage(t)
+	s.Env = []string{"A=1", "A=2", "RYO_MOUNT=/evil", "EMPTY="}
+	s.Drain = 3 * time.Second
+	s.Memory = 1 << 30
+	p := s.start("report")
+	within(t, p.Done())
+	text, truncated, err := s.Log.Tail(1 << 20)
+	require.NoError(t, err)
+	assert.False(t, truncated)
+	assert.Equal(t, strings.Join([]string{
+		"dir " + s.dir,
+		"args [" + childPath + "]",
+		"env A=2", "env CHILD=report", "env EMPTY=", "env GOMEMLIMIT=966367638", "env PATH=" + os.Getenv("PATH"),
+		"env RYO_DRAIN=3s", "env RYO_LISTEN=2", "env RYO_MOUNT=/fn",
+		"fd 0 /dev/null", "fd 1 " + s.dir + "/log", "fd 2 " + s.dir + "/log", "fd 3 socket:", "fd 4 socket:", "fd 5 socket:",
+		"standard error", "leads true", "",
+	}, "\n"), text)
+}
+
+func TestMemoryLimitEndsAHog(t *testing.T) {
+	s := newStage(t)
+	s.Memory = 64 << 20
+	p := s.start("hog")
+	within(t, p.Done())
+	assert.Equal(t, "exit status 2", p.Exit().String(), "Go's runtime says that it is out of memory, or falls over it")
+}
+
+func TestSmallestMemoryLimitServes(t *testing.T) {
+	s := newStage(t)
+	s.Memory = proto.MinMemory
+	s.ready()
+	for range 100 {
+		_, err := get("tcp", s.Sockets.Addr(), "")
+		require.NoError(t, err)
+	}
+}
+
+func TestStartFailsCleanly(t *testing.T) {
+	s := newStage(t)
+	before := descriptors(t)
+	spec := s.Spec
+	spec.Path = s.dir + "/missing"
+	_, err := Start(spec)
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	spec = s.Spec
+	spec.Dir = s.dir + "/missing"
+	_, err = Start(spec)
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	sockets, err := Listen("127.0.0.1:0", "")
+	require.NoError(t, err)
+	require.NoError(t, sockets.Close())
+	spec = s.Spec
+	spec.Sockets = sockets
+	_, err = Start(spec)
+	require.ErrorContains(t, err, "its sockets are closed")
+	assert.Equal(t, before, descriptors(t))
+}
+
+func TestThousandCyclesLeaveNothingBehind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	s := newStage(t)
+	s.start("exit:0").Stop(t.Context(), patience)
+	before := descriptors(t)
+	for i := range 1000 {
+		p := s.start("exit:" + strconv.Itoa(i%7))
+		within(t, p.Done())
+		require.Equal(t, i%7, p.Exit().Code)
+	}
+	require.Eventually(t, func() bool { return descriptors(t) <= before }, patience, 5*time.Millisecond)
+}
+
+// descriptors counts what this process has open.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
+func TestExitString(t *testing.T) {
+	for want, exit := range map[string]Exit{
+		"exit status 0":   {},
+		"exit status 2":   {Code: 2},
+		"signal: killed":  {Code: -1, Signal: syscall.SIGKILL},
+		"signal: aborted": {Code: -1, Signal: syscall.SIGABRT},
+	} {
+		assert.Equal(t, want, exit.String())
+	}
+}
+
+func BenchmarkStartToReady(b *testing.B) {
+	dir := b.TempDir()
+	sockets, err := Listen("127.0.0.1:0", "")
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, sockets.Close()) })
+	log, err := OpenLog(dir+"/log", 1<<20)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, log.Close()) })
+	for b.Loop() {
+		p, err := Start(Spec{Path: childPath, Dir: dir, Mount: "/fn", Env: []string{"CHILD=serve"}, Sockets: sockets, Log: log})
+		require.NoError(b, err)
+		require.NoError(b, p.Ready(b.Context()))
+		p.Stop(b.Context(), 0)
+	}
+}

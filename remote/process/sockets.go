@@ -1,0 +1,119 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxUnixPath is what the kernel's address of a unix socket holds, less the zero
+// that ends it: 107 bytes on Linux.
+const maxUnixPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
+// ErrPathTooLong is the error of a unix socket path that the system cannot hold.
+var ErrPathTooLong = errors.New("path is too long for a unix socket")
+
+// Sockets are the listening sockets of one function. They are opened once and
+// lent to each generation of its processes. All methods may be called
+// concurrently.
+type Sockets struct {
+	addr string
+	path string
+
+	mu  sync.RWMutex // guards the below; read-locked while a process is forked
+	fds []int        // TCP, then unix; nil once closed
+}
+
+// Listen opens a TCP socket at an address such as "127.0.0.1:5001" and, unless
+// unixPath is empty, a unix socket, in place of one that a dead process left at
+// that path. A port in use is syscall.EADDRINUSE, and a path that is too long is
+// ErrPathTooLong; either by errors.Is, and then nothing is open.
+func Listen(tcp, unixPath string) (*Sockets, error) {
+	if len(unixPath) > maxUnixPath {
+		return nil, fmt.Errorf("listen on %s: %w (%d bytes, at most %d)", unixPath, ErrPathTooLong, len(unixPath), maxUnixPath)
+	}
+	s := &Sockets{}
+	var config net.ListenConfig
+	// Callers that speak MPTCP are rare, and a sandboxed process may not know it.
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(context.Background(), "tcp", tcp)
+	if err != nil {
+		return nil, err
+	}
+	s.addr = l.Addr().String()
+	if err := s.keep(l); err != nil {
+		return nil, err
+	}
+	if unixPath == "" {
+		return s, nil
+	}
+	if err := s.listenUnix(unixPath); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Sockets) listenUnix(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	s.path = path
+	return s.keep(l)
+}
+
+// keep replaces l by a copy of its descriptor outside the runtime's poller, where
+// each connection to the function would wake this program.
+func (s *Sockets) keep(l net.Listener) error {
+	raw, err := l.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	var fd int
+	var dupErr error
+	err = raw.Control(func(orig uintptr) {
+		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err := errors.Join(err, dupErr); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.fds = append(s.fds, fd)
+	return l.Close()
+}
+
+// Addr is the TCP address, with the port that was chosen if 0 was asked for.
+func (s *Sockets) Addr() string { return s.addr }
+
+// Path is the path of the unix socket, "" when there is none.
+func (s *Sockets) Path() string { return s.path }
+
+// Close gives the sockets up and removes the unix socket's path. New callers are
+// refused as soon as no process holds them either.
+func (s *Sockets) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fds == nil {
+		return nil
+	}
+	var errs []error
+	for _, fd := range s.fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	s.fds = nil
+	if s.path != "" {
+		errs = append(errs, os.Remove(s.path))
+	}
+	return errors.Join(errs...)
+}

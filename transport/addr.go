@@ -1,0 +1,45 @@
+package transport
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// NormalizeAddr returns the host:port that an address means. "http://" may
+// precede it and a slash may follow it; without a host it is localhost. Anything
+// else is an ErrInvalid that says what is wrong.
+func NormalizeAddr(addr string) (string, error) {
+	bad := func(why string) error {
+		return proto.Errorf(proto.ErrInvalid, "address %.100q: %s", addr, why).
+			WithHint(`an address is host:port, such as "localhost:9000"`)
+	}
+	s := strings.ToLower(strings.TrimSpace(addr))
+	if scheme, rest, found := strings.Cut(s, "://"); found {
+		if scheme != "http" {
+			return "", bad("only http:// may precede it")
+		}
+		s = rest
+	}
+	host, port, err := net.SplitHostPort(strings.TrimSuffix(s, "/"))
+	if err != nil {
+		return "", bad("it has no port")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", bad("the port is not a number from 1 to 65535")
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return !hostRune(r) }) {
+		return "", bad("the host holds characters that no host has")
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// hostRune reports whether a host name or an IP address, lower case, may hold r.
+func hostRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:%", r)
+}

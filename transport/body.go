@@ -1,0 +1,106 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// body is a request's body that must keep coming: a read that waits longer than
+// bodySilence fails. Its errors are the caller's fault and say so.
+type body struct {
+	io.ReadCloser
+	conn *http.ResponseController
+}
+
+func newBody(w http.ResponseWriter, r io.ReadCloser) *body {
+	return &body{ReadCloser: r, conn: http.NewResponseController(w)}
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	// Where the deadline cannot be set, reads are merely not bounded.
+	_ = b.conn.SetReadDeadline(time.Now().Add(bodySilence))
+	n, err := b.ReadCloser.Read(p)
+	// A deadline that stays would end the call when it runs out: net/http reads on,
+	// to learn when the caller leaves.
+	_ = b.conn.SetReadDeadline(time.Time{})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, proto.Errorf(proto.ErrTimeout, "the body stopped coming for %s", bodySilence)
+	}
+	return n, inputError(err)
+}
+
+// input is a reader of what a caller sent; its errors are the caller's fault.
+type input struct{ io.Reader }
+
+func (i input) Read(p []byte) (int, error) {
+	n, err := i.Reader.Read(p)
+	return n, inputError(err)
+}
+
+// inputError gives an error of reading a body its kind.
+func inputError(err error) error {
+	if err == nil || err == io.EOF || asError(err).Kind != proto.ErrInternal { //nolint:errorlint // readers return io.EOF itself
+		return err
+	}
+	return proto.Errorf(proto.ErrInvalid, "read the body: %w", err)
+}
+
+// gate lets a body be read only while somebody waits for what it holds.
+type gate struct {
+	io.ReadCloser
+
+	mu     sync.Mutex // guards the below
+	change sync.Cond
+	wanted bool
+	closed bool
+}
+
+type gateKey struct{}
+
+func newGate(r io.ReadCloser) *gate {
+	g := &gate{ReadCloser: r}
+	g.change.L = &g.mu
+	return g
+}
+
+// gateFrom returns the gate of a call; one without stands always open.
+func gateFrom(ctx context.Context) *gate {
+	g, ok := ctx.Value(gateKey{}).(*gate)
+	if !ok {
+		return newGate(http.NoBody)
+	}
+	return g
+}
+
+func (g *gate) open() { g.set(&g.wanted, true) }
+
+func (g *gate) shut() { g.set(&g.wanted, false) }
+
+func (g *gate) set(flag *bool, to bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	*flag = to
+	g.change.Broadcast()
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	for !g.wanted && !g.closed {
+		g.change.Wait()
+	}
+	g.mu.Unlock()
+	return g.ReadCloser.Read(p)
+}
+
+// Close also frees a Read that waits.
+func (g *gate) Close() error {
+	g.set(&g.closed, true)
+	return g.ReadCloser.Close()
+}

@@ -1,0 +1,43 @@
+// Package bundle turns the files of a function into one archive with a digest,
+// and an archive back into files, within limits.
+//
+// # What is shipped
+//
+// Select decides without a Go toolchain. With a go.mod at or above the package's
+// folder it takes that go.mod and go.sum, the package, every package of the
+// module that it imports directly or not, the files that those packages embed,
+// and what the function's include globs match. Packages of a module that go.mod
+// replaces by a local folder count as the module's own; such a folder may lie
+// outside the module, and the bundle's root is then the parent that both share.
+// The go.mod of every local replacement goes along, for the go command reads it
+// even when nothing is imported from there. Without a go.mod the whole tree of
+// the package's folder is taken.
+//
+// All non-test .go files of a package are taken, for whichever platform: the
+// machine that packs is not the one that builds. C and assembly files are left
+// out. From trees and include globs, names that begin with a dot, tests,
+// node_modules and vendor are left out; embedded files follow the rules of the
+// embed directive instead, so that a binary holds what it would hold when built at home.
+// A symbolic link among the files is refused by name: what it points to may not
+// exist elsewhere, or may be a secret of this machine.
+//
+// # The archive
+//
+// An archive is a zip file: people can make one by hand. Pack writes it
+// deterministically (sorted names, no times, one mode), so that the same files
+// have the same digest and a redeploy uploads nothing. The digest is of the
+// archive's bytes and thereby of this program's compressor; TreeDigest is of the
+// files alone.
+//
+// # Reading archives of strangers
+//
+// An archive is foreign input: Extract believes no header. Names must be allowed
+// by Go's own rules for modules and must stay apart on file systems that ignore
+// case; entries must be regular files or folders that do not share bytes; files
+// and bytes are counted while they are written, below an os.Root. Modes are
+// ignored. When anything is wrong nothing is left on disk.
+// Whatever Pack writes, Extract accepts.
+//
+// The package must never run a program, follow a symbolic link below the root of
+// a bundle, or keep more than one file's buffer in memory.
+package bundle

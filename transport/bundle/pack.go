@@ -1,0 +1,117 @@
+package bundle
+
+import (
+	"archive/zip"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/mod/sumdb/dirhash"
+	pb "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Pack writes the archive of a function whose Dir or FilePath lies on this
+// machine. It returns a copy of the function that refers to the archive instead:
+// Package is its digest, PackagePath the package's folder in it, FilePath a base
+// name in that folder, Dir empty. The same files give the same bytes.
+//
+// A file that is written to meanwhile is an ErrConflict; after any error w holds
+// the beginning of an archive.
+func Pack(ctx context.Context, fn *proto.FunctionJson, w io.Writer) (*proto.FunctionJson, error) {
+	dir, files, packagePath, err := Select(fn)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	defer root.Close()
+
+	m := newMeter(w, DefaultLimits.Archive)
+	z := zip.NewWriter(m)
+	unpacked := int64(0)
+	for _, name := range files {
+		n, err := packFile(ctx, z, root, name, DefaultLimits.Bytes-unpacked)
+		if err != nil {
+			return nil, err
+		}
+		unpacked += n
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	if allowed := DefaultLimits.unpacked(m.size); unpacked > allowed {
+		return nil, DefaultLimits.tooLarge(dir, allowed)
+	}
+
+	packed := pb.CloneOf(fn)
+	packed.Dir, packed.Package, packed.PackagePath = "", m.digest(), packagePath
+	if fn.GetFilePath() != "" {
+		packed.FilePath = filepath.Base(fn.GetFilePath())
+	}
+	return packed, nil
+}
+
+// packFile adds one file of at most allowed bytes and returns its size.
+func packFile(ctx context.Context, z *zip.Writer, root *os.Root, name string, allowed int64) (int64, error) {
+	file := filepath.Join(root.Name(), filepath.FromSlash(name))
+	changed := proto.Errorf(proto.ErrConflict, "%s changed while it was packed", file).
+		WithHint("deploy again when nothing writes to the folder")
+
+	before, err := root.Lstat(name)
+	if err != nil || !before.Mode().IsRegular() {
+		return 0, changed
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return 0, unreadable(file, err)
+	}
+	defer f.Close()
+
+	header := &zip.FileHeader{Name: name, Method: zip.Deflate}
+	header.SetMode(0o644)
+	w, err := z.CreateHeader(header)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(w, during(ctx, io.LimitReader(f, allowed+1)))
+	if err != nil {
+		return 0, err
+	}
+	if n > allowed {
+		return 0, DefaultLimits.tooLarge(file, DefaultLimits.Bytes)
+	}
+	after, err := f.Stat()
+	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) || n != before.Size() || n != after.Size() {
+		return 0, changed
+	}
+	return n, nil
+}
+
+// TreeDigest identifies a tree of files by names and contents alone: "h1:" and
+// the hash that Go uses for modules (golang.org/x/mod/sumdb/dirhash.Hash1).
+// Anything but regular files and folders is an ErrInvalid.
+func TreeDigest(fsys fs.FS) (string, error) {
+	var files []string
+	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir():
+			return nil
+		case !e.Type().IsRegular():
+			return irregular(name)
+		}
+		files = append(files, name)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return dirhash.Hash1(files, func(name string) (io.ReadCloser, error) { return fsys.Open(name) })
+}

@@ -1,0 +1,418 @@
+package bundle
+
+import (
+	"cmp"
+	"errors"
+	"go/build"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Select lists what has to be shipped for a function whose Dir or FilePath lies
+// on this machine. Files are slash separated and sorted, relative to root, an
+// absolute folder that may lie above Dir; packagePath is the package's folder
+// below root, "." for root itself.
+//
+// What is wrong with the folder is an ErrInvalid or ErrTooLarge that names it.
+func Select(fn *proto.FunctionJson) (root string, files []string, packagePath string, err error) {
+	dir, file, err := locate(fn)
+	if err != nil {
+		return "", nil, "", err
+	}
+	s := selection{root: dir, tree: newTree(DefaultLimits.Files), files: map[string]bool{}, folders: map[string]bool{}}
+	moduleRoot, found := findModule(dir)
+	if found {
+		err = s.addModules(moduleRoot)
+	} else {
+		err = s.walk(dir, shipped)
+	}
+	if err != nil {
+		return "", nil, "", err
+	}
+	if err := s.addPackages(dir); err != nil {
+		return "", nil, "", err
+	}
+	for _, glob := range fn.GetInclude() {
+		if err := s.include(dir, glob); err != nil {
+			return "", nil, "", err
+		}
+	}
+	if packagePath, err = s.rel(dir); err != nil {
+		return "", nil, "", err
+	}
+	if file != "" && !s.files[path.Join(packagePath, file)] {
+		return "", nil, "", proto.Errorf(proto.ErrInvalid, "filePath %s is not a source file of the package", fn.GetFilePath()).
+			WithHint("name a .go file that is neither a test nor hidden, or leave filePath out")
+	}
+	return s.root, slices.Sorted(maps.Keys(s.files)), packagePath, nil
+}
+
+// locate finds the package's folder, without symbolic links, and the base name
+// of FilePath, which must lie in that folder.
+func locate(fn *proto.FunctionJson) (dir, file string, err error) {
+	dir, file = fn.GetDir(), fn.GetFilePath()
+	switch {
+	case dir == "" && file == "":
+		return "", "", proto.Errorf(proto.ErrInvalid, "function %s: there is no source", fn.GetName()).
+			WithHint("give dir (the package's folder) or package (the digest of an uploaded archive)")
+	case dir == "":
+		dir = filepath.Dir(file)
+	case file != "" && !filepath.IsAbs(file):
+		file = filepath.Join(dir, file)
+	}
+	if !filepath.IsAbs(dir) {
+		return "", "", proto.Errorf(proto.ErrInvalid, "%s is a relative path", cmp.Or(fn.GetDir(), fn.GetFilePath())).
+			WithHint("give an absolute path: whoever reads the folder may run in another one")
+	}
+	resolved, err := realDir(dir)
+	if err != nil || file == "" {
+		return resolved, "", err
+	}
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(file)); err != nil || parent != resolved {
+		return "", "", proto.Errorf(proto.ErrInvalid, "filePath %s is not inside dir %s", file, dir).
+			WithHint("give the folder of that file as dir, or leave one of the two out")
+	}
+	if _, err := os.Lstat(file); err != nil {
+		return "", "", unreadable(file, err)
+	}
+	return resolved, filepath.Base(file), nil
+}
+
+// realDir is dir without symbolic links: a folder may be named through one, but
+// nothing below the root of a bundle is one.
+func realDir(dir string) (string, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return "", unreadable(dir, err)
+	}
+	if !info.IsDir() {
+		return "", proto.Errorf(proto.ErrInvalid, "%s is a file, not a folder", dir).
+			WithHint("give the file as filePath, or its folder as dir")
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", unreadable(dir, err)
+	}
+	return resolved, nil
+}
+
+func unreadable(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return proto.Errorf(proto.ErrInvalid, "%s does not exist", name).
+			WithHint("the path is of the machine of the process that reads it; upload the package when it lies elsewhere")
+	}
+	return proto.Errorf(proto.ErrInvalid, "package: %w", err)
+}
+
+// findModule returns the nearest folder at or above dir that holds a go.mod.
+func findModule(dir string) (string, bool) {
+	for {
+		if isModule(dir) {
+			return dir, true
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", false
+		}
+		dir = parent
+	}
+}
+
+func isModule(dir string) bool {
+	info, err := os.Lstat(filepath.Join(dir, "go.mod"))
+	return err == nil && !info.IsDir()
+}
+
+// selection gathers the files of one bundle.
+type selection struct {
+	root    string
+	modules []localModule // longest path first
+
+	tree    *tree
+	files   map[string]bool // names relative to root
+	folders map[string]bool // names that were seen to be real folders
+	bytes   int64
+}
+
+// localModule is a module whose source lies in a folder of this machine.
+type localModule struct{ path, dir string }
+
+// addModules reads the module's go.mod, widens the root to its local replacements
+// and adds the files that the go command reads of each module.
+func (s *selection) addModules(root string) error {
+	name := filepath.Join(root, "go.mod")
+	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return irregular(name)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return unreadable(name, err)
+	}
+	mod, err := modfile.Parse(name, data, nil)
+	if err != nil {
+		return proto.Errorf(proto.ErrInvalid, "%w", err).WithHint("go mod verify shows the same; correct the file")
+	}
+	if mod.Module == nil {
+		return proto.Errorf(proto.ErrInvalid, "%s has no module line", name).WithHint("add one, such as: module example.com/hello")
+	}
+	s.root = root
+	s.modules = []localModule{{mod.Module.Mod.Path, root}}
+	for _, r := range mod.Replace {
+		if r.New.Version != "" {
+			continue
+		}
+		if filepath.IsAbs(r.New.Path) {
+			return proto.Errorf(proto.ErrInvalid, "%s:%d: the replacement %s is an absolute path, which another machine does not have", name, r.Syntax.Start.Line, r.New.Path).
+				WithHint("write it relative to go.mod")
+		}
+		// A folder that is not there may be of no use to this package: the build says so
+		// if it is.
+		if dir := filepath.Join(root, filepath.FromSlash(r.New.Path)); isModule(dir) {
+			s.modules = append(s.modules, localModule{r.Old.Path, dir})
+			s.root = commonParent(s.root, dir)
+		}
+	}
+	slices.SortStableFunc(s.modules, func(a, b localModule) int { return len(b.path) - len(a.path) })
+
+	for _, m := range s.modules {
+		if err := s.add(filepath.Join(m.dir, "go.mod")); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(root, "go.sum")); err == nil {
+		return s.add(filepath.Join(root, "go.sum"))
+	}
+	return nil
+}
+
+// commonParent is the deepest folder that is or holds both of two clean absolute paths.
+func commonParent(a, b string) string {
+	for {
+		if rel, err := filepath.Rel(a, b); err == nil && filepath.IsLocal(rel) {
+			return a
+		}
+		parent := filepath.Dir(a)
+		if parent == a {
+			return a
+		}
+		a = parent
+	}
+}
+
+// addPackages adds the package in dir and those of local modules that it imports,
+// directly or not.
+func (s *selection) addPackages(dir string) error {
+	if len(goFiles(dir)) == 0 {
+		return proto.Errorf(proto.ErrInvalid, "no Go files in %s", dir).
+			WithHint("name the folder of the function's package; tests and hidden files do not count")
+	}
+	seen := map[string]bool{dir: true}
+	for queue := []string{dir}; len(queue) > 0; queue = queue[1:] {
+		imports, err := s.addPackage(queue[0])
+		if err != nil {
+			return err
+		}
+		for _, path := range imports {
+			if d, ok := s.find(path); ok && !seen[d] {
+				seen[d] = true
+				queue = append(queue, d)
+			}
+		}
+	}
+	return nil
+}
+
+// addPackage adds the files of one package and returns what they import.
+func (s *selection) addPackage(dir string) (imports []string, err error) {
+	files := goFiles(dir)
+	for _, f := range files {
+		if err := s.add(filepath.Join(dir, f.Name())); err != nil {
+			return nil, err
+		}
+	}
+	every := build.Context{
+		Compiler: "gc", CgoEnabled: true, UseAllFiles: true,
+		ReadDir: func(string) ([]fs.FileInfo, error) { return files, nil },
+	}
+	// Errors are left to the check of the signature and to the compiler, which say
+	// more; what could be read is in pkg all the same.
+	pkg, _ := every.ImportDir(dir, 0)
+	for _, pattern := range pkg.EmbedPatterns {
+		if err := s.embed(dir, pattern); err != nil {
+			return nil, err
+		}
+	}
+	return pkg.Imports, nil
+}
+
+// goFiles lists the source files of the package in dir. A folder that cannot be
+// read has none.
+func goFiles(dir string) []fs.FileInfo {
+	var files []fs.FileInfo
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		name := e.Name()
+		if filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || hidden(name) || e.IsDir() {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			files = append(files, info)
+		}
+	}
+	return files
+}
+
+// hidden reports whether the go command leaves a name out by itself.
+func hidden(name string) bool { return name[0] == '.' || name[0] == '_' }
+
+// find returns the folder of a package of one of the local modules.
+func (s *selection) find(importPath string) (dir string, ok bool) {
+	for _, m := range s.modules {
+		rest, ok := strings.CutPrefix(importPath, m.path)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		dir := filepath.Join(m.dir, filepath.FromSlash(rest))
+		if len(goFiles(dir)) == 0 {
+			continue
+		}
+		if owner, ok := findModule(dir); ok && owner == m.dir {
+			return dir, true
+		}
+	}
+	return "", false
+}
+
+// embed adds what a go:embed pattern matches, by the rules of the go command. A
+// pattern that is wrong or matches nothing is left to the compiler's message.
+func (s *selection) embed(dir, pattern string) error {
+	glob, all := strings.CutPrefix(pattern, "all:")
+	if glob == "." {
+		return nil
+	}
+	matches, _ := fs.Glob(os.DirFS(dir), glob)
+	for _, match := range matches {
+		err := s.walk(filepath.Join(dir, filepath.FromSlash(match)), func(name string, e fs.DirEntry) bool {
+			bad := module.CheckFilePath(e.Name()) != nil || versionControl[e.Name()]
+			other := e.IsDir() && isModule(name)
+			return !bad && !other && (all || !hidden(e.Name())) && (e.IsDir() || e.Type().IsRegular())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// include adds the files and whole folders that a glob of the function matches.
+func (s *selection) include(dir, glob string) error {
+	matches, err := fs.Glob(os.DirFS(dir), path.Clean(glob))
+	if err != nil {
+		return proto.Errorf(proto.ErrInvalid, "include %q: %w", glob, err).WithHint("a glob takes *, ? and [a-z]")
+	}
+	matches = slices.DeleteFunc(matches, func(match string) bool {
+		return match != "." && slices.ContainsFunc(strings.Split(match, "/"), leftOut)
+	})
+	if len(matches) == 0 {
+		return proto.Errorf(proto.ErrInvalid, "include %q matches no file below %s", glob, dir).
+			WithHint("globs count from the package's folder; names that begin with a dot are never shipped")
+	}
+	for _, match := range matches {
+		if err := s.walk(filepath.Join(dir, filepath.FromSlash(match)), shipped); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shipped says what of a tree goes along.
+func shipped(_ string, e fs.DirEntry) bool { return !leftOut(e.Name()) }
+
+// leftOut reports whether a file or folder of this name is never a function's data.
+func leftOut(name string) bool {
+	return name[0] == '.' || strings.HasSuffix(name, "_test.go") || name == "node_modules" || name == "vendor"
+}
+
+// walk adds the file top, or the files below the folder top that keep keeps.
+func (s *selection) walk(top string, keep func(name string, e fs.DirEntry) bool) error {
+	return filepath.WalkDir(top, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return unreadable(name, err)
+		case name != top && !keep(name, e):
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case e.IsDir():
+			return nil
+		}
+		return s.add(name)
+	})
+}
+
+// add takes one file, given by its absolute path.
+func (s *selection) add(file string) error {
+	name, err := s.rel(file)
+	if err != nil || s.files[name] {
+		return err
+	}
+	if err := s.checkFolders(path.Dir(name)); err != nil {
+		return err
+	}
+	info, err := os.Lstat(file)
+	switch {
+	case err != nil:
+		return unreadable(file, err)
+	case !info.Mode().IsRegular():
+		return irregular(file)
+	}
+	if s.bytes += info.Size(); s.bytes > DefaultLimits.Bytes {
+		return DefaultLimits.tooLarge(file, DefaultLimits.Bytes)
+	}
+	s.files[name] = true
+	return s.tree.add(name, false)
+}
+
+// checkFolders refuses a folder of the bundle that is reached by a symbolic link.
+func (s *selection) checkFolders(name string) error {
+	if name == "." || s.folders[name] {
+		return nil
+	}
+	if err := s.checkFolders(path.Dir(name)); err != nil {
+		return err
+	}
+	file := filepath.Join(s.root, filepath.FromSlash(name))
+	info, err := os.Lstat(file)
+	if err != nil {
+		return unreadable(file, err)
+	}
+	if !info.IsDir() {
+		return irregular(file)
+	}
+	s.folders[name] = true
+	return nil
+}
+
+func irregular(name string) error {
+	return proto.Errorf(proto.ErrInvalid, "%s is a symbolic link or a special file, which cannot be shipped", name).
+		WithHint("put a copy in its place, or move it out of the function's folder")
+}
+
+func (s *selection) rel(file string) (string, error) {
+	name, err := filepath.Rel(s.root, file)
+	if err != nil {
+		return "", proto.Errorf(proto.ErrInvalid, "package: %w", err)
+	}
+	return filepath.ToSlash(name), nil
+}

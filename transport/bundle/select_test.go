@@ -1,0 +1,226 @@
+package bundle
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func TestSelect(t *testing.T) {
+	tests := map[string]struct {
+		files   map[string]string
+		dir     string // below the folder of files
+		include []string
+		root    string // the same
+		want    []string
+		path    string
+	}{
+		"a package at the module's root": {
+			files: map[string]string{"go.mod": goMod, "go.sum": "", "a.go": goFile, "README.md": "", "a_test.go": goFile},
+			want:  []string{"a.go", "go.mod", "go.sum"}, path: ".",
+		},
+		"a package in a subfolder with what it imports": {
+			files: map[string]string{
+				"go.mod": goMod, "main.go": goFile,
+				"fn/a.go":         "package fn\nimport (\n\t_ \"example.com/m/internal/x\"\n\t_ \"fmt\"\n\t_ \"example.com/other\"\n)\n",
+				"fn/a_test.go":    "package fn\nimport _ \"example.com/m/testonly\"\n",
+				"internal/x/x.go": "package x\nimport _ \"example.com/m/y\"\n",
+				"y/y.go":          "package y\nimport _ \"example.com/m/fn\"\n", "y/z/z.go": goFile,
+				"testonly/t.go": goFile,
+			},
+			dir:  "fn",
+			want: []string{"fn/a.go", "go.mod", "internal/x/x.go", "y/y.go"}, path: "fn",
+		},
+		"files for every platform, also ones that do not parse": {
+			files: map[string]string{
+				"go.mod": goMod, "a.go": goFile, "a_windows.go": "package hello\nimport _ \"example.com/m/win\"\n",
+				"gen.go": "//go:build ignore\n\npackage main\nimport _ \"example.com/m/gen\"\n",
+				"bad.go": "package", "c.go": "package hello\nimport \"C\"\n", "c.c": "", "asm_amd64.s": "",
+				"_old.go": goFile, ".hidden.go": goFile, "win/w.go": goFile, "gen/g.go": goFile,
+			},
+			want: []string{"a.go", "a_windows.go", "bad.go", "c.go", "gen.go", "gen/g.go", "go.mod", "win/w.go"}, path: ".",
+		},
+		"embedded files by the rules of the go command": {
+			files: map[string]string{
+				"go.mod":  goMod,
+				"a.go":    "package hello\n\nimport _ \"embed\"\n\n//go:embed web *.txt all:all .env\n//go:embed nothing\nvar x string\n",
+				"one.txt": "", "two.txt": "", ".env": "", "other.md": "",
+				"web/i.html": "", "web/.hidden": "", "web/_x": "", "web/sub/node_modules/j.js": "", "web/link": "-> i.html",
+				"web/mod/go.mod": goMod, "web/mod/f": "",
+				"all/.hidden": "", "all/_x": "", "all/.git/config": "", "all/f_test.go": "",
+			},
+			want: []string{
+				".env", "a.go", "all/.hidden", "all/_x", "all/f_test.go", "go.mod", "one.txt", "two.txt",
+				"web/i.html", "web/sub/node_modules/j.js",
+			}, path: ".",
+		},
+		"include globs, of files and folders": {
+			files: map[string]string{
+				"go.mod": goMod, "fn/a.go": goFile, "fn/data/x/1": "", "fn/data/.x": "", "fn/data/x_test.go": "",
+				"fn/data/vendor/v": "", "fn/t.tmpl": "", "fn/u.tmpl": "", "other": "",
+			},
+			dir: "fn", include: []string{"data", "./*.tmpl", "a.go"},
+			want: []string{"fn/a.go", "fn/data/x/1", "fn/t.tmpl", "fn/u.tmpl", "go.mod"}, path: "fn",
+		},
+		"include the whole folder": {
+			files:   map[string]string{"go.mod": goMod, "a.go": goFile, "x/y": "", ".env": ""},
+			include: []string{"."},
+			want:    []string{"a.go", "go.mod", "x/y"}, path: ".",
+		},
+		"a nested module is another module": {
+			files: map[string]string{
+				"go.mod": goMod, "a.go": "package hello\nimport _ \"example.com/m/sub\"\n", "sub/go.mod": goMod, "sub/s.go": goFile,
+			},
+			want: []string{"a.go", "go.mod"}, path: ".",
+		},
+		"local replacements, also outside the module": {
+			files: map[string]string{
+				"app/go.mod": goMod + "replace (\n\texample.com/lib => ../lib\n\texample.com/m/sub v1.0.0 => ./sub\n" +
+					"\texample.com/unused => ../unused\n\texample.com/gone => ../gone\n\texample.com/far => example.com/fork v1.0.0\n)\n",
+				"app/fn/a.go":    "package fn\nimport (\n\t_ \"example.com/lib/deep\"\n\t_ \"example.com/m/sub\"\n)\n",
+				"app/sub/go.mod": goMod, "app/sub/s.go": goFile,
+				"lib/go.mod": goMod, "lib/go.sum": "", "lib/l.go": goFile, "lib/deep/d.go": goFile,
+				"unused/go.mod": goMod, "unused/u.go": goFile, "other/secret.go": goFile,
+			},
+			dir:  "app/fn",
+			want: []string{"app/fn/a.go", "app/go.mod", "app/sub/go.mod", "app/sub/s.go", "lib/deep/d.go", "lib/go.mod", "unused/go.mod"},
+			path: "app/fn",
+		},
+		"a module that is told from one whose path it begins": {
+			files: map[string]string{"go.mod": goMod, "a.go": "package hello\nimport _ \"example.com/mm\"\n", "m/b.go": goFile},
+			want:  []string{"a.go", "go.mod"}, path: ".",
+		},
+		"without a go.mod the folder's tree": {
+			files: map[string]string{
+				"fn/a.go": "package fn\nimport _ \"embed\"\n//go:embed all:web\nvar x string\n", "fn/a_test.go": goFile, "fn/data/d.json": "", "fn/web/.dot": "",
+				"fn/.env": "", "fn/.git/config": "", "fn/node_modules/n.js": "", "fn/vendor/v.go": goFile, "beside.go": goFile,
+			},
+			dir: "fn", root: "fn",
+			want: []string{"a.go", "data/d.json", "web/.dot"}, path: ".",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			top := folder(t, tt.files)
+			root, files, path, err := Select(&proto.FunctionJson{Dir: filepath.Join(top, tt.dir), Include: tt.include})
+			require.NoError(t, err)
+			assert.Equal(t, filepath.Join(top, tt.root), root)
+			assert.Equal(t, tt.want, files)
+			assert.Equal(t, tt.path, path)
+		})
+	}
+}
+
+func TestSelectRefuses(t *testing.T) {
+	module := func(files map[string]string) map[string]string {
+		all := map[string]string{"go.mod": goMod, "a.go": goFile}
+		maps.Copy(all, files)
+		return all
+	}
+	tests := map[string]struct {
+		files    map[string]string
+		dir      string
+		filePath string
+		include  string
+		words    string
+	}{
+		"a folder that is not there":      {dir: "gone", words: "gone does not exist"},
+		"a file for a folder":             {files: module(nil), dir: "a.go", words: "a.go is a file"},
+		"a folder without Go files":       {files: module(map[string]string{"x/a_test.go": goFile}), dir: "x", words: "no Go files in"},
+		"a symlink among the sources":     {files: module(map[string]string{"b.go": "-> /etc/passwd"}), words: "b.go is a symbolic link"},
+		"a symlinked go.mod":              {files: map[string]string{"go.mod": "-> /etc/passwd", "a.go": goFile}, words: "go.mod is a symbolic link"},
+		"a symlinked go.sum":              {files: module(map[string]string{"go.sum": "-> /etc/passwd"}), words: "go.sum is a symbolic link"},
+		"a symlinked package":             {files: module(map[string]string{"b.go": "package hello\nimport _ \"example.com/m/l\"\n", "real/r.go": goFile, "l": "-> real"}), words: "/l is a symbolic link"},
+		"an embedded symlink":             {files: module(map[string]string{"b.go": "package hello\nimport _ \"embed\"\n//go:embed l\nvar x string\n", "l": "-> /etc/passwd"}), words: "/l is a symbolic link"},
+		"an included symlink":             {files: module(map[string]string{"d/l": "-> /etc/passwd"}), include: "d", words: "/l is a symbolic link"},
+		"an include through a symlink":    {files: module(map[string]string{"l": "-> /etc"}), include: "l/hosts", words: "/l is a symbolic link"},
+		"a symlink in a tree":             {files: map[string]string{"a.go": goFile, "d/l": "-> /etc/passwd"}, words: "/l is a symbolic link"},
+		"an include that matches nothing": {files: module(nil), include: "*.tmpl", words: `include "*.tmpl" matches no file`},
+		"an include of hidden files":      {files: module(map[string]string{".env": "x"}), include: ".env", words: "matches no file"},
+		"an include above the folder":     {files: module(nil), include: "../*", words: "matches no file"},
+		"a malformed include":             {files: module(nil), include: "[", words: "syntax error in pattern"},
+		"a platform's name":               {files: module(map[string]string{"zz_ryo_x.go": goFile}), words: "zz_ryo_x.go"},
+		"an object file":                  {files: map[string]string{"a.go": goFile, "x.syso": ""}, words: "x.syso"},
+		"names that differ in case":       {files: module(map[string]string{"A.go": goFile}), words: "A.go and a.go differ in case"},
+		"a name that Go modules forbid":   {files: map[string]string{"a.go": goFile, "b:c": ""}, words: "b:c"},
+		"a go.mod that does not parse":    {files: module(map[string]string{"go.mod": "modul x"}), words: "go.mod:1"},
+		"a go.mod without module":         {files: module(map[string]string{"go.mod": "go 1.26"}), words: "no module line"},
+		"an absolute replacement":         {files: module(map[string]string{"go.mod": goMod + "replace x.com/y => /etc"}), words: "go.mod:4: the replacement /etc"},
+		"a filePath outside dir":          {files: module(map[string]string{"x/b.go": goFile}), dir: "x", filePath: "a.go", words: "a.go is not inside dir"},
+		"a filePath below dir":            {files: module(map[string]string{"x/b.go": goFile}), filePath: "x/b.go", words: "b.go is not inside dir"},
+		"a filePath that is not there":    {files: module(nil), filePath: "b.go", words: "b.go does not exist"},
+		"a filePath that is a test":       {files: module(map[string]string{"a_test.go": goFile}), filePath: "a_test.go", words: "a_test.go is not a source file"},
+		"a filePath that is a folder":     {files: module(map[string]string{"x/b.go": goFile}), filePath: "x", words: "x is not a source file"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			top := folder(t, tt.files)
+			fn := &proto.FunctionJson{Dir: filepath.Join(top, tt.dir)}
+			if tt.filePath != "" {
+				fn.FilePath = filepath.Join(top, tt.filePath)
+			}
+			if tt.include != "" {
+				fn.Include = []string{tt.include}
+			}
+			_, _, _, err := Select(fn)
+			refused(t, err, proto.ErrInvalid, tt.words)
+		})
+	}
+}
+
+func TestSelectCountsFiles(t *testing.T) {
+	dir := folder(t, map[string]string{"a.go": goFile})
+	for i := range DefaultLimits.Files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o644))
+	}
+	_, _, _, err := Select(&proto.FunctionJson{Dir: dir})
+	refused(t, err, proto.ErrTooLarge, "more than 10000 files")
+}
+
+func TestSelectCountsBytes(t *testing.T) {
+	dir := folder(t, map[string]string{"a.go": goFile, "large": ""})
+	require.NoError(t, os.Truncate(filepath.Join(dir, "large"), DefaultLimits.Bytes))
+	_, _, _, err := Select(&proto.FunctionJson{Dir: dir})
+	refused(t, err, proto.ErrTooLarge, "large", "67108864 bytes")
+}
+
+func TestSelectFindsTheFolder(t *testing.T) {
+	top := folder(t, map[string]string{"m/go.mod": goMod, "m/fn/a.go": goFile, "m/fn/x/x.go": goFile, "link": "-> m/fn"})
+	dir := filepath.Join(top, "m", "fn")
+	for name, fn := range map[string]*proto.FunctionJson{
+		"dir":                      {Dir: dir},
+		"dir and filePath":         {Dir: dir, FilePath: filepath.Join(dir, "a.go")},
+		"a filePath below dir":     {Dir: dir, FilePath: "a.go"},
+		"filePath alone":           {FilePath: filepath.Join(dir, "a.go")},
+		"an unclean dir":           {Dir: dir + "/x/.."},
+		"a symlink to it":          {Dir: filepath.Join(top, "link")},
+		"a filePath by a symlink":  {Dir: dir, FilePath: filepath.Join(top, "link", "a.go")},
+		"a filePath alone, linked": {FilePath: filepath.Join(top, "link", "a.go")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, files, path, err := Select(fn)
+			require.NoError(t, err)
+			assert.Equal(t, filepath.Join(top, "m"), root)
+			assert.Equal(t, "fn", path)
+			assert.Equal(t, []string{"fn/a.go", "go.mod"}, files)
+		})
+	}
+	for name, fn := range map[string]*proto.FunctionJson{
+		"a relative dir":            {Dir: "fn"},
+		"a relative filePath alone": {FilePath: "fn/a.go"},
+		"no source":                 {Name: "Hello"},
+		"nothing":                   nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, _, err := Select(fn)
+			refused(t, err, proto.ErrInvalid)
+		})
+	}
+}

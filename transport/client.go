@@ -1,0 +1,349 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// The waits of a client. A context with a deadline replaces callLimit and
+// deployLimit.
+const (
+	connectLimit = 5 * time.Second  // to a connection that works
+	callLimit    = time.Minute      // for an answer: stopping a function drains it first
+	deployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
+	watchSilence = 3 * heartbeat    // after which a stream of events is taken for lost
+)
+
+// Client talks to a proxy or to an agent; they are alike. It is an Interface.
+//
+// Deploy packs the folders it is given on this machine, whatever machine the
+// server runs on, and uploads what is not stored there yet.
+type Client struct {
+	addr     string
+	invalid  error // why no call can be made
+	calls    proto.FunctionsClient
+	close    func() error
+	progress func(Progress)
+}
+
+var _ Interface = (*Client)(nil)
+
+// Option changes how a Client works.
+type Option func(*Client)
+
+// The stages of a Progress.
+const (
+	Packing   = "packing"
+	Uploading = "uploading"
+)
+
+// Progress says how far the way of a package to the server is.
+type Progress struct {
+	Function string // empty for a package that was packed before
+	Stage    string // Packing or Uploading
+	Done     int64  // bytes
+	Total    int64  // bytes; 0 while it is not known
+}
+
+// WithProgress has f called as a deploy goes on. Calls of f for one deploy do
+// not overlap.
+func WithProgress(f func(Progress)) Option {
+	return func(c *Client) { c.progress = f }
+}
+
+// NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr
+// takes it. It connects with the first call, which reports a bad address.
+func NewAgent(kind Kind, addr string, opts ...Option) *Client {
+	c := &Client{close: func() error { return nil }, progress: func(Progress) {}}
+	for _, o := range opts {
+		o(c)
+	}
+	if c.addr, c.invalid = NormalizeAddr(addr); c.invalid != nil {
+		return c
+	}
+	switch kind {
+	case RPC:
+		conn, err := dialRPC(c.addr)
+		if err != nil {
+			c.invalid = proto.Errorf(proto.ErrInvalid, "address %q: %w", addr, err)
+			return c
+		}
+		c.calls, c.close = proto.NewFunctionsClient(conn), conn.Close
+	case HTTP:
+		conn := newHTTPConn(c.addr)
+		c.calls, c.close = proto.NewFunctionsClient(conn), conn.close
+	default:
+		c.invalid = proto.Errorf(proto.ErrInvalid, "transport %q is neither %s nor %s", kind, RPC, HTTP)
+	}
+	return c
+}
+
+// dialRPC returns a connection that tries each call once, at once.
+func dialRPC(addr string) (*grpc.ClientConn, error) {
+	// passthrough: the dialer resolves names. gRPC's own resolver would remember
+	// that a name could not be resolved.
+	return grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority(addr),
+		grpc.WithNoProxy(),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// Short waits: who calls again wants to know whether the server is back.
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: connectLimit,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 2 * heartbeat, Timeout: heartbeat}),
+	)
+}
+
+// Close ends the connection. Calls fail afterwards.
+func (c *Client) Close() error { return c.close() }
+
+// Deploy implements Interface.
+func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	limit := callLimit
+	for _, fn := range fns {
+		if err := fn.Check(); err != nil {
+			return nil, err
+		}
+		if fn.GetWait() {
+			limit = deployLimit
+		}
+	}
+	if c.invalid != nil {
+		return nil, c.invalid
+	}
+	packed, err := c.send(ctx, fns)
+	if err != nil {
+		return nil, err
+	}
+	var rsp *proto.FunctionList
+	err = c.call(ctx, "deploy", limit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Deploy(ctx, &proto.DeployRequest{Functions: packed})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// send packs and uploads the folders of functions, and returns the functions
+// with packages in their place.
+func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.FunctionJson, error) {
+	temp, err := os.MkdirTemp("", "ryo-pack-")
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrExhausted, "make room for packing: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(temp) }()
+	store, err := bundle.OpenStore(temp, int64(len(fns)+1)*bundle.DefaultLimits.Archive)
+	if err != nil {
+		return nil, err
+	}
+	packed := make([]*proto.FunctionJson, len(fns))
+	for i, fn := range fns {
+		if fn.GetPackage() != "" && fn.GetDir() == "" {
+			packed[i] = fn
+			continue
+		}
+		c.progress(Progress{Function: fn.GetName(), Stage: Packing})
+		source, err := absolute(fn)
+		if err != nil {
+			return nil, err
+		}
+		var pkg *bundle.Package
+		if packed[i], pkg, err = store.Resolve(ctx, source); err != nil {
+			return nil, err
+		}
+		if err := c.upload(ctx, fn.GetName(), pkg); err != nil {
+			return nil, err
+		}
+	}
+	return packed, nil
+}
+
+// absolute returns a copy of fn whose source does not depend on the working
+// folder. A file's path counts from the function's folder, if that is given.
+func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
+	c := protobuf.CloneOf(fn)
+	switch {
+	case c.GetDir() != "":
+		c.Dir, err = filepath.Abs(c.GetDir())
+	case c.GetFilePath() != "":
+		c.FilePath, err = filepath.Abs(c.GetFilePath())
+	}
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrInvalid, "function %s: %w", fn.GetName(), err)
+	}
+	return c, nil
+}
+
+// Stop implements Interface.
+func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
+	err = c.call(ctx, "stop", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Stop(ctx, &proto.StopRequest{Name: fnName})
+		return err
+	})
+	return rsp, err
+}
+
+// List implements Interface.
+func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "list", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.List(ctx, &proto.ListRequest{AtAgent: atAgent})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// Log implements Interface.
+func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLogs, err error) {
+	err = c.call(ctx, "log", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Log(ctx, &proto.LogRequest{Entrypoint: fnName})
+		return err
+	})
+	return rsp, err
+}
+
+// Details implements Interface.
+func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "details", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Details(ctx, &proto.DetailsRequest{})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// Watch implements Interface. A connection without a sign of life for 45 seconds
+// is lost: ErrUnavailable.
+func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
+	silent := proto.Errorf(proto.ErrUnavailable, "watch at %s: no sign of life for %s", c.addr, watchSilence)
+	stream, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	alive := time.AfterFunc(watchSilence, func() { cancel(silent) })
+	defer alive.Stop()
+
+	var stopped error // what on returned
+	err := c.call(stream, "watch", 0, func(ctx context.Context) error {
+		events, err := c.calls.Watch(ctx, &proto.WatchRequest{})
+		if err != nil {
+			return err
+		}
+		for {
+			event, err := events.Recv()
+			if err != nil {
+				return err
+			}
+			alive.Stop() // on may take its time
+			if event.GetSnapshot() || len(event.GetFunctions()) > 0 {
+				if stopped = on(event); stopped != nil {
+					return stopped
+				}
+			}
+			alive.Reset(watchSilence)
+		}
+	})
+	switch {
+	case stopped != nil:
+		return stopped
+	case errors.Is(context.Cause(stream), silent):
+		return silent
+	}
+	return err
+}
+
+// Upload implements Interface.
+func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {
+	return c.upload(ctx, "", pkg)
+}
+
+func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Package) error {
+	return c.call(ctx, "upload", deployLimit, func(ctx context.Context) error {
+		state, err := c.calls.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
+		if err != nil || state.GetStored() {
+			return err
+		}
+		file, err := os.Open(pkg.Path)
+		if err != nil {
+			return proto.Errorf(proto.ErrInvalid, "open the package: %w", err)
+		}
+		defer func() { _ = file.Close() }()
+		// Where the server answers early, the stream must not stay open.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := c.calls.Upload(ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.sendChunks(stream, file, function, pkg); err != nil {
+			return err
+		}
+		_, err = stream.CloseAndRecv()
+		return err
+	})
+}
+
+// sendChunks sends a package. That the server has answered early is no error
+// here: its answer says why.
+func (c *Client) sendChunks(stream grpc.ClientStreamingClient[proto.PackageChunk, proto.PackageRef], r io.Reader, function string, pkg *bundle.Package) error {
+	progress := Progress{Function: function, Stage: Uploading, Total: pkg.Size}
+	digest := pkg.Digest
+	for buf := make([]byte, chunkSize); ; {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 || digest != "" {
+			sent := stream.Send(&proto.PackageChunk{Digest: digest, Data: buf[:n]})
+			if errors.Is(sent, io.EOF) {
+				return nil
+			}
+			if sent != nil {
+				return sent
+			}
+			digest = ""
+			progress.Done += int64(n)
+			c.progress(progress)
+		}
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return proto.Errorf(proto.ErrInternal, "read the package: %w", err)
+		}
+	}
+}
+
+// call makes one call, within limit when ctx has no limit of its own and limit
+// is not 0, and gives its error a kind.
+func (c *Client) call(ctx context.Context, verb string, limit time.Duration, f func(context.Context) error) error {
+	if c.invalid != nil {
+		return c.invalid
+	}
+	if _, has := ctx.Deadline(); !has && limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	err := f(ctx)
+	if err == nil {
+		return nil
+	}
+	// Which of the two ended first, the context or the call, is a race: the
+	// context says why.
+	if ended := ctx.Err(); ended != nil {
+		return proto.Errorf(asError(ended).Kind, "%s at %s: %w", verb, c.addr, ended)
+	}
+	return fromPeer(c.addr, err)
+}

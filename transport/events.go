@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
+// as far as Watch uses them: each message is one line of data; an event named
+// error ends the stream with an ErrorDetail.
+const (
+	eventStream = "text/event-stream"
+	errorEvent  = "error"
+)
+
+// writeEvent writes one event. data holds no line break: it is compact JSON.
+func writeEvent(w io.Writer, name string, data []byte) error {
+	if name != "" {
+		name = "event: " + name + "\n"
+	}
+	_, err := fmt.Fprintf(w, "%sdata: %s\n\n", name, data)
+	return err
+}
+
+// newEventScanner returns a scanner of the lines of a stream, each within maxAnswer.
+func newEventScanner(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxAnswer)
+	return lines
+}
+
+// readEvent reads the next event that has data. Its error is io.EOF at the end
+// of the stream, where what is no whole event is dropped, and ErrTooLarge for an
+// event over maxAnswer.
+func readEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
+	for lines.Scan() {
+		key, value, _ := bytes.Cut(lines.Bytes(), []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(key) {
+		case "": // a blank line ends an event; with text it is a comment
+			if len(lines.Bytes()) > 0 {
+				continue
+			}
+			if data != nil {
+				return name, data[1:], nil
+			}
+			name = ""
+		case "event":
+			name = string(value)
+		case "data":
+			if len(data)+len(value) > maxAnswer {
+				return "", nil, errEventTooLarge
+			}
+			data = append(append(data, '\n'), value...)
+		}
+	}
+	switch err := lines.Err(); {
+	case err == nil:
+		return "", nil, io.EOF
+	case errors.Is(err, bufio.ErrTooLong):
+		return "", nil, errEventTooLarge
+	default:
+		return "", nil, err
+	}
+}
+
+var errEventTooLarge = proto.Errorf(proto.ErrTooLarge, "an event is larger than %d bytes", maxAnswer)

@@ -1,0 +1,272 @@
+package transport_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+)
+
+// serve offers impl on 127.0.0.1 until the test ends and returns the address.
+func serve(t *testing.T, impl transport.Interface, fake *transporttest.Fake, cfg transport.ServerConfig) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	cfg.Listeners = append(cfg.Listeners, l)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- transport.Serve(ctx, impl, fake.Store(), cfg) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-served)
+	})
+	return addr
+}
+
+// abroad is a listener whose callers seem to be on another machine.
+type abroad struct{ net.Listener }
+
+func (l abroad) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return foreignConn{c}, nil
+}
+
+type foreignConn struct{ net.Conn }
+
+func (foreignConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4711}
+}
+
+// client is an HTTP client that leaves no connection behind.
+func client(t *testing.T) *http.Client {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// dial is a bare gRPC connection.
+func dial(t *testing.T, addr, authority string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority(authority))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
+	return conn
+}
+
+// A caller, and what the guard makes of its calls of each kind.
+var callers = []struct {
+	name     string
+	abroad   bool
+	host     string // default: the address
+	header   [2]string
+	control  bool // may it control functions?
+	unsafe   bool // and with calls that change something?
+	function bool // may it call functions?
+}{
+	{name: "on this machine", control: true, unsafe: true, function: true},
+	{name: "on this machine, by name", host: "LocalHost:9000", control: true, unsafe: true, function: true},
+	{name: "on this machine, over IPv6", host: "[::1]:9000", control: true, unsafe: true, function: true},
+	{name: "on this machine, by its own name", host: "node-a:9000", control: true, unsafe: true, function: true},
+	{name: "on another machine", abroad: true},
+	{name: "on another machine that says localhost", abroad: true, host: "localhost"},
+	{name: "a page whose name was rebound", host: "evil.example:9000"},
+	{name: "a page whose name begins well", host: "localhost.evil.example"},
+	{name: "a page of another origin", header: [2]string{"Origin", "http://evil.example"}, control: true, function: true},
+	{name: "a page of another site", header: [2]string{"Sec-Fetch-Site", "cross-site"}, control: true, function: true},
+	{name: "the page of another port", header: [2]string{"Sec-Fetch-Site", "same-site"}, control: true, function: true},
+	{name: "through a gateway", header: [2]string{"X-Forwarded-For", "192.0.2.7"}, function: true},
+	{name: "through another gateway", header: [2]string{"Forwarded", "for=192.0.2.7"}, function: true},
+	{name: "through a gateway that hides it", header: [2]string{"X-Forwarded-Host", "localhost"}, function: true},
+}
+
+var controlCalls = []struct{ method, path string }{
+	{"POST", "/deploy"},
+	{"POST", "/stop"},
+	{"POST", "/list"},
+	{"GET", "/log?entrypoint=Missing"},
+	{"GET", "/details"},
+	{"GET", "/watch"},
+	{"HEAD", "/packages/sha256:00"},
+	{"PUT", "/packages/sha256:00"},
+	{"GET", "/unknown"},
+	{"GET", "/%66unctions/hello"},
+}
+
+func TestGuardOverHTTP(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		fake := transporttest.NewFake(t)
+		far, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		near := serve(t, fake, fake, transport.ServerConfig{
+			Listeners: []net.Listener{abroad{far}},
+			Insecure:  insecure,
+			Hosts:     []string{"Node-A"},
+			Functions: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+		})
+		web := client(t)
+		// call returns whether the call was let through.
+		call := func(method, path, host string, abroad bool, header [2]string) bool {
+			addr := near
+			if abroad {
+				addr = far.Addr().String()
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel() // also ends a stream
+			req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, strings.NewReader("x"))
+			require.NoError(t, err)
+			req.Host = host
+			if header[0] != "" {
+				req.Header.Set(header[0], header[1])
+			}
+			rsp, err := web.Do(req)
+			require.NoError(t, err)
+			defer func() { _ = rsp.Body.Close() }()
+			if rsp.StatusCode != http.StatusForbidden {
+				return true
+			}
+			if method != http.MethodHead {
+				body, err := io.ReadAll(rsp.Body)
+				require.NoError(t, err)
+				assert.Contains(t, string(body), `"code":"forbidden"`)
+				assert.Contains(t, string(body), "-insecure")
+			}
+			return false
+		}
+		for _, c := range callers {
+			for _, rt := range controlCalls {
+				want := insecure || c.control && (c.unsafe || rt.method == "GET" || rt.method == "HEAD")
+				assert.Equal(t, want, call(rt.method, rt.path, c.host, c.abroad, c.header), "insecure=%t, %s: %s %s", insecure, c.name, rt.method, rt.path)
+			}
+			for _, method := range []string{"GET", "POST", "DELETE"} {
+				assert.Equal(t, insecure || c.function, call(method, "/functions/hello", c.host, c.abroad, c.header), "insecure=%t, %s: %s a function", insecure, c.name, method)
+			}
+			for _, path := range []string{"/healthz", "/readyz"} {
+				assert.True(t, call("GET", path, c.host, c.abroad, c.header), "%s: %s", c.name, path)
+			}
+		}
+	}
+}
+
+func TestGuardOverGRPC(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		fake := transporttest.NewFake(t)
+		far, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		near := serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: open, Hosts: []string{"node-a:9000"}})
+		for _, c := range callers {
+			addr, authority := near, c.host
+			if c.abroad {
+				addr = far.Addr().String()
+			}
+			if authority == "" {
+				authority = addr
+			}
+			conn := dial(t, addr, authority)
+			ctx := t.Context()
+			if c.header[0] != "" {
+				ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(c.header[0]), c.header[1])
+			}
+			want := open || c.control && c.unsafe
+			for name, err := range callAll(ctx, conn) {
+				if want {
+					assert.NotEqual(t, codes.PermissionDenied, status.Code(err), "insecure=%t, %s: %s", open, c.name, name)
+					continue
+				}
+				st := status.Convert(err)
+				assert.Equal(t, codes.PermissionDenied, st.Code(), "insecure=%t, %s: %s: %v", open, c.name, name, err)
+				require.Len(t, st.Details(), 1)
+				assert.Contains(t, st.Details()[0].(*proto.ErrorDetail).GetHint(), "-insecure")
+			}
+			_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+			require.NoError(t, err, "health is for everybody: %s", c.name)
+		}
+	}
+}
+
+// callAll makes every call of the service, and of reflection, and returns how
+// each ended.
+func callAll(ctx context.Context, conn *grpc.ClientConn) map[string]error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(map[string]error)
+	for _, m := range proto.Functions_ServiceDesc.Methods {
+		full := "/" + proto.Functions_ServiceDesc.ServiceName + "/" + m.MethodName
+		ended[m.MethodName] = conn.Invoke(ctx, full, &proto.DeployRequest{}, &proto.PackageRef{})
+	}
+	cli := proto.NewFunctionsClient(conn)
+	if watch, err := cli.Watch(ctx, &proto.WatchRequest{}); err == nil {
+		_, ended["Watch"] = watch.Recv()
+	}
+	if upload, err := cli.Upload(ctx); err == nil {
+		_, ended["Upload"] = upload.CloseAndRecv()
+	}
+	if info, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx); err == nil {
+		_ = info.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+		_, ended["ServerReflectionInfo"] = info.Recv()
+	}
+	return ended
+}
+
+func TestClientsSayWhyTheyWereRefused(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}})
+	dir := source(t)
+	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
+		cli := transport.NewAgent(kind, far.Addr().String())
+		t.Cleanup(func() { assert.NoError(t, cli.Close()) })
+		_, err := cli.Details(t.Context())
+		require.ErrorIs(t, err, proto.ErrForbidden)
+		assert.Contains(t, proto.AsError(err).Hint, "-insecure")
+		_, err = cli.Deploy(t.Context(), &proto.FunctionJson{Name: "HelloWorld", Dir: dir})
+		require.ErrorIs(t, err, proto.ErrForbidden, "also when a package is to be sent first")
+		assert.Contains(t, proto.AsError(err).Hint, "-insecure")
+		require.ErrorIs(t, cli.Watch(t.Context(), nil), proto.ErrForbidden)
+	}
+}
+
+func TestForwardProxyingIsRefused(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, transport.ServerConfig{Insecure: true})
+	for _, request := range []string{
+		"GET http://example.com/details HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		"CONNECT example.com:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+	} {
+		answer := raw(t, addr, request)
+		assert.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 405 ")), "%s", answer)
+	}
+}
+
+// raw sends bytes and returns what comes back until the connection ends.
+func raw(t *testing.T, addr, request string) []byte {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, request)
+	require.NoError(t, err)
+	answer, _ := io.ReadAll(conn)
+	return answer
+}

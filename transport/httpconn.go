@@ -1,0 +1,321 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protojson"
+	protobuf "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// httpConn makes gRPC calls as the HTTP calls that routes says.
+type httpConn struct {
+	addr   string
+	client *http.Client
+}
+
+var _ grpc.ClientConnInterface = (*httpConn)(nil)
+
+func newHTTPConn(addr string) *httpConn {
+	return &httpConn{addr: addr, client: &http.Client{
+		Transport: &http.Transport{
+			// No Proxy: an address is what it says, whatever the environment holds.
+			DialContext:            (&net.Dialer{Timeout: connectLimit}).DialContext,
+			DisableCompression:     true, // what is bounded is what travels
+			ExpectContinueTimeout:  connectLimit,
+			IdleConnTimeout:        idleLimit / 2, // before the server's own
+			MaxIdleConnsPerHost:    16,            // as many as a proxy has calls in flight to one agent
+			MaxResponseHeaderBytes: maxHeader,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (c *httpConn) close() error {
+	c.client.CloseIdleConnections()
+	return nil
+}
+
+// Invoke makes a call with one message each way.
+func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grpc.CallOption) error {
+	rt, ok := routeOf(rpc)
+	if !ok {
+		return proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
+	}
+	req, err := c.request(ctx, rt, in.(protobuf.Message))
+	if err != nil {
+		return err
+	}
+	rsp, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rsp.Body.Close() }()
+	if state, ok := out.(*proto.PackageState); ok {
+		// Only 200 says that it is stored. Any other answer has no body that says why;
+		// the answer to the upload that follows has, and it comes before any data is sent.
+		state.Stored = rsp.StatusCode == http.StatusOK
+		return nil
+	}
+	return c.answer(rsp, rt, out.(protobuf.Message))
+}
+
+// NewStream makes a call with many messages one way.
+func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	rt, _ := routeOf(rpc)
+	switch rpc {
+	case proto.Functions_Watch_FullMethodName:
+		return &watchStream{conn: c, ctx: ctx, route: rt}, nil
+	case proto.Functions_Upload_FullMethodName:
+		return &uploadStream{conn: c, ctx: ctx, route: rt}, nil
+	}
+	return nil, proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
+}
+
+// request returns the HTTP request for a message.
+func (c *httpConn) request(ctx context.Context, rt route, m protobuf.Message) (*http.Request, error) {
+	target := &url.URL{Scheme: "http", Host: c.addr, Path: rt.path}
+	fields := m.ProtoReflect().Descriptor().Fields()
+	prefix, inPath, _ := strings.Cut(rt.path, ":")
+	var body io.Reader
+	switch {
+	case rt.body != "":
+		data, err := encodePart(requests, m, rt.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	case inPath != "":
+		value := m.ProtoReflect().Get(fields.ByName(protoreflect.Name(inPath))).String()
+		if value == "" || strings.Contains(value, "/") {
+			return nil, proto.Errorf(proto.ErrInvalid, "%.100q is not a %s", value, inPath)
+		}
+		target.Path = prefix + value
+	default:
+		query := url.Values{}
+		m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+			query.Set(f.JSONName(), v.String())
+			return true
+		})
+		target.RawQuery = query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, rt.method, target.String(), body)
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrInvalid, "%s %s: %w", rt.method, rt.path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
+}
+
+func (c *httpConn) do(req *http.Request) (*http.Response, error) {
+	rsp, err := c.client.Do(req)
+	if err == nil {
+		return rsp, nil
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // without method and URL: the message names the address
+	}
+	switch {
+	case isDial(err):
+		return nil, unreachable(c.addr, err.Error())
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return nil, stranger(c.addr, "it does not speak HTTP")
+	default:
+		return nil, lost(c.addr, err.Error())
+	}
+}
+
+// answer reads an answer into m, or the error that it is.
+func (c *httpConn) answer(rsp *http.Response, rt route, m protobuf.Message) error {
+	data, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer+1))
+	if err != nil {
+		return lost(c.addr, err.Error())
+	}
+	if len(data) > maxAnswer {
+		return proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, maxAnswer)
+	}
+	if rsp.StatusCode != http.StatusOK {
+		return c.refusal(rsp, data)
+	}
+	if rt.answer != whole {
+		data = slices.Concat([]byte(`{"`+rt.answer+`":`), data, []byte("}"))
+	}
+	if rsp.Header.Get(apiHeader) == "" || read(data, m) != nil {
+		return stranger(c.addr, "its answer is "+describe(rsp))
+	}
+	return nil
+}
+
+// refusal returns the error that an answer is.
+func (c *httpConn) refusal(rsp *http.Response, data []byte) error {
+	if d, ok := decodeError(data); ok {
+		return d.Err()
+	}
+	return stranger(c.addr, "it answered "+describe(rsp))
+}
+
+// decodeError reads the body of an answer that says that a call failed.
+func decodeError(data []byte) (*proto.ErrorDetail, bool) {
+	var body struct{ Error json.RawMessage }
+	if json.Unmarshal(data, &body) != nil || body.Error == nil {
+		return nil, false
+	}
+	d := new(proto.ErrorDetail)
+	if read(body.Error, d) != nil || d.GetCode() == "" {
+		return nil, false
+	}
+	return d, true
+}
+
+// describe names an answer of a stranger without repeating it.
+func describe(rsp *http.Response) string {
+	kind, _, _ := mime.ParseMediaType(rsp.Header.Get("Content-Type"))
+	if kind == "" {
+		kind = "without a content type"
+	}
+	text := fmt.Sprintf("%d, %.60s", rsp.StatusCode, kind)
+	if to := rsp.Header.Get("Location"); to != "" {
+		text += fmt.Sprintf(", a redirect to %.100q, which is not followed", to)
+	}
+	return text
+}
+
+// read decodes what a server said. Fields that it has and we do not know are
+// those of a newer one.
+func read(data []byte, m protobuf.Message) error {
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
+}
+
+// watchStream is the stream of a Watch. The embedded interface stands for the
+// methods that a generated client does not call.
+type watchStream struct {
+	grpc.ClientStream
+	conn  *httpConn
+	ctx   context.Context // a stream lives as long as its call
+	route route
+	rsp   *http.Response
+	lines *bufio.Scanner
+}
+
+func (s *watchStream) SendMsg(m any) error {
+	req, err := s.conn.request(s.ctx, s.route, m.(protobuf.Message))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", eventStream)
+	if s.rsp, err = s.conn.do(req); err != nil {
+		return err
+	}
+	if kind, _, _ := mime.ParseMediaType(s.rsp.Header.Get("Content-Type")); s.rsp.StatusCode != http.StatusOK || kind != eventStream {
+		defer func() { _ = s.rsp.Body.Close() }()
+		if err := s.conn.answer(s.rsp, s.route, new(proto.WatchEvent)); err != nil {
+			return err
+		}
+		return stranger(s.conn.addr, "its answer is "+describe(s.rsp))
+	}
+	s.lines = newEventScanner(s.rsp.Body)
+	return nil
+}
+
+func (s *watchStream) CloseSend() error { return nil }
+
+func (s *watchStream) RecvMsg(m any) error {
+	name, data, err := readEvent(s.lines)
+	switch {
+	case err != nil:
+	case name == errorEvent:
+		d := new(proto.ErrorDetail)
+		if err = read(data, d); err == nil {
+			err = d.Err()
+		}
+	default:
+		err = read(data, m.(protobuf.Message))
+	}
+	if err == nil {
+		return nil
+	}
+	_ = s.rsp.Body.Close()
+	return err
+}
+
+// uploadStream is the stream of an Upload: its chunks are the body of a PUT.
+type uploadStream struct {
+	grpc.ClientStream
+	conn  *httpConn
+	ctx   context.Context // a stream lives as long as its call
+	route route
+	body  *io.PipeWriter
+	done  chan result
+}
+
+type result struct {
+	rsp *http.Response
+	err error
+}
+
+func (s *uploadStream) SendMsg(m any) error {
+	chunk := m.(*proto.PackageChunk)
+	if s.body == nil {
+		if err := s.start(chunk.GetDigest()); err != nil {
+			return err
+		}
+	}
+	if _, err := s.body.Write(chunk.GetData()); err != nil {
+		return io.EOF // as gRPC says that the server has answered
+	}
+	return nil
+}
+
+// start sends the headers. The body follows when the server asks for it, so that
+// one that refuses the call is sent nothing.
+func (s *uploadStream) start(digest string) error {
+	req, err := s.conn.request(s.ctx, s.route, &proto.PackageRef{Digest: digest})
+	if err != nil {
+		return err
+	}
+	var body *io.PipeReader
+	body, s.body = io.Pipe()
+	req.Body = body
+	req.Header.Set("Content-Type", "application/zip")
+	req.Header.Set("Expect", "100-continue")
+	s.done = make(chan result, 1)
+	go func() {
+		rsp, err := s.conn.do(req)
+		_ = body.Close() // frees a SendMsg that waits
+		s.done <- result{rsp, err}
+	}()
+	return nil
+}
+
+func (s *uploadStream) CloseSend() error {
+	if s.body == nil {
+		return nil
+	}
+	return s.body.Close()
+}
+
+func (s *uploadStream) RecvMsg(m any) error {
+	r := <-s.done
+	if r.err != nil {
+		return r.err
+	}
+	defer func() { _ = r.rsp.Body.Close() }()
+	return s.conn.answer(r.rsp, s.route, m.(protobuf.Message))
+}

@@ -1,0 +1,235 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	protobuf "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// aliases are the further names under which a field is taken in JSON, by the
+// field's own name. Definition files use most of them.
+var aliases = map[protoreflect.Name][]string{
+	"dir":        {"packageDir"},
+	"to_agent":   {"agentAddr"},
+	"at_agent":   {"agentAddr"},
+	"name":       {"entrypoint"},
+	"entrypoint": {"name"},
+}
+
+// answers and requests are how the two are written. Answers hold every field, so
+// that their keys do not depend on their values.
+var (
+	answers  = protojson.MarshalOptions{EmitDefaultValues: true}
+	requests = protojson.MarshalOptions{}
+)
+
+// Encode returns m as answers are written: as compact JSON with every field.
+func Encode(m protobuf.Message) ([]byte, error) { return encodePart(answers, m, whole) }
+
+// encodePart returns m, or one list of it as an array, as compact JSON.
+func encodePart(opts protojson.MarshalOptions, m protobuf.Message, field string) ([]byte, error) {
+	data, err := opts.Marshal(m)
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrInternal, "encode %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	if field != whole {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(data, &fields); err != nil {
+			return nil, proto.Errorf(proto.ErrInternal, "read own JSON: %w", err)
+		}
+		if data = fields[field]; data == nil {
+			return []byte("[]"), nil
+		}
+	}
+	// protojson varies its white space on purpose.
+	var b bytes.Buffer
+	if err := json.Compact(&b, data); err != nil {
+		return nil, proto.Errorf(proto.ErrInternal, "compact JSON: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// Decode reads one JSON object that a person or a program wrote into m. Fields
+// may go by their aliases, and a string may stand for a list of one and the
+// other way round. Unknown keys and names that disagree are an ErrInvalid that
+// names them.
+func Decode(data []byte, m protobuf.Message) error {
+	entries, err := object(data)
+	if err != nil {
+		return err
+	}
+	fields := m.ProtoReflect().Descriptor().Fields()
+	values := make(map[string]json.RawMessage, len(entries))
+	sources := make(map[string]string, len(entries)) // the key that gave each value
+	for _, e := range entries {
+		field := fieldNamed(fields, e.key)
+		if field == nil {
+			return unknownKey(e.key, keysOf(fields))
+		}
+		value, err := shape(field, e)
+		if err != nil {
+			return err
+		}
+		name := field.JSONName()
+		if earlier, ok := values[name]; ok && !bytes.Equal(earlier, value) {
+			return proto.Errorf(proto.ErrInvalid, "%q and %q disagree: %.60s and %.60s", sources[name], e.key, earlier, value).
+				WithHint("they are two names for one thing; give one of them")
+		}
+		values[name], sources[name] = value, e.key
+	}
+	canonical, err := json.Marshal(values)
+	if err != nil {
+		return proto.Errorf(proto.ErrInvalid, "read JSON: %w", err)
+	}
+	if err := protojson.Unmarshal(canonical, m); err != nil {
+		return proto.Errorf(proto.ErrInvalid, "read JSON: %s", reason(err))
+	}
+	return nil
+}
+
+// decodeList reads a JSON array of objects, each as Decode does.
+func decodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, error) {
+	if first(data) != '[' {
+		return nil, proto.Errorf(proto.ErrInvalid, "the body is not a JSON array").
+			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
+	}
+	var elements []json.RawMessage
+	if err := json.Unmarshal(data, &elements); err != nil {
+		return nil, syntaxError(err)
+	}
+	list := make([]M, 0, len(elements))
+	for i, e := range elements {
+		m := newElement()
+		if err := Decode(e, m); err != nil {
+			return nil, fmt.Errorf("element %d: %w", i, err)
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+type entry struct {
+	key   string
+	value json.RawMessage
+}
+
+// object returns the entries of a JSON object in their order, doubles included.
+func object(data []byte) ([]entry, error) {
+	if first(data) != '{' {
+		return nil, proto.Errorf(proto.ErrInvalid, "%.60q is not a JSON object", data)
+	}
+	if err := json.Unmarshal(data, new(json.RawMessage)); err != nil {
+		return nil, syntaxError(err) // also what follows the object
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := d.Token(); err != nil {
+		return nil, syntaxError(err)
+	}
+	var entries []entry
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, syntaxError(err)
+		}
+		e := entry{key: fmt.Sprint(key)}
+		if err := d.Decode(&e.value); err != nil {
+			return nil, syntaxError(err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// shape returns an entry's value, compacted, as a list or as a single value,
+// whichever the field is.
+func shape(field protoreflect.FieldDescriptor, e entry) (json.RawMessage, error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, e.value); err != nil {
+		return nil, syntaxError(err)
+	}
+	value := b.Bytes()
+	switch {
+	case field.IsList() && first(value) == '"':
+		return slices.Concat([]byte("["), value, []byte("]")), nil
+	case field.Kind() == protoreflect.StringKind && field.Cardinality() != protoreflect.Repeated && first(value) == '[':
+		var list []json.RawMessage
+		if err := json.Unmarshal(value, &list); err != nil {
+			return nil, syntaxError(err)
+		}
+		if len(list) != 1 {
+			return nil, proto.Errorf(proto.ErrInvalid, "%q takes one value, not %d", e.key, len(list))
+		}
+		return list[0], nil
+	}
+	return value, nil
+}
+
+func fieldNamed(fields protoreflect.FieldDescriptors, key string) protoreflect.FieldDescriptor {
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if f.JSONName() == key || string(f.Name()) == key || slices.Contains(aliases[f.Name()], key) {
+			return f
+		}
+	}
+	return nil
+}
+
+// keysOf are the names under which fields are taken.
+func keysOf(fields protoreflect.FieldDescriptors) []string {
+	var keys []string
+	for i := range fields.Len() {
+		keys = append(append(keys, fields.Get(i).JSONName()), aliases[fields.Get(i).Name()]...)
+	}
+	return keys
+}
+
+// unknownKey is the error for a key, or the name of a part, that is not known.
+func unknownKey(key string, known []string) error {
+	err := proto.Errorf(proto.ErrInvalid, "unknown key %.60q", key)
+	if near := proto.Nearest(key, known); near != "" {
+		return err.WithHint(fmt.Sprintf("did you mean %q?", near))
+	}
+	if len(known) == 0 {
+		return err.WithHint("this call takes none")
+	}
+	return err.WithHint("known are: " + strings.Join(known, ", "))
+}
+
+func syntaxError(err error) error {
+	var at *json.SyntaxError
+	if errors.As(err, &at) {
+		return proto.Errorf(proto.ErrInvalid, "the JSON is not valid: %s (at byte %d)", err, at.Offset)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return proto.Errorf(proto.ErrInvalid, "the JSON ends early")
+	}
+	return proto.Errorf(proto.ErrInvalid, "the JSON is not valid: %w", err)
+}
+
+// reason is protojson's error without what varies on purpose: its prefix holds
+// spaces that differ from build to build.
+func reason(err error) string {
+	_, text, found := strings.Cut(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: ")
+	if !found {
+		return err.Error()
+	}
+	return text
+}
+
+// first returns the first byte that is not white space, 0 for none.
+func first(data []byte) byte {
+	if data = bytes.TrimLeft(data, " \t\r\n"); len(data) > 0 {
+		return data[0]
+	}
+	return 0
+}

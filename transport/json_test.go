@@ -1,0 +1,115 @@
+package transport
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func newFunction() *proto.FunctionJson { return new(proto.FunctionJson) }
+
+func TestDecodeTakesTheContractsForms(t *testing.T) {
+	hello := &proto.FunctionJson{Name: "HelloWorld", Dir: "/abs/example/hello", FilePath: "/abs/example/hello/helloWorld.go", ToAgent: []string{"localhost:9000"}}
+	for _, body := range []string{
+		`{"dir": "/abs/example/hello", "name": "HelloWorld", "filePath": "/abs/example/hello/helloWorld.go", "toAgent": "localhost:9000"}`,
+		`{"packageDir": "/abs/example/hello", "name": "HelloWorld", "filePath": "/abs/example/hello/helloWorld.go", "agentAddr": ["localhost:9000"]}`,
+		`{"packageDir": ["/abs/example/hello"], "entrypoint": "HelloWorld", "file_path": "/abs/example/hello/helloWorld.go", "to_agent": ["localhost:9000"]}`,
+		`{"dir": "/abs/example/hello", "packageDir": "/abs/example/hello", "name": "HelloWorld", "entrypoint": "HelloWorld",
+		  "filePath": "/abs/example/hello/helloWorld.go", "agentAddr": "localhost:9000", "toAgent": ["localhost:9000"]}`,
+	} {
+		fn := newFunction()
+		require.NoError(t, Decode([]byte(body), fn), body)
+		assert.True(t, protobuf.Equal(hello, fn), "%s: %s", body, fn)
+	}
+
+	list := new(proto.ListRequest)
+	require.NoError(t, Decode([]byte(`{"agentAddr": ["http://localhost:9000"]}`), list))
+	assert.Equal(t, "http://localhost:9000", list.GetAtAgent())
+
+	log := new(proto.LogRequest)
+	require.NoError(t, Decode([]byte(`{"name": "HelloWorld"}`), log))
+	assert.Equal(t, "HelloWorld", log.GetEntrypoint())
+
+	settings := newFunction()
+	require.NoError(t, Decode([]byte(`{"name": "F", "env": {"A": "b"}, "tags": "x", "wait": true, "memory": "64MiB", "timeout": null}`), settings))
+	assert.True(t, protobuf.Equal(&proto.FunctionJson{Name: "F", Env: map[string]string{"A": "b"}, Tags: []string{"x"}, Wait: true, Memory: "64MiB"}, settings))
+}
+
+func TestDecodeNamesWhatIsWrong(t *testing.T) {
+	for _, c := range []struct{ body, message, hint string }{
+		{`{"packgeDir": "x"}`, `unknown key "packgeDir"`, `did you mean "packageDir"?`},
+		{`{"zzzzzz": 1}`, `unknown key "zzzzzz"`, "known are: name, entrypoint, dir, packageDir"},
+		{`{"dir": "a", "packageDir": "b"}`, `"dir" and "packageDir" disagree: "a" and "b"`, "two names for one thing"},
+		{`{"name": "A", "name": "B"}`, `"name" and "name" disagree`, ""},
+		{`{"agentAddr": ["a:1"], "toAgent": ["b:1"]}`, `"agentAddr" and "toAgent" disagree`, ""},
+		{`{"packageDir": ["a", "b"]}`, `"packageDir" takes one value, not 2`, ""},
+		{`{"name": 7}`, "read JSON: ", ""},
+		{`{"wait": "yes"}`, "read JSON: ", ""},
+		{`{"toAgent": [null]}`, "read JSON: ", ""},
+		{`{"name": "A"`, "the JSON is not valid", ""},
+		{`{"name": "A"} {}`, "the JSON is not valid", ""},
+		{`{"name": "\xff"}`, "", ""},
+		{`["name"]`, "is not a JSON object", ""},
+		{``, "is not a JSON object", ""},
+		{`null`, "is not a JSON object", ""},
+	} {
+		err := Decode([]byte(c.body), newFunction())
+		require.ErrorIs(t, err, proto.ErrInvalid, c.body)
+		assert.Contains(t, err.Error(), c.message, c.body)
+		assert.Contains(t, proto.AsError(err).Hint, c.hint, c.body)
+	}
+	for body, message := range map[string]string{
+		`{"name": "A"}`:                 "not a JSON array",
+		`[null]`:                        "element 0: ",
+		`[{"name": "A"}, {"nam": "B"}]`: `element 1: unknown key "nam"`,
+		`[{"name": "A"}`:                "the JSON is not valid",
+	} {
+		_, err := decodeList([]byte(body), newFunction)
+		require.ErrorIs(t, err, proto.ErrInvalid, body)
+		assert.Contains(t, err.Error(), message)
+	}
+}
+
+func TestEncodeKeepsEveryKey(t *testing.T) {
+	body, err := Encode(&proto.FunctionJsonRsp{Name: "HelloWorld", Status: string(proto.Deploying)})
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(string(body), `{"name":"HelloWorld","status":"Deploying","url":"","proxy":"","atAgent":"","error":"",`), "%s", body)
+
+	body, err = encodePart(answers, &proto.FunctionList{}, "functions")
+	require.NoError(t, err)
+	assert.Equal(t, "[]", string(body))
+
+	body, err = encodePart(requests, &proto.DeployRequest{Functions: []*proto.FunctionJson{{Name: "A"}}}, "functions")
+	require.NoError(t, err)
+	assert.JSONEq(t, `[{"name":"A"}]`, string(body))
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		`[{"dir": "/a", "name": "HelloWorld", "filePath": "/a/b.go", "toAgent": "localhost:9000"}]`,
+		`[{"packageDir": ["/a"], "entrypoint": "F", "agentAddr": []}]`,
+		`[{"env": {"A": "b"}, "wait": true}, null]`, `[{"name":"\ud800"}]`, "[{\"name\":\"\xff\"}]", `[[[[`, `{}`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		fns, err := decodeList(body, newFunction)
+		if err != nil {
+			require.ErrorIs(t, err, proto.ErrInvalid)
+			return
+		}
+		// What was taken can be sent on, and means the same there.
+		for _, fn := range fns {
+			data, err := encodePart(requests, fn, whole)
+			require.NoError(t, err)
+			again := newFunction()
+			require.NoError(t, Decode(data, again))
+			require.True(t, protobuf.Equal(fn, again), "%s", data)
+		}
+	})
+}

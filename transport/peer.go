@@ -1,0 +1,69 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// fromPeer returns the error of a call to addr with its kind: the server's own
+// error where it sent one, else what became of the connection.
+func fromPeer(addr string, err error) error {
+	var known *proto.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	st, isStatus := status.FromError(err)
+	if !isStatus {
+		if errors.Is(err, io.EOF) {
+			return lost(addr, "the server ended the stream")
+		}
+		return unreachable(addr, err.Error())
+	}
+	for _, d := range st.Details() {
+		if d, ok := d.(*proto.ErrorDetail); ok {
+			return d.Err()
+		}
+	}
+	switch text := st.Message(); {
+	case strings.Contains(text, "server preface"), strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "content-type"):
+		return stranger(addr, "it does not speak gRPC")
+	case st.Code() != codes.Unavailable:
+		return proto.Errorf(kindOf(st.Code()), "%s: %s", addr, text)
+	case strings.Contains(text, "dialing"):
+		return unreachable(addr, strings.TrimSuffix(text[strings.Index(text, "dialing")+len("dialing"):], `"`))
+	default:
+		return lost(addr, text)
+	}
+}
+
+// unreachable is the error for an address where nobody answers.
+func unreachable(addr, cause string) error {
+	return proto.Errorf(proto.ErrUnavailable, "cannot reach %s: %s", addr, strings.Trim(cause, ": ")).
+		From("client", "dial").
+		WithHint("is the proxy or agent running there? a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000")
+}
+
+// lost is the error for a connection that broke.
+func lost(addr, cause string) error {
+	return proto.Errorf(proto.ErrUnavailable, "lost the connection to %s: %s", addr, cause).From("client", "lost")
+}
+
+// stranger is the error for a server that is neither a proxy nor an agent.
+func stranger(addr, cause string) error {
+	return proto.Errorf(proto.ErrUnavailable, "%s is neither a proxy nor an agent: %s", addr, cause).
+		From("client", "stranger").
+		WithHint("something else listens there; a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000")
+}
+
+// isDial reports whether err came before there was a connection.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

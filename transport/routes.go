@@ -1,0 +1,64 @@
+package transport
+
+import (
+	"net/http"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// route says which HTTP call stands for which gRPC method. A field of the
+// request travels in the body, or else in the path (":digest"), or else in the
+// query.
+type route struct {
+	rpc    string // full name of the gRPC method
+	method string
+	path   string
+	body   string // the field that the body is; whole: the message itself; "": there is none
+	answer string // the field that the answer is; whole: the message itself
+}
+
+const whole = "*"
+
+// routes is the one table of calls. The server registers it, the HTTP client
+// looks its calls up in it.
+//
+// Three calls are not plain messages in JSON: Watch answers with server-sent
+// events, each a WatchEvent; HasPackage answers with its status alone; the body
+// of Upload is the package itself. Deploy takes ?wait=true for all its functions
+// at once, and multipart/form-data as well.
+var routes = []route{
+	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions"},
+	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", whole, whole},
+	{proto.Functions_List_FullMethodName, http.MethodPost, "/list", whole, "functions"},
+	{proto.Functions_Log_FullMethodName, http.MethodGet, "/log", "", whole},
+	{proto.Functions_Details_FullMethodName, http.MethodGet, "/details", "", "functions"},
+	{proto.Functions_Watch_FullMethodName, http.MethodGet, "/watch", "", whole},
+	{proto.Functions_HasPackage_FullMethodName, http.MethodHead, "/packages/:digest", "", ""},
+	{proto.Functions_Upload_FullMethodName, http.MethodPut, "/packages/:digest", "", whole},
+}
+
+// routeOf returns the route of a gRPC method.
+func routeOf(rpc string) (route, bool) {
+	for _, rt := range routes {
+		if rt.rpc == rpc {
+			return rt, true
+		}
+	}
+	return route{}, false
+}
+
+// The limits of what travels.
+const (
+	// maxAnswer bounds a message to a client. 2,000 rows with long texts of
+	// errors fit; so does the longest log.
+	maxAnswer = 16 << 20
+	// maxRequest bounds a gRPC message to a server; it is grpc's own default.
+	maxRequest = 4 << 20
+	// maxJSON bounds a JSON body. A function to deploy takes about 200 bytes.
+	maxJSON = 1 << 20
+	// maxPackages bounds the packages in one multipart body.
+	maxPackages = 64
+	// chunkSize is the data in one message of an upload: large enough that framing
+	// costs nothing, small enough that progress is seen.
+	chunkSize = 128 << 10
+)

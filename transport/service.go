@@ -1,0 +1,234 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// heartbeat is how often a stream of events says that it lives. Proxies and
+// firewalls on the way forget connections that are silent for a minute.
+const heartbeat = 15 * time.Second
+
+// service is an Interface as the gRPC service of proto. The HTTP handlers call
+// it too, so that both protocols do the same.
+type service struct {
+	proto.UnimplementedFunctionsServer
+	impl       Interface
+	store      *bundle.Store
+	sourceRoot string
+	closing    context.Context // ends when the server begins to end, and streams with it
+	log        hclog.Logger
+}
+
+var _ proto.FunctionsServer = (*service)(nil)
+
+func (s *service) Deploy(ctx context.Context, req *proto.DeployRequest) (*proto.FunctionList, error) {
+	if len(req.GetFunctions()) == 0 {
+		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
+	}
+	for _, fn := range req.GetFunctions() {
+		if err := fn.Check(); err != nil {
+			return nil, err
+		}
+		if err := s.mayRead(CallerFrom(ctx), fn); err != nil {
+			return nil, err
+		}
+	}
+	return list(s.impl.Deploy(ctx, req.GetFunctions()...))
+}
+
+// mayRead says whether a caller may have a function's folder read from this
+// machine's disk.
+func (s *service) mayRead(caller Caller, fn *proto.FunctionJson) error {
+	dir := fn.GetDir()
+	if dir == "" && fn.GetPackage() == "" && fn.GetFilePath() != "" {
+		dir = filepath.Dir(fn.GetFilePath())
+	}
+	if dir == "" {
+		return nil
+	}
+	if !filepath.IsAbs(dir) {
+		return proto.Errorf(proto.ErrInvalid, "dir %.200q is not an absolute path", dir).
+			WithHint("dir is a folder on the server's machine; proxyCli uploads folders of yours")
+	}
+	if caller.Loopback {
+		return nil
+	}
+	// Links are followed first: one below the root may lead out of it.
+	if real, err := filepath.EvalSymlinks(dir); err == nil && s.sourceRoot != "" {
+		if rel, err := filepath.Rel(s.sourceRoot, real); err == nil && filepath.IsLocal(rel) {
+			return nil
+		}
+	}
+	return forbidden("dir %.200q of the server's disk is not for callers on other machines", dir).
+		WithHint("upload the package instead, as proxyCli does, or start the server with -source-root")
+}
+
+func (s *service) Stop(ctx context.Context, req *proto.StopRequest) (*proto.FunctionJsonRsp, error) {
+	return s.impl.Stop(ctx, req.GetName())
+}
+
+func (s *service) List(ctx context.Context, req *proto.ListRequest) (*proto.FunctionList, error) {
+	return list(s.impl.List(ctx, req.GetAtAgent()))
+}
+
+func (s *service) Log(ctx context.Context, req *proto.LogRequest) (*proto.FunctionLogs, error) {
+	return s.impl.Log(ctx, req.GetEntrypoint())
+}
+
+func (s *service) Details(ctx context.Context, _ *proto.DetailsRequest) (*proto.FunctionList, error) {
+	return list(s.impl.Details(ctx))
+}
+
+func list(rows []*proto.FunctionJsonRsp, err error) (*proto.FunctionList, error) {
+	return &proto.FunctionList{Functions: rows}, err
+}
+
+func (s *service) Watch(_ *proto.WatchRequest, stream grpc.ServerStreamingServer[proto.WatchEvent]) error {
+	return s.watch(stream.Context(), stream.Send)
+}
+
+// watch sends the implementer's events, and heartbeats between them, until the
+// caller or the server leaves.
+func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+
+	events := make(chan *proto.WatchEvent)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.safely("Watch", func() error {
+			return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
+				select {
+				case events <- e:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		})
+	}()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		var sent error
+		select {
+		case e := <-events:
+			sent = send(e)
+		case <-beat.C:
+			sent = send(&proto.WatchEvent{})
+		case err := <-ended:
+			if s.closing.Err() != nil {
+				return proto.Errorf(proto.ErrUnavailable, "the server is ending")
+			}
+			return err
+		}
+		if sent != nil {
+			cancel()
+			<-ended
+			return sent
+		}
+	}
+}
+
+func (s *service) HasPackage(_ context.Context, req *proto.PackageRef) (*proto.PackageState, error) {
+	return &proto.PackageState{Stored: s.store.Has(req.GetDigest())}, nil
+}
+
+func (s *service) Upload(stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]) error {
+	chunks := &chunkReader{stream: stream, gate: gateFrom(stream.Context())}
+	first, err := chunks.next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	chunks.data = first.GetData()
+	ref, err := s.put(stream.Context(), first.GetDigest(), chunks)
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(ref)
+}
+
+// put stores what r holds as the package with a digest. It reads nothing when
+// that is stored already.
+func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.PackageRef, error) {
+	if digest == "" {
+		return nil, proto.Errorf(proto.ErrInvalid, "the package's digest is missing")
+	}
+	if !s.store.Has(digest) {
+		if _, err := s.store.Put(ctx, digest, r); err != nil {
+			return nil, err
+		}
+	}
+	return &proto.PackageRef{Digest: digest}, nil
+}
+
+// chunkReader reads the data of an upload's chunks.
+type chunkReader struct {
+	stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]
+	gate   *gate
+	data   []byte
+}
+
+func (c *chunkReader) next() (*proto.PackageChunk, error) {
+	c.gate.open()
+	defer c.gate.shut()
+	return c.stream.Recv()
+}
+
+func (c *chunkReader) Read(p []byte) (int, error) {
+	for len(c.data) == 0 {
+		chunk, err := c.next()
+		if err != nil {
+			return 0, err
+		}
+		c.data = chunk.GetData()
+	}
+	n := copy(p, c.data)
+	c.data = c.data[n:]
+	return n, nil
+}
+
+// safely runs f and makes a panic an error, so that one call cannot end the rest.
+func (s *service) safely(call string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic", "call", call, "value", p, "stack", string(debug.Stack()))
+			err = proto.Errorf(proto.ErrInternal, "%s: a fault of this program; its log has the place", call)
+		}
+	}()
+	return f()
+}
+
+// unary and stream are the interceptors of gRPC: they recover panics and give
+// errors the form in which they travel.
+
+func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (rsp any, err error) {
+	err = s.safely(info.FullMethod, func() (err error) {
+		rsp, err = handle(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, toStatus(err).Err()
+	}
+	return rsp, nil
+}
+
+func (s *service) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	err := s.safely(info.FullMethod, func() error { return handle(srv, stream) })
+	if err != nil {
+		return toStatus(err).Err()
+	}
+	return nil
+}

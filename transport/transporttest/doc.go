@@ -1,0 +1,15 @@
+// Package transporttest says what every transport.Interface must do: Run is a
+// suite that any implementation is put through (agent, proxy, both clients, the
+// fake), and Fake is an implementation in memory for the tests of those that
+// call one.
+//
+// The suite deploys small real functions from folders of its own, so that an
+// agent that compiles and runs them passes it as the fake does. It looks at
+// answers only, never behind them, and bounds each case by a generous limit:
+// a real deploy takes half a second, the first one with cold caches much longer.
+//
+// The fake is no mock. It packs into and reads from a real bundle.Store, parses
+// the sources that it is given, and moves rows along proto's table of states;
+// there is no way to tell it what to answer. It runs nothing: its functions
+// cannot be called.
+package transporttest

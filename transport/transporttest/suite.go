@@ -1,0 +1,475 @@
+package transporttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// caseLimit bounds a case, also one with real builds on a busy machine.
+const caseLimit = 5 * time.Minute
+
+// Stack is an implementation under test, on which nothing is deployed.
+type Stack struct {
+	transport.Interface
+}
+
+// Run puts what open returns through the suite. It is called for each case, and
+// registers with t what has to be closed.
+func Run(t *testing.T, open func(t *testing.T) Stack) {
+	for _, c := range []struct {
+		name string
+		run  func(*tester)
+	}{
+		{"AnEmptyListIsEmpty", emptyList},
+		{"DeployThatWaitsIsDeployed", deployWaits},
+		{"DeployAnswersAtOnceAndIsDeployedLater", deployAtOnce},
+		{"RedeployReplaces", redeploy},
+		{"FailedBuildIsARowNotAnError", failedBuild},
+		{"FailedRedeployLeavesTheOldOneServing", failedRedeploy},
+		{"NamesThatDifferInCaseAreRefused", caseConflict},
+		{"BadNamesAreRefused", badNames},
+		{"AWrongFunctionKeepsTheOthersFromStarting", allOrNothing},
+		{"SourcesAreCheckedFirst", badSources},
+		{"UnknownFunctionsAreNotFound", unknown},
+		{"StopThenDeployAgain", stopAndAgain},
+		{"ListIsOfOneAgent", listOfAgent},
+		{"DetailsAreOrdered", ordered},
+		{"LogBeginsWithTheDeploy", logBegins},
+		{"UploadStoresOnce", uploadOnce},
+		{"UploadOfAnotherDigestIsRefused", uploadWrong},
+		{"ConcurrentDeploysAllSucceed", concurrent},
+		{"AnEndedContextEndsTheCall", canceled},
+		{"RowsBelongToTheCaller", ownRows},
+		{"WatchSendsSnapshotChangesAndStops", watchAll},
+		{"WatchEndsWithTheErrorOfItsCallback", watchError},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), caseLimit)
+			defer cancel()
+			c.run(&tester{T: t, Interface: open(t).Interface, ctx: ctx})
+		})
+	}
+}
+
+// tester is one case and what it is run against.
+type tester struct {
+	*testing.T
+	transport.Interface
+	ctx context.Context // of the case
+}
+
+// source writes the package of a function and returns its folder. What the
+// function answers differs with version.
+func (t *tester) source(name string, version int) string {
+	return t.folder(fmt.Sprintf(`package sample
+
+import (
+	"fmt"
+	"net/http"
+)
+
+func %s(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintln(w, "version %d")
+}
+`, name, version))
+}
+
+// broken is source with an error in its line 3.
+func (t *tester) broken() string {
+	return t.folder("package sample\n\nfunc (\n")
+}
+
+func (t *tester) folder(source string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "sample")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sample.go"), []byte(source), 0o644))
+	return dir
+}
+
+// deploy deploys one function and waits.
+func (t *tester) deploy(name, dir string) *proto.FunctionJsonRsp {
+	t.Helper()
+	rows, err := t.Deploy(t.ctx, &proto.FunctionJson{Name: name, Dir: dir, Wait: true})
+	require.NoError(t, err)
+	t.sane(rows)
+	require.Len(t, rows, 1)
+	return rows[0]
+}
+
+// deployed is deploy of a function that must come to run.
+func (t *tester) deployed(name string) *proto.FunctionJsonRsp {
+	t.Helper()
+	row := t.deploy(name, t.source(name, 1))
+	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+	return row
+}
+
+// rows returns Details.
+func (t *tester) rows() []*proto.FunctionJsonRsp {
+	t.Helper()
+	rows, err := t.Details(t.ctx)
+	require.NoError(t, err)
+	t.sane(rows)
+	return rows
+}
+
+// sane checks what is true of every row that is deployed.
+func (t *tester) sane(rows []*proto.FunctionJsonRsp) {
+	t.Helper()
+	for _, r := range rows {
+		require.NotNil(t, r)
+		require.NoError(t, proto.CheckName(r.GetName()))
+		require.Contains(t, []proto.Status{proto.Deploying, proto.Deployed, proto.Failed}, proto.Status(r.GetStatus()))
+		require.True(t, strings.HasPrefix(r.GetUrl(), "http://"), "url %q", r.GetUrl())
+		require.True(t, strings.HasSuffix(r.GetUrl(), "/"+proto.Path(r.GetName())), "url %q", r.GetUrl())
+		require.True(t, strings.HasPrefix(r.GetProxy(), "http://"), "proxy %q", r.GetProxy())
+		require.NotEmpty(t, r.GetAtAgent())
+		if r.GetStatus() == string(proto.Failed) {
+			require.NotEmpty(t, r.GetError())
+			require.NotEmpty(t, r.GetReason())
+		}
+	}
+}
+
+// pack returns a package of a folder and the function that refers to it.
+func (t *tester) pack(name, dir string) (*proto.FunctionJson, *bundle.Package) {
+	t.Helper()
+	store, err := bundle.OpenStore(t.TempDir(), storeLimit)
+	require.NoError(t, err)
+	fn, pkg, err := store.Resolve(t.ctx, &proto.FunctionJson{Name: name, Dir: dir})
+	require.NoError(t, err)
+	return fn, pkg
+}
+
+// watching calls Watch until stop, which returns how it ended.
+func (t *tester) watching() (events <-chan *proto.WatchEvent, stop func() error) {
+	ctx, cancel := context.WithCancel(t.ctx)
+	all := make(chan *proto.WatchEvent)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- t.Watch(ctx, func(e *proto.WatchEvent) error {
+			select {
+			case all <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	var once sync.Once
+	var err error
+	stop = func() error {
+		once.Do(func() { cancel(); err = <-ended })
+		return err
+	}
+	t.Cleanup(func() { _ = stop() })
+	return all, stop
+}
+
+// await returns the next row of a name with a status.
+func (t *tester) await(events <-chan *proto.WatchEvent, name string, status proto.Status) *proto.FunctionJsonRsp {
+	t.Helper()
+	var last *proto.FunctionJsonRsp
+	for {
+		select {
+		case e := <-events:
+			for _, r := range e.GetFunctions() {
+				if r.GetName() != name {
+					continue
+				}
+				if last = r; r.GetStatus() == string(status) {
+					return r
+				}
+			}
+		case <-t.ctx.Done():
+			require.FailNow(t, "not seen", "%s of %s; last was %s", status, name, last)
+		}
+	}
+}
+
+func endedEarly(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, proto.ErrCanceled)
+}
+
+func emptyList(t *tester) {
+	assert.Empty(t, t.rows())
+}
+
+func deployWaits(t *tester) {
+	row := t.deployed("HelloWorld")
+	assert.Equal(t, "HelloWorld", row.GetName())
+	assert.Empty(t, row.GetError())
+	rows := t.rows()
+	require.Len(t, rows, 1)
+	assert.Equal(t, string(proto.Deployed), rows[0].GetStatus())
+	assert.NotZero(t, rows[0].GetInstances())
+}
+
+func deployAtOnce(t *tester) {
+	events, _ := t.watching()
+	rows, err := t.Deploy(t.ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: t.source("HelloWorld", 1)})
+	require.NoError(t, err)
+	t.sane(rows)
+	require.Len(t, rows, 1)
+	assert.Equal(t, string(proto.Deploying), rows[0].GetStatus())
+	t.await(events, "HelloWorld", proto.Deployed)
+}
+
+func redeploy(t *tester) {
+	first := t.deployed("HelloWorld")
+	second := t.deploy("HelloWorld", t.source("HelloWorld", 2))
+	assert.Equal(t, string(proto.Deployed), second.GetStatus())
+	assert.NotEqual(t, first.GetPackage(), second.GetPackage())
+	assert.Greater(t, second.GetGeneration(), first.GetGeneration())
+	assert.Equal(t, first.GetUrl(), second.GetUrl())
+	rows := t.rows()
+	require.Len(t, rows, 1)
+	assert.Equal(t, second.GetPackage(), rows[0].GetPackage())
+}
+
+func failedBuild(t *tester) {
+	row := t.deploy("HelloWorld", t.broken())
+	assert.Equal(t, string(proto.Failed), row.GetStatus())
+	assert.Contains(t, []string{proto.ReasonCheck, proto.ReasonBuild}, row.GetReason())
+	assert.Contains(t, row.GetError(), "sample.go:3:")
+	rows := t.rows()
+	require.Len(t, rows, 1)
+	assert.Equal(t, string(proto.Failed), rows[0].GetStatus())
+
+	row = t.deployed("HelloWorld")
+	assert.Empty(t, row.GetError())
+	assert.Empty(t, row.GetReason())
+}
+
+func failedRedeploy(t *tester) {
+	first := t.deployed("HelloWorld")
+	row := t.deploy("HelloWorld", t.broken())
+	assert.Equal(t, string(proto.Failed), row.GetStatus())
+
+	events, _ := t.watching()
+	row = t.await(events, "HelloWorld", proto.Deployed)
+	assert.Contains(t, row.GetError(), "sample.go:3:")
+	assert.Equal(t, first.GetPackage(), row.GetPackage())
+	assert.NotZero(t, row.GetInstances())
+}
+
+func caseConflict(t *tester) {
+	t.deployed("HelloWorld")
+	_, err := t.Deploy(t.ctx, &proto.FunctionJson{Name: "Helloworld", Dir: t.source("Helloworld", 1), Wait: true})
+	require.ErrorIs(t, err, proto.ErrConflict)
+	rows := t.rows()
+	require.Len(t, rows, 1)
+	assert.Equal(t, "HelloWorld", rows[0].GetName())
+}
+
+func badNames(t *tester) {
+	dir := t.source("HelloWorld", 1)
+	for _, name := range []string{"", "helloWorld", "Hello;rm", "../../x", "Hello World", "Hello\n", "1Hello", strings.Repeat("H", proto.MaxName+1)} {
+		_, err := t.Deploy(t.ctx, &proto.FunctionJson{Name: name, Dir: dir})
+		require.ErrorIs(t, err, proto.ErrInvalid, "name %.20q", name)
+		_, err = t.Stop(t.ctx, name)
+		require.Error(t, err, "stop of %.20q", name)
+		_, err = t.Log(t.ctx, name)
+		require.Error(t, err, "log of %.20q", name)
+	}
+	_, err := t.Deploy(t.ctx, nil)
+	require.ErrorIs(t, err, proto.ErrInvalid)
+	assert.Empty(t, t.rows())
+}
+
+func allOrNothing(t *tester) {
+	_, err := t.Deploy(t.ctx,
+		&proto.FunctionJson{Name: "HelloWorld", Dir: t.source("HelloWorld", 1)},
+		&proto.FunctionJson{Name: "Other", Dir: t.source("Other", 1), Timeout: "soon"})
+	require.ErrorIs(t, err, proto.ErrInvalid)
+	assert.Empty(t, t.rows())
+}
+
+func badSources(t *tester) {
+	dir := t.source("HelloWorld", 1)
+	missing := "sha256:" + strings.Repeat("0", 64)
+	for _, c := range []struct {
+		name string
+		fn   *proto.FunctionJson
+		kind proto.Kind
+	}{
+		{"none", &proto.FunctionJson{Name: "HelloWorld"}, proto.ErrInvalid},
+		{"both", &proto.FunctionJson{Name: "HelloWorld", Dir: dir, Package: missing}, proto.ErrInvalid},
+		{"no such package", &proto.FunctionJson{Name: "HelloWorld", Package: missing}, proto.ErrNotFound},
+		{"no such folder", &proto.FunctionJson{Name: "HelloWorld", Dir: filepath.Join(dir, "gone")}, proto.ErrInvalid},
+		{"a file for a folder", &proto.FunctionJson{Name: "HelloWorld", Dir: filepath.Join(dir, "sample.go")}, proto.ErrInvalid},
+	} {
+		_, err := t.Deploy(t.ctx, c.fn)
+		assert.ErrorIs(t, err, c.kind, c.name)
+	}
+	assert.Empty(t, t.rows())
+}
+
+func unknown(t *tester) {
+	_, err := t.Stop(t.ctx, "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	assert.Contains(t, err.Error(), "Missing")
+	_, err = t.Log(t.ctx, "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	assert.Contains(t, err.Error(), "Missing")
+}
+
+func stopAndAgain(t *tester) {
+	t.deployed("HelloWorld")
+	row, err := t.Stop(t.ctx, "HelloWorld")
+	require.NoError(t, err)
+	assert.Equal(t, "HelloWorld", row.GetName())
+	assert.Equal(t, string(proto.Stopped), row.GetStatus())
+	assert.Empty(t, t.rows())
+	_, err = t.Stop(t.ctx, "HelloWorld")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	t.deployed("HelloWorld")
+}
+
+func listOfAgent(t *tester) {
+	row := t.deployed("HelloWorld")
+	rows, err := t.List(t.ctx, row.GetAtAgent())
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	assert.Equal(t, "HelloWorld", rows[0].GetName())
+	_, err = t.List(t.ctx, "no address")
+	require.ErrorIs(t, err, proto.ErrInvalid)
+}
+
+func ordered(t *tester) {
+	rows, err := t.Deploy(t.ctx,
+		&proto.FunctionJson{Name: "Beta", Dir: t.source("Beta", 1), Wait: true},
+		&proto.FunctionJson{Name: "Gamma", Dir: t.source("Gamma", 1), Wait: true},
+		&proto.FunctionJson{Name: "Alpha", Dir: t.source("Alpha", 1), Wait: true})
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+	var names []string
+	for _, r := range t.rows() {
+		names = append(names, r.GetName())
+	}
+	assert.Equal(t, []string{"Alpha", "Beta", "Gamma"}, names)
+}
+
+func logBegins(t *tester) {
+	t.deployed("HelloWorld")
+	logs, err := t.Log(t.ctx, "HelloWorld")
+	require.NoError(t, err)
+	line, _, _ := strings.Cut(logs.GetLogs(), "\n")
+	assert.Equal(t, "deploying at /helloworld", line)
+	assert.Equal(t, "HelloWorld", logs.GetFunction().GetName())
+	assert.Equal(t, string(proto.Deployed), logs.GetFunction().GetStatus())
+}
+
+func uploadOnce(t *tester) {
+	fn, pkg := t.pack("HelloWorld", t.source("HelloWorld", 1))
+	require.NoError(t, t.Upload(t.ctx, pkg))
+	require.NoError(t, os.Remove(pkg.Path))
+	require.NoError(t, t.Upload(t.ctx, pkg), "a package that is stored is not read again")
+
+	fn.Wait = true
+	rows, err := t.Deploy(t.ctx, fn)
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	assert.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
+	assert.Equal(t, pkg.Digest, rows[0].GetPackage())
+}
+
+func uploadWrong(t *tester) {
+	fn, pkg := t.pack("HelloWorld", t.source("HelloWorld", 1))
+	fn.Package = "sha256:" + strings.Repeat("ab", 32)
+	for _, digest := range []string{fn.GetPackage(), "../../x", "sha256:../../x"} {
+		err := t.Upload(t.ctx, &bundle.Package{Digest: digest, Size: pkg.Size, Path: pkg.Path})
+		require.ErrorIs(t, err, proto.ErrInvalid, "digest %q", digest)
+	}
+	_, err := t.Deploy(t.ctx, fn)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+func concurrent(t *tester) {
+	const n = 10
+	var deploys sync.WaitGroup
+	for i := range n {
+		name := fmt.Sprintf("Function%d", i)
+		dir := t.source(name, i)
+		deploys.Go(func() {
+			rows, err := t.Deploy(t.ctx, &proto.FunctionJson{Name: name, Dir: dir, Wait: true})
+			if assert.NoError(t, err) && assert.Len(t, rows, 1) {
+				assert.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
+				assert.Equal(t, name, rows[0].GetName())
+			}
+		})
+	}
+	deploys.Wait()
+	urls := make(map[string]bool)
+	for _, r := range t.rows() {
+		urls[r.GetUrl()] = true
+	}
+	assert.Len(t, urls, n)
+}
+
+func canceled(t *tester) {
+	ctx, cancel := context.WithCancel(t.ctx)
+	cancel()
+	_, err := t.Deploy(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: t.source("HelloWorld", 1), Wait: true})
+	assert.True(t, endedEarly(err), "deploy: %v", err)
+	_, err = t.Details(ctx)
+	assert.True(t, endedEarly(err), "details: %v", err)
+	err = t.Watch(ctx, func(*proto.WatchEvent) error { return nil })
+	assert.True(t, endedEarly(err), "watch: %v", err)
+}
+
+func ownRows(t *tester) {
+	dir := t.source("HelloWorld", 1)
+	fn := &proto.FunctionJson{Name: "HelloWorld", Dir: dir, Wait: true}
+	rows, err := t.Deploy(t.ctx, fn)
+	require.NoError(t, err)
+	assert.Equal(t, dir, fn.GetDir(), "what is handed in is not changed")
+	rows[0].Name = "changed"
+	t.rows()[0].Name = "changed"
+	rows = t.rows()
+	require.Len(t, rows, 1)
+	assert.Equal(t, "HelloWorld", rows[0].GetName())
+}
+
+func watchAll(t *tester) {
+	t.deployed("HelloWorld")
+	events, stop := t.watching()
+	var first *proto.WatchEvent
+	select {
+	case first = <-events:
+	case <-t.ctx.Done():
+		require.FailNow(t, "no snapshot")
+	}
+	assert.True(t, first.GetSnapshot())
+	t.sane(first.GetFunctions())
+	require.Len(t, first.GetFunctions(), 1)
+	assert.Equal(t, string(proto.Deployed), first.GetFunctions()[0].GetStatus())
+
+	t.deployed("Other")
+	t.await(events, "Other", proto.Deployed)
+	_, err := t.Stop(t.ctx, "HelloWorld")
+	require.NoError(t, err)
+	t.await(events, "HelloWorld", proto.Stopped)
+	err = stop()
+	assert.True(t, endedEarly(err), "%v", err)
+}
+
+func watchError(t *tester) {
+	enough := errors.New("seen enough")
+	require.ErrorIs(t, t.Watch(t.ctx, func(*proto.WatchEvent) error { return enough }), enough)
+}
