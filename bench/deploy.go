@@ -17,9 +17,9 @@ import (
 // greeting is what example/hello says, and what each edit changes.
 const greeting = "Hello, World!"
 
-// restartLimit is for a killed function to answer again. The agent starts it at
-// once, so the limit is only ever reached when something is wrong.
-const restartLimit = 30 * time.Second
+// answerLimit is for the new answer after a deploy or a kill. It is only ever
+// reached when something is wrong.
+const answerLimit = 30 * time.Second
 
 // plainMain is a program of the same kind as the one that an agent builds for
 // hello, as one would write it by hand.
@@ -53,6 +53,8 @@ type stage struct {
 // deployFigures are about `proxyCli deploy -wait` of an edited hello.
 type deployFigures struct {
 	Deploy figure  `json:"deployMillis"`
+	Answer figure  `json:"newAnswerMillis"` // from the start of the deploy to the first new answer
+	Stale  int     `json:"staleAnswers"`    // deploys after whose end the old answer was seen
 	Stages []stage `json:"stages"`
 	Same   figure  `json:"sameSourceMillis"` // deployed again without an edit
 	Plain  figure  `json:"goBuildMillis"`
@@ -147,7 +149,8 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 	watch := s.watchStages(ctx)
 	defer watch.close()
 
-	var deploys, same, plains, restarts []float64
+	var deploys, answers, same, plains, restarts []float64
+	stale := 0
 	stages := map[string][]float64{}
 	for round := range rounds + 1 {
 		if s.says, err = fn.edit(); err != nil {
@@ -158,9 +161,11 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 		if err != nil {
 			return nil, err
 		}
-		if err := s.get(s.url(), s.says); err != nil {
+		late, err := s.newAnswer(ctx)
+		if err != nil {
 			return nil, fmt.Errorf("after the deploy: %w", err)
 		}
+		answered := time.Since(begun)
 		marks, err := watch.deployed(ctx)
 		if err != nil {
 			return nil, err
@@ -187,6 +192,8 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 			continue // it filled the caches
 		}
 		deploys = append(deploys, millis(took))
+		answers = append(answers, millis(answered))
+		stale += late
 		restarts = append(restarts, millis(restarted))
 		same = append(same, millis(again))
 		plains = append(plains, millis(built))
@@ -195,7 +202,8 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 		}
 	}
 	f := &deployFigures{
-		Deploy: summarize(deploys), Same: summarize(same), Plain: summarize(plains), Restart: summarize(restarts),
+		Deploy: summarize(deploys), Answer: summarize(answers), Stale: stale,
+		Same: summarize(same), Plain: summarize(plains), Restart: summarize(restarts),
 	}
 	for _, name := range stageNames {
 		if len(stages[name]) > 0 {
@@ -205,6 +213,17 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 	return f, nil
 }
 
+// newAnswer waits for what the function says since the last edit. It returns 1 if
+// it did not say so at once, else 0.
+func (s *stack) newAnswer(ctx context.Context) (late int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if s.get(s.url(), s.says) == nil {
+		return 0, nil
+	}
+	return 1, s.poll(ctx, pollEvery, func() error { return s.get(s.url(), s.says) })
+}
+
 // kill ends the function's process the hard way and returns how long callers
 // waited for the next one.
 func (s *stack) kill(ctx context.Context) (time.Duration, error) {
@@ -212,7 +231,7 @@ func (s *stack) kill(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, restartLimit)
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	begun := time.Now()
 	if err := syscall.Kill(int(row.GetPid()), syscall.SIGKILL); err != nil {

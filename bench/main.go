@@ -43,6 +43,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%5.1fs  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 	}
 	report, err := measure(ctx, effort, say)
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "bench: interrupted")
+		return 130 // 128 + SIGINT, as shells report it
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return 1
@@ -109,7 +113,7 @@ func measure(ctx context.Context, e effort, say func(string, ...any)) (r *report
 	}
 	r = &report{Machine: machine(runtime.NumCPU(), runtime.Version()), Quick: e == little, Seconds: e.each.Seconds()}
 
-	say("deploying an edited hello, %d times", e.deploys)
+	say("deploying an edited hello, %d times; the first one fills the agent's build cache (about 30 s)", e.deploys+1)
 	if r.Deploys, err = s.measureDeploys(ctx, e.deploys); err != nil {
 		return nil, err
 	}
@@ -143,7 +147,7 @@ func measure(ctx context.Context, e effort, say func(string, ...any)) (r *report
 		return nil, err
 	}
 	if len(r.Allocs) == 0 {
-		r.Missing = append(r.Missing, "the proxy's package has no benchmark, so its allocations are not counted")
+		r.Missing = append(r.Missing, "there is no benchmark of a GET in the proxy's package, so its allocations are not counted")
 	}
 	r.Duration = time.Since(begun).Seconds()
 	return r, nil
@@ -159,6 +163,9 @@ func (s *stack) measureMemory(ctx context.Context) ([]memoryFigures, error) {
 		name string
 		pid  int
 	}{{"agent", s.agent.pid()}, {"proxy", s.proxy.pid()}, {"function", int(row.GetPid())}} {
+		if err := syncBinary(p.pid); err != nil {
+			return nil, err
+		}
 		m, err := memoryOf(p.pid)
 		if err != nil {
 			return nil, err

@@ -20,7 +20,7 @@ func (r *report) print(w io.Writer) {
 		line("%s", missing)
 	}
 
-	line("\nCalls: GET hello, closed loop, medians of %d rounds of %.1f s in turns [lowest–highest]", r.Calls[0].PerSecond.N, r.Seconds)
+	line("\nCalls: GET hello, closed loop, medians of %d rounds of %.1f s, in turns [lowest–highest]", r.Calls[0].PerSecond.N, r.Seconds)
 	for i, c := range r.Calls {
 		if i == 0 || r.Calls[i-1].Connections != c.Connections {
 			line("\n%d connection%s\tcalls/s\t× direct\tp50 ms\tp99 ms\tgateway CPU µs/call\t× nginx TCP\t× nginx unix\tfunction CPU µs/call",
@@ -33,7 +33,7 @@ func (r *report) print(w io.Writer) {
 			c.FunctionCPU.text("%.1f"))
 	}
 	for _, a := range r.Allocs {
-		line("\nproxy, %s: %d allocations, %d bytes per call", a.Benchmark, a.Count, a.Bytes)
+		line("\n%s of the proxy, with client and function in its process: %d allocations, %d bytes per call", a.Benchmark, a.Count, a.Bytes)
 	}
 
 	d := r.Deploys
@@ -45,9 +45,11 @@ func (r *report) print(w io.Writer) {
 	for _, s := range d.Stages {
 		times("  "+s.Name, s.Millis)
 	}
-	times("the same, nothing edited", d.Same)
+	times("edit → new answer", d.Answer)
+	times("deploy, nothing edited", d.Same)
 	times("plain go build -ldflags='-s -w' of its kind", d.Plain)
 	line("deploy ÷ plain go build\t%.2f", d.Deploy.Median/d.Plain.Median)
+	line("deploys after which the old answer was still seen\t%d of %d", d.Stale, d.Deploy.N)
 
 	line("\nStarts: to the first 200, ms\tmedian\tp95\tlowest–highest")
 	times(fmt.Sprintf("after kill -9 of the process, n = %d", d.Restart.N), d.Restart)

@@ -84,6 +84,17 @@ func memoryOf(pid int) (memory, error) {
 	return m, nil
 }
 
+// syncBinary writes a process's program to the disk. The pages of one that was
+// just built count as dirty until then.
+func syncBinary(pid int) error {
+	binary, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return err
+	}
+	defer binary.Close()
+	return binary.Sync()
+}
+
 // machine says where the figures come from.
 func machine(cpus int, goVersion string) string {
 	model, kernel := "CPU", "Linux"

@@ -24,7 +24,6 @@ const (
 	module   = "github.com/Ishan27g/ryo-faas"
 
 	startLimit = 30 * time.Second       // for a program to say that it listens
-	warmLimit  = 3 * time.Minute        // for an agent's first build, which fills its cache
 	stopLimit  = 15 * time.Second       // for a program to end after SIGTERM
 	pollEvery  = 200 * time.Microsecond // while waiting for what is not announced
 )
@@ -127,11 +126,7 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 	s.client = transport.NewAgent(transport.RPC, s.proxyGRPC)
 	s.atAgent = transport.NewAgent(transport.RPC, s.agentAddr)
 
-	say("waiting for the agent: its first build fills a cache (about 30 s)")
-	ctx, cancel := context.WithTimeout(ctx, warmLimit)
-	defer cancel()
-	err = s.poll(ctx, 100*time.Millisecond, func() error { return s.get("http://"+s.agentAddr+"/readyz", "") })
-	return s, err
+	return s, nil
 }
 
 // serve starts a program and returns the addresses that it says it serves: for

@@ -82,14 +82,14 @@ func (w *watcher) deployed(ctx context.Context) ([]mark, error) {
 			return nil, fmt.Errorf("watch the agent: %w", w.err)
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(restartLimit):
+		case <-time.After(answerLimit):
 			return nil, errors.New("the agent did not say that the function is Deployed")
 		}
 	}
 }
 
 // split says how long each part of a deploy took. A stage that was too short to
-// be seen is left out.
+// be seen is left out. The watcher may hear of the end after the CLI did.
 func split(begun time.Time, marks []mark, ended time.Time) map[string]time.Duration {
 	parts := map[string]time.Duration{}
 	part, since := sending, begun
@@ -100,6 +100,6 @@ func split(begun time.Time, marks []mark, ended time.Time) map[string]time.Durat
 			part = answering
 		}
 	}
-	parts[part] += ended.Sub(since)
+	parts[part] += max(0, ended.Sub(since))
 	return parts
 }

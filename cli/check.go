@@ -21,7 +21,7 @@ func platform(tags []string) funcfw.Platform {
 // sent: names and settings, folders, that no two share a path, and the source, as
 // the agent will. Refused source is reported here, with its lines.
 func (a *app) checkEntries(entries []*entry, p *progress) error {
-	var errs []error
+	var errs faults
 	paths := map[string]*entry{}
 	for _, e := range entries {
 		if err := e.fn.Check(); err != nil {
@@ -41,7 +41,7 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 		}
 	}
 	if len(errs) > 0 {
-		return errors.Join(errs...)
+		return errs
 	}
 	refused := false
 	for _, e := range entries {
@@ -98,7 +98,7 @@ func (a *app) onlyFunction(e *entry) (string, error) {
 		return "", err
 	case len(found) == 0:
 		a.complain("no function to deploy in "+dir, "",
-			"export a func(http.ResponseWriter, *http.Request), or give the name of another kind with -name", nil)
+			"export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none", nil)
 		return "", reported(exitRefused)
 	case len(found) == 1:
 		return found[0].Name, nil

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
-	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -51,12 +50,17 @@ func isTerminal(stream any) bool {
 func (a *app) run(ctx context.Context, args []string) int {
 	err := a.execute(ctx, args)
 	code := exitCode(ctx, err)
-	switch _, told := errors.AsType[reported](err); {
+	_, told := errors.AsType[reported](err)
+	several, ok := errors.AsType[faults](err)
+	if !ok {
+		several = faults{err}
+	}
+	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
 		a.complain("interrupted", "", "what was sent already is not taken back; proxyCli details shows what is deployed", nil)
 	default:
-		for _, err := range split(err) {
+		for _, err := range several {
 			a.fail(err)
 		}
 	}
@@ -178,12 +182,8 @@ func (a *app) ask(calls func(transport.Interface) error) error {
 	return calls(client)
 }
 
-// split returns the errors that were joined into err, or err alone.
-func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		if _, ok := err.(*proto.Error); !ok {
-			return joined.Unwrap()
-		}
-	}
-	return []error{err}
-}
+// faults are several errors of equal rank, each told by itself.
+type faults []error
+
+func (f faults) Error() string   { return errors.Join(f...).Error() }
+func (f faults) Unwrap() []error { return f }

@@ -48,7 +48,7 @@ before anything is sent. FILE - is the standard input.`,
 func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) error {
 	var steps []step
 	var entries []*entry
-	var errs []error
+	var errs faults
 	for _, file := range files {
 		def, err := readDefinition(ctx, file, a.stdin)
 		if err != nil {
@@ -61,7 +61,7 @@ func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) err
 		}
 	}
 	if len(errs) > 0 {
-		return errors.Join(errs...)
+		return errs
 	}
 	if len(entries) > 0 {
 		p := a.startProgress()

@@ -43,6 +43,12 @@ type entry struct {
 
 // find finds out what the entry's source is part of.
 func (e *entry) find() (err error) {
+	for _, path := range []string{e.fn.GetDir(), e.fn.GetFilePath()} {
+		if _, err := os.Stat(path); path != "" && errors.Is(err, fs.ErrNotExist) {
+			return e.fail(proto.Errorf(proto.ErrInvalid, "%s does not exist", path).
+				WithHint("paths count from the definition file's folder; those of commands from the working directory"))
+		}
+	}
 	e.root, _, e.dir, err = bundle.Select(e.fn)
 	return e.fail(err)
 }
@@ -192,7 +198,8 @@ func (d *document) function(n *node, dir string) (*proto.FunctionJson, error) {
 
 func (d *document) list(n *node) (step, error) {
 	s := step{verb: "list"}
-	return s, d.object(n, "list", map[string]setter{"agentAddr": d.texts("agentAddr", &s.agents, transport.NormalizeAddr)})
+	err := d.object(n, "list", map[string]setter{"agentAddr": d.texts("agentAddr", &s.agents, transport.NormalizeAddr)})
+	return s, err
 }
 
 func (d *document) named(verb string, n *node) (step, error) {
@@ -202,7 +209,7 @@ func (d *document) named(verb string, n *node) (step, error) {
 	}
 	if len(s.names) == 0 {
 		return s, d.errorf(n.offset, `%s names no function`, verb).
-			WithHint(fmt.Sprintf(`write {"%s": {"name": ["HelloWorld"]}}`, verb))
+			WithHint(fmt.Sprintf(`write {%q: {"name": ["HelloWorld"]}}`, verb))
 	}
 	return s, nil
 }

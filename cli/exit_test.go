@@ -23,7 +23,7 @@ func TestExitCodeOfErrors(t *testing.T) {
 		{proto.ErrConflict, 1},
 		{proto.ErrCanceled, 1}, // by the server: nobody pressed a key
 		{proto.ErrInvalid, 2},
-		{errors.Join(proto.ErrInvalid, proto.ErrInvalid), 2},
+		{faults{proto.ErrInvalid, proto.ErrInvalid}, 2},
 		{fmt.Errorf("check: %w", &funcfw.Refusal{Reason: "no"}), 3},
 		{proto.Errorf(proto.ErrUnavailable, "no answer"), 4},
 		{proto.Errorf(proto.ErrNotFound, "no function"), 5},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -84,7 +85,7 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 		return usagef(cmd, "%v", err)
 	}
 	begin := time.Now()
-	res, err := client().Do(req)
+	res, err := plainClient().Do(req)
 	if err != nil {
 		return in.unanswered(base, err)
 	}
@@ -99,13 +100,19 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	return nil
 }
 
-// client shows a function's answer as it is: redirects are not followed and
+// dialLimit bounds the wait for a connection; the wait for an answer is limited
+// by the gateway, which knows the function's timeout, and by -timeout.
+const dialLimit = 10 * time.Second
+
+// plainClient shows a function's answer as it is: redirects are not followed and
 // nothing is decompressed.
-func client() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableCompression, t.DisableKeepAlives = true, true
+func plainClient() *http.Client {
 	return &http.Client{
-		Transport:     t,
+		Transport: &http.Transport{
+			DialContext:        (&net.Dialer{Timeout: dialLimit}).DialContext,
+			DisableCompression: true,
+			DisableKeepAlives:  true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -118,7 +118,7 @@ func (a *app) complain(what, text, hint string, roots []string) {
 	for line := range strings.Lines(text) {
 		line = clean(strings.TrimRight(line, "\r\n"))
 		shown, excerpt := locate(line, roots)
-		fmt.Fprintf(&b, "  %s\n", shown)
+		b.WriteString(strings.TrimRight("  "+shown, " ") + "\n")
 		if excerpt != "" && excerpts < maxExcerpts {
 			b.WriteString(excerpt)
 			excerpts++

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func atMostOne(what string) cobra.PositionalArgs {
 		if len(args) > 1 {
 			return usagef(cmd, "%s takes one %s; %q is too much", cmd.Name(), what, args[1])
 		}
-		return nil
+		return notBlank(cmd, what, args)
 	}
 }
 
@@ -41,8 +42,17 @@ func atLeastOne(what string) cobra.PositionalArgs {
 		if len(args) == 0 {
 			return usagef(cmd, "%s needs a %s", cmd.Name(), what)
 		}
-		return nil
+		return notBlank(cmd, what, args)
 	}
+}
+
+// notBlank refuses what an unset variable of a script leaves: it must not come
+// to mean the default.
+func notBlank(cmd *cobra.Command, what string, args []string) error {
+	if slices.Contains(args, "") {
+		return usagef(cmd, "the %s is empty", what)
+	}
+	return nil
 }
 
 // completeLimit keeps a shell from hanging at the Tab key.

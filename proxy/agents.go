@@ -257,9 +257,13 @@ func (f *fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 // be remembered from now on.
 func (f *fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) (met bool) {
 	f.mu.Lock()
+	if a.gone {
+		f.mu.Unlock()
+		return false
+	}
 	rows := map[string]*proto.FunctionJsonRsp{}
 	if !ev.GetSnapshot() {
-		rows = maps.Clone(a.rows)
+		maps.Copy(rows, a.rows)
 	}
 	for _, row := range ev.GetFunctions() {
 		if err := proto.CheckName(row.GetName()); err != nil {
@@ -269,10 +273,11 @@ func (f *fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 		row = protobuf.CloneOf(row)
 		row.AtAgent = a.addr
 		path := proto.Path(row.GetName())
-		if proto.Status(row.GetStatus()) == proto.Stopped {
-			delete(rows, path)
-		} else {
+		switch {
+		case proto.Status(row.GetStatus()) != proto.Stopped:
 			rows[path] = row
+		case rows[path].GetName() == row.GetName(): // else another has taken its path
+			delete(rows, path)
 		}
 	}
 	if a.client == nil {

@@ -64,16 +64,22 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	caller := http.NewResponseController(w)
 	c.limit = time.AfterFunc(c.route.limit, func() {
-		if !c.answered.Load() {
-			cancel(errLimit)
+		if c.answered.Load() {
+			return
+		}
+		cancel(errLimit)
+		if r.ContentLength != 0 {
+			// A Transport does not return before it has read what it is reading.
+			_ = caller.SetReadDeadline(time.Now())
 		}
 	})
 	defer c.limit.Stop()
 	c.tunnel = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	if r.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		_ = caller.EnableFullDuplex()
 	}
 	defer c.leave()
 	proxy := httputil.ReverseProxy{

@@ -563,3 +563,30 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
+	p, err := New(Config{Dir: t.TempDir(), Agents: []string{"localhost:9000"}})
+	require.NoError(t, err)
+	defer p.Close()
+	a := p.fleet.agents["localhost:9000"]
+	client := transport.NewAgent(transport.RPC, a.addr)
+	defer client.Close()
+	old, changed := deployed("Hello", "127.0.0.1:1"), deployed("HELLO", "127.0.0.1:1")
+
+	assert.True(t, p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{old, nil, {Name: "../x"}}}))
+	rt, err := p.fleet.routes.find("hello")
+	require.NoError(t, err)
+	assert.Equal(t, "Hello", rt.name)
+
+	// The path has gone to another function; rows come ordered by name.
+	p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{changed, stopped(old)}})
+	rt, err = p.fleet.routes.find("hello")
+	require.NoError(t, err)
+	require.NotNil(t, rt)
+	assert.Equal(t, "HELLO", rt.name)
+	assert.Equal(t, []string{"HELLO Deployed localhost:9000"}, deployedAt(p.fleet.rows.Rows()))
+
+	a.gone = true
+	assert.False(t, p.fleet.apply(a, client, &proto.WatchEvent{Snapshot: true}))
+	assert.Len(t, p.fleet.rows.Rows(), 1)
+}

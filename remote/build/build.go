@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ const (
 // Config is what a Builder works with.
 type Config struct {
 	Go     string       // the go command; default: go in the PATH
-	Dir    string       // an existing folder for the caches
+	Dir    string       // for the caches; made when it is missing
 	Proxy  string       // GOPROXY of builds; default: as go env says
 	SumDB  string       // GOSUMDB of builds; default: as go env says
 	Slots  int          // builds at one time; default: one per processor
@@ -68,6 +69,10 @@ func New(cfg Config) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	home := filepath.Join(dir, "home")
+	if err := telemetryOff(home); err != nil {
+		return nil, err
+	}
 	known, err := ask(cfg.Go, dir)
 	if err != nil {
 		return nil, err
@@ -77,10 +82,6 @@ func New(cfg Config) (*Builder, error) {
 	}
 	if cfg.SumDB == "" {
 		cfg.SumDB = known.GOSUMDB
-	}
-	home := filepath.Join(dir, "home")
-	if err := telemetryOff(home); err != nil {
-		return nil, err
 	}
 	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
 	return &Builder{
@@ -218,7 +219,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 			"-o", program, spec.Generated.Main)
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
-		cmd.Env = append(b.env[:len(b.env):len(b.env)], "GOTMPDIR="+tmp, "TMPDIR="+tmp, "PWD="+module)
+		cmd.Env = slices.Concat(b.env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
 		return runGroup(cmd, prio)
 	}
 	output, err := run("-mod=readonly")

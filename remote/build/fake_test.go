@@ -41,7 +41,7 @@ out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
 out=$(out "$@")
 %s
 `, root, lines), 0o700))
-	cfg.Go, cfg.Dir = script, t.TempDir()
+	cfg.Go, cfg.Dir = script, filepath.Join(t.TempDir(), "made", "when", "missing")
 	b, err := New(cfg)
 	require.NoError(t, err)
 	return b, root

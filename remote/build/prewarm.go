@@ -44,10 +44,11 @@ func (b *Builder) Run(ctx context.Context) error {
 	for first, warm := true, false; ; first = false {
 		began := time.Now()
 		err := b.prewarm(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was interrupted
+		}
 		next := warmEvery
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err != nil:
 			b.log.Warn("the build cache cannot be filled, builds will be slow or fail", "error", err)
 			next = warmRetry

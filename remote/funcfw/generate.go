@@ -14,7 +14,7 @@ import (
 // runtimeSource is the runtime module. Tests are left out by name, so a file
 // that is added to a package must be added here.
 //
-//go:embed boot/boot.go serve/doc.go serve/framework.go serve/guard.go serve/mount.go serve/serve.go
+//go:embed boot/boot.go serve/doc.go serve/drain.go serve/framework.go serve/guard.go serve/mount.go serve/serve.go
 var runtimeSource embed.FS
 
 const (

@@ -137,8 +137,9 @@ func identify(pid int) (identity, error) {
 // the sixth and the 22nd field. The second is the program's name in parentheses,
 // which may hold anything, so fields are counted from the last parenthesis on.
 func parseStat(stat []byte) (session int, start uint64, err error) {
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
+	name := bytes.LastIndexByte(stat, ')')
+	fields := bytes.Fields(stat[name+1:])
+	if name < 0 || len(fields) < 20 {
 		return 0, 0, fmt.Errorf("%q is not the state of a process", stat)
 	}
 	session, err = strconv.Atoi(string(fields[3]))

@@ -118,6 +118,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("7 (fn) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
 	f.Add([]byte("7 (a) b) (c 9 9) S 1"))
 	f.Add([]byte(")"))
+	f.Add([]byte("0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
 	f.Fuzz(func(t *testing.T, stat []byte) {
 		if _, _, err := parseStat(stat); err == nil && len(stat) < 40 {
 			t.Errorf("%q has too few fields", stat)

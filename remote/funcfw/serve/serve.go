@@ -119,8 +119,10 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	drainer := newDrainer(h)
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           drainer,
+		ConnState:         drainer.note,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		Protocols:         protocols,
@@ -141,7 +143,7 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	err := srv.Shutdown(ctx)
+	err := drainer.drain(ctx, srv, listeners, failed)
 	if errors.Is(err, context.DeadlineExceeded) {
 		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", drain)
 		err = srv.Close()

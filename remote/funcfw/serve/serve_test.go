@@ -190,6 +190,18 @@ func TestControlConnection(t *testing.T) {
 	assert.NoError(t, <-s.done)
 }
 
+// refusesCallers waits until the listener at addr is closed.
+func refusesCallers(t *testing.T, addr string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 5*time.Second, time.Millisecond)
+}
+
 func TestDrain(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -229,13 +241,7 @@ func TestDrain(t *testing.T) {
 			}()
 			<-started
 			s.stop <- syscall.SIGTERM
-			require.Eventually(t, func() bool {
-				conn, err := net.Dial("tcp", s.addr)
-				if err == nil {
-					_ = conn.Close()
-				}
-				return err != nil
-			}, 5*time.Second, time.Millisecond, "the listener is closed first")
+			refusesCallers(t, s.addr)
 			if c.ends {
 				close(release)
 				assert.NoError(t, <-answer)
@@ -245,6 +251,64 @@ func TestDrain(t *testing.T) {
 			assert.NoError(t, <-s.done, "status 0 in both cases")
 		})
 	}
+}
+
+// http.Server.Shutdown would read these requests and not answer them.
+func TestDrainAnswersConnectionsThatAreOpen(t *testing.T) {
+	s := running(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "done") }), 10*time.Second)
+	call := func(conn net.Conn) *http.Response {
+		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp
+	}
+	// Connections are accepted in their order, so the fresh one is when the idle
+	// one has been answered.
+	fresh, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	defer fresh.Close()
+	idle, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	defer idle.Close()
+	assert.False(t, call(idle).Close)
+
+	s.stop <- syscall.SIGTERM
+	refusesCallers(t, s.addr)
+	assert.True(t, call(fresh).Close)
+	assert.True(t, call(idle).Close)
+	assert.NoError(t, <-s.done)
+}
+
+func TestDrainWaitsForHijackedConnections(t *testing.T) {
+	started := make(chan struct{})
+	s := running(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer conn.Close()
+		close(started)
+		line, _ := rw.ReadString('\n')
+		_, _ = io.WriteString(conn, line)
+	}), 10*time.Second)
+	conn, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	<-started
+	s.stop <- syscall.SIGTERM
+	refusesCallers(t, s.addr)
+	_, err = io.WriteString(conn, "still there?\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "still there?\n", line)
+	assert.NoError(t, <-s.done)
 }
 
 func TestListenerFails(t *testing.T) {
