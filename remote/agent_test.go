@@ -165,10 +165,12 @@ func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
 	second := a.deploy(t, "Hello", says("Hello", "two"))
 	require.Equal(t, string(proto.Deployed), second.GetStatus(), second.GetError())
 	assert.Equal(t, first.GetUrl(), second.GetUrl())
+	for range 50 { // from the moment that Deployed is said
+		assertSays(t, "two", second.GetUrl())
+	}
 	require.Eventually(t, func() bool { return syscall.Kill(int(first.GetPid()), 0) != nil }, patience, time.Millisecond, "the old process ends")
 	cancel()
 	callers.Wait()
-	assertSays(t, "two", second.GetUrl())
 	assert.Zero(t, failed.Load(), "of %d calls", calls.Load())
 	assert.Eventually(t, func() bool { return !exists(filepath.Join(a.dir, "functions", "hello", "1")) }, patience, time.Millisecond)
 }

@@ -29,6 +29,9 @@ const (
 	// crashLoop is the number of ends in a row after which the function is Failed
 	// and its callers are refused at once instead of waiting for the next process.
 	crashLoop = 5
+	// handOver is how long a process may take to stop taking calls; milliseconds
+	// are enough on a busy machine.
+	handOver = 2 * time.Second
 	// logLimit is how much of a function's output is kept, in bytes.
 	logLimit = 10 << 20
 )
@@ -210,19 +213,28 @@ func (f *function) settle(r result) {
 	}
 	f.rec.Current, f.rec.Next, f.next = f.rec.Next, nil, nil
 	f.save()
+	if old != nil {
+		// Deployed is said when the old code takes no further calls.
+		ctx, cancel := context.WithTimeout(context.Background(), handOver)
+		if err := old.Drain(ctx); err != nil {
+			f.log.Warn("the old process goes on taking calls", "pid", old.Pid(), "error", err)
+		}
+		cancel()
+	}
 	f.up(r.proc)
 	f.ends, f.restarts = 0, 0
 	f.log.Info("deployed", "generation", f.rec.Current.Generation, "pid", r.proc.Pid())
 	f.publish()
 	f.tell(answer{row: protobuf.CloneOf(f.said)})
-	if oldVersion == nil {
-		return
-	}
+	version := f.rec.Current
 	f.work.Go(func() {
+		f.persist(version)
 		if old != nil {
 			old.Stop(context.Background(), killAfter)
 		}
-		f.remove(oldVersion)
+		if oldVersion != nil {
+			f.remove(oldVersion)
+		}
 	})
 }
 

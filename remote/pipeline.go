@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -92,6 +93,18 @@ func (f *function) begin(v *version, discard bool) *attempt {
 	return t
 }
 
+// persist brings a version's binary to the disk. That takes longer than a start,
+// so it is done when the version serves already.
+func (f *function) persist(v *version) {
+	file, err := os.Open(filepath.Join(f.agent.ws.generationDir(f.path, v.Generation), "fn"))
+	if err == nil {
+		err = errors.Join(file.Sync(), file.Close())
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
+		f.log.Warn("a loss of power may cost another build", "generation", v.Generation, "error", err)
+	}
+}
+
 // remove deletes the folder of a version that no process runs any more.
 func (f *function) remove(v *version) {
 	if err := os.RemoveAll(f.agent.ws.generationDir(f.path, v.Generation)); err != nil {
@@ -116,6 +129,10 @@ func (f *function) bring(ctx context.Context, v *version, sockets *process.Socke
 		return fail(proto.ReasonAgent, err)
 	}
 	proc, err := f.start(dir, v.Spec.FunctionJson, sockets)
+	if errors.Is(err, syscall.ENOEXEC) {
+		// A loss of power came before the binary was on the disk: build it anew.
+		err = errors.Join(err, os.Remove(filepath.Join(dir, "fn")))
+	}
 	if err != nil {
 		return fail(proto.ReasonAgent, err)
 	}

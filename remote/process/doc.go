@@ -6,8 +6,9 @@
 // function is called under), RYO_LISTEN (the number of listening sockets, from
 // descriptor 3 on) and RYO_DRAIN (how long requests in flight may take after
 // SIGTERM). The descriptor after the listeners is the control connection, on
-// which the process answers GET /_ryo/healthz with 200 once it accepts. The
-// other half is package remote/funcfw/serve.
+// which the process answers GET /_ryo/healthz with 200 once it accepts, and
+// which it closes when it no longer does. The other half is package
+// remote/funcfw/serve.
 //
 // Data enters as a Spec and leaves as an Exit and as a Log. The package must
 // never decide whether a process should run, and never signals a process that

@@ -267,6 +267,23 @@ func (p *Process) Exit() Exit {
 // Pid is the process's number, which is also that of its group and session.
 func (p *Process) Pid() int { return p.child.pid }
 
+// Drain asks the process to end, by SIGTERM, and returns when it has stopped
+// taking calls, which a process says by closing its control connection, or with
+// ctx. Calls that it has taken go on; Stop waits for them. Not to be called
+// concurrently with Ready.
+func (p *Process) Drain(ctx context.Context) error {
+	p.signal(unix.SIGCONT) // a stopped process takes no other signal
+	p.signal(unix.SIGTERM)
+	stop := context.AfterFunc(ctx, func() {
+		_ = p.control.SetReadDeadline(time.Unix(1, 0)) // wakes the copy
+	})
+	defer stop()
+	if _, err := io.Copy(io.Discard, p.control); errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	return nil // however the connection ended, nobody is at its other end
+}
+
 // Stop ends the process and its children and waits for its end: SIGTERM, and
 // after grace, or at once when ctx ends, SIGKILL. It returns at once for a process
 // that has ended.

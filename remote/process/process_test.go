@@ -151,6 +151,32 @@ func TestStopDrainsBeforeKill(t *testing.T) {
 	assert.Equal(t, "exit status 0", exit.String())
 }
 
+func TestDrainReturnsWhenNoCallsAreTaken(t *testing.T) {
+	s := newStage(t)
+	p := s.ready()
+	answer := make(chan error)
+	go func() {
+		_, err := get("tcp", s.Sockets.Addr(), "?sleep=100ms")
+		answer <- err
+	}()
+	s.said("call %d")
+	require.NoError(t, p.Drain(t.Context()))
+	require.NoError(t, s.Sockets.Close()) // the only ones left
+	_, err := get("tcp", s.Sockets.Addr(), "")
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.NoError(t, <-answer, "what was taken goes on")
+	assert.Equal(t, "exit status 0", p.Stop(t.Context(), patience).String())
+	assert.NoError(t, p.Drain(t.Context()), "it has ended")
+}
+
+func TestDrainEndsWithItsContext(t *testing.T) {
+	p := newStage(t).start("deaf")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, p.Drain(ctx), context.DeadlineExceeded)
+	p.Stop(t.Context(), 0)
+}
+
 func TestGenerationsShareSocketsWithoutALostCall(t *testing.T) {
 	s := newStage(t)
 	old := s.ready()

@@ -15,8 +15,9 @@
 //
 // The descriptor after the listeners is the control connection, a connected
 // stream socket on which the agent asks GET /_ryo/healthz over HTTP/1.1; 200
-// means that requests are served. Its end means nothing: a function outlives its
-// agent. The variables are removed from the environment and the descriptors are
+// means that requests are served. Its end at the agent's side means nothing: a
+// function outlives its agent. Its end at this side says that no further calls are
+// taken. The variables are removed from the environment and the descriptors are
 // closed, so neither reaches programs that the function starts.
 //
 // # What callers get

@@ -68,9 +68,10 @@ func (d *drainer) wake() {
 	}
 }
 
-// drain closes the listeners and returns when every request has been answered, or
-// with ctx. served delivers what the server's Serve returned for each listener.
-func (d *drainer) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, served <-chan error) error {
+// drain closes the listeners, calls closed, and returns when every request has
+// been answered, or with ctx. served delivers what the server's Serve returned
+// for each listener.
+func (d *drainer) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, served <-chan error, closed func()) error {
 	d.mu.Lock()
 	d.begun = true
 	d.mu.Unlock()
@@ -80,6 +81,7 @@ func (d *drainer) drain(ctx context.Context, srv *http.Server, listeners []net.L
 	for range listeners {
 		<-served // the last connection that was accepted has been noted
 	}
+	closed()
 	duck, cancel := context.WithTimeout(ctx, lameDuck)
 	defer cancel()
 	_ = d.until(duck, func() bool { return len(d.waiting) == 0 })

@@ -134,7 +134,9 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 	// No time limits: the agent is the only one who asks, whenever it likes.
 	health := &http.Server{Handler: http.HandlerFunc(healthz)}
 	go func() { _ = health.Serve(newOneConn(control)) }()
-	defer health.Close()
+	// The agent takes its end for: no further calls are taken here.
+	unhealthy := func() { _ = health.Close() }
+	defer unhealthy()
 
 	select {
 	case err := <-failed:
@@ -143,7 +145,7 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	err := drainer.drain(ctx, srv, listeners, failed)
+	err := drainer.drain(ctx, srv, listeners, failed, unhealthy)
 	if errors.Is(err, context.DeadlineExceeded) {
 		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", drain)
 		err = srv.Close()

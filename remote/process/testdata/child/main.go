@@ -132,6 +132,7 @@ func serve(listeners int) {
 		_ = l.Close()
 	}
 	accepting.Wait()
+	_ = control.Close()
 	connections.Wait()
 }
 
