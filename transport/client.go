@@ -18,11 +18,12 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// The waits of a client. A context with a deadline replaces callLimit and
-// deployLimit.
+// The waits of a client. A context with a deadline replaces those for an
+// answer.
 const (
 	connectLimit = 5 * time.Second  // to a connection that works
-	callLimit    = time.Minute      // for an answer: stopping a function drains it first
+	callLimit    = 30 * time.Second // for an answer
+	stopLimit    = 2 * time.Minute  // for one to Stop, which drains the function first
 	deployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
 	watchSilence = 3 * heartbeat    // after which a stream of events is taken for lost
 )
@@ -192,7 +193,7 @@ func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
 
 // Stop implements Interface.
 func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
-	err = c.call(ctx, "stop", callLimit, func(ctx context.Context) (err error) {
+	err = c.call(ctx, "stop", stopLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Stop(ctx, &proto.StopRequest{Name: fnName})
 		return err
 	})
@@ -237,7 +238,7 @@ func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) er
 	alive := time.AfterFunc(watchSilence, func() { cancel(silent) })
 	defer alive.Stop()
 
-	var stopped error // what on returned
+	var refused error // what on returned
 	err := c.call(stream, "watch", 0, func(ctx context.Context) error {
 		events, err := c.calls.Watch(ctx, &proto.WatchRequest{})
 		if err != nil {
@@ -250,16 +251,17 @@ func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) er
 			}
 			alive.Stop() // on may take its time
 			if event.GetSnapshot() || len(event.GetFunctions()) > 0 {
-				if stopped = on(event); stopped != nil {
-					return stopped
-				}
+				refused = on(event)
+			}
+			if refused != nil {
+				return refused
 			}
 			alive.Reset(watchSilence)
 		}
 	})
 	switch {
-	case stopped != nil:
-		return stopped
+	case refused != nil:
+		return refused
 	case errors.Is(context.Cause(stream), silent):
 		return silent
 	}
@@ -272,11 +274,15 @@ func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {
 }
 
 func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Package) error {
+	var state *proto.PackageState
+	err := c.call(ctx, "upload", callLimit, func(ctx context.Context) (err error) {
+		state, err = c.calls.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
+		return err
+	})
+	if err != nil || state.GetStored() {
+		return err
+	}
 	return c.call(ctx, "upload", deployLimit, func(ctx context.Context) error {
-		state, err := c.calls.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
-		if err != nil || state.GetStored() {
-			return err
-		}
 		file, err := os.Open(pkg.Path)
 		if err != nil {
 			return proto.Errorf(proto.ErrInvalid, "open the package: %w", err)

@@ -160,7 +160,7 @@ func TestStrangersAreTold(t *testing.T) {
 			}
 		}
 	}
-	for name, says := range map[string]string{"an SSH server": "SSH-2.0-OpenSSH_9.9\r\n", "noise": strings.Repeat("\x00\xff", 100)} {
+	for name, says := range map[string]string{"an SSH server": "SSH-2.0-OpenSSH_9.9\r\n", "noise": strings.Repeat("\x00\xff", 100) + "\r\n"} {
 		addr := talker(t, says, false)
 		for _, kind := range bothKinds {
 			for call, err := range everyCall(t.Context(), t, connect(t, kind, addr)) {

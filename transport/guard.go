@@ -50,13 +50,14 @@ func (g *guard) check(r *http.Request) error {
 		return forbidden("the host %.100q is none of this machine's own names", r.Host).
 			WithHint("address localhost; behind a trusted gateway, start with -insecure")
 	}
-	// What origins and gateways may call a function is the function's affair.
-	if isFunction(r) {
-		return nil
-	}
-	if err := g.origins.Check(r); err != nil {
-		return forbidden("a web page of another origin may not control functions").
+	function := isFunction(r)
+	// A page that is developed on this machine calls functions from another port.
+	if ownSite := function && r.Header.Get("Sec-Fetch-Site") == "same-site"; !ownSite && g.origins.Check(r) != nil {
+		return forbidden("a web page of another origin may not call this machine").
 			WithHint("call with curl or proxyCli; on a trusted network, start with -insecure")
+	}
+	if function {
+		return nil
 	}
 	if header := forwardedBy(r); header != "" {
 		return forbidden("calls that came through a gateway (header %s) may not control functions", header).

@@ -78,11 +78,14 @@ func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grp
 // NewStream makes a call with many messages one way.
 func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	rt, _ := routeOf(rpc)
+	s := stream{conn: c, route: rt, request: func(m protobuf.Message) (*http.Request, error) {
+		return c.request(ctx, rt, m)
+	}}
 	switch rpc {
 	case proto.Functions_Watch_FullMethodName:
-		return &watchStream{conn: c, ctx: ctx, route: rt}, nil
+		return &watchStream{stream: s}, nil
 	case proto.Functions_Upload_FullMethodName:
-		return &uploadStream{conn: c, ctx: ctx, route: rt}, nil
+		return &uploadStream{stream: s}, nil
 	}
 	return nil, proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
 }
@@ -203,24 +206,29 @@ func read(data []byte, m protobuf.Message) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 }
 
-// watchStream is the stream of a Watch. The embedded interface stands for the
+// stream is what the two streams share. The embedded interface stands for the
 // methods that a generated client does not call.
-type watchStream struct {
+type stream struct {
 	grpc.ClientStream
-	conn  *httpConn
-	ctx   context.Context // a stream lives as long as its call
-	route route
+	conn    *httpConn
+	route   route
+	request func(protobuf.Message) (*http.Request, error) // within the stream's context
+}
+
+// watchStream is the stream of a Watch.
+type watchStream struct {
+	stream
 	rsp   *http.Response
 	lines *bufio.Scanner
 }
 
 func (s *watchStream) SendMsg(m any) error {
-	req, err := s.conn.request(s.ctx, s.route, m.(protobuf.Message))
+	req, err := s.request(m.(protobuf.Message))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Accept", eventStream)
-	if s.rsp, err = s.conn.do(req); err != nil {
+	if s.rsp, err = s.conn.do(req); err != nil { //nolint:bodyclose // RecvMsg closes it
 		return err
 	}
 	if kind, _, _ := mime.ParseMediaType(s.rsp.Header.Get("Content-Type")); s.rsp.StatusCode != http.StatusOK || kind != eventStream {
@@ -257,12 +265,9 @@ func (s *watchStream) RecvMsg(m any) error {
 
 // uploadStream is the stream of an Upload: its chunks are the body of a PUT.
 type uploadStream struct {
-	grpc.ClientStream
-	conn  *httpConn
-	ctx   context.Context // a stream lives as long as its call
-	route route
-	body  *io.PipeWriter
-	done  chan result
+	stream
+	body *io.PipeWriter
+	done chan result
 }
 
 type result struct {
@@ -286,7 +291,7 @@ func (s *uploadStream) SendMsg(m any) error {
 // start sends the headers. The body follows when the server asks for it, so that
 // one that refuses the call is sent nothing.
 func (s *uploadStream) start(digest string) error {
-	req, err := s.conn.request(s.ctx, s.route, &proto.PackageRef{Digest: digest})
+	req, err := s.request(&proto.PackageRef{Digest: digest})
 	if err != nil {
 		return err
 	}
@@ -297,8 +302,8 @@ func (s *uploadStream) start(digest string) error {
 	req.Header.Set("Expect", "100-continue")
 	s.done = make(chan result, 1)
 	go func() {
-		rsp, err := s.conn.do(req)
-		_ = body.Close() // frees a SendMsg that waits
+		rsp, err := s.conn.do(req) //nolint:bodyclose // RecvMsg closes it
+		_ = body.Close()           // frees a SendMsg that waits
 		s.done <- result{rsp, err}
 	}()
 	return nil

@@ -55,7 +55,7 @@ type ServerConfig struct {
 func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerConfig) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := newServer(ctx, impl, store, cfg)
+	s := newServer(ctx.Done(), impl, store, cfg)
 	// Calls in flight must outlive ctx while they are drained.
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutCalls()
@@ -101,7 +101,7 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 type server struct {
 	cfg     ServerConfig
 	log     hclog.Logger
-	closing context.Context
+	closing <-chan struct{} // closed when the server begins to end
 	service *service
 	guard   *guard
 	grpc    *grpc.Server
@@ -111,7 +111,7 @@ type server struct {
 	inFlight sync.RWMutex
 }
 
-func newServer(closing context.Context, impl Interface, store *bundle.Store, cfg ServerConfig) *server {
+func newServer(closing <-chan struct{}, impl Interface, store *bundle.Store, cfg ServerConfig) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
@@ -181,8 +181,10 @@ func (s *server) serveGRPC(w http.ResponseWriter, r *http.Request) {
 
 // ready returns why the program cannot do its work now, or nil.
 func (s *server) ready() error {
-	if s.closing.Err() != nil {
+	select {
+	case <-s.closing:
 		return proto.Errorf(proto.ErrUnavailable, "the server is ending")
+	default:
 	}
 	if s.cfg.Ready == nil {
 		return nil

@@ -348,6 +348,18 @@ func TestDirIsReadForStrangersBelowTheSourceRootOnly(t *testing.T) {
 	}
 }
 
+// A package may bring files of its module along that lie above its folder.
+func TestTheSourceRootHoldsForTheWholeModule(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dir := source(t)
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "go.mod"), []byte("module m\n"), 0o600))
+	serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: true, SourceRoot: dir})
+	code, v := answer(t, "POST", "http://"+far.Addr().String()+"/deploy", "", `[{"name": "HelloWorld", "dir": "`+dir+`"}]`)
+	assert.Equal(t, http.StatusForbidden, code, v)
+}
+
 func TestHealthAndReadiness(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	var down error

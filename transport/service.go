@@ -26,7 +26,7 @@ type service struct {
 	impl       Interface
 	store      *bundle.Store
 	sourceRoot string
-	closing    context.Context // ends when the server begins to end, and streams with it
+	closing    <-chan struct{} // closed when the server begins to end, and streams with it
 	log        hclog.Logger
 }
 
@@ -64,14 +64,28 @@ func (s *service) mayRead(caller Caller, fn *proto.FunctionJson) error {
 	if caller.Loopback {
 		return nil
 	}
-	// Links are followed first: one below the root may lead out of it.
-	if real, err := filepath.EvalSymlinks(dir); err == nil && s.sourceRoot != "" {
-		if rel, err := filepath.Rel(s.sourceRoot, real); err == nil && filepath.IsLocal(rel) {
-			return nil
+	if s.sourceRoot != "" && isBelow(s.sourceRoot, dir) {
+		// The module that dir belongs to may reach further than dir.
+		root, _, _, err := bundle.Select(fn)
+		if err != nil || isBelow(s.sourceRoot, root) {
+			return err
 		}
+		dir = root
 	}
 	return forbidden("dir %.200q of the server's disk is not for callers on other machines", dir).
 		WithHint("upload the package instead, as proxyCli does, or start the server with -source-root")
+}
+
+// isBelow reports whether dir lies in root. Links are followed first: one below
+// the root may lead out of it.
+func isBelow(root, dir string) bool {
+	root, rootErr := filepath.EvalSymlinks(root)
+	dir, dirErr := filepath.EvalSymlinks(dir)
+	if rootErr != nil || dirErr != nil {
+		return false
+	}
+	rel, err := filepath.Rel(root, dir)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (s *service) Stop(ctx context.Context, req *proto.StopRequest) (*proto.FunctionJsonRsp, error) {
@@ -103,12 +117,12 @@ func (s *service) Watch(_ *proto.WatchRequest, stream grpc.ServerStreamingServer
 func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.closing, cancel)()
-
 	events := make(chan *proto.WatchEvent)
-	ended := make(chan error, 1)
+	done := make(chan struct{})
+	var ended error // set before done is closed
 	go func() {
-		ended <- s.safely("Watch", func() error {
+		defer close(done)
+		ended = s.safely("Watch", func() error {
 			return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
 				select {
 				case events <- e:
@@ -122,22 +136,21 @@ func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		var sent error
+		var last error
 		select {
 		case e := <-events:
-			sent = send(e)
+			last = send(e)
 		case <-beat.C:
-			sent = send(&proto.WatchEvent{})
-		case err := <-ended:
-			if s.closing.Err() != nil {
-				return proto.Errorf(proto.ErrUnavailable, "the server is ending")
-			}
-			return err
+			last = send(&proto.WatchEvent{})
+		case <-s.closing:
+			last = proto.Errorf(proto.ErrUnavailable, "the server is ending")
+		case <-done:
+			return ended
 		}
-		if sent != nil {
+		if last != nil {
 			cancel()
-			<-ended
-			return sent
+			<-done
+			return last
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 
 func TestWatchBeatsWhileNothingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &service{impl: new(quiet), closing: t.Context(), log: hclog.NewNullLogger()}
+		s := &service{impl: new(quiet), closing: t.Context().Done(), log: hclog.NewNullLogger()}
 		gone := errors.New("gone")
 		start := time.Now()
 		var events []*proto.WatchEvent
@@ -49,7 +49,7 @@ func TestWatchBeatsWhileNothingChanges(t *testing.T) {
 func TestWatchEndsWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		closing, end := context.WithCancel(t.Context())
-		s := &service{impl: new(quiet), closing: closing, log: hclog.NewNullLogger()}
+		s := &service{impl: new(quiet), closing: closing.Done(), log: hclog.NewNullLogger()}
 		err := s.watch(t.Context(), func(*proto.WatchEvent) error { end(); return nil })
 		require.ErrorIs(t, err, proto.ErrUnavailable)
 	})
@@ -59,20 +59,19 @@ func TestWatchEndsWithTheServer(t *testing.T) {
 type mute struct {
 	proto.FunctionsClient
 	grpc.ServerStreamingClient[proto.WatchEvent]
-	ctx    context.Context
+	gone   func() error // blocks until the caller leaves
 	events []*proto.WatchEvent
 	delay  time.Duration
 }
 
 func (m *mute) Watch(ctx context.Context, _ *proto.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
-	m.ctx = ctx
+	m.gone = func() error { <-ctx.Done(); return ctx.Err() }
 	return m, nil
 }
 
 func (m *mute) Recv() (*proto.WatchEvent, error) {
 	if len(m.events) == 0 {
-		<-m.ctx.Done()
-		return nil, m.ctx.Err()
+		return nil, m.gone()
 	}
 	<-time.After(m.delay)
 	e := m.events[0]

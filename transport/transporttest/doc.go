@@ -5,8 +5,8 @@
 //
 // The suite deploys small real functions from folders of its own, so that an
 // agent that compiles and runs them passes it as the fake does. It looks at
-// answers only, never behind them, and bounds each case by a generous limit:
-// a real deploy takes half a second, the first one with cold caches much longer.
+// answers only, never behind them, and waits as long as the test may last: a real
+// deploy takes half a second, the first one with cold caches much longer.
 //
 // The fake is no mock. It packs into and reads from a real bundle.Store, parses
 // the sources that it is given, and moves rows along proto's table of states;
