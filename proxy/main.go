@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
-	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -46,29 +45,24 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		URL: *public, Insecure: *insecure, Logger: logger,
 	})
 	if err != nil {
-		line := err.Error()
-		if hint := proto.AsError(err).Hint; hint != "" {
-			line += "; " + hint
-		}
-		fmt.Fprintf(stderr, "proxy: %s\n", line)
-		return 1
+		return set.Fail(err)
 	}
 	return 0
 }
 
 // serve runs a proxy on two addresses until ctx ends.
 func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg Config) error {
-	web, err := listen("http", httpAddr)
+	web, err := flags.Listen("http", httpAddr)
 	if err != nil {
 		return err
 	}
 	defer web.Close()
-	rpc, err := listen("rpc", rpcAddr)
+	rpc, err := flags.Listen("rpc", rpcAddr)
 	if err != nil {
 		return err
 	}
 	defer rpc.Close()
-	cfg.HTTPPort, cfg.RPCPort = portOf(web), portOf(rpc)
+	cfg.HTTPPort, cfg.RPCPort = flags.Port(web), flags.Port(rpc)
 	p, err := New(cfg)
 	if err != nil {
 		return err
@@ -79,37 +73,14 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 	running, done := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(running) }()
-	fmt.Fprintf(stdout, "HTTP started on %s\n", withPort(httpAddr, cfg.HTTPPort, ""))
-	fmt.Fprintf(stdout, "GRPC server started on %s\n", withPort(rpcAddr, cfg.RPCPort, "::"))
+	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
+	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = transport.Serve(ctx, p, p.store, transport.ServerConfig{
 		Listeners: []net.Listener{web, rpc}, Functions: p.Functions(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
 	done()
 	return errors.Join(err, <-ended)
-}
-
-// listen opens the listener of a flag.
-func listen(flag, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, proto.Errorf(proto.ErrConflict, "address %s is in use by another program; choose another with -%s", addr, flag)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("-%s: %w", flag, err)
-	}
-	return l, nil
-}
-
-func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
-
-// withPort is an address as the user wrote it, with the port that was bound and,
-// where it has no host, with the one given.
-func withPort(addr string, port int, host string) string {
-	if h, _, err := net.SplitHostPort(addr); err == nil && h != "" {
-		host = h
-	}
-	return net.JoinHostPort(host, fmt.Sprint(port))
 }
 
 // ownNames returns the host of the public url, by which callers may address us.

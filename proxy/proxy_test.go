@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/cmd/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -101,7 +102,7 @@ func start(t *testing.T, cfg Config) *running {
 	if cfg.Dir == "" {
 		cfg.Dir = t.TempDir()
 	}
-	cfg.HTTPPort, cfg.RPCPort = portOf(listeners[0]), portOf(listeners[1])
+	cfg.HTTPPort, cfg.RPCPort = flags.Port(listeners[0]), flags.Port(listeners[1])
 	p, err := New(cfg)
 	require.NoError(t, err)
 	serving, stopServing := context.WithCancel(context.Background())

@@ -8,13 +8,11 @@ import (
 	"net"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
-	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -34,9 +32,6 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *dir == "" {
 		return set.Failf("there is no home folder for the state; give -dir")
 	}
-	if !strings.Contains(*port, ":") {
-		*port = ":" + *port
-	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	err := serve(ctx, serving{
@@ -47,12 +42,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		},
 	})
 	if err != nil {
-		text := proto.AsError(err)
-		fmt.Fprintf(stderr, "agent: %s\n", text.Message)
-		if text.Hint != "" {
-			fmt.Fprintf(stderr, "hint: %s\n", text.Hint)
-		}
-		return 1
+		return set.Fail(err)
 	}
 	return 0
 }
@@ -68,16 +58,12 @@ type serving struct {
 
 // serve runs an agent until ctx ends.
 func serve(ctx context.Context, s serving) error {
-	listener, err := net.Listen("tcp", s.listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return proto.Errorf(proto.ErrConflict, "the address %s is in use", s.listen).
-			WithHint("another agent may be running; choose another address with -port")
-	}
+	listener, err := flags.Listen("port", s.listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	s.agent.Port = listener.Addr().(*net.TCPAddr).Port
+	s.agent.Port = flags.Port(listener)
 	agent, err := New(s.agent)
 	if err != nil {
 		return err
@@ -88,8 +74,8 @@ func serve(ctx context.Context, s serving) error {
 	} else if s.agent.Host != "" {
 		log.Warn("callers of other machines are refused, since there are no credentials yet; -insecure lets them in", "host", s.agent.Host)
 	}
-	fmt.Fprintf(s.stdout, "HTTP started on %s\n", shown(s.listen, listener))
-	fmt.Fprintf(s.stdout, "GRPC server started on %s\n", listener.Addr())
+	fmt.Fprintf(s.stdout, "HTTP started on %s\n", flags.Shown(s.listen, listener, ""))
+	fmt.Fprintf(s.stdout, "GRPC server started on %s\n", flags.Shown(s.listen, listener, "[::]"))
 
 	// Whichever of the two ends first ends the other.
 	ctx, cancel := context.WithCancel(ctx)
@@ -104,15 +90,6 @@ func serve(ctx context.Context, s serving) error {
 		})
 	}()
 	return errors.Join(<-ended, <-ended)
-}
-
-// shown is the address as the user wrote it, with the port that port 0 became.
-func shown(listen string, l net.Listener) string {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return l.Addr().String()
-	}
-	return fmt.Sprintf("%s:%d", host, l.Addr().(*net.TCPAddr).Port)
 }
 
 func hosts(host string) []string {

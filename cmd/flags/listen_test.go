@@ -1,0 +1,44 @@
+package flags_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func TestListenersAreShownAsTheyWereGiven(t *testing.T) {
+	for addr, want := range map[string]string{"0": "%s:%d", ":0": "%s:%d", "localhost:0": "localhost:%[2]d%.0[1]s", "127.0.0.1:0": "127.0.0.1:%[2]d%.0[1]s"} {
+		l, err := flags.Listen("port", addr)
+		require.NoError(t, err)
+		for _, every := range []string{"", "[::]"} {
+			assert.Equal(t, fmt.Sprintf(want, every, flags.Port(l)), flags.Shown(addr, l, every))
+		}
+		require.NoError(t, l.Close())
+	}
+	l, err := flags.Listen("port", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	assert.Equal(t, fmt.Sprintf("[::1]:%d", flags.Port(l)), flags.Shown("[::1]:0", l, ""))
+}
+
+func TestAnAddressInUseIsNamedWithTheWayOut(t *testing.T) {
+	l, err := flags.Listen("http", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, err = flags.Listen("http", l.Addr().String())
+	require.ErrorIs(t, err, proto.ErrConflict)
+
+	var stderr bytes.Buffer
+	set := flags.New("proxy", "", nil, &stderr)
+	assert.Equal(t, 1, set.Fail(err))
+	assert.Equal(t, fmt.Sprintf("proxy: the address %s is in use by another program\nhint: choose another one with -http\n", l.Addr()), stderr.String())
+
+	_, err = flags.Listen("http", "nowhere.invalid:99999")
+	require.ErrorContains(t, err, "-http")
+}
