@@ -2,6 +2,6 @@
 // agent builds with exactly the versions that go.mod and go.sum say.
 //
 //	./bin/proxyCli def example/qr/deploy.json
-//	curl http://localhost:9002/functions/qr?text=https://go.dev
-//	curl -o qr.png http://localhost:9002/functions/qr/png?text=https://go.dev
+//	curl 'http://localhost:9002/functions/qr?text=https://go.dev'
+//	curl -o qr.png 'http://localhost:9002/functions/qr/png?text=https://go.dev'
 package qr
