@@ -27,6 +27,7 @@ const (
 	executionID  = "Function-Execution-Id" // what functions-framework-go logs
 	maxRequestID = 128                     // bytes; longer than any id in use
 	copyBuffer   = 32 << 10                // bytes, as io.Copy's
+	headLag      = 5 * time.Millisecond    // how long the head of an answer waits for its body, to leave with it
 )
 
 // errLimit is why the context of a call ended whose function took too long.
@@ -49,6 +50,7 @@ type call struct {
 	route  *route
 	target string // the request target at the function's service
 
+	out        flusher
 	to         *target // counts this call as in flight
 	tunnel     bool    // the caller asked for a websocket
 	limit      *time.Timer
@@ -87,11 +89,12 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Transport:      c,
 		ModifyResponse: c.answer,
 		ErrorHandler:   c.fail,
-		FlushInterval:  -1, // each part leaves as it comes
+		FlushInterval:  headLag,
 		BufferPool:     buffers{},
 		ErrorLog:       g.errorLog,
 	}
-	proxy.ServeHTTP(w, r.WithContext(ctx))
+	c.out.ResponseWriter = w
+	proxy.ServeHTTP(&c.out, r.WithContext(ctx))
 }
 
 // find sets the route and the target, from the raw request target: what lies
@@ -188,6 +191,7 @@ func (c *call) answer(res *http.Response) error {
 		return errors.New("it switched protocols unasked")
 	}
 	res.Header.Set(requestID, c.id)
+	c.out.left = res.ContentLength
 	return nil
 }
 
@@ -315,6 +319,26 @@ func idOf(r *http.Request) string {
 	}
 	return id
 }
+
+// flusher sends each part of an answer on as it comes. Where the length is known
+// the last part is left to the server, which joins the head of the answer to it: a
+// short answer is one write instead of two. Without a length, ReverseProxy itself
+// flushes each part.
+type flusher struct {
+	http.ResponseWriter
+	left int64 // of the declared length, in bytes
+}
+
+func (f *flusher) Write(p []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(p)
+	if f.left -= int64(n); f.left > 0 && err == nil {
+		err = http.NewResponseController(f.ResponseWriter).Flush()
+	}
+	return n, err
+}
+
+// Unwrap serves http.ResponseController.
+func (f *flusher) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // buffers is the pool of the buffers that answers are copied with.
 type buffers struct{}
