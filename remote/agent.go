@@ -120,7 +120,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
 		return err
 	}
-	a.builder, err = build.New(build.Config{Dir: cfg.Cache, Logger: cfg.Logger.Named("build")})
+	a.builder, err = build.New(build.Config{Dir: cfg.Cache, Temp: a.ws.tmp(), Logger: cfg.Logger.Named("build")})
 	return err
 }
 
@@ -138,12 +138,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 
 	// First of all: what an agent that was killed left running is in the way.
-	killed, err := process.Leftovers(ctx, a.ws.Path("functions"))
+	killed, err := process.Leftovers(ctx, a.ws.Path())
 	if err != nil {
 		return fmt.Errorf("end the processes of an earlier agent: %w", err)
 	}
 	if killed > 0 {
 		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
+	}
+	if err := a.ws.emptyTmp(); err != nil {
+		return err
 	}
 	records, err := a.ws.records()
 	if err != nil {
@@ -256,7 +259,7 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 		}
 		path := proto.Path(fn.GetName())
 		if other, twice := names[path]; twice {
-			return proto.Errorf(proto.ErrInvalid, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
+			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
 				WithHint("deploy one of them under another name")
 		}
 		names[path] = fn.GetName()
@@ -372,10 +375,10 @@ func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 
 // List implements transport.Interface.
 func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	if _, err := transport.NormalizeAddr(atAgent); err != nil && atAgent != "" {
+	if _, err := transport.NormalizeAddr(atAgent); err != nil {
 		return nil, err
 	}
-	if atAgent != "" && !a.is(atAgent) {
+	if !a.is(atAgent) {
 		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
 			WithHint("ask that agent, or a proxy that knows it")
 	}

@@ -115,7 +115,11 @@ func (f *function) remove(v *version) {
 // bring takes a version from its package to a process that has answered.
 func (f *function) bring(ctx context.Context, v *version, sockets *process.Sockets, stage func(string)) (*process.Process, *failure) {
 	fail := func(reason string, err error) (*process.Process, *failure) {
-		return nil, &failure{Generation: v.Generation, Reason: reason, Text: err.Error(), At: time.Now().UTC()}
+		text := err.Error()
+		if hint := proto.AsError(err).Hint; hint != "" {
+			text += "\n" + hint
+		}
+		return nil, &failure{Generation: v.Generation, Reason: reason, Text: text, At: time.Now().UTC()}
 	}
 	dir := f.agent.ws.generationDir(f.path, v.Generation)
 	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
@@ -164,7 +168,10 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	}
 	src := filepath.Join(dir, "src")
 	if err := bundle.Extract(ctx, pkg.Path, src, bundle.DefaultLimits); err != nil {
-		return proto.ReasonCheck, err
+		if kind := proto.AsError(err).Kind; kind == proto.ErrInvalid || kind == proto.ErrTooLarge {
+			return proto.ReasonCheck, err
+		}
+		return proto.ReasonAgent, err // such as a full disk, which is no fault of the package
 	}
 	platform := a.builder.Platform()
 	platform.Tags = fn.GetTags()

@@ -92,6 +92,12 @@ func Decode(data []byte, m protobuf.Message) error {
 		return proto.Errorf(proto.ErrInvalid, "read JSON: %w", err)
 	}
 	if err := protojson.Unmarshal(canonical, m); err != nil {
+		for name, value := range values {
+			one, _ := json.Marshal(map[string]json.RawMessage{name: value})
+			if protojson.Unmarshal(one, m.ProtoReflect().New().Interface()) != nil {
+				return proto.Errorf(proto.ErrInvalid, "%q: %.60s is not of its type", sources[name], value)
+			}
+		}
 		return proto.Errorf(proto.ErrInvalid, "read JSON: %s", reason(err))
 	}
 	return nil

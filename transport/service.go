@@ -89,6 +89,9 @@ func isBelow(root, dir string) bool {
 }
 
 func (s *service) Stop(ctx context.Context, req *proto.StopRequest) (*proto.FunctionJsonRsp, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
 	return s.impl.Stop(ctx, req.GetName())
 }
 
@@ -97,6 +100,9 @@ func (s *service) List(ctx context.Context, req *proto.ListRequest) (*proto.Func
 }
 
 func (s *service) Log(ctx context.Context, req *proto.LogRequest) (*proto.FunctionLogs, error) {
+	if req.GetEntrypoint() == "" {
+		return nil, proto.CheckName("")
+	}
 	return s.impl.Log(ctx, req.GetEntrypoint())
 }
 

@@ -54,7 +54,8 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, program+"="+name)
+	// The race detector would have each process wait a second at its end.
+	cmd.Env = append(cmd.Env, program+"="+name, "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = time.Second
 	return cmd
 }
@@ -104,6 +105,8 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 	}()
 	t.Cleanup(func() {
 		s.end()
+		assert.NotContains(t, s.String(), "WARNING: DATA RACE")
+		assert.NotContains(t, s.String(), "panic serving")
 		if t.Failed() {
 			t.Logf("%s said:\n%s", cmd.Args, s)
 		}
@@ -168,7 +171,9 @@ func startAgent(t *testing.T, dir, port string, args ...string) agent {
 		port = "0"
 	}
 	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t)}, args...)
-	s := launch(t, command(context.Background(), "agent", args...))
+	cmd := command(context.Background(), "agent", args...)
+	cmd.Dir = t.TempDir() // where nothing is
+	s := launch(t, cmd)
 	return agent{s, "localhost:" + s.said(`HTTP started on \S*:(\d+)`), dir}
 }
 
@@ -185,7 +190,9 @@ func startProxy(t *testing.T, dir string, args ...string) gateway {
 		dir = t.TempDir()
 	}
 	args = append([]string{"-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", dir}, args...)
-	s := launch(t, command(context.Background(), "proxy", args...))
+	cmd := command(context.Background(), "proxy", args...)
+	cmd.Dir = t.TempDir()
+	s := launch(t, cmd)
 	return gateway{s, "localhost:" + s.said(`HTTP started on \S*:(\d+)`), "localhost:" + s.said(`GRPC server started on \S*:(\d+)`), dir}
 }
 

@@ -22,7 +22,7 @@ func Listen(flag, addr string) (net.Listener, error) {
 			WithHint("choose another one with -" + flag)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-%s: %w", flag, err)
+		return nil, fmt.Errorf("-%s %s: %w", flag, addr, err)
 	}
 	return l, nil
 }
@@ -43,9 +43,13 @@ func Shown(addr string, l net.Listener, every string) string {
 	return host + ":" + strconv.Itoa(Port(l))
 }
 
-// Fail says what ended the program, and how to proceed, and returns the exit code.
+// Fail says what ended the program, and how to proceed, and returns the exit
+// code: Usage for a value of a flag that cannot be, else 1.
 func (s *Set) Fail(err error) int {
 	e := proto.AsError(err)
+	if e.Kind == proto.ErrInvalid { // the value of a flag
+		return s.Failf("%s", strings.TrimSuffix(e.Message+"; "+e.Hint, "; "))
+	}
 	_, _ = fmt.Fprintf(s.stderr, "%s: %s\n", s.Name(), e.Message)
 	if e.Hint != "" {
 		_, _ = fmt.Fprintf(s.stderr, "hint: %s\n", e.Hint)

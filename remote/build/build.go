@@ -36,6 +36,7 @@ const (
 type Config struct {
 	Go     string       // the go command; default: go in the PATH
 	Dir    string       // for the caches; made when it is missing
+	Temp   string       // an existing folder for what Run builds; default: the system's
 	Proxy  string       // GOPROXY of builds; default: as go env says
 	SumDB  string       // GOSUMDB of builds; default: as go env says
 	Slots  int          // builds at one time; default: one per processor
@@ -49,6 +50,7 @@ type Builder struct {
 	limit     time.Duration // wallLimit
 	goRoot    string
 	modCache  string
+	temp      string
 	env       []string // of every go command
 	log       hclog.Logger
 	slots     chan struct{}
@@ -73,7 +75,7 @@ func New(cfg Config) (*Builder, error) {
 	if err := telemetryOff(home); err != nil {
 		return nil, err
 	}
-	known, err := ask(cfg.Go, dir)
+	known, err := ask(cfg.Go, dir, home)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +92,7 @@ func New(cfg Config) (*Builder, error) {
 		limit:     wallLimit,
 		goRoot:    known.GOROOT,
 		modCache:  modCache,
+		temp:      cfg.Temp,
 		env: []string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
 			"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1",
@@ -107,8 +110,9 @@ func New(cfg Config) (*Builder, error) {
 // toolchain is what go env says.
 type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB string }
 
-// ask asks a go command about itself, as its owner has configured it.
-func ask(command, dir string) (*toolchain, error) {
+// ask asks a go command about itself, as its owner has configured it. What it
+// writes, it writes to home.
+func ask(command, dir, home string) (*toolchain, error) {
 	const hint = "install Go, from https://go.dev/dl, or put it in the agent's PATH"
 	if command == "" {
 		command = "go"
@@ -121,7 +125,10 @@ func ask(command, dir string) (*toolchain, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local")
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "XDG_CONFIG_HOME="+filepath.Join(home, ".config"))
+	if config, err := os.UserConfigDir(); err == nil && os.Getenv("GOENV") == "" {
+		cmd.Env = append(cmd.Env, "GOENV="+filepath.Join(config, "go", "env"))
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, proto.Errorf(proto.ErrUnavailable, "ask %s for its version: %w", command, err).WithHint(hint)

@@ -117,7 +117,7 @@ func TestCheckRefuses(t *testing.T) {
 		"returns error":   {sig("func F(w http.ResponseWriter, r *http.Request) error { return nil }"), "a.go:3:48: F returns error, want no result", ""},
 		"returns two":     {sig("func F(w http.ResponseWriter, r *http.Request) (int, error) { return 0, nil }"), "a.go:3:48: F returns (int, error), want no result", ""},
 		"returns much":    {sig("func F(w http.ResponseWriter, r *http.Request) (" + strings.Repeat("int, ", 100) + "error) { return }"), "a.go:3:48: F returns (" + strings.Repeat("int, ", 11) + "int,…, want no result", ""},
-		"one":             {sig("func F(w http.ResponseWriter) {}"), "a.go:3:7: F has 1 parameters, want 2", ""},
+		"one":             {sig("func F(w http.ResponseWriter) {}"), "a.go:3:7: F has 1 parameter, want 2", ""},
 		"none":            {sig("func F() {}"), "a.go:3:7: F has 0 parameters, want 2", ""},
 		"three":           {sig("func F(w http.ResponseWriter, r *http.Request, x int) {}"), "a.go:3:7: F has 3 parameters, want 2", ""},
 		"variadic":        {sig("func F(w http.ResponseWriter, r ...*http.Request) {}"), "a.go:3:33: F is variadic", ""},

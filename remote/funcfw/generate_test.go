@@ -65,7 +65,7 @@ func main() {
 }
 
 func TestGenerateAddsFiles(t *testing.T) {
-	runtime := []string{"boot/boot.go", "go.mod", "serve/doc.go", "serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go"}
+	runtime := []string{"boot/boot.go", "go.mod", "serve/doc.go", "serve/drain.go", "serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go"}
 	main := func(name string) string {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
 	}

@@ -61,7 +61,7 @@ func (pkg *source) checkSignature(d *decl) (deferred string, err error) {
 		return "", no(d.file.place(sig.Results.Pos()), "%s returns %s, want no result", name, d.file.quote(sig.Results))
 	}
 	if len(params) != len(want) {
-		return "", no(d.file.place(sig.Params.Pos()), "%s has %d parameters, want 2", name, len(params))
+		return "", no(d.file.place(sig.Params.Pos()), "%s has %d parameter%s, want 2", name, len(params), plural(len(params)))
 	}
 	if params[0].typ == want[1] && params[1].typ == want[0] {
 		return "", no(params[0].at, "the parameters of %s are swapped", name)
@@ -141,4 +141,12 @@ func (f *file) quote(n ast.Node) string {
 		return string(r[:long]) + "…"
 	}
 	return s
+}
+
+// plural is the ending of a noun that is counted.
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }
