@@ -72,8 +72,8 @@ type Agent struct {
 	work sync.WaitGroup // the functions' goroutines
 
 	mu        sync.Mutex // guards the below
-	ctx       context.Context
-	functions map[string]*function // by path
+	live      func(f *function, first *order) // starts a function's goroutine; nil while the agent does not run
+	functions map[string]*function            // by path
 }
 
 var _ transport.Interface = (*Agent)(nil)
@@ -164,6 +164,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	close(a.up)
 	<-ctx.Done()
 	a.log.Info("ending; functions finish their requests")
+	a.mu.Lock()
+	a.live = nil
+	a.mu.Unlock()
 	a.work.Wait()
 	return nil
 }
@@ -180,7 +183,7 @@ func (a *Agent) restore(ctx context.Context, records []*record) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ctx = ctx
+	a.live = func(f *function, first *order) { a.work.Go(func() { f.run(ctx, first) }) }
 	for _, rec := range records {
 		a.launch(rec, nil)
 	}
@@ -191,6 +194,9 @@ func (a *Agent) restore(ctx context.Context, records []*record) error {
 func (a *Agent) launch(rec *record, first *order) {
 	f := a.newFunction(rec)
 	a.functions[f.path] = f
+	if !rec.Stopping {
+		f.publish() // what is there must be known before anybody can ask
+	}
 	a.work.Go(func() { f.run(a.ctx, first) })
 }
 
@@ -322,7 +328,7 @@ func (a *Agent) function(name string, o *order) (f *function, fresh bool, err er
 	case f == nil && o.deploy == nil:
 		return nil, false, a.notFound(name)
 	case f == nil:
-		if a.ctx.Err() != nil {
+		if a.live == nil {
 			return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
 		}
 		a.launch(&record{Name: name}, o)

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("STATE_TEST_HOLD"); dir != "" {
 		if _, err := state.Open(dir); err != nil {
-			os.Stdout.WriteString(err.Error())
+			_, _ = os.Stdout.WriteString(err.Error())
 			os.Exit(1)
 		}
 		os.Exit(0)

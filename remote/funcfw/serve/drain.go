@@ -68,19 +68,17 @@ func (d *drainer) wake() {
 	}
 }
 
-// drain closes the listeners, calls closed, and returns when every request has
-// been answered, or with ctx. served delivers what the server's Serve returned
-// for each listener.
-func (d *drainer) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, served <-chan error, closed func()) error {
+// drain closes the listeners, calls closed when that has had its effect, and
+// returns when every request has been answered, or with ctx. accepting counts the
+// server's Serve of each listener.
+func (d *drainer) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, accepting *sync.WaitGroup, closed func()) error {
 	d.mu.Lock()
 	d.begun = true
 	d.mu.Unlock()
 	for _, l := range listeners {
 		_ = l.Close() // the sockets themselves are the agent's
 	}
-	for range listeners {
-		<-served // the last connection that was accepted has been noted
-	}
+	accepting.Wait() // the last connection that was accepted has been noted
 	closed()
 	duck, cancel := context.WithTimeout(ctx, lameDuck)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -128,8 +129,13 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 		Protocols:         protocols,
 	}
 	failed := make(chan error, len(listeners))
+	var accepting sync.WaitGroup
+	accepting.Add(len(listeners))
 	for _, l := range listeners {
-		go func(l net.Listener) { failed <- srv.Serve(l) }(l)
+		go func(l net.Listener) {
+			defer accepting.Done()
+			failed <- srv.Serve(l)
+		}(l)
 	}
 	// No time limits: the agent is the only one who asks, whenever it likes.
 	health := &http.Server{Handler: http.HandlerFunc(healthz)}
@@ -145,7 +151,7 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	err := drainer.drain(ctx, srv, listeners, failed, unhealthy)
+	err := drainer.drain(ctx, srv, listeners, &accepting, unhealthy)
 	if errors.Is(err, context.DeadlineExceeded) {
 		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", drain)
 		err = srv.Close()
