@@ -71,9 +71,10 @@ type Agent struct {
 
 	work sync.WaitGroup // the functions' goroutines
 
-	mu        sync.Mutex // guards the below
-	live      func(f *function, first *order) // starts a function's goroutine; nil while the agent does not run
-	functions map[string]*function            // by path
+	mu sync.Mutex // guards the below
+	// live starts a function's goroutine; nil while the agent does not run.
+	live      func(f *function, first *order)
+	functions map[string]*function // by path
 }
 
 var _ transport.Interface = (*Agent)(nil)
@@ -197,7 +198,7 @@ func (a *Agent) launch(rec *record, first *order) {
 	if !rec.Stopping {
 		f.publish() // what is there must be known before anybody can ask
 	}
-	a.work.Go(func() { f.run(a.ctx, first) })
+	a.live(f, first)
 }
 
 // drop forgets a function that is no more.

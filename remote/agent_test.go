@@ -395,7 +395,7 @@ func TestCallsThatCannotBeServedChangeNothing(t *testing.T) {
 		kind proto.Kind
 	}{
 		"a name that cannot be": {[]*proto.FunctionJson{{Name: "Other", Dir: good}, {Name: "../../x", Dir: good}}, proto.ErrInvalid},
-		"one path twice":        {[]*proto.FunctionJson{{Name: "Other", Dir: good}, {Name: "OTHER", Dir: good}}, proto.ErrInvalid},
+		"one path twice":        {[]*proto.FunctionJson{{Name: "Other", Dir: good}, {Name: "OTHER", Dir: good}}, proto.ErrConflict},
 		"a path that is taken":  {[]*proto.FunctionJson{{Name: "HELLO", Dir: good}}, proto.ErrConflict},
 		"another agent":         {[]*proto.FunctionJson{{Name: "Other", Dir: good, ToAgent: []string{"localhost:9999"}}}, proto.ErrInvalid},
 		"no package":            {[]*proto.FunctionJson{{Name: "Other"}}, proto.ErrInvalid},

@@ -85,7 +85,7 @@ func (a *Agent) newFunction(rec *record) *function {
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		orders: make(chan order), gone: make(chan struct{}),
-		rec: rec, retry: time.NewTimer(time.Hour),
+		rec: rec, retry: time.NewTimer(time.Hour), stage: proto.StageQueued,
 	}
 	f.retry.Stop()
 	return f
@@ -448,7 +448,7 @@ func (f *function) status() proto.Status {
 	switch {
 	case f.stopped:
 		return proto.Stopped
-	case f.next != nil:
+	case f.rec.Next != nil:
 		return proto.Deploying
 	case f.rec.Current == nil, f.ends >= crashLoop && f.proc == nil:
 		return proto.Failed
@@ -483,7 +483,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	switch proto.Status(row.GetStatus()) {
 	case proto.Deploying:
 		row.Stage = f.stage
-		if f.next == nil {
+		if f.rec.Next == nil {
 			row.Stage = proto.StageStarting
 		}
 	case proto.Deployed, proto.Failed:

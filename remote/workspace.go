@@ -71,6 +71,7 @@ func (f *failure) Error() string { return f.Text }
 //	functions/<path>/<generation>/   src: the unpacked package; fn: the binary
 //	packages/                        archives by digest
 //	run/<port>.sock                  unix sockets of the functions
+//	tmp/                             what one agent's life needs
 type workspace struct{ *state.Dir }
 
 func openWorkspace(dir string) (workspace, error) {
@@ -126,6 +127,16 @@ func (w workspace) logFile(path string) string { return w.Path("functions", path
 
 func (w workspace) generationDir(path string, generation uint32) string {
 	return filepath.Join(w.functionDir(path), strconv.FormatUint(uint64(generation), 10))
+}
+
+func (w workspace) tmp() string { return w.Path("tmp") }
+
+// emptyTmp removes what an agent that was killed had left in tmp.
+func (w workspace) emptyTmp() error {
+	if err := os.RemoveAll(w.tmp()); err != nil {
+		return err
+	}
+	return os.Mkdir(w.tmp(), 0o700)
 }
 
 // sweep removes the generations of a function that its record does not name:

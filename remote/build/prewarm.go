@@ -72,7 +72,7 @@ func (b *Builder) Run(ctx context.Context) error {
 
 // prewarm builds hello by the way that every function takes.
 func (b *Builder) prewarm(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "prewarm-")
+	dir, err := os.MkdirTemp(b.temp, "prewarm-")
 	if err != nil {
 		return err
 	}

@@ -19,19 +19,21 @@ import (
 const leftoverGrace = DefaultDrain + 2*time.Second
 
 // Leftovers ends every process whose program lies below dir, also when its file
-// has been deleted since, and the children in its session: SIGTERM, and after 12
+// has been deleted since, and the children in its session; further those that
+// build such a program, which have their GOTMPDIR below dir: SIGTERM, and after 12
 // seconds, or at once when ctx ends, SIGKILL. It returns when all have ended, and
 // says how many they were. Any other process is never signalled.
 func Leftovers(ctx context.Context, dir string) (killed int, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return 0, err
 	}
+	named := dir // as environments have it
 	// What the kernel says is free of links. A folder that is gone may still be the
 	// one of a program that runs.
 	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = resolved
 	}
-	pids, err := leftovers(dir)
+	pids, err := leftovers(dir, named)
 	if err != nil {
 		return 0, err
 	}
@@ -82,9 +84,9 @@ type identity struct {
 	start   uint64 // clock ticks since boot
 }
 
-// leftovers finds the processes whose program lies below dir and the members of
-// the sessions that they lead.
-func leftovers(dir string) (map[int]identity, error) {
+// leftovers finds the processes whose program lies below dir, the members of the
+// sessions that they lead, and the builds below the same folder as it was named.
+func leftovers(dir, named string) (map[int]identity, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -109,11 +111,19 @@ func leftovers(dir string) (map[int]identity, error) {
 	}
 	found := make(map[int]identity)
 	for pid, id := range all {
-		if leader, ok := all[id.session]; below(id) || ok && leader.session == id.session && below(leader) {
+		leader, ok := all[id.session]
+		if below(id) || ok && leader.session == id.session && below(leader) || id.mounts == self.mounts && builds(pid, named) {
 			found[pid] = id
 		}
 	}
 	return found, nil
+}
+
+// builds reports whether a process is a go command, or one that it started, whose
+// temporary files lie below dir.
+func builds(pid int, dir string) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00GOTMPDIR="+strings.TrimSuffix(dir, "/")+"/"))
 }
 
 func identify(pid int) (identity, error) {

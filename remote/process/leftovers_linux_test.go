@@ -78,6 +78,29 @@ func TestLeftoversTakesChildrenAndTheDeaf(t *testing.T) {
 	gone(t, child)
 }
 
+func TestLeftoversTakesBuilds(t *testing.T) {
+	dir := t.TempDir()
+	start := func(env string) *exec.Cmd {
+		cmd := exec.Command("sleep", "1000")
+		cmd.Env = []string{"A=b", env}
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		return cmd
+	}
+	build := start("GOTMPDIR=" + dir + "/fn/work/tmp")
+	strangers := []*exec.Cmd{start("GOTMPDIR=" + dir + "2/tmp"), start("NOTGOTMPDIR=" + dir + "/tmp"), start("GOTMPDIR=" + dir)}
+	killed, err := Leftovers(t.Context(), dir)
+	require.NoError(t, err)
+	assert.Equal(t, 1, killed)
+	assert.EqualError(t, build.Wait(), "signal: terminated")
+	for _, s := range strangers {
+		assert.NoError(t, s.Process.Signal(syscall.Signal(0)))
+	}
+}
+
 func TestLeftoversOfNothing(t *testing.T) {
 	killed, err := Leftovers(t.Context(), filepath.Join(t.TempDir(), "missing"))
 	require.NoError(t, err)

@@ -41,6 +41,10 @@ func (c *child) await() {
 
 func (c *child) reap() Exit { return reap(c.pid) }
 
+// killSession leaves alone what has left the leader's process group: the system
+// does not tell who is in a session.
+func killSession(int) {}
+
 // limitMemory leaves the limit to GOMEMLIMIT: the system has no other.
 func limitMemory(int, int64) error { return nil }
 

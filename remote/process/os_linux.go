@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +76,34 @@ func (c *child) reap() Exit {
 		_ = c.pidfd.Close()
 	}
 	return reap(c.pid)
+}
+
+// maxSweeps bounds the rounds of killSession against children that start others
+// faster than they are found.
+const maxSweeps = 10
+
+// killSession kills the members of a session that have left its leader's process
+// group. The leader has ended but is not reaped: its number is nobody else's.
+func killSession(leader int) {
+	killed := map[int]bool{leader: true}
+	for range maxSweeps {
+		entries, _ := os.ReadDir("/proc")
+		found := false
+		for _, e := range entries {
+			pid, err := strconv.Atoi(e.Name())
+			if err != nil || killed[pid] {
+				continue
+			}
+			if sid, err := unix.Getsid(pid); err != nil || sid != leader {
+				continue
+			}
+			killed[pid], found = true, true
+			_ = unix.Kill(pid, unix.SIGKILL) // fails when it has just ended
+		}
+		if !found {
+			return
+		}
+	}
 }
 
 // limitMemory bounds the memory that a process can write to. The limit is on

@@ -171,6 +171,7 @@ func (p *Process) wait() {
 	p.child.await()
 	p.mu.Lock()
 	_ = unix.Kill(-p.child.pid, unix.SIGKILL) // fails when it had no children
+	killSession(p.child.pid)
 	p.exit = p.child.reap()
 	p.reaped = true
 	p.mu.Unlock()

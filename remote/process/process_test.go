@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,18 @@ func TestStopKillsTheWholeGroup(t *testing.T) {
 	assert.Equal(t, "signal: killed", exit.String())
 	gone(t, child)
 	assert.Equal(t, exit, p.Stop(t.Context(), time.Hour), "a second time")
+}
+
+func TestStopKillsChildrenOutsideTheGroup(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("children that left the group are found on Linux alone")
+	}
+	s := newStage(t)
+	p := s.start("stray")
+	child := s.said("child %d")
+	require.NoError(t, unix.Kill(child, 0))
+	p.Stop(t.Context(), patience)
+	gone(t, child)
 }
 
 func TestStopCutsGraceShortWithItsContext(t *testing.T) {

@@ -42,11 +42,14 @@ func main() {
 		sick(control)
 	case "deaf": // ignores SIGTERM, and so does its child
 		signal.Ignore(syscall.SIGTERM)
-		family()
+		family(false)
 		wait()
 	case "orphan": // ends, its child does not
 		signal.Ignore(syscall.SIGTERM)
-		family()
+		family(false)
+	case "stray": // its child has left its process group
+		family(true)
+		wait()
 	case "flood":
 		line := strings.Repeat("x", 1<<20-1) + "\n"
 		for {
@@ -68,9 +71,11 @@ func wait() {
 	}
 }
 
-// family starts a child that ignores SIGTERM as its parent does, and prints its number.
-func family() {
+// family starts a child, in a process group of its own or not, and prints its
+// number. The child ignores SIGTERM if its parent does.
+func family(apart bool) {
 	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: apart}
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
