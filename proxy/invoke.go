@@ -107,7 +107,13 @@ func (c *call) find() error {
 	if err != nil {
 		return err
 	}
-	c.route, err = c.routes.find(segment)
+	if c.route, err = c.routes.find(segment); err == nil && c.route == nil {
+		err = c.unknown(segment)
+		// An agent may have told of it between the two looks.
+		if rt, _ := c.routes.find(segment); rt != nil {
+			c.route, err = rt, nil
+		}
+	}
 	switch {
 	case err != nil:
 		return err
@@ -237,6 +243,11 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 	w.Header().Set(requestID, c.id)
 	if e.Kind == proto.ErrUnavailable {
 		w.Header().Set("Retry-After", "1")
+	}
+	if c.in.ContentLength != 0 && c.in.ProtoMajor == 1 {
+		// The Transport may still read the body; to keep the connection the server
+		// would read the rest of it at the same time.
+		w.Header().Set("Connection", "close")
 	}
 	transport.WriteError(w, &e)
 }

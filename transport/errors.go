@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -71,6 +72,8 @@ func asError(err error) *proto.Error {
 		return proto.Errorf(proto.ErrCanceled, "%w", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return proto.Errorf(proto.ErrTimeout, "%w", err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return proto.Errorf(proto.ErrExhausted, "%w", err).WithHint("free space on the disk of that folder")
 	case errors.As(err, &tooLarge):
 		return proto.Errorf(proto.ErrTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
 	}
