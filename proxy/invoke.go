@@ -117,8 +117,6 @@ func (c *call) find() error {
 	switch {
 	case err != nil:
 		return err
-	case c.route == nil:
-		return c.unknown(segment)
 	case c.route.unready != nil:
 		return c.route.unready
 	}

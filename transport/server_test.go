@@ -207,7 +207,7 @@ func TestBadInputIsRefusedAndTheServerGoesOn(t *testing.T) {
 		{"POST", "/stop", `{"nam": "HelloWorld"}`, 400, "invalid"},
 		{"POST", "/stop", `{"name": "Missing"}`, 404, "not_found"},
 		{"GET", "/log?entrypoint=Missing", ``, 404, "not_found"},
-		{"GET", "/log", ``, 404, "not_found"},
+		{"GET", "/log", ``, 400, "invalid"},
 		{"GET", "/log?entry=x", ``, 400, "invalid"},
 		{"GET", "/details?name=HelloWorld", ``, 400, "invalid"},
 		{"PUT", "/packages/x", `zip`, 400, "invalid"},
