@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,10 @@ type Config struct {
 	SumDB  string       // GOSUMDB of builds; default: as go env says
 	Slots  int          // builds at one time; default: one per processor
 	Logger hclog.Logger // default: says nothing
+	// Modules are asked for before Proxy is, in the form in which a module proxy
+	// serves them. Default: those that came with this program, which every function
+	// needs. The go command checks them like all others.
+	Modules fs.FS
 }
 
 // Builder builds functions. Its methods may be called concurrently.
@@ -82,6 +87,13 @@ func New(cfg Config) (*Builder, error) {
 	}
 	if cfg.SumDB == "" {
 		cfg.SumDB = known.GOSUMDB
+	}
+	own, err := modules(cfg.Modules, filepath.Join(dir, "modules"))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the modules of functions: %w", err)
+	}
+	if own != "" {
+		cfg.Proxy = own + "," + cfg.Proxy
 	}
 	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
 	return &Builder{
