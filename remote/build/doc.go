@@ -27,6 +27,8 @@
 //     agent. An agent of go install has none and fetches them at its first start.
 //     The module cache of the machine is not used instead: it may hold modules that
 //     are no function's business.
+//   - A program that was built once is not built again: a Store keeps programs by
+//     the Key of all that entered their build.
 //   - Linking without symbol tables takes half the time of linking with them;
 //     panics still say file and line. Without garbage collection the compiler
 //     saves another 8 %, up to a memory limit from which on it collects.
