@@ -61,6 +61,11 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 	if !m.own {
 		g.Overlay[path.Join(m.root, "go.mod")] = []byte("module " + importPath + "\n")
 	}
+	for _, v := range m.vendored {
+		if at := path.Join(m.vendor, v.mod.Path, "go.mod"); !exists(fsys, at) {
+			g.Overlay[at] = v.goMod()
+		}
+	}
 	if g.GoMod, g.GoSum, err = m.alternative(); err != nil {
 		return nil, err
 	}

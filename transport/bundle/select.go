@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -114,99 +113,16 @@ func unreadable(name string, err error) error {
 	return proto.Errorf(proto.ErrInvalid, "package: %w", err)
 }
 
-// findModule returns the nearest folder at or above dir that holds a go.mod.
-func findModule(dir string) (string, bool) {
-	for {
-		if isModule(dir) {
-			return dir, true
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", false
-		}
-		dir = parent
-	}
-}
-
-func isModule(dir string) bool {
-	info, err := os.Lstat(filepath.Join(dir, "go.mod"))
-	return err == nil && !info.IsDir()
-}
-
 // selection gathers the files of one bundle.
 type selection struct {
 	root    string
 	modules []localModule // longest path first
+	vendor  string        // the vendor folder that holds for the package, if any
 
 	tree    *tree
 	files   map[string]bool // names relative to root
 	folders map[string]bool // names that were seen to be real folders
 	bytes   int64
-}
-
-// localModule is a module whose source lies in a folder of this machine.
-type localModule struct{ path, dir string }
-
-// addModules reads the module's go.mod, widens the root to its local replacements
-// and adds the files that the go command reads of each module.
-func (s *selection) addModules(root string) error {
-	name := filepath.Join(root, "go.mod")
-	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return irregular(name)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return unreadable(name, err)
-	}
-	mod, err := modfile.Parse(name, data, nil)
-	if err != nil {
-		return proto.Errorf(proto.ErrInvalid, "%w", err).WithHint("go mod verify shows the same; correct the file")
-	}
-	if mod.Module == nil {
-		return proto.Errorf(proto.ErrInvalid, "%s has no module line", name).WithHint("add one, such as: module example.com/hello")
-	}
-	s.root = root
-	s.modules = []localModule{{mod.Module.Mod.Path, root}}
-	for _, r := range mod.Replace {
-		if r.New.Version != "" {
-			continue
-		}
-		if filepath.IsAbs(r.New.Path) {
-			return proto.Errorf(proto.ErrInvalid, "%s:%d: the replacement %s is an absolute path, which another machine does not have", name, r.Syntax.Start.Line, r.New.Path).
-				WithHint("write it relative to go.mod")
-		}
-		// A folder that is not there may be of no use to this package: the build says so
-		// if it is.
-		if dir := filepath.Join(root, filepath.FromSlash(r.New.Path)); isModule(dir) {
-			s.modules = append(s.modules, localModule{r.Old.Path, dir})
-			s.root = commonParent(s.root, dir)
-		}
-	}
-	slices.SortStableFunc(s.modules, func(a, b localModule) int { return len(b.path) - len(a.path) })
-
-	for _, m := range s.modules {
-		if err := s.add(filepath.Join(m.dir, "go.mod")); err != nil {
-			return err
-		}
-	}
-	if _, err := os.Lstat(filepath.Join(root, "go.sum")); err == nil {
-		return s.add(filepath.Join(root, "go.sum"))
-	}
-	return nil
-}
-
-// commonParent is the deepest folder that is or holds both of two clean absolute paths.
-func commonParent(a, b string) string {
-	for {
-		if rel, err := filepath.Rel(a, b); err == nil && filepath.IsLocal(rel) {
-			return a
-		}
-		parent := filepath.Dir(a)
-		if parent == a {
-			return a
-		}
-		a = parent
-	}
 }
 
 // addPackages adds the package in dir and those of local modules that it imports,
@@ -240,6 +156,11 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 			return nil, err
 		}
 	}
+	if s.vendored(dir) {
+		if err := s.addAssembly(dir); err != nil {
+			return nil, err
+		}
+	}
 	every := build.Context{
 		Compiler: "gc", CgoEnabled: true, UseAllFiles: true,
 		ReadDir: func(string) ([]fs.FileInfo, error) { return files, nil },
@@ -253,6 +174,30 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 		}
 	}
 	return pkg.Imports, nil
+}
+
+// vendored reports whether a folder lies in the vendor folder.
+func (s *selection) vendored(dir string) bool {
+	rel, err := filepath.Rel(s.vendor, dir)
+	return s.vendor != "" && err == nil && filepath.IsLocal(rel)
+}
+
+// addAssembly adds what the go command compiles of a package besides Go, when it
+// does so without a C compiler.
+func (s *selection) addAssembly(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return unreadable(dir, err)
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); e.IsDir() || hidden(e.Name()) || ext != ".s" && ext != ".h" {
+			continue
+		}
+		if err := s.add(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // goFiles lists the source files of the package in dir. A folder that cannot be
@@ -275,7 +220,8 @@ func goFiles(dir string) []fs.FileInfo {
 // hidden reports whether the go command leaves a name out by itself.
 func hidden(name string) bool { return name[0] == '.' || name[0] == '_' }
 
-// find returns the folder of a package of one of the local modules.
+// find returns the folder of a package of one of the local modules, or that is
+// vendored.
 func (s *selection) find(importPath string) (dir string, ok bool) {
 	for _, m := range s.modules {
 		rest, ok := strings.CutPrefix(importPath, m.path)
@@ -290,7 +236,11 @@ func (s *selection) find(importPath string) (dir string, ok bool) {
 			return dir, true
 		}
 	}
-	return "", false
+	if s.vendor == "" || module.CheckImportPath(importPath) != nil {
+		return "", false
+	}
+	dir = filepath.Join(s.vendor, filepath.FromSlash(importPath))
+	return dir, len(goFiles(dir)) > 0
 }
 
 // embed adds what a go:embed pattern matches, by the rules of the go command. A

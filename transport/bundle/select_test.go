@@ -93,6 +93,41 @@ func TestSelect(t *testing.T) {
 			want: []string{"app/fn/a.go", "app/go.mod", "app/sub/go.mod", "app/sub/s.go", "lib/deep/d.go", "lib/go.mod", "unused/go.mod"},
 			path: "app/fn",
 		},
+		"the modules of a workspace, with what they replace": {
+			files: map[string]string{
+				"go.work": "go 1.26\nuse (\n\t./app\n\t./lib\n\t./unused\n)\nreplace example.com/w => ./w\n", "go.work.sum": "",
+				"app/go.mod": goMod, "app/go.sum": "", "app/fn/a.go": "package fn\nimport (\n\t_ \"example.com/lib\"\n\t_ \"example.com/w\"\n)\n",
+				"lib/go.mod": "module example.com/lib\nreplace example.com/r => ../r\n", "lib/go.sum": "", "lib/l.go": "package lib\nimport _ \"example.com/r\"\n",
+				"unused/go.mod": "module example.com/unused\n", "unused/u.go": goFile,
+				"w/go.mod": "module example.com/w\n", "w/w.go": goFile, "r/go.mod": "module example.com/r\n", "r/r.go": goFile, "other/o.go": goFile,
+			},
+			dir: "app/fn",
+			want: []string{
+				"app/fn/a.go", "app/go.mod", "app/go.sum", "go.work", "go.work.sum", "lib/go.mod", "lib/go.sum", "lib/l.go",
+				"r/go.mod", "r/r.go", "unused/go.mod", "w/go.mod", "w/w.go",
+			},
+			path: "app/fn",
+		},
+		"a workspace of other modules": {
+			files: map[string]string{"go.work": "go 1.26\nuse ./other\n", "other/go.mod": goMod, "app/go.mod": goMod, "app/a.go": goFile},
+			dir:   "app", root: "app",
+			want: []string{"a.go", "go.mod"}, path: ".",
+		},
+		"vendored packages that are imported": {
+			files: map[string]string{
+				"go.mod": goMod + "replace example.com/r => ../gone\n", "fn/a.go": "package fn\nimport (\n\t_ \"example.com/v/p\"\n\t_ \"example.com/r\"\n\t_ \"example.com/not/vendored\"\n)\n",
+				"vendor/modules.txt":        "",
+				"vendor/example.com/v/v.go": goFile, "vendor/example.com/v/p/p.go": "package p\nimport (\n\t_ \"embed\"\n\t_ \"example.com/x\"\n)\n//go:embed d\nvar x string\n",
+				"vendor/example.com/v/p/p_arm64.s": "", "vendor/example.com/v/p/p.h": "", "vendor/example.com/v/p/c.c": "", "vendor/example.com/v/p/d/f": "", "vendor/example.com/v/p/LICENSE": "",
+				"vendor/example.com/x/x.go": goFile, "vendor/example.com/r/r.go": goFile,
+			},
+			dir: "fn",
+			want: []string{
+				"fn/a.go", "go.mod", "vendor/example.com/r/r.go", "vendor/example.com/v/p/d/f", "vendor/example.com/v/p/p.go",
+				"vendor/example.com/v/p/p.h", "vendor/example.com/v/p/p_arm64.s", "vendor/example.com/x/x.go", "vendor/modules.txt",
+			},
+			path: "fn",
+		},
 		"a module that is told from one whose path it begins": {
 			files: map[string]string{"go.mod": goMod, "a.go": "package hello\nimport _ \"example.com/mm\"\n", "m/b.go": goFile},
 			want:  []string{"a.go", "go.mod"}, path: ".",
@@ -153,6 +188,11 @@ func TestSelectRefuses(t *testing.T) {
 		"a go.mod that does not parse":    {files: module(map[string]string{"go.mod": "modul x"}), words: "go.mod:1"},
 		"a go.mod without module":         {files: module(map[string]string{"go.mod": "go 1.26"}), words: "no module line"},
 		"an absolute replacement":         {files: module(map[string]string{"go.mod": goMod + "replace x.com/y => /etc"}), words: "go.mod:4: the replacement /etc"},
+		"a go.work that does not parse":   {files: module(map[string]string{"go.work": "use"}), words: "go.work:1"},
+		"a workspace's missing module":    {files: module(map[string]string{"go.work": "go 1.26\nuse (\n\t.\n\t./gone\n)\n"}), words: "go.work:4: there is no go.mod in ./gone"},
+		"a workspace's absolute path":     {files: module(map[string]string{"go.work": "go 1.26\nuse .\nuse /etc\n"}), words: "go.work:3: /etc is an absolute path"},
+		"a symlinked go.work":             {files: module(map[string]string{"go.work": "-> /etc/passwd"}), words: "go.work is a symbolic link"},
+		"a symlinked vendor folder":       {files: module(map[string]string{"x/modules.txt": "", "vendor": "-> x"}), words: "vendor is a symbolic link"},
 		"a filePath outside dir":          {files: module(map[string]string{"x/b.go": goFile}), dir: "x", filePath: "a.go", words: "a.go is not inside dir"},
 		"a filePath below dir":            {files: module(map[string]string{"x/b.go": goFile}), filePath: "x/b.go", words: "b.go is not inside dir"},
 		"a filePath that is not there":    {files: module(nil), filePath: "b.go", words: "b.go does not exist"},
