@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
 // layout is one way to lay a project out. Its archive begins with what it shows
@@ -24,6 +25,7 @@ type layout struct {
 	tags    []string
 	ldflags string
 	include []string
+	private string // modules that lie in the folder modcache, as in a module cache
 	files   []txtar.File
 }
 
@@ -46,6 +48,8 @@ func readLayout(t *testing.T, file string) layout {
 			l.tags = strings.Fields(value)
 		case "ldflags":
 			l.ldflags = value
+		case "private":
+			l.private = value
 		case "include":
 			l.include = strings.Fields(value)
 		}
@@ -53,19 +57,16 @@ func readLayout(t *testing.T, file string) layout {
 	return l
 }
 
-// write lays the project out in a new folder and returns the function to deploy.
-func (l layout) write(t *testing.T) *proto.FunctionJson {
+// write lays the project out in a new folder.
+func (l layout) write(t *testing.T) (root string) {
 	t.Helper()
-	root := t.TempDir()
+	root = t.TempDir()
 	for _, f := range l.files {
 		name := filepath.Join(root, filepath.FromSlash(f.Name))
 		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
 		require.NoError(t, os.WriteFile(name, f.Data, 0o600))
 	}
-	return &proto.FunctionJson{
-		Name: "Fn", Dir: filepath.Join(root, l.dir), Wait: true,
-		Tags: l.tags, Ldflags: l.ldflags, Include: l.include,
-	}
+	return root
 }
 
 // Every project is built without a network. What it takes from other modules
@@ -79,7 +80,13 @@ func TestLayouts(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			l := readLayout(t, file)
-			rows, err := a.Deploy(t.Context(), l.write(t))
+			root := l.write(t)
+			// As a client does that packs for the agent.
+			a.store.Private = bundle.Modules{Cache: filepath.Join(root, "modcache"), Private: l.private}
+			rows, err := a.Deploy(t.Context(), &proto.FunctionJson{
+				Name: "Fn", Dir: filepath.Join(root, l.dir), Wait: true,
+				Tags: l.tags, Ldflags: l.ldflags, Include: l.include,
+			})
 			if l.refused != "" && err != nil { // before it was accepted
 				assert.Contains(t, err.Error(), l.refused)
 				assert.NotEmpty(t, proto.AsError(err).Hint)

@@ -120,7 +120,11 @@ func (f *function) remove(v *version) {
 // bring takes a version from its package to a process that has answered.
 func (f *function) bring(ctx context.Context, v *version, sockets *process.Sockets, stage func(string)) (*process.Process, *failure) {
 	fail := func(reason string, err error) (*process.Process, *failure) {
-		return nil, &failure{Generation: v.Generation, Reason: reason, Text: err.Error(), At: time.Now().UTC()}
+		text := err.Error()
+		if hint := proto.AsError(err).Hint; hint != "" {
+			text += "\nhint: " + hint
+		}
+		return nil, &failure{Generation: v.Generation, Reason: reason, Text: text, At: time.Now().UTC()}
 	}
 	dir := f.agent.ws.generationDir(f.path, v.Generation)
 	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {

@@ -24,14 +24,15 @@ func (s *selection) addModules(root string) error {
 		return err
 	}
 	s.addModule(main.Module.Mod.Path, root)
-	home, local := root, localReplacements{{root, main.Syntax.Name, main.Replace}}
+	s.home = root
+	files, local := []*modfile.File{main}, []replacements{{root, main.Syntax.Name, main.Replace}}
 	read := []string{filepath.Join(root, "go.sum")}
 	dir, work, err := findWorkspace(root)
 	if err != nil {
 		return err
 	}
 	if work != nil {
-		home = dir
+		s.home = dir
 		s.root = commonParent(s.root, dir)
 		read = append(read, filepath.Join(dir, "go.work"), filepath.Join(dir, "go.work.sum"))
 		local = append(local, replacements{dir, work.Syntax.Name, work.Replace})
@@ -45,16 +46,18 @@ func (s *selection) addModules(root string) error {
 				continue
 			}
 			s.addModule(used.Module.Mod.Path, at)
+			files = append(files, used)
 			local = append(local, replacements{at, used.Syntax.Name, used.Replace})
 			read = append(read, filepath.Join(at, "go.sum"))
 		}
 	}
-	if name := filepath.Join(home, "vendor", "modules.txt"); isFile(name) {
+	if name := filepath.Join(s.home, "vendor", "modules.txt"); isFile(name) {
 		s.vendor = filepath.Dir(name) // which then holds what is replaced, too
 		read = append(read, name)
 	} else if err := s.addReplacements(local); err != nil {
 		return err
 	}
+	s.require(files, work)
 	slices.SortStableFunc(s.modules, func(a, b localModule) int { return len(b.path) - len(a.path) })
 
 	for _, m := range s.modules {
@@ -84,10 +87,8 @@ type replacements struct {
 	lines     []*modfile.Replace
 }
 
-type localReplacements []replacements
-
 // addReplacements adds the modules that are replaced by folders.
-func (s *selection) addReplacements(local localReplacements) error {
+func (s *selection) addReplacements(local []replacements) error {
 	for _, l := range local {
 		for _, r := range l.lines {
 			if r.New.Version != "" {

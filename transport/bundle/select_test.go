@@ -140,6 +140,21 @@ func TestSelect(t *testing.T) {
 			dir: "fn", root: "fn",
 			want: []string{"a.go", "data/d.json", "web/.dot"}, path: ".",
 		},
+		"what .ryoignore leaves out of a tree": {
+			files: map[string]string{
+				".ryoignore": "# data\n\n*.tmp\n logs/ \n/top.txt\ndata/*.csv\nlib.go\n",
+				"lib.go":     goFile, "a.tmp": "", "deep/b.tmp": "", "deep/logs/l": "", "other/logs": "", "top.txt": "", "deep/top.txt": "",
+				"data/x.csv": "", "data/deep/x.csv": "",
+			},
+			want: []string{"data/deep/x.csv", "deep/top.txt", "lib.go", "other/logs"}, path: ".",
+		},
+		"what .ryoignore leaves out of includes": {
+			files: map[string]string{
+				"go.mod": goMod, "fn/a.go": goFile, "fn/.ryoignore": "*.tmp\nskip/\n", "fn/data/x": "", "fn/data/x.tmp": "", "fn/y.tmp": "", "fn/skip/s": "",
+			},
+			dir: "fn", include: []string{"*", "data"},
+			want: []string{"fn/a.go", "fn/data/x", "go.mod"}, path: "fn",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,6 +193,10 @@ func TestSelectRefuses(t *testing.T) {
 		"an include through a symlink":    {files: module(map[string]string{"l": "-> /etc"}), include: "l/hosts", words: "/l is a symbolic link"},
 		"a symlink in a tree":             {files: map[string]string{"a.go": goFile, "d/l": "-> /etc/passwd"}, words: "/l is a symbolic link"},
 		"an include that matches nothing": {files: module(nil), include: "*.tmpl", words: `include "*.tmpl" matches no file`},
+		"an include of ignored files":     {files: module(map[string]string{"x/y": "", ".ryoignore": "x/"}), include: "x/y", words: "matches no file"},
+		"a .ryoignore that brings back":   {files: module(map[string]string{".ryoignore": "*.a\n!b.a\n"}), words: `.ryoignore:2: "!b.a": ! and ** are not supported`},
+		"a malformed .ryoignore":          {files: module(map[string]string{".ryoignore": "["}), words: `.ryoignore:1: "[": syntax error in pattern`},
+		"a symlinked .ryoignore":          {files: module(map[string]string{".ryoignore": "-> /etc/passwd"}), words: ".ryoignore is a symbolic link"},
 		"an include of hidden files":      {files: module(map[string]string{".env": "x"}), include: ".env", words: "matches no file"},
 		"an include above the folder":     {files: module(nil), include: "../*", words: "matches no file"},
 		"a malformed include":             {files: module(nil), include: "[", words: "syntax error in pattern"},
