@@ -14,6 +14,8 @@ LINT := bin/tools/golangci-lint-$(LINT_VERSION)
 # Examples with a go.mod of their own, which `./...` leaves out.
 MODULES := $(patsubst %/go.mod,%,$(wildcard example/*/go.mod))
 
+SHIPPED := remote/build/modules/proxy
+
 FUZZTIME ?= 20s
 
 ##@ Build
@@ -22,8 +24,13 @@ FUZZTIME ?= 20s
 build: remote proxy cli ## all three programs, into bin/ (the default)
 
 .PHONY: remote
-remote: ## bin/agent, which builds and runs functions on its machine
+remote: $(SHIPPED) ## bin/agent, which builds and runs functions on its machine
 	$(GOBUILD) -o bin/agent ./cmd/agent
+
+# What every function is built with comes in the agent, so that it needs no network.
+$(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
+	sh remote/build/modules.sh $@
+	@touch $@
 
 .PHONY: proxy
 proxy: ## bin/proxy, the gateway to the functions of many agents

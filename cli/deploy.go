@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -9,6 +12,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
 // waiting is the choice between an answer at once and one when all is settled.
@@ -105,9 +109,22 @@ func parseEnv(cmd *cobra.Command, words []string) (map[string]string, error) {
 	return env, nil
 }
 
+// modules asks the go command of this machine which modules are private and where
+// they are. Without one, functions that need such modules have to vendor them.
+func modules(ctx context.Context) bundle.Modules {
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOMODCACHE", "GONOPROXY")
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local") // a toolchain line here is not to fetch another one
+	out, err := cmd.Output()
+	var said struct{ GOMODCACHE, GONOPROXY string }
+	if err != nil || json.Unmarshal(out, &said) != nil {
+		return bundle.Modules{}
+	}
+	return bundle.Modules{Cache: said.GOMODCACHE, Private: said.GONOPROXY}
+}
+
 // send deploys entries that have been checked and prints the rows.
 func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress) error {
-	client := a.dial(transport.WithProgress(p.transfer))
+	client := a.dial(transport.WithProgress(p.transfer), transport.WithModules(modules(ctx)))
 	defer func() { _ = client.Close() }()
 
 	var fns []*proto.FunctionJson

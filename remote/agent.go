@@ -25,6 +25,9 @@ const (
 	// packageSpace bounds the packages that are kept, in bytes. A package is
 	// needed until its deploy has settled; after that it saves an upload.
 	packageSpace = 1 << 30
+	// programSpace bounds the programs that are kept beside those that functions
+	// need, in bytes: some 250 small ones.
+	programSpace = 2 << 30
 	// logAnswer is how much of a function's output one answer carries, in bytes,
 	// well below what a gRPC message may hold.
 	logAnswer = 1 << 20
@@ -57,17 +60,18 @@ const DefaultPorts = "5000-5999"
 
 // Agent keeps the functions of one machine.
 type Agent struct {
-	log     hclog.Logger
-	ws      workspace
-	store   *bundle.Store
-	builder *build.Builder
-	keeper  process.Keeper
-	ports   *ports
-	host    string // by which the functions' services are reached
-	addr    string // host:port of the agent
-	expose  bool
-	feed    transport.Feed
-	up      chan struct{} // closed when the functions of the folder are known
+	log      hclog.Logger
+	ws       workspace
+	store    *bundle.Store
+	builder  *build.Builder
+	programs *build.Store
+	keeper   process.Keeper
+	ports    *ports
+	host     string // by which the functions' services are reached
+	addr     string // host:port of the agent
+	expose   bool
+	feed     transport.Feed
+	up       chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
 
@@ -113,9 +117,12 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// equip gives the agent its packages and its builder.
+// equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.ws.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if a.programs, err = build.OpenStore(a.ws.Path("programs"), programSpace); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {

@@ -175,6 +175,56 @@ func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
 	assert.Eventually(t, func() bool { return !exists(filepath.Join(a.dir, "functions", "hello", "1")) }, patience, time.Millisecond)
 }
 
+func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	fn := &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "one")), Wait: true}
+	first, err := a.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), first[0].GetStatus(), first[0].GetError())
+	stored := func() (files []string) {
+		files, err := filepath.Glob(filepath.Join(dir, "programs", "*"))
+		require.NoError(t, err)
+		return files
+	}
+	require.Eventually(t, func() bool { return len(stored()) == 1 }, patience, time.Millisecond)
+	program, err := os.Stat(stored()[0])
+	require.NoError(t, err)
+	same := func(generation string) {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(dir, "functions", "hello", generation, "fn"))
+		require.NoError(t, err)
+		assert.True(t, os.SameFile(program, info))
+	}
+	same("1")
+
+	began := time.Now()
+	again, err := a.Deploy(t.Context(), fn)
+	t.Log("the same source again:", time.Since(began))
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
+	assert.NotEqual(t, first[0].GetPid(), again[0].GetPid())
+	same("2")
+
+	// Settings that do not enter the build, and a stop, change nothing about that.
+	_, err = a.Stop(t.Context(), "Hello")
+	require.NoError(t, err)
+	a.end()
+	a = start(t, dir)
+	fn.Env, fn.Timeout, fn.Memory = map[string]string{"A": "b"}, "10s", "128MiB"
+	again, err = a.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
+	same("1")
+	assertSays(t, "one", again[0].GetUrl())
+
+	// A build tag does.
+	fn.Tags = []string{"other"}
+	_, err = a.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(stored()) == 2 }, patience, time.Millisecond)
+}
+
 func TestAFailedRedeployLeavesTheOldVersionServing(t *testing.T) {
 	a := start(t, t.TempDir())
 	first := a.deploy(t, "Hello", says("Hello", "one"))

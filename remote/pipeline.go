@@ -93,15 +93,20 @@ func (f *function) begin(v *version, discard bool) *attempt {
 	return t
 }
 
-// persist brings a version's binary to the disk. That takes longer than a start,
-// so it is done when the version serves already.
+// persist brings a version's binary to the disk and keeps it for further deploys
+// of the same source. That takes longer than a start, so it is done when the
+// version serves already.
 func (f *function) persist(v *version) {
-	file, err := os.Open(filepath.Join(f.agent.ws.generationDir(f.path, v.Generation), "fn"))
+	dir := f.agent.ws.generationDir(f.path, v.Generation)
+	key, err := os.ReadFile(filepath.Join(dir, "key"))
 	if err == nil {
-		err = errors.Join(file.Sync(), file.Close())
+		err = f.agent.programs.Keep(string(key), filepath.Join(dir, "fn"))
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
-		f.log.Warn("a loss of power may cost another build", "generation", v.Generation, "error", err)
+	if err == nil {
+		err = os.Remove(filepath.Join(dir, "key"))
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it is kept already, or was replaced meanwhile
+		f.log.Warn("the same source may be built again", "generation", v.Generation, "error", err)
 	}
 }
 
@@ -184,27 +189,51 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	if err != nil {
 		return proto.ReasonCheck, err
 	}
-	stage(proto.StageBuilding)
-	work, tmp := filepath.Join(dir, "work"), filepath.Join(dir, "tmp")
-	for _, d := range []string{work, tmp} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return proto.ReasonAgent, err
-		}
+	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o700); err != nil {
+		return proto.ReasonAgent, err
 	}
-	built := filepath.Join(work, "fn")
-	err = a.builder.Build(ctx, build.Spec{
-		Root: src, Work: work, Out: built, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags(),
-	})
+	return a.build(ctx, dir, build.Spec{
+		Root: src, Work: filepath.Join(dir, "work"), Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags(),
+	}, stage)
+}
+
+// build makes the binary of a version, or takes one that was built from the same.
+func (a *Agent) build(ctx context.Context, dir string, spec build.Spec, stage func(string)) (reason string, err error) {
+	source, err := bundle.TreeDigest(os.DirFS(spec.Root))
+	if err != nil {
+		return proto.ReasonAgent, err
+	}
+	key, err := a.builder.Key(spec, source)
+	if err != nil {
+		return proto.ReasonAgent, err
+	}
+	program := filepath.Join(dir, "fn")
+	found, err := a.programs.Take(key, program)
+	if err != nil {
+		a.log.Warn("the same source is built again", "error", err)
+	}
+	if found {
+		return "", nil
+	}
+	stage(proto.StageBuilding)
+	if err := os.Mkdir(spec.Work, 0o700); err != nil {
+		return proto.ReasonAgent, err
+	}
+	spec.Out = filepath.Join(spec.Work, "out")
+	err = a.builder.Build(ctx, spec)
 	if user := (*build.Failure)(nil); errors.As(err, &user) {
 		return proto.ReasonBuild, err
 	}
 	if err != nil {
 		return proto.ReasonAgent, err
 	}
-	if err := os.Rename(built, filepath.Join(dir, "fn")); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "key"), []byte(key), 0o600); err != nil {
 		return proto.ReasonAgent, err
 	}
-	return proto.ReasonAgent, os.RemoveAll(work)
+	if err := os.Rename(spec.Out, program); err != nil {
+		return proto.ReasonAgent, err
+	}
+	return proto.ReasonAgent, os.RemoveAll(spec.Work)
 }
 
 // start runs the binary of a version in its package's folder.

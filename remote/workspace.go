@@ -68,8 +68,10 @@ func (f *failure) Error() string { return f.Text }
 //
 //	functions/<path>/record.json     what should run
 //	functions/<path>/log             what its processes printed
-//	functions/<path>/<generation>/   src: the unpacked package; fn: the binary
+//	functions/<path>/<generation>/   src: the unpacked package; fn: the binary;
+//	                                 key: its name in programs, until it is there
 //	packages/                        archives by digest
+//	programs/                        binaries by what they were built from
 //	run/<port>.sock                  unix sockets of the functions
 //	tmp/                             what one agent's life needs
 type workspace struct{ *state.Dir }

@@ -38,6 +38,7 @@ type Client struct {
 	calls    proto.FunctionsClient
 	close    func() error
 	progress func(Progress)
+	modules  bundle.Modules
 }
 
 var _ Interface = (*Client)(nil)
@@ -63,6 +64,11 @@ type Progress struct {
 // not overlap.
 func WithProgress(f func(Progress)) Option {
 	return func(c *Client) { c.progress = f }
+}
+
+// WithModules has a deploy send private modules along that functions need.
+func WithModules(m bundle.Modules) Option {
+	return func(c *Client) { c.modules = m }
 }
 
 // NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr
@@ -153,6 +159,7 @@ func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.
 	if err != nil {
 		return nil, err
 	}
+	store.Private = c.modules
 	packed := make([]*proto.FunctionJson, len(fns))
 	for i, fn := range fns {
 		if fn.GetPackage() != "" && fn.GetDir() == "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,12 @@ const (
 	memoryGoal = 1 << 30
 )
 
+// What all programs are built with: files are not named by where they lie, and
+// tables that no function needs are left out.
+var flags = []string{"-trimpath", "-buildvcs=false"}
+
+const linkerBase = "-s -w"
+
 // Config is what a Builder works with.
 type Config struct {
 	Go     string       // the go command; default: go in the PATH
@@ -41,6 +48,10 @@ type Config struct {
 	SumDB  string       // GOSUMDB of builds; default: as go env says
 	Slots  int          // builds at one time; default: one per processor
 	Logger hclog.Logger // default: says nothing
+	// Modules are asked for before Proxy is, in the form in which a module proxy
+	// serves them. Default: those that came with this program, which every function
+	// needs. The go command checks them like all others.
+	Modules fs.FS
 }
 
 // Builder builds functions. Its methods may be called concurrently.
@@ -51,6 +62,7 @@ type Builder struct {
 	goRoot    string
 	modCache  string
 	temp      string
+	target    []string // what of env decides about the program
 	env       []string // of every go command
 	log       hclog.Logger
 	slots     chan struct{}
@@ -85,7 +97,15 @@ func New(cfg Config) (*Builder, error) {
 	if cfg.SumDB == "" {
 		cfg.SumDB = known.GOSUMDB
 	}
+	own, err := modules(cfg.Modules, filepath.Join(dir, "modules"))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the modules of functions: %w", err)
+	}
+	if own != "" {
+		cfg.Proxy = own + "," + cfg.Proxy
+	}
 	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
+	target := []string{"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1"}
 	return &Builder{
 		goCommand: filepath.Join(bin, "go"),
 		platform:  funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: known.GOVERSION},
@@ -93,13 +113,13 @@ func New(cfg Config) (*Builder, error) {
 		goRoot:    known.GOROOT,
 		modCache:  modCache,
 		temp:      cfg.Temp,
-		env: []string{
+		target:    target,
+		env: append([]string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
-			"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1",
 			"GOPROXY=" + cfg.Proxy, "GOSUMDB=" + cfg.SumDB, "GOVCS=*:off", "GOAUTH=off",
 			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + modCache, "GOPATH=" + filepath.Join(dir, "gopath"),
 			"GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
-		},
+		}, target...),
 		log:   cfg.Logger,
 		slots: make(chan struct{}, cfg.Slots),
 		tried: make(chan struct{}),
@@ -220,10 +240,11 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 	program := filepath.Join(spec.Work, "fn")
 	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
 	run := func(mod string) (string, error) {
-		cmd := exec.CommandContext(ctx, b.goCommand, "build", mod, "-modcacherw", //nolint:gosec // what is variable is checked
+		args := append([]string{"build", mod, "-modcacherw"}, flags...)
+		args = append(args,
 			"-modfile="+filepath.Join(spec.Work, "go.mod"), "-overlay="+filepath.Join(spec.Work, "overlay.json"),
-			"-trimpath", "-buildvcs=false", "-ldflags="+linker, "-tags="+strings.Join(spec.Tags, ","),
-			"-o", program, spec.Generated.Main)
+			"-ldflags="+linker, "-tags="+strings.Join(spec.Tags, ","), "-o", program, spec.Generated.Main)
+		cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
 		cmd.Env = slices.Concat(b.env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
@@ -257,7 +278,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 // linkerFlags adds the user's -X flags to ours and refuses all others: they can
 // run programs and read files of this machine.
 func linkerFlags(user string) (string, error) {
-	flags := "-s -w"
+	flags := linkerBase
 	words := strings.Fields(user)
 	for i := 0; i < len(words); i++ {
 		value, joined := strings.CutPrefix(words[i], "-X=")

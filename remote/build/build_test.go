@@ -6,6 +6,7 @@ import (
 	"debug/buildinfo"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,6 +44,32 @@ func TestBuildMakesAProgram(t *testing.T) {
 	}
 }
 
+// The cache of compiled packages is that of the other tests, to save half a
+// minute; that of modules is empty, and there is no network.
+func TestBuildWithoutNetworkAndModuleCache(t *testing.T) {
+	modules, dir := t.TempDir(), t.TempDir()
+	output, err := exec.CommandContext(t.Context(), "sh", "modules.sh", modules).CombinedOutput()
+	require.NoError(t, err, string(output))
+	require.NoError(t, os.Symlink(filepath.Join(filepath.Dir(builder.modCache), "gocache"), filepath.Join(dir, "gocache")))
+	b, err := New(Config{Dir: dir, Proxy: "off", SumDB: "off", Modules: os.DirFS(modules)})
+	require.NoError(t, err)
+	run(t, b)
+	spec := files{"p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
+	require.NoError(t, b.Build(t.Context(), spec))
+
+	// The same bytes as with another module cache, in another folder.
+	other := files{"p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
+	require.NoError(t, builder.Build(t.Context(), other))
+	assert.Equal(t, sum(t, other.Out), sum(t, spec.Out))
+}
+
+func sum(t *testing.T, file string) [sha256.Size]byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return sha256.Sum256(data)
+}
+
 func list(t *testing.T, root string) (names []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
@@ -53,15 +80,13 @@ func list(t *testing.T, root string) (names []string) {
 }
 
 func TestSameSourceGivesSameProgram(t *testing.T) {
-	var programs [2][]byte
-	for i := range programs {
+	var sums [2][sha256.Size]byte
+	for i := range sums {
 		spec := files{"go.mod": gomod, "in/p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, "in", "F")
 		require.NoError(t, builder.Build(t.Context(), spec))
-		var err error
-		programs[i], err = os.ReadFile(spec.Out)
-		require.NoError(t, err)
+		sums[i] = sum(t, spec.Out)
 	}
-	assert.Equal(t, sha256.Sum256(programs[0]), sha256.Sum256(programs[1]))
+	assert.Equal(t, sums[0], sums[1])
 }
 
 func TestTagsAndLinkerFlags(t *testing.T) {

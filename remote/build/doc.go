@@ -17,6 +17,18 @@
 //     function of its own by the same way: the standard library and the framework
 //     are compiled before the first user waits for them, and again each day, since
 //     the go command forgets what it has not used for five days.
+//   - What every function is built with, the framework and its requirements, comes
+//     with the agent as the files of a module proxy, whole and unchanged, so that
+//     the go command checks them by go.sum like all modules. Smaller forms were
+//     weighed: 6.5 of the 7.4 MB are one program that lies in the framework's module,
+//     but a module that is packed anew has another checksum, and local replacements
+//     would bind modules that the user may require later versions of. Nothing
+//     foreign is committed: the Makefile gathers the files before it builds the
+//     agent. An agent of go install has none and fetches them at its first start.
+//     The module cache of the machine is not used instead: it may hold modules that
+//     are no function's business.
+//   - A program that was built once is not built again: a Store keeps programs by
+//     the Key of all that entered their build.
 //   - Linking without symbol tables takes half the time of linking with them;
 //     panics still say file and line. Without garbage collection the compiler
 //     saves another 8 %, up to a memory limit from which on it collects.

@@ -30,6 +30,9 @@ var (
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
 	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
+	// withheld is what the go command says of a module that no proxy has and that the
+	// agent has no rights to fetch from its origin.
+	withheld = regexp.MustCompile(`(404 Not Found|410 Gone|GOVCS disallows|unrecognized import path|not a known dependency|invalid version: unknown revision)`)
 	// offline is what the go command says when a module cannot be fetched at all.
 	offline = regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|disabled by GOPROXY=off`)
 )
@@ -52,6 +55,9 @@ func (b *Builder) places(spec Spec) places {
 	}
 }
 
+// alongWith is the way out for a module that the agent cannot fetch.
+const alongWith = "to send modules along, run go mod vendor in the function's module, or name them in GOPRIVATE where proxyCli runs beside a go command"
+
 // explain turns what a failed build said into an error: a *Failure when it is
 // about the user's source.
 func (p places) explain(output string) error {
@@ -73,7 +79,9 @@ func (p places) explain(output string) error {
 	switch {
 	case !compiled && offline.MatchString(said):
 		return proto.Errorf(proto.ErrUnavailable, "a module that the function needs cannot be fetched: %s", said).
-			WithHint("start the agent with a network and a module proxy (GOPROXY), or use modules that it has")
+			WithHint("start the agent with a network and a module proxy (GOPROXY); " + alongWith)
+	case !compiled && withheld.MatchString(said):
+		return &Failure{p.wayOut(said) + "\nthe agent cannot have a private module; " + alongWith}
 	case said == "":
 		return proto.Errorf(proto.ErrInternal, "the generated files do not build: %s", strings.TrimSpace(strings.Join(ours, "")))
 	}

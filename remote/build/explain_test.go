@@ -55,6 +55,10 @@ func TestExplain(t *testing.T) {
 			"go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off\n",
 			"a module that the function needs cannot be fetched: go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
 		},
+		"no proxy has it": {
+			"go: corp.example/x@v1.0.0: reading https://proxy.example/corp.example/x/@v/v1.0.0.mod: 404 Not Found\n",
+			"go: corp.example/x@v1.0.0: reading https://proxy.example/corp.example/x/@v/v1.0.0.mod: 404 Not Found\nthe agent cannot have a private module; " + alongWith, proto.ErrInvalid,
+		},
 		"words of a source": {
 			"# example.com/app\n./a.go:1:2: cannot use \"dial tcp\" as int\n", "app/a.go:1:2: cannot use \"dial tcp\" as int", proto.ErrInvalid,
 		},

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -41,6 +42,9 @@ out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
 out=$(out "$@")
 %s
 `, root, lines), 0o700))
+	if cfg.Modules == nil {
+		cfg.Modules = fstest.MapFS{} // whether or not this test has come with some
+	}
 	cfg.Go, cfg.Dir = script, filepath.Join(t.TempDir(), "made", "when", "missing")
 	b, err := New(cfg)
 	require.NoError(t, err)
@@ -103,6 +107,24 @@ func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
 	assert.Contains(t, b.env, "GOPROXY=off")
 	assert.Contains(t, b.env, "GOSUMDB=off")
+}
+
+func TestOwnModulesComeFirst(t *testing.T) {
+	own := fstest.MapFS{"example.org/!x/@v/v1.0.0.mod": {Data: []byte("module example.org/X\n")}}
+	b, _ := fakeBuilder(t, Config{Proxy: "off", Modules: own}, "")
+	dir := filepath.Join(filepath.Dir(b.modCache), "modules")
+	assert.Contains(t, b.env, "GOPROXY=file://"+dir+",off")
+
+	// A damaged file is mended at the next start, one of another agent stays.
+	file := filepath.Join(dir, "example.org", "!x", "@v", "v1.0.0.mod")
+	other := filepath.Join(dir, "example.org", "!x", "@v", "v2.0.0.mod")
+	require.NoError(t, os.WriteFile(file, []byte("\x00"), 0o600))
+	require.NoError(t, os.WriteFile(other, nil, 0o600))
+	require.NoError(t, unpack(own, dir))
+	got, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, "module example.org/X\n", string(got))
+	assert.FileExists(t, other)
 }
 
 func TestPrewarmIsNice(t *testing.T) {

@@ -36,11 +36,21 @@
 // # What a module may look like
 //
 // No go.mod, a missing or old go line (raised to what the framework needs),
-// local replacements inside the package: all are built. A vendor folder and a
-// go.work file are ignored: build with -mod=readonly and GOWORK=off. Refused
-// are: a go line above the toolchain, replacements outside of the package, paths
-// that cannot be imported or that the standard library has, cgo, C and assembly,
-// names beginning zz_ryo.
+// local replacements inside the package: all are built. An alternative go.mod
+// knows neither workspaces nor vendor folders, so what they say becomes lines of
+// it. The other modules of a go.work are required and replaced by their folders,
+// and what they require and replace counts as the module's own. A vendored
+// module is replaced by its folder below vendor, where the overlay supplies the
+// go.mod that vendoring has left out: it needs neither network, module cache nor
+// checksum. Of a module that the framework requires as well the higher version
+// is taken. What modules.txt does not list comes from the module proxy, so a
+// vendor folder may hold private modules alone.
+//
+// Build with -mod=readonly and GOWORK=off. Refused are: a go line above the
+// toolchain, also of a module beside, replacements and modules of a workspace
+// that were not sent, a vendor folder that disagrees with go.mod, paths that
+// cannot be imported or that the standard library has, cgo, C and assembly of
+// the package itself, names beginning zz_ryo.
 //
 // # Decisions
 //
@@ -51,6 +61,9 @@
 //   - The framework's own requirements are raised to releases that start faster,
 //     but not to ones whose go line is above 1.21: it would become that of the
 //     user's module, and from 1.22 on loop variables mean something else.
+//   - The go command wants a go line that is not below those of required modules.
+//     A module of a workspace may so get the line of a sibling, and what loop
+//     variables mean in it changes when only the sibling has reached 1.22.
 //   - Only HTTP functions are deployed. Event functions are recognised so that
 //     their refusal says so.
 package funcfw

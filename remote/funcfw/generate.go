@@ -65,6 +65,11 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 			return nil, fmt.Errorf("make a go.mod: %w", err)
 		}
 	}
+	for _, v := range m.vendored {
+		if at := path.Join(m.vendor, v.mod.Path, "go.mod"); !exists(fsys, at) {
+			g.Overlay[at] = v.goMod()
+		}
+	}
 	if g.GoMod, g.GoSum, err = m.alternative(); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package funcfw_test
 
 import (
 	"go/format"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -233,6 +234,94 @@ func TestGenerateRefuses(t *testing.T) {
 			assert.Contains(t, refusal.Fix, c.fix)
 		})
 	}
+}
+
+func TestSurroundingsBecomeLinesOfGoMod(t *testing.T) {
+	g, err := generate(t, files{
+		"w/go.work":      "go 1.25\nuse (\n\t./app\n\t./b\n)\nreplace a.b/all => ./all\n",
+		"w/go.work.sum":  "a.b/w v1.0.0 h1:w=\n",
+		"w/app/go.mod":   "module a.b/app\n\ngo 1.21\n\nrequire a.b/x v1.0.0\n\nreplace a.b/all => ../other\n",
+		"w/app/a.go":     hello,
+		"w/other/go.mod": "module a.b/all\n",
+		"w/all/go.mod":   "module a.b/all\n",
+		"w/b/go.mod":     "module a.b/b\n\ngo 1.24\n\nrequire (\n\ta.b/app v0.5.0\n\ta.b/x v1.5.0\n\ta.b/y v1.0.0\n)\n\nreplace a.b/y => a.b/fork v1.0.0\n",
+		"w/b/go.sum":     "a.b/x v1.5.0 h1:x=\n",
+		"w/vendor/modules.txt": "## workspace\n# a.b/y v1.0.0 => a.b/fork v1.0.0\n## go 1.20\na.b/y\n# github.com/google/uuid v1.6.0\n## explicit\ngithub.com/google/uuid\n" +
+			"# a.b/y => a.b/fork v1.0.0\n",
+	}, "w/app", "HelloWorld", linux)
+	require.NoError(t, err)
+	f, err := modfile.Parse("go.mod", g.GoMod, nil)
+	require.NoError(t, err, string(g.GoMod))
+	assert.Equal(t, "1.24", f.Go.Version, "of the sibling")
+	requires, replaces := map[string]string{}, map[string]string{}
+	for _, r := range f.Require {
+		requires[r.Mod.Path] = r.Mod.Version
+	}
+	for _, r := range f.Replace {
+		replaces[r.Old.Path] = r.New.String()
+	}
+	assert.Equal(t, "v1.5.0", requires["a.b/x"])
+	assert.Equal(t, "v0.0.0", requires["a.b/b"])
+	assert.NotContains(t, requires, "a.b/app")
+	assert.Equal(t, "../b", replaces["a.b/b"])
+	assert.Equal(t, "../all", replaces["a.b/all"], "go.work comes before go.mod")
+	assert.Equal(t, "../vendor/a.b/y", replaces["a.b/y"])
+	assert.NotContains(t, replaces, "github.com/google/uuid")
+	assert.Equal(t, "module a.b/y\n\ngo 1.20\n", string(g.Overlay["w/vendor/a.b/y/go.mod"]))
+	assert.Contains(t, string(g.GoSum), "a.b/x v1.5.0 h1:x=\na.b/w v1.0.0 h1:w=\n")
+}
+
+func TestGenerateRefusesSurroundings(t *testing.T) {
+	const mod = "module m\n\ngo 1.24\n\nrequire a.b/c v1.0.0\n"
+	for name, c := range map[string]struct {
+		src  files
+		want string
+	}{
+		"a go.work that does not parse":      {files{"go.work": "go 1.26\nuse\n"}, "go.work:2:1: usage: use local/dir"},
+		"a module that was not sent":         {files{"go.work": "go 1.26\nuse .\nuse ./b\n"}, "go.work:3:1: ./b is not in the package that was sent"},
+		"a module above":                     {files{"go.work": "go 1.26\nuse .\nuse ../b\n"}, "go.work:3:1: ../b is not in the package that was sent"},
+		"an absolute module":                 {files{"go.work": "go 1.26\nuse .\nuse /etc\n"}, "go.work:3:1: /etc is not in the package that was sent"},
+		"a replacement of go.work":           {files{"go.work": "go 1.26\nuse .\nreplace a.b/c => ../c\n"}, "go.work:3:1: replacement ../c is not in the package that was sent"},
+		"a replacement of a sibling":         {files{"go.work": "go 1.26\nuse .\nuse ./b\n", "b/go.mod": "module b\nreplace a.b/c => ../../c\n"}, "b/go.mod:2:1: replacement ../../c is not in the package that was sent"},
+		"a sibling without a module line":    {files{"go.work": "go 1.26\nuse .\nuse ./b\n", "b/go.mod": ""}, "b/go.mod: has no module line"},
+		"a sibling's go line":                {files{"go.work": "go 1.26\nuse .\nuse ./b\n", "b/go.mod": "module b\ngo 1.30\n"}, "b/go.mod:2:1: the module requires go >= 1.30, and go1.26.8 builds it"},
+		"a vendored path that leads out":     {files{"vendor/modules.txt": "# ../../etc v1.0.0\n"}, "vendor/modules.txt:1:1: is not as go mod vendor writes it"},
+		"a vendored version that is none":    {files{"vendor/modules.txt": "\n# a.b/c x\n"}, "vendor/modules.txt:2:1: is not as go mod vendor writes it"},
+		"a vendored version of another time": {files{"vendor/modules.txt": "# a.b/c v1.1.0\n"}, "vendor/modules.txt:1:1: has a.b/c v1.1.0, and go.mod requires v1.0.0"},
+		"a vendored go line":                 {files{"vendor/modules.txt": "# a.b/c v1.0.0\n## explicit; go 1.30\n"}, "vendor/modules.txt:1:1: module a.b/c requires go >= 1.30, and go1.26.8 builds it"},
+		"many vendored modules":              {files{"vendor/modules.txt": strings.Repeat("# a.b/c v1.0.0\n", 1_001)}, "vendor/modules.txt: has more than 1000 modules"},
+		"the framework, vendored and later":  {files{"go.mod": mod + "require github.com/GoogleCloudPlatform/functions-framework-go v1.10.0\n", "vendor/modules.txt": "# github.com/GoogleCloudPlatform/functions-framework-go v1.10.0\n"}, "go.mod:6:1: functions-framework-go v1.10.0 has not been tested; programs are built with v1.9.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := files{"go.mod": mod, "p/a.go": hello}
+			maps.Copy(src, c.src)
+			_, err := generate(t, src, "p", "HelloWorld", linux)
+			var refusal *funcfw.Refusal
+			require.ErrorAs(t, err, &refusal)
+			assert.EqualError(t, err, c.want)
+		})
+	}
+}
+
+func FuzzGenerateWithSurroundings(f *testing.F) {
+	f.Add("go 1.26\nuse .\nuse ./b\nreplace a.b/c => ./c\n", "module b\n\nrequire a.b/c v1.0.0\n", "# a.b/c v1.0.0 => a.b/d v1.0.0\n## explicit; go 1.20\na.b/c\n")
+	f.Add("go 1.26\nuse ./x/..\n", "", "## workspace\n# ../x v1.0.0\n")
+	f.Fuzz(func(t *testing.T, work, sibling, vendor string) {
+		src := files{"go.mod": "module m\n\ngo 1.24\n", "a.go": hello, "go.work": work, "b/go.mod": sibling, "vendor/modules.txt": vendor}
+		target, err := funcfw.Check(src.fs(), ".", "HelloWorld", "", linux)
+		require.NoError(t, err)
+		g, err := funcfw.Generate(src.fs(), target, linux)
+		if err != nil {
+			require.ErrorAs(t, err, new(*funcfw.Refusal))
+			return
+		}
+		for name := range g.Overlay {
+			assert.True(t, fs.ValidPath(name), name)
+			assert.NotContains(t, src, name)
+		}
+		_, err = modfile.Parse("go.mod", g.GoMod, nil)
+		require.NoError(t, err, string(g.GoMod))
+	})
 }
 
 func manyRequires(n int) string {

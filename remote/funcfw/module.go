@@ -47,6 +47,7 @@ type userModule struct {
 	file *modfile.File
 	own  bool // the user has a go.mod
 	sum  []byte
+	surroundings
 }
 
 // findModule reads the nearest go.mod at or above a target's folder.
@@ -73,6 +74,9 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 		}
 		m.sum, err = readFile(fsys, path.Join(dir, "go.sum"), maxSumFile)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err := m.look(fsys); err != nil {
 			return nil, err
 		}
 		return m, nil
@@ -109,11 +113,7 @@ func (m *userModule) modPath() string { return m.file.Module.Mod.Path }
 
 // refuse is a refusal at a line of the user's go.mod.
 func (m *userModule) refuse(line *modfile.Line, reason, fix string) error {
-	var at token.Position
-	if line != nil {
-		at = token.Position{Line: line.Start.Line, Column: line.Start.LineRune}
-	}
-	return refuse(path.Join(m.root, "go.mod"), at, reason, fix)
+	return refuse(path.Join(m.root, "go.mod"), start(line), reason, fix)
 }
 
 // importPath is the path that the generated main imports a package by.
@@ -137,25 +137,38 @@ func (m *userModule) importPath(t *Target) (string, error) {
 
 // check refuses what cannot be built, or not with this toolchain.
 func (m *userModule) check(fsys fs.FS, p Platform) error {
+	if err := m.checkFile(fsys, p); err != nil {
+		return err
+	}
+	if _, err := fs.Stat(fsys, path.Join(m.root, runtimeDir)); err == nil {
+		return &Refusal{File: path.Join(m.root, runtimeDir), Reason: "names beginning " + reserved + " are reserved", Fix: "rename it"}
+	}
+	return m.checkSurroundings(fsys, p)
+}
+
+// checkFile refuses what go.mod says.
+func (m *userModule) checkFile(fsys fs.FS, p Platform) error {
 	if g := m.file.Go; g != nil && version.Compare("go"+g.Version, p.version()) > 0 {
 		return m.refuse(g.Syntax, fmt.Sprintf("the module requires go >= %s, and %s builds it", g.Version, p.GoVersion), "deploy to an agent with a newer Go, or lower the go line")
 	}
 	if len(m.file.Require) > maxRequires {
 		return m.refuse(nil, fmt.Sprintf("requires more than %d modules", maxRequires), "")
 	}
-	if _, err := fs.Stat(fsys, path.Join(m.root, runtimeDir)); err == nil {
-		return &Refusal{File: path.Join(m.root, runtimeDir), Reason: "names beginning " + reserved + " are reserved", Fix: "rename it"}
-	}
-	for _, r := range m.file.Replace {
+	return m.checkReplacements(fsys, path.Join(m.root, "go.mod"), m.file.Replace)
+}
+
+// checkReplacements refuses replacements of a go.mod or go.work.
+func (m *userModule) checkReplacements(fsys fs.FS, at string, list []*modfile.Replace) error {
+	for _, r := range list {
 		switch local := modfile.IsDirectoryPath(r.New.Path) || path.IsAbs(r.New.Path); {
 		case r.Old.Path == frameworkPath:
-			return m.refuse(r.Syntax, "functions-framework-go cannot be replaced: programs are built with the version that was tested", "remove the replacement")
-		case !local:
+			return refuse(at, start(r.Syntax), "functions-framework-go cannot be replaced: programs are built with the version that was tested", "remove the replacement")
+		case !local || m.isVendored(r.Old.Path):
 		case path.IsAbs(r.New.Path):
-			return m.refuse(r.Syntax, fmt.Sprintf("replacement %s is an absolute path", r.New.Path), "use a path relative to go.mod")
+			return refuse(at, start(r.Syntax), fmt.Sprintf("replacement %s is an absolute path", r.New.Path), "use a path relative to "+path.Base(at))
 		default:
-			if at := path.Join(m.root, r.New.Path, "go.mod"); !fs.ValidPath(at) || !exists(fsys, at) {
-				return m.refuse(r.Syntax, fmt.Sprintf("replacement %s is not in the package that was sent", r.New.Path), "send the folder that holds both modules, or require a published version")
+			if mod := path.Join(path.Dir(at), r.New.Path, "go.mod"); !fs.ValidPath(mod) || !exists(fsys, mod) {
+				return refuse(at, start(r.Syntax), fmt.Sprintf("replacement %s is not in the package that was sent", r.New.Path), "send the folder that holds both modules, or require a published version")
 			}
 		}
 	}
@@ -174,6 +187,9 @@ func (m *userModule) alternative() (mod, sum []byte, err error) {
 	ours, err := modfile.Parse("framework.mod", frameworkMod, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("embedded framework.mod: %w", err)
+	}
+	if err := m.join(ours); err != nil {
+		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
 	}
 	have := map[string]*modfile.Require{}
 	for _, r := range m.file.Require {
@@ -207,7 +223,7 @@ func (m *userModule) alternative() (mod, sum []byte, err error) {
 		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
 	}
 	f.Cleanup()
-	return modfile.Format(f.Syntax), sums(m.sum, frameworkSum), nil
+	return modfile.Format(f.Syntax), sums(slices.Concat([][]byte{m.sum}, m.sums, [][]byte{frameworkSum})...), nil
 }
 
 // sums joins go.sum files: each line once, the first file's first.

@@ -10,14 +10,20 @@
 // replaces by a local folder count as the module's own; such a folder may lie
 // outside the module, and the bundle's root is then the parent that both share.
 // The go.mod of every local replacement goes along, for the go command reads it
-// even when nothing is imported from there. Without a go.mod the whole tree of
+// even when nothing is imported from there. The same holds for the modules of a
+// go.work that uses the function's module. With a vendor/modules.txt, imported
+// packages of other modules are taken from there, with their assembly. Without
+// such a folder, those of private modules are taken from the module cache of this
+// machine when a client says where that is, and become a vendor folder of the
+// archive: whoever builds has no credentials. Without a go.mod the whole tree of
 // the package's folder is taken.
 //
 // All non-test .go files of a package are taken, for whichever platform: the
-// machine that packs is not the one that builds. C and assembly files are left
-// out. From trees and include globs, names that begin with a dot, tests,
-// node_modules and vendor are left out; embedded files follow the rules of the
-// embed directive instead, so that a binary holds what it would hold when built at home.
+// machine that packs is not the one that builds. Their C and assembly files are
+// left out. From trees and include globs, names that begin with a dot, tests,
+// node_modules, vendor and what the folder's .ryoignore lists are left out; Go
+// files of packages and embedded files are not asked about, so that a binary
+// holds what it would hold when built at home.
 // A symbolic link among the files is refused by name: what it points to may not
 // exist elsewhere, or may be a secret of this machine.
 //
@@ -38,6 +44,6 @@
 // ignored. When anything is wrong nothing is left on disk.
 // Whatever Pack writes, Extract accepts.
 //
-// The package must never run a program, follow a symbolic link below the root of
-// a bundle, or keep more than one file's buffer in memory.
+// The package must never run a program, read credentials, follow a symbolic link
+// below the root of a bundle, or keep more than one file's buffer in memory.
 package bundle

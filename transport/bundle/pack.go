@@ -5,8 +5,11 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/dirhash"
 	pb "google.golang.org/protobuf/proto"
@@ -22,31 +25,50 @@ import (
 // A file that is written to meanwhile is an ErrConflict; after any error w holds
 // the beginning of an archive.
 func Pack(ctx context.Context, fn *proto.FunctionJson, w io.Writer) (*proto.FunctionJson, error) {
-	dir, files, packagePath, err := Select(fn)
+	return packWith(ctx, fn, Modules{}, w)
+}
+
+// packWith is Pack that ships private modules, too.
+func packWith(ctx context.Context, fn *proto.FunctionJson, private Modules, w io.Writer) (*proto.FunctionJson, error) {
+	s, packagePath, err := choose(fn, private)
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := os.OpenRoot(s.root)
 	if err != nil {
-		return nil, unreadable(dir, err)
+		return nil, unreadable(s.root, err)
 	}
 	defer root.Close()
 
 	m := newMeter(w, DefaultLimits.Archive)
 	z := zip.NewWriter(m)
 	unpacked := int64(0)
-	for _, name := range files {
-		n, err := packFile(ctx, z, root, name, DefaultLimits.Bytes-unpacked)
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		var n int64
+		if from := s.files[name]; from != nil {
+			n, err = packMounted(ctx, z, name, from, DefaultLimits.Bytes-unpacked)
+		} else {
+			n, err = packFile(ctx, z, name, root, name, DefaultLimits.Bytes-unpacked)
+		}
 		if err != nil {
 			return nil, err
 		}
 		unpacked += n
 	}
+	if s.modulesTxt != nil {
+		w, err := newEntry(z, s.modulesName)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(s.modulesTxt); err != nil {
+			return nil, err
+		}
+	}
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
 	if allowed := DefaultLimits.unpacked(m.size); unpacked > allowed {
-		return nil, DefaultLimits.tooLarge(dir, allowed)
+		return nil, DefaultLimits.tooLarge(s.root, allowed)
 	}
 
 	packed := pb.CloneOf(fn)
@@ -57,25 +79,41 @@ func Pack(ctx context.Context, fn *proto.FunctionJson, w io.Writer) (*proto.Func
 	return packed, nil
 }
 
-// packFile adds one file of at most allowed bytes and returns its size.
-func packFile(ctx context.Context, z *zip.Writer, root *os.Root, name string, allowed int64) (int64, error) {
-	file := filepath.Join(root.Name(), filepath.FromSlash(name))
+// newEntry begins a file of an archive.
+func newEntry(z *zip.Writer, name string) (io.Writer, error) {
+	header := &zip.FileHeader{Name: name, Method: zip.Deflate}
+	header.SetMode(0o644)
+	return z.CreateHeader(header)
+}
+
+// packMounted is packFile for a file of a private module.
+func packMounted(ctx context.Context, z *zip.Writer, name string, m *mount, allowed int64) (int64, error) {
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return 0, unreadable(m.dir, err)
+	}
+	defer root.Close()
+	return packFile(ctx, z, name, root, strings.TrimPrefix(name, m.name+"/"), allowed)
+}
+
+// packFile adds the file at, below root, of at most allowed bytes under a name and
+// returns its size.
+func packFile(ctx context.Context, z *zip.Writer, name string, root *os.Root, at string, allowed int64) (int64, error) {
+	file := filepath.Join(root.Name(), filepath.FromSlash(at))
 	changed := proto.Errorf(proto.ErrConflict, "%s changed while it was packed", file).
 		WithHint("deploy again when nothing writes to the folder")
 
-	before, err := root.Lstat(name)
+	before, err := root.Lstat(at)
 	if err != nil || !before.Mode().IsRegular() {
 		return 0, changed
 	}
-	f, err := root.Open(name)
+	f, err := root.Open(at)
 	if err != nil {
 		return 0, unreadable(file, err)
 	}
 	defer f.Close()
 
-	header := &zip.FileHeader{Name: name, Method: zip.Deflate}
-	header.SetMode(0o644)
-	w, err := z.CreateHeader(header)
+	w, err := newEntry(z, name)
 	if err != nil {
 		return 0, err
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -25,36 +24,52 @@ import (
 //
 // What is wrong with the folder is an ErrInvalid or ErrTooLarge that names it.
 func Select(fn *proto.FunctionJson) (root string, files []string, packagePath string, err error) {
-	dir, file, err := locate(fn)
+	s, packagePath, err := choose(fn, Modules{})
 	if err != nil {
 		return "", nil, "", err
 	}
-	s := selection{root: dir, tree: newTree(DefaultLimits.Files), files: map[string]bool{}, folders: map[string]bool{}}
+	return s.root, slices.Sorted(maps.Keys(s.files)), packagePath, nil
+}
+
+// choose is Select that ships private modules, too.
+func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath string, err error) {
+	dir, file, err := locate(fn)
+	if err != nil {
+		return nil, "", err
+	}
+	s = &selection{root: dir, private: private, tree: newTree(DefaultLimits.Files), files: map[string]*mount{}, folders: map[string]bool{}}
+	ignore, err := readIgnored(dir)
+	if err != nil {
+		return nil, "", err
+	}
 	moduleRoot, found := findModule(dir)
 	if found {
 		err = s.addModules(moduleRoot)
 	} else {
-		err = s.walk(dir, shipped)
+		err = s.walk(dir, ignore.shipped)
 	}
 	if err != nil {
-		return "", nil, "", err
+		return nil, "", err
 	}
 	if err := s.addPackages(dir); err != nil {
-		return "", nil, "", err
+		return nil, "", err
+	}
+	if err := s.addModulesTxt(); err != nil {
+		return nil, "", err
 	}
 	for _, glob := range fn.GetInclude() {
-		if err := s.include(dir, glob); err != nil {
-			return "", nil, "", err
+		if err := s.include(dir, glob, ignore); err != nil {
+			return nil, "", err
 		}
 	}
 	if packagePath, err = s.rel(dir); err != nil {
-		return "", nil, "", err
+		return nil, "", err
 	}
-	if file != "" && !s.files[path.Join(packagePath, file)] {
-		return "", nil, "", proto.Errorf(proto.ErrInvalid, "filePath %s is not a source file of the package", fn.GetFilePath()).
+	if _, ok := s.files[path.Join(packagePath, file)]; file != "" && !ok {
+		return nil, "", proto.Errorf(proto.ErrInvalid, "filePath %s is not a source file of the package", fn.GetFilePath()).
 			WithHint("name a .go file that is neither a test nor hidden, or leave filePath out")
 	}
-	return s.root, slices.Sorted(maps.Keys(s.files)), packagePath, nil
+	return s, packagePath, nil
 }
 
 // locate finds the package's folder, without symbolic links, and the base name
@@ -114,99 +129,23 @@ func unreadable(name string, err error) error {
 	return proto.Errorf(proto.ErrInvalid, "package: %w", err)
 }
 
-// findModule returns the nearest folder at or above dir that holds a go.mod.
-func findModule(dir string) (string, bool) {
-	for {
-		if isModule(dir) {
-			return dir, true
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", false
-		}
-		dir = parent
-	}
-}
-
-func isModule(dir string) bool {
-	info, err := os.Lstat(filepath.Join(dir, "go.mod"))
-	return err == nil && !info.IsDir()
-}
-
 // selection gathers the files of one bundle.
 type selection struct {
 	root    string
 	modules []localModule // longest path first
+	home    string        // the folder of the module, or of its workspace: where vendor is
+	vendor  string        // the vendor folder that holds for the package, if any
+
+	private     Modules
+	required    map[string]requirement // by path
+	mounts      []*mount
+	modulesName string // of the modules.txt of mounts
+	modulesTxt  []byte
 
 	tree    *tree
-	files   map[string]bool // names relative to root
-	folders map[string]bool // names that were seen to be real folders
+	files   map[string]*mount // names relative to root; where each comes from, nil for root
+	folders map[string]bool   // names that were seen to be real folders
 	bytes   int64
-}
-
-// localModule is a module whose source lies in a folder of this machine.
-type localModule struct{ path, dir string }
-
-// addModules reads the module's go.mod, widens the root to its local replacements
-// and adds the files that the go command reads of each module.
-func (s *selection) addModules(root string) error {
-	name := filepath.Join(root, "go.mod")
-	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return irregular(name)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return unreadable(name, err)
-	}
-	mod, err := modfile.Parse(name, data, nil)
-	if err != nil {
-		return proto.Errorf(proto.ErrInvalid, "%w", err).WithHint("go mod verify shows the same; correct the file")
-	}
-	if mod.Module == nil {
-		return proto.Errorf(proto.ErrInvalid, "%s has no module line", name).WithHint("add one, such as: module example.com/hello")
-	}
-	s.root = root
-	s.modules = []localModule{{mod.Module.Mod.Path, root}}
-	for _, r := range mod.Replace {
-		if r.New.Version != "" {
-			continue
-		}
-		if filepath.IsAbs(r.New.Path) {
-			return proto.Errorf(proto.ErrInvalid, "%s:%d: the replacement %s is an absolute path, which another machine does not have", name, r.Syntax.Start.Line, r.New.Path).
-				WithHint("write it relative to go.mod")
-		}
-		// A folder that is not there may be of no use to this package: the build says so
-		// if it is.
-		if dir := filepath.Join(root, filepath.FromSlash(r.New.Path)); isModule(dir) {
-			s.modules = append(s.modules, localModule{r.Old.Path, dir})
-			s.root = commonParent(s.root, dir)
-		}
-	}
-	slices.SortStableFunc(s.modules, func(a, b localModule) int { return len(b.path) - len(a.path) })
-
-	for _, m := range s.modules {
-		if err := s.add(filepath.Join(m.dir, "go.mod")); err != nil {
-			return err
-		}
-	}
-	if _, err := os.Lstat(filepath.Join(root, "go.sum")); err == nil {
-		return s.add(filepath.Join(root, "go.sum"))
-	}
-	return nil
-}
-
-// commonParent is the deepest folder that is or holds both of two clean absolute paths.
-func commonParent(a, b string) string {
-	for {
-		if rel, err := filepath.Rel(a, b); err == nil && filepath.IsLocal(rel) {
-			return a
-		}
-		parent := filepath.Dir(a)
-		if parent == a {
-			return a
-		}
-		a = parent
-	}
 }
 
 // addPackages adds the package in dir and those of local modules that it imports,
@@ -223,7 +162,11 @@ func (s *selection) addPackages(dir string) error {
 			return err
 		}
 		for _, path := range imports {
-			if d, ok := s.find(path); ok && !seen[d] {
+			d, ok, err := s.find(path)
+			if err != nil {
+				return err
+			}
+			if ok && !seen[d] {
 				seen[d] = true
 				queue = append(queue, d)
 			}
@@ -240,6 +183,11 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 			return nil, err
 		}
 	}
+	if s.vendored(dir) {
+		if err := s.addAssembly(dir); err != nil {
+			return nil, err
+		}
+	}
 	every := build.Context{
 		Compiler: "gc", CgoEnabled: true, UseAllFiles: true,
 		ReadDir: func(string) ([]fs.FileInfo, error) { return files, nil },
@@ -253,6 +201,33 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 		}
 	}
 	return pkg.Imports, nil
+}
+
+// vendored reports whether a folder lies in the vendor folder here, or will there.
+func (s *selection) vendored(dir string) bool {
+	if m, _ := s.mounted(dir); m != nil {
+		return true
+	}
+	rel, err := filepath.Rel(s.vendor, dir)
+	return s.vendor != "" && err == nil && filepath.IsLocal(rel)
+}
+
+// addAssembly adds what the go command compiles of a package besides Go, when it
+// does so without a C compiler.
+func (s *selection) addAssembly(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return unreadable(dir, err)
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); e.IsDir() || hidden(e.Name()) || ext != ".s" && ext != ".h" {
+			continue
+		}
+		if err := s.add(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // goFiles lists the source files of the package in dir. A folder that cannot be
@@ -275,8 +250,9 @@ func goFiles(dir string) []fs.FileInfo {
 // hidden reports whether the go command leaves a name out by itself.
 func hidden(name string) bool { return name[0] == '.' || name[0] == '_' }
 
-// find returns the folder of a package of one of the local modules.
-func (s *selection) find(importPath string) (dir string, ok bool) {
+// find returns the folder of a package of one of the local modules, or that is
+// vendored, or of a private module.
+func (s *selection) find(importPath string) (dir string, found bool, err error) {
 	for _, m := range s.modules {
 		rest, ok := strings.CutPrefix(importPath, m.path)
 		if !ok || rest != "" && rest[0] != '/' {
@@ -287,10 +263,15 @@ func (s *selection) find(importPath string) (dir string, ok bool) {
 			continue
 		}
 		if owner, ok := findModule(dir); ok && owner == m.dir {
-			return dir, true
+			return dir, true, nil
 		}
 	}
-	return "", false
+	if s.vendor == "" {
+		return s.findPrivate(importPath)
+	}
+	dir = filepath.Join(s.vendor, filepath.FromSlash(importPath))
+	sound := module.CheckImportPath(importPath) == nil // and thereby below vendor
+	return dir, sound && len(goFiles(dir)) > 0, nil
 }
 
 // embed adds what a go:embed pattern matches, by the rules of the go command. A
@@ -315,28 +296,27 @@ func (s *selection) embed(dir, pattern string) error {
 }
 
 // include adds the files and whole folders that a glob of the function matches.
-func (s *selection) include(dir, glob string) error {
+func (s *selection) include(dir, glob string, ignore ignored) error {
 	matches, err := fs.Glob(os.DirFS(dir), path.Clean(glob))
 	if err != nil {
 		return proto.Errorf(proto.ErrInvalid, "include %q: %w", glob, err).WithHint("a glob takes *, ? and [a-z]")
 	}
 	matches = slices.DeleteFunc(matches, func(match string) bool {
-		return match != "." && slices.ContainsFunc(strings.Split(match, "/"), leftOut)
+		info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(match)))
+		folder := err == nil && info.IsDir()
+		return match != "." && (slices.ContainsFunc(strings.Split(match, "/"), leftOut) || ignore.matchesPath(match, folder))
 	})
 	if len(matches) == 0 {
 		return proto.Errorf(proto.ErrInvalid, "include %q matches no file below %s", glob, dir).
-			WithHint("globs count from the package's folder; names that begin with a dot are never shipped")
+			WithHint("globs count from the package's folder; names that begin with a dot, and those in " + ignoreName + ", are not shipped")
 	}
 	for _, match := range matches {
-		if err := s.walk(filepath.Join(dir, filepath.FromSlash(match)), shipped); err != nil {
+		if err := s.walk(filepath.Join(dir, filepath.FromSlash(match)), ignore.shipped); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// shipped says what of a tree goes along.
-func shipped(_ string, e fs.DirEntry) bool { return !leftOut(e.Name()) }
 
 // leftOut reports whether a file or folder of this name is never a function's data.
 func leftOut(name string) bool {
@@ -363,12 +343,20 @@ func (s *selection) walk(top string, keep func(name string, e fs.DirEntry) bool)
 
 // add takes one file, given by its absolute path.
 func (s *selection) add(file string) error {
-	name, err := s.rel(file)
-	if err != nil || s.files[name] {
-		return err
+	from, name := s.mounted(file)
+	if from == nil {
+		var err error
+		if name, err = s.rel(file); err != nil {
+			return err
+		}
 	}
-	if err := s.checkFolders(path.Dir(name)); err != nil {
-		return err
+	if _, twice := s.files[name]; twice {
+		return nil
+	}
+	if from == nil {
+		if err := s.checkFolders(path.Dir(name)); err != nil {
+			return err
+		}
 	}
 	info, err := os.Lstat(file)
 	switch {
@@ -380,7 +368,7 @@ func (s *selection) add(file string) error {
 	if s.bytes += info.Size(); s.bytes > DefaultLimits.Bytes {
 		return DefaultLimits.tooLarge(file, DefaultLimits.Bytes)
 	}
-	s.files[name] = true
+	s.files[name] = from
 	return s.tree.add(name, false)
 }
 

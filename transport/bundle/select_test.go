@@ -93,6 +93,41 @@ func TestSelect(t *testing.T) {
 			want: []string{"app/fn/a.go", "app/go.mod", "app/sub/go.mod", "app/sub/s.go", "lib/deep/d.go", "lib/go.mod", "unused/go.mod"},
 			path: "app/fn",
 		},
+		"the modules of a workspace, with what they replace": {
+			files: map[string]string{
+				"go.work": "go 1.26\nuse (\n\t./app\n\t./lib\n\t./unused\n)\nreplace example.com/w => ./w\n", "go.work.sum": "",
+				"app/go.mod": goMod, "app/go.sum": "", "app/fn/a.go": "package fn\nimport (\n\t_ \"example.com/lib\"\n\t_ \"example.com/w\"\n)\n",
+				"lib/go.mod": "module example.com/lib\nreplace example.com/r => ../r\n", "lib/go.sum": "", "lib/l.go": "package lib\nimport _ \"example.com/r\"\n",
+				"unused/go.mod": "module example.com/unused\n", "unused/u.go": goFile,
+				"w/go.mod": "module example.com/w\n", "w/w.go": goFile, "r/go.mod": "module example.com/r\n", "r/r.go": goFile, "other/o.go": goFile,
+			},
+			dir: "app/fn",
+			want: []string{
+				"app/fn/a.go", "app/go.mod", "app/go.sum", "go.work", "go.work.sum", "lib/go.mod", "lib/go.sum", "lib/l.go",
+				"r/go.mod", "r/r.go", "unused/go.mod", "w/go.mod", "w/w.go",
+			},
+			path: "app/fn",
+		},
+		"a workspace of other modules": {
+			files: map[string]string{"go.work": "go 1.26\nuse ./other\n", "other/go.mod": goMod, "app/go.mod": goMod, "app/a.go": goFile},
+			dir:   "app", root: "app",
+			want: []string{"a.go", "go.mod"}, path: ".",
+		},
+		"vendored packages that are imported": {
+			files: map[string]string{
+				"go.mod": goMod + "replace example.com/r => ../gone\n", "fn/a.go": "package fn\nimport (\n\t_ \"example.com/v/p\"\n\t_ \"example.com/r\"\n\t_ \"example.com/not/vendored\"\n)\n",
+				"vendor/modules.txt":        "",
+				"vendor/example.com/v/v.go": goFile, "vendor/example.com/v/p/p.go": "package p\nimport (\n\t_ \"embed\"\n\t_ \"example.com/x\"\n)\n//go:embed d\nvar x string\n",
+				"vendor/example.com/v/p/p_arm64.s": "", "vendor/example.com/v/p/p.h": "", "vendor/example.com/v/p/c.c": "", "vendor/example.com/v/p/d/f": "", "vendor/example.com/v/p/LICENSE": "",
+				"vendor/example.com/x/x.go": goFile, "vendor/example.com/r/r.go": goFile,
+			},
+			dir: "fn",
+			want: []string{
+				"fn/a.go", "go.mod", "vendor/example.com/r/r.go", "vendor/example.com/v/p/d/f", "vendor/example.com/v/p/p.go",
+				"vendor/example.com/v/p/p.h", "vendor/example.com/v/p/p_arm64.s", "vendor/example.com/x/x.go", "vendor/modules.txt",
+			},
+			path: "fn",
+		},
 		"a module that is told from one whose path it begins": {
 			files: map[string]string{"go.mod": goMod, "a.go": "package hello\nimport _ \"example.com/mm\"\n", "m/b.go": goFile},
 			want:  []string{"a.go", "go.mod"}, path: ".",
@@ -104,6 +139,21 @@ func TestSelect(t *testing.T) {
 			},
 			dir: "fn", root: "fn",
 			want: []string{"a.go", "data/d.json", "web/.dot"}, path: ".",
+		},
+		"what .ryoignore leaves out of a tree": {
+			files: map[string]string{
+				".ryoignore": "# data\n\n*.tmp\n logs/ \n/top.txt\ndata/*.csv\nlib.go\n",
+				"lib.go":     goFile, "a.tmp": "", "deep/b.tmp": "", "deep/logs/l": "", "other/logs": "", "top.txt": "", "deep/top.txt": "",
+				"data/x.csv": "", "data/deep/x.csv": "",
+			},
+			want: []string{"data/deep/x.csv", "deep/top.txt", "lib.go", "other/logs"}, path: ".",
+		},
+		"what .ryoignore leaves out of includes": {
+			files: map[string]string{
+				"go.mod": goMod, "fn/a.go": goFile, "fn/.ryoignore": "*.tmp\nskip/\n", "fn/data/x": "", "fn/data/x.tmp": "", "fn/y.tmp": "", "fn/skip/s": "",
+			},
+			dir: "fn", include: []string{"*", "data"},
+			want: []string{"fn/a.go", "fn/data/x", "go.mod"}, path: "fn",
 		},
 	}
 	for name, tt := range tests {
@@ -143,6 +193,10 @@ func TestSelectRefuses(t *testing.T) {
 		"an include through a symlink":    {files: module(map[string]string{"l": "-> /etc"}), include: "l/hosts", words: "/l is a symbolic link"},
 		"a symlink in a tree":             {files: map[string]string{"a.go": goFile, "d/l": "-> /etc/passwd"}, words: "/l is a symbolic link"},
 		"an include that matches nothing": {files: module(nil), include: "*.tmpl", words: `include "*.tmpl" matches no file`},
+		"an include of ignored files":     {files: module(map[string]string{"x/y": "", ".ryoignore": "x/"}), include: "x/y", words: "matches no file"},
+		"a .ryoignore that brings back":   {files: module(map[string]string{".ryoignore": "*.a\n!b.a\n"}), words: `.ryoignore:2: "!b.a": ! and ** are not supported`},
+		"a malformed .ryoignore":          {files: module(map[string]string{".ryoignore": "["}), words: `.ryoignore:1: "[": syntax error in pattern`},
+		"a symlinked .ryoignore":          {files: module(map[string]string{".ryoignore": "-> /etc/passwd"}), words: ".ryoignore is a symbolic link"},
 		"an include of hidden files":      {files: module(map[string]string{".env": "x"}), include: ".env", words: "matches no file"},
 		"an include above the folder":     {files: module(nil), include: "../*", words: "matches no file"},
 		"a malformed include":             {files: module(nil), include: "[", words: "syntax error in pattern"},
@@ -153,6 +207,11 @@ func TestSelectRefuses(t *testing.T) {
 		"a go.mod that does not parse":    {files: module(map[string]string{"go.mod": "modul x"}), words: "go.mod:1"},
 		"a go.mod without module":         {files: module(map[string]string{"go.mod": "go 1.26"}), words: "no module line"},
 		"an absolute replacement":         {files: module(map[string]string{"go.mod": goMod + "replace x.com/y => /etc"}), words: "go.mod:4: the replacement /etc"},
+		"a go.work that does not parse":   {files: module(map[string]string{"go.work": "use"}), words: "go.work:1"},
+		"a workspace's missing module":    {files: module(map[string]string{"go.work": "go 1.26\nuse (\n\t.\n\t./gone\n)\n"}), words: "go.work:4: there is no go.mod in ./gone"},
+		"a workspace's absolute path":     {files: module(map[string]string{"go.work": "go 1.26\nuse .\nuse /etc\n"}), words: "go.work:3: /etc is an absolute path"},
+		"a symlinked go.work":             {files: module(map[string]string{"go.work": "-> /etc/passwd"}), words: "go.work is a symbolic link"},
+		"a symlinked vendor folder":       {files: module(map[string]string{"x/modules.txt": "", "vendor": "-> x"}), words: "vendor is a symbolic link"},
 		"a filePath outside dir":          {files: module(map[string]string{"x/b.go": goFile}), dir: "x", filePath: "a.go", words: "a.go is not inside dir"},
 		"a filePath below dir":            {files: module(map[string]string{"x/b.go": goFile}), filePath: "x/b.go", words: "b.go is not inside dir"},
 		"a filePath that is not there":    {files: module(nil), filePath: "b.go", words: "b.go does not exist"},

@@ -35,6 +35,9 @@ const (
 // the folder. A file may go as soon as newer ones fill the store, so Packages are
 // for use at once; whoever opened one can read on.
 type Store struct {
+	// Private modules that Resolve packs along; to be set before it is called.
+	Private Modules
+
 	dir    string
 	max    int64
 	limits Limits
@@ -125,7 +128,7 @@ func (s *Store) Resolve(ctx context.Context, fn *proto.FunctionJson) (*proto.Fun
 	case fn.GetPackage() == "":
 		var packed *proto.FunctionJson
 		p, err := s.store("", func(w io.Writer) (err error) {
-			packed, err = Pack(ctx, fn, w)
+			packed, err = packWith(ctx, fn, s.Private, w)
 			return err
 		})
 		if err != nil {

@@ -1,0 +1,100 @@
+package bundle
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// ignoreName is the file that lists what of a package's folder is not data of the
+// function. Each line is a pattern of path.Match. One with a slash before its end
+// counts from the folder, another is of names at any depth; a slash at the end
+// means folders alone. Empty lines and those that begin with # mean nothing.
+const ignoreName = ".ryoignore"
+
+type ignored struct {
+	dir      string
+	patterns []ignorePattern
+}
+
+type ignorePattern struct {
+	glob     string
+	anchored bool // it is of paths, not of names
+	folders  bool // it is of folders alone
+}
+
+// readIgnored reads the file of a package's folder. Most have none.
+func readIgnored(dir string) (ignored, error) {
+	ig := ignored{dir: dir}
+	name := filepath.Join(dir, ignoreName)
+	if !isFile(name) {
+		return ig, nil
+	}
+	data, err := readRegular(name)
+	if err != nil {
+		return ig, err
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		p, err := parseIgnored(line)
+		if err != nil {
+			return ig, proto.Errorf(proto.ErrInvalid, "%s:%d: %q: %w", name, n, line, err).
+				WithHint("a pattern is like *.tmp, logs/ or data/*.csv; a line cannot bring back what another leaves out")
+		}
+		ig.patterns = append(ig.patterns, p)
+	}
+	return ig, nil
+}
+
+func parseIgnored(line string) (ignorePattern, error) {
+	if line[0] == '!' || strings.Contains(line, "**") {
+		return ignorePattern{}, errors.New("! and ** are not supported")
+	}
+	glob, folders := strings.CutSuffix(line, "/")
+	p := ignorePattern{anchored: strings.Contains(glob, "/"), folders: folders}
+	p.glob = strings.TrimPrefix(glob, "/")
+	_, err := path.Match(p.glob, "")
+	return p, err
+}
+
+// shipped says what of the tree of the folder goes along.
+func (ig ignored) shipped(file string, e fs.DirEntry) bool {
+	return !leftOut(e.Name()) && !ig.matches(file, e.IsDir())
+}
+
+func (ig ignored) matches(file string, folder bool) bool {
+	rel, err := filepath.Rel(ig.dir, file)
+	if err != nil {
+		return false
+	}
+	rel = filepath.ToSlash(rel)
+	for _, p := range ig.patterns {
+		name := path.Base(rel)
+		if p.anchored {
+			name = rel
+		}
+		if ok, _ := path.Match(p.glob, name); ok && (folder || !p.folders) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesPath reports whether a path below the folder or a folder that it lies in
+// is left out.
+func (ig ignored) matchesPath(rel string, folder bool) bool {
+	for ; rel != "."; rel, folder = path.Dir(rel), true {
+		if ig.matches(filepath.Join(ig.dir, filepath.FromSlash(rel)), folder) {
+			return true
+		}
+	}
+	return false
+}
