@@ -19,7 +19,7 @@ import (
 // generate checks and generates; only Generate may fail.
 func generate(t *testing.T, src files, dir, name string, p funcfw.Platform) (*funcfw.Generated, error) {
 	t.Helper()
-	target, err := funcfw.Check(src.fs(), dir, name, "", p)
+	target, err := funcfw.Check(src.fs(), funcfw.Spec{Dir: dir, Name: name}, p)
 	require.NoError(t, err)
 	return funcfw.Generate(src.fs(), target, p)
 }
@@ -65,7 +65,10 @@ func main() {
 }
 
 func TestGenerateAddsFiles(t *testing.T) {
-	runtime := []string{"boot/boot.go", "go.mod", "serve/doc.go", "serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go"}
+	runtime := []string{
+		"boot/boot.go", "go.mod", "serve/body.go", "serve/declared.go", "serve/doc.go", "serve/drain.go",
+		"serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go", "serve/typed.go",
+	}
 	main := func(name string) string {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
 	}

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func framework(t *testing.T, fn http.HandlerFunc) http.Handler {
 	t.Helper()
 	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
-	h, err := frameworkHandler()
+	h, err := frameworkHandler(noTarget)
 	require.NoError(t, err)
 	return breakAborted(h)
 }
@@ -63,8 +63,8 @@ func TestFrameworkHandlerLeavesTheEnvironment(t *testing.T) {
 
 func TestNilFunction(t *testing.T) {
 	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
-	_, err := frameworkHandler()
-	assert.ErrorContains(t, err, "a variable that is nil")
+	_, err := frameworkHandler(noTarget)
+	assert.ErrorContains(t, err, "missing function entry")
 }
 
 func TestPanics(t *testing.T) {
@@ -327,7 +327,7 @@ func BenchmarkHandler(b *testing.B) {
 	})); err != nil {
 		b.Fatal(err)
 	}
-	fn, err := frameworkHandler()
+	fn, err := frameworkHandler(noTarget)
 	if err != nil {
 		b.Fatal(err)
 	}
