@@ -116,6 +116,33 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+func TestTakeSettingsOfBodies(t *testing.T) {
+	for _, c := range []struct {
+		body, strict string
+		want         settings
+		err          string
+	}{
+		{"1000", "1", settings{body: 1000, strict: true}, ""},
+		{"0", "", settings{}, ""},
+		{"-1", "", settings{}, "RYO_BODY is not a number of bytes"},
+		{"x", "", settings{}, "RYO_BODY is not a number of bytes"},
+	} {
+		t.Setenv(envMount, "/f")
+		t.Setenv(envListen, "1")
+		t.Setenv(envDrain, "1s")
+		t.Setenv(envBody, c.body)
+		t.Setenv(envStrict, c.strict)
+		s, err := takeSettings()
+		if c.err != "" {
+			assert.EqualError(t, err, c.err)
+			continue
+		}
+		require.NoError(t, err)
+		c.want.mount, c.want.listeners, c.want.drain = "/f", 1, time.Second
+		assert.Equal(t, c.want, s)
+	}
+}
+
 func TestTakeSettings(t *testing.T) {
 	for _, c := range []struct{ mount, listen, drain, err string }{
 		{"/f", "2", "10s", ""},
@@ -143,6 +170,21 @@ func TestTakeSettings(t *testing.T) {
 		assert.NotContains(t, env, "\nRYO_")
 		assert.Contains(t, env, "\nOTHER_RYO_=")
 	}
+}
+
+func TestDeclared(t *testing.T) {
+	_, err := frameworkHandler("ryo-unknown")
+	require.NoError(t, err, "what was registered last is taken")
+	h, err := frameworkHandler("ryo-named")
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	assert.Equal(t, "named", w.Body.String())
+
+	err = RunDeclared("ryo-unknown")
+	assert.ErrorContains(t, err, "RYO_MOUNT", "settings are read first")
+	_, err = frameworkHandler("ryo-unknown")
+	assert.ErrorContains(t, err, `failed to serve function "ryo-unknown"`, "but never in place of a declared one")
 }
 
 // server runs serve on a listener and a control connection.

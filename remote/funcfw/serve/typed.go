@@ -93,13 +93,11 @@ func decode(body []byte, to any, strict bool) error {
 	}
 	err := dec.Decode(to)
 	if err == nil {
-		if _, err := dec.Token(); errors.Is(err, io.EOF) {
-			return nil
+		rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n")
+		if len(rest) > 0 {
+			err = fmt.Errorf("%s: more than one JSON value", position(body, len(body)-len(rest)))
 		}
-		// Where the first value ends is known, where the next thing begins is not.
-		rest := body[dec.InputOffset():]
-		at := len(body) - len(bytes.TrimLeft(rest, " \t\r\n"))
-		return fmt.Errorf("%s: more than one JSON value", position(body, at))
+		return err
 	}
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
@@ -115,6 +113,7 @@ func decode(body []byte, to any, strict bool) error {
 		if what == "" {
 			what = "the value"
 		}
+		// The offset is that of the value's end, of a list or an object its beginning.
 		return fmt.Errorf("%s: %s is a JSON %s, want %s", position(body, int(typ.Offset)-1), what, typ.Value, typ.Type)
 	}
 	return err // of a type's own UnmarshalJSON, or an unknown field
