@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -10,6 +11,9 @@ import (
 func limitBody(next http.Handler, limit int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > limit {
+			// Whoever is still sending when the answer comes sees a broken connection
+			// instead of it. So as much is read as a body that is taken may have.
+			_, _ = io.CopyN(io.Discard, r.Body, limit)
 			answerTooLarge(w, limit)
 			return
 		}
