@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -109,10 +108,7 @@ func TestFrameworkSuite(t *testing.T) {
 	} {
 		t.Run(fn, func(t *testing.T) {
 			t.Parallel()
-			// The test's own folder would make the paths of sockets too long.
-			tmp, err := os.MkdirTemp("", "suite")
-			require.NoError(t, err)
-			t.Cleanup(func() { assert.NoError(t, os.RemoveAll(tmp)) })
+			tmp := t.TempDir()
 			out := filepath.Join(tmp, "out.json")
 			cmd := exec.CommandContext(t.Context(), os.Args[0], append(args, "-buildpacks=false", "-start-delay=1", "-output-file="+out,
 				"-cmd="+strings.Join([]string{os.Args[0], fn, dir, out}, " "))...)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -282,7 +283,9 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	assert.ErrorIs(t, err, io.EOF)
 	p.prints(t, "panic message: late")
 
-	p = start(t, mustBuild(t, src, ".", "Other"), "/other", "FUNCTION_TARGET=Hello")
+	main := maps.Clone(src)
+	main["fn.go"] = strings.Replace(src["fn.go"], "package p", "package main", 1)
+	p = start(t, mustBuild(t, main, ".", "Other"), "/other", "FUNCTION_TARGET=Hello")
 	_, body = p.get(t, "")
 	assert.Equal(t, "other Hello", body)
 
