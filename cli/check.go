@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
@@ -61,11 +66,7 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 // checkSource reports whether the agent would take the entry's source. Why not
 // has been said then. An error is one of reading it.
 func (a *app) checkSource(e *entry, p *progress) (ok bool, err error) {
-	file := e.fn.GetFilePath()
-	if file != "" {
-		file = filepath.Base(file)
-	}
-	target, err := funcfw.Check(os.DirFS(e.root), e.dir, e.fn.GetName(), file, platform(e.fn.GetTags()))
+	target, err := e.check()
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
 		p.pause()
 		a.refused(e.fn.GetName(), e.root, err)
@@ -81,32 +82,161 @@ func (a *app) checkSource(e *entry, p *progress) (ok bool, err error) {
 	return true, nil
 }
 
-// onlyFunction finds the name of the function to deploy from a folder that
-// declares one.
-func (a *app) onlyFunction(e *entry) (string, error) {
+// check finds the entry's function in its source.
+func (e *entry) check() (*funcfw.Target, error) {
+	spec := funcfw.Spec{Dir: e.dir, Name: e.fn.GetName(), Kind: e.fn.GetKind()}
+	if file := e.fn.GetFilePath(); file != "" {
+		spec.File = filepath.Base(file)
+	}
+	return funcfw.Check(os.DirFS(e.root), spec, platform(e.fn.GetTags()))
+}
+
+// candidates finds the functions of an entry's folder that can be deployed. When
+// there are none, or the folder as a whole is refused, that has been said.
+func (a *app) candidates(e *entry) ([]*funcfw.Target, error) {
 	if err := e.find(); err != nil {
-		return "", err
+		return nil, err
 	}
 	dir := shorten(e.fn.GetDir())
-	found, err := funcfw.Candidates(os.DirFS(e.root), e.dir, platform(e.fn.GetTags()))
+	found, refusals, err := funcfw.Candidates(os.DirFS(e.root), e.dir, platform(e.fn.GetTags()))
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
 		a.refused(dir, e.root, err)
-		return "", reported(exitRefused)
+		return nil, reported(exitRefused)
 	}
-	switch {
-	case err != nil:
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	text := ""
+	for _, r := range refusals[:min(len(refusals), maxReasons)] {
+		text += r.Error() + "\n"
+	}
+	if more := len(refusals) - maxReasons; more > 0 {
+		text += fmt.Sprintf("and %d more\n", more)
+	}
+	a.complain("no function to deploy in "+dir, text,
+		"export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none", []string{e.root})
+	return nil, reported(exitRefused)
+}
+
+// maxReasons is how many exported functions are said to be none that can be
+// deployed: more would fill the screen with a library's.
+const maxReasons = 10
+
+// onlyFunction finds the name of the function to deploy from a folder that
+// declares one. What merely takes and returns data is most often a helper, so it
+// counts where there is nothing else.
+func (a *app) onlyFunction(e *entry) (string, error) {
+	found, err := a.candidates(e)
+	if err != nil {
 		return "", err
-	case len(found) == 0:
-		a.complain("no function to deploy in "+dir, "",
-			"export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none", nil)
-		return "", reported(exitRefused)
-	case len(found) == 1:
+	}
+	helper := func(t *funcfw.Target) bool { return t.Kind == proto.KindTyped || t.Kind == proto.KindEvent }
+	if plain := slices.DeleteFunc(slices.Clone(found), helper); len(plain) > 0 {
+		found = plain
+	}
+	if len(found) == 1 {
 		return found[0].Name, nil
 	}
 	text := ""
 	for _, t := range found {
 		text += fmt.Sprintf("%s\t%s:%d\n", t.Name, shorten(filepath.Join(e.root, t.File)), t.Line)
 	}
-	a.complain(fmt.Sprintf("%s declares %d functions; choose one with -name", dir, len(found)), text, "", nil)
+	a.complain(fmt.Sprintf("%s declares %d functions; choose one with -name", shorten(e.fn.GetDir()), len(found)), text, "", nil)
 	return "", reported(exitUsage)
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	fn := &proto.FunctionJson{}
+	cmd := &cobra.Command{
+		Use:   "check [DIR]",
+		Short: "says which functions of a folder can be deployed",
+		Long: `
+Checks the package in DIR (default: the working directory) as an agent does before
+it builds, without asking one. Prints a line for each function that can be
+deployed: its name, its kind and where it is declared, with tabs between. Exits
+with 3, and says why, when there is none, or when the one named cannot be.`,
+		Example: `
+  proxyCli check ./example/hello
+  proxyCli check -name HelloWorld -o json ./hello`,
+		Args: atMostOne("DIR"),
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
+				return err
+			}
+			return a.check(&entry{fn: fn})
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&fn.Name, "name", "", "`NAME` check this function alone, and say what is wrong with it")
+	fs.StringVar(&fn.Kind, "kind", "", "`KIND` it is to be of: http, cloudevent, event, typed or gin (default: what it is)")
+	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
+	return cmd
+}
+
+// check prints the functions of an entry's folder that can be deployed.
+func (a *app) check(e *entry) error {
+	found, err := a.checked(e)
+	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
+		a.refused(cmp.Or(e.fn.GetName(), shorten(e.fn.GetDir())), e.root, err)
+		return reported(exitRefused)
+	}
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		type line struct {
+			Name string `json:"name"`
+			Kind string `json:"kind"`
+			File string `json:"file"`
+			Line int    `json:"line"`
+		}
+		list := []line{}
+		for _, t := range found {
+			list = append(list, line{t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line})
+		}
+		return a.printJSON(list)
+	}
+	for _, t := range found {
+		if _, err := fmt.Fprintf(a.stdout, "%s\t%s\t%s:%d\n", t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checked finds the functions that are asked for and generates what would be
+// built of each: that tells whether their module can be.
+func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
+	if e.fn.GetName() == "" {
+		if e.fn.GetKind() != "" {
+			return nil, proto.Errorf(proto.ErrInvalid, "-kind is that of one function").WithHint("name it with -name")
+		}
+		found, err = a.candidates(e)
+	} else {
+		found, err = a.checkNamed(e)
+	}
+	for _, t := range found {
+		if _, err := funcfw.Generate(os.DirFS(e.root), t, platform(e.fn.GetTags())); err != nil {
+			return nil, err
+		}
+	}
+	return found, err
+}
+
+func (a *app) checkNamed(e *entry) ([]*funcfw.Target, error) {
+	if err := e.fn.Check(); err != nil {
+		return nil, err
+	}
+	if err := e.find(); err != nil {
+		return nil, err
+	}
+	t, err := e.check()
+	if err != nil {
+		return nil, err
+	}
+	if t.Deferred != "" {
+		a.note("only the compiler can tell for sure: %s", t.Deferred)
+	}
+	return []*funcfw.Target{t}, nil
 }

@@ -118,7 +118,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
 	root.Flags().Bool("version", false, "print the version and exit")
 
-	root.AddCommand(a.defCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
+	root.AddCommand(a.defCommand(), a.checkCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
 		a.stopCommand(), a.logCommand(), a.invokeCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs, which is too late for normalize.

@@ -26,8 +26,8 @@ which are done in the order in which they stand:
   }
 
 Paths count from the file's own folder. An entry of deploy also takes filePath,
-kind, env, include, tags, ldflags, timeout and memory. All files are checked
-before anything is sent. FILE - is the standard input.`,
+kind, env, include, tags, ldflags, timeout, memory, body and strict. All files are
+checked before anything is sent. FILE - is the standard input.`,
 		Example: `
   proxyCli def deploy.json
   proxyCli def -wait -o json - < deploy.json`,

@@ -183,6 +183,8 @@ func (d *document) function(n *node, dir string) (*proto.FunctionJson, error) {
 		"ldflags":    d.text("ldflags", &fn.Ldflags),
 		"timeout":    d.text("timeout", &fn.Timeout),
 		"memory":     d.text("memory", &fn.Memory),
+		"body":       d.text("body", &fn.Body),
+		"strict":     d.flag("strict", &fn.Strict),
 	})
 	switch {
 	case err != nil:

@@ -39,10 +39,10 @@ func TestDefinitionEntries(t *testing.T) {
 	}{
 		"all settings": {
 			`{"name": "F", "packageDir": "/abs/f/", "kind": "http", "env": {"A": "1", "B": ""}, "include": ["data/*"], "tags": ["a", "b"],
-			  "ldflags": "-X main.v=1", "timeout": "30s", "memory": "128MiB", "agentAddr": [":9000", "http://host-b:9000/"]}`,
+			  "ldflags": "-X main.v=1", "timeout": "30s", "memory": "128MiB", "body": "1MiB", "strict": true, "agentAddr": [":9000", "http://host-b:9000/"]}`,
 			&proto.FunctionJson{
 				Name: "F", Dir: "/abs/f", Kind: "http", Env: map[string]string{"A": "1", "B": ""}, Include: []string{"data/*"}, Tags: []string{"a", "b"},
-				Ldflags: "-X main.v=1", Timeout: "30s", Memory: "128MiB", ToAgent: []string{"localhost:9000", "host-b:9000"},
+				Ldflags: "-X main.v=1", Timeout: "30s", Memory: "128MiB", Body: "1MiB", Strict: true, ToAgent: []string{"localhost:9000", "host-b:9000"},
 			},
 		},
 		"without filePath":   {`{"name": "F", "packageDir": "../f"}`, &proto.FunctionJson{Name: "F", Dir: "/f"}},
@@ -103,6 +103,7 @@ func TestDefinitionMistakesAreNamedByPlace(t *testing.T) {
 		"section twice":       {`{"list": {}, "list": {}}`, `d.json:1:14: "list" is given twice; the first is at d.json:1:2`},
 		"variable twice":      {d + `"env": {"A": "1", "A": "2"}}]}`, `d.json:1:64: "A" is given twice; the first is at d.json:1:54`},
 		"number for string":   {d + `"kind": 5}]}`, `d.json:1:54: "kind" must be a string, not a number`},
+		"text for boolean":    {d + `"strict": "yes"}]}`, `d.json:1:56: "strict" must be true or false, not a string`},
 		"null for string":     {d + `"kind": null}]}`, `d.json:1:54: "kind" must be a string, not null`},
 		"bool for list":       {d + `"tags": true}]}`, `d.json:1:54: "tags" must be a string or a list of strings, not a boolean`},
 		"number in list":      {d + `"tags": ["a", 1]}]}`, `d.json:1:60: each element of "tags" must be a string, not a number`},

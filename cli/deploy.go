@@ -89,6 +89,9 @@ built and started. Without -name the package's only function is deployed.`,
 	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
 	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
 	fs.StringVar(&fn.Timeout, "timeout", "", "`DURATION` how long the gateway waits for an answer to begin, such as 30s (default 60s)")
+	fs.StringVar(&fn.Kind, "kind", "", "`KIND` what the function is: http, cloudevent, event, typed or gin (default: as its declaration says)")
+	fs.StringVar(&fn.Body, "body", "", "`SIZE` largest body of a request, such as 1MiB (default: 10MiB where it is read whole, else none)")
+	fs.BoolVar(&fn.Strict, "strict", false, "have a typed function refuse JSON with fields that it does not know")
 	fs.StringVar(&fn.Memory, "memory", "", "`SIZE` memory limit of a process, such as 128MiB (default: none)")
 	w.flags(cmd)
 	return cmd

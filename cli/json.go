@@ -153,6 +153,17 @@ func (d *document) text(key string, to *string) setter {
 	}
 }
 
+func (d *document) flag(key string, to *bool) setter {
+	return func(n *node) error {
+		b, ok := n.value.(bool)
+		if !ok {
+			return d.errorf(n.offset, "%q must be true or false, not %s", key, n.kind())
+		}
+		*to = b
+		return nil
+	}
+}
+
 // texts takes a string for a list of one. Each element passes through check,
 // which returns what to keep of it.
 func (d *document) texts(key string, to *[]string, check func(string) (string, error)) setter {

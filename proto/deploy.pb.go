@@ -45,7 +45,8 @@ type FunctionJson struct {
 	// The folder of the function's package inside the stored package, slash
 	// separated; empty or "." for its root.
 	PackagePath string `protobuf:"bytes,6,opt,name=package_path,json=packagePath,proto3" json:"package_path,omitempty"`
-	// What the function is: "http" (the default).
+	// What the function is: "http", "cloudevent", "event", "typed" or "gin". Empty:
+	// its declaration tells. A function that is another one than said is refused.
 	Kind string `protobuf:"bytes,7,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Environment variables of the function's processes.
 	Env map[string]string `protobuf:"bytes,8,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -60,7 +61,12 @@ type FunctionJson struct {
 	// Memory limit of a process, such as "128MiB". Default: none.
 	Memory string `protobuf:"bytes,13,opt,name=memory,proto3" json:"memory,omitempty"`
 	// Answer when the function is Deployed or Failed instead of at once.
-	Wait          bool `protobuf:"varint,14,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait bool `protobuf:"varint,14,opt,name=wait,proto3" json:"wait,omitempty"`
+	// The largest body of a request, such as "1MiB". Default: 10MiB where a body is
+	// read whole before the function is called (cloudevent, event, typed), else none.
+	Body string `protobuf:"bytes,15,opt,name=body,proto3" json:"body,omitempty"`
+	// Have a typed function refuse JSON with fields that its type does not have.
+	Strict        bool `protobuf:"varint,16,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +199,20 @@ func (x *FunctionJson) GetWait() bool {
 	return false
 }
 
+func (x *FunctionJson) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -222,7 +242,8 @@ type FunctionJsonRsp struct {
 	Restarts uint32 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	// Time of the last change of status, RFC 3339, UTC.
 	Since string `protobuf:"bytes,13,opt,name=since,proto3" json:"since,omitempty"`
-	Kind  string `protobuf:"bytes,14,opt,name=kind,proto3" json:"kind,omitempty"`
+	// As in FunctionJson; empty until the source was checked.
+	Kind string `protobuf:"bytes,14,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Unix socket of the function's service, for callers on the agent's machine.
 	Socket string `protobuf:"bytes,15,opt,name=socket,proto3" json:"socket,omitempty"`
 	// The time limit in force, as in FunctionJson.
@@ -1026,7 +1047,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xb8\x03\n" +
+	"ryofaas.v1\"\xe4\x03\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -1042,7 +1063,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aldflags\x18\v \x01(\tR\aldflags\x12\x18\n" +
 	"\atimeout\x18\f \x01(\tR\atimeout\x12\x16\n" +
 	"\x06memory\x18\r \x01(\tR\x06memory\x12\x12\n" +
-	"\x04wait\x18\x0e \x01(\bR\x04wait\x1a6\n" +
+	"\x04wait\x18\x0e \x01(\bR\x04wait\x12\x12\n" +
+	"\x04body\x18\x0f \x01(\tR\x04body\x12\x16\n" +
+	"\x06strict\x18\x10 \x01(\bR\x06strict\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x03\n" +

@@ -100,6 +100,16 @@ func TestSettings(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 128<<20, memory)
 
+	for kind, want := range map[string]int64{KindHTTP: 0, KindGin: 0, KindTyped: DefaultBody, KindEvent: DefaultBody, KindCloudEvent: DefaultBody} {
+		require.NoError(t, (&FunctionJson{Name: "F", Kind: kind}).Check())
+		body, err := good.BodyLimit(kind)
+		require.NoError(t, err)
+		assert.Equal(t, want, body)
+		body, err = (&FunctionJson{Body: "2KiB"}).BodyLimit(kind)
+		require.NoError(t, err)
+		assert.EqualValues(t, 2<<10, body)
+	}
+
 	require.NoError(t, (&FunctionJson{Name: "F"}).Check())
 	limit, err = (&FunctionJson{}).TimeLimit()
 	require.NoError(t, err)
@@ -109,6 +119,8 @@ func TestSettings(t *testing.T) {
 		"null":                nil,
 		"name is missing":     {},
 		"kind":                {Name: "F", Kind: "ftp"},
+		`body: "0"`:           {Name: "F", Body: "0"},
+		`body: "1kb"`:         {Name: "F", Body: "1kb"},
 		"timeout":             {Name: "F", Timeout: "soon"},
 		"-1s":                 {Name: "F", Timeout: "-1s"},
 		"memory":              {Name: "F", Memory: "lots"},

@@ -5,16 +5,28 @@ import (
 	"math"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
+// The kinds of functions. Which one a function is, its declaration tells.
+const (
+	KindHTTP       = "http"       // func(http.ResponseWriter, *http.Request)
+	KindCloudEvent = "cloudevent" // func(context.Context, cloudevents.Event) error
+	KindEvent      = "event"      // func(context.Context, T) error: a background event
+	KindTyped      = "typed"      // func(T) (R, error), with a context before T or not
+	KindGin        = "gin"        // func(*gin.Context)
+)
+
+var kinds = []string{KindHTTP, KindCloudEvent, KindEvent, KindTyped, KindGin}
+
 // The defaults and limits of a function's settings.
 const (
-	KindHTTP       = "http"           // func(http.ResponseWriter, *http.Request)
 	DefaultTimeout = 60 * time.Second // as long as common gateways wait for an answer to begin
 	MaxTimeout     = 24 * time.Hour
+	DefaultBody    = 10 << 20  // bytes; each is held in memory while its call lasts
 	MinMemory      = 16 << 20  // a Go program that serves HTTP needs about 10 MiB
 	MaxEnv         = 128       // variables
 	MaxEnvBytes    = 128 << 10 // names and values; Linux limits one string to 128 KiB
@@ -43,13 +55,16 @@ func (f *FunctionJson) Check() error {
 	if err := CheckName(f.GetName()); err != nil {
 		return err
 	}
-	if k := f.GetKind(); k != "" && k != KindHTTP {
-		return f.invalid("kind", "%q is not known; use %q", k, KindHTTP)
+	if k := f.GetKind(); k != "" && !slices.Contains(kinds, k) {
+		return f.invalid("kind", "%q is not known; use one of %s", k, strings.Join(kinds, ", "))
 	}
 	if _, err := f.TimeLimit(); err != nil {
 		return err
 	}
 	if _, err := f.MemoryLimit(); err != nil {
+		return err
+	}
+	if _, err := f.BodyLimit(KindHTTP); err != nil {
 		return err
 	}
 	if err := f.checkEnv(); err != nil {
@@ -127,17 +142,41 @@ func (f *FunctionJson) MemoryLimit() (int64, error) {
 	if f.GetMemory() == "" {
 		return 0, nil
 	}
-	bad := f.invalid("memory", `%q is not a size of at least 16MiB, such as "128MiB"`, f.GetMemory())
-	m := sizeForm.FindStringSubmatch(f.GetMemory())
+	n, ok := parseSize(f.GetMemory())
+	if !ok || n < MinMemory {
+		return 0, f.invalid("memory", `%q is not a size of at least 16MiB, such as "128MiB"`, f.GetMemory())
+	}
+	return n, nil
+}
+
+// BodyLimit is the limit of a request's body in bytes, 0 for none, of a function
+// that is of a kind.
+func (f *FunctionJson) BodyLimit(kind string) (int64, error) {
+	if f.GetBody() == "" {
+		if kind == KindHTTP || kind == KindGin {
+			return 0, nil // they read their bodies as a stream
+		}
+		return DefaultBody, nil
+	}
+	n, ok := parseSize(f.GetBody())
+	if !ok || n == 0 {
+		return 0, f.invalid("body", `%q is not a size, such as "1MiB"`, f.GetBody())
+	}
+	return n, nil
+}
+
+// parseSize understands sizes such as "128MiB".
+func parseSize(text string) (bytes int64, ok bool) {
+	m := sizeForm.FindStringSubmatch(text)
 	if m == nil {
-		return 0, bad
+		return 0, false
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	unit := map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]]
-	if err != nil || n > math.MaxInt64/unit || n*unit < MinMemory {
-		return 0, bad
+	if err != nil || n > math.MaxInt64/unit {
+		return 0, false
 	}
-	return n * unit, nil
+	return n * unit, true
 }
 
 func (f *FunctionJson) invalid(field, format string, args ...any) error {

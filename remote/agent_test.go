@@ -229,7 +229,7 @@ func TestAFailedRedeployLeavesTheOldVersionServing(t *testing.T) {
 	a := start(t, t.TempDir())
 	first := a.deploy(t, "Hello", says("Hello", "one"))
 	for reason, code := range map[string]string{
-		proto.ReasonCheck: "package fn\n\nfunc Hello(w int) {}\n",
+		proto.ReasonCheck: "package fn\n\nfunc Hello() {}\n",
 		proto.ReasonBuild: strings.Replace(says("Hello", "two"), "fmt.Fprint", "fmt.Fprit", 1),
 		proto.ReasonStart: says("Hello", "two") + "\nfunc init() { panic(\"boom\") }\n",
 	} {
@@ -242,6 +242,44 @@ func TestAFailedRedeployLeavesTheOldVersionServing(t *testing.T) {
 		assert.Equal(t, first.GetPid(), now.GetPid())
 		assertSays(t, "one", first.GetUrl())
 	}
+}
+
+func TestRowsSayTheKind(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	const typed = "package fn\n\nfunc Echo(in string) (string, error) { return in, nil }\n"
+	post := func(url, body string) (status int, answer string) {
+		resp, err := http.Post(url, "application/json", strings.NewReader(body))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(text)
+	}
+	row := a.deploy(t, "Echo", typed)
+	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+	assert.Equal(t, proto.KindTyped, row.GetKind())
+	_, body := post(row.GetUrl(), `"100% <b>"`)
+	assert.Equal(t, "\"100% <b>\"\n", body)
+	status, _ := post(row.GetUrl(), `"`+strings.Repeat("x", proto.DefaultBody)+`"`)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, status)
+
+	hello := a.deploy(t, "Hello", says("Hello", "hi"))
+	assert.Equal(t, proto.KindHTTP, hello.GetKind())
+	failed := a.deploy(t, "Hello", "package fn\n\nfunc Hello(in string) { undefined() }\n")
+	assert.Equal(t, proto.ReasonBuild, failed.GetReason())
+	assert.Equal(t, proto.KindTyped, failed.GetKind())
+	assert.Equal(t, proto.KindHTTP, a.row(t, "Hello").GetKind(), "of what serves")
+	a.deploy(t, "Never", "package fn\n\nfunc Never(in string) { undefined() }\n")
+	assert.Equal(t, proto.KindTyped, a.row(t, "Never").GetKind())
+
+	a.end()
+	a = start(t, dir)
+	now := a.until(t, "Echo", func(r *proto.FunctionJsonRsp) bool { return r.GetInstances() == 1 })
+	assert.Equal(t, proto.KindTyped, now.GetKind())
+	status, _ = post(now.GetUrl(), `"`+strings.Repeat("x", proto.DefaultBody)+`"`)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, status)
+	assert.Equal(t, proto.KindTyped, a.row(t, "Never").GetKind())
 }
 
 func TestAFailedDeploySaysWhy(t *testing.T) {

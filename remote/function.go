@@ -116,8 +116,11 @@ func (f *function) run(ctx context.Context, first *order) {
 			} else {
 				f.stop(o)
 			}
-		case f.stage = <-f.next.stages():
-		case <-f.again.stages():
+		case p := <-f.next.stages():
+			f.stage = p.stage
+			f.rec.Next.Kind = cmp.Or(p.kind, f.rec.Next.Kind)
+		case p := <-f.again.stages():
+			f.rec.Current.Kind = cmp.Or(p.kind, f.rec.Current.Kind)
 		case r := <-f.next.results():
 			f.settle(r)
 		case r := <-f.again.results():
@@ -240,6 +243,7 @@ func (f *function) settle(r result) {
 
 // fail ends a deploy that came to nothing: what ran before goes on.
 func (f *function) fail(why *failure) {
+	why.Kind = cmp.Or(f.rec.Next.Kind, f.rec.Next.Spec.GetKind())
 	f.rec.Next, f.next = nil, nil
 	f.rec.Failure = why
 	f.silence()
@@ -463,10 +467,12 @@ func (f *function) status() proto.Status {
 func (f *function) row() *proto.FunctionJsonRsp {
 	row := &proto.FunctionJsonRsp{
 		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
-		Generation: f.rec.Generation, Restarts: f.restarts, Kind: proto.KindHTTP,
+		Generation: f.rec.Generation, Restarts: f.restarts,
 	}
 	if v := cmp.Or(f.rec.Current, f.rec.Next); v != nil {
-		row.Package, row.Timeout = v.Spec.GetPackage(), v.Spec.GetTimeout()
+		row.Package, row.Timeout, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), cmp.Or(v.Kind, v.Spec.GetKind())
+	} else if f.rec.Failure != nil {
+		row.Kind = f.rec.Failure.Kind
 	}
 	if f.rec.Port != 0 && !f.stopped {
 		base := url.URL{Scheme: "http", Host: net.JoinHostPort(f.agent.host, strconv.Itoa(f.rec.Port))}
@@ -511,7 +517,7 @@ func (f *function) explain(row *proto.FunctionJsonRsp) {
 func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 	row := f.row()
 	row.Status, row.Stage = string(proto.Failed), ""
-	row.Error, row.Reason, row.Generation = why.Text, why.Reason, why.Generation
+	row.Error, row.Reason, row.Generation, row.Kind = why.Text, why.Reason, why.Generation, why.Kind
 	row.Since = why.At.Format(time.RFC3339)
 	return row
 }

@@ -1,12 +1,14 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,9 +37,13 @@ const (
 type attempt struct {
 	version *version
 	cancel  context.CancelFunc
-	stage   chan string
+	stage   chan progress
 	result  chan result
 }
+
+// progress is the stage that an attempt has come to, and the function's kind once
+// the source has told it.
+type progress struct{ stage, kind string }
 
 // result is how an attempt ended: one of the two is set.
 type result struct {
@@ -46,7 +52,7 @@ type result struct {
 }
 
 // stages and results are the channels of an attempt; of none, they never deliver.
-func (t *attempt) stages() <-chan string {
+func (t *attempt) stages() <-chan progress {
 	if t == nil {
 		return nil
 	}
@@ -65,16 +71,16 @@ func (t *attempt) results() <-chan result {
 // folder goes with it when it comes to nothing.
 func (f *function) begin(v *version, discard bool) *attempt {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &attempt{version: v, cancel: cancel, stage: make(chan string), result: make(chan result)}
-	stage := func(s string) {
+	t := &attempt{version: v, cancel: cancel, stage: make(chan progress), result: make(chan result)}
+	tell := func(p progress) {
 		select {
-		case t.stage <- s:
+		case t.stage <- p:
 		case <-ctx.Done():
 		}
 	}
-	sockets := f.sockets
+	sockets, kind := f.sockets, v.Kind
 	f.work.Go(func() {
-		proc, fail := f.bring(ctx, v, sockets, stage)
+		proc, fail := f.bring(ctx, v, kind, sockets, tell)
 		if fail != nil && discard {
 			f.remove(v)
 		}
@@ -117,8 +123,9 @@ func (f *function) remove(v *version) {
 	}
 }
 
-// bring takes a version from its package to a process that has answered.
-func (f *function) bring(ctx context.Context, v *version, sockets *process.Sockets, stage func(string)) (*process.Process, *failure) {
+// bring takes a version, whose kind is "" before its first check, from its package
+// to a process that has answered.
+func (f *function) bring(ctx context.Context, v *version, kind string, sockets *process.Sockets, tell func(progress)) (*process.Process, *failure) {
 	fail := func(reason string, err error) (*process.Process, *failure) {
 		text := err.Error()
 		if hint := proto.AsError(err).Hint; hint != "" {
@@ -128,16 +135,20 @@ func (f *function) bring(ctx context.Context, v *version, sockets *process.Socke
 	}
 	dir := f.agent.ws.generationDir(f.path, v.Generation)
 	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
-		if reason, err := f.agent.prepare(ctx, dir, v.Spec.FunctionJson, stage); err != nil {
+		checked := func(p progress) {
+			kind = cmp.Or(p.kind, kind)
+			tell(p)
+		}
+		if reason, err := f.agent.prepare(ctx, dir, v.Spec.FunctionJson, checked); err != nil {
 			return fail(reason, err)
 		}
 	}
-	stage(proto.StageStarting)
+	tell(progress{stage: proto.StageStarting})
 	said, err := os.Stat(f.agent.ws.logFile(f.path))
 	if err != nil {
 		return fail(proto.ReasonAgent, err)
 	}
-	proc, err := f.start(dir, v.Spec.FunctionJson, sockets)
+	proc, err := f.start(dir, kind, v.Spec.FunctionJson, sockets)
 	if errors.Is(err, syscall.ENOEXEC) {
 		// A loss of power came before the binary was on the disk: build it anew.
 		err = errors.Join(err, os.Remove(filepath.Join(dir, "fn")))
@@ -159,8 +170,8 @@ func (f *function) bring(ctx context.Context, v *version, sockets *process.Socke
 
 // prepare makes the folder of a version: the unpacked package and the binary,
 // which appears last. On an error it says the failure's reason.
-func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson, stage func(string)) (reason string, err error) {
-	stage(proto.StageChecking)
+func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson, tell func(progress)) (reason string, err error) {
+	tell(progress{stage: proto.StageChecking})
 	if err := os.RemoveAll(dir); err != nil {
 		return proto.ReasonAgent, err
 	}
@@ -181,10 +192,13 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	platform := a.builder.Platform()
 	platform.Tags = fn.GetTags()
 	fsys := os.DirFS(src)
-	target, err := funcfw.Check(fsys, packagePath(fn), fn.GetName(), fn.GetFilePath(), platform)
+	target, err := funcfw.Check(fsys, funcfw.Spec{
+		Dir: packagePath(fn), Name: fn.GetName(), File: fn.GetFilePath(), Kind: fn.GetKind(),
+	}, platform)
 	if err != nil {
 		return proto.ReasonCheck, err
 	}
+	tell(progress{proto.StageChecking, target.Kind})
 	generated, err := funcfw.Generate(fsys, target, platform)
 	if err != nil {
 		return proto.ReasonCheck, err
@@ -194,7 +208,7 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	}
 	return a.build(ctx, dir, build.Spec{
 		Root: src, Work: filepath.Join(dir, "work"), Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags(),
-	}, stage)
+	}, func(stage string) { tell(progress{stage, target.Kind}) })
 }
 
 // build makes the binary of a version, or takes one that was built from the same.
@@ -237,8 +251,12 @@ func (a *Agent) build(ctx context.Context, dir string, spec build.Spec, stage fu
 }
 
 // start runs the binary of a version in its package's folder.
-func (f *function) start(dir string, fn *proto.FunctionJson, sockets *process.Sockets) (*process.Process, error) {
+func (f *function) start(dir, kind string, fn *proto.FunctionJson, sockets *process.Sockets) (*process.Process, error) {
 	memory, err := fn.MemoryLimit()
+	if err != nil {
+		return nil, err
+	}
+	body, err := fn.BodyLimit(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +264,12 @@ func (f *function) start(dir string, fn *proto.FunctionJson, sockets *process.So
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
 	for name, value := range fn.GetEnv() {
 		env = append(env, name+"="+value) // the last of two counts, so the user's own wins
+	}
+	if body > 0 {
+		env = append(env, "RYO_BODY="+strconv.FormatInt(body, 10))
+	}
+	if fn.GetStrict() {
+		env = append(env, "RYO_STRICT=1")
 	}
 	return process.Start(process.Spec{
 		Path:    filepath.Join(dir, "fn"),

@@ -34,6 +34,7 @@ type record struct {
 // version is one accepted deploy.
 type version struct {
 	Generation uint32
+	Kind       string `json:",omitempty"` // one of proto's; "" until the source was checked
 	Spec       spec
 }
 
@@ -57,6 +58,7 @@ func (s *spec) UnmarshalJSON(data []byte) error {
 // failure is why a deploy or a process came to nothing.
 type failure struct {
 	Generation uint32
+	Kind       string `json:",omitempty"` // of the version that failed, when it is known
 	Reason     string // one of proto's reasons
 	Text       string
 	At         time.Time

@@ -57,7 +57,7 @@ func (f files) spec(t testing.TB, dir, name string) Spec {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	}
 	fsys := os.DirFS(spec.Root)
-	target, err := funcfw.Check(fsys, dir, name, "", builder.Platform())
+	target, err := funcfw.Check(fsys, funcfw.Spec{Dir: dir, Name: name}, builder.Platform())
 	require.NoError(t, err)
 	spec.Generated, err = funcfw.Generate(fsys, target, builder.Platform())
 	require.NoError(t, err)

@@ -85,7 +85,7 @@ func (b *Builder) prewarm(ctx context.Context) (err error) {
 		return err
 	}
 	fsys := os.DirFS(root)
-	target, err := funcfw.Check(fsys, ".", "Hello", "", b.platform)
+	target, err := funcfw.Check(fsys, funcfw.Spec{Name: "Hello"}, b.platform)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package funcfw
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"go/token"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -25,120 +28,151 @@ func (p Platform) version() string {
 	return v
 }
 
+// Spec says which function is meant.
+type Spec struct {
+	Dir  string // the package's folder, slash separated, relative to the bundle's root; "" and "." mean the root
+	Name string
+	File string // in Dir, that should declare it; "" for any
+	Kind string // that it should be of, one of proto's; "" for any
+}
+
 // Target is a function that was found.
 type Target struct {
 	Name        string
-	Kind        string // proto.KindHTTP
+	Kind        string // one of proto's
 	Dir         string // the package's folder, slash separated, relative to the bundle's root; "." for the root
 	PackageName string // as its package clauses say
 	IsMain      bool   // the package is main, without func main
 	File        string // that declares the function, relative to the bundle's root
 	Line, Col   int    // of its name there
+	// Declared says that an init function of the package declares the function by
+	// name, with functions.HTTP or functions.CloudEvent. It need not be exported.
+	Declared bool
 	// Deferred says why only the compiler can tell whether the function has the
 	// right type; empty when it surely has.
 	Deferred string
 	// Note is something the user may want to know; mostly empty.
 	Note string
+
+	wrapper string // see form
 }
 
-// Check finds the function name in the package folder dir (slash separated,
-// relative to the root of fsys; "" and "." mean the root) and reports as a
-// *Refusal why it cannot be deployed. filePath, when not empty, is the file in
-// dir that should declare it; a function found in another file is taken, with a
-// Note. An error of another type is one of fsys.
-func Check(fsys fs.FS, dir, name, filePath string, p Platform) (*Target, error) {
-	if err := proto.CheckName(name); err != nil {
+// Check finds a function and reports as a *Refusal why it cannot be deployed. A
+// function that is found in another file than spec names is taken, with a Note.
+// An error of another type is one of fsys.
+func Check(fsys fs.FS, spec Spec, p Platform) (*Target, error) {
+	if err := proto.CheckName(spec.Name); err != nil {
 		e := proto.AsError(err)
 		return nil, &Refusal{Reason: e.Message, Fix: e.Hint}
 	}
-	pkg, err := scan(fsys, dir, p)
+	pkg, err := scan(fsys, spec.Dir, p)
 	if err != nil {
 		return nil, err
 	}
-	t, err := pkg.find(name)
+	t, err := pkg.find(spec.Name, spec.Kind)
 	if err != nil {
 		return nil, err
 	}
-	if filePath == "" {
+	if spec.File == "" {
 		return t, nil
 	}
-	want := path.Join(pkg.dir, filePath)
+	want := path.Join(pkg.dir, spec.File)
 	if want == t.File {
 		return t, nil
 	}
 	if _, err := fs.Stat(fsys, want); err != nil {
-		return nil, &Refusal{File: want, Reason: "no such file in the package", Fix: name + " is declared in " + t.File}
+		return nil, &Refusal{File: want, Reason: "no such file in the package", Fix: spec.Name + " is declared in " + t.File}
 	}
-	t.Note = fmt.Sprintf("%s is declared in %s, not in %s", name, t.File, want)
+	t.Note = fmt.Sprintf("%s is declared in %s, not in %s", spec.Name, t.File, want)
 	return t, nil
 }
 
-// Candidates returns the functions of a package that surely can be deployed,
-// ordered by name. It returns none without an error when there are none.
-func Candidates(fsys fs.FS, dir string, p Platform) ([]*Target, error) {
+// Candidates returns the functions of a package that surely can be deployed, and
+// why its other exported or declared functions cannot; both ordered by name. The
+// error is that of a package which cannot be read as a whole.
+func Candidates(fsys fs.FS, dir string, p Platform) (found []*Target, refused []*Refusal, err error) {
 	pkg, err := scan(fsys, dir, p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var found []*Target
-	for name := range pkg.decls {
-		if proto.CheckName(name) != nil {
-			continue
+	names := map[string]bool{}
+	for name, d := range pkg.decls {
+		if token.IsExported(name) && d.kind == token.FUNC {
+			names[name] = true
 		}
-		if t, err := pkg.find(name); err == nil && t.Deferred == "" {
+	}
+	for name := range pkg.declared {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		t, err := pkg.find(name, "")
+		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+			refused = append(refused, refusal)
+		} else if err == nil && t.Deferred == "" {
 			found = append(found, t)
 		}
 	}
-	slices.SortFunc(found, func(a, b *Target) int { return strings.Compare(a.Name, b.Name) })
-	return found, nil
+	return found, refused, nil
 }
 
-// find returns the function called name, or why it cannot be deployed.
-func (pkg *source) find(name string) (*Target, error) {
+// find returns the function called name, or why it cannot be deployed as of a
+// kind; "" is any.
+func (pkg *source) find(name, kind string) (*Target, error) {
+	if d, ok := pkg.declared[name]; ok && d.stands(kind) {
+		return d.target(pkg, kind)
+	}
 	d, ok := pkg.decls[name]
 	if !ok {
-		return nil, pkg.missing(name)
+		return nil, pkg.missing(name, kind)
 	}
 	t := &Target{
-		Name: name, Kind: proto.KindHTTP,
-		Dir: pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
+		Name: name,
+		Dir:  pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
 		File: d.file.path, Line: d.at.Line, Col: d.at.Column,
 	}
 	switch d.kind {
 	case token.FUNC:
-		var err error
-		t.Deferred, err = pkg.checkSignature(d)
+		s, err := pkg.signature(d)
 		if err != nil {
 			return nil, err
 		}
+		f, deferred, err := s.formOf(kind)
+		if err != nil {
+			return nil, err
+		}
+		t.Kind, t.Deferred, t.wrapper = f.kind, deferred, f.wrapper
 	case token.VAR:
-		t.Deferred = name + " is a variable"
+		t.Kind, t.Deferred = cmp.Or(kind, proto.KindHTTP), name+" is a variable"
+		if t.Kind == proto.KindTyped || t.Kind == proto.KindEvent {
+			return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable, of which the kind %s cannot be told", name, t.Kind), wantFix(name, t.Kind))
+		}
 	default:
-		return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a %s, not a function", name, kindWords[d.kind]), wantFix(name))
+		return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a %s, not a function", name, kindWords[d.kind]), wantFix(name, cmp.Or(kind, proto.KindHTTP)))
 	}
 	return t, nil
 }
 
 var kindWords = map[token.Token]string{token.TYPE: "type", token.CONST: "constant"}
 
-// wantFix tells how the function must be declared.
-func wantFix(name string) string {
-	return "declare it as func " + name + "(w http.ResponseWriter, r *http.Request)"
-}
-
 // missing says why there is no function called name, as near to the user's
 // mistake as can be told.
-func (pkg *source) missing(name string) error {
+func (pkg *source) missing(name, kind string) error {
+	fix := wantFix(name, cmp.Or(kind, proto.KindHTTP))
 	if m, ok := pkg.methods[name]; ok {
-		return refuse(m.file.path, m.at, name+" is a method; only a function can be deployed", wantFix(name))
+		return refuse(m.file.path, m.at, name+" is a method; only a function can be deployed", fix)
 	}
 	for _, x := range pkg.excluded {
 		if at, ok := x.declares(name); ok {
 			return refuse(x.path, at, fmt.Sprintf("%s is declared in a file that is %s", name, x.why), x.fix)
 		}
 	}
-	r := &Refusal{Reason: fmt.Sprintf("package %s has no function %s", pkg.name, name), Fix: wantFix(name)}
+	r := &Refusal{Reason: fmt.Sprintf("package %s has no function %s", pkg.name, name), Fix: fix}
 	var names []string
+	for other := range pkg.declared {
+		if proto.CheckName(other) == nil {
+			names = append(names, other)
+		}
+	}
 	for other, d := range pkg.decls {
 		if d.kind != token.FUNC {
 			continue

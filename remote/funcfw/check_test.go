@@ -47,7 +47,7 @@ func TestCheckAccepts(t *testing.T) {
 		"a package main without main": {"a.go": strings.Replace(withHTTP(handler), "package p", "package main", 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := funcfw.Check(src.fs(), ".", "F", "", linux)
+			got, err := funcfw.Check(src.fs(), funcfw.Spec{Dir: ".", Name: "F"}, linux)
 			require.NoError(t, err)
 			assert.Empty(t, got.Deferred)
 			assert.Empty(t, got.Note)
@@ -62,16 +62,16 @@ func TestCheckSaysWhereTheFunctionIs(t *testing.T) {
 	want := &funcfw.Target{
 		Name: "F", Kind: proto.KindHTTP, Dir: "x/y", PackageName: "p", File: "x/y/b.go", Line: 4, Col: 11,
 	}
-	got, err := funcfw.Check(src, "x/y/", "F", "b.go", linux)
+	got, err := funcfw.Check(src, funcfw.Spec{Dir: "x/y/", Name: "F", File: "b.go"}, linux)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 
-	got, err = funcfw.Check(src, "./x/y", "F", "a.go", linux)
+	got, err = funcfw.Check(src, funcfw.Spec{Dir: "./x/y", Name: "F", File: "a.go"}, linux)
 	require.NoError(t, err)
 	want.Note = "F is declared in x/y/b.go, not in x/y/a.go"
 	assert.Equal(t, want, got)
 
-	_, err = funcfw.Check(src, "x/y", "F", "c.go", linux)
+	_, err = funcfw.Check(src, funcfw.Spec{Dir: "x/y", Name: "F", File: "c.go"}, linux)
 	assert.EqualError(t, err, "x/y/c.go: no such file in the package")
 }
 
@@ -92,7 +92,7 @@ func TestCheckDefersToTheCompiler(t *testing.T) {
 		"a generic type's instance": {withHTTP("func F(w T[int], r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := funcfw.Check(files{"a.go": c.src}.fs(), ".", "F", "", linux)
+			got, err := funcfw.Check(files{"a.go": c.src}.fs(), funcfw.Spec{Dir: ".", Name: "F"}, linux)
 			require.NoError(t, err)
 			assert.Equal(t, c.want, got.Deferred)
 		})
@@ -123,7 +123,6 @@ func TestCheckRefuses(t *testing.T) {
 		"variadic":        {sig("func F(w http.ResponseWriter, r ...*http.Request) {}"), "a.go:3:33: F is variadic", ""},
 		"basic type":      {sig("func F(w http.ResponseWriter, r string) {}"), "a.go:3:33: parameter 2 of F is string, want *net/http.Request", ""},
 		"written out":     {sig("func F(w []byte,\n\tr *http.Request) {}"), "a.go:3:10: parameter 1 of F is []byte, want net/http.ResponseWriter", ""},
-		"event":           {files{"a.go": "package p\nimport (\"context\"; \"github.com/cloudevents/sdk-go/v2/event\")\nfunc F(ctx context.Context, e event.Event) error { return nil }"}, "a.go:3:12: F takes a context.Context, as event functions do; only HTTP functions can be deployed", ""},
 		// name
 		"other case": {sig("func Ff(w http.ResponseWriter, r *http.Request) {}\nfunc f() {}"), "a.go:4:6: package p has no function F", "rename f to F"},
 		"missing":    {sig("func Other(w http.ResponseWriter, r *http.Request) {}"), "package p has no function F", "declare it as"},
@@ -150,7 +149,7 @@ func TestCheckRefuses(t *testing.T) {
 		"a name that breaks lines": {files{"a.go": withHTTP(handler), "a\nb.go": "package p"}, "a\nb.go: malformed file path", "rename it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := funcfw.Check(c.src.fs(), ".", "F", "", linux)
+			_, err := funcfw.Check(c.src.fs(), funcfw.Spec{Dir: ".", Name: "F"}, linux)
 			var refusal *funcfw.Refusal
 			require.ErrorAs(t, err, &refusal)
 			if strings.HasSuffix(c.want, ": ") || strings.Contains(c.want, "malformed") {
@@ -181,7 +180,7 @@ func TestCheckRefusesNamesAndFolders(t *testing.T) {
 		{"../d", "F", `package folder "../d" is not below the root`, "relative path"},
 		{"/d", "F", `package folder "/d" is not below the root`, "relative path"},
 	} {
-		_, err := funcfw.Check(src, c.dir, c.name, "", linux)
+		_, err := funcfw.Check(src, funcfw.Spec{Dir: c.dir, Name: c.name}, linux)
 		var refusal *funcfw.Refusal
 		require.ErrorAs(t, err, &refusal, "%+v", c)
 		assert.ErrorContains(t, err, c.want)
@@ -203,29 +202,38 @@ func TestCheckIsBounded(t *testing.T) {
 		{files{"a.go": big + big}.fs(), "a.go: is larger than 2097152 bytes"},
 		{files{"a.go": big, "b.go": big, "c.go": big, "d.go": big, "e.go": big}.fs(), "the package has more than 8388608 bytes of Go source"},
 	} {
-		_, err := funcfw.Check(c.fsys, ".", "F", "", linux)
+		_, err := funcfw.Check(c.fsys, funcfw.Spec{Dir: ".", Name: "F"}, linux)
 		assert.EqualError(t, err, c.want)
 	}
 }
 
 func TestCandidates(t *testing.T) {
 	src := files{
-		"a.go": withHTTP("func Two(w http.ResponseWriter, r *http.Request) {}\nfunc small(w http.ResponseWriter, r *http.Request) {}\nfunc Other() {}\nvar V http.HandlerFunc\ntype T int"),
+		"a.go": withHTTP("func Two(w http.ResponseWriter, r *http.Request) {}\nfunc small(w http.ResponseWriter, r *http.Request) {}\nfunc Other() {}\nvar V http.HandlerFunc\ntype T int\nfunc Typed(T) error { return nil }"),
 		"b.go": "package p\nimport h \"net/http\"\nfunc One(w h.ResponseWriter, r *h.Request) {}\nfunc (T) Three(w h.ResponseWriter, r *h.Request) {}",
+		"c.go": "package p\nimport \"github.com/GoogleCloudPlatform/functions-framework-go/functions\"\nfunc init() {\n\tfunctions.HTTP(\"small\", small)\n\tfunctions.HTTP(\"Small\", small)\n}",
 	}
-	got, err := funcfw.Candidates(src.fs(), ".", linux)
+	found, refused, err := funcfw.Candidates(src.fs(), ".", linux)
 	require.NoError(t, err)
-	var names []string
-	for _, c := range got {
-		names = append(names, c.File+" "+c.Name)
+	var names, reasons []string
+	for _, c := range found {
+		names = append(names, fmt.Sprintf("%s:%d %s %s", c.File, c.Line, c.Kind, c.Name))
 	}
-	assert.Equal(t, []string{"b.go One", "a.go Two"}, names)
+	for _, r := range refused {
+		reasons = append(reasons, r.Error())
+	}
+	assert.Equal(t, []string{"b.go:3 http One", "c.go:5 http Small", "a.go:3 http Two", "a.go:8 typed Typed"}, names)
+	assert.Equal(t, []string{
+		"a.go:5:11: Other has 0 parameters, want 2",
+		`c.go:4:17: functions.HTTP declares "small": function name "small" is not exported`,
+	}, reasons)
 
-	got, err = funcfw.Candidates(files{"a.go": "package p"}.fs(), ".", linux)
+	found, refused, err = funcfw.Candidates(files{"a.go": "package p"}.fs(), ".", linux)
 	require.NoError(t, err)
-	assert.Empty(t, got)
+	assert.Empty(t, found)
+	assert.Empty(t, refused)
 
-	_, err = funcfw.Candidates(files{"a.go": "package"}.fs(), ".", linux)
+	_, _, err = funcfw.Candidates(files{"a.go": "package"}.fs(), ".", linux)
 	assert.ErrorIs(t, err, proto.ErrInvalid)
 }
 
@@ -237,6 +245,12 @@ func FuzzCheck(f *testing.F) {
 	} {
 		f.Add(src, "F", "go.mod", "module a.b/c\n\ngo 1.21\n")
 	}
+	for _, decl := range []string{
+		"func F(context.Context, v2.Event) error", "func F(c *gin.Context) {}", "func F(e struct{ A int }) (any, error) { return nil, nil }",
+		"func init() { functions.HTTP(`F`, nil); if true { functions.Typed(\"F\", F) } }", "func init() { functions.CloudEvent(\"\\x\", func() {}) }",
+	} {
+		f.Add(kinds(decl), "F", "go.mod", "module m\nrequire github.com/gin-gonic/gin v1.12.0\n")
+	}
 	f.Add(hello, "HelloWorld", "go.sum", "x")
 	f.Add(hello, "HelloWorld", "go.mod", "module time\nreplace a => ../../x\ntoolchain go9\nrequire a v0.0.0\ntool x\n")
 	f.Fuzz(func(t *testing.T, src, name, other, text string) {
@@ -244,7 +258,7 @@ func FuzzCheck(f *testing.F) {
 			other = "b.go"
 		}
 		fsys := files{"a.go": src, other: text}.fs()
-		target, err := funcfw.Check(fsys, ".", name, "a.go", linux)
+		target, err := funcfw.Check(fsys, funcfw.Spec{Dir: ".", Name: name, File: "a.go"}, linux)
 		if err != nil {
 			requireRefusal(t, err)
 			return
@@ -269,7 +283,7 @@ func requireRefusal(t *testing.T, err error) {
 func BenchmarkCheck(b *testing.B) {
 	fsys := files{"hello.go": hello}.fs()
 	for b.Loop() {
-		if _, err := funcfw.Check(fsys, ".", "HelloWorld", "hello.go", linux); err != nil {
+		if _, err := funcfw.Check(fsys, funcfw.Spec{Dir: ".", Name: "HelloWorld", File: "hello.go"}, linux); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,6 +13,28 @@
 // user's own line. Type checking here would need compiled export data and cost
 // more than half of the build.
 //
+// # Kinds
+//
+// What a function is, its declaration tells:
+//
+//	http        func(http.ResponseWriter, *http.Request)
+//	gin         func(*gin.Context)
+//	cloudevent  func(context.Context, cloudevents.Event) error
+//	event       func(context.Context, T) error
+//	typed       func(T) (R, error), func(T) error, func(T); with a context before T too
+//
+// The setting kind may say it as well, and must where only types could tell, as of
+// a variable or behind an alias; a function that is surely another one is then
+// refused. Without it such a function is taken for http where it could be.
+// func(context.Context, T) error is an event, since that is exactly the
+// framework's form of a background event, and such a function also takes plain
+// JSON; with kind typed it is served as a typed one.
+//
+// A function that an init function of the package declares by functions.HTTP or
+// functions.CloudEvent needs no exported Go function: the declared name counts. A
+// declared functions.Typed is refused, since the framework's wrapper hands one
+// caller's data to the next.
+//
 // Hostile sources cost bounded time and memory: files, folders and their number
 // are limited, syntax trees are dropped file by file, and //line comments cannot
 // blame another file.
@@ -64,8 +86,12 @@
 //   - The go command wants a go line that is not below those of required modules.
 //     A module of a workspace may so get the line of a sibling, and what loop
 //     variables mean in it changes when only the sibling has reached 1.22.
-//   - Only HTTP functions are deployed. Event functions are recognised so that
-//     their refusal says so.
+//   - Typed functions are wrapped by generic functions of package serve, one for
+//     each form, so that the compiler infers types that may not even be exported.
+//   - gin is imported by the generated main alone, in the version that the user's
+//     module requires. Its engine has no routes: the function is what it calls when
+//     none matches, so that no path is redirected and no method is left out. The
+//     path is c.Param("path").
 package funcfw
 
 //go:generate sh framework.sh

@@ -9,12 +9,14 @@ import (
 	"path"
 	"strings"
 	"text/template"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // runtimeSource is the runtime module. Tests are left out by name, so a file
 // that is added to a package must be added here.
 //
-//go:embed boot/boot.go serve/doc.go serve/drain.go serve/framework.go serve/guard.go serve/mount.go serve/serve.go
+//go:embed boot/boot.go serve/body.go serve/declared.go serve/doc.go serve/drain.go serve/framework.go serve/guard.go serve/mount.go serve/serve.go serve/typed.go
 var runtimeSource embed.FS
 
 const (
@@ -51,6 +53,9 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 		return nil, err
 	}
 	if err := m.check(fsys, p); err != nil {
+		return nil, err
+	}
+	if err := m.checkKind(t); err != nil {
 		return nil, err
 	}
 	importPath, err := m.importPath(t)
@@ -128,24 +133,26 @@ package main
 
 import (
 	_ "a.ryo.local/boot" // first: it announces the function
-
-	{{.Alias "context"}}"context"
-	{{.Alias "log"}}"log"
-	{{.Alias "http"}}"net/http"
-
-	{{.Alias "serve"}}"a.ryo.local/serve"
-	{{.Alias "funcframework"}}"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+{{range .Imports}}
+{{range .}}{{if .}}	{{$.Alias .}}{{printf "%q" (index $.Paths .)}}
+{{end}}{{end}}{{end}}
 {{- if not .Target.IsMain}}
-
-	fn {{printf "%q" .ImportPath}}
-{{- end}}
-)
-
-var {{.Name "target"}} func({{.Name "http"}}.ResponseWriter, *{{.Name "http"}}.Request) = /*line {{.UserFile}}:{{.Target.Line}}:{{.Target.Col}}*/{{if not .Target.IsMain}}fn.{{end}}{{.Target.Name}}
+	{{.User}} {{printf "%q" .ImportPath}}
+{{end}})
+{{define "fn"}}/*line {{.UserFile}}:{{.Target.Line}}:{{.Target.Col}}*/{{if not .Target.IsMain}}fn.{{end}}{{.Target.Name}}{{end}}
+{{- if .Target.Declared}}
+func main() {
+	// An init function has declared it by name.
+	if err := {{.Name "serve"}}.RunDeclared({{printf "%q" .Target.Name}}); err != nil {
+		{{.Name "log"}}.Fatal(err)
+	}
+}
+{{else}}
+var {{.Name "target"}}{{with .Type}} {{.}}{{end}} = {{if .Wrapper}}{{.Name "serve"}}.{{.Wrapper}}({{template "fn" .}}){{else}}{{template "fn" .}}{{end}}
 
 //line {{.File}}:1
 func main() {
-	err := {{.Name "funcframework"}}.RegisterHTTPFunctionContext({{.Name "context"}}.Background(), "/", {{.Name "serve"}}.Guard({{.Name "target"}}))
+	err := {{.Name "funcframework"}}.{{.Register}}({{.Name "context"}}.Background(), "/", {{.Handler}})
 	if err == nil {
 		err = {{.Name "serve"}}.Run()
 	}
@@ -153,7 +160,21 @@ func main() {
 		{{.Name "log"}}.Fatal(err)
 	}
 }
-`))
+{{- if eq .Target.Kind "gin"}}
+
+// {{.Name "engine"}} has gin serve each method and every path below the mount.
+func {{.Name "engine"}}() *{{.Name "gin"}}.Engine {
+	{{.Name "gin"}}.SetMode({{.Name "gin"}}.ReleaseMode)
+	e := {{.Name "gin"}}.New()
+	e.NoRoute(func(c *{{.Name "gin"}}.Context) {
+		c.Status({{.Name "http"}}.StatusOK) // it would be 404
+		c.Params = {{.Name "gin"}}.Params{{"{{"}}Key: "path", Value: c.Request.URL.Path{{"}}"}}
+		{{.Name "target"}}(c)
+	})
+	return e
+}
+{{- end}}
+{{end}}`))
 
 // mainData is what mainTemplate is filled from.
 type mainData struct {
@@ -161,6 +182,80 @@ type mainData struct {
 	ImportPath     string
 	UserFile, File string // relative to the module's root, as the compiler names files
 	FollowCPULimit bool
+}
+
+// Paths are the import paths of the packages that a main may need, by name.
+func (mainData) Paths() map[string]string {
+	return map[string]string{
+		"context": "context", "log": "log", "http": "net/http",
+		"serve":         runtimeModule + "/serve",
+		"cloudevents":   "github.com/cloudevents/sdk-go/v2",
+		"funcframework": frameworkPath + "/funcframework",
+		"gin":           ginPath,
+	}
+}
+
+// Imports are the names of the packages that this main needs, in two groups.
+func (d mainData) Imports() [][]string {
+	if d.Target.Declared {
+		return [][]string{{"log"}, {"serve"}}
+	}
+	std, other := []string{"context", "log"}, []string{"serve", "funcframework"}
+	switch d.Target.Kind {
+	case proto.KindHTTP:
+		std = append(std, "http")
+	case proto.KindCloudEvent:
+		other = append(other, "cloudevents")
+	case proto.KindGin:
+		std, other = append(std, "http"), append(other, "gin")
+	}
+	return [][]string{std, other}
+}
+
+// User is the name that the user's package is imported by.
+func (d mainData) User() string {
+	if d.Target.Declared {
+		return "_"
+	}
+	return "fn"
+}
+
+// Type is the function's type, where it is known.
+func (d mainData) Type() string {
+	switch d.Target.Kind {
+	case proto.KindHTTP:
+		return fmt.Sprintf("func(%s.ResponseWriter, *%[1]s.Request)", d.Name("http"))
+	case proto.KindCloudEvent:
+		return fmt.Sprintf("func(%s.Context, %s.Event) error", d.Name("context"), d.Name("cloudevents"))
+	case proto.KindGin:
+		return fmt.Sprintf("func(*%s.Context)", d.Name("gin"))
+	}
+	return ""
+}
+
+// Wrapper is the function of package serve that wraps one whose type is not known.
+func (d mainData) Wrapper() string { return d.Target.wrapper }
+
+// Register is the framework's function that registers one of this kind.
+func (d mainData) Register() string {
+	switch d.Target.Kind {
+	case proto.KindCloudEvent:
+		return "RegisterCloudEventFunctionContext"
+	case proto.KindEvent:
+		return "RegisterEventFunctionContext"
+	}
+	return "RegisterHTTPFunctionContext"
+}
+
+// Handler is what is registered.
+func (d mainData) Handler() string {
+	switch d.Target.Kind {
+	case proto.KindCloudEvent, proto.KindEvent:
+		return d.Name("target")
+	case proto.KindGin:
+		return d.Name("serve") + ".Guard(" + d.Name("engine") + "().ServeHTTP)"
+	}
+	return d.Name("serve") + ".Guard(" + d.Name("target") + ")"
 }
 
 // Name is a name of the generated file, kept apart from the user's.
@@ -173,7 +268,7 @@ func (d mainData) Name(name string) string {
 
 // Alias is what stands before an import path so that the package gets its Name.
 func (d mainData) Alias(name string) string {
-	if d.Target.IsMain {
+	if d.Target.IsMain || name == "cloudevents" { // its package is called v2
 		return d.Name(name) + " "
 	}
 	return ""

@@ -20,7 +20,7 @@ import (
 // generate checks and generates; only Generate may fail.
 func generate(t *testing.T, src files, dir, name string, p funcfw.Platform) (*funcfw.Generated, error) {
 	t.Helper()
-	target, err := funcfw.Check(src.fs(), dir, name, "", p)
+	target, err := funcfw.Check(src.fs(), funcfw.Spec{Dir: dir, Name: name}, p)
 	require.NoError(t, err)
 	return funcfw.Generate(src.fs(), target, p)
 }
@@ -66,7 +66,10 @@ func main() {
 }
 
 func TestGenerateAddsFiles(t *testing.T) {
-	runtime := []string{"boot/boot.go", "go.mod", "serve/doc.go", "serve/drain.go", "serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go"}
+	runtime := []string{
+		"boot/boot.go", "go.mod", "serve/body.go", "serve/declared.go", "serve/doc.go", "serve/drain.go",
+		"serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go", "serve/typed.go",
+	}
 	main := func(name string) string {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
 	}
@@ -308,7 +311,7 @@ func FuzzGenerateWithSurroundings(f *testing.F) {
 	f.Add("go 1.26\nuse ./x/..\n", "", "## workspace\n# ../x v1.0.0\n")
 	f.Fuzz(func(t *testing.T, work, sibling, vendor string) {
 		src := files{"go.mod": "module m\n\ngo 1.24\n", "a.go": hello, "go.work": work, "b/go.mod": sibling, "vendor/modules.txt": vendor}
-		target, err := funcfw.Check(src.fs(), ".", "HelloWorld", "", linux)
+		target, err := funcfw.Check(src.fs(), funcfw.Spec{Dir: ".", Name: "HelloWorld"}, linux)
 		require.NoError(t, err)
 		g, err := funcfw.Generate(src.fs(), target, linux)
 		if err != nil {

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 const (
@@ -173,6 +175,18 @@ func (m *userModule) checkReplacements(fsys fs.FS, at string, list []*modfile.Re
 		}
 	}
 	return nil
+}
+
+// checkKind refuses a gin function whose module does not say which gin it is for.
+func (m *userModule) checkKind(t *Target) error {
+	requires := func(r *modfile.Require) bool { return r.Mod.Path == ginPath }
+	if t.Kind != proto.KindGin || m.modPath() == ginPath || slices.ContainsFunc(m.file.Require, requires) {
+		return nil
+	}
+	if !m.own {
+		return &Refusal{File: t.File, Reason: "a gin function needs a go.mod that requires gin", Fix: "go mod init example.com/" + t.PackageName + " && go get " + ginPath}
+	}
+	return m.refuse(m.file.Module.Syntax, "the module does not require gin, which "+t.Name+" is for", "go get "+ginPath)
 }
 
 func exists(fsys fs.FS, name string) bool {

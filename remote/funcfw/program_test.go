@@ -63,7 +63,7 @@ func goBuild(t *testing.T, src files, dir, name string) (program, output string,
 		t.Skip("builds programs")
 	}
 	root, work := src.write(t), t.TempDir()
-	target, err := funcfw.Check(os.DirFS(root), dir, name, "", here())
+	target, err := funcfw.Check(os.DirFS(root), funcfw.Spec{Dir: dir, Name: name}, here())
 	require.NoError(t, err)
 	g, err := funcfw.Generate(os.DirFS(root), target, here())
 	require.NoError(t, err)

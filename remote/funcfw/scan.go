@@ -46,6 +46,7 @@ type source struct {
 	name     string
 	decls    map[string]*decl
 	methods  map[string]*decl
+	declared map[string]*declaration
 	excluded []*excluded
 	first    string // the file that gave the package its name
 }
@@ -65,6 +66,8 @@ type decl struct {
 	at   token.Position // of its name
 	kind token.Token    // FUNC, VAR, CONST or TYPE
 	fn   *ast.FuncDecl  // for FUNC; without the statements of its body
+	// defines is set for a TYPE that is a new one, not another name of an old one.
+	defines bool
 }
 
 // excluded is a Go file that does not join the build.
@@ -79,7 +82,7 @@ func (f *file) place(p token.Pos) token.Position { return f.fset.PositionFor(p, 
 
 // scan reads the package in a folder.
 func scan(fsys fs.FS, dir string, p Platform) (*source, error) {
-	pkg := &source{dir: path.Clean(dir), decls: map[string]*decl{}, methods: map[string]*decl{}}
+	pkg := &source{dir: path.Clean(dir), decls: map[string]*decl{}, methods: map[string]*decl{}, declared: map[string]*declaration{}}
 	if !fs.ValidPath(pkg.dir) {
 		return nil, &Refusal{Reason: fmt.Sprintf("package folder %q is not below the root of what was sent", dir), Fix: "give a relative path without .."}
 	}
@@ -274,29 +277,33 @@ func (f *file) readImports(tree *ast.File) error {
 // declare notes a declaration. A name that is declared twice is the compiler's
 // to report.
 func (pkg *source) declare(f *file, d ast.Decl) {
-	note := func(to map[string]*decl, id *ast.Ident, kind token.Token, fn *ast.FuncDecl) {
+	note := func(to map[string]*decl, id *ast.Ident, d decl) {
 		if _, twice := to[id.Name]; !twice {
-			to[id.Name] = &decl{file: f, at: f.place(id.Pos()), kind: kind, fn: fn}
+			d.file, d.at = f, f.place(id.Pos())
+			to[id.Name] = &d
 		}
 	}
 	switch d := d.(type) {
 	case *ast.FuncDecl:
 		if d.Body != nil {
+			if d.Recv == nil && d.Name.Name == "init" {
+				pkg.readDeclarations(f, d)
+			}
 			d.Body.List = nil // frees most of the tree
 		}
+		to := pkg.decls
 		if d.Recv != nil {
-			note(pkg.methods, d.Name, token.FUNC, d)
-			return
+			to = pkg.methods
 		}
-		note(pkg.decls, d.Name, token.FUNC, d)
+		note(to, d.Name, decl{kind: token.FUNC, fn: d})
 	case *ast.GenDecl:
 		for _, spec := range d.Specs {
 			switch spec := spec.(type) {
 			case *ast.TypeSpec:
-				note(pkg.decls, spec.Name, token.TYPE, nil)
+				note(pkg.decls, spec.Name, decl{kind: token.TYPE, defines: !spec.Assign.IsValid()})
 			case *ast.ValueSpec:
 				for _, id := range spec.Names {
-					note(pkg.decls, id, d.Tok, nil)
+					note(pkg.decls, id, decl{kind: d.Tok})
 				}
 			}
 		}

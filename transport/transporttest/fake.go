@@ -159,7 +159,7 @@ func (f *Fake) function(fn *proto.FunctionJson) *function {
 		service := fmt.Sprintf("http://localhost:%d", firstPort+f.ports)
 		f.functions[key] = &function{row: &proto.FunctionJsonRsp{
 			Name: fn.GetName(), AtAgent: FakeAddr, Proxy: service, Url: service + "/" + key,
-			Kind: proto.KindHTTP, Timeout: cmp.Or(fn.GetTimeout(), proto.DefaultTimeout.String()),
+			Kind: cmp.Or(fn.GetKind(), proto.KindHTTP), Timeout: cmp.Or(fn.GetTimeout(), proto.DefaultTimeout.String()),
 		}}
 		f.ports++
 	}

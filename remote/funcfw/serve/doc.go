@@ -2,6 +2,8 @@
 // the handler that functions-framework-go makes of the registered function and
 // serves it on sockets that the agent opened, until it is told to end.
 //
+// It also makes handlers of functions that are none by themselves, see Typed.
+//
 // Its source is compiled into every function under the import path
 // a.ryo.local/serve, so it imports the standard library and
 // functions-framework-go, nothing else, and keeps to the language of Go 1.21,
@@ -12,6 +14,8 @@
 //	RYO_MOUNT=/helloworld  the path at which the function lives
 //	RYO_LISTEN=2           the number of listeners: descriptors 3, 4, …
 //	RYO_DRAIN=10s          how long running requests may take after SIGTERM
+//	RYO_BODY=1048576       the largest body of a request in bytes; no limit without it
+//	RYO_STRICT=1           typed functions refuse JSON with unknown fields
 //
 // The descriptor after the listeners is the control connection, a connected
 // stream socket on which the agent asks GET /_ryo/healthz over HTTP/1.1; 200
@@ -39,4 +43,6 @@
 //   - The framework answers a panic with 500, also after the answer has begun,
 //     when it is too late for a status: callers saw 200 and a cut body with the
 //     text of the panic. Guard breaks the connection instead.
+//   - Typed functions do not use the framework's functions.Typed, which decodes
+//     all requests into one value and takes a % in an answer for a format.
 package serve

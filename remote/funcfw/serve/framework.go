@@ -22,10 +22,10 @@ const (
 )
 
 // frameworkHandler returns the framework's handler of the function that was
-// registered last.
-func frameworkHandler() (http.Handler, error) {
+// declared by name, or, without such a one, registered last without a name.
+func frameworkHandler(name string) (http.Handler, error) {
 	before, was := os.LookupEnv(envTarget)
-	if err := os.Setenv(envTarget, noTarget); err != nil {
+	if err := os.Setenv(envTarget, name); err != nil {
 		return nil, fmt.Errorf("choose the function: %w", err)
 	}
 	mux, err := initServer()
@@ -35,7 +35,7 @@ func frameworkHandler() (http.Handler, error) {
 		_ = os.Unsetenv(envTarget)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the function may be a variable that is nil: functions-framework: %w", err)
+		return nil, fmt.Errorf("functions-framework: %w", err)
 	}
 	h, pattern := mux.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}})
 	if pattern != "/" {

@@ -20,6 +20,8 @@ const (
 	envMount  = envPrefix + "MOUNT"
 	envListen = envPrefix + "LISTEN"
 	envDrain  = envPrefix + "DRAIN"
+	envBody   = envPrefix + "BODY"
+	envStrict = envPrefix + "STRICT"
 
 	// firstFD is the first inherited descriptor after the three standard ones.
 	firstFD = 3
@@ -38,6 +40,17 @@ const (
 // process's signals, RYO_ variables and inherited descriptors, so it is called
 // once, by main.
 func Run() error {
+	return run(func() (http.Handler, error) {
+		h, err := frameworkHandler(noTarget)
+		if err != nil {
+			return nil, fmt.Errorf("the function may be a variable that is nil: %w", err)
+		}
+		return breakAborted(h), nil
+	})
+}
+
+// run serves what function returns, which is called when all else is ready.
+func run(function func() (http.Handler, error)) error {
 	// Before anything is served: a signal that comes early must still drain.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
@@ -53,11 +66,17 @@ func Run() error {
 	if err != nil {
 		return err
 	}
-	fn, err := frameworkHandler()
+	fn, err := function()
 	if err != nil {
 		return err
 	}
-	return serve(stop, mount{path: s.mount, next: breakAborted(fn)}, s.drain, listeners, control)
+	if s.strict {
+		fn = strictly(fn)
+	}
+	if s.body > 0 {
+		fn = limitBody(fn, s.body)
+	}
+	return serve(stop, mount{path: s.mount, next: fn}, s.drain, listeners, control)
 }
 
 // settings is what the environment says.
@@ -65,14 +84,19 @@ type settings struct {
 	mount     string
 	listeners int
 	drain     time.Duration
+	body      int64 // 0: no limit
+	strict    bool
 }
 
 // takeSettings reads the settings and removes every RYO_ variable.
 func takeSettings() (settings, error) {
-	s := settings{mount: os.Getenv(envMount)}
-	var errListen, errDrain error
+	s := settings{mount: os.Getenv(envMount), strict: os.Getenv(envStrict) != ""}
+	var errListen, errDrain, errBody error
 	s.listeners, errListen = strconv.Atoi(os.Getenv(envListen))
 	s.drain, errDrain = time.ParseDuration(os.Getenv(envDrain))
+	if body, ok := os.LookupEnv(envBody); ok {
+		s.body, errBody = strconv.ParseInt(body, 10, 64)
+	}
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
 			_ = os.Unsetenv(name) // fails for malformed names alone
@@ -85,6 +109,8 @@ func takeSettings() (settings, error) {
 		return s, fmt.Errorf("%s is not a number from 1 to %d", envListen, maxListeners)
 	case errDrain != nil || s.drain <= 0:
 		return s, fmt.Errorf("%s is not a duration", envDrain)
+	case errBody != nil || s.body < 0:
+		return s, fmt.Errorf("%s is not a number of bytes", envBody)
 	}
 	return s, nil
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func framework(t *testing.T, fn http.HandlerFunc) http.Handler {
 	t.Helper()
 	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
-	h, err := frameworkHandler()
+	h, err := frameworkHandler(noTarget)
 	require.NoError(t, err)
 	return breakAborted(h)
 }
@@ -63,8 +63,8 @@ func TestFrameworkHandlerLeavesTheEnvironment(t *testing.T) {
 
 func TestNilFunction(t *testing.T) {
 	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
-	_, err := frameworkHandler()
-	assert.ErrorContains(t, err, "a variable that is nil")
+	_, err := frameworkHandler(noTarget)
+	assert.ErrorContains(t, err, "missing function entry")
 }
 
 func TestPanics(t *testing.T) {
@@ -116,6 +116,33 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+func TestTakeSettingsOfBodies(t *testing.T) {
+	for _, c := range []struct {
+		body, strict string
+		want         settings
+		err          string
+	}{
+		{"1000", "1", settings{body: 1000, strict: true}, ""},
+		{"0", "", settings{}, ""},
+		{"-1", "", settings{}, "RYO_BODY is not a number of bytes"},
+		{"x", "", settings{}, "RYO_BODY is not a number of bytes"},
+	} {
+		t.Setenv(envMount, "/f")
+		t.Setenv(envListen, "1")
+		t.Setenv(envDrain, "1s")
+		t.Setenv(envBody, c.body)
+		t.Setenv(envStrict, c.strict)
+		s, err := takeSettings()
+		if c.err != "" {
+			assert.EqualError(t, err, c.err)
+			continue
+		}
+		require.NoError(t, err)
+		c.want.mount, c.want.listeners, c.want.drain = "/f", 1, time.Second
+		assert.Equal(t, c.want, s)
+	}
+}
+
 func TestTakeSettings(t *testing.T) {
 	for _, c := range []struct{ mount, listen, drain, err string }{
 		{"/f", "2", "10s", ""},
@@ -143,6 +170,21 @@ func TestTakeSettings(t *testing.T) {
 		assert.NotContains(t, env, "\nRYO_")
 		assert.Contains(t, env, "\nOTHER_RYO_=")
 	}
+}
+
+func TestDeclared(t *testing.T) {
+	_, err := frameworkHandler("ryo-unknown")
+	require.NoError(t, err, "what was registered last is taken")
+	h, err := frameworkHandler("ryo-named")
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	assert.Equal(t, "named", w.Body.String())
+
+	err = RunDeclared("ryo-unknown")
+	assert.ErrorContains(t, err, "RYO_MOUNT", "settings are read first")
+	_, err = frameworkHandler("ryo-unknown")
+	assert.ErrorContains(t, err, `failed to serve function "ryo-unknown"`, "but never in place of a declared one")
 }
 
 // server runs serve on a listener and a control connection.
@@ -327,7 +369,7 @@ func BenchmarkHandler(b *testing.B) {
 	})); err != nil {
 		b.Fatal(err)
 	}
-	fn, err := frameworkHandler()
+	fn, err := frameworkHandler(noTarget)
 	if err != nil {
 		b.Fatal(err)
 	}

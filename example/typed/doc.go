@@ -1,0 +1,10 @@
+// Package typed has a function from one Go type to another. It knows nothing of
+// HTTP: the platform decodes the request's JSON, calls it and encodes the result.
+//
+//	./bin/proxyCli def example/typed/deploy.json
+//	curl -d '[3, 1, 2]' http://localhost:9002/functions/summary
+//
+// JSON that does not fit is answered with 400 and its line and column, an error of
+// the function's with 500. A context.Context as the first parameter is the
+// request's.
+package typed

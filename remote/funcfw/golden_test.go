@@ -1,0 +1,55 @@
+package funcfw_test
+
+import (
+	"flag"
+	"go/format"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// lineComment is a comment that gofmt would move.
+var lineComment = regexp.MustCompile(` ?(/\*line [^*]+\*/) ?`)
+
+// The generated mains are read by people who look for a mistake, so each is kept
+// as it is to be.
+func TestGoldenMains(t *testing.T) {
+	for name, decl := range map[string]string{
+		"http":       handler,
+		"cloudevent": "func F(ctx context.Context, e cloudevents.Event) error { return nil }",
+		"event":      "type E struct{}\n\nfunc F(ctx context.Context, e E) error { return nil }",
+		"typed":      "func F(ctx context.Context, in string) (string, error) { return in, nil }",
+		"gin":        "func F(c *gin.Context) {}",
+		"declared":   "func init() { functions.HTTP(\"F\", f) }",
+	} {
+		for _, pkg := range []string{"p", "main"} {
+			t.Run(name+" in "+pkg, func(t *testing.T) {
+				g, err := generate(t, files{
+					"go.mod": "module a.b/c\n\nrequire github.com/gin-gonic/gin v1.12.0\n",
+					"p/a.go": strings.Replace(kinds(decl), "package p", "package "+pkg, 1),
+				}, "p", "F", linux)
+				require.NoError(t, err)
+				at := map[string]string{"p": "p/zz_ryo_main/main_F.go", "main": "p/zz_ryo_main_F.go"}[pkg]
+				got := g.Overlay[at]
+				golden := filepath.Join("testdata", name+"_"+pkg+".golden")
+				if *update {
+					require.NoError(t, os.WriteFile(golden, got, 0o644))
+				}
+				want, err := os.ReadFile(golden)
+				require.NoError(t, err)
+				assert.Equal(t, string(want), string(got))
+				pretty, err := format.Source(got)
+				require.NoError(t, err)
+				tight := func(text []byte) string { return lineComment.ReplaceAllString(string(text), "$1") }
+				assert.Equal(t, tight(pretty), tight(got))
+			})
+		}
+	}
+}

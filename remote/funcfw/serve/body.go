@@ -1,0 +1,41 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// limitBody refuses requests whose body is larger than limit, in bytes.
+func limitBody(next http.Handler, limit int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > limit {
+			// Whoever is still sending when the answer comes sees a broken connection
+			// instead of it. So as much is read as a body that is taken may have.
+			_, _ = io.CopyN(io.Discard, r.Body, limit)
+			answerTooLarge(w, limit)
+			return
+		}
+		limited := new(http.Request)
+		*limited = *r
+		limited.Body = http.MaxBytesReader(w, r.Body, limit)
+		next.ServeHTTP(w, limited)
+	})
+}
+
+func answerTooLarge(w http.ResponseWriter, limit int64) {
+	answerError(w, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", limit))
+}
+
+// strictKey is the context key that is there when Typed is to refuse fields that
+// its type does not have.
+type strictKey struct{}
+
+func strictly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), strictKey{}, true)))
+	})
+}
+
+func isStrict(r *http.Request) bool { return r.Context().Value(strictKey{}) != nil }

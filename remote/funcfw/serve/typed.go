@@ -1,0 +1,158 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"unicode/utf8"
+)
+
+// Typed makes a handler of a function from JSON to JSON. The type says what the
+// request's body must be: one JSON value that T can hold, else the answer is 400
+// and names the place. The answer's body is R, and without an R it is 204. An
+// error of the function's is logged and answered with 500.
+//
+// Each request has a T of its own; functions.Typed of the framework decodes all
+// of them into one, so that what one caller leaves out comes from another.
+func Typed[T, R any](fn func(T) (R, error)) func(http.ResponseWriter, *http.Request) {
+	return TypedContext(func(_ context.Context, in T) (R, error) { return fn(in) })
+}
+
+// TypedNoResult is Typed of a function without a result.
+func TypedNoResult[T any](fn func(T) error) func(http.ResponseWriter, *http.Request) {
+	return TypedContext(func(_ context.Context, in T) (none, error) { return none{}, fn(in) })
+}
+
+// TypedNoError is Typed of a function that does not fail.
+func TypedNoError[T any](fn func(T)) func(http.ResponseWriter, *http.Request) {
+	return TypedContext(func(_ context.Context, in T) (none, error) {
+		fn(in)
+		return none{}, nil
+	})
+}
+
+// TypedContextNoResult is TypedContext of a function without a result.
+func TypedContextNoResult[T any](fn func(context.Context, T) error) func(http.ResponseWriter, *http.Request) {
+	return TypedContext(func(ctx context.Context, in T) (none, error) { return none{}, fn(ctx, in) })
+}
+
+// TypedContextNoError is TypedContext of a function that does not fail.
+func TypedContextNoError[T any](fn func(context.Context, T)) func(http.ResponseWriter, *http.Request) {
+	return TypedContext(func(ctx context.Context, in T) (none, error) {
+		fn(ctx, in)
+		return none{}, nil
+	})
+}
+
+// none is the result of a function that has none.
+type none struct{}
+
+// TypedContext is Typed of a function that takes the request's context.
+func TypedContext[T, R any](fn func(context.Context, T) (R, error)) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			answerTooLarge(w, large.Limit)
+			return
+		case err != nil:
+			answerError(w, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
+			return
+		}
+		var in T
+		if err := decode(body, &in, isStrict(r)); err != nil {
+			answerError(w, http.StatusBadRequest, "invalid", err.Error())
+			return
+		}
+		out, err := fn(r.Context(), in)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "Function error:", err)
+			answerError(w, http.StatusInternalServerError, "internal", err.Error())
+			return
+		}
+		if _, ok := any(out).(none); ok {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		answer(w, http.StatusOK, out)
+	}
+}
+
+// decode reads the one JSON value that a body consists of. What is wrong with it
+// is said by line and column, in characters, both counted from 1.
+func decode(body []byte, to any, strict bool) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if strict {
+		dec.DisallowUnknownFields()
+	}
+	err := dec.Decode(to)
+	if err == nil {
+		rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n")
+		if len(rest) > 0 {
+			err = fmt.Errorf("%s: more than one JSON value", position(body, len(body)-len(rest)))
+		}
+		return err
+	}
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("the body is empty, want a JSON value")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: the JSON value does not end", position(body, len(body)))
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s: %w", position(body, int(syntax.Offset)-1), syntax)
+	case errors.As(err, &typ):
+		what := typ.Field
+		if what == "" {
+			what = "the value"
+		}
+		// The offset is that of the value's end, of a list or an object its beginning.
+		return fmt.Errorf("%s: %s is a JSON %s, want %s", position(body, int(typ.Offset)-1), what, typ.Value, typ.Type)
+	}
+	return err // of a type's own UnmarshalJSON, or an unknown field
+}
+
+// position names the place of a byte of a text.
+func position(text []byte, offset int) string {
+	before := text[:min(max(offset, 0), len(text))]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte{'\n'})+1, utf8.RuneCount(line)+1)
+}
+
+// answer writes v as JSON. Nothing has been sent when it cannot be.
+func answer(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		fmt.Fprintln(os.Stderr, "The function's result cannot be turned into JSON:", err)
+		answerError(w, http.StatusInternalServerError, "internal", "the function's result cannot be turned into JSON")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // < is not escaped
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // a caller that left is no news
+}
+
+// answerError answers as the platform does.
+func answerError(w http.ResponseWriter, status int, code, message string) {
+	type problem struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	answer(w, status, struct {
+		Error problem `json:"error"`
+	}{problem{code, message}})
+}
+
+// Event returns fn: calling it has the compiler check its type, of which the
+// framework takes any.
+func Event[T any](fn func(context.Context, T) error) func(context.Context, T) error { return fn }
