@@ -44,23 +44,39 @@ func TestBuildMakesAProgram(t *testing.T) {
 	}
 }
 
-// The cache of compiled packages is that of the other tests, to save half a
-// minute; that of modules is empty, and there is no network.
-func TestBuildWithoutNetworkAndModuleCache(t *testing.T) {
+// Nothing is there but what came with the agent. Two agents in two folders, with
+// caches of their own, give the same bytes.
+func TestBuildWithoutNetworkAndCaches(t *testing.T) {
 	modules, dir := t.TempDir(), t.TempDir()
 	output, err := exec.CommandContext(t.Context(), "sh", "modules.sh", modules).CombinedOutput()
 	require.NoError(t, err, string(output))
-	require.NoError(t, os.Symlink(filepath.Join(filepath.Dir(builder.modCache), "gocache"), filepath.Join(dir, "gocache")))
+	if testing.Short() { // half a minute less
+		require.NoError(t, os.Symlink(filepath.Join(filepath.Dir(builder.modCache), "gocache"), filepath.Join(dir, "gocache")))
+	}
 	b, err := New(Config{Dir: dir, Proxy: "off", SumDB: "off", Modules: os.DirFS(modules)})
 	require.NoError(t, err)
 	run(t, b)
-	spec := files{"p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-	require.NoError(t, b.Build(t.Context(), spec))
-
-	// The same bytes as with another module cache, in another folder.
-	other := files{"p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-	require.NoError(t, builder.Build(t.Context(), other))
-	assert.Equal(t, sum(t, other.Out), sum(t, spec.Out))
+	for name, src := range map[string]files{
+		"no go.mod": {"in/p.go": head1 + ")\n\n" + fn + "}\n"},
+		"workspace": {
+			"go.work":    "go 1.24\n\nuse (\n\t./in\n\t./lib\n)\n",
+			"in/go.mod":  gomod,
+			"in/p.go":    head1 + "\n\t\"example.com/lib\"\n)\n\n" + fn + " lib.L() }\n",
+			"lib/go.mod": "module example.com/lib\n\ngo 1.24\n",
+			"lib/l.go":   "package lib\n\nfunc L() { panic(1) }\n",
+		},
+		"vendor": {
+			"in/go.mod":                        gomod + "\nrequire example.com/lib v1.0.0\n",
+			"in/p.go":                          head1 + "\n\t\"example.com/lib\"\n)\n\n" + fn + " lib.L() }\n",
+			"in/vendor/modules.txt":            "# example.com/lib v1.0.0\n## explicit; go 1.24\nexample.com/lib\n",
+			"in/vendor/example.com/lib/lib.go": "package lib\n\nfunc L() { panic(1) }\n",
+		},
+	} {
+		one, two := src.spec(t, "in", "F"), src.spec(t, "in", "F")
+		require.NoError(t, b.Build(t.Context(), one), name)
+		require.NoError(t, builder.Build(t.Context(), two), name)
+		assert.Equal(t, sum(t, one.Out), sum(t, two.Out), name)
+	}
 }
 
 func sum(t *testing.T, file string) [sha256.Size]byte {

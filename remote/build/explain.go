@@ -19,12 +19,16 @@ const (
 	wrapped       = "ryo.local/" // begins the module path of a package without go.mod
 )
 
+// maxAsked is how many modules an error names.
+const maxAsked = 5
+
 var (
 	// position is a place at the beginning of what the go command says.
 	position = regexp.MustCompile(`^(\s*(?:go: )?(?:errors parsing )?)([^\s:]+\.(?:go|mod|sum|s)):(\d+)?`)
 	// noise is what a user has no use for: package headings and progress.
-	noise   = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*)\n?`)
-	heading = regexp.MustCompile(`(?m)^# `)
+	noise       = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*)\n?`)
+	downloading = regexp.MustCompile(`(?m)^go: downloading (\S+) (\S+)$`)
+	heading     = regexp.MustCompile(`(?m)^# `)
 	// viaMain is the beginning of a chain of imports: from the generated main.
 	viaMain = regexp.MustCompile(`(?m)^package \S*` + generated + `\S*\n\timports (\S+)(?: from \S+)?`)
 	// noModule are the ways to say that an import is in no known module.
@@ -78,7 +82,7 @@ func (p places) explain(output string) error {
 	said := strings.TrimSpace(strings.Join(kept, ""))
 	switch {
 	case !compiled && offline.MatchString(said):
-		return proto.Errorf(proto.ErrUnavailable, "a module that the function needs cannot be fetched: %s", said).
+		return proto.Errorf(proto.ErrUnavailable, "a module that the function needs cannot be fetched%s: %s", asked(output), said).
 			WithHint("start the agent with a network and a module proxy (GOPROXY); " + alongWith)
 	case !compiled && withheld.MatchString(said):
 		return &Failure{p.wayOut(said) + "\nthe agent cannot have a private module; " + alongWith}
@@ -86,6 +90,19 @@ func (p places) explain(output string) error {
 		return proto.Errorf(proto.ErrInternal, "the generated files do not build: %s", strings.TrimSpace(strings.Join(ours, "")))
 	}
 	return &Failure{p.wayOut(said)}
+}
+
+// asked names the modules that a build tried to fetch: the go command does not
+// repeat them in its errors.
+func asked(output string) string {
+	var names []string
+	for _, m := range downloading.FindAllStringSubmatch(output, maxAsked) {
+		names = append(names, m[1]+"@"+m[2])
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (it asked for " + strings.Join(names, ", ") + ")"
 }
 
 // rename gives the files in a line the names that the user knows them by.

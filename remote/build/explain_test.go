@@ -52,8 +52,8 @@ func TestExplain(t *testing.T) {
 			proto.ErrUnavailable,
 		},
 		"no network on purpose": {
-			"go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off\n",
-			"a module that the function needs cannot be fetched: go: example.org/x@v1.0.0: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
+			"go: downloading example.org/x v1.0.0\na.go:3:2: module lookup disabled by GOPROXY=off\n",
+			"a module that the function needs cannot be fetched (it asked for example.org/x@v1.0.0): app/a.go:3:2: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
 		},
 		"no proxy has it": {
 			"go: corp.example/x@v1.0.0: reading https://proxy.example/corp.example/x/@v/v1.0.0.mod: 404 Not Found\n",
