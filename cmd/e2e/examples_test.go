@@ -44,6 +44,9 @@ func TestExamples(t *testing.T) {
 			status, _ = fetch(t, http.MethodGet, functions+"qr", "")
 			assert.Equal(t, http.StatusBadRequest, status)
 		},
+		"typed": func(t *testing.T) { callTyped(t, functions+"summary") },
+		"event": func(t *testing.T) { callEvent(t, functions+"placed") },
+		"gin":   func(t *testing.T) { callGin(t, functions+"roll") },
 		"shop": func(t *testing.T) {
 			status, answer := fetch(t, http.MethodGet, functions+"checkout?item=tea&item=tea&item=cup", "")
 			assert.Equal(t, http.StatusOK, status)
