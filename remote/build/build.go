@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -36,7 +37,7 @@ const (
 type Config struct {
 	Go     string       // the go command; default: go in the PATH
 	Dir    string       // for the caches; made when it is missing
-	Proxy  string       // GOPROXY of builds; default: as go env says
+	Proxy  string       // GOPROXY of builds, of which "direct" is left out; default: as go env says
 	SumDB  string       // GOSUMDB of builds; default: as go env says
 	Slots  int          // builds at one time; default: one per processor
 	Logger hclog.Logger // default: says nothing
@@ -49,6 +50,8 @@ type Builder struct {
 	limit     time.Duration // wallLimit
 	goRoot    string
 	modCache  string
+	launcher  *confine.Launcher
+	sandbox   *sandbox
 	env       []string // of every go command
 	log       hclog.Logger
 	slots     chan struct{}
@@ -57,7 +60,7 @@ type Builder struct {
 }
 
 // New finds the toolchain and asks it for its version. The error is an
-// ErrUnavailable when there is none.
+// ErrUnavailable when there is none. The program must have called confine.Main.
 func New(cfg Config) (*Builder, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = runtime.GOMAXPROCS(0)
@@ -83,6 +86,14 @@ func New(cfg Config) (*Builder, error) {
 	if cfg.SumDB == "" {
 		cfg.SumDB = known.GOSUMDB
 	}
+	launcher, err := confine.New()
+	if err != nil {
+		return nil, err
+	}
+	sandbox, err := newSandbox(known, dir, cfg.Proxy, cfg.SumDB)
+	if err != nil {
+		return nil, err
+	}
 	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
 	return &Builder{
 		goCommand: filepath.Join(bin, "go"),
@@ -90,12 +101,15 @@ func New(cfg Config) (*Builder, error) {
 		limit:     wallLimit,
 		goRoot:    known.GOROOT,
 		modCache:  modCache,
+		launcher:  launcher,
+		sandbox:   sandbox,
 		env: []string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
 			"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1",
-			"GOPROXY=" + cfg.Proxy, "GOSUMDB=" + cfg.SumDB, "GOVCS=*:off", "GOAUTH=off",
+			"GOVCS=*:off", "GOAUTH=off",
 			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + modCache, "GOPATH=" + filepath.Join(dir, "gopath"),
-			"GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
+			// In its sandbox the go command cannot see how many processors a container has.
+			"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)), "GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
 		},
 		log:   cfg.Logger,
 		slots: make(chan struct{}, cfg.Slots),
@@ -148,6 +162,9 @@ func telemetryOff(home string) error {
 
 // Platform is what programs are built for, and with.
 func (b *Builder) Platform() funcfw.Platform { return b.platform }
+
+// Layers says what confines builds on this machine.
+func (b *Builder) Layers() []confine.Layer { return b.launcher.Layers() }
 
 // Warm is closed once builds are quick, because what all functions share has been
 // compiled.
@@ -212,21 +229,40 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 	}
 	program := filepath.Join(spec.Work, "fn")
 	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
-	run := func(mod string) (string, error) {
-		cmd := exec.CommandContext(ctx, b.goCommand, "build", mod, "-modcacherw", //nolint:gosec // what is variable is checked
-			"-modfile="+filepath.Join(spec.Work, "go.mod"), "-overlay="+filepath.Join(spec.Work, "overlay.json"),
-			"-trimpath", "-buildvcs=false", "-ldflags="+linker, "-tags="+strings.Join(spec.Tags, ","),
-			"-o", program, spec.Generated.Main)
+	files := []string{
+		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
+		"-tags=" + strings.Join(spec.Tags, ","),
+	}
+	run := func(rules confine.Rules, proxy, sumDB string, args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
-		cmd.Env = slices.Concat(b.env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
-		return runGroup(cmd, prio)
+		cmd.Env = slices.Concat(b.env, []string{"GOPROXY=" + proxy, "GOSUMDB=" + sumDB, "GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
+		return b.runGroup(cmd, with(rules, spec), prio)
 	}
-	output, err := run("-mod=readonly")
+	compile := func() (string, error) {
+		args := slices.Concat([]string{"build", "-mod=readonly"}, files,
+			[]string{"-trimpath", "-buildvcs=false", "-ldflags=" + linker, "-o", program, spec.Generated.Main})
+		return run(b.sandbox.compile, "off", "off", args...)
+	}
+	// Loads what compile will, and no more: `go mod download` would fetch all that
+	// go.mod names, also for tests and for packages that nothing imports.
+	fetch := func(mod string) (string, error) {
+		args := slices.Concat([]string{"list", "-deps", "-f=", mod}, files, []string{spec.Generated.Main})
+		return run(b.sandbox.fetch, b.sandbox.proxy, b.sandbox.sumDB, args...)
+	}
+	output, err := compile()
+	if err != nil && b.sandbox.proxy != "off" && missing.MatchString(output) {
+		if output, err = fetch("-mod=readonly"); err == nil {
+			output, err = compile()
+		}
+	}
 	if err != nil && strings.Contains(output, "updates to go.mod needed") {
 		// A requirement of the user's raises one of the framework's. This rewrites the
 		// alternative go.mod alone. It is slower and may ask the module proxy.
-		output, err = run("-mod=mod")
+		if output, err = fetch("-mod=mod"); err == nil {
+			output, err = compile()
+		}
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))

@@ -30,6 +30,9 @@ var (
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
 	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
+	// missing is what the go command says of a module that is not in the cache, when
+	// it may not fetch it.
+	missing = regexp.MustCompile(`(?:module lookup )?disabled by GOPROXY=off`)
 	// offline is what the go command says when a module cannot be fetched at all.
 	offline = regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|disabled by GOPROXY=off`)
 )

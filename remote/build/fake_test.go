@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -29,6 +31,7 @@ func fakeBuilder(t *testing.T, cfg Config, lines string) (b *Builder, root strin
 	t.Helper()
 	root = t.TempDir()
 	script := filepath.Join(root, "bin", "go")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "pkg", "tool"), 0o700))
 	require.NoError(t, os.Mkdir(filepath.Dir(script), 0o700))
 	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
 PATH=/usr/bin:/bin
@@ -44,6 +47,10 @@ out=$(out "$@")
 	cfg.Go, cfg.Dir = script, filepath.Join(t.TempDir(), "made", "when", "missing")
 	b, err := New(cfg)
 	require.NoError(t, err)
+	for _, rules := range []*confine.Rules{&b.sandbox.compile, &b.sandbox.fetch} {
+		rules.Exec = []string{"/"}
+		rules.Write = []string{"/"}
+	}
 	return b, root
 }
 
@@ -80,11 +87,11 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 	require.NoError(t, err)
 	cache := filepath.Dir(b.modCache)
 	want := []string{
-		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json",
-		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=a,b", "-o", spec.Work + "/fn", "./main",
+		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
+		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", spec.Work + "/fn", "./main",
 		"PATH=/usr/bin:/bin", "HOME=" + cache + "/home", "PWD=" + spec.Root, "TMPDIR=" + spec.Work + "/tmp", "GOTMPDIR=" + spec.Work + "/tmp",
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOVCS=*:off", "GOAUTH=off",
-		"GOOS=" + b.platform.GOOS, "GOARCH=" + b.platform.GOARCH, "GOAMD64=v1", "GOPROXY=https://proxy.example", "GOSUMDB=sum.example",
+		"GOOS=" + b.platform.GOOS, "GOARCH=" + b.platform.GOARCH, "GOAMD64=v1", "GOPROXY=off", "GOSUMDB=off", "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
 		"GOCACHE=" + cache + "/gocache", "GOMODCACHE=" + cache + "/gomod", "GOPATH=" + cache + "/gopath", "GOGC=off", "GOMEMLIMIT=1073741824",
 	}
 	var got []string
@@ -101,8 +108,8 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 
 func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
-	assert.Contains(t, b.env, "GOPROXY=off")
-	assert.Contains(t, b.env, "GOSUMDB=off")
+	assert.Equal(t, "off", b.sandbox.proxy)
+	assert.Equal(t, "off", b.sandbox.sumDB)
 }
 
 func TestPrewarmIsNice(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
 const (
@@ -22,16 +24,16 @@ const (
 	low   priority = 15 // prewarming gives way to functions and to the agent
 )
 
-// runGroup runs a command in a process group of its own, which is killed as a
+// runGroup runs a command confined, in a process group of its own, which is killed as a
 // whole when the command's context ends, and returns the beginning of its output.
 // The error is an *exec.ExitError when the command itself failed.
-func runGroup(cmd *exec.Cmd, prio priority) (string, error) {
+func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, prio priority) (string, error) {
 	var output head
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
-	if err := cmd.Start(); err != nil {
+	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}
 	if prio != usual {

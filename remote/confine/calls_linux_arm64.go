@@ -7,5 +7,5 @@ const (
 	x32       = 0 // there is none
 )
 
-// forbiddenHere are the calls of this architecture alone.
-var forbiddenHere []uint32
+// There are no calls of this architecture alone.
+var forbiddenHere, forks []uint32

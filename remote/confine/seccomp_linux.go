@@ -112,6 +112,9 @@ func filter(rules Rules, ownSignals int) []instr {
 	} else {
 		add(unix.SYS_CLONE, without(0, namespaces),
 			[]instr{low(0), jump(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), ret(eperm)}, allowed)
+		for _, call := range forks {
+			add(call, denied)
+		}
 	}
 	// Of one's own process (0), not of others of the same user, such as the agent.
 	for _, call := range ofSelf {

@@ -69,7 +69,8 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 			case unix.SYS_CLONE:
 				assert.Equal(t, !rules.Children, got == eperm)
 			default:
-				assert.Equal(t, slices.Contains(calls, call), got == eperm, "call %d", call)
+				forks := !rules.Children && slices.Contains(forks, call)
+				assert.Equal(t, forks || slices.Contains(calls, call), got == eperm, "call %d", call)
 			}
 		}
 	}
@@ -116,7 +117,7 @@ func TestFilterOfArguments(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, verdict(t, c.prog, auditArch, c.call, c.args...), c.what)
 	}
-	assert.Equal(t, kill, verdict(t, none, auditArch+1, unix.SYS_READ))
+	assert.Equal(t, uint32(kill), verdict(t, none, auditArch+1, unix.SYS_READ))
 	if x32 != 0 {
 		assert.Equal(t, eperm, verdict(t, none, auditArch, x32|unix.SYS_READ))
 		assert.Equal(t, eperm, verdict(t, none, auditArch, 1<<32-1))
