@@ -252,7 +252,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 		return run(b.sandbox.fetch, b.sandbox.proxy, b.sandbox.sumDB, args...)
 	}
 	output, err := compile()
-	if err != nil && b.sandbox.proxy != "off" && missing.MatchString(output) {
+	if err != nil && b.sandbox.lacks.MatchString(output) {
 		if output, err = fetch("-mod=readonly"); err == nil {
 			output, err = compile()
 		}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -30,12 +31,30 @@ var (
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
 	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
-	// missing is what the go command says of a module that is not in the cache, when
-	// it may not fetch it.
-	missing = regexp.MustCompile(`(?:module lookup )?disabled by GOPROXY=off`)
 	// offline is what the go command says when a module cannot be fetched at all.
 	offline = regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|disabled by GOPROXY=off`)
 )
+
+// ended are the ways in which the steps of a build say that they met a limit.
+// Go programs die of too little memory in more than one way, with a trace of
+// the compiler's inside.
+var ended = []struct {
+	said  *regexp.Regexp
+	means string
+}{
+	{
+		regexp.MustCompile(`(?m)^(fatal error: |runtime: |SIGSEGV: |\[signal SIG)`),
+		fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20),
+	},
+	{
+		regexp.MustCompile(`: signal: killed`),
+		fmt.Sprintf("the compiler was ended: a package needs more than %s of processor time, or more memory than there is", limits.CPU),
+	},
+	{
+		regexp.MustCompile(`: file too large`),
+		fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20),
+	},
+}
 
 // places is where the paths that a build speaks of lie, all absolute.
 type places struct {
@@ -60,6 +79,11 @@ func (b *Builder) places(spec Spec) places {
 func (p places) explain(output string) error {
 	if strings.Contains(output, "no space left on device") {
 		return proto.Errorf(proto.ErrExhausted, "no space is left to build").WithHint("free some of the agent's disk")
+	}
+	for _, end := range ended {
+		if end.said.MatchString(output) {
+			return &Failure{end.means}
+		}
 	}
 	compiled := heading.MatchString(output) // then what it says is about source, not modules
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ var limits = confine.Limits{
 type sandbox struct {
 	compile, fetch confine.Rules // without the folders of a Spec
 	proxy, sumDB   string        // of fetch
+	// lacks is what compile says of a module that is not in the cache, which it may
+	// neither fetch nor write to.
+	lacks *regexp.Regexp
 }
 
 // newSandbox returns the sandbox of a toolchain, with the caches in dir.
@@ -48,7 +52,10 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		Read: append(root, home), Write: []string{cache, os.DevNull}, System: libraries,
 		Children: true, Limits: limits,
 	}
-	s := &sandbox{compile: common, fetch: common, proxy: pinned(proxy), sumDB: sumDB}
+	s := &sandbox{
+		compile: common, fetch: common, proxy: pinned(proxy), sumDB: sumDB,
+		lacks: regexp.MustCompile("disabled by GOPROXY=off|" + regexp.QuoteMeta(modules) + `\S*: permission denied`),
+	}
 	s.compile.Read = append(s.compile.Read[:len(s.compile.Read):len(s.compile.Read)], modules)
 	s.fetch.Write = append(s.fetch.Write[:len(s.fetch.Write):len(s.fetch.Write)], modules)
 	ports, files, err := sources(s.proxy, sumDB)
