@@ -205,7 +205,7 @@ func goIn(t *testing.T, rules confine.Rules, proxy string, args ...string) strin
 	spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
 	cmd := exec.CommandContext(t.Context(), builder.goCommand, args...)
 	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY="+proxy, "GOSUMDB=off", "PWD="+spec.Root)
-	output, err := builder.runGroup(cmd, with(rules, spec), usual)
+	output, err := builder.runGroup(cmd, with(rules, spec), new(pace))
 	require.Error(t, err)
 	return output
 }

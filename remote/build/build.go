@@ -25,6 +25,9 @@ const (
 	// wallLimit is how long one build may take: far longer than a cold cache needs,
 	// so that what it ends are sources made to keep compilers busy.
 	wallLimit = 120 * time.Second
+	// slowAfter is when a build gives its place to the next one and goes on at low
+	// priority, so that two bombs do not keep others waiting. Most builds take a third.
+	slowAfter = 1500 * time.Millisecond
 	// askLimit is how long the go command may take to say its version.
 	askLimit = 30 * time.Second
 	// maxProgram bounds what is built, in bytes; a small function has 8 MiB.
@@ -39,7 +42,7 @@ type Config struct {
 	Dir    string       // for the caches; made when it is missing
 	Proxy  string       // GOPROXY of builds, of which "direct" is left out; default: as go env says
 	SumDB  string       // GOSUMDB of builds; default: as go env says
-	Slots  int          // builds at one time; default: one per processor
+	Slots  int          // builds at one time, and as many slow ones; default: one per processor
 	Logger hclog.Logger // default: says nothing
 }
 
@@ -55,6 +58,8 @@ type Builder struct {
 	env       []string // of every go command
 	log       hclog.Logger
 	slots     chan struct{}
+	slow      chan struct{}
+	slowAfter time.Duration // slowAfter
 	tried     chan struct{} // closed when the first prewarm has ended, well or not
 	warm      chan struct{}
 }
@@ -113,6 +118,7 @@ func New(cfg Config) (*Builder, error) {
 		},
 		log:   cfg.Logger,
 		slots: make(chan struct{}, cfg.Slots),
+		slow:  make(chan struct{}, cfg.Slots), slowAfter: slowAfter,
 		tried: make(chan struct{}),
 		warm:  make(chan struct{}),
 	}, nil
@@ -204,22 +210,22 @@ func (b *Builder) Build(ctx context.Context, spec Spec) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the build cache: %w", context.Cause(ctx))
 	}
-	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a free place to build: %w", context.Cause(ctx))
+	pace := new(pace)
+	leave, err := b.enter(ctx, pace)
+	if err != nil {
+		return fmt.Errorf("wait for a free place to build: %w", err)
 	}
+	defer leave()
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
-	err := b.build(limited, spec, usual)
+	err = b.build(limited, spec, pace)
 	if ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
 		return &Failure{fmt.Sprintf("the build took longer than %s and was ended", b.limit)}
 	}
 	return err
 }
 
-func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
+func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	linker, err := linkerFlags(spec.Ldflags)
 	if err != nil {
 		return err
@@ -238,7 +244,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
 		cmd.Env = slices.Concat(b.env, []string{"GOPROXY=" + proxy, "GOSUMDB=" + sumDB, "GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
-		return b.runGroup(cmd, with(rules, spec), prio)
+		return b.runGroup(cmd, with(rules, spec), pace)
 	}
 	compile := func() (string, error) {
 		args := slices.Concat([]string{"build", "-mod=readonly"}, files,

@@ -48,7 +48,7 @@ var ended = []struct {
 	},
 	{
 		regexp.MustCompile(`: signal: killed`),
-		fmt.Sprintf("the compiler was ended: a package needs more than %s of processor time, or more memory than there is", limits.CPU),
+		fmt.Sprintf("the compiler was ended: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
 	},
 	{
 		regexp.MustCompile(`: file too large`),

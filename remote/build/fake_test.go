@@ -208,6 +208,39 @@ rm "$root/running.$$"
 	}
 }
 
+// As many slow builds as there are places keep nobody waiting, and a further one
+// waits its turn.
+func TestSlowBuildsMakePlace(t *testing.T) {
+	b, root := fakeBuilder(t, Config{Slots: 2}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+if [ -e slow ]; then
+	until [ "$(nice)" = 15 ]; do sleep 0.01; done
+	: >"$root/yielded.$$"
+	sleep 1000
+fi
+nice >"$root/nice"
+: >"$out"`)
+	b.slowAfter = 20 * time.Millisecond
+	run(t, b)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for range 2 {
+		spec := fakeSpec(t)
+		require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "slow"), nil, 0o600))
+		all.Go(func() { assert.ErrorIs(t, b.Build(ctx, spec), context.Canceled) })
+	}
+	require.Eventually(t, func() bool {
+		yielded, err := filepath.Glob(filepath.Join(root, "yielded.*"))
+		return err == nil && len(yielded) == 2
+	}, patience, 5*time.Millisecond)
+	require.NoError(t, b.Build(t.Context(), fakeSpec(t)))
+	nice, err := os.ReadFile(filepath.Join(root, "nice"))
+	require.NoError(t, err)
+	assert.NotEqual(t, "15\n", string(nice))
+}
+
 func TestOutputIsBounded(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{}, `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
