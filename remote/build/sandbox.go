@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,31 +48,34 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		return nil, err
 	}
 	loader, libraries := loaderOf(goCommand)
+	ports, files, err := sources(pinned(proxy), sumDB)
+	if err != nil {
+		return nil, err
+	}
 	common := confine.Rules{
-		Exec: append(loader, goCommand, filepath.Join(known.GOROOT, "pkg", "tool")),
-		Read: append(root, home), Write: []string{cache, os.DevNull}, System: libraries,
-		Children: true, Limits: limits,
+		Exec:     append(loader, goCommand, filepath.Join(known.GOROOT, "pkg", "tool")),
+		Read:     append(root, home),
+		Write:    []string{cache, os.DevNull},
+		System:   libraries,
+		Children: true,
+		Limits:   limits,
 	}
 	s := &sandbox{
 		compile: common, fetch: common, proxy: pinned(proxy), sumDB: sumDB,
 		lacks: regexp.MustCompile("disabled by GOPROXY=off|" + regexp.QuoteMeta(modules) + `\S*: permission denied`),
 	}
-	s.compile.Read = append(s.compile.Read[:len(s.compile.Read):len(s.compile.Read)], modules)
-	s.fetch.Write = append(s.fetch.Write[:len(s.fetch.Write):len(s.fetch.Write)], modules)
-	ports, files, err := sources(s.proxy, sumDB)
-	if err != nil {
-		return nil, err
-	}
+	s.compile.Read = slices.Concat(common.Read, []string{modules})
+	s.fetch.Write = slices.Concat(common.Write, []string{modules})
+	s.fetch.System = slices.Concat(libraries, network, files)
 	s.fetch.Connect = ports
-	s.fetch.System = append(files, network...)
-	s.fetch.System = append(s.fetch.System, libraries...)
 	return s, nil
 }
 
 // network is what it takes to find hosts by name and to know them by certificate.
 var network = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services",
-	"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted",
+	"/etc/ca-certificates/extracted", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 }
 
 // linked is a toolchain's folder and where links in it lead: distributions keep
@@ -181,7 +185,7 @@ func sources(proxies, sumDB string) (ports []uint16, files []string, err error) 
 
 // with returns rules for one build.
 func with(rules confine.Rules, spec Spec) confine.Rules {
-	rules.Read = append([]string{spec.Root}, rules.Read...)
-	rules.Write = append([]string{spec.Work}, rules.Write...)
+	rules.Read = slices.Concat(rules.Read, []string{spec.Root})
+	rules.Write = slices.Concat(rules.Write, []string{spec.Work})
 	return rules
 }
