@@ -25,9 +25,10 @@ const (
 	// wallLimit is how long one build may take: far longer than a cold cache needs,
 	// so that what it ends are sources made to keep compilers busy.
 	wallLimit = 120 * time.Second
-	// slowAfter is when a build gives its place to the next one and goes on at low
-	// priority, so that two bombs do not keep others waiting. Most builds take a third.
-	slowAfter = 1500 * time.Millisecond
+	// slowAfter is when a build gives its place to the next one and goes on with less
+	// priority, so that two bombs do not keep others waiting. An edited function
+	// takes half of it.
+	slowAfter = 750 * time.Millisecond
 	// askLimit is how long the go command may take to say its version.
 	askLimit = 30 * time.Second
 	// maxProgram bounds what is built, in bytes; a small function has 8 MiB.

@@ -208,17 +208,15 @@ rm "$root/running.$$"
 	}
 }
 
-// As many slow builds as there are places keep nobody waiting, and a further one
-// waits its turn.
+// As many slow builds as there are places keep nobody waiting.
 func TestSlowBuildsMakePlace(t *testing.T) {
 	b, root := fakeBuilder(t, Config{Slots: 2}, `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 if [ -e slow ]; then
-	until [ "$(nice)" = 15 ]; do sleep 0.01; done
+	until [ "$(nice)" -ge 5 ]; do sleep 0.01; done
 	: >"$root/yielded.$$"
 	sleep 1000
 fi
-nice >"$root/nice"
 : >"$out"`)
 	b.slowAfter = 20 * time.Millisecond
 	run(t, b)
@@ -236,9 +234,6 @@ nice >"$root/nice"
 		return err == nil && len(yielded) == 2
 	}, patience, 5*time.Millisecond)
 	require.NoError(t, b.Build(t.Context(), fakeSpec(t)))
-	nice, err := os.ReadFile(filepath.Join(root, "nice"))
-	require.NoError(t, err)
-	assert.NotEqual(t, "15\n", string(nice))
 }
 
 func TestOutputIsBounded(t *testing.T) {

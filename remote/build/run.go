@@ -23,7 +23,10 @@ type priority int
 
 const (
 	usual priority = 0
-	low   priority = 15 // prewarming gives way to functions and to the agent
+	// late gives way to other builds: three quarters of a processor that both want.
+	// More would starve a large build on a busy machine until its time is up.
+	late priority = 5
+	low  priority = 15 // prewarming gives way to functions and to the agent
 )
 
 // pace is the priority of a build, which may be lowered while it runs. The zero
@@ -84,7 +87,7 @@ func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err erro
 		case <-done:
 			return
 		}
-		pace.lower(low)
+		pace.lower(late)
 		<-places
 		places = b.slow
 		<-done
