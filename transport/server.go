@@ -197,8 +197,11 @@ func (s *server) ready() error {
 
 // about answers that the program can do its work, and what it says of itself.
 func (s *server) about(w http.ResponseWriter) {
-	answer := map[string]any{"status": "ready"}
-	maps.Copy(answer, s.cfg.About)
+	answer := maps.Clone(s.cfg.About)
+	if answer == nil {
+		answer = make(map[string]any)
+	}
+	answer["status"] = "ready"
 	data, err := json.Marshal(answer)
 	if err != nil {
 		WriteError(w, err)

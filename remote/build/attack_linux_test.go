@@ -222,6 +222,33 @@ func TestPhasesHaveTheNetworkTheyNeed(t *testing.T) {
 	assert.Empty(t, other.paths)
 }
 
+func TestSandboxesHoldNothingElse(t *testing.T) {
+	p := newTrap(t)
+	for name, rules := range map[string]confine.Rules{"compile": builder.sandbox.compile, "fetch": builder.sandbox.fetch} {
+		for _, path := range []string{p.secret, "/etc/passwd", "/proc/self/environ", "/proc/1/cmdline", os.Args[0]} {
+			said := goIn(t, rules, "off", "tool", "compile", "-o", os.DevNull, path)
+			assert.Contains(t, said, "permission denied", name)
+			assert.NotContains(t, said, canary)
+		}
+		assert.Contains(t, goIn(t, rules, "off", "mod", "edit", "-go=1.25"), "permission denied", "the source is not written to")
+		assert.Contains(t, goIn(t, rules, "off", "build", "-toolexec="+p.script, "std"), "permission denied", name)
+	}
+	assert.NoFileExists(t, p.mark)
+	assert.Contains(t, goIn(t, builder.sandbox.compile, "off", "build", "-o", filepath.Join(p.dir, "out"), "errors"), "permission denied")
+}
+
+// What was built may lie where builds write to, and is not run there.
+func TestBuildsRunNothingThatTheyMade(t *testing.T) {
+	spec := Spec{Root: t.TempDir(), Work: t.TempDir()}
+	require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "main.go"), []byte("package main\n\nfunc main() { println(`ran`) }\n"), 0o600))
+	cmd := exec.CommandContext(t.Context(), builder.goCommand, "run", "main.go")
+	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY=off", "GOTMPDIR="+spec.Work)
+	output, err := builder.runGroup(cmd, with(builder.sandbox.compile, spec), new(pace))
+	require.Error(t, err)
+	assert.Contains(t, output, "permission denied")
+	assert.NotContains(t, output, "ran")
+}
+
 func TestCompilersCannotChangeModules(t *testing.T) {
 	output := goIn(t, builder.sandbox.compile, "off", "clean", "-modcache")
 	assert.Contains(t, output, "permission denied")

@@ -53,7 +53,7 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		return nil, err
 	}
 	common := confine.Rules{
-		Exec:     append(loader, goCommand, filepath.Join(known.GOROOT, "pkg", "tool")),
+		Exec:     append(loader, goCommand),
 		Read:     append(root, home),
 		Write:    []string{cache, os.DevNull},
 		System:   libraries,
@@ -64,6 +64,7 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		compile: common, fetch: common, proxy: pinned(proxy), sumDB: sumDB,
 		lacks: regexp.MustCompile("disabled by GOPROXY=off|" + regexp.QuoteMeta(modules) + `\S*: permission denied`),
 	}
+	s.compile.Exec = slices.Concat(common.Exec, []string{filepath.Join(known.GOROOT, "pkg", "tool")})
 	s.compile.Read = slices.Concat(common.Read, []string{modules})
 	s.fetch.Write = slices.Concat(common.Write, []string{modules})
 	s.fetch.System = slices.Concat(libraries, network, files)
