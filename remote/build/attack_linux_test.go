@@ -241,7 +241,7 @@ func TestSandboxesHoldNothingElse(t *testing.T) {
 func TestBuildsRunNothingThatTheyMade(t *testing.T) {
 	spec := Spec{Root: t.TempDir(), Work: t.TempDir()}
 	require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "main.go"), []byte("package main\n\nfunc main() { println(`ran`) }\n"), 0o600))
-	cmd := exec.CommandContext(t.Context(), builder.goCommand, "run", "main.go")
+	cmd := exec.CommandContext(t.Context(), builder.goCommand, "run", "-trimpath", "main.go")
 	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY=off", "GOTMPDIR="+spec.Work)
 	output, err := builder.runGroup(cmd, with(builder.sandbox.compile, spec), new(pace))
 	require.Error(t, err)

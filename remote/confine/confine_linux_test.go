@@ -395,11 +395,11 @@ func TestFilesThatAreMeantAreHandedOn(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for _, u := range users() {
 		s, rules := u.set(t)
-		rules.Limits = Limits{CPU: time.Second, Data: 256 << 20, File: 32 << 20, Files: 256}
+		rules.Limits = Limits{CPU: time.Second, Data: 1536 << 20, File: 32 << 20, Files: 256}
 		start := under(launcher(t), rules)
 		assert.Equal(t, "worked", u.attempt(t, start, "memory", "64"))
 		// Go dies of it in more than one way.
-		assert.NotContains(t, u.attempt(t, start, "memory", "512"), "worked")
+		assert.NotContains(t, u.attempt(t, start, "memory", "2048"), "worked")
 		assert.Equal(t, "EFBIG", u.attempt(t, start, "size", filepath.Join(s.own, "big")))
 		assert.Equal(t, "more than 200", u.attempt(t, start, "hold", s.own))
 		assert.Contains(t, []string{"SIGKILL", "SIGXCPU"}, u.attempt(t, start, "burn", ""))
