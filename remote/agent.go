@@ -16,6 +16,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -84,7 +85,8 @@ type Agent struct {
 var _ transport.Interface = (*Agent)(nil)
 
 // New returns the agent of a folder, which it holds from now on. It starts
-// nothing: Run does, and gives the folder up when it returns.
+// nothing: Run does, and gives the folder up when it returns. The program must
+// have called confine.Main.
 func New(cfg Config) (*Agent, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -134,6 +136,9 @@ func (a *Agent) equip(cfg Config) (err error) {
 
 // Store is where the agent keeps packages.
 func (a *Agent) Store() *bundle.Store { return a.store }
+
+// Layers says what confines the builds of this machine.
+func (a *Agent) Layers() []confine.Layer { return a.builder.Layers() }
 
 // Run brings back what should run, keeps it running until ctx ends, then ends
 // the processes, letting requests in flight finish. What should run stays on

@@ -19,10 +19,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is far more than anything here takes once the build cache is warm;
 // the first run on a machine fills it.

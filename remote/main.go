@@ -13,11 +13,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// Main is the program agent. It returns the exit code.
+// Main is the program agent. It returns the exit code. It is also the launcher of
+// package confine, which the agent starts it as: it must be called first of all.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	if code, launcher := confine.Main(args); launcher {
+		return code
+	}
 	set := flags.New("agent", "builds and runs Go functions on this machine", stdout, stderr)
 	port := set.String("port", ":9000", "`address` to serve gRPC and HTTP on")
 	dir := set.String("dir", flags.StateDir(), "state `folder`; the agent uses agent in it")
@@ -69,6 +74,7 @@ func serve(ctx context.Context, s serving) error {
 		return err
 	}
 	log := s.agent.Logger
+	tell(log, agent.Layers())
 	if s.insecure {
 		log.Warn("INSECURE: anyone who can reach this agent can run code on this machine", "address", listener.Addr())
 	} else if s.agent.Host != "" {
@@ -86,10 +92,25 @@ func serve(ctx context.Context, s serving) error {
 		defer cancel()
 		ended <- transport.Serve(ctx, agent, agent.Store(), transport.ServerConfig{
 			Listeners: []net.Listener{listener}, Insecure: s.insecure, Hosts: hosts(s.agent.Host),
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, Logger: log.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers()}, Logger: log.Named("transport"),
 		})
 	}()
 	return errors.Join(<-ended, <-ended)
+}
+
+// tell logs what confines builds on this machine, and what is missing with the way
+// to have it.
+func tell(log hclog.Logger, layers []confine.Layer) {
+	var states []any
+	for _, layer := range layers {
+		states = append(states, layer.Name, layer.State)
+	}
+	log.Info("builds are confined by", states...)
+	for _, layer := range layers {
+		if layer.State != confine.On {
+			log.Warn("builds are confined less than they could be", "layer", layer.Name, "state", layer.State, "reason", layer.Reason, "remedy", layer.Remedy)
+		}
+	}
 }
 
 func hosts(host string) []string {

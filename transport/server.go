@@ -2,7 +2,9 @@ package transport
 
 import (
 	"context"
+	"encoding/json"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -44,6 +46,7 @@ type ServerConfig struct {
 	Hosts      []string       // names of this machine that callers may address, besides localhost
 	SourceRoot string         // folder below which "dir" may lie for callers on other machines; default: nowhere
 	Ready      func() error   // why this program cannot do its work now; default: it always can
+	About      map[string]any // what /readyz says beside the status; default: nothing
 	Logger     hclog.Logger   // default: none
 }
 
@@ -158,7 +161,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready: %w", err))
 			return
 		}
-		writeJSON(w, http.StatusOK, []byte(`{"status":"ready"}`))
+		s.about(w)
 	default:
 		r.Body = newBody(w, r.Body)
 		s.calls.ServeHTTP(w, r)
@@ -190,6 +193,21 @@ func (s *server) ready() error {
 		return nil
 	}
 	return s.cfg.Ready()
+}
+
+// about answers that the program can do its work, and what it says of itself.
+func (s *server) about(w http.ResponseWriter) {
+	answer := maps.Clone(s.cfg.About)
+	if answer == nil {
+		answer = make(map[string]any)
+	}
+	answer["status"] = "ready"
+	data, err := json.Marshal(answer)
+	if err != nil {
+		WriteError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, data)
 }
 
 // stdLog is the log of net/http, which speaks of peers' faults and of panics.

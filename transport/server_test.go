@@ -363,13 +363,16 @@ func TestTheSourceRootHoldsForTheWholeModule(t *testing.T) {
 func TestHealthAndReadiness(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	var down error
-	addr := serve(t, fake, fake, transport.ServerConfig{Ready: func() error { return down }})
+	addr := serve(t, fake, fake, transport.ServerConfig{
+		Ready: func() error { return down }, About: map[string]any{"isolation": "full", "status": "not this one's"},
+	})
 	code, _ := answer(t, "GET", "http://"+addr+"/healthz", "", "")
 	assert.Equal(t, http.StatusOK, code)
-	code, _ = answer(t, "GET", "http://"+addr+"/readyz", "", "")
-	assert.Equal(t, http.StatusOK, code)
-	down = errors.New("no toolchain")
 	code, v := answer(t, "GET", "http://"+addr+"/readyz", "", "")
+	assert.Equal(t, http.StatusOK, code)
+	assert.Equal(t, map[string]any{"status": "ready", "isolation": "full"}, v)
+	down = errors.New("no toolchain")
+	code, v = answer(t, "GET", "http://"+addr+"/readyz", "", "")
 	assert.Equal(t, http.StatusServiceUnavailable, code)
 	assert.Contains(t, fmt.Sprint(v), "no toolchain")
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/cli"
 	"github.com/Ishan27g/ryo-faas/proxy"
 	"github.com/Ishan27g/ryo-faas/remote"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
 // program names the program that a process of this binary shall be.
@@ -35,6 +36,9 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 }
 
 func TestMain(m *testing.M) {
+	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
 	if run, ok := mains[os.Getenv(program)]; ok {
 		os.Exit(run(append([]string{os.Getenv(program)}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
 	}

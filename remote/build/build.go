@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -25,6 +26,10 @@ const (
 	// wallLimit is how long one build may take: far longer than a cold cache needs,
 	// so that what it ends are sources made to keep compilers busy.
 	wallLimit = 120 * time.Second
+	// slowAfter is when a build gives its place to the next one and goes on with less
+	// priority, so that two bombs do not keep others waiting. An edited function
+	// takes half of it.
+	slowAfter = 750 * time.Millisecond
 	// askLimit is how long the go command may take to say its version.
 	askLimit = 30 * time.Second
 	// maxProgram bounds what is built, in bytes; a small function has 8 MiB.
@@ -44,9 +49,9 @@ type Config struct {
 	Go     string       // the go command; default: go in the PATH
 	Dir    string       // for the caches; made when it is missing
 	Temp   string       // an existing folder for what Run builds; default: the system's
-	Proxy  string       // GOPROXY of builds; default: as go env says
+	Proxy  string       // GOPROXY of builds, of which "direct" is left out; default: as go env says
 	SumDB  string       // GOSUMDB of builds; default: as go env says
-	Slots  int          // builds at one time; default: one per processor
+	Slots  int          // builds at one time, and as many slow ones; default: one per processor
 	Logger hclog.Logger // default: says nothing
 	// Modules are asked for before Proxy is, in the form in which a module proxy
 	// serves them. Default: those that came with this program, which every function
@@ -63,15 +68,19 @@ type Builder struct {
 	modCache  string
 	temp      string
 	target    []string // what of env decides about the program
+	launcher  *confine.Launcher
+	sandbox   *sandbox
 	env       []string // of every go command
 	log       hclog.Logger
 	slots     chan struct{}
+	slow      chan struct{}
+	slowAfter time.Duration // slowAfter
 	tried     chan struct{} // closed when the first prewarm has ended, well or not
 	warm      chan struct{}
 }
 
 // New finds the toolchain and asks it for its version. The error is an
-// ErrUnavailable when there is none.
+// ErrUnavailable when there is none. The program must have called confine.Main.
 func New(cfg Config) (*Builder, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = runtime.GOMAXPROCS(0)
@@ -104,6 +113,14 @@ func New(cfg Config) (*Builder, error) {
 	if own != "" {
 		cfg.Proxy = own + "," + cfg.Proxy
 	}
+	launcher, err := confine.New()
+	if err != nil {
+		return nil, err
+	}
+	sandbox, err := newSandbox(known, dir, cfg.Proxy, cfg.SumDB)
+	if err != nil {
+		return nil, err
+	}
 	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
 	target := []string{"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1"}
 	return &Builder{
@@ -114,14 +131,18 @@ func New(cfg Config) (*Builder, error) {
 		modCache:  modCache,
 		temp:      cfg.Temp,
 		target:    target,
+		launcher:  launcher,
+		sandbox:   sandbox,
 		env: append([]string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
-			"GOPROXY=" + cfg.Proxy, "GOSUMDB=" + cfg.SumDB, "GOVCS=*:off", "GOAUTH=off",
+			"GOVCS=*:off", "GOAUTH=off",
 			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + modCache, "GOPATH=" + filepath.Join(dir, "gopath"),
-			"GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
+			// In its sandbox the go command cannot see how many processors a container has.
+			"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)), "GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
 		}, target...),
 		log:   cfg.Logger,
 		slots: make(chan struct{}, cfg.Slots),
+		slow:  make(chan struct{}, cfg.Slots), slowAfter: slowAfter,
 		tried: make(chan struct{}),
 		warm:  make(chan struct{}),
 	}, nil
@@ -176,6 +197,9 @@ func telemetryOff(home string) error {
 // Platform is what programs are built for, and with.
 func (b *Builder) Platform() funcfw.Platform { return b.platform }
 
+// Layers says what confines builds on this machine.
+func (b *Builder) Layers() []confine.Layer { return b.launcher.Layers() }
+
 // Warm is closed once builds are quick, because what all functions share has been
 // compiled.
 func (b *Builder) Warm() <-chan struct{} { return b.warm }
@@ -214,22 +238,22 @@ func (b *Builder) Build(ctx context.Context, spec Spec) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the build cache: %w", context.Cause(ctx))
 	}
-	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a free place to build: %w", context.Cause(ctx))
+	pace := new(pace)
+	leave, err := b.enter(ctx, pace)
+	if err != nil {
+		return fmt.Errorf("wait for a free place to build: %w", err)
 	}
+	defer leave()
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
-	err := b.build(limited, spec, usual)
+	err = b.build(limited, spec, pace)
 	if ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
 		return &Failure{fmt.Sprintf("the build took longer than %s and was ended", b.limit)}
 	}
 	return err
 }
 
-func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
+func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	linker, err := linkerFlags(spec.Ldflags)
 	if err != nil {
 		return err
@@ -239,22 +263,40 @@ func (b *Builder) build(ctx context.Context, spec Spec, prio priority) error {
 	}
 	program := filepath.Join(spec.Work, "fn")
 	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
-	run := func(mod string) (string, error) {
-		args := append([]string{"build", mod, "-modcacherw"}, flags...)
-		args = append(args,
-			"-modfile="+filepath.Join(spec.Work, "go.mod"), "-overlay="+filepath.Join(spec.Work, "overlay.json"),
-			"-ldflags="+linker, "-tags="+strings.Join(spec.Tags, ","), "-o", program, spec.Generated.Main)
+	files := []string{
+		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
+		"-tags=" + strings.Join(spec.Tags, ","),
+	}
+	run := func(rules confine.Rules, proxy, sumDB string, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
-		cmd.Env = slices.Concat(b.env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
-		return runGroup(cmd, prio)
+		cmd.Env = slices.Concat(b.env, []string{"GOPROXY=" + proxy, "GOSUMDB=" + sumDB, "GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
+		return b.runGroup(cmd, with(rules, spec), pace)
 	}
-	output, err := run("-mod=readonly")
+	compile := func() (string, error) {
+		args := slices.Concat([]string{"build", "-mod=readonly"}, files, flags,
+			[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
+		return run(b.sandbox.compile, "off", "off", args...)
+	}
+	// Loads what compile will, and no more: `go mod download` would fetch all that
+	// go.mod names, also for tests and for packages that nothing imports.
+	fetch := func(mod string) (string, error) {
+		args := slices.Concat([]string{"list", "-deps", "-f=", mod}, files, []string{spec.Generated.Main})
+		return run(b.sandbox.fetch, b.sandbox.proxy, b.sandbox.sumDB, args...)
+	}
+	output, err := compile()
+	if err != nil && b.sandbox.lacks.MatchString(output) {
+		if output, err = fetch("-mod=readonly"); err == nil {
+			output, err = compile()
+		}
+	}
 	if err != nil && strings.Contains(output, "updates to go.mod needed") {
 		// A requirement of the user's raises one of the framework's. This rewrites the
 		// alternative go.mod alone. It is slower and may ask the module proxy.
-		output, err = run("-mod=mod")
+		if output, err = fetch("-mod=mod"); err == nil {
+			output, err = compile()
+		}
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))

@@ -11,6 +11,22 @@
 //     inherited: with cgo off, no workspace, no env file and no version control,
 //     go build runs no code of the user's. GOTELEMETRY cannot be set by the
 //     environment, so a private home folder says off.
+//   - Every go command runs under package confine. To compile it has no network and
+//     no sockets; it reads the toolchain, the modules and the source, writes to its
+//     work folder and the cache, and runs the toolchain's own programs alone. It has
+//     no way to the agent's folders, to other functions, to /etc and /proc.
+//   - Modules are fetched by a phase of its own, and only when compiling has said
+//     that the cache lacks one: a build that lacks nothing costs nothing more. It
+//     may dial the ports of the configured module proxies and of the checksum
+//     database, writes the module cache, and runs no other program. GOPROXY's
+//     "direct" is left out: a module's path would choose whom the agent dials.
+//   - The caches are written by all builds of the agent. Compilers run no code of the
+//     user's, so that takes a fault in one; still nobody may share a cache who could
+//     gain from poisoning it. There is one tenant until callers have credentials; from
+//     then on a cache belongs to one, filled from a seed.
+//   - A build that takes longer than an edited function gives its place to the next
+//     one and goes on with less priority. What holds each process of a build are its
+//     limits; what ends all of them is the kill of their group, which they cannot leave.
 //   - The user's tree is not written to. Generated files come by -overlay, the
 //     requirements of the framework by an alternative go.mod (-modfile).
 //   - All builds share one cache. Flags are part of its keys, so Run first builds a

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -41,6 +42,27 @@ var (
 	offline = regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|disabled by GOPROXY=off`)
 )
 
+// ended are the ways in which the steps of a build say that they met a limit.
+// Go programs die of too little memory in more than one way, with a trace of
+// the compiler's inside.
+var ended = []struct {
+	said  *regexp.Regexp
+	means string
+}{
+	{
+		regexp.MustCompile(`(?m)^(fatal error: |runtime: |SIGSEGV: |\[signal SIG)`),
+		fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20),
+	},
+	{
+		regexp.MustCompile(`: signal: killed`),
+		fmt.Sprintf("the compiler was ended: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
+	},
+	{
+		regexp.MustCompile(`: file too large`),
+		fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20),
+	},
+}
+
 // places is where the paths that a build speaks of lie, all absolute.
 type places struct {
 	root, work         string // of the Spec
@@ -67,6 +89,11 @@ const alongWith = "to send modules along, run go mod vendor in the function's mo
 func (p places) explain(output string) error {
 	if strings.Contains(output, "no space left on device") {
 		return proto.Errorf(proto.ErrExhausted, "no space is left to build").WithHint("free some of the agent's disk")
+	}
+	for _, end := range ended {
+		if end.said.MatchString(output) {
+			return &Failure{end.means}
+		}
 	}
 	compiled := heading.MatchString(output) // then what it says is about source, not modules
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")

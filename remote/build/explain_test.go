@@ -32,7 +32,10 @@ func TestExplain(t *testing.T) {
 			"../../../gomod/example.org/x@v1.0.0/x.go:1:2: undefined: x\n", "example.org/x@v1.0.0/x.go:1:2: undefined: x", proto.ErrInvalid,
 		},
 		"the toolchain": {
-			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: signal: killed", proto.ErrInvalid,
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: exec format error\n", "example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: exec format error", proto.ErrInvalid,
+		},
+		"the compiler is killed": {
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was ended: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrInvalid,
 		},
 		"go.mod": {
 			"go: errors parsing ../../work/go.mod:\n../../work/go.mod:3: unknown directive: x\n", "go: errors parsing app/go.mod:\napp/go.mod:3: unknown directive: x", proto.ErrInvalid,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -30,6 +32,7 @@ func fakeBuilder(t *testing.T, cfg Config, lines string) (b *Builder, root strin
 	t.Helper()
 	root = t.TempDir()
 	script := filepath.Join(root, "bin", "go")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "pkg", "tool"), 0o700))
 	require.NoError(t, os.Mkdir(filepath.Dir(script), 0o700))
 	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
 PATH=/usr/bin:/bin
@@ -48,6 +51,10 @@ out=$(out "$@")
 	cfg.Go, cfg.Dir = script, filepath.Join(t.TempDir(), "made", "when", "missing")
 	b, err := New(cfg)
 	require.NoError(t, err)
+	for _, rules := range []*confine.Rules{&b.sandbox.compile, &b.sandbox.fetch} {
+		rules.Exec = []string{"/"}
+		rules.Write = []string{"/"}
+	}
 	return b, root
 }
 
@@ -84,11 +91,11 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 	require.NoError(t, err)
 	cache := filepath.Dir(b.modCache)
 	want := []string{
-		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json",
-		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=a,b", "-o", spec.Work + "/fn", "./main",
+		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
+		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", spec.Work + "/fn", "./main",
 		"PATH=/usr/bin:/bin", "HOME=" + cache + "/home", "PWD=" + spec.Root, "TMPDIR=" + spec.Work + "/tmp", "GOTMPDIR=" + spec.Work + "/tmp",
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOVCS=*:off", "GOAUTH=off",
-		"GOOS=" + b.platform.GOOS, "GOARCH=" + b.platform.GOARCH, "GOAMD64=v1", "GOPROXY=https://proxy.example", "GOSUMDB=sum.example",
+		"GOOS=" + b.platform.GOOS, "GOARCH=" + b.platform.GOARCH, "GOAMD64=v1", "GOPROXY=off", "GOSUMDB=off", "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
 		"GOCACHE=" + cache + "/gocache", "GOMODCACHE=" + cache + "/gomod", "GOPATH=" + cache + "/gopath", "GOGC=off", "GOMEMLIMIT=1073741824",
 	}
 	var got []string
@@ -105,8 +112,8 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 
 func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
-	assert.Contains(t, b.env, "GOPROXY=off")
-	assert.Contains(t, b.env, "GOSUMDB=off")
+	assert.Equal(t, "off", b.sandbox.proxy)
+	assert.Equal(t, "off", b.sandbox.sumDB)
 }
 
 func TestOwnModulesComeFirst(t *testing.T) {
@@ -221,6 +228,34 @@ rm "$root/running.$$"
 	for _, n := range strings.Fields(string(counts)) {
 		assert.Contains(t, []string{"1", "2"}, n)
 	}
+}
+
+// As many slow builds as there are places keep nobody waiting.
+func TestSlowBuildsMakePlace(t *testing.T) {
+	b, root := fakeBuilder(t, Config{Slots: 2}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+if [ -e slow ]; then
+	until [ "$(nice)" -ge 5 ]; do sleep 0.01; done
+	: >"$root/yielded.$$"
+	sleep 1000
+fi
+: >"$out"`)
+	b.slowAfter = 20 * time.Millisecond
+	run(t, b)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for range 2 {
+		spec := fakeSpec(t)
+		require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "slow"), nil, 0o600))
+		all.Go(func() { assert.ErrorIs(t, b.Build(ctx, spec), context.Canceled) })
+	}
+	require.Eventually(t, func() bool {
+		yielded, err := filepath.Glob(filepath.Join(root, "yielded.*"))
+		return err == nil && len(yielded) == 2
+	}, patience, 5*time.Millisecond)
+	require.NoError(t, b.Build(t.Context(), fakeSpec(t)))
 }
 
 func TestOutputIsBounded(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -17,7 +18,12 @@ import (
 // run on a machine is slow.
 var builder *Builder
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withBuilder{m}) }
+func TestMain(m *testing.M) {
+	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(withBuilder{m})
+}
 
 // withBuilder runs the tests while builder runs.
 type withBuilder struct{ *testing.M }

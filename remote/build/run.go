@@ -1,9 +1,13 @@
 package build
 
 import (
+	"context"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
 const (
@@ -19,26 +23,92 @@ type priority int
 
 const (
 	usual priority = 0
-	low   priority = 15 // prewarming gives way to functions and to the agent
+	// late gives way to other builds: three quarters of a processor that both want.
+	// More would starve a large build on a busy machine until its time is up.
+	late priority = 5
+	low  priority = 15 // prewarming gives way to functions and to the agent
 )
 
-// runGroup runs a command in a process group of its own, which is killed as a
+// pace is the priority of a build, which may be lowered while it runs. The zero
+// value is the usual one.
+type pace struct {
+	mu    sync.Mutex // guards the below
+	prio  priority
+	group int // of the command that runs now; 0: none does
+}
+
+// lower sets the priority of what runs and of what follows.
+func (p *pace) lower(prio priority) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prio = prio
+	p.apply()
+}
+
+// lead says which process group runs.
+func (p *pace) lead(group int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.group = group
+	p.apply()
+}
+
+// apply sets the priority of the group: of the process it would be that of its
+// first thread alone. It fails when the command has ended already.
+func (p *pace) apply() {
+	if p.group != 0 && p.prio != usual {
+		_ = syscall.Setpriority(syscall.PRIO_PGRP, p.group, int(p.prio))
+	}
+}
+
+// enter waits for a place to build. A build that turns out to be slow leaves it
+// to the next one and goes on at low priority, if not too many do already. leave
+// must be called when the build has ended.
+func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err error) {
+	select {
+	case b.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		places := b.slots
+		defer func() { <-places }()
+		timer := time.NewTimer(b.slowAfter)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-done:
+			return
+		}
+		select {
+		case b.slow <- struct{}{}:
+		case <-done:
+			return
+		}
+		pace.lower(late)
+		<-places
+		places = b.slow
+		<-done
+	})
+	return func() { close(done); watching.Wait() }, nil
+}
+
+// runGroup runs a command confined, in a process group of its own, which is killed as a
 // whole when the command's context ends, and returns the beginning of its output.
 // The error is an *exec.ExitError when the command itself failed.
-func runGroup(cmd *exec.Cmd, prio priority) (string, error) {
+func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace) (string, error) {
 	var output head
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
-	if err := cmd.Start(); err != nil {
+	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}
-	if prio != usual {
-		// Of the group: of the process it would be that of its first thread alone.
-		// It fails when the command has ended already.
-		_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, int(prio))
-	}
+	pace.lead(cmd.Process.Pid)
+	defer pace.lead(0)
 	err := cmd.Wait()
 	return output.String(), err
 }

@@ -1,0 +1,515 @@
+package confine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+// helper is the program of testdata/attack, statically linked.
+var helper string
+
+func TestMain(m *testing.M) {
+	if code, launcher := Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(withHelper{m})
+}
+
+type withHelper struct{ *testing.M }
+
+func (w withHelper) Run() int {
+	dir, err := os.MkdirTemp("", "attack-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	helper = filepath.Join(dir, "attack")
+	cmd := exec.Command("go", "build", "-o", helper, "./testdata/attack")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(helper, 0o755)); err != nil { //nolint:gosec // plain users run it
+		panic(err)
+	}
+	return w.M.Run()
+}
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 20 * time.Second
+
+// nobody is a plain user.
+const nobody = 65534
+
+// user is who a program is started as.
+type user struct {
+	name string
+	cred *syscall.Credential
+}
+
+// users are all that this process can start programs as: itself, and as root a
+// plain user too.
+func users() []user {
+	list := []user{{"as " + strconv.Itoa(os.Getuid()), nil}}
+	if os.Getuid() == 0 {
+		list = append(list, user{"as a plain user", &syscall.Credential{Uid: nobody, Gid: nobody}})
+	}
+	return list
+}
+
+// folder is a folder of a user's own.
+func (u user) folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "confine-") //nolint:usetesting // a plain user cannot reach those of testing
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	u.own(t, dir)
+	return dir
+}
+
+func (u user) own(t *testing.T, path string) {
+	t.Helper()
+	if u.cred != nil {
+		require.NoError(t, os.Chown(path, int(u.cred.Uid), int(u.cred.Gid)))
+	}
+}
+
+func (u user) file(t *testing.T, path, content string) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	u.own(t, path)
+	return path
+}
+
+// starter is (*exec.Cmd).Start, or the launcher's.
+type starter func(*exec.Cmd) error
+
+func bare(cmd *exec.Cmd) error { return cmd.Start() }
+
+func launcher(t *testing.T) *Launcher {
+	t.Helper()
+	l, err := New()
+	require.NoError(t, err)
+	return l
+}
+
+func under(l *Launcher, rules Rules) starter {
+	return func(cmd *exec.Cmd) error { return l.Start(cmd, rules) }
+}
+
+// attempt runs an attack and returns what it said: one line, or the signal that
+// ended it.
+func (u user) attempt(t *testing.T, start starter, attack, arg string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, helper, attack, arg)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, []string{"GIVEN=1"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
+	require.NoError(t, start(cmd))
+	err := cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
+			return unix.SignalName(status.Signal())
+		}
+	}
+	return strings.TrimSpace(out.String())
+}
+
+// scene is what attacks are aimed at.
+type scene struct {
+	own      string // a folder that rules let the program write to
+	data     string // a file that they let it read
+	foreign  string // a folder that they do not name
+	secret   string // a file in it
+	shell    string // another program
+	open     string // an address whose port may be dialled
+	shut     string // another one
+	socket   string // a unix socket, by path
+	abstract string // another one, by name
+	victim   string // the number of a process of the same user
+}
+
+// set lays out what attacks need, and the rules of a function with a network.
+func (u user) set(t *testing.T) (*scene, Rules) {
+	t.Helper()
+	s := &scene{own: u.folder(t), foreign: u.folder(t)}
+	s.data = u.file(t, filepath.Join(u.folder(t), "data"), "data")
+	s.secret = u.file(t, filepath.Join(s.foreign, "secret"), "secret")
+	s.shell = "/bin/sh"
+	s.socket = filepath.Join(s.foreign, "socket")
+	s.abstract = "@ryo-test-" + filepath.Base(s.foreign)
+	s.open, s.shut = listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0")
+	listen(t, "unix", s.socket)
+	listen(t, "unix", s.abstract)
+	u.own(t, s.socket)
+	victim := exec.Command(helper, "sleep")
+	victim.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
+	require.NoError(t, victim.Start())
+	t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
+	s.victim = strconv.Itoa(victim.Process.Pid)
+	return s, Rules{
+		Exec: []string{helper}, Read: []string{s.data}, Write: []string{s.own, os.DevNull},
+		System: []string{"/etc/hosts", "/missing"}, Connect: []uint16{port(t, s.open)},
+	}
+}
+
+func listen(t *testing.T, network, addr string) string {
+	t.Helper()
+	l, err := net.Listen(network, addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+func port(t *testing.T, addr string) uint16 {
+	t.Helper()
+	_, text, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	n, err := strconv.ParseUint(text, 10, 16)
+	require.NoError(t, err)
+	return uint16(n)
+}
+
+// denials are attacks, what they are aimed at, and what stops them. Each is also
+// made without a launcher, where it must come to something else.
+var denials = []struct {
+	attack string
+	at     func(*scene) string
+	want   string
+}{
+	{"read", func(s *scene) string { return s.secret }, "EACCES"},
+	{"read", func(*scene) string { return "/etc/passwd" }, "EACCES"},
+	{"read", func(*scene) string { return "/proc/self/environ" }, "EACCES"},
+	{"read", func(s *scene) string { return "/proc/" + s.victim + "/environ" }, "EACCES"},
+	{"list", func(s *scene) string { return s.foreign }, "EACCES"},
+	{"list", func(*scene) string { return "/" }, "EACCES"},
+	{"list", func(*scene) string { return "/proc" }, "EACCES"},
+	{"list", func(*scene) string { return "/dev/shm" }, "EACCES"},
+	{"write", func(s *scene) string { return s.secret }, "EACCES"},
+	{"write", func(s *scene) string { return filepath.Join(s.foreign, "new") }, "EACCES"},
+	{"write", func(s *scene) string { return s.data }, "EACCES"},
+	{"truncate", func(s *scene) string { return s.data }, "EACCES"},
+	{"rename", func(s *scene) string { return s.secret + "," + filepath.Join(s.own, "secret") }, "EACCES"},
+	{"link", func(s *scene) string { return s.secret + "," + filepath.Join(s.own, "linked") }, "EXDEV"},
+	{"mkdir", func(s *scene) string { return filepath.Join(s.foreign, "dir") }, "EACCES"},
+	{"remove", func(s *scene) string { return s.secret }, "EACCES"},
+	{"mknod", func(s *scene) string { return filepath.Join(s.own, "pipe") }, "EPERM"},
+	{"exec", func(s *scene) string { return s.shell }, "EACCES"},
+	{"copyexec", func(s *scene) string { return s.own }, "EACCES"},
+	{"fork", func(*scene) string { return helper }, "EPERM"},
+	{"setsid", func(*scene) string { return helper }, "EPERM"},
+
+	{"tcp", func(s *scene) string { return s.shut }, "EACCES"},
+	{"tfo", func(s *scene) string { return s.shut }, "EACCES"},
+	{"fastopen", func(s *scene) string { return s.shut }, "EPERM"},
+	{"mptcp", func(s *scene) string { return s.shut }, "EACCES"},
+	{"mptcp", func(s *scene) string { return s.open }, "EACCES"},
+	{"listen", func(*scene) string { return "127.0.0.1:0" }, "EACCES"},
+	{"unix", func(s *scene) string { return s.socket }, "EACCES"},
+	{"unixhigh", nil, "EACCES"},
+	{"tcphigh", nil, "EACCES"},
+	{"rawhigh", nil, "EACCES"},
+	{"packet", nil, "EACCES"},
+	{"netlink", nil, "EACCES"},
+	{"alg", nil, "EACCES"},
+	{"abstract", func(s *scene) string { return s.abstract }, "EACCES"},
+	{"x32", nil, "EPERM"},
+	{"int80", nil, "SIGSYS"},
+
+	{"signal", func(s *scene) string { return s.victim }, "EPERM"},
+	{"ptrace", func(s *scene) string { return s.victim }, "EPERM"},
+	{"vmread", func(s *scene) string { return s.victim }, "EPERM"},
+	{"prlimit", func(s *scene) string { return s.victim }, "EPERM"},
+	{"nice", func(s *scene) string { return s.victim }, "EPERM"},
+	{"affinity", func(s *scene) string { return s.victim }, "EPERM"},
+	{"pidfd", func(s *scene) string { return s.victim }, "EPERM"},
+
+	{"clone3", nil, "ENOSYS"},
+	{"iouring", nil, "EPERM"},
+	{"keyctl", nil, "EPERM"},
+	{"memfd", nil, "EPERM"},
+	{"landlock", nil, "EPERM"},
+	{"setns", nil, "EPERM"},
+	{"userns", nil, "EPERM"},
+}
+
+// A plain user may not do these in any case.
+var rootDenials = []struct {
+	attack string
+	at     func(*scene) string
+	want   string
+}{
+	{"raw", nil, "EACCES"},
+	{"mount", func(s *scene) string { return s.own }, "EPERM"},
+	{"unshare", nil, "EPERM"},
+	{"cloneuser", func(*scene) string { return helper }, "EPERM"},
+	{"clonepid", func(*scene) string { return helper }, "EPERM"},
+	{"chroot", func(s *scene) string { return s.own }, "EPERM"},
+	{"setuid", nil, "EPERM"},
+	{"bpf", nil, "EPERM"},
+	{"perf", nil, "EPERM"},
+	{"uffd", nil, "EPERM"},
+	{"kexec", nil, "EPERM"},
+	{"module", nil, "EPERM"},
+}
+
+func TestAttacksAreStopped(t *testing.T) {
+	for _, u := range users() {
+		t.Run(u.name, func(t *testing.T) {
+			list := denials
+			if u.cred == nil && os.Getuid() == 0 {
+				list = append(list, rootDenials...)
+			}
+			for _, d := range list {
+				s, rules := u.set(t)
+				arg := ""
+				if d.at != nil {
+					arg = d.at(s)
+				}
+				name := d.attack + " " + arg
+				assert.Equal(t, d.want, u.attempt(t, under(launcher(t), rules), d.attack, arg), name)
+				assert.NotEqual(t, d.want, u.attempt(t, bare, d.attack, arg), name+", without a launcher")
+			}
+		})
+	}
+}
+
+func TestWhatRulesAllowWorks(t *testing.T) {
+	for _, u := range users() {
+		t.Run(u.name, func(t *testing.T) {
+			s, rules := u.set(t)
+			start := under(launcher(t), rules)
+			for attack, arg := range map[string]string{
+				"work": s.own, "read": s.data, "write": filepath.Join(s.own, "f"), "list": s.own, "exec": helper,
+				"tcp": s.open, "tfo": s.open, "udp": s.open, "signal": "0",
+			} {
+				assert.Equal(t, "worked", u.attempt(t, start, attack, arg), attack)
+			}
+			assert.Equal(t, "worked", u.attempt(t, start, "read", "/etc/hosts"), "a system file")
+			rules.Children = true
+			for _, attack := range []string{"fork", "exec"} {
+				assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), attack, helper), attack)
+			}
+			for _, attack := range []string{"setsid", "setpgid", "cloneuser", "clonepid"} {
+				assert.Equal(t, "EPERM", u.attempt(t, under(launcher(t), rules), attack, helper), attack)
+			}
+		})
+	}
+}
+
+func TestWithoutPortsThereIsNoSocket(t *testing.T) {
+	u := users()[0]
+	s, rules := u.set(t)
+	rules.Connect = nil
+	for attack, arg := range map[string]string{"tcp": s.open, "udp": s.open, "unix": s.socket, "raw": "", "netlink": "", "mptcp": s.open, "fastopen": s.open} {
+		assert.Equal(t, "EACCES", u.attempt(t, under(launcher(t), rules), attack, arg), attack)
+	}
+	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "work", s.own))
+}
+
+// An older kernel is asked for what it has, and stops what it can.
+func TestEachVersionOfLandlock(t *testing.T) {
+	l := launcher(t)
+	for _, u := range users() {
+		s, rules := u.set(t)
+		for abi := 0; abi <= l.abi; abi++ {
+			older := &Launcher{abi: abi, calls: true}
+			stops := func(since int, want, attack, arg string) {
+				t.Helper()
+				got := u.attempt(t, under(older, rules), attack, arg)
+				if abi >= since {
+					assert.Equal(t, want, got, "ABI %d: %s", abi, attack)
+				} else {
+					assert.Equal(t, "worked", got, "ABI %d: %s", abi, attack)
+				}
+			}
+			works := "worked"
+			if abi == 1 {
+				works = "EXDEV" // knows no right to move files between folders
+			}
+			assert.Equal(t, works, u.attempt(t, under(older, rules), "work", s.own), "ABI %d", abi)
+			stops(1, "EACCES", "read", s.secret)
+			stops(3, "EACCES", "truncate", s.data)
+			stops(4, "EACCES", "tcp", s.shut)
+			stops(0, "EPERM", "signal", s.victim) // by the filter, below 6
+		}
+		// With children the filter cannot tell whose signal it is.
+		rules.Children = true
+		assert.Equal(t, "worked", u.attempt(t, under(&Launcher{abi: 5, calls: true}, rules), "signal", s.victim))
+		assert.Equal(t, "EPERM", u.attempt(t, under(&Launcher{abi: 6, calls: true}, rules), "signal", s.victim))
+		// Scopes stop abstract sockets by themselves.
+		assert.Equal(t, "EPERM", u.attempt(t, under(&Launcher{abi: 6}, rules), "abstract", s.abstract))
+		assert.Equal(t, "worked", u.attempt(t, under(&Launcher{abi: 5}, rules), "abstract", s.abstract))
+	}
+}
+
+func TestNothingOfTheAgentReachesTheProgram(t *testing.T) {
+	t.Setenv("SECRET", "1")
+	leak, err := unix.Open(os.DevNull, unix.O_RDONLY, 0) // without O_CLOEXEC
+	require.NoError(t, err)
+	defer unix.Close(leak)
+	for _, u := range users() {
+		_, rules := u.set(t)
+		start := under(launcher(t), rules)
+		assert.Contains(t, u.attempt(t, bare, "fds", ""), strconv.Itoa(leak))
+		assert.Equal(t, "fds:", u.attempt(t, start, "fds", ""))
+		assert.Equal(t, "GIVEN=1", u.attempt(t, start, "env", ""))
+		assert.Contains(t, u.attempt(t, start, "state", ""), "nnp=1 ")
+		assert.Contains(t, u.attempt(t, start, "state", ""), "effective=0 umask=77")
+		if u.cred == nil && os.Getuid() == 0 {
+			assert.Contains(t, u.attempt(t, start, "state", ""), "bounding=0")
+		}
+	}
+}
+
+func TestFilesThatAreMeantAreHandedOn(t *testing.T) {
+	s, rules := users()[0].set(t)
+	file, err := os.Open(s.secret)
+	require.NoError(t, err)
+	defer file.Close()
+	start := func(cmd *exec.Cmd) error {
+		cmd.ExtraFiles = []*os.File{file}
+		return launcher(t).Start(cmd, rules)
+	}
+	assert.Equal(t, "fds:3", users()[0].attempt(t, start, "fds", ""))
+}
+
+func TestLimits(t *testing.T) {
+	for _, u := range users() {
+		s, rules := u.set(t)
+		rules.Limits = Limits{CPU: time.Second, Data: 1536 << 20, File: 32 << 20, Files: 256}
+		start := under(launcher(t), rules)
+		assert.Equal(t, "worked", u.attempt(t, start, "memory", "64"))
+		// Go dies of it in more than one way.
+		assert.NotContains(t, u.attempt(t, start, "memory", "2048"), "worked")
+		assert.Equal(t, "EFBIG", u.attempt(t, start, "size", filepath.Join(s.own, "big")))
+		assert.Equal(t, "more than 200", u.attempt(t, start, "hold", s.own))
+		assert.Contains(t, []string{"SIGKILL", "SIGXCPU"}, u.attempt(t, start, "burn", ""))
+	}
+}
+
+func TestChildrenCannotLeaveTheGroup(t *testing.T) {
+	for _, u := range users() {
+		_, rules := u.set(t)
+		rules.Children = true
+		cmd := exec.Command(helper, "tree", "2")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, launcher(t).Start(cmd, rules))
+		var pids [3]int
+		for i := range pids {
+			_, err := fmt.Fscan(out, &pids[i])
+			require.NoError(t, err)
+		}
+		require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+		_ = cmd.Wait()
+		for _, pid := range pids {
+			assert.Eventually(t, func() bool {
+				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				return err != nil || strings.Contains(string(stat), ") Z ")
+			}, patience, time.Millisecond)
+		}
+	}
+}
+
+func TestWhatCannotBeConfinedIsNotRun(t *testing.T) {
+	s, rules := users()[0].set(t)
+	for name, c := range map[string]struct {
+		l      *Launcher
+		change func(*Rules)
+		path   string
+		want   string
+	}{
+		"a path of the rules is missing":  {launcher(t), func(r *Rules) { r.Read = append(r.Read, "/missing/own") }, helper, "allow /missing/own: no such file"},
+		"the kernel refuses the ruleset":  {&Launcher{abi: 1}, func(r *Rules) { r.Exec = append(r.Exec, "") }, helper, "allow : no such file"},
+		"the program is missing":          {launcher(t), func(*Rules) {}, filepath.Join(s.own, "none"), "none: no such file"},
+		"the program is not in the rules": {launcher(t), func(*Rules) {}, "/bin/sh", "permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules := rules
+			c.change(&rules)
+			cmd := exec.Command(c.path, "write", filepath.Join(s.own, "ran"))
+			err := c.l.Start(cmd, rules)
+			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, "confine "+c.path)
+			assert.NotNil(t, cmd.ProcessState, "the launcher has been waited for")
+			assert.NoFileExists(t, filepath.Join(s.own, "ran"))
+		})
+	}
+}
+
+func TestALauncherThatIsKilledRanNothing(t *testing.T) {
+	_, rules := users()[0].set(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, helper, "say", "ran")
+	for i := range 2000 { // more than a pipe holds: Start waits for the launcher
+		cmd.Env = append(cmd.Env, fmt.Sprintf("V%d=%0100d", i, i))
+	}
+	cancel()
+	require.ErrorIs(t, launcher(t).Start(cmd, rules), context.Canceled)
+}
+
+func TestMainIsForLaunchersAlone(t *testing.T) {
+	for _, args := range [][]string{{}, {"agent"}, {"agent", "3"}, {name}, {name, "3", "4"}} {
+		_, launched := Main(args)
+		assert.False(t, launched, args)
+	}
+	code, launched := Main([]string{name, "x"})
+	assert.True(t, launched)
+	assert.Equal(t, failed, code)
+}
+
+func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
+	for _, layer := range launcher(t).Layers() {
+		assert.Equal(t, Layer{Name: layer.Name, State: On}, layer, "on a machine where tests run")
+	}
+	states := func(list []Layer) (s string) {
+		for _, l := range list {
+			s += l.Name + "=" + string(l.State) + " "
+			assert.Equal(t, l.State == On, l.Reason == "" && l.Remedy == "", l.Name)
+		}
+		return strings.TrimSpace(s)
+	}
+	assert.Equal(t, "files=off ports=off signals=off calls=off privileges=on limits=on", states(layers(0, unix.ENOSYS, unix.EINVAL)))
+	assert.Equal(t, "files=degraded ports=degraded signals=degraded calls=on privileges=on limits=on", states(layers(2, nil, nil)))
+	assert.Equal(t, "files=on ports=on signals=degraded calls=on privileges=on limits=on", states(layers(5, nil, nil)))
+}
+
+func BenchmarkStart(b *testing.B) {
+	l, err := New()
+	require.NoError(b, err)
+	for _, way := range []struct {
+		name  string
+		start starter
+	}{
+		{"bare", bare},
+		{"confined", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			for b.Loop() {
+				cmd := exec.Command(helper, "say", "")
+				require.NoError(b, way.start(cmd))
+				require.NoError(b, cmd.Wait())
+			}
+		})
+	}
+}
