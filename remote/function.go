@@ -295,6 +295,9 @@ func (f *function) restart() {
 		f.retryAfter(f.trouble(err))
 		return
 	}
+	if f.seen {
+		f.restarts++
+	}
 	f.again = f.begin(f.rec.Current, false)
 }
 
@@ -302,11 +305,11 @@ func (f *function) restart() {
 func (f *function) restarted(r result) {
 	f.again = nil
 	if r.fail != nil {
+		if f.seen && r.fail.Reason == proto.ReasonStart {
+			r.fail.Reason = proto.ReasonCrash // it could start before
+		}
 		f.retryAfter(r.fail)
 		return
-	}
-	if f.seen {
-		f.restarts++
 	}
 	f.up(r.proc)
 	f.log.Info("started", "generation", f.rec.Current.Generation, "pid", r.proc.Pid())

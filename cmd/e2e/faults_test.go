@@ -862,8 +862,8 @@ func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
 			assert.Empty(t, faults, "the proxy's end is none of the function's")
 			continue
 		}
-		for _, f := range faults { // once the socket is closed
-			assert.ErrorIs(t, f.err, syscall.ECONNREFUSED)
+		for _, f := range faults { // once the socket is closed, which resets who waits in its backlog
+			assert.True(t, errors.Is(f.err, syscall.ECONNREFUSED) || errors.Is(f.err, syscall.ECONNRESET), f.err)
 		}
 	}
 	assert.Empty(t, programs(t, a.dir))
