@@ -383,14 +383,24 @@ func closeIdle(retired []*target) {
 	}
 }
 
-// hide takes the route of a path out, or lets it in again.
-func (f *fleet) hide(path string, hidden bool) {
+// hide takes the route of a path out and returns when the calls that had found it
+// before have ended, or with ctx.
+func (f *fleet) hide(ctx context.Context, path string) {
 	f.mu.Lock()
-	if hidden {
-		f.hidden[path] = true
-	} else {
-		delete(f.hidden, path)
+	f.hidden[path] = true
+	rt := (*f.routes.table.Load())[path]
+	retired := f.route(path)
+	f.mu.Unlock()
+	closeIdle(retired)
+	if rt != nil {
+		rt.calls.wait(ctx)
 	}
+}
+
+// show lets the route of a path in again.
+func (f *fleet) show(path string) {
+	f.mu.Lock()
+	delete(f.hidden, path)
 	retired := f.route(path)
 	f.mu.Unlock()
 	closeIdle(retired)

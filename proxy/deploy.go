@@ -19,6 +19,7 @@ const (
 	uploadLimit  = 5 * time.Minute  // 64 MiB over 2 Mbit/s
 	askLimit     = 30 * time.Second // for what an agent answers at once
 	stopLimit    = 60 * time.Second // it drains the function and ends its processes
+	lastCalls    = time.Second      // for calls that were let through just before a stop; longer ones the agent lets finish
 	echoLimit    = 5 * time.Second  // until the watch tells what was just done
 	rolloutLimit = 15 * time.Minute // a cold build behind others
 	maxDeploys   = 1000             // functions in one call, each of which takes a goroutine

@@ -64,6 +64,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, err)
 		return
 	}
+	c.route.calls.n.Add(1)
+	defer c.route.calls.leave()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	caller := http.NewResponseController(w)

@@ -148,8 +148,10 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 		return nil, err
 	}
 	p.drop(path)
-	p.fleet.hide(path, true)
-	defer p.fleet.hide(path, false)
+	short, cancel := context.WithTimeout(ctx, lastCalls)
+	defer cancel()
+	p.fleet.hide(short, path)
+	defer p.fleet.show(path)
 
 	rows := make([]*proto.FunctionJsonRsp, len(replicas))
 	errs := make([]error, len(replicas))

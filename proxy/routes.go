@@ -38,7 +38,34 @@ type route struct {
 	limit   time.Duration // until the answer begins
 	targets []*target     // the replicas that take calls
 	unready *proto.Error  // why there are no targets
+	calls   *calls
 	turn    atomic.Uint32
+}
+
+// calls counts those of a path that are under way, over all versions of its route.
+type calls struct {
+	n     atomic.Int64
+	ended chan struct{} // has room for one: the last one has
+}
+
+func (c *calls) leave() {
+	if c.n.Add(-1) == 0 {
+		select {
+		case c.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait returns when no call is under way, or with ctx.
+func (c *calls) wait(ctx context.Context) {
+	for c.n.Load() > 0 {
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // target is one replica's service.
@@ -94,13 +121,15 @@ func (r *routes) update(changes map[string][]replica) []*target {
 	var retired []*target
 	for path, replicas := range changes {
 		var before []*target
+		underWay := &calls{ended: make(chan struct{}, 1)}
 		if rt := table[path]; rt != nil {
-			before = rt.targets
+			before, underWay = rt.targets, rt.calls
 		}
 		var after []*target
 		delete(table, path)
 		if len(replicas) > 0 {
 			rt := newRoute(path, replicas, before)
+			rt.calls = underWay
 			table[path], after = rt, rt.targets
 		}
 		for _, t := range before {

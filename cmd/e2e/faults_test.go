@@ -474,6 +474,17 @@ func TestStoppedProcessDelaysNobodyElse(t *testing.T) {
 	require.Equal(t, "Deployed", r.Status, r.Error)
 
 	require.NoError(t, syscall.Kill(r.Pid, syscall.SIGSTOP))
+	eventually(t, func() bool { // each thread stops when it gets to it
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.Pid))
+		for _, name := range threads {
+			stat, readErr := os.ReadFile(name)
+			err = errors.Join(err, readErr)
+			if !bytes.Contains(stat, []byte(") T ")) {
+				return false
+			}
+		}
+		return err == nil && len(threads) > 0
+	}, "the process stops")
 	status, answer := fetch(t, http.MethodGet, r.URL, "")
 	assert.Equal(t, http.StatusGatewayTimeout, status, answer)
 	assert.Contains(t, answer, `"timeout"`)
