@@ -276,7 +276,7 @@ func TestBadNamesAndSettings(t *testing.T) {
 		"underscore":         {`"name": "_"`, "_"},
 		"empty":              {`"name": ""`, "name is missing"},
 		"long":               {`"name": "` + long + `"`, "longer than 128 bytes"},
-		"kind":               {`"name": "F", "kind": "event"`, "event"},
+		"kind":               {`"name": "F", "kind": "table"`, "table"},
 		"env name":           {`"name": "F", "env": {"A B": "x"}`, "A B"},
 		"env of ours":        {`"name": "F", "env": {"RYO_LISTEN": "x"}`, "RYO_LISTEN"},
 		"env of the library": {`"name": "F", "env": {"FUNCTION_TARGET": "x"}`, "FUNCTION_TARGET"},
