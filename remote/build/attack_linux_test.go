@@ -323,7 +323,7 @@ func TestNoCompilerOutlivesItsBuild(t *testing.T) {
 
 func TestPinned(t *testing.T) {
 	for list, want := range map[string]string{
-		"https://proxy.golang.org,direct":      "https://proxy.golang.org",
+		"https://modules.example,direct":       "https://modules.example",
 		"direct":                               "off",
 		"":                                     "off",
 		"off":                                  "off",
@@ -335,9 +335,9 @@ func TestPinned(t *testing.T) {
 }
 
 func TestSources(t *testing.T) {
-	ports, folders, err := sources("https://a,http://b|http://c:8080,file:///srv/modules,off", "sum.golang.org")
+	ports, folders, err := sources("https://a,http://b|http://c:8080,file:///srv/modules,off", "sums.example")
 	require.NoError(t, err)
-	assert.Equal(t, []uint16{53, 443, 80, 8080, 443}, ports)
+	assert.Equal(t, []uint16{53, 443, 443, 80, 8080}, ports)
 	assert.Equal(t, []string{"/srv/modules"}, folders)
 	ports, _, err = sources("off", "name+key https://sums:444/x")
 	require.NoError(t, err)

@@ -153,7 +153,7 @@ func sources(proxies, sumDB string) (ports []uint16, files []string, err error) 
 	case len(database) > 1:
 		places = append(places, database[1])
 	default:
-		places = append(places, "https://sum.golang.org")
+		ports = append(ports, 443) // a name stands for https
 	}
 	for _, place := range places {
 		if place == "off" {
