@@ -74,7 +74,7 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		case r.GetError() == "" && !failed:
 			continue
 		case !failed:
-			a.note("%s: the last deploy to %s failed; the one before it serves: %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+			a.note("%s on %s serves, but %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
 			continue
 		}
 		what, ok := failures[r.GetReason()]

@@ -84,7 +84,7 @@ func TestFailedDeployOfAFunctionThatServesIsANote(t *testing.T) {
 	row := &proto.FunctionJsonRsp{Name: "F", Status: "Deployed", AtAgent: "a:1", Error: "f.go:1:1: no\nmore"}
 	c := newConsole(false)
 	c.reportRows([]*proto.FunctionJsonRsp{row, {Name: "G", Status: "Deployed"}}, nil)
-	assert.Equal(t, "F: the last deploy to a:1 failed; the one before it serves: f.go:1:1: no\n", c.stderr.String())
+	assert.Equal(t, "F on a:1 serves, but f.go:1:1: no\n", c.stderr.String())
 
 	c = newConsole(false)
 	c.quiet = true

@@ -348,7 +348,7 @@ func stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 func (f *fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
 	if a.client == nil {
-		row.Error = a.unavailable().Error()
+		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonAgent
 	}
 	return row
 }

@@ -897,7 +897,17 @@ func TestReplicasShareTheLoad(t *testing.T) {
 	}
 }
 
-func TestUnixSocketIsPreferredAndMayBeMissing(t *testing.T) {
+func TestUnixSocketThatIsNotThereLeavesTCP(t *testing.T) {
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
+	row.Socket = filepath.Join(t.TempDir(), "s") // on the agent's machine, behind a tunnel
+	r := new(routes)
+	r.update(map[string][]replica{"hello": {{row: row, local: true}}})
+	res, _ := say(t, frontTo(t, r), "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
+	assert.Equal(t, "tcp me", bodyOf(t, res))
+}
+
+// When its socket has gone the function has, and its port may be a stranger's.
+func TestUnixSocketThatIsGoneDoesNotLeadToTCP(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
@@ -920,7 +930,8 @@ func TestUnixSocketIsPreferredAndMayBeMissing(t *testing.T) {
 	require.NoError(t, srv.Close())
 	require.Eventually(t, func() bool {
 		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
-		return bodyOf(t, res) == "tcp me"
+		require.NotEqual(t, "tcp me", bodyOf(t, res))
+		return res.StatusCode == http.StatusBadGateway
 	}, patience, time.Millisecond)
 }
 

@@ -73,6 +73,7 @@ type target struct {
 	key       targetKey
 	transport *http.Transport
 	inFlight  atomic.Int64
+	onUnix    atomic.Bool // its unix socket could be reached
 }
 
 // targetKey is what makes a replica a new one. The process is part of it so that
@@ -224,9 +225,14 @@ func newTarget(key targetKey) *target {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			if key.socket != "" {
 				// 27 % less CPU per call than TCP. An agent behind a tunnel looks local but
-				// its sockets are not there.
-				if conn, err := dialer.DialContext(ctx, "unix", key.socket); err == nil {
-					return conn, nil
+				// its sockets are not there. One that was there and is gone tells that the
+				// agent has ended, and then its port may be another agent's by now.
+				conn, err := dialer.DialContext(ctx, "unix", key.socket)
+				if err == nil {
+					t.onUnix.Store(true)
+				}
+				if err == nil || t.onUnix.Load() {
+					return conn, err
 				}
 			}
 			return dialer.DialContext(ctx, "tcp", key.address)
