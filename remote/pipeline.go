@@ -35,10 +35,9 @@ const (
 
 // attempt is one try to bring a version up, in a goroutine of its own.
 type attempt struct {
-	version *version
-	cancel  context.CancelFunc
-	stage   chan progress
-	result  chan result
+	cancel context.CancelFunc
+	stage  chan progress
+	result chan result
 }
 
 // progress is the stage that an attempt has come to, and the function's kind once
@@ -71,7 +70,7 @@ func (t *attempt) results() <-chan result {
 // folder goes with it when it comes to nothing.
 func (f *function) begin(v *version, discard bool) *attempt {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &attempt{version: v, cancel: cancel, stage: make(chan progress), result: make(chan result)}
+	t := &attempt{cancel: cancel, stage: make(chan progress), result: make(chan result)}
 	tell := func(p progress) {
 		select {
 		case t.stage <- p:
