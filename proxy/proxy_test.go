@@ -557,9 +557,9 @@ func TestConformance(t *testing.T) {
 		"http":       func(t *testing.T, p *running) transport.Interface { return p.dial(t, transport.HTTP) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			transporttest.Run(t, func(t *testing.T) transporttest.Stack {
+			transporttest.Run(t, func(t *testing.T) transport.Interface {
 				n := newNode(t)
-				return transporttest.Stack{Interface: reach(t, start(t, Config{Agents: []string{n.addr}}))}
+				return reach(t, start(t, Config{Agents: []string{n.addr}}))
 			})
 		})
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -144,8 +145,8 @@ func assertSays(t *testing.T, text, url string) {
 }
 
 func TestConformance(t *testing.T) {
-	transporttest.Run(t, func(t *testing.T) transporttest.Stack {
-		return transporttest.Stack{Interface: start(t, t.TempDir()).Agent}
+	transporttest.Run(t, func(t *testing.T) transport.Interface {
+		return start(t, t.TempDir()).Agent
 	})
 }
 

@@ -17,11 +17,11 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			transporttest.Run(t, func(t *testing.T) transporttest.Stack {
+			transporttest.Run(t, func(t *testing.T) transport.Interface {
 				a := startAgent(t, "", "")
 				client := dial(startProxy(t, "", "-agents", a.addr))
 				t.Cleanup(func() { assert.NoError(t, client.Close()) })
-				return transporttest.Stack{Interface: client}
+				return client
 			})
 		})
 	}

@@ -18,14 +18,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// Stack is an implementation under test, on which nothing is deployed.
-type Stack struct {
-	transport.Interface
-}
-
-// Run puts what open returns through the suite. It is called for each case, and
-// registers with t what has to be closed.
-func Run(t *testing.T, open func(t *testing.T) Stack) {
+// Run puts what open returns, an implementation on which nothing is deployed,
+// through the suite. It is called for each case, and registers with t what has to
+// be closed.
+func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 	for _, c := range []struct {
 		name string
 		run  func(*tester)
@@ -54,7 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) Stack) {
 		{"WatchEndsWithTheErrorOfItsCallback", watchError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.run(&tester{T: t, Interface: open(t).Interface})
+			c.run(&tester{T: t, Interface: open(t)})
 		})
 	}
 }

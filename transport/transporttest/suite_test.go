@@ -16,15 +16,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFake(t *testing.T) {
-	transporttest.Run(t, func(t *testing.T) transporttest.Stack {
-		return transporttest.Stack{Interface: transporttest.NewFake(t)}
+	transporttest.Run(t, func(t *testing.T) transport.Interface {
+		return transporttest.NewFake(t)
 	})
 }
 
 func TestClients(t *testing.T) {
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		t.Run(string(kind), func(t *testing.T) {
-			transporttest.Run(t, func(t *testing.T) transporttest.Stack {
+			transporttest.Run(t, func(t *testing.T) transport.Interface {
 				fake := transporttest.NewFake(t)
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestClients(t *testing.T) {
 					cancel()
 					assert.NoError(t, <-served)
 				})
-				return transporttest.Stack{Interface: client}
+				return client
 			})
 		})
 	}
