@@ -66,7 +66,39 @@ type FunctionJson struct {
 	// read whole before the function is called (cloudevent, event, typed), else none.
 	Body string `protobuf:"bytes,15,opt,name=body,proto3" json:"body,omitempty"`
 	// Have a typed function refuse JSON with fields that its type does not have.
-	Strict        bool `protobuf:"varint,16,opt,name=strict,proto3" json:"strict,omitempty"`
+	Strict bool `protobuf:"varint,16,opt,name=strict,proto3" json:"strict,omitempty"`
+	// Key of a stored program to run instead of building one. Set by proxies.
+	Program string `protobuf:"bytes,17,opt,name=program,proto3" json:"program,omitempty"`
+	// How long a process without connections is kept, such as "1m". Default 15m; "0":
+	// for ever.
+	Idle string `protobuf:"bytes,18,opt,name=idle,proto3" json:"idle,omitempty"`
+	// Processes that are kept although they are idle. Default 0.
+	Min uint32 `protobuf:"varint,19,opt,name=min,proto3" json:"min,omitempty"`
+	// Processes that serve at the same time. Default 1.
+	Instances uint32 `protobuf:"varint,20,opt,name=instances,proto3" json:"instances,omitempty"`
+	// How long calls may take that are under way when a process is replaced or
+	// stopped. Default 30s.
+	Drain string `protobuf:"bytes,21,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Calls that a process serves at the same time; further ones wait. Default 0: any
+	// number.
+	Concurrency uint32 `protobuf:"varint,22,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Processors that a process may use, such as "0.5". Default: all.
+	Cpu string `protobuf:"bytes,23,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	// Environment variables whose values are never shown, and stored sealed.
+	Secrets map[string]string `protobuf:"bytes,24,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What the deployer wants remembered of this version.
+	Note string `protobuf:"bytes,25,opt,name=note,proto3" json:"note,omitempty"`
+	// Percentage of calls that this version gets while the one before goes on
+	// serving the rest. 0: all of them.
+	Canary uint32 `protobuf:"varint,26,opt,name=canary,proto3" json:"canary,omitempty"`
+	// How long a process may leave its server's health unanswered before it is
+	// replaced, such as "10s". Default: for ever.
+	Liveness string `protobuf:"bytes,27,opt,name=liveness,proto3" json:"liveness,omitempty"`
+	// Change nothing; answer what would change.
+	Plan bool `protobuf:"varint,28,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Number of the version that a change makes, above all earlier ones. Default: the
+	// next. Set by proxies, so that a version has one number on all agents.
+	Version       uint32 `protobuf:"varint,29,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +245,97 @@ func (x *FunctionJson) GetStrict() bool {
 	return false
 }
 
+func (x *FunctionJson) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetIdle() string {
+	if x != nil {
+		return x.Idle
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetMin() uint32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetInstances() uint32 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetDrain() string {
+	if x != nil {
+		return x.Drain
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetCpu() string {
+	if x != nil {
+		return x.Cpu
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetSecrets() map[string]string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *FunctionJson) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetCanary() uint32 {
+	if x != nil {
+		return x.Canary
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetLiveness() string {
+	if x != nil {
+		return x.Liveness
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetPlan() bool {
+	if x != nil {
+		return x.Plan
+	}
+	return false
+}
+
+func (x *FunctionJson) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -249,7 +372,27 @@ type FunctionJsonRsp struct {
 	// The time limit in force, as in FunctionJson.
 	Timeout string `protobuf:"bytes,16,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Process id on the agent's machine; 0 when none runs.
-	Pid           int32 `protobuf:"varint,17,opt,name=pid,proto3" json:"pid,omitempty"`
+	Pid int32 `protobuf:"varint,17,opt,name=pid,proto3" json:"pid,omitempty"`
+	// The end of what the build has printed so far, while it builds.
+	Output string `protobuf:"bytes,18,opt,name=output,proto3" json:"output,omitempty"`
+	// Bytes that the build has printed so far.
+	Printed uint64 `protobuf:"varint,19,opt,name=printed,proto3" json:"printed,omitempty"`
+	// Key and digest of the program that runs.
+	Program *Program `protobuf:"bytes,20,opt,name=program,proto3" json:"program,omitempty"`
+	// The version that serves, counted from 1.
+	Version uint32 `protobuf:"varint,21,opt,name=version,proto3" json:"version,omitempty"`
+	// Every version that can be called, the one that serves first.
+	Serving []*Serving `protobuf:"bytes,22,rep,name=serving,proto3" json:"serving,omitempty"`
+	// For a plan: "create", "code", "settings" or "none".
+	Change string `protobuf:"bytes,23,opt,name=change,proto3" json:"change,omitempty"`
+	// For a plan: the settings that would change.
+	Changed []string `protobuf:"bytes,24,rep,name=changed,proto3" json:"changed,omitempty"`
+	// When a function that keeps ending is tried again, RFC 3339, UTC.
+	Retry string `protobuf:"bytes,25,opt,name=retry,proto3" json:"retry,omitempty"`
+	// How long an idle process is kept, as in FunctionJson.
+	Idle string `protobuf:"bytes,26,opt,name=idle,proto3" json:"idle,omitempty"`
+	// The highest number that a version has had.
+	LastVersion   uint32 `protobuf:"varint,27,opt,name=last_version,json=lastVersion,proto3" json:"last_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -403,6 +546,860 @@ func (x *FunctionJsonRsp) GetPid() int32 {
 	return 0
 }
 
+func (x *FunctionJsonRsp) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetPrinted() uint64 {
+	if x != nil {
+		return x.Printed
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *FunctionJsonRsp) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetServing() []*Serving {
+	if x != nil {
+		return x.Serving
+	}
+	return nil
+}
+
+func (x *FunctionJsonRsp) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetChanged() []string {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *FunctionJsonRsp) GetRetry() string {
+	if x != nil {
+		return x.Retry
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetIdle() string {
+	if x != nil {
+		return x.Idle
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetLastVersion() uint32 {
+	if x != nil {
+		return x.LastVersion
+	}
+	return 0
+}
+
+// Serving is one version of a function that can be called.
+type Serving struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Percentage of the calls of /functions/{name}. The others are called by
+	// /functions/{name}@{version} alone.
+	Weight uint32 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	// As in FunctionJsonRsp.
+	Proxy         string `protobuf:"bytes,3,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	Socket        string `protobuf:"bytes,4,opt,name=socket,proto3" json:"socket,omitempty"`
+	Instances     uint32 `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
+	Pid           int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Serving) Reset() {
+	*x = Serving{}
+	mi := &file_proto_deploy_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Serving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Serving) ProtoMessage() {}
+
+func (x *Serving) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Serving.ProtoReflect.Descriptor instead.
+func (*Serving) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Serving) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Serving) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Serving) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Serving) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *Serving) GetInstances() uint32 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *Serving) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+// Version is one that is kept.
+type Version struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Digest of its package.
+	Package string `protobuf:"bytes,2,opt,name=package,proto3" json:"package,omitempty"`
+	Kind    string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What its deployer wanted remembered.
+	Note string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	// When it was deployed, RFC 3339, UTC.
+	Time string `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	// The settings; of secrets the names alone.
+	Settings *FunctionJson `protobuf:"bytes,6,opt,name=settings,proto3" json:"settings,omitempty"`
+	Program  *Program      `protobuf:"bytes,7,opt,name=program,proto3" json:"program,omitempty"`
+	// Percentage of the calls that it gets now.
+	Weight uint32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
+	// The agent that keeps it.
+	AtAgent       string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_proto_deploy_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Version) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Version) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
+}
+
+func (x *Version) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Version) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Version) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *Version) GetSettings() *FunctionJson {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Version) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *Version) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Version) GetAtAgent() string {
+	if x != nil {
+		return x.AtAgent
+	}
+	return ""
+}
+
+// Crash is one end of a process that nobody asked for.
+type Crash struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// RFC 3339, UTC.
+	Time string `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Such as "exit status 2" or "signal: killed"; it names a lack of memory, with
+	// the limit and the peak.
+	Cause    string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	ExitCode int32  `protobuf:"varint,4,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Signal   string `protobuf:"bytes,5,opt,name=signal,proto3" json:"signal,omitempty"`
+	Pid      int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	// How long the process had lived, such as "3m2s".
+	Lived string `protobuf:"bytes,7,opt,name=lived,proto3" json:"lived,omitempty"`
+	// The panic, with the goroutines of the function's own code, or the last lines
+	// that were printed.
+	Output        string `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`
+	AtAgent       string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	OutOfMemory   bool   `protobuf:"varint,10,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Crash) Reset() {
+	*x = Crash{}
+	mi := &file_proto_deploy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Crash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Crash) ProtoMessage() {}
+
+func (x *Crash) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Crash.ProtoReflect.Descriptor instead.
+func (*Crash) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Crash) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Crash) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *Crash) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Crash) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
+func (x *Crash) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Crash) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Crash) GetLived() string {
+	if x != nil {
+		return x.Lived
+	}
+	return ""
+}
+
+func (x *Crash) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+func (x *Crash) GetAtAgent() string {
+	if x != nil {
+		return x.AtAgent
+	}
+	return ""
+}
+
+func (x *Crash) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
+}
+
+// LogLine is one line that a process printed.
+type LogLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was read, RFC 3339 with nanoseconds, UTC.
+	Time     string `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	Version  uint32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// The process's number.
+	Instance int32 `protobuf:"varint,4,opt,name=instance,proto3" json:"instance,omitempty"`
+	// "stdout" or "stderr".
+	Stream string `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	// As the line says itself, if it is JSON.
+	Level string `protobuf:"bytes,6,opt,name=level,proto3" json:"level,omitempty"`
+	// Execution id of the call that printed it, where it is known.
+	Id            string `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`
+	Text          string `protobuf:"bytes,8,opt,name=text,proto3" json:"text,omitempty"`
+	AtAgent       string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLine) Reset() {
+	*x = LogLine{}
+	mi := &file_proto_deploy_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLine) ProtoMessage() {}
+
+func (x *LogLine) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
+func (*LogLine) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LogLine) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *LogLine) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *LogLine) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LogLine) GetInstance() int32 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *LogLine) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *LogLine) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *LogLine) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LogLine) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *LogLine) GetAtAgent() string {
+	if x != nil {
+		return x.AtAgent
+	}
+	return ""
+}
+
+// LogLines are lines of one agent in the order of their time.
+type LogLines struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lines []*LogLine             `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Lines that were lost, since the disk was full or they came too fast.
+	Lost          uint64 `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLines) Reset() {
+	*x = LogLines{}
+	mi := &file_proto_deploy_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLines) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLines) ProtoMessage() {}
+
+func (x *LogLines) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLines.ProtoReflect.Descriptor instead.
+func (*LogLines) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LogLines) GetLines() []*LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LogLines) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+// Usage is what one process of a function uses.
+type Usage struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Function string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	Version  uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Pid      int32                  `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	AtAgent  string                 `protobuf:"bytes,4,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	// Processor time since its start, in seconds.
+	CpuSeconds float64 `protobuf:"fixed64,5,opt,name=cpu_seconds,json=cpuSeconds,proto3" json:"cpu_seconds,omitempty"`
+	// Bytes.
+	Resident    uint64 `protobuf:"varint,6,opt,name=resident,proto3" json:"resident,omitempty"`
+	Peak        uint64 `protobuf:"varint,7,opt,name=peak,proto3" json:"peak,omitempty"`
+	Descriptors uint32 `protobuf:"varint,8,opt,name=descriptors,proto3" json:"descriptors,omitempty"`
+	// Of the function, since its deploy.
+	Restarts uint32 `protobuf:"varint,9,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// Calls that were answered, those under way, and open connections.
+	Requests    uint64 `protobuf:"varint,10,opt,name=requests,proto3" json:"requests,omitempty"`
+	InFlight    uint32 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Connections uint32 `protobuf:"varint,12,opt,name=connections,proto3" json:"connections,omitempty"`
+	// Bytes of bodies.
+	Received uint64 `protobuf:"varint,13,opt,name=received,proto3" json:"received,omitempty"`
+	Sent     uint64 `protobuf:"varint,14,opt,name=sent,proto3" json:"sent,omitempty"`
+	// Start of the process, RFC 3339, UTC.
+	Since         string `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_proto_deploy_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Usage) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Usage) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Usage) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Usage) GetAtAgent() string {
+	if x != nil {
+		return x.AtAgent
+	}
+	return ""
+}
+
+func (x *Usage) GetCpuSeconds() float64 {
+	if x != nil {
+		return x.CpuSeconds
+	}
+	return 0
+}
+
+func (x *Usage) GetResident() uint64 {
+	if x != nil {
+		return x.Resident
+	}
+	return 0
+}
+
+func (x *Usage) GetPeak() uint64 {
+	if x != nil {
+		return x.Peak
+	}
+	return 0
+}
+
+func (x *Usage) GetDescriptors() uint32 {
+	if x != nil {
+		return x.Descriptors
+	}
+	return 0
+}
+
+func (x *Usage) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *Usage) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Usage) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Usage) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Usage) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Usage) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *Usage) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+// Program is what a build gives.
+type Program struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names all that entered its build.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// "sha256:" and 64 hexadecimal digits of its bytes.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Such as "linux/amd64".
+	Platform string `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
+	// The function's kind.
+	Kind          string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Program) Reset() {
+	*x = Program{}
+	mi := &file_proto_deploy_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Program) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Program) ProtoMessage() {}
+
+func (x *Program) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Program.ProtoReflect.Descriptor instead.
+func (*Program) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Program) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Program) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Program) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Program) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+// ProgramChunk is a part of a program that is compressed as a zstd stream.
+type ProgramChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set in the first chunk.
+	Program       *Program `protobuf:"bytes,1,opt,name=program,proto3" json:"program,omitempty"`
+	Data          []byte   `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramChunk) Reset() {
+	*x = ProgramChunk{}
+	mi := &file_proto_deploy_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramChunk) ProtoMessage() {}
+
+func (x *ProgramChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramChunk.ProtoReflect.Descriptor instead.
+func (*ProgramChunk) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ProgramChunk) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *ProgramChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type FunctionLogs struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Function *FunctionJsonRsp       `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
@@ -415,7 +1412,7 @@ type FunctionLogs struct {
 
 func (x *FunctionLogs) Reset() {
 	*x = FunctionLogs{}
-	mi := &file_proto_deploy_proto_msgTypes[2]
+	mi := &file_proto_deploy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +1424,7 @@ func (x *FunctionLogs) String() string {
 func (*FunctionLogs) ProtoMessage() {}
 
 func (x *FunctionLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[2]
+	mi := &file_proto_deploy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +1437,7 @@ func (x *FunctionLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionLogs.ProtoReflect.Descriptor instead.
 func (*FunctionLogs) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{2}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FunctionLogs) GetFunction() *FunctionJsonRsp {
@@ -473,7 +1470,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[3]
+	mi := &file_proto_deploy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +1482,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[3]
+	mi := &file_proto_deploy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +1495,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{3}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeployRequest) GetFunctions() []*FunctionJson {
@@ -517,7 +1514,7 @@ type FunctionList struct {
 
 func (x *FunctionList) Reset() {
 	*x = FunctionList{}
-	mi := &file_proto_deploy_proto_msgTypes[4]
+	mi := &file_proto_deploy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +1526,7 @@ func (x *FunctionList) String() string {
 func (*FunctionList) ProtoMessage() {}
 
 func (x *FunctionList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[4]
+	mi := &file_proto_deploy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +1539,7 @@ func (x *FunctionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionList.ProtoReflect.Descriptor instead.
 func (*FunctionList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{4}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FunctionList) GetFunctions() []*FunctionJsonRsp {
@@ -561,7 +1558,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[5]
+	mi := &file_proto_deploy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +1570,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[5]
+	mi := &file_proto_deploy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +1583,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{5}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StopRequest) GetName() string {
@@ -605,7 +1602,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[6]
+	mi := &file_proto_deploy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +1614,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[6]
+	mi := &file_proto_deploy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +1627,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{6}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRequest) GetAtAgent() string {
@@ -649,7 +1646,7 @@ type LogRequest struct {
 
 func (x *LogRequest) Reset() {
 	*x = LogRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[7]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +1658,7 @@ func (x *LogRequest) String() string {
 func (*LogRequest) ProtoMessage() {}
 
 func (x *LogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[7]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +1671,7 @@ func (x *LogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
 func (*LogRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{7}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LogRequest) GetEntrypoint() string {
@@ -692,7 +1689,7 @@ type DetailsRequest struct {
 
 func (x *DetailsRequest) Reset() {
 	*x = DetailsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[8]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +1701,7 @@ func (x *DetailsRequest) String() string {
 func (*DetailsRequest) ProtoMessage() {}
 
 func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[8]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +1714,7 @@ func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetailsRequest.ProtoReflect.Descriptor instead.
 func (*DetailsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{8}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{16}
 }
 
 type WatchRequest struct {
@@ -728,7 +1725,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[9]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +1737,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[9]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +1750,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{9}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{17}
 }
 
 // WatchEvent carries rows that changed. The first event of a stream has
@@ -761,15 +1758,17 @@ func (*WatchRequest) Descriptor() ([]byte, []int) {
 type WatchEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A row whose status is Stopped is gone.
-	Functions     []*FunctionJsonRsp `protobuf:"bytes,1,rep,name=functions,proto3" json:"functions,omitempty"`
-	Snapshot      bool               `protobuf:"varint,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Functions []*FunctionJsonRsp `protobuf:"bytes,1,rep,name=functions,proto3" json:"functions,omitempty"`
+	Snapshot  bool               `protobuf:"varint,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// What the agent is, in the snapshot of an agent.
+	Agent         *AgentInfo `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_proto_deploy_proto_msgTypes[10]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1780,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[10]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1793,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{10}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchEvent) GetFunctions() []*FunctionJsonRsp {
@@ -811,6 +1810,633 @@ func (x *WatchEvent) GetSnapshot() bool {
 	return false
 }
 
+func (x *WatchEvent) GetAgent() *AgentInfo {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+// AgentInfo is what proxies need to know of an agent.
+type AgentInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its programs are built for, such as "linux/amd64".
+	Platform string `protobuf:"bytes,1,opt,name=platform,proto3" json:"platform,omitempty"`
+	// The toolchain's version, such as "go1.26.8"; empty when it does not build.
+	GoVersion     string `protobuf:"bytes,2,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentInfo) Reset() {
+	*x = AgentInfo{}
+	mi := &file_proto_deploy_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentInfo) ProtoMessage() {}
+
+func (x *AgentInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
+func (*AgentInfo) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AgentInfo) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *AgentInfo) GetGoVersion() string {
+	if x != nil {
+		return x.GoVersion
+	}
+	return ""
+}
+
+type VersionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsRequest) Reset() {
+	*x = VersionsRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsRequest) ProtoMessage() {}
+
+func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
+func (*VersionsRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *VersionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type VersionList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Versions      []*Version             `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionList) Reset() {
+	*x = VersionList{}
+	mi := &file_proto_deploy_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionList) ProtoMessage() {}
+
+func (x *VersionList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionList.ProtoReflect.Descriptor instead.
+func (*VersionList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *VersionList) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version; 0: the one that served before.
+	To            uint32 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RollbackRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+type ShiftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Percentage of the calls that the canary gets; 0 drops it, 100 promotes it.
+	Canary        uint32 `protobuf:"varint,2,opt,name=canary,proto3" json:"canary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShiftRequest) Reset() {
+	*x = ShiftRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShiftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShiftRequest) ProtoMessage() {}
+
+func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShiftRequest.ProtoReflect.Descriptor instead.
+func (*ShiftRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ShiftRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ShiftRequest) GetCanary() uint32 {
+	if x != nil {
+		return x.Canary
+	}
+	return 0
+}
+
+type WakeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WakeRequest) Reset() {
+	*x = WakeRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WakeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WakeRequest) ProtoMessage() {}
+
+func (x *WakeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
+func (*WakeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WakeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WakeRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type CrashesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CrashesRequest) Reset() {
+	*x = CrashesRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CrashesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CrashesRequest) ProtoMessage() {}
+
+func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CrashesRequest.ProtoReflect.Descriptor instead.
+func (*CrashesRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CrashesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type CrashList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Crashes       []*Crash               `protobuf:"bytes,1,rep,name=crashes,proto3" json:"crashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CrashList) Reset() {
+	*x = CrashList{}
+	mi := &file_proto_deploy_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CrashList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CrashList) ProtoMessage() {}
+
+func (x *CrashList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CrashList.ProtoReflect.Descriptor instead.
+func (*CrashList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CrashList) GetCrashes() []*Crash {
+	if x != nil {
+		return x.Crashes
+	}
+	return nil
+}
+
+type LogsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Go on sending lines as they are printed.
+	Follow bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Lines since a time, RFC 3339, or a duration before now, such as "10m".
+	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// The last lines, at most; 0: all.
+	Tail uint32 `protobuf:"varint,4,opt,name=tail,proto3" json:"tail,omitempty"`
+	// Lines that contain a text.
+	Grep string `protobuf:"bytes,5,opt,name=grep,proto3" json:"grep,omitempty"`
+	// Lines of one call, by its execution id.
+	Id string `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// Lines of one version; 0: all.
+	Version       uint32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsRequest) Reset() {
+	*x = LogsRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsRequest) ProtoMessage() {}
+
+func (x *LogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
+func (*LogsRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LogsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *LogsRequest) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetTail() uint32 {
+	if x != nil {
+		return x.Tail
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetGrep() string {
+	if x != nil {
+		return x.Grep
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type UsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: of all functions.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRequest) Reset() {
+	*x = UsageRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRequest) ProtoMessage() {}
+
+func (x *UsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
+func (*UsageRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *UsageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type UsageList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Usage         []*Usage               `protobuf:"bytes,1,rep,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageList) Reset() {
+	*x = UsageList{}
+	mi := &file_proto_deploy_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageList) ProtoMessage() {}
+
+func (x *UsageList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageList.ProtoReflect.Descriptor instead.
+func (*UsageList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *UsageList) GetUsage() []*Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+type BuildRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Function      *FunctionJson          `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildRequest) Reset() {
+	*x = BuildRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildRequest) ProtoMessage() {}
+
+func (x *BuildRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildRequest.ProtoReflect.Descriptor instead.
+func (*BuildRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *BuildRequest) GetFunction() *FunctionJson {
+	if x != nil {
+		return x.Function
+	}
+	return nil
+}
+
 type PackageRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -820,7 +2446,7 @@ type PackageRef struct {
 
 func (x *PackageRef) Reset() {
 	*x = PackageRef{}
-	mi := &file_proto_deploy_proto_msgTypes[11]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +2458,7 @@ func (x *PackageRef) String() string {
 func (*PackageRef) ProtoMessage() {}
 
 func (x *PackageRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[11]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +2471,7 @@ func (x *PackageRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageRef.ProtoReflect.Descriptor instead.
 func (*PackageRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{11}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PackageRef) GetDigest() string {
@@ -864,7 +2490,7 @@ type PackageState struct {
 
 func (x *PackageState) Reset() {
 	*x = PackageState{}
-	mi := &file_proto_deploy_proto_msgTypes[12]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +2502,7 @@ func (x *PackageState) String() string {
 func (*PackageState) ProtoMessage() {}
 
 func (x *PackageState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[12]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +2515,7 @@ func (x *PackageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
 func (*PackageState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{12}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PackageState) GetStored() bool {
@@ -910,7 +2536,7 @@ type PackageChunk struct {
 
 func (x *PackageChunk) Reset() {
 	*x = PackageChunk{}
-	mi := &file_proto_deploy_proto_msgTypes[13]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +2548,7 @@ func (x *PackageChunk) String() string {
 func (*PackageChunk) ProtoMessage() {}
 
 func (x *PackageChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[13]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +2561,7 @@ func (x *PackageChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageChunk.ProtoReflect.Descriptor instead.
 func (*PackageChunk) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{13}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PackageChunk) GetDigest() string {
@@ -972,7 +2598,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +2610,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +2623,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -1047,7 +2673,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xe4\x03\n" +
+	"ryofaas.v1\"\xff\x06\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -1065,10 +2691,26 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06memory\x18\r \x01(\tR\x06memory\x12\x12\n" +
 	"\x04wait\x18\x0e \x01(\bR\x04wait\x12\x12\n" +
 	"\x04body\x18\x0f \x01(\tR\x04body\x12\x16\n" +
-	"\x06strict\x18\x10 \x01(\bR\x06strict\x1a6\n" +
+	"\x06strict\x18\x10 \x01(\bR\x06strict\x12\x18\n" +
+	"\aprogram\x18\x11 \x01(\tR\aprogram\x12\x12\n" +
+	"\x04idle\x18\x12 \x01(\tR\x04idle\x12\x10\n" +
+	"\x03min\x18\x13 \x01(\rR\x03min\x12\x1c\n" +
+	"\tinstances\x18\x14 \x01(\rR\tinstances\x12\x14\n" +
+	"\x05drain\x18\x15 \x01(\tR\x05drain\x12 \n" +
+	"\vconcurrency\x18\x16 \x01(\rR\vconcurrency\x12\x10\n" +
+	"\x03cpu\x18\x17 \x01(\tR\x03cpu\x12?\n" +
+	"\asecrets\x18\x18 \x03(\v2%.ryofaas.v1.FunctionJson.SecretsEntryR\asecrets\x12\x12\n" +
+	"\x04note\x18\x19 \x01(\tR\x04note\x12\x16\n" +
+	"\x06canary\x18\x1a \x01(\rR\x06canary\x12\x1a\n" +
+	"\bliveness\x18\x1b \x01(\tR\bliveness\x12\x12\n" +
+	"\x04plan\x18\x1c \x01(\bR\x04plan\x12\x18\n" +
+	"\aversion\x18\x1d \x01(\rR\aversion\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcf\x05\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -1089,7 +2731,85 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04kind\x18\x0e \x01(\tR\x04kind\x12\x16\n" +
 	"\x06socket\x18\x0f \x01(\tR\x06socket\x12\x18\n" +
 	"\atimeout\x18\x10 \x01(\tR\atimeout\x12\x10\n" +
-	"\x03pid\x18\x11 \x01(\x05R\x03pid\"y\n" +
+	"\x03pid\x18\x11 \x01(\x05R\x03pid\x12\x16\n" +
+	"\x06output\x18\x12 \x01(\tR\x06output\x12\x18\n" +
+	"\aprinted\x18\x13 \x01(\x04R\aprinted\x12-\n" +
+	"\aprogram\x18\x14 \x01(\v2\x13.ryofaas.v1.ProgramR\aprogram\x12\x18\n" +
+	"\aversion\x18\x15 \x01(\rR\aversion\x12-\n" +
+	"\aserving\x18\x16 \x03(\v2\x13.ryofaas.v1.ServingR\aserving\x12\x16\n" +
+	"\x06change\x18\x17 \x01(\tR\x06change\x12\x18\n" +
+	"\achanged\x18\x18 \x03(\tR\achanged\x12\x14\n" +
+	"\x05retry\x18\x19 \x01(\tR\x05retry\x12\x12\n" +
+	"\x04idle\x18\x1a \x01(\tR\x04idle\x12!\n" +
+	"\flast_version\x18\x1b \x01(\rR\vlastVersion\"\x99\x01\n" +
+	"\aServing\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +
+	"\x05proxy\x18\x03 \x01(\tR\x05proxy\x12\x16\n" +
+	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x1c\n" +
+	"\tinstances\x18\x05 \x01(\rR\tinstances\x12\x10\n" +
+	"\x03pid\x18\x06 \x01(\x05R\x03pid\"\x91\x02\n" +
+	"\aVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
+	"\apackage\x18\x02 \x01(\tR\apackage\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\tR\x04time\x124\n" +
+	"\bsettings\x18\x06 \x01(\v2\x18.ryofaas.v1.FunctionJsonR\bsettings\x12-\n" +
+	"\aprogram\x18\a \x01(\v2\x13.ryofaas.v1.ProgramR\aprogram\x12\x16\n" +
+	"\x06weight\x18\b \x01(\rR\x06weight\x12\x19\n" +
+	"\bat_agent\x18\t \x01(\tR\aatAgent\"\xff\x01\n" +
+	"\x05Crash\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\tR\x04time\x12\x14\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\x12\x1b\n" +
+	"\texit_code\x18\x04 \x01(\x05R\bexitCode\x12\x16\n" +
+	"\x06signal\x18\x05 \x01(\tR\x06signal\x12\x10\n" +
+	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12\x14\n" +
+	"\x05lived\x18\a \x01(\tR\x05lived\x12\x16\n" +
+	"\x06output\x18\b \x01(\tR\x06output\x12\x19\n" +
+	"\bat_agent\x18\t \x01(\tR\aatAgent\x12\"\n" +
+	"\rout_of_memory\x18\n" +
+	" \x01(\bR\voutOfMemory\"\xdc\x01\n" +
+	"\aLogLine\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\tR\x04time\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12\x1a\n" +
+	"\binstance\x18\x04 \x01(\x05R\binstance\x12\x16\n" +
+	"\x06stream\x18\x05 \x01(\tR\x06stream\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\tR\x05level\x12\x0e\n" +
+	"\x02id\x18\a \x01(\tR\x02id\x12\x12\n" +
+	"\x04text\x18\b \x01(\tR\x04text\x12\x19\n" +
+	"\bat_agent\x18\t \x01(\tR\aatAgent\"I\n" +
+	"\bLogLines\x12)\n" +
+	"\x05lines\x18\x01 \x03(\v2\x13.ryofaas.v1.LogLineR\x05lines\x12\x12\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\x9a\x03\n" +
+	"\x05Usage\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x10\n" +
+	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x19\n" +
+	"\bat_agent\x18\x04 \x01(\tR\aatAgent\x12\x1f\n" +
+	"\vcpu_seconds\x18\x05 \x01(\x01R\n" +
+	"cpuSeconds\x12\x1a\n" +
+	"\bresident\x18\x06 \x01(\x04R\bresident\x12\x12\n" +
+	"\x04peak\x18\a \x01(\x04R\x04peak\x12 \n" +
+	"\vdescriptors\x18\b \x01(\rR\vdescriptors\x12\x1a\n" +
+	"\brestarts\x18\t \x01(\rR\brestarts\x12\x1a\n" +
+	"\brequests\x18\n" +
+	" \x01(\x04R\brequests\x12\x1b\n" +
+	"\tin_flight\x18\v \x01(\rR\binFlight\x12 \n" +
+	"\vconnections\x18\f \x01(\rR\vconnections\x12\x1a\n" +
+	"\breceived\x18\r \x01(\x04R\breceived\x12\x12\n" +
+	"\x04sent\x18\x0e \x01(\x04R\x04sent\x12\x14\n" +
+	"\x05since\x18\x0f \x01(\tR\x05since\"c\n" +
+	"\aProgram\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\"Q\n" +
+	"\fProgramChunk\x12-\n" +
+	"\aprogram\x18\x01 \x01(\v2\x13.ryofaas.v1.ProgramR\aprogram\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"y\n" +
 	"\fFunctionLogs\x127\n" +
 	"\bfunction\x18\x01 \x01(\v2\x1b.ryofaas.v1.FunctionJsonRspR\bfunction\x12\x12\n" +
 	"\x04logs\x18\x02 \x01(\tR\x04logs\x12\x1c\n" +
@@ -1108,11 +2828,47 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"entrypoint\x18\x01 \x01(\tR\n" +
 	"entrypoint\"\x10\n" +
 	"\x0eDetailsRequest\"\x0e\n" +
-	"\fWatchRequest\"c\n" +
+	"\fWatchRequest\"\x90\x01\n" +
 	"\n" +
 	"WatchEvent\x129\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
-	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\"$\n" +
+	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
+	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"F\n" +
+	"\tAgentInfo\x12\x1a\n" +
+	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
+	"\n" +
+	"go_version\x18\x02 \x01(\tR\tgoVersion\"%\n" +
+	"\x0fVersionsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
+	"\vVersionList\x12/\n" +
+	"\bversions\x18\x01 \x03(\v2\x13.ryofaas.v1.VersionR\bversions\"5\n" +
+	"\x0fRollbackRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\":\n" +
+	"\fShiftRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06canary\x18\x02 \x01(\rR\x06canary\";\n" +
+	"\vWakeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"$\n" +
+	"\x0eCrashesRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"8\n" +
+	"\tCrashList\x12+\n" +
+	"\acrashes\x18\x01 \x03(\v2\x11.ryofaas.v1.CrashR\acrashes\"\xa1\x01\n" +
+	"\vLogsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\tR\x05since\x12\x12\n" +
+	"\x04tail\x18\x04 \x01(\rR\x04tail\x12\x12\n" +
+	"\x04grep\x18\x05 \x01(\tR\x04grep\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\tR\x02id\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\"\"\n" +
+	"\fUsageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"4\n" +
+	"\tUsageList\x12'\n" +
+	"\x05usage\x18\x01 \x03(\v2\x11.ryofaas.v1.UsageR\x05usage\"D\n" +
+	"\fBuildRequest\x124\n" +
+	"\bfunction\x18\x01 \x01(\v2\x18.ryofaas.v1.FunctionJsonR\bfunction\"$\n" +
 	"\n" +
 	"PackageRef\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\"&\n" +
@@ -1128,7 +2884,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tcomponent\x18\x04 \x01(\tR\tcomponent\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId2\xf8\x03\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId2\x97\t\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x129\n" +
@@ -1138,7 +2894,19 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05Watch\x12\x18.ryofaas.v1.WatchRequest\x1a\x16.ryofaas.v1.WatchEvent0\x01\x12>\n" +
 	"\n" +
 	"HasPackage\x12\x16.ryofaas.v1.PackageRef\x1a\x18.ryofaas.v1.PackageState\x12<\n" +
-	"\x06Upload\x12\x18.ryofaas.v1.PackageChunk\x1a\x16.ryofaas.v1.PackageRef(\x01B*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
+	"\x06Upload\x12\x18.ryofaas.v1.PackageChunk\x1a\x16.ryofaas.v1.PackageRef(\x01\x12@\n" +
+	"\bVersions\x12\x1b.ryofaas.v1.VersionsRequest\x1a\x17.ryofaas.v1.VersionList\x12A\n" +
+	"\bRollback\x12\x1b.ryofaas.v1.RollbackRequest\x1a\x18.ryofaas.v1.FunctionList\x12;\n" +
+	"\x05Shift\x12\x18.ryofaas.v1.ShiftRequest\x1a\x18.ryofaas.v1.FunctionList\x124\n" +
+	"\x04Wake\x12\x17.ryofaas.v1.WakeRequest\x1a\x13.ryofaas.v1.Serving\x12<\n" +
+	"\aCrashes\x12\x1a.ryofaas.v1.CrashesRequest\x1a\x15.ryofaas.v1.CrashList\x127\n" +
+	"\x04Logs\x12\x17.ryofaas.v1.LogsRequest\x1a\x14.ryofaas.v1.LogLines0\x01\x128\n" +
+	"\x05Usage\x12\x18.ryofaas.v1.UsageRequest\x1a\x15.ryofaas.v1.UsageList\x126\n" +
+	"\x05Build\x12\x18.ryofaas.v1.BuildRequest\x1a\x13.ryofaas.v1.Program\x12;\n" +
+	"\n" +
+	"HasProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.PackageState\x12?\n" +
+	"\fFetchProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.ProgramChunk0\x01\x12>\n" +
+	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01B*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
 
 var (
 	file_proto_deploy_proto_rawDescOnce sync.Once
@@ -1152,52 +2920,107 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),    // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil), // 1: ryofaas.v1.FunctionJsonRsp
-	(*FunctionLogs)(nil),    // 2: ryofaas.v1.FunctionLogs
-	(*DeployRequest)(nil),   // 3: ryofaas.v1.DeployRequest
-	(*FunctionList)(nil),    // 4: ryofaas.v1.FunctionList
-	(*StopRequest)(nil),     // 5: ryofaas.v1.StopRequest
-	(*ListRequest)(nil),     // 6: ryofaas.v1.ListRequest
-	(*LogRequest)(nil),      // 7: ryofaas.v1.LogRequest
-	(*DetailsRequest)(nil),  // 8: ryofaas.v1.DetailsRequest
-	(*WatchRequest)(nil),    // 9: ryofaas.v1.WatchRequest
-	(*WatchEvent)(nil),      // 10: ryofaas.v1.WatchEvent
-	(*PackageRef)(nil),      // 11: ryofaas.v1.PackageRef
-	(*PackageState)(nil),    // 12: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),    // 13: ryofaas.v1.PackageChunk
-	(*ErrorDetail)(nil),     // 14: ryofaas.v1.ErrorDetail
-	nil,                     // 15: ryofaas.v1.FunctionJson.EnvEntry
+	(*Serving)(nil),         // 2: ryofaas.v1.Serving
+	(*Version)(nil),         // 3: ryofaas.v1.Version
+	(*Crash)(nil),           // 4: ryofaas.v1.Crash
+	(*LogLine)(nil),         // 5: ryofaas.v1.LogLine
+	(*LogLines)(nil),        // 6: ryofaas.v1.LogLines
+	(*Usage)(nil),           // 7: ryofaas.v1.Usage
+	(*Program)(nil),         // 8: ryofaas.v1.Program
+	(*ProgramChunk)(nil),    // 9: ryofaas.v1.ProgramChunk
+	(*FunctionLogs)(nil),    // 10: ryofaas.v1.FunctionLogs
+	(*DeployRequest)(nil),   // 11: ryofaas.v1.DeployRequest
+	(*FunctionList)(nil),    // 12: ryofaas.v1.FunctionList
+	(*StopRequest)(nil),     // 13: ryofaas.v1.StopRequest
+	(*ListRequest)(nil),     // 14: ryofaas.v1.ListRequest
+	(*LogRequest)(nil),      // 15: ryofaas.v1.LogRequest
+	(*DetailsRequest)(nil),  // 16: ryofaas.v1.DetailsRequest
+	(*WatchRequest)(nil),    // 17: ryofaas.v1.WatchRequest
+	(*WatchEvent)(nil),      // 18: ryofaas.v1.WatchEvent
+	(*AgentInfo)(nil),       // 19: ryofaas.v1.AgentInfo
+	(*VersionsRequest)(nil), // 20: ryofaas.v1.VersionsRequest
+	(*VersionList)(nil),     // 21: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil), // 22: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),    // 23: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),     // 24: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),  // 25: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),       // 26: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),     // 27: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),    // 28: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),       // 29: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),    // 30: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),      // 31: ryofaas.v1.PackageRef
+	(*PackageState)(nil),    // 32: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),    // 33: ryofaas.v1.PackageChunk
+	(*ErrorDetail)(nil),     // 34: ryofaas.v1.ErrorDetail
+	nil,                     // 35: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                     // 36: ryofaas.v1.FunctionJson.SecretsEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	15, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	1,  // 1: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
-	0,  // 2: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
-	1,  // 3: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	1,  // 4: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	3,  // 5: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	5,  // 6: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	6,  // 7: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	7,  // 8: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	8,  // 9: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	9,  // 10: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	11, // 11: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	13, // 12: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	4,  // 13: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 14: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	4,  // 15: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	2,  // 16: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	4,  // 17: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	10, // 18: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	12, // 19: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	11, // 20: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	13, // [13:21] is the sub-list for method output_type
-	5,  // [5:13] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	35, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	36, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	8,  // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
+	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
+	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
+	8,  // 5: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
+	5,  // 6: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
+	8,  // 7: ryofaas.v1.ProgramChunk.program:type_name -> ryofaas.v1.Program
+	1,  // 8: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
+	0,  // 9: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
+	1,  // 10: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	1,  // 11: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	19, // 12: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
+	3,  // 13: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
+	4,  // 14: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
+	7,  // 15: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
+	0,  // 16: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
+	11, // 17: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	13, // 18: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	14, // 19: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	15, // 20: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	16, // 21: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	17, // 22: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	31, // 23: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	33, // 24: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	20, // 25: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	22, // 26: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	23, // 27: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	24, // 28: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	25, // 29: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	27, // 30: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	28, // 31: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	30, // 32: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	8,  // 33: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	8,  // 34: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	9,  // 35: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	12, // 36: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 37: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	12, // 38: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	10, // 39: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	12, // 40: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	18, // 41: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	32, // 42: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	31, // 43: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	21, // 44: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	12, // 45: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	12, // 46: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 47: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	26, // 48: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 49: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	29, // 50: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	8,  // 51: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	32, // 52: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	9,  // 53: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	8,  // 54: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	36, // [36:55] is the sub-list for method output_type
+	17, // [17:36] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -1211,7 +3034,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,14 +24,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Functions_Deploy_FullMethodName     = "/ryofaas.v1.Functions/Deploy"
-	Functions_Stop_FullMethodName       = "/ryofaas.v1.Functions/Stop"
-	Functions_List_FullMethodName       = "/ryofaas.v1.Functions/List"
-	Functions_Log_FullMethodName        = "/ryofaas.v1.Functions/Log"
-	Functions_Details_FullMethodName    = "/ryofaas.v1.Functions/Details"
-	Functions_Watch_FullMethodName      = "/ryofaas.v1.Functions/Watch"
-	Functions_HasPackage_FullMethodName = "/ryofaas.v1.Functions/HasPackage"
-	Functions_Upload_FullMethodName     = "/ryofaas.v1.Functions/Upload"
+	Functions_Deploy_FullMethodName       = "/ryofaas.v1.Functions/Deploy"
+	Functions_Stop_FullMethodName         = "/ryofaas.v1.Functions/Stop"
+	Functions_List_FullMethodName         = "/ryofaas.v1.Functions/List"
+	Functions_Log_FullMethodName          = "/ryofaas.v1.Functions/Log"
+	Functions_Details_FullMethodName      = "/ryofaas.v1.Functions/Details"
+	Functions_Watch_FullMethodName        = "/ryofaas.v1.Functions/Watch"
+	Functions_HasPackage_FullMethodName   = "/ryofaas.v1.Functions/HasPackage"
+	Functions_Upload_FullMethodName       = "/ryofaas.v1.Functions/Upload"
+	Functions_Versions_FullMethodName     = "/ryofaas.v1.Functions/Versions"
+	Functions_Rollback_FullMethodName     = "/ryofaas.v1.Functions/Rollback"
+	Functions_Shift_FullMethodName        = "/ryofaas.v1.Functions/Shift"
+	Functions_Wake_FullMethodName         = "/ryofaas.v1.Functions/Wake"
+	Functions_Crashes_FullMethodName      = "/ryofaas.v1.Functions/Crashes"
+	Functions_Logs_FullMethodName         = "/ryofaas.v1.Functions/Logs"
+	Functions_Usage_FullMethodName        = "/ryofaas.v1.Functions/Usage"
+	Functions_Build_FullMethodName        = "/ryofaas.v1.Functions/Build"
+	Functions_HasProgram_FullMethodName   = "/ryofaas.v1.Functions/HasProgram"
+	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
+	Functions_SendProgram_FullMethodName  = "/ryofaas.v1.Functions/SendProgram"
 )
 
 // FunctionsClient is the client API for Functions service.
@@ -57,6 +68,28 @@ type FunctionsClient interface {
 	HasPackage(ctx context.Context, in *PackageRef, opts ...grpc.CallOption) (*PackageState, error)
 	// Upload stores a package, sent in chunks; the first chunk names its digest.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PackageChunk, PackageRef], error)
+	// Versions answers the versions of a function that are kept, newest first.
+	Versions(ctx context.Context, in *VersionsRequest, opts ...grpc.CallOption) (*VersionList, error)
+	// Rollback has a kept version serve again. Nothing is built.
+	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*FunctionList, error)
+	// Shift says what part of the calls a canary gets: 0 drops it, 100 promotes it.
+	Shift(ctx context.Context, in *ShiftRequest, opts ...grpc.CallOption) (*FunctionList, error)
+	// Wake opens a kept version beside the one that serves and answers where.
+	Wake(ctx context.Context, in *WakeRequest, opts ...grpc.CallOption) (*Serving, error)
+	// Crashes answers how a function's processes ended by themselves, newest first.
+	Crashes(ctx context.Context, in *CrashesRequest, opts ...grpc.CallOption) (*CrashList, error)
+	// Logs sends what a function's processes printed, line by line, oldest first.
+	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogLines], error)
+	// Usage answers what functions use of their machines.
+	Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageList, error)
+	// Build builds a function's program without running it.
+	Build(ctx context.Context, in *BuildRequest, opts ...grpc.CallOption) (*Program, error)
+	// HasProgram says whether a program is stored.
+	HasProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (*PackageState, error)
+	// FetchProgram sends a stored program.
+	FetchProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ProgramChunk], error)
+	// SendProgram stores a program that was built elsewhere.
+	SendProgram(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ProgramChunk, Program], error)
 }
 
 type functionsClient struct {
@@ -159,6 +192,137 @@ func (c *functionsClient) Upload(ctx context.Context, opts ...grpc.CallOption) (
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_UploadClient = grpc.ClientStreamingClient[PackageChunk, PackageRef]
 
+func (c *functionsClient) Versions(ctx context.Context, in *VersionsRequest, opts ...grpc.CallOption) (*VersionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VersionList)
+	err := c.cc.Invoke(ctx, Functions_Versions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*FunctionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionList)
+	err := c.cc.Invoke(ctx, Functions_Rollback_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Shift(ctx context.Context, in *ShiftRequest, opts ...grpc.CallOption) (*FunctionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionList)
+	err := c.cc.Invoke(ctx, Functions_Shift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Wake(ctx context.Context, in *WakeRequest, opts ...grpc.CallOption) (*Serving, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Serving)
+	err := c.cc.Invoke(ctx, Functions_Wake_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Crashes(ctx context.Context, in *CrashesRequest, opts ...grpc.CallOption) (*CrashList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CrashList)
+	err := c.cc.Invoke(ctx, Functions_Crashes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogLines], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[2], Functions_Logs_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[LogsRequest, LogLines]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_LogsClient = grpc.ServerStreamingClient[LogLines]
+
+func (c *functionsClient) Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UsageList)
+	err := c.cc.Invoke(ctx, Functions_Usage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Build(ctx context.Context, in *BuildRequest, opts ...grpc.CallOption) (*Program, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Program)
+	err := c.cc.Invoke(ctx, Functions_Build_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) HasProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (*PackageState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PackageState)
+	err := c.cc.Invoke(ctx, Functions_HasProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) FetchProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ProgramChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[3], Functions_FetchProgram_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Program, ProgramChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_FetchProgramClient = grpc.ServerStreamingClient[ProgramChunk]
+
+func (c *functionsClient) SendProgram(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ProgramChunk, Program], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[4], Functions_SendProgram_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ProgramChunk, Program]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_SendProgramClient = grpc.ClientStreamingClient[ProgramChunk, Program]
+
 // FunctionsServer is the server API for Functions service.
 // All implementations must embed UnimplementedFunctionsServer
 // for forward compatibility.
@@ -182,6 +346,28 @@ type FunctionsServer interface {
 	HasPackage(context.Context, *PackageRef) (*PackageState, error)
 	// Upload stores a package, sent in chunks; the first chunk names its digest.
 	Upload(grpc.ClientStreamingServer[PackageChunk, PackageRef]) error
+	// Versions answers the versions of a function that are kept, newest first.
+	Versions(context.Context, *VersionsRequest) (*VersionList, error)
+	// Rollback has a kept version serve again. Nothing is built.
+	Rollback(context.Context, *RollbackRequest) (*FunctionList, error)
+	// Shift says what part of the calls a canary gets: 0 drops it, 100 promotes it.
+	Shift(context.Context, *ShiftRequest) (*FunctionList, error)
+	// Wake opens a kept version beside the one that serves and answers where.
+	Wake(context.Context, *WakeRequest) (*Serving, error)
+	// Crashes answers how a function's processes ended by themselves, newest first.
+	Crashes(context.Context, *CrashesRequest) (*CrashList, error)
+	// Logs sends what a function's processes printed, line by line, oldest first.
+	Logs(*LogsRequest, grpc.ServerStreamingServer[LogLines]) error
+	// Usage answers what functions use of their machines.
+	Usage(context.Context, *UsageRequest) (*UsageList, error)
+	// Build builds a function's program without running it.
+	Build(context.Context, *BuildRequest) (*Program, error)
+	// HasProgram says whether a program is stored.
+	HasProgram(context.Context, *Program) (*PackageState, error)
+	// FetchProgram sends a stored program.
+	FetchProgram(*Program, grpc.ServerStreamingServer[ProgramChunk]) error
+	// SendProgram stores a program that was built elsewhere.
+	SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error
 	mustEmbedUnimplementedFunctionsServer()
 }
 
@@ -215,6 +401,39 @@ func (UnimplementedFunctionsServer) HasPackage(context.Context, *PackageRef) (*P
 }
 func (UnimplementedFunctionsServer) Upload(grpc.ClientStreamingServer[PackageChunk, PackageRef]) error {
 	return status.Error(codes.Unimplemented, "method Upload not implemented")
+}
+func (UnimplementedFunctionsServer) Versions(context.Context, *VersionsRequest) (*VersionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Versions not implemented")
+}
+func (UnimplementedFunctionsServer) Rollback(context.Context, *RollbackRequest) (*FunctionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
+}
+func (UnimplementedFunctionsServer) Shift(context.Context, *ShiftRequest) (*FunctionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Shift not implemented")
+}
+func (UnimplementedFunctionsServer) Wake(context.Context, *WakeRequest) (*Serving, error) {
+	return nil, status.Error(codes.Unimplemented, "method Wake not implemented")
+}
+func (UnimplementedFunctionsServer) Crashes(context.Context, *CrashesRequest) (*CrashList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Crashes not implemented")
+}
+func (UnimplementedFunctionsServer) Logs(*LogsRequest, grpc.ServerStreamingServer[LogLines]) error {
+	return status.Error(codes.Unimplemented, "method Logs not implemented")
+}
+func (UnimplementedFunctionsServer) Usage(context.Context, *UsageRequest) (*UsageList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Usage not implemented")
+}
+func (UnimplementedFunctionsServer) Build(context.Context, *BuildRequest) (*Program, error) {
+	return nil, status.Error(codes.Unimplemented, "method Build not implemented")
+}
+func (UnimplementedFunctionsServer) HasProgram(context.Context, *Program) (*PackageState, error) {
+	return nil, status.Error(codes.Unimplemented, "method HasProgram not implemented")
+}
+func (UnimplementedFunctionsServer) FetchProgram(*Program, grpc.ServerStreamingServer[ProgramChunk]) error {
+	return status.Error(codes.Unimplemented, "method FetchProgram not implemented")
+}
+func (UnimplementedFunctionsServer) SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error {
+	return status.Error(codes.Unimplemented, "method SendProgram not implemented")
 }
 func (UnimplementedFunctionsServer) mustEmbedUnimplementedFunctionsServer() {}
 func (UnimplementedFunctionsServer) testEmbeddedByValue()                   {}
@@ -363,6 +582,179 @@ func _Functions_Upload_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_UploadServer = grpc.ClientStreamingServer[PackageChunk, PackageRef]
 
+func _Functions_Versions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Versions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Versions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Versions(ctx, req.(*VersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Rollback_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollbackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Rollback(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Rollback_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Rollback(ctx, req.(*RollbackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Shift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShiftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Shift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Shift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Shift(ctx, req.(*ShiftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Wake_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WakeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Wake(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Wake_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Wake(ctx, req.(*WakeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Crashes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CrashesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Crashes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Crashes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Crashes(ctx, req.(*CrashesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Logs_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(LogsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(FunctionsServer).Logs(m, &grpc.GenericServerStream[LogsRequest, LogLines]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_LogsServer = grpc.ServerStreamingServer[LogLines]
+
+func _Functions_Usage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Usage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Usage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Usage(ctx, req.(*UsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Build_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BuildRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Build(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Build_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Build(ctx, req.(*BuildRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_HasProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Program)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).HasProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_HasProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).HasProgram(ctx, req.(*Program))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_FetchProgram_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(Program)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(FunctionsServer).FetchProgram(m, &grpc.GenericServerStream[Program, ProgramChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_FetchProgramServer = grpc.ServerStreamingServer[ProgramChunk]
+
+func _Functions_SendProgram_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(FunctionsServer).SendProgram(&grpc.GenericServerStream[ProgramChunk, Program]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_SendProgramServer = grpc.ClientStreamingServer[ProgramChunk, Program]
+
 // Functions_ServiceDesc is the grpc.ServiceDesc for Functions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -394,6 +786,38 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "HasPackage",
 			Handler:    _Functions_HasPackage_Handler,
 		},
+		{
+			MethodName: "Versions",
+			Handler:    _Functions_Versions_Handler,
+		},
+		{
+			MethodName: "Rollback",
+			Handler:    _Functions_Rollback_Handler,
+		},
+		{
+			MethodName: "Shift",
+			Handler:    _Functions_Shift_Handler,
+		},
+		{
+			MethodName: "Wake",
+			Handler:    _Functions_Wake_Handler,
+		},
+		{
+			MethodName: "Crashes",
+			Handler:    _Functions_Crashes_Handler,
+		},
+		{
+			MethodName: "Usage",
+			Handler:    _Functions_Usage_Handler,
+		},
+		{
+			MethodName: "Build",
+			Handler:    _Functions_Build_Handler,
+		},
+		{
+			MethodName: "HasProgram",
+			Handler:    _Functions_HasProgram_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -404,6 +828,21 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Upload",
 			Handler:       _Functions_Upload_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Logs",
+			Handler:       _Functions_Logs_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchProgram",
+			Handler:       _Functions_FetchProgram_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "SendProgram",
+			Handler:       _Functions_SendProgram_Handler,
 			ClientStreams: true,
 		},
 	},
