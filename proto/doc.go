@@ -2,7 +2,8 @@
 // messages and the service of deploy.proto with the code generated from it,
 // what a function may be called and what its path is (name.go), its states and
 // their legal moves (status.go), its settings and their defaults (settings.go),
-// and the kinds of error (errors.go).
+// since when its lines are asked for (logs.go), and the kinds of error
+// (errors.go).
 //
 // It imports the standard library and what the generated code needs, nothing
 // else, so that every other package may import it. It must never do I/O.

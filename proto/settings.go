@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // The kinds of functions. Which one a function is, its declaration tells.
@@ -31,12 +32,26 @@ const (
 	MaxEnv         = 128       // variables
 	MaxEnvBytes    = 128 << 10 // names and values; Linux limits one string to 128 KiB
 	MaxPatterns    = 64        // include globs, or build tags
+
+	DefaultIdle  = 15 * time.Minute     // a start takes milliseconds; what it saves is memory
+	MaxIdle      = 365 * 24 * time.Hour // "0" says for ever
+	DefaultDrain = 30 * time.Second     // as orchestrators wait before they kill
+	MaxDrain     = time.Hour            // a version that goes must be gone some day
+	MinLiveness  = time.Second          // below it a busy machine is taken for a stuck process
+	MaxLiveness  = 24 * time.Hour
+	MaxInstances = 64     // processes of one function on one agent
+	MinCPU       = 0.01   // a cgroup's smallest share: 1 ms of every 100 ms
+	MaxCPU       = 1024.0 // more than any machine has
+	MaxCanary    = 99     // percent; 100 is no canary
+	MaxNote      = 256    // bytes: what a list of versions shows in a line
 )
 
 var (
-	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	buildTag = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
-	sizeForm = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB)?$`)
+	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	buildTag    = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
+	sizeForm    = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB)?$`)
+	cpuForm     = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`) // no exponents, no infinity
+	programForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // reservedEnv are the variables that the platform sets or that would change how
@@ -58,17 +73,17 @@ func (f *FunctionJson) Check() error {
 	if k := f.GetKind(); k != "" && !slices.Contains(kinds, k) {
 		return f.invalid("kind", "%q is not known; use one of %s", k, strings.Join(kinds, ", "))
 	}
-	if _, err := f.TimeLimit(); err != nil {
-		return err
-	}
-	if _, err := f.MemoryLimit(); err != nil {
-		return err
-	}
-	if _, err := f.BodyLimit(KindHTTP); err != nil {
-		return err
-	}
-	if err := f.checkEnv(); err != nil {
-		return err
+	_, timeout := f.TimeLimit()
+	_, memory := f.MemoryLimit()
+	_, body := f.BodyLimit(KindHTTP)
+	_, idle := f.IdleLimit()
+	_, drain := f.DrainLimit()
+	_, liveness := f.LivenessLimit()
+	_, cpu := f.CPUs()
+	for _, err := range []error{timeout, memory, body, idle, drain, liveness, cpu, f.checkEnv(), f.checkRelease()} {
+		if err != nil {
+			return err
+		}
 	}
 	if len(f.GetTags()) > MaxPatterns || len(f.GetInclude()) > MaxPatterns {
 		return f.invalid("tags and include", "each takes at most %d entries", MaxPatterns)
@@ -86,21 +101,59 @@ func (f *FunctionJson) Check() error {
 	return f.checkLdflags()
 }
 
+// checkEnv checks env and secrets, which are one environment to the process.
 func (f *FunctionJson) checkEnv() error {
-	size := 0
-	for k, v := range f.GetEnv() {
-		size += len(k) + len(v)
-		switch {
-		case !envName.MatchString(k):
-			return f.invalid("env", "%q is not the name of an environment variable", k)
-		case reservedEnv[k] || strings.HasPrefix(k, "RYO_"):
-			return f.invalid("env", "%s is set by the platform", k)
-		case strings.ContainsRune(v, 0):
-			return f.invalid("env", "the value of %s holds a NUL byte", k)
+	count, size := 0, 0
+	for _, vars := range []struct {
+		field  string
+		values map[string]string
+	}{{"env", f.GetEnv()}, {"secrets", f.GetSecrets()}} {
+		for k, v := range vars.values {
+			count, size = count+1, size+len(k)+len(v)
+			switch {
+			case !envName.MatchString(k):
+				return f.invalid(vars.field, "%q is not the name of an environment variable", k)
+			case reservedEnv[k] || strings.HasPrefix(k, "RYO_"):
+				return f.invalid(vars.field, "%s is set by the platform", k)
+			case strings.ContainsRune(v, 0):
+				return f.invalid(vars.field, "the value of %s holds a NUL byte", k)
+			}
 		}
 	}
-	if len(f.GetEnv()) > MaxEnv || size > MaxEnvBytes {
-		return f.invalid("env", "at most %d variables and %d bytes are taken", MaxEnv, MaxEnvBytes)
+	for k := range f.GetSecrets() {
+		if _, twice := f.GetEnv()[k]; twice {
+			return f.invalid("secrets", "%s is in env as well", k)
+		}
+	}
+	if count > MaxEnv || size > MaxEnvBytes {
+		return f.invalid("env", "at most %d variables and %d bytes are taken, secrets included", MaxEnv, MaxEnvBytes)
+	}
+	return nil
+}
+
+// checkRelease checks how many processes serve a version, and how it is released.
+func (f *FunctionJson) checkRelease() error {
+	switch {
+	case f.GetInstances() > MaxInstances:
+		return f.invalid("instances", "%d are more than %d", f.GetInstances(), MaxInstances)
+	case int(f.GetMin()) > f.Processes():
+		return f.invalid("min", "%d are more than the instances, %d", f.GetMin(), f.Processes())
+	case f.GetCanary() > MaxCanary:
+		return f.invalid("canary", "%d is not a percentage from 1 to %d, or 0 for all calls", f.GetCanary(), MaxCanary)
+	case len(f.GetNote()) > MaxNote || strings.ContainsFunc(f.GetNote(), unicode.IsControl):
+		return f.invalid("note", "it is one line of at most %d bytes", MaxNote)
+	}
+	if f.GetProgram() != "" {
+		return CheckProgramKey(f.GetProgram())
+	}
+	return nil
+}
+
+// CheckProgramKey reports why key is no program's key, as an ErrInvalid: it is 64
+// hexadecimal digits. It is checked before it touches a path.
+func CheckProgramKey(key string) error {
+	if !programForm.MatchString(key) {
+		return Errorf(ErrInvalid, "%.80q is not the key of a program: 64 hexadecimal digits", key)
 	}
 	return nil
 }
@@ -127,14 +180,51 @@ func (f *FunctionJson) checkLdflags() error {
 
 // TimeLimit is how long the gateway waits for the function's answer to begin.
 func (f *FunctionJson) TimeLimit() (time.Duration, error) {
-	if f.GetTimeout() == "" {
-		return DefaultTimeout, nil
+	return f.duration("timeout", f.GetTimeout(), DefaultTimeout, 1, MaxTimeout)
+}
+
+// IdleLimit is how long a process without connections is kept, 0 for ever.
+func (f *FunctionJson) IdleLimit() (time.Duration, error) {
+	return f.duration("idle", f.GetIdle(), DefaultIdle, 0, MaxIdle)
+}
+
+// DrainLimit is how long calls may take that are under way when their process is
+// replaced or stopped.
+func (f *FunctionJson) DrainLimit() (time.Duration, error) {
+	return f.duration("drain", f.GetDrain(), DefaultDrain, 1, MaxDrain)
+}
+
+// LivenessLimit is how long a process may leave its health unanswered, 0 for ever.
+func (f *FunctionJson) LivenessLimit() (time.Duration, error) {
+	return f.duration("liveness", f.GetLiveness(), 0, MinLiveness, MaxLiveness)
+}
+
+// duration returns the duration that a setting says, within bounds, or the
+// default of one that says nothing.
+func (f *FunctionJson) duration(field, text string, fallback, least, most time.Duration) (time.Duration, error) {
+	if text == "" {
+		return fallback, nil
 	}
-	d, err := time.ParseDuration(f.GetTimeout())
-	if err != nil || d <= 0 || d > MaxTimeout {
-		return 0, f.invalid("timeout", `%q is not a duration between 1ns and 24h, such as "30s"`, f.GetTimeout())
+	d, err := time.ParseDuration(text)
+	if err != nil || d < least || d > most {
+		return 0, f.invalid(field, `%q is not a duration between %s and %s, such as "30s"`, text, least, most)
 	}
 	return d, nil
+}
+
+// Processes is how many processes serve the function at the same time.
+func (f *FunctionJson) Processes() int { return max(1, int(f.GetInstances())) }
+
+// CPUs is how many processors a process may use, 0 for all.
+func (f *FunctionJson) CPUs() (float64, error) {
+	if f.GetCpu() == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(f.GetCpu(), 64)
+	if err != nil || !cpuForm.MatchString(f.GetCpu()) || n < MinCPU || n > MaxCPU {
+		return 0, f.invalid("cpu", `%.40q is not a number of processors from %g to %g, such as "0.5"`, f.GetCpu(), MinCPU, MaxCPU)
+	}
+	return n, nil
 }
 
 // MemoryLimit is the limit of a process's memory in bytes, 0 for none.
