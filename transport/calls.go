@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
 	protobuf "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -70,12 +72,18 @@ func (c calls) handle(f func(*gin.Context) error) gin.HandlerFunc {
 // handler returns the handler of a route.
 func (c calls) handler(rt route) func(*gin.Context) error {
 	switch rt.rpc {
+	case proto.Functions_Deploy_FullMethodName:
+		return c.deploy(rt)
 	case proto.Functions_Watch_FullMethodName:
 		return c.watch
-	case proto.Functions_HasPackage_FullMethodName:
-		return c.hasPackage
+	case proto.Functions_Logs_FullMethodName:
+		return c.logs(rt)
 	case proto.Functions_Upload_FullMethodName:
 		return c.upload
+	case proto.Functions_FetchProgram_FullMethodName:
+		return c.fetchProgram
+	case proto.Functions_SendProgram_FullMethodName:
+		return c.sendProgram(rt)
 	}
 	i := slices.IndexFunc(proto.Functions_ServiceDesc.Methods, func(m grpc.MethodDesc) bool {
 		return rt.rpc == "/"+proto.Functions_ServiceDesc.ServiceName+"/"+m.MethodName
@@ -87,6 +95,13 @@ func (c calls) handler(rt route) func(*gin.Context) error {
 		}, nil)
 		if err != nil {
 			return err
+		}
+		if state, ok := answer.(*proto.PackageState); ok {
+			g.Status(http.StatusNotFound)
+			if state.GetStored() {
+				g.Status(http.StatusOK)
+			}
+			return nil
 		}
 		return writeAnswer(g.Writer, rt, answer.(protobuf.Message))
 	}
@@ -105,11 +120,19 @@ func writeAnswer(w http.ResponseWriter, rt route, answer protobuf.Message) error
 func (c calls) decode(g *gin.Context, rt route, req protobuf.Message) error {
 	switch rt.body {
 	case "":
-		fields, err := json.Marshal(single(g.Request.URL.Query()))
+		fields := req.ProtoReflect().Descriptor().Fields()
+		object, err := fromQuery(g.Request.URL.Query(), fields)
+		if err != nil {
+			return err
+		}
+		for _, p := range g.Params {
+			object[p.Key] = p.Value
+		}
+		data, err := json.Marshal(object)
 		if err != nil {
 			return proto.Errorf(proto.ErrInvalid, "read the query: %w", err)
 		}
-		return Decode(fields, req)
+		return Decode(data, req)
 	case whole:
 		data, err := readJSON(g)
 		if err != nil {
@@ -120,28 +143,96 @@ func (c calls) decode(g *gin.Context, rt route, req protobuf.Message) error {
 	return c.decodeDeploy(g, req.(*proto.DeployRequest))
 }
 
-// single makes a JSON object of a query: what is given once is a string.
-func single(query url.Values) map[string]any {
+// fromQuery makes a JSON object of a query: what is given once is a single value.
+func fromQuery(query url.Values, fields protoreflect.FieldDescriptors) (map[string]any, error) {
 	object := make(map[string]any, len(query))
 	for key, values := range query {
-		object[key] = values
-		if len(values) == 1 {
+		field := fieldNamed(fields, key)
+		switch {
+		case len(values) != 1:
+			object[key] = values
+		case field != nil && field.Kind() == protoreflect.BoolKind:
+			claim, err := isTrue(key, values[0])
+			if err != nil {
+				return nil, err
+			}
+			object[key] = claim
+		default:
 			object[key] = values[0]
 		}
 	}
-	return object
+	return object, nil
+}
+
+// isTrue reads a claim of a query; its name alone will do.
+func isTrue(key, value string) (bool, error) {
+	if value == "" {
+		return true, nil
+	}
+	claim, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, proto.Errorf(proto.ErrInvalid, "%s=%.20s is neither true nor false", key, value)
+	}
+	return claim, nil
 }
 
 func readJSON(g *gin.Context) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, maxJSON))
 }
 
+// deploy answers with the rows, or, to a caller that waits and asks for events,
+// with each change of the functions' rows on their way there: the last event,
+// named result, holds the list of rows.
+func (c calls) deploy(rt route) func(*gin.Context) error {
+	return func(g *gin.Context) error {
+		req, ctx := new(proto.DeployRequest), g.Request.Context()
+		if err := c.decodeDeploy(g, req); err != nil {
+			return err
+		}
+		if !waits(req) || !accepts(g.Request.Header, eventStream) {
+			answer, err := c.service.Deploy(ctx, req)
+			if err != nil {
+				return err
+			}
+			return writeAnswer(g.Writer, rt, answer)
+		}
+		return c.events(g, func(send sendEvent) error {
+			rows, err := c.service.follow(ctx, req, func(e *proto.WatchEvent) error { return send("", e, whole) })
+			if err != nil {
+				return err
+			}
+			return send(resultEvent, rows, rt.answer)
+		})
+	}
+}
+
+// waits reports whether a function of a deploy waits.
+func waits(req *proto.DeployRequest) bool {
+	return slices.ContainsFunc(req.GetFunctions(), (*proto.FunctionJson).GetWait)
+}
+
+// accepts reports whether a caller asks for answers of a media type.
+func accepts(h http.Header, kind string) bool {
+	return slices.ContainsFunc(strings.Split(strings.Join(h.Values("Accept"), ","), ","), func(s string) bool {
+		got, _, _ := mime.ParseMediaType(s)
+		return got == kind
+	})
+}
+
 func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
-	wait, err := waits(g.Request.URL.Query())
-	if err != nil {
-		return err
+	var wait, plan bool
+	for key, values := range g.Request.URL.Query() {
+		claim, known := map[string]*bool{"wait": &wait, "plan": &plan}[key]
+		if !known {
+			return unknownKey(key, []string{"wait", "plan"})
+		}
+		var err error
+		if *claim, err = isTrue(key, values[0]); err != nil {
+			return err
+		}
 	}
 	kind, _, _ := mime.ParseMediaType(g.Request.Header.Get("Content-Type"))
+	var err error
 	if kind == "multipart/form-data" {
 		err = c.decodeMultipart(g, req)
 	} else {
@@ -155,26 +246,9 @@ func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	}
 	for _, fn := range req.GetFunctions() {
 		fn.Wait = fn.GetWait() || wait
+		fn.Plan = fn.GetPlan() || plan
 	}
 	return nil
-}
-
-// waits reads the query of a deploy.
-func waits(query url.Values) (bool, error) {
-	for key := range query {
-		if key != "wait" {
-			return false, unknownKey(key, []string{"wait"})
-		}
-	}
-	value := query.Get("wait")
-	if value == "" {
-		return query.Has("wait"), nil
-	}
-	wait, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, proto.Errorf(proto.ErrInvalid, "wait=%.20s is neither true nor false", value)
-	}
-	return wait, nil
 }
 
 // decodeMultipart reads a deploy whose packages come with it: a part "definition"
@@ -247,19 +321,6 @@ func assign(fns []*proto.FunctionJson, digests []string) error {
 	return nil
 }
 
-func (c calls) hasPackage(g *gin.Context) error {
-	state, err := c.service.HasPackage(g.Request.Context(), &proto.PackageRef{Digest: g.Param("digest")})
-	if err != nil {
-		return err
-	}
-	code := http.StatusNotFound
-	if state.GetStored() {
-		code = http.StatusOK
-	}
-	g.Status(code)
-	return nil
-}
-
 func (c calls) upload(g *gin.Context) error {
 	ref, err := c.service.put(g.Request.Context(), g.Param("digest"), g.Request.Body)
 	if err != nil {
@@ -268,28 +329,99 @@ func (c calls) upload(g *gin.Context) error {
 	return writeAnswer(g.Writer, route{answer: whole}, ref)
 }
 
+func (c calls) sendProgram(rt route) func(*gin.Context) error {
+	return func(g *gin.Context) error {
+		program := new(proto.Program)
+		if err := c.decode(g, rt, program); err != nil {
+			return err
+		}
+		program, err := c.service.keep(g.Request.Context(), program, g.Request.Body)
+		if err != nil {
+			return err
+		}
+		return writeAnswer(g.Writer, rt, program)
+	}
+}
+
+func (c calls) fetchProgram(g *gin.Context) error {
+	return c.service.fetch(g.Param("key"), func(p *proto.Program) (io.Writer, error) {
+		about, err := Encode(p)
+		if err != nil {
+			return nil, err
+		}
+		h := g.Writer.Header()
+		h.Set(apiHeader, apiVersion)
+		h.Set("Content-Type", zstdType)
+		h.Set(programHeader, string(about))
+		return prompt{g.Writer}, nil
+	})
+}
+
+// prompt is an answer that the caller must keep taking: what waits longer than
+// writeSilence fails.
+type prompt struct{ gin.ResponseWriter }
+
+func (w prompt) Write(p []byte) (int, error) {
+	conn := http.NewResponseController(w.ResponseWriter)
+	_ = conn.SetWriteDeadline(time.Now().Add(writeSilence))
+	n, err := w.ResponseWriter.Write(p)
+	if err == nil {
+		err = conn.Flush()
+	}
+	// A deadline that stays would meet the next call on the connection.
+	_ = conn.SetWriteDeadline(time.Time{})
+	return n, err
+}
+
 func (c calls) watch(g *gin.Context) error {
-	conn := http.NewResponseController(g.Writer)
-	send := func(name string, m protobuf.Message) error {
-		data, err := Encode(m)
+	return c.events(g, func(send sendEvent) error {
+		return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, whole) })
+	})
+}
+
+func (c calls) logs(rt route) func(*gin.Context) error {
+	return func(g *gin.Context) error {
+		req := new(proto.LogsRequest)
+		if err := c.decode(g, rt, req); err != nil {
+			return err
+		}
+		return c.events(g, func(send sendEvent) error {
+			return c.service.logs(g.Request.Context(), req, func(l *proto.LogLines) error { return send("", l, whole) })
+		})
+	}
+}
+
+// sendEvent sends an event of a name, which holds a message or one list of it.
+type sendEvent func(name string, m protobuf.Message, part string) error
+
+// events answers with the events that run sends. An error before the first of
+// them is a plain answer, any later one an event.
+func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
+	begin := func() {
+		h := g.Writer.Header()
+		h.Set(apiHeader, apiVersion)
+		h.Set("Content-Type", eventStream)
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+	}
+	send := func(name string, m protobuf.Message, part string) error {
+		data, err := encodePart(answers, m, part)
 		if err != nil {
 			return err
 		}
 		if !g.Writer.Written() {
-			h := g.Writer.Header()
-			h.Set("Content-Type", eventStream)
-			h.Set("Cache-Control", "no-cache")
-			h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+			begin()
 		}
-		_ = conn.SetWriteDeadline(time.Now().Add(writeSilence))
-		if err := writeEvent(g.Writer, name, data); err != nil {
-			return err
-		}
-		return conn.Flush()
+		return writeEvent(prompt{g.Writer}, name, data)
 	}
-	err := c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e) })
-	if err == nil || errors.Is(err, context.Canceled) || !g.Writer.Written() {
+	err := run(send)
+	switch {
+	case err == nil && !g.Writer.Written(): // there was nothing to say
+		begin()
+		g.Status(http.StatusOK)
+		return nil
+	case err == nil || errors.Is(err, context.Canceled) || !g.Writer.Written():
 		return err
 	}
-	return send(errorEvent, detail(err))
+	return send(errorEvent, detail(err), whole)
 }

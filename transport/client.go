@@ -23,9 +23,12 @@ import (
 const (
 	connectLimit = 5 * time.Second  // to a connection that works
 	callLimit    = 30 * time.Second // for an answer
-	stopLimit    = 2 * time.Minute  // for one to Stop, which drains the function first
+	wakeLimit    = 2 * time.Minute  // for one to Wake, which starts a process on a machine that may be busy
 	deployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
 	watchSilence = 3 * heartbeat    // after which a stream of events is taken for lost
+
+	// settleLimit is for calls that drain a process: Stop, Rollback and Shift.
+	settleLimit = proto.MaxDrain + wakeLimit
 )
 
 // Client talks to a proxy or to an agent; they are alike. It is an Interface.
@@ -200,7 +203,7 @@ func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
 
 // Stop implements Interface.
 func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
-	err = c.call(ctx, "stop", stopLimit, func(ctx context.Context) (err error) {
+	err = c.call(ctx, "stop", settleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Stop(ctx, &proto.StopRequest{Name: fnName})
 		return err
 	})
@@ -236,29 +239,97 @@ func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) 
 	return rsp.GetFunctions(), err
 }
 
+// Versions implements Interface.
+func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
+	var rsp *proto.VersionList
+	err := c.call(ctx, "versions", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Versions(ctx, &proto.VersionsRequest{Name: fnName})
+		return err
+	})
+	return rsp.GetVersions(), err
+}
+
+// Rollback implements Interface.
+func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "rollback", settleLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Rollback(ctx, &proto.RollbackRequest{Name: fnName, To: to})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// Shift implements Interface.
+func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "shift", settleLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Shift(ctx, &proto.ShiftRequest{Name: fnName, Canary: canary})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// Crashes implements Interface.
+func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
+	var rsp *proto.CrashList
+	err := c.call(ctx, "crashes", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Crashes(ctx, &proto.CrashesRequest{Name: fnName})
+		return err
+	})
+	return rsp.GetCrashes(), err
+}
+
+// Usage implements Interface.
+func (c *Client) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
+	var rsp *proto.UsageList
+	err := c.call(ctx, "usage", callLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Usage(ctx, &proto.UsageRequest{Name: fnName})
+		return err
+	})
+	return rsp.GetUsage(), err
+}
+
 // Watch implements Interface. A connection without a sign of life for 45 seconds
 // is lost: ErrUnavailable.
 func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
-	silent := proto.Errorf(proto.ErrUnavailable, "watch at %s: no sign of life for %s", c.addr, watchSilence)
+	return listen(ctx, c, "watch", io.EOF, func(ctx context.Context) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
+		return c.calls.Watch(ctx, &proto.WatchRequest{})
+	}, on)
+}
+
+// Logs implements Interface. A connection is lost as in Watch.
+func (c *Client) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+	return listen(ctx, c, "logs", nil, func(ctx context.Context) (grpc.ServerStreamingClient[proto.LogLines], error) {
+		return c.calls.Logs(ctx, req)
+	}, on)
+}
+
+// listen calls on with the messages of a stream, heartbeats aside, until it ends,
+// which is the error end, on refuses one, or the server falls silent.
+func listen[M any](ctx context.Context, c *Client, verb string, end error, open func(context.Context) (grpc.ServerStreamingClient[M], error), on func(*M) error) error {
+	silent := proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, watchSilence)
 	stream, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	alive := time.AfterFunc(watchSilence, func() { cancel(silent) })
 	defer alive.Stop()
 
 	var refused error // what on returned
-	err := c.call(stream, "watch", 0, func(ctx context.Context) error {
-		events, err := c.calls.Watch(ctx, &proto.WatchRequest{})
+	err := c.call(stream, verb, 0, func(ctx context.Context) error {
+		messages, err := open(ctx)
 		if err != nil {
 			return err
 		}
 		for {
-			event, err := events.Recv()
+			m, err := messages.Recv()
+			if errors.Is(err, io.EOF) {
+				return end
+			}
 			if err != nil {
 				return err
 			}
 			alive.Stop() // on may take its time
-			if event.GetSnapshot() || len(event.GetFunctions()) > 0 {
-				refused = on(event)
+			if protobuf.Size(any(m).(protobuf.Message)) > 0 {
+				refused = on(m)
 			}
 			if refused != nil {
 				return refused
@@ -344,12 +415,21 @@ func (c *Client) call(ctx context.Context, verb string, limit time.Duration, f f
 	if c.invalid != nil {
 		return c.invalid
 	}
-	if _, has := ctx.Deadline(); !has && limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
+	ctx, cancel := within(ctx, limit)
+	defer cancel()
+	return c.fault(ctx, verb, f(ctx))
+}
+
+// within ends ctx after limit when it has no limit of its own and limit is not 0.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has || limit == 0 {
+		return context.WithCancel(ctx)
 	}
-	err := f(ctx)
+	return context.WithTimeout(ctx, limit)
+}
+
+// fault gives the error of a call its kind.
+func (c *Client) fault(ctx context.Context, verb string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -11,11 +11,13 @@ import (
 )
 
 // Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
-// as far as Watch uses them: each message is one line of data; an event named
-// error ends the stream with an ErrorDetail.
+// as far as they are used here: each message is one line of data; an event named
+// error ends the stream with an ErrorDetail, one named result with what a call
+// came to.
 const (
 	eventStream = "text/event-stream"
 	errorEvent  = "error"
+	resultEvent = "result"
 )
 
 // writeEvent writes one event. data holds no line break: it is compact JSON.

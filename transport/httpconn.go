@@ -82,10 +82,12 @@ func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string
 		return c.request(ctx, rt, m)
 	}}
 	switch rpc {
-	case proto.Functions_Watch_FullMethodName:
-		return &watchStream{stream: s}, nil
-	case proto.Functions_Upload_FullMethodName:
+	case proto.Functions_Watch_FullMethodName, proto.Functions_Logs_FullMethodName:
+		return &listenStream{stream: s}, nil
+	case proto.Functions_Upload_FullMethodName, proto.Functions_SendProgram_FullMethodName:
 		return &uploadStream{stream: s}, nil
+	case proto.Functions_FetchProgram_FullMethodName:
+		return &fetchStream{stream: s}, nil
 	}
 	return nil, proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
 }
@@ -93,28 +95,28 @@ func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string
 // request returns the HTTP request for a message.
 func (c *httpConn) request(ctx context.Context, rt route, m protobuf.Message) (*http.Request, error) {
 	target := &url.URL{Scheme: "http", Host: c.addr, Path: rt.path}
-	fields := m.ProtoReflect().Descriptor().Fields()
 	prefix, inPath, _ := strings.Cut(rt.path, ":")
 	var body io.Reader
-	switch {
-	case rt.body != "":
+	if rt.body != "" {
 		data, err := encodePart(requests, m, rt.body)
 		if err != nil {
 			return nil, err
 		}
 		body = bytes.NewReader(data)
-	case inPath != "":
-		value := m.ProtoReflect().Get(fields.ByName(protoreflect.Name(inPath))).String()
-		if value == "" || strings.Contains(value, "/") {
-			return nil, proto.Errorf(proto.ErrInvalid, "%.100q is not a %s", value, inPath)
-		}
-		target.Path = prefix + value
-	default:
+	} else {
 		query := url.Values{}
 		m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 			query.Set(f.JSONName(), v.String())
 			return true
 		})
+		if inPath != "" {
+			value := query.Get(inPath)
+			if value == "" || strings.Contains(value, "/") {
+				return nil, proto.Errorf(proto.ErrInvalid, "%.100q is not a %s", value, inPath)
+			}
+			target.Path = prefix + value
+			query.Del(inPath)
+		}
 		target.RawQuery = query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, rt.method, target.String(), body)
@@ -147,15 +149,9 @@ func (c *httpConn) do(req *http.Request) (*http.Response, error) {
 
 // answer reads an answer into m, or the error that it is.
 func (c *httpConn) answer(rsp *http.Response, rt route, m protobuf.Message) error {
-	data, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer+1))
+	data, err := c.body(rsp)
 	if err != nil {
-		return lost(c.addr, err.Error())
-	}
-	if len(data) > maxAnswer {
-		return proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, maxAnswer)
-	}
-	if rsp.StatusCode != http.StatusOK {
-		return c.refusal(rsp, data)
+		return err
 	}
 	if rt.answer != whole {
 		data = slices.Concat([]byte(`{"`+rt.answer+`":`), data, []byte("}"))
@@ -164,6 +160,20 @@ func (c *httpConn) answer(rsp *http.Response, rt route, m protobuf.Message) erro
 		return stranger(c.addr, "its answer is "+describe(rsp))
 	}
 	return nil
+}
+
+// body reads the body of an answer, or the error that it is.
+func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, lost(c.addr, err.Error())
+	case len(data) > maxAnswer:
+		return nil, proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, maxAnswer)
+	case rsp.StatusCode != http.StatusOK:
+		return nil, c.refusal(rsp, data)
+	}
+	return data, nil
 }
 
 // refusal returns the error that an answer is.
@@ -206,7 +216,7 @@ func read(data []byte, m protobuf.Message) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 }
 
-// stream is what the two streams share. The embedded interface stands for the
+// stream is what all streams share. The embedded interface stands for the
 // methods that a generated client does not call.
 type stream struct {
 	grpc.ClientStream
@@ -215,36 +225,46 @@ type stream struct {
 	request func(protobuf.Message) (*http.Request, error) // within the stream's context
 }
 
-// watchStream is the stream of a Watch.
-type watchStream struct {
+// open sends a request whose answer is a stream of a media type. The caller
+// closes the answer's body.
+func (s *stream) open(m protobuf.Message, kind string) (*http.Response, error) {
+	req, err := s.request(m)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", kind)
+	rsp, err := s.conn.do(req)
+	if err != nil {
+		return nil, err
+	}
+	if got, _, _ := mime.ParseMediaType(rsp.Header.Get("Content-Type")); rsp.StatusCode == http.StatusOK && got == kind {
+		return rsp, nil
+	}
+	defer func() { _ = rsp.Body.Close() }()
+	if _, err := s.conn.body(rsp); err != nil {
+		return nil, err
+	}
+	return nil, stranger(s.conn.addr, "its answer is "+describe(rsp))
+}
+
+// listenStream is a stream of server-sent events.
+type listenStream struct {
 	stream
 	rsp   *http.Response
 	lines *bufio.Scanner
 }
 
-func (s *watchStream) SendMsg(m any) error {
-	req, err := s.request(m.(protobuf.Message))
-	if err != nil {
+func (s *listenStream) SendMsg(m any) (err error) {
+	if s.rsp, err = s.open(m.(protobuf.Message), eventStream); err != nil { //nolint:bodyclose // RecvMsg closes it
 		return err
-	}
-	req.Header.Set("Accept", eventStream)
-	if s.rsp, err = s.conn.do(req); err != nil { //nolint:bodyclose // RecvMsg closes it
-		return err
-	}
-	if kind, _, _ := mime.ParseMediaType(s.rsp.Header.Get("Content-Type")); s.rsp.StatusCode != http.StatusOK || kind != eventStream {
-		defer func() { _ = s.rsp.Body.Close() }()
-		if err := s.conn.answer(s.rsp, s.route, new(proto.WatchEvent)); err != nil {
-			return err
-		}
-		return stranger(s.conn.addr, "its answer is "+describe(s.rsp))
 	}
 	s.lines = newEventScanner(s.rsp.Body)
 	return nil
 }
 
-func (s *watchStream) CloseSend() error { return nil }
+func (s *listenStream) CloseSend() error { return nil }
 
-func (s *watchStream) RecvMsg(m any) error {
+func (s *listenStream) RecvMsg(m any) error {
 	name, data, err := readEvent(s.lines)
 	switch {
 	case err != nil:
@@ -263,7 +283,44 @@ func (s *watchStream) RecvMsg(m any) error {
 	return err
 }
 
-// uploadStream is the stream of an Upload: its chunks are the body of a PUT.
+// fetchStream is the stream of a FetchProgram: its chunks are the answer's body.
+// The data of one is valid until the next is received.
+type fetchStream struct {
+	stream
+	rsp     *http.Response
+	program *proto.Program // goes with the first chunk
+	buf     [chunkSize]byte
+}
+
+func (s *fetchStream) SendMsg(m any) (err error) {
+	if s.rsp, err = s.open(m.(protobuf.Message), zstdType); err != nil { //nolint:bodyclose // RecvMsg closes it
+		return err
+	}
+	s.program = new(proto.Program)
+	if err := read([]byte(s.rsp.Header.Get(programHeader)), s.program); err != nil {
+		_ = s.rsp.Body.Close()
+		return stranger(s.conn.addr, "its answer does not say which program it is")
+	}
+	return nil
+}
+
+func (s *fetchStream) CloseSend() error { return nil }
+
+func (s *fetchStream) RecvMsg(m any) error {
+	n, err := s.rsp.Body.Read(s.buf[:])
+	if n > 0 {
+		chunk := m.(*proto.ProgramChunk)
+		chunk.Program, chunk.Data = s.program, s.buf[:n]
+		s.program = nil
+		return nil // the error comes again
+	}
+	if err != nil {
+		_ = s.rsp.Body.Close()
+	}
+	return err
+}
+
+// uploadStream is a stream whose chunks are the body of a PUT.
 type uploadStream struct {
 	stream
 	body *io.PipeWriter
@@ -276,13 +333,20 @@ type result struct {
 }
 
 func (s *uploadStream) SendMsg(m any) error {
-	chunk := m.(*proto.PackageChunk)
+	var of protobuf.Message // what is uploaded
+	kind := "application/zip"
+	switch m := m.(type) {
+	case *proto.PackageChunk:
+		of = &proto.PackageRef{Digest: m.GetDigest()}
+	case *proto.ProgramChunk:
+		of, kind = m.GetProgram(), zstdType
+	}
 	if s.body == nil {
-		if err := s.start(chunk.GetDigest()); err != nil {
+		if err := s.start(of, kind); err != nil {
 			return err
 		}
 	}
-	if _, err := s.body.Write(chunk.GetData()); err != nil {
+	if _, err := s.body.Write(m.(chunk).GetData()); err != nil {
 		return io.EOF // as gRPC says that the server has answered
 	}
 	return nil
@@ -290,15 +354,15 @@ func (s *uploadStream) SendMsg(m any) error {
 
 // start sends the headers. The body follows when the server asks for it, so that
 // one that refuses the call is sent nothing.
-func (s *uploadStream) start(digest string) error {
-	req, err := s.request(&proto.PackageRef{Digest: digest})
+func (s *uploadStream) start(of protobuf.Message, kind string) error {
+	req, err := s.request(of)
 	if err != nil {
 		return err
 	}
 	var body *io.PipeReader
 	body, s.body = io.Pipe()
 	req.Body = body
-	req.Header.Set("Content-Type", "application/zip")
+	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Expect", "100-continue")
 	s.done = make(chan result, 1)
 	go func() {

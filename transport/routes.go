@@ -22,10 +22,13 @@ const whole = "*"
 // routes is the one table of calls. The server registers it, the HTTP client
 // looks its calls up in it.
 //
-// Three calls are not plain messages in JSON: Watch answers with server-sent
-// events, each a WatchEvent; HasPackage answers with its status alone; the body
-// of Upload is the package itself. Deploy takes ?wait=true for all its functions
-// at once, and multipart/form-data as well.
+// Some calls are not plain messages in JSON: Watch and Logs answer with
+// server-sent events, each a message; HasPackage and HasProgram answer with
+// their status alone; the bodies of Upload and SendProgram, and the answer of
+// FetchProgram, are the package or the compressed program itself. Deploy takes
+// ?wait=true and ?plan=true for all its functions at once, and
+// multipart/form-data as well; one that waits is answered with events if asked
+// so.
 var routes = []route{
 	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions"},
 	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", whole, whole},
@@ -35,6 +38,17 @@ var routes = []route{
 	{proto.Functions_Watch_FullMethodName, http.MethodGet, "/watch", "", whole},
 	{proto.Functions_HasPackage_FullMethodName, http.MethodHead, "/packages/:digest", "", ""},
 	{proto.Functions_Upload_FullMethodName, http.MethodPut, "/packages/:digest", "", whole},
+	{proto.Functions_Versions_FullMethodName, http.MethodGet, "/versions", "", "versions"},
+	{proto.Functions_Rollback_FullMethodName, http.MethodPost, "/rollback", whole, "functions"},
+	{proto.Functions_Shift_FullMethodName, http.MethodPost, "/shift", whole, "functions"},
+	{proto.Functions_Crashes_FullMethodName, http.MethodGet, "/crashes", "", "crashes"},
+	{proto.Functions_Logs_FullMethodName, http.MethodGet, "/logs", "", whole},
+	{proto.Functions_Usage_FullMethodName, http.MethodGet, "/usage", "", "usage"},
+	{proto.Functions_Wake_FullMethodName, http.MethodPost, "/wake", whole, whole},
+	{proto.Functions_Build_FullMethodName, http.MethodPost, "/build", whole, whole},
+	{proto.Functions_HasProgram_FullMethodName, http.MethodHead, "/programs/:key", "", ""},
+	{proto.Functions_FetchProgram_FullMethodName, http.MethodGet, "/programs/:key", "", whole},
+	{proto.Functions_SendProgram_FullMethodName, http.MethodPut, "/programs/:key", "", whole},
 }
 
 // routeOf returns the route of a gRPC method.

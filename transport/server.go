@@ -23,6 +23,7 @@ const (
 	functionsPath = "/functions/"
 	healthzPath   = "/healthz"
 	readyzPath    = "/readyz"
+	metricsPath   = "/metrics"
 )
 
 // The limits of a connection. There is none on writing: functions and events
@@ -41,7 +42,9 @@ const (
 // ServerConfig says where and for whom Serve serves.
 type ServerConfig struct {
 	Listeners  []net.Listener // Serve closes them
+	Worker     Worker         // what an agent does for proxies; default: those calls are ErrUnsupported
 	Functions  http.Handler   // serves /functions/…; default: there are none
+	Metrics    http.Handler   // serves GET /metrics; default: there are none
 	Insecure   bool           // lets callers on other machines in; default: refuse them
 	Hosts      []string       // names of this machine that callers may address, besides localhost
 	SourceRoot string         // folder below which "dir" may lie for callers on other machines; default: nowhere
@@ -119,7 +122,7 @@ func newServer(closing <-chan struct{}, impl Interface, store *bundle.Store, cfg
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	s := &server{cfg: cfg, log: cfg.Logger, closing: closing, guard: newGuard(cfg)}
-	s.service = &service{impl: impl, store: store, sourceRoot: cfg.SourceRoot, closing: closing, log: cfg.Logger}
+	s.service = &service{impl: impl, worker: cfg.Worker, store: store, sourceRoot: cfg.SourceRoot, closing: closing, log: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxSendMsgSize(maxAnswer),
@@ -162,6 +165,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.about(w)
+	case r.Method == http.MethodGet && r.URL.Path == metricsPath && s.cfg.Metrics != nil:
+		s.cfg.Metrics.ServeHTTP(w, r)
 	default:
 		r.Body = newBody(w, r.Body)
 		s.calls.ServeHTTP(w, r)
@@ -172,11 +177,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // control of its own, and would hold whatever is sent in memory.
 func (s *server) serveGRPC(w http.ResponseWriter, r *http.Request) {
 	r.Body = newBody(w, r.Body)
-	if r.URL.Path == proto.Functions_Upload_FullMethodName {
+	switch r.URL.Path {
+	case proto.Functions_Upload_FullMethodName, proto.Functions_SendProgram_FullMethodName:
 		g := newGate(r.Body)
 		r.Body = g
 		r = r.WithContext(context.WithValue(r.Context(), gateKey{}, g))
-	} else {
+	default:
 		r.Body = http.MaxBytesReader(w, r.Body, maxRequest+chunkSize)
 	}
 	s.grpc.ServeHTTP(w, r)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,6 +26,7 @@ const heartbeat = 15 * time.Second
 type service struct {
 	proto.UnimplementedFunctionsServer
 	impl       Interface
+	worker     Worker // nil: there is none
 	store      *bundle.Store
 	sourceRoot string
 	closing    <-chan struct{} // closed when the server begins to end, and streams with it
@@ -114,24 +117,131 @@ func list(rows []*proto.FunctionJsonRsp, err error) (*proto.FunctionList, error)
 	return &proto.FunctionList{Functions: rows}, err
 }
 
+func (s *service) Versions(ctx context.Context, req *proto.VersionsRequest) (*proto.VersionList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	versions, err := s.impl.Versions(ctx, req.GetName())
+	return &proto.VersionList{Versions: versions}, err
+}
+
+func (s *service) Rollback(ctx context.Context, req *proto.RollbackRequest) (*proto.FunctionList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	return list(s.impl.Rollback(ctx, req.GetName(), req.GetTo()))
+}
+
+func (s *service) Shift(ctx context.Context, req *proto.ShiftRequest) (*proto.FunctionList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	if req.GetCanary() > 100 {
+		return nil, proto.Errorf(proto.ErrInvalid, "canary %d is not a percentage", req.GetCanary()).
+			WithHint("0 drops the canary, 100 promotes it")
+	}
+	return list(s.impl.Shift(ctx, req.GetName(), req.GetCanary()))
+}
+
+func (s *service) Crashes(ctx context.Context, req *proto.CrashesRequest) (*proto.CrashList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	crashes, err := s.impl.Crashes(ctx, req.GetName())
+	return &proto.CrashList{Crashes: crashes}, err
+}
+
+func (s *service) Usage(ctx context.Context, req *proto.UsageRequest) (*proto.UsageList, error) {
+	usage, err := s.impl.Usage(ctx, req.GetName())
+	return &proto.UsageList{Usage: usage}, err
+}
+
 func (s *service) Watch(_ *proto.WatchRequest, stream grpc.ServerStreamingServer[proto.WatchEvent]) error {
 	return s.watch(stream.Context(), stream.Send)
 }
 
-// watch sends the implementer's events, and heartbeats between them, until the
-// caller or the server leaves.
 func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error) error {
+	return relay(ctx, s, "Watch", func(ctx context.Context, on func(*proto.WatchEvent) error) error {
+		return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
+			if e.GetSnapshot() && s.worker != nil {
+				e.Agent = s.worker.Info()
+			}
+			return on(e)
+		})
+	}, send)
+}
+
+// follow is Deploy for a caller that is sent each change of the functions' rows
+// meanwhile.
+func (s *service) follow(ctx context.Context, req *proto.DeployRequest, send func(*proto.WatchEvent) error) (rows *proto.FunctionList, err error) {
+	names := make(map[string]bool)
+	for _, fn := range req.GetFunctions() {
+		names[fn.GetName()] = true
+	}
+	err = relay(ctx, s, "Deploy", func(ctx context.Context, on func(*proto.WatchEvent) error) error {
+		ctx, cancel := context.WithCancel(ctx)
+		snapshot, unwatched := make(chan struct{}), make(chan error, 1)
+		var once sync.Once
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		defer cancel()
+		watch.Go(func() {
+			unwatched <- s.safely("Watch", func() error {
+				return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
+					if e.GetSnapshot() {
+						once.Do(func() { close(snapshot) })
+						return nil
+					}
+					changed := slices.DeleteFunc(e.GetFunctions(), func(r *proto.FunctionJsonRsp) bool { return !names[r.GetName()] })
+					if len(changed) == 0 {
+						return nil
+					}
+					return on(&proto.WatchEvent{Functions: changed})
+				})
+			})
+		})
+		select {
+		case <-snapshot: // from now on no change is missed
+		case err := <-unwatched:
+			return err
+		}
+		list, err := s.Deploy(ctx, req)
+		rows = list
+		return err
+	}, send)
+	return rows, err
+}
+
+func (s *service) Logs(req *proto.LogsRequest, stream grpc.ServerStreamingServer[proto.LogLines]) error {
+	return s.logs(stream.Context(), req, stream.Send)
+}
+
+func (s *service) logs(ctx context.Context, req *proto.LogsRequest, send func(*proto.LogLines) error) error {
+	if req.GetName() == "" {
+		return proto.CheckName("")
+	}
+	if _, err := req.After(time.Now()); err != nil {
+		return err
+	}
+	return relay(ctx, s, "Logs", func(ctx context.Context, on func(*proto.LogLines) error) error {
+		return s.impl.Logs(ctx, req, on)
+	}, send)
+}
+
+// relay sends what an implementer says, and heartbeats, which are empty messages,
+// between that, until it has said all or the caller or the server leaves.
+func relay[M any](ctx context.Context, s *service, call string, source func(context.Context, func(*M) error) error, send func(*M) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := make(chan *proto.WatchEvent)
+	said := make(chan *M)
 	done := make(chan struct{})
 	var ended error // set before done is closed
 	go func() {
 		defer close(done)
-		ended = s.safely("Watch", func() error {
-			return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
+		ended = s.safely(call, func() error {
+			return source(ctx, func(m *M) error {
 				select {
-				case events <- e:
+				case said <- m:
 					return nil
 				case <-ctx.Done():
 					return ctx.Err()
@@ -144,10 +254,10 @@ func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error)
 	for {
 		var last error
 		select {
-		case e := <-events:
-			last = send(e)
+		case m := <-said:
+			last = send(m)
 		case <-beat.C:
-			last = send(&proto.WatchEvent{})
+			last = send(new(M))
 		case <-s.closing:
 			last = proto.Errorf(proto.ErrUnavailable, "the server is ending")
 		case <-done:
@@ -166,13 +276,12 @@ func (s *service) HasPackage(_ context.Context, req *proto.PackageRef) (*proto.P
 }
 
 func (s *service) Upload(stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]) error {
-	chunks := &chunkReader{stream: stream, gate: gateFrom(stream.Context())}
-	first, err := chunks.next()
+	next := gated(stream.Context(), stream.Recv)
+	first, err := next()
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	chunks.data = first.GetData()
-	ref, err := s.put(stream.Context(), first.GetDigest(), chunks)
+	ref, err := s.put(stream.Context(), first.GetDigest(), newChunkReader(first, next))
 	if err != nil {
 		return err
 	}
@@ -191,32 +300,6 @@ func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.P
 		}
 	}
 	return &proto.PackageRef{Digest: digest}, nil
-}
-
-// chunkReader reads the data of an upload's chunks.
-type chunkReader struct {
-	stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]
-	gate   *gate
-	data   []byte
-}
-
-func (c *chunkReader) next() (*proto.PackageChunk, error) {
-	c.gate.open()
-	defer c.gate.shut()
-	return c.stream.Recv()
-}
-
-func (c *chunkReader) Read(p []byte) (int, error) {
-	for len(c.data) == 0 {
-		chunk, err := c.next()
-		if err != nil {
-			return 0, err
-		}
-		c.data = chunk.GetData()
-	}
-	n := copy(p, c.data)
-	c.data = c.data[n:]
-	return n, nil
 }
 
 // safely runs f and makes a panic an error, so that one call cannot end the rest.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"io"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -22,6 +23,11 @@ type Interface interface {
 	//
 	// A function with Dir is packed from that folder, which the implementer must be
 	// able to read; one with Package must have been uploaded before.
+	//
+	// A deploy that changes a function's package or settings makes its next version,
+	// counted from 1; one that changes neither makes none and is Deployed at once.
+	// With Canary the new version gets that percentage of the calls. With Plan
+	// nothing is changed: the row says in Change and Changed what would be.
 	Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error)
 	// Stop drains a function, ends its processes, forgets it, and returns it as Stopped.
 	Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)
@@ -29,6 +35,11 @@ type Interface interface {
 	List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error)
 	// Log returns the last part of what a function's processes printed.
 	Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error)
+	// Logs calls on with what a function's processes printed, line by line, in
+	// batches of one agent each, oldest first. It returns at the end of what there
+	// is, or, when req says follow, goes on until ctx ends, on returns an error
+	// (which it returns) or the connection is lost. Calls of on do not overlap.
+	Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error
 	// Details returns all deployments, ordered by name, then by agent.
 	Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error)
 	// Watch calls on with a snapshot of all rows, then with the rows that changed,
@@ -37,6 +48,41 @@ type Interface interface {
 	Watch(ctx context.Context, on func(*proto.WatchEvent) error) error
 	// Upload stores a package unless it is stored already, in which case nothing is sent.
 	Upload(ctx context.Context, pkg *bundle.Package) error
+
+	// Versions returns the versions of a function that are kept, newest first, then
+	// by agent. Of secrets they hold the names alone.
+	Versions(ctx context.Context, fnName string) ([]*proto.Version, error)
+	// Rollback has a kept version serve again, which builds nothing, and returns
+	// when that is settled. To 0 it is the one that served before.
+	Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error)
+	// Shift has a function's canary get another percentage of the calls and returns
+	// when that is settled: 0 drops the canary, 100 promotes it. Without a canary it
+	// is an ErrConflict.
+	Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error)
+	// Crashes returns how a function's processes ended by themselves, newest first.
+	Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error)
+	// Usage returns what the processes of a function use, or, for "", of all functions.
+	Usage(ctx context.Context, fnName string) ([]*proto.Usage, error)
+}
+
+// Worker is what an agent does for proxies beyond Interface. Programs are in
+// plain bytes here; on their way they are compressed.
+type Worker interface {
+	// Wake opens a kept version beside the one that serves and returns where.
+	Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error)
+	// Build builds a function's program, stores it and returns what it is. A function
+	// that does not build is an ErrInvalid, its reason one of proto's.
+	Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error)
+	// HasProgram reports whether a program is stored.
+	HasProgram(key string) bool
+	// OpenProgram opens a stored program, which the caller closes, and says what it
+	// is, with the digest of its bytes. One that is not stored is an ErrNotFound.
+	OpenProgram(key string) (io.ReadCloser, *proto.Program, error)
+	// KeepProgram stores the program that r holds. One of another digest than p says
+	// is an ErrInvalid.
+	KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error
+	// Info says what the agent is.
+	Info() *proto.AgentInfo
 }
 
 // Kind is how a client talks: gRPC or HTTP.
