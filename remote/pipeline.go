@@ -179,6 +179,7 @@ func (f *function) start(dir, kind string, fn *proto.FunctionJson, sockets *proc
 	for name, value := range fn.GetEnv() {
 		env = append(env, name+"="+value) // the last of two counts, so the user's own wins
 	}
+	env = append(env, "RYO_FUNCTION="+fn.GetName())
 	if body > 0 {
 		env = append(env, "RYO_BODY="+strconv.FormatInt(body, 10))
 	}
