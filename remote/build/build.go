@@ -47,13 +47,16 @@ const linkerBase = "-s -w"
 
 // Config is what a Builder works with.
 type Config struct {
-	Go     string       // the go command; default: go in the PATH
-	Dir    string       // for the caches; made when it is missing
-	Temp   string       // an existing folder for what Run builds; default: the system's
-	Proxy  string       // GOPROXY of builds, of which "direct" is left out; default: as go env says
-	SumDB  string       // GOSUMDB of builds; default: as go env says
-	Slots  int          // builds at one time, and as many slow ones; default: one per processor
-	Logger hclog.Logger // default: says nothing
+	Go    string // the go command; default: go in the PATH
+	Dir   string // for the caches; made when it is missing
+	Temp  string // an existing folder for what Run builds; default: the system's
+	Proxy string // GOPROXY of builds, of which "direct" is left out; default: as go env says
+	SumDB string // GOSUMDB of builds; default: as go env says
+	// Private are patterns of modules that SumDB is not asked about, as in GOPRIVATE.
+	// They come from Proxy like all others. Default: GONOSUMDB as go env says.
+	Private string
+	Slots   int          // builds at one time, and as many slow ones; default: one per processor
+	Logger  hclog.Logger // default: says nothing
 	// Modules are asked for before Proxy is, in the form in which a module proxy
 	// serves them. Default: those that came with this program, which every function
 	// needs. The go command checks them like all others.
