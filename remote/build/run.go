@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -107,6 +108,9 @@ func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said 
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
+	// All of it dies with this thread, and so with the agent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}

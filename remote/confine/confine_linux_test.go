@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +36,9 @@ func TestMain(m *testing.M) {
 type withHelper struct{ *testing.M }
 
 func (w withHelper) Run() int {
+	if helper = os.Getenv("ATTACK"); helper != "" {
+		return w.M.Run()
+	}
 	dir, err := os.MkdirTemp("", "attack-")
 	if err != nil {
 		panic(err)
@@ -406,29 +411,93 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// tree starts a program with children and returns it when all run. What it returns
+// as out ends when all have.
+func (u user) tree(t *testing.T, l *Launcher) (cmd *exec.Cmd, out io.Reader) {
+	t.Helper()
+	_, rules := u.set(t)
+	rules.Children = true
+	cmd = exec.Command(helper, "tree", "2")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, l.Start(cmd, rules))
+	for range 3 {
+		var pid int
+		_, err := fmt.Fscan(out, &pid)
+		require.NoError(t, err)
+	}
+	return cmd, out
+}
+
 func TestChildrenCannotLeaveTheGroup(t *testing.T) {
 	for _, u := range users() {
-		_, rules := u.set(t)
-		rules.Children = true
-		cmd := exec.Command(helper, "tree", "2")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, launcher(t).Start(cmd, rules))
-		var pids [3]int
-		for i := range pids {
-			_, err := fmt.Fscan(out, &pids[i])
+		for _, held := range []uintptr{0, launcher(t).held} {
+			l := launcher(t)
+			l.held = held
+			cmd, out := u.tree(t, l)
+			require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+			_, err := io.Copy(io.Discard, out)
 			require.NoError(t, err)
-		}
-		require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
-		_ = cmd.Wait()
-		for _, pid := range pids {
-			assert.Eventually(t, func() bool {
-				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-				return err != nil || strings.Contains(string(stat), ") Z ")
-			}, patience, time.Millisecond)
+			_ = cmd.Wait()
 		}
 	}
+}
+
+func TestChildrenEndWithTheirProgram(t *testing.T) {
+	for _, u := range users() {
+		cmd, out := u.tree(t, launcher(t))
+		require.NoError(t, cmd.Process.Kill())
+		_, err := io.Copy(io.Discard, out)
+		require.NoError(t, err)
+		_ = cmd.Wait()
+	}
+}
+
+func TestProgramsWithChildrenEndWithTheirThread(t *testing.T) {
+	for _, u := range users() {
+		var cmd *exec.Cmd
+		var out io.Reader
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // it ends with this goroutine
+			cmd, out = u.tree(t, launcher(t))
+		}()
+		<-done
+		_, err := io.Copy(io.Discard, out)
+		require.NoError(t, err)
+		_ = cmd.Wait()
+	}
+}
+
+// Root's processes are not counted.
+func TestThreadBombsAreBounded(t *testing.T) {
+	if !counts(launcher(t).held, launcher(t).abi) {
+		t.Skip("not for this user")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	rules.Limits.Tasks = 64
+	said := u.attempt(t, under(launcher(t), rules), "threads", "300")
+	assert.Contains(t, said, "failed to create new OS thread")
+	rules.Limits.Tasks = 400
+	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "threads", "300"))
+	assert.Equal(t, "worked", u.attempt(t, bare, "threads", "300"))
+}
+
+// All of this must hold for an agent that is a plain user as well.
+func TestAllOfThisAsAPlainUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it is one")
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.v="+strconv.FormatBool(testing.Verbose()))
+	cmd.Env = append(os.Environ(), "ATTACK="+helper, "HOME="+users()[1].folder(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: users()[1].cred}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	t.Log(string(output))
 }
 
 func TestWhatCannotBeConfinedIsNotRun(t *testing.T) {
@@ -480,6 +549,9 @@ func TestMainIsForLaunchersAlone(t *testing.T) {
 
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	for _, layer := range launcher(t).Layers() {
+		if layer.Name == "processes" && os.Getuid() == 0 {
+			continue
+		}
 		assert.Equal(t, Layer{Name: layer.Name, State: On}, layer, "on a machine where tests run")
 	}
 	states := func(list []Layer) (s string) {

@@ -30,6 +30,7 @@ var hasMain atomic.Bool
 type Launcher struct {
 	abi    int // of Landlock; 0: none
 	calls  bool
+	held   uintptr // how programs with children are held together; see holding
 	layers []Layer
 }
 
@@ -51,7 +52,9 @@ func New() (*Launcher, error) {
 	}
 	abi, landlockErr := landlockABI()
 	seccompErr := seccompWorks()
-	return &Launcher{abi: abi, calls: seccompErr == nil, layers: layers(abi, landlockErr, seccompErr)}, nil
+	held, heldErr := holding()
+	list := layers(abi, landlockErr, seccompErr)
+	return &Launcher{abi: abi, calls: seccompErr == nil, held: held, layers: append(list, heldLayers(held, abi, heldErr)...)}, nil
 }
 
 // Layers says what is in force for every program that is started.
@@ -86,9 +89,28 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 	}
 }
 
+// heldLayers are those that hold a program and its children together.
+func heldLayers(held uintptr, abi int, err error) []Layer {
+	together := Layer{Name: "lifetime", State: On}
+	if held == 0 {
+		together.State, together.Remedy = Degraded, "run the agent as root, or allow user namespaces"
+		together.Reason = fmt.Sprintf("when the agent is killed, what a build has started goes on to its end: no namespace of processes can be made (%v)", err)
+	}
+	number := Layer{Name: "processes", State: On}
+	if !counts(held, abi) {
+		number.State, number.Remedy = Degraded, "run the agent as a plain user that may make user namespaces, on Linux 5.19 or later"
+		number.Reason = "each process is limited, but not how many a build starts"
+	}
+	return []Layer{together, number}
+}
+
 // Start starts a command under rules, as its own Start would. The environment of
 // the command is exactly Env, and Path is absolute. It is up to the caller to put
 // a command with Children into a process group of its own, and to Wait.
+//
+// A program with Children is killed with all of them when the thread that calls
+// Start ends, as when this process is killed: the caller keeps to its thread
+// (runtime.LockOSThread) until it has waited.
 //
 // An error means that the program was not started.
 func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
@@ -105,6 +127,12 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	defer saidIn.Close()
 	defer saidOut.Close()
 
+	if rules.Children {
+		hold(cmd, l.held)
+	}
+	if !rules.Children || !counts(l.held, l.abi) {
+		rules.Limits.Tasks = 0 // it would be one of all that the user runs
+	}
 	told := order{ABI: l.abi, Calls: l.calls, Rules: rules, Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
 	first := 3 + len(cmd.ExtraFiles)
 	cmd.ExtraFiles = append(cmd.ExtraFiles, orderIn, saidOut)
