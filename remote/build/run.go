@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os/exec"
 	"runtime"
@@ -117,6 +118,9 @@ func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said 
 	pace.lead(cmd.Process.Pid)
 	defer pace.lead(0)
 	err := cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
+		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
+	}
 	return output.String(), err
 }
 

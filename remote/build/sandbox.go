@@ -26,7 +26,8 @@ var limits = confine.Limits{
 	Files: 1024,
 	// A compiler on two processors has some ten threads, and a processor has a
 	// compiler. The go command itself has as many more.
-	Tasks: 256 + 128*uint64(runtime.NumCPU()), //nolint:gosec // positive
+	Tasks:  256 + 128*uint64(runtime.NumCPU()),   //nolint:gosec // positive
+	Memory: 1<<30 + uint64(runtime.NumCPU())<<30, //nolint:gosec // positive
 }
 
 // sandbox is what the go command may reach of this machine, in two phases: fetch

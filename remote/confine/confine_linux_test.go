@@ -456,25 +456,25 @@ func TestChildrenEndWithTheirProgram(t *testing.T) {
 
 func TestProgramsWithChildrenEndWithTheirThread(t *testing.T) {
 	for _, u := range users() {
-		var cmd *exec.Cmd
-		var out io.Reader
-		done := make(chan struct{})
+		_, rules := u.set(t)
+		rules.Children = true
+		l, cmd := launcher(t), exec.Command(helper, "sleep")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
+		started := make(chan error)
 		go func() {
-			defer close(done)
 			runtime.LockOSThread() // it ends with this goroutine
-			cmd, out = u.tree(t, launcher(t))
+			started <- l.Start(cmd, rules)
 		}()
-		<-done
-		_, err := io.Copy(io.Discard, out)
-		require.NoError(t, err)
-		_ = cmd.Wait()
+		require.NoError(t, <-started)
+		var ended *exec.ExitError
+		require.ErrorAs(t, cmd.Wait(), &ended)
+		assert.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
 	}
 }
 
-// Root's processes are not counted.
 func TestThreadBombsAreBounded(t *testing.T) {
-	if !counts(launcher(t).held, launcher(t).abi) {
-		t.Skip("not for this user")
+	if l := launcher(t); !counts(l.held, l.abi) && l.groups == nil {
+		t.Skip("this user can neither make control groups nor have the kernel count")
 	}
 	u := users()[0]
 	_, rules := u.set(t)
@@ -485,6 +485,67 @@ func TestThreadBombsAreBounded(t *testing.T) {
 	rules.Limits.Tasks = 400
 	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "threads", "300"))
 	assert.Equal(t, "worked", u.attempt(t, bare, "threads", "300"))
+}
+
+func TestMemoryOfAllProcessesIsBounded(t *testing.T) {
+	l := launcher(t)
+	if l.groups == nil {
+		t.Skip("this user cannot make control groups")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	rules.Limits.Memory = 256 << 20
+	assert.Equal(t, "worked", u.attempt(t, under(l, rules), "memory", "64"))
+	assert.Equal(t, "SIGKILL", u.attempt(t, under(l, rules), "memory", "512"))
+}
+
+func TestControlGroupsAreRemoved(t *testing.T) {
+	l := launcher(t)
+	if l.groups == nil {
+		t.Skip("this user cannot make control groups")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	left := func() (n int) {
+		for _, h := range l.groups.hierarchies {
+			found, err := filepath.Glob(filepath.Join(h.dir, groupPrefix+strconv.Itoa(os.Getpid())+"-*"))
+			require.NoError(t, err)
+			n += len(found)
+		}
+		return n
+	}
+	before := left()
+	for range 5 {
+		assert.Equal(t, "worked", u.attempt(t, under(l, rules), "say", "worked"))
+	}
+	assert.Equal(t, before+len(l.groups.hierarchies), left(), "but for the last one")
+	failing := rules
+	failing.Read = append(failing.Read, "/missing/own")
+	require.Error(t, l.Start(exec.Command(helper), failing))
+	assert.Equal(t, before+len(l.groups.hierarchies), left())
+
+	// Those of an agent that is no more go with the next one.
+	gone := exec.Command("/bin/true")
+	require.NoError(t, gone.Run())
+	old := filepath.Join(l.groups.hierarchies[0].dir, groupPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
+	require.NoError(t, os.Mkdir(old, 0o700))
+	launcher(t)
+	assert.NoDirExists(t, old)
+}
+
+func TestHierarchies(t *testing.T) {
+	const (
+		first  = "35 31 0:32 /a /cg/memory rw - cgroup cgroup rw,memory\n39 31 0:36 / /cg/pids rw - cgroup cgroup rw,pids\n"
+		second = "41 31 0:38 / /cg/unified rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+	)
+	assert.Equal(t, []hierarchy{{"/cg/memory/b", "", "memory.limit_in_bytes"}, {"/cg/pids/c:d", "pids.max", ""}},
+		hierarchies(first+second, "4:memory:/a/b\n8:pids:/c:d\n0::/\n"))
+	assert.Equal(t, []hierarchy{{"/cg/unified/s", "pids.max", "memory.max"}}, hierarchies(second, "0::/s/agent\n"))
+	assert.Equal(t, []hierarchy{{"/cg/unified", "pids.max", "memory.max"}}, hierarchies(second, "0::/\n"))
+	assert.Empty(t, hierarchies("", ""))
+	assert.Empty(t, hierarchies("- - -\nx\n", "x\n1:2\n"))
 }
 
 // All of this must hold for an agent that is a plain user as well.
@@ -549,8 +610,8 @@ func TestMainIsForLaunchersAlone(t *testing.T) {
 
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	for _, layer := range launcher(t).Layers() {
-		if layer.Name == "processes" && os.Getuid() == 0 {
-			continue
+		if layer.Name == "processes" || layer.Name == "memory" {
+			continue // as the user may, see below
 		}
 		assert.Equal(t, Layer{Name: layer.Name, State: On}, layer, "on a machine where tests run")
 	}
@@ -564,6 +625,18 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	assert.Equal(t, "files=off ports=off signals=off calls=off privileges=on limits=on", states(layers(0, unix.ENOSYS, unix.EINVAL)))
 	assert.Equal(t, "files=degraded ports=degraded signals=degraded calls=on privileges=on limits=on", states(layers(2, nil, nil)))
 	assert.Equal(t, "files=on ports=on signals=degraded calls=on privileges=on limits=on", states(layers(5, nil, nil)))
+
+	users := uintptr(unix.CLONE_NEWPID | unix.CLONE_NEWUSER)
+	held := func(flags uintptr, g *groups) string {
+		l := &Launcher{abi: 7, held: flags, groups: g}
+		return states(l.heldLayers(unix.EPERM, unix.EROFS))
+	}
+	assert.Equal(t, "lifetime=on processes=on memory=on", held(users, new(groups)))
+	assert.Equal(t, "lifetime=degraded processes=degraded memory=degraded", held(0, nil))
+	assert.Equal(t, "lifetime=degraded processes=on memory=on", held(0, new(groups)))
+	if os.Getuid() != 0 {
+		assert.Equal(t, "lifetime=on processes=on memory=degraded", held(users, nil))
+	}
 }
 
 func BenchmarkStart(b *testing.B) {
