@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,26 +130,6 @@ func TestSettingsOfTheAgentsUserRunNothing(t *testing.T) {
 	spec := files{"p.go": head1 + ")\n\n" + fn + " println(`settings`) }\n"}.spec(t, ".", "F")
 	require.NoError(t, builder.Build(t.Context(), spec))
 	assert.NoFileExists(t, p.mark)
-}
-
-// emptyProxy is a module proxy that has nothing, and remembers what it was asked for.
-type emptyProxy struct {
-	*httptest.Server
-	mu    sync.Mutex
-	paths []string
-}
-
-func newProxy(t *testing.T) *emptyProxy {
-	t.Helper()
-	a := new(emptyProxy)
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.paths = append(a.paths, r.URL.Path)
-		http.NotFound(w, r)
-	}))
-	t.Cleanup(a.Close)
-	return a
 }
 
 // through returns a builder with the caches of all tests and a proxy of its own.

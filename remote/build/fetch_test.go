@@ -81,6 +81,26 @@ func (c *company) spec(t *testing.T) Spec {
 	}.spec(t, ".", "F")
 }
 
+// emptyProxy is a module proxy that has nothing, and remembers what it was asked for.
+type emptyProxy struct {
+	*httptest.Server
+	mu    sync.Mutex
+	paths []string
+}
+
+func newProxy(t *testing.T) *emptyProxy {
+	t.Helper()
+	a := new(emptyProxy)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.paths = append(a.paths, r.URL.Path)
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
 // fresh returns a builder with an empty module cache, which it fills from proxy;
 // all but private modules come from the cache of all tests.
 func fresh(t *testing.T, cfg Config) *Builder {
