@@ -165,7 +165,7 @@ func TestPrivateModulesAreNotAskedAbout(t *testing.T) {
 		defer server.Close()
 		b := fresh(t, Config{Proxy: server.URL, SumDB: "sum.golang.org " + database.URL, Private: patterns})
 		spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-		cmd := exec.CommandContext(t.Context(), b.goCommand, "mod", "download", private+"@v1.0.0")
+		cmd := exec.CommandContext(t.Context(), b.goCommand, "mod", "download", "-modcacherw", private+"@v1.0.0")
 		cmd.Dir, cmd.Env = t.TempDir(), append(b.env, b.sandbox.online...)
 		output, err := b.runGroup(cmd, with(b.sandbox.fetch, spec), new(pace), io.Discard)
 		assert.Equal(t, asked, err != nil, output)

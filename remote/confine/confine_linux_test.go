@@ -648,6 +648,7 @@ func BenchmarkStart(b *testing.B) {
 	}{
 		{"bare", bare},
 		{"confined", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
+		{"with children", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}, Children: true, Limits: Limits{Tasks: 1 << 10, Memory: 1 << 30}})},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			for b.Loop() {
