@@ -316,6 +316,7 @@ func TestNoCompilerOutlivesTheAgent(t *testing.T) {
 	generated, err := json.Marshal(spec.Generated)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(base, "generated"), generated, 0o600))
+	<-builder.Warm() // else the agent would fill the cache first
 	agent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHelperBuilds$")
 	agent.Env = append(os.Environ(), helperRoot+"="+base)
 	require.NoError(t, agent.Start())
