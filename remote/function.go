@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +35,8 @@ const (
 	handOver = 2 * time.Second
 	// logLimit is how much of a function's output is kept, in bytes.
 	logLimit = 10 << 20
+	// liveOutput is how much of what a build says a row carries, in bytes.
+	liveOutput = 4 << 10
 )
 
 // function is one function's life. Its goroutine, run, owns all that changes and
@@ -62,6 +65,8 @@ type function struct {
 	restarts uint32
 	retry    *time.Timer
 	stage    string
+	compiler string // the end of what the build of next has said
+	printed  uint64 // bytes of it in all
 	stopped  bool
 	waiting  chan<- answer // the deployer that waits for next, if one does
 	said     *proto.FunctionJsonRsp
@@ -117,8 +122,7 @@ func (f *function) run(ctx context.Context, first *order) {
 				f.stop(o)
 			}
 		case p := <-f.next.stages():
-			f.stage = p.stage
-			f.rec.Next.Kind = cmp.Or(p.kind, f.rec.Next.Kind)
+			f.heard(p)
 		case p := <-f.again.stages():
 			f.rec.Current.Kind = cmp.Or(p.kind, f.rec.Current.Kind)
 		case r := <-f.next.results():
@@ -130,6 +134,21 @@ func (f *function) run(ctx context.Context, first *order) {
 		case <-f.retry.C:
 			f.restart()
 		}
+	}
+}
+
+// heard notes how far the deploy has come.
+func (f *function) heard(p progress) {
+	f.stage = p.stage
+	f.rec.Next.Kind = cmp.Or(p.kind, f.rec.Next.Kind)
+	if p.stage != proto.StageBuilding {
+		f.compiler, f.printed = "", 0
+		return
+	}
+	f.printed += uint64(len(p.output))
+	f.compiler += p.output
+	if over := len(f.compiler) - liveOutput; over > 0 {
+		f.compiler = strings.ToValidUTF8(f.compiler[over:], "") // from the next whole character on
 	}
 }
 
@@ -231,7 +250,7 @@ func (f *function) settle(r result) {
 	f.tell(answer{row: protobuf.CloneOf(f.said)})
 	version := f.rec.Current
 	f.work.Go(func() {
-		f.persist(version)
+		f.persist(version, r.program)
 		if old != nil {
 			old.Stop(context.Background(), killAfter)
 		}
@@ -491,7 +510,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	}
 	switch proto.Status(row.GetStatus()) {
 	case proto.Deploying:
-		row.Stage = f.stage
+		row.Stage, row.Output, row.Printed = f.stage, f.compiler, f.printed
 		if f.rec.Next == nil {
 			row.Stage = proto.StageStarting
 		}

@@ -37,14 +37,16 @@ type attempt struct {
 	result chan result
 }
 
-// progress is the stage that an attempt has come to, and the function's kind once
-// the source has told it.
-type progress struct{ stage, kind string }
+// progress is the stage that an attempt has come to, the function's kind once the
+// source has told it, and what the build has just printed.
+type progress struct{ stage, kind, output string }
 
-// result is how an attempt ended: one of the two is set.
+// result is how an attempt ended: with a process or a failure. program is set when
+// this attempt made the version's folder.
 type result struct {
-	proc *process.Process
-	fail *failure
+	proc    *process.Process
+	program *proto.Program
+	fail    *failure
 }
 
 // stages and results are the channels of an attempt; of none, they never deliver.
@@ -76,17 +78,17 @@ func (f *function) begin(v *version, discard bool) *attempt {
 	}
 	sockets, kind := f.sockets, v.Kind
 	f.work.Go(func() {
-		proc, fail := f.bring(ctx, v, kind, sockets, tell)
-		if fail != nil && discard {
+		r := f.bring(ctx, v, kind, sockets, tell)
+		if r.fail != nil && discard {
 			f.remove(v)
 		}
 		select {
-		case t.result <- result{proc, fail}:
+		case t.result <- r:
 			return
 		case <-ctx.Done():
 		}
-		if proc != nil {
-			proc.Stop(context.WithoutCancel(ctx), 0)
+		if r.proc != nil {
+			r.proc.Stop(context.WithoutCancel(ctx), 0)
 			if discard {
 				f.remove(v)
 			}
@@ -95,19 +97,15 @@ func (f *function) begin(v *version, discard bool) *attempt {
 	return t
 }
 
-// persist brings a version's binary to the disk and keeps it for further deploys
+// persist brings a version's program to the disk and keeps it for further deploys
 // of the same source. That takes longer than a start, so it is done when the
 // version serves already.
-func (f *function) persist(v *version) {
+func (f *function) persist(v *version, program *proto.Program) {
+	if program == nil { // it was persisted, or an earlier agent made it
+		return
+	}
 	dir := f.agent.ws.generationDir(f.path, v.Generation)
-	key, err := os.ReadFile(filepath.Join(dir, "key"))
-	if err == nil {
-		err = f.agent.programs.Keep(string(key), filepath.Join(dir, "fn"))
-	}
-	if err == nil {
-		err = os.Remove(filepath.Join(dir, "key"))
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // it is kept already, or was replaced meanwhile
+	if err := f.agent.programs.Keep(program.GetKey(), filepath.Join(dir, "fn")); err != nil && !errors.Is(err, os.ErrNotExist) { // or replaced meanwhile
 		f.log.Warn("the same source may be built again", "generation", v.Generation, "error", err)
 	}
 }
@@ -121,13 +119,13 @@ func (f *function) remove(v *version) {
 
 // bring takes a version, whose kind is "" before its first check, from its package
 // to a process that has answered.
-func (f *function) bring(ctx context.Context, v *version, kind string, sockets *process.Sockets, tell func(progress)) (*process.Process, *failure) {
-	fail := func(reason string, err error) (*process.Process, *failure) {
+func (f *function) bring(ctx context.Context, v *version, kind string, sockets *process.Sockets, tell func(progress)) (r result) {
+	fail := func(reason string, err error) result {
 		text := err.Error()
 		if hint := proto.AsError(err).Hint; hint != "" {
 			text += "\n" + hint
 		}
-		return nil, &failure{Generation: v.Generation, Reason: reason, Text: text, At: time.Now().UTC()}
+		return result{fail: &failure{Generation: v.Generation, Reason: reason, Text: text, At: time.Now().UTC()}}
 	}
 	dir := f.agent.ws.generationDir(f.path, v.Generation)
 	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
@@ -135,7 +133,8 @@ func (f *function) bring(ctx context.Context, v *version, kind string, sockets *
 			kind = cmp.Or(p.kind, kind)
 			tell(p)
 		}
-		if reason, err := f.agent.prepare(ctx, dir, v.Spec.FunctionJson, checked); err != nil {
+		var reason string
+		if r.program, reason, err = f.agent.prepare(ctx, dir, v.Spec.FunctionJson, checked); err != nil {
 			return fail(reason, err)
 		}
 	}
@@ -161,7 +160,8 @@ func (f *function) bring(ctx context.Context, v *version, kind string, sockets *
 		}
 		return fail(proto.ReasonStart, withOutput(err, f.agent.ws.logFile(f.path), said.Size()))
 	}
-	return proc, nil
+	r.proc = proc
+	return r
 }
 
 // start runs the binary of a version in its package's folder.

@@ -70,8 +70,7 @@ func (f *failure) Error() string { return f.Text }
 //
 //	functions/<path>/record.json     what should run
 //	functions/<path>/log             what its processes printed
-//	functions/<path>/<generation>/   src: the unpacked package; fn: the binary;
-//	                                 key: its name in programs, until it is there
+//	functions/<path>/<generation>/   src: the unpacked package; fn: the binary
 //	packages/                        archives by digest
 //	programs/                        binaries by what they were built from
 //	run/<port>.sock                  unix sockets of the functions

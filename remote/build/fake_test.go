@@ -6,10 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -38,7 +38,7 @@ func fakeBuilder(t *testing.T, cfg Config, lines string) (b *Builder, root strin
 PATH=/usr/bin:/bin
 root=%q
 if [ "$1" = env ]; then
-	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\"}"
+	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\", \"GONOSUMDB\": \"own.example\"}"
 	exit
 fi
 out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
@@ -91,7 +91,7 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 	require.NoError(t, err)
 	cache := filepath.Dir(b.modCache)
 	want := []string{
-		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
+		"build", "-v", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
 		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", spec.Work + "/fn", "./main",
 		"PATH=/usr/bin:/bin", "HOME=" + cache + "/home", "PWD=" + spec.Root, "TMPDIR=" + spec.Work + "/tmp", "GOTMPDIR=" + spec.Work + "/tmp",
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOVCS=*:off", "GOAUTH=off",
@@ -111,16 +111,17 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 }
 
 func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
-	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
-	assert.Equal(t, "off", b.sandbox.proxy)
-	assert.Equal(t, "off", b.sandbox.sumDB)
+	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off", Private: "corp.example"}, "")
+	assert.Subset(t, b.sandbox.online, []string{"GOPROXY=off", "GOSUMDB=off", "GONOSUMDB=corp.example"})
+	b, _ = fakeBuilder(t, Config{}, "")
+	assert.Subset(t, b.sandbox.online, []string{"GOPROXY=https://proxy.example", "GOSUMDB=sum.example", "GONOSUMDB=own.example"})
 }
 
 func TestOwnModulesComeFirst(t *testing.T) {
 	own := fstest.MapFS{"example.org/!x/@v/v1.0.0.mod": {Data: []byte("module example.org/X\n")}}
 	b, _ := fakeBuilder(t, Config{Proxy: "off", Modules: own}, "")
 	dir := filepath.Join(filepath.Dir(b.modCache), "modules")
-	assert.Equal(t, "file://"+dir+",off", b.sandbox.proxy)
+	assert.Contains(t, b.sandbox.online, "GOPROXY=file://"+dir+",off")
 
 	// A damaged file is mended at the next start, one of another agent stays.
 	file := filepath.Join(dir, "example.org", "!x", "@v", "v1.0.0.mod")
@@ -164,8 +165,7 @@ const stuck = `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 trap '' TERM
 sleep 1000 &
-echo $! >"$PWD/child.tmp"
-mv "$PWD/child.tmp" "$PWD/child"
+: >"$PWD/child"
 wait`
 
 func TestBuildKillsAllAtItsLimit(t *testing.T) {
@@ -195,25 +195,25 @@ func TestBuildKillsAllWithItsContext(t *testing.T) {
 	dead(t, spec)
 }
 
-// dead waits until the child of a stuck build has gone.
+// dead waits until all processes of a stuck build have gone: they run in its root.
 func dead(t *testing.T, spec Spec) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(spec.Root, "child"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
+		links, err := filepath.Glob("/proc/[0-9]*/cwd")
+		require.NoError(t, err)
+		return !slices.ContainsFunc(links, func(link string) bool {
+			dir, err := os.Readlink(link)
+			return err == nil && dir == spec.Root
+		})
 	}, patience, 5*time.Millisecond)
 }
 
 func TestSlotsBoundTheBuildsAtOneTime(t *testing.T) {
 	b, root := fakeBuilder(t, Config{Slots: 2}, `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
-: >"$root/running.$$"
+own=$(mktemp "$root/running.XXXXXXXX")
 ls "$root" | grep -c running >>"$root/counts"
-rm "$root/running.$$"
+rm "$own"
 : >"$out"`)
 	run(t, b)
 	var all sync.WaitGroup
@@ -236,7 +236,7 @@ func TestSlowBuildsMakePlace(t *testing.T) {
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 if [ -e slow ]; then
 	until [ "$(nice)" -ge 5 ]; do sleep 0.01; done
-	: >"$root/yielded.$$"
+	mktemp "$root/yielded.XXXXXXXX"
 	sleep 1000
 fi
 : >"$out"`)

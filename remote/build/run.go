@@ -2,7 +2,10 @@ package build
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -96,20 +99,28 @@ func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err erro
 }
 
 // runGroup runs a command confined, in a process group of its own, which is killed as a
-// whole when the command's context ends, and returns the beginning of its output.
-// The error is an *exec.ExitError when the command itself failed.
-func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace) (string, error) {
+// whole when the command's context ends, and returns the beginning of its output,
+// of which said gets all. The error is an *exec.ExitError when the command itself
+// failed.
+func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
 	var output head
-	cmd.Stdout, cmd.Stderr = &output, &output
+	both := io.MultiWriter(&output, said)
+	cmd.Stdout, cmd.Stderr = both, both
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
+	// All of it dies with this thread, and so with the agent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}
 	pace.lead(cmd.Process.Pid)
 	defer pace.lead(0)
 	err := cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
+		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
+	}
 	return output.String(), err
 }
 
