@@ -11,18 +11,21 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// child is a child process that has not been waited for.
-type child struct{ pid int }
+// peakUnit is what wait4(2) counts resident memory in, in bytes.
+const peakUnit = 1
 
 func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
+	before := ownPeak()
 	pid, err := syscall.ForkExec(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}
-	return &child{pid}, nil
+	return &child{pid: pid, before: before}, nil
 }
 
-// await blocks until the process has ended and leaves it to be reaped.
+// identity cannot tell the process from a later one of its number.
+func identity(pid int) (Identity, error) { return Identity{Pid: pid}, nil }
+
 func (c *child) await() {
 	queue, err := unix.Kqueue()
 	if err != nil {
@@ -39,7 +42,10 @@ func (c *child) await() {
 	}
 }
 
-func (c *child) reap() Exit { return reap(c.pid) }
+// oomKills are not counted on this system.
+type oomKills struct{}
+
+func (oomKills) grown() bool { return false }
 
 // killSession leaves alone what has left the leader's process group: the system
 // does not tell who is in a session.
@@ -51,6 +57,64 @@ func limitMemory(int, int64) error { return nil }
 func closeInherited() error { return nil }
 
 func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+var errNotHere = proto.Errorf(proto.ErrUnsupported, "processes outlive their agent on Linux alone")
+
+// Adopt cannot verify a process on this system.
+func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, errNotHere }
+
+// Usage is not told by this system.
+func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
+
+// HolderMain has nothing to do on this system.
+func HolderMain([]string) (code int, holder bool) { return 0, false }
+
+// Holder cannot be had on this system.
+type Holder struct{}
+
+// OpenHolder fails.
+func OpenHolder(context.Context, string, string) (*Holder, error) { return nil, errNotHere }
+
+// Lost is closed never.
+func (*Holder) Lost() <-chan struct{} { return nil }
+
+// Put fails.
+func (*Holder) Put(string, ...*os.File) error { return errNotHere }
+
+// Drop fails.
+func (*Holder) Drop(string) error { return errNotHere }
+
+// All fails.
+func (*Holder) All() (map[string][]*os.File, error) { return nil, errNotHere }
+
+// Close does nothing.
+func (*Holder) Close() {}
+
+// End does nothing.
+func (*Holder) End() error { return nil }
+
+// Waker does not wait on this system.
+type Waker struct{}
+
+type wait struct{}
+
+func (*wait) remove() {}
+
+// NewWaker returns a waker.
+func NewWaker() (*Waker, error) { return &Waker{}, nil }
+
+// Run has nothing to do.
+func (*Waker) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Wait has a process started at once.
+func (*Waker) Wait(*Sockets) (ready <-chan struct{}, cancel func()) {
+	now := make(chan struct{})
+	close(now)
+	return now, func() {}
+}
 
 // Leftovers cannot tell a process from a later one of its number on this system.
 func Leftovers(context.Context, string) (killed int, err error) {

@@ -26,8 +26,9 @@ type Sockets struct {
 	addr string
 	path string
 
-	mu  sync.RWMutex // guards the below; read-locked while a process is forked
-	fds []int        // TCP, then unix; nil once closed
+	mu   sync.RWMutex // guards the below; read-locked while a process is forked
+	fds  []int        // TCP, then unix; nil once closed
+	wait *wait        // for callers; nil while nobody waits
 }
 
 // Listen opens a TCP socket at an address such as "127.0.0.1:5001" and, unless
@@ -60,10 +61,8 @@ func Listen(tcp, unixPath string) (*Sockets, error) {
 }
 
 func (s *Sockets) listenUnix(path string) error {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return err
-		}
+	if err := removeSocket(path); err != nil {
+		return err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -74,23 +73,36 @@ func (s *Sockets) listenUnix(path string) error {
 	return s.keep(l)
 }
 
+// removeSocket removes a socket, but nothing else, at a path.
+func removeSocket(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		return os.Remove(path)
+	}
+	return nil
+}
+
 // keep replaces l by a copy of its descriptor outside the runtime's poller, where
 // each connection to the function would wake this program.
 func (s *Sockets) keep(l net.Listener) error {
-	raw, err := l.(syscall.Conn).SyscallConn()
+	fd, err := duplicate(l.(syscall.Conn))
 	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	var fd int
-	var dupErr error
-	err = raw.Control(func(orig uintptr) {
-		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
-	})
-	if err := errors.Join(err, dupErr); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	s.fds = append(s.fds, fd)
 	return l.Close()
+}
+
+// duplicate copies the descriptor of a file, connection or listener.
+func duplicate(c syscall.Conn) (fd int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var dupErr error
+	err = raw.Control(func(orig uintptr) {
+		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(err, dupErr)
 }
 
 // Addr is the TCP address, with the port that was chosen if 0 was asked for.
@@ -107,13 +119,98 @@ func (s *Sockets) Close() error {
 	if s.fds == nil {
 		return nil
 	}
-	var errs []error
-	for _, fd := range s.fds {
-		errs = append(errs, unix.Close(fd))
-	}
-	s.fds = nil
+	s.unwait()
+	errs := []error{s.closeFiles()}
 	if s.path != "" {
 		errs = append(errs, os.Remove(s.path))
 	}
 	return errors.Join(errs...)
+}
+
+// unwait ends the wait for callers, if there is one. The caller holds mu.
+func (s *Sockets) unwait() {
+	if s.wait != nil {
+		s.wait.remove()
+		s.wait = nil
+	}
+}
+
+func (s *Sockets) closeFiles() error {
+	err := closeFDs(s.fds)
+	s.fds = nil
+	return err
+}
+
+func closeFDs(fds []int) error {
+	var errs []error
+	for _, fd := range fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
+}
+
+// Files are duplicates of the sockets, TCP first, for who adopts them. The caller
+// closes them.
+func (s *Sockets) Files() ([]*os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.fds == nil {
+		return nil, net.ErrClosed
+	}
+	var files []*os.File
+	for _, fd := range s.fds {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("copy the sockets of %s: %w", s.addr, err)
+		}
+		files = append(files, os.NewFile(uintptr(copied), "listener"))
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		_ = file.Close()
+	}
+}
+
+// Adopted takes over the sockets of which files are duplicates, as Files returns
+// them; the files stay the caller's. It fails when they are anything else, or
+// when the unix socket's path is gone, by which it could not be called.
+func Adopted(files []*os.File) (*Sockets, error) {
+	s := &Sockets{}
+	if err := s.adopt(files); err != nil {
+		return nil, errors.Join(fmt.Errorf("adopt sockets: %w", err), s.closeFiles())
+	}
+	return s, nil
+}
+
+func (s *Sockets) adopt(files []*os.File) error {
+	for i, file := range files {
+		l, err := net.FileListener(file)
+		if err != nil {
+			return err
+		}
+		if err := s.keep(l); err != nil {
+			return err
+		}
+		if listens, err := unix.GetsockoptInt(s.fds[i], unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+			return errors.Join(fmt.Errorf("%s does not listen", l.Addr()), err)
+		}
+		switch at := l.Addr().(type) {
+		case *net.TCPAddr:
+			s.addr = at.String()
+		case *net.UnixAddr:
+			s.path = at.Name
+		}
+	}
+	if s.addr == "" || len(s.fds) > 2 || (len(s.fds) == 2) != (s.path != "") {
+		return errors.New("they are not a TCP and perhaps a unix socket")
+	}
+	if s.path == "" {
+		return nil
+	}
+	_, err := os.Lstat(s.path)
+	return err
 }
