@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"cmp"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
-	pb "google.golang.org/protobuf/proto"
 
-	"github.com/Ishan27g/ryo-faas/cli/dev"
-	"github.com/Ishan27g/ryo-faas/cmd/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -50,48 +46,4 @@ shell are no part of it, those of -env are. What functions print goes to stdout.
 	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
 	fs.StringVar(&fn.Kind, "kind", "", "`KIND` what the function -name is: http, cloudevent, event, typed or gin (default: as its declaration says)")
 	return cmd
-}
-
-// dev serves what fn says until the command is interrupted.
-func (a *app) dev(cmd *cobra.Command, fn *proto.FunctionJson, listen string) error {
-	settings := pb.CloneOf(fn)
-	settings.Name = cmp.Or(fn.GetName(), "Any")
-	if err := settings.Check(); err != nil {
-		return err
-	}
-	if fn.GetName() == "" && fn.GetKind() != "" {
-		return usagef(cmd, "-kind is that of one function; name it with -name")
-	}
-	e := &entry{fn: fn}
-	if err := e.find(); err != nil {
-		return err
-	}
-	folder := shorten(fn.GetDir())
-	if folder == "." {
-		folder = filepath.Base(fn.GetDir())
-	}
-	listener, err := flags.Listen("listen", listen)
-	if err != nil {
-		return err
-	}
-	err = dev.Run(cmd.Context(), dev.Config{
-		Function: fn,
-		Shown:    folder,
-		Listener: listener,
-		Host:     flags.Shown(listen, listener, "localhost"),
-		Output:   a.stdout,
-		Say:      func(text string) { a.note("%s", text) },
-		Report: func(t *dev.Trouble) string {
-			var roots []string
-			if t.Root != "" {
-				roots = []string{t.Root}
-			}
-			a.complain(t.What, t.Text, t.Hint, roots)
-			return complaint(t.What, t.Text, t.Hint, roots, unpainted)
-		},
-	})
-	if err == nil {
-		return reported(exitInterrupted) // there is no other end
-	}
-	return err
 }

@@ -69,7 +69,7 @@ func TestDevSaysTheSameToTheTerminalAndToCallers(t *testing.T) {
 
 	before := len(said())
 	save("missing()")
-	const want = "error: " + filepath.Base(dir) + " did not build\n" +
+	want := "error: " + filepath.Base(dir) + " did not build\n" +
 		"  hello.go:5:54: undefined: missing\n" +
 		"     4 | \n" +
 		"     5 | func Hello(w http.ResponseWriter, r *http.Request) { missing() }\n" +
