@@ -106,21 +106,11 @@ func (a *app) candidates(e *entry) ([]*funcfw.Target, error) {
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	text := ""
-	for _, r := range refusals[:min(len(refusals), maxReasons)] {
-		text += r.Error() + "\n"
-	}
-	if more := len(refusals) - maxReasons; more > 0 {
-		text += fmt.Sprintf("and %d more\n", more)
-	}
-	a.complain("no function to deploy in "+dir, text,
-		"export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none", []string{e.root})
+	none := funcfw.NoFunction(dir, refusals)
+	head, rest, _ := strings.Cut(none.Reason, "\n")
+	a.complain(head, rest, none.Fix, []string{e.root})
 	return nil, reported(exitRefused)
 }
-
-// maxReasons is how many exported functions are said to be none that can be
-// deployed: more would fill the screen with a library's.
-const maxReasons = 10
 
 // onlyFunction finds the name of the function to deploy from a folder that
 // declares one. What merely takes and returns data is most often a helper, so it

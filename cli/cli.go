@@ -22,10 +22,15 @@ import (
 const defaultProxy = "localhost:9001"
 
 // Main runs proxyCli with the arguments args, the program's name first, and
-// returns its exit code. It ends early, and cleanly, on SIGINT and SIGTERM.
+// returns its exit code. It ends early, and cleanly, on SIGINT and SIGTERM, and on
+// SIGHUP, which a terminal sends that is closed, unless that is ignored.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, isTerminal: isTerminal}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return a.run(ctx, args[min(1, len(args)):])
@@ -118,7 +123,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
 	root.Flags().Bool("version", false, "print the version and exit")
 
-	root.AddCommand(a.defCommand(), a.checkCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
+	root.AddCommand(a.defCommand(), a.checkCommand(), a.devCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
 		a.stopCommand(), a.logCommand(), a.invokeCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs, which is too late for normalize.

@@ -7,7 +7,7 @@
 // transport.Client, which packs and uploads the folder. Answers leave on stdout,
 // as lines or as JSON (print.go), and nothing else does: errors, hints and
 // progress (progress.go) go to stderr. What a call came to is one of the exit
-// codes of exit.go.
+// codes of exit.go. The command dev asks nobody; what it does is package dev's.
 //
 // The package must never decide what a server decides, change a file, or wait
 // for input on a terminal that it did not announce.

@@ -111,8 +111,12 @@ func (a *app) refused(what, root string, err error) {
 // complain prints an error: what, then the text with the lines of source that it
 // points to, then what to do about it.
 func (a *app) complain(what, text, hint string, roots []string) {
+	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter()))
+}
+
+// complaint is what complain prints.
+func complaint(what, text, hint string, roots []string, paint painter) string {
 	var b strings.Builder
-	paint := a.painter()
 	fmt.Fprintf(&b, "%s %s\n", paint(red, "error:"), clean(what))
 	excerpts := 0
 	for line := range strings.Lines(text) {
@@ -127,7 +131,7 @@ func (a *app) complain(what, text, hint string, roots []string) {
 	if hint != "" {
 		fmt.Fprintf(&b, "%s %s\n", paint(cyan, "hint:"), clean(hint))
 	}
-	_, _ = io.WriteString(a.stderr, b.String())
+	return b.String()
 }
 
 // note prints a remark unless -quiet.
@@ -232,16 +236,22 @@ const (
 	reset = "\x1b[0m"
 )
 
+// painter colours text.
+type painter func(colour, text string) string
+
+// unpainted is the painter of what is not for a terminal.
+func unpainted(_, text string) string { return text }
+
 // painter colours text for stderr: on a terminal, unless NO_COLOR
 // (no-color.org) is set or the terminal is a dumb one; CLICOLOR_FORCE
 // (bixense.com/clicolors) has it anywhere.
-func (a *app) painter() func(colour, text string) string {
+func (a *app) painter() painter {
 	colours := a.isTerminal(a.stderr) && os.Getenv("TERM") != "dumb"
 	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
 		colours = true
 	}
 	if !colours || os.Getenv("NO_COLOR") != "" {
-		return func(_, text string) string { return text }
+		return unpainted
 	}
 	return func(colour, text string) string { return colour + text + reset }
 }

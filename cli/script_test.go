@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -154,8 +155,10 @@ func TestScripts(t *testing.T) {
 					_, addr := openStage(env.T().(testing.TB))
 					env.Setenv("RYO_PROXY", addr)
 					env.Setenv("RYO_TRANSPORT", string(kind))
+					program, err := exec.LookPath("proxyCli")
+					env.Setenv("BIN", filepath.Dir(program))
 					env.Setenv("GORACE", "atexit_sleep_ms=0") // a second per command otherwise
-					return nil
+					return err
 				},
 			})
 		})

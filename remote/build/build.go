@@ -39,12 +39,6 @@ const (
 	memoryGoal = 1 << 30
 )
 
-// What all programs are built with: files are not named by where they lie, and
-// tables that no function needs are left out.
-var flags = []string{"-trimpath", "-buildvcs=false"}
-
-const linkerBase = "-s -w"
-
 // Config is what a Builder works with.
 type Config struct {
 	Go    string // the go command; default: go in the PATH
@@ -266,7 +260,7 @@ func (b *Builder) Build(ctx context.Context, spec Spec) error {
 }
 
 func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
-	linker, err := linkerFlags(spec.Ldflags)
+	linker, err := funcfw.LinkerFlags(spec.Ldflags)
 	if err != nil {
 		return err
 	}
@@ -275,7 +269,9 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	}
 	program := filepath.Join(spec.Work, "fn")
 	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
-	places := b.places(spec)
+	places := funcfw.Places{
+		Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated,
+	}
 	said := newLive(spec.Output, func(line string) string { return b.shown(places, line) })
 	defer said.close()
 	files := []string{
@@ -290,7 +286,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		return b.runGroup(cmd, with(rules, spec), pace, said)
 	}
 	compile := func() (string, error) {
-		args := slices.Concat([]string{"build", "-v", "-mod=readonly"}, files, flags,
+		args := slices.Concat([]string{"build", "-v", "-mod=readonly"}, files, funcfw.BuildFlags,
 			[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
 		return run(b.sandbox.compile, unreachable, args...)
 	}
@@ -317,7 +313,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return places.explain(output)
+		return explain(places, output)
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", b.goCommand, err)
@@ -332,45 +328,13 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	return os.Rename(program, spec.Out)
 }
 
-// linkerFlags adds the user's -X flags to ours and refuses all others: they can
-// run programs and read files of this machine.
-func linkerFlags(user string) (string, error) {
-	flags := linkerBase
-	words := strings.Fields(user)
-	for i := 0; i < len(words); i++ {
-		value, joined := strings.CutPrefix(words[i], "-X=")
-		if words[i] == "-X" && i+1 < len(words) {
-			i++
-			value, joined = words[i], true
-		}
-		if name, _, ok := strings.Cut(value, "="); !joined || !ok || name == "" || strings.ContainsAny(value, `'"`) {
-			return "", proto.Errorf(proto.ErrInvalid, "linker flag %q: only -X importpath.name=value is allowed", words[i])
-		}
-		flags += " -X=" + value
-	}
-	return flags, nil
-}
-
-// write lays out the work folder: tmp, go.mod, go.sum, overlay.json, and the
-// generated files below overlay.
+// write lays out the work folder: tmp and what Layout says.
 func write(spec Spec) error {
 	if err := os.Mkdir(filepath.Join(spec.Work, "tmp"), 0o700); err != nil {
 		return err
 	}
-	var overlay struct{ Replace map[string]string }
-	overlay.Replace = make(map[string]string, len(spec.Generated.Overlay))
-	files := map[string][]byte{"go.mod": spec.Generated.GoMod, "go.sum": spec.Generated.GoSum}
-	for name, content := range spec.Generated.Overlay {
-		path := filepath.FromSlash(name)
-		if !filepath.IsLocal(path) {
-			return fmt.Errorf("%q is not below the package", name)
-		}
-		file := filepath.Join("overlay", path)
-		files[file] = content
-		overlay.Replace[filepath.Join(spec.Root, path)] = filepath.Join(spec.Work, file)
-	}
-	var err error
-	if files["overlay.json"], err = json.Marshal(overlay); err != nil {
+	files, err := spec.Generated.Layout(spec.Root, spec.Work)
+	if err != nil {
 		return err
 	}
 	for name, content := range files {

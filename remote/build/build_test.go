@@ -123,22 +123,6 @@ func TestTagsAndLinkerFlags(t *testing.T) {
 	assert.Contains(t, failure.Output, "undefined: tagged")
 }
 
-func TestLinkerFlags(t *testing.T) {
-	for user, want := range map[string]string{
-		"":                      "-s -w",
-		" -X a.b=c  -X=d/e.f=g": "-s -w -X=a.b=c -X=d/e.f=g",
-		"-X a.b=":               "-s -w -X=a.b=",
-	} {
-		got, err := linkerFlags(user)
-		require.NoError(t, err, user)
-		assert.Equal(t, want, got)
-	}
-	for _, user := range []string{"-X", "-X a", "-X =b", "-extld=/tmp/evil", "-s", "a.b=c", "-X a.b=c evil", "-X 'a.b=c -extld=x'", `-X a.b="c`} {
-		_, err := linkerFlags(user)
-		require.ErrorIs(t, err, proto.ErrInvalid, user)
-	}
-}
-
 // The module lib2 is in no go.mod that the go command may read in mode readonly.
 func TestBuildUpdatesTheAlternativeGoModAlone(t *testing.T) {
 	mod := gomod + "\nrequire example.com/lib v0.0.0\n\nreplace example.com/lib => ./lib\n\nreplace example.com/lib2 => ./lib2\n"
@@ -190,11 +174,11 @@ func TestFailuresSpeakOfTheUsersFiles(t *testing.T) {
 		},
 		"no such package, no go.mod": {
 			files{"p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, ".",
-			`p.go:5:2: package example.org/y is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get example.org/y" in the function's folder and deploy again`,
+			`p.go:5:2: package example.org/y is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get example.org/y" in the function's folder`,
 		},
 		"no such package": {
 			files{"app/go.mod": gomod, "app/p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, "app",
-			`app/p.go:5:2: no module in go.mod has package example.org/y; run "go get example.org/y" in the function's folder and deploy again`,
+			`app/p.go:5:2: no module in go.mod has package example.org/y; run "go get example.org/y" in the function's folder`,
 		},
 		"no such folder": {
 			files{"go.mod": gomod, "p.go": head1 + "\t\"example.com/app/y\"\n)\n\n" + fn + " y.Z() }\n"}, ".",

@@ -10,11 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
-var somewhere = places{
-	root: "/state/gen/src", work: "/state/gen/work", module: "/state/gen/src/app",
-	modCache: "/state/gomod", goRoot: "/opt/go", modPath: "example.com/app", userGoMod: "app/go.mod",
+var somewhere = funcfw.Places{
+	Root: "/state/gen/src", Work: "/state/gen/work", ModCache: "/state/gomod", GoRoot: "/opt/go",
+	Generated: &funcfw.Generated{ModuleRoot: "app", GoMod: []byte("module example.com/app\n")},
 }
 
 func TestExplain(t *testing.T) {
@@ -47,12 +48,12 @@ func TestExplain(t *testing.T) {
 		},
 		"go.sum": {
 			"a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by example.com/app); to add:\n\tgo get example.com/app\n",
-			`app/a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by example.com/app); run "go mod tidy" in the function's folder and deploy again`,
+			`app/a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by example.com/app); run "go mod tidy" in the function's folder`,
 			proto.ErrInvalid,
 		},
 		"the advice goes": {
 			"a.go:3:1: no required module provides package example.org/x; to add it:\n\tgo get example.org/x\n",
-			`app/a.go:3:1: no module in go.mod has package example.org/x; run "go get example.org/x" in the function's folder and deploy again`, proto.ErrInvalid,
+			`app/a.go:3:1: no module in go.mod has package example.org/x; run "go get example.org/x" in the function's folder`, proto.ErrInvalid,
 		},
 		"no network": {
 			"go: example.org/x@v1.0.0: Get \"https://proxy.example/x\": dial tcp: lookup proxy.example: no such host\n",
@@ -84,7 +85,7 @@ func TestExplain(t *testing.T) {
 		"nothing": {"", "the generated files do not build: ", proto.ErrInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := somewhere.explain(c.output)
+			err := explain(somewhere, c.output)
 			assert.EqualError(t, err, c.want)
 			require.ErrorIs(t, err, c.kind)
 			assert.Equal(t, c.kind == proto.ErrInvalid, errors.As(err, new(*Failure)))
@@ -100,7 +101,7 @@ func FuzzExplain(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, output string) {
-		err := somewhere.explain(output)
+		err := explain(somewhere, output)
 		if err == nil || proto.AsError(err).Kind == "" || err.Error() == "" {
 			t.Errorf("%q became %v", output, err)
 		}

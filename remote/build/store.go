@@ -36,7 +36,7 @@ func (b *Builder) Key(spec Spec) (string, error) {
 		Flags     []string
 		Linker    []string
 		Tags      []string
-	}{source, spec.Generated, b.platform.GoVersion, b.target, flags, []string{linkerBase, spec.Ldflags}, spec.Tags})
+	}{source, spec.Generated, b.platform.GoVersion, b.target, funcfw.BuildFlags, []string{funcfw.LinkerBase, spec.Ldflags}, spec.Tags})
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package funcfw
 import (
 	"fmt"
 	"go/token"
+	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -35,4 +36,26 @@ func (r *Refusal) Unwrap() error {
 // refuse is a refusal at a place; the zero position means the whole file.
 func refuse(file string, at token.Position, reason, fix string) *Refusal {
 	return &Refusal{File: file, Line: at.Line, Col: at.Column, Reason: reason, Fix: fix}
+}
+
+// maxReasons is how many functions are said to be none that can be deployed: more
+// would fill the screen with a library's.
+const maxReasons = 10
+
+// NoFunction refuses a package in which Candidates found none. The first line of
+// its reason says so, with the folder as the user knows it; the others are why each
+// function is refused.
+func NoFunction(dir string, refused []*Refusal) *Refusal {
+	var reason strings.Builder
+	reason.WriteString("no function to deploy in " + dir)
+	for _, r := range refused[:min(len(refused), maxReasons)] {
+		reason.WriteString("\n" + r.Error())
+	}
+	if more := len(refused) - maxReasons; more > 0 {
+		fmt.Fprintf(&reason, "\nand %d more", more)
+	}
+	return &Refusal{
+		Reason: reason.String(),
+		Fix:    "export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none",
+	}
 }

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func (a *app) devCommand() *cobra.Command {
+	fn := &proto.FunctionJson{}
+	var env []string
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "dev [DIR]",
+		Short: "serves the functions of a folder on this machine, as you edit them",
+		Long: `
+Builds the package in DIR (default: the working directory) with the go command of
+this machine, serves its functions at http://localhost:8080/functions/NAME, and does
+so again each time a source is saved. What does not pass the check or the compiler
+is said here and answered to callers until it does. Neither a proxy nor an agent is
+asked. A function gets the environment that an agent gives it: variables of this
+shell are no part of it, those of -env are. What functions print goes to stdout.`,
+		Example: `
+  proxyCli dev ./example/hello
+  proxyCli dev -name HelloWorld -env GREETING=hi -listen localhost:8081 ./hello`,
+		Args: atMostOne("DIR"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if fn.Env, err = parseEnv(cmd, env); err != nil {
+				return err
+			}
+			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
+				return err
+			}
+			return a.dev(cmd, fn, listen)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&fn.Name, "name", "", "`NAME` serve this function alone (default: all that the package has)")
+	fs.StringVar(&listen, "listen", "localhost:8080", "`ADDR` where to serve, host:port; port 0 takes a free one (default localhost:8080)")
+	fs.StringArrayVar(&env, "env", nil, "`K=V` environment variable of the functions; may be repeated")
+	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
+	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
+	fs.StringVar(&fn.Kind, "kind", "", "`KIND` what the function -name is: http, cloudevent, event, typed or gin (default: as its declaration says)")
+	return cmd
+}

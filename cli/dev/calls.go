@@ -1,0 +1,130 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+const prefix = "/functions/"
+
+// handler answers calls as a proxy does: what stands below the function's name
+// reaches it byte for byte.
+func (s *session) handler() http.Handler {
+	// A process that has been replaced closes its connections, so each call has one
+	// of its own.
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		state, err := s.settled(r.Context())
+		if err != nil {
+			return // the caller has left
+		}
+		if state.trouble != "" {
+			answer(w, r, http.StatusInternalServerError, state.trouble)
+			return
+		}
+		name, rest := split(r.RequestURI)
+		f := state.functions[name]
+		if f == nil {
+			answer(w, r, http.StatusNotFound, "no function lives here; these are served:\n"+s.list(state.functions))
+			return
+		}
+		s.call(w, r, f, f.mount+rest, transport)
+	})
+}
+
+// split takes the target of a request apart: the path of a function, "" for none,
+// and what stands below it.
+func split(target string) (path, rest string) {
+	below, ok := strings.CutPrefix(target, prefix)
+	if !ok {
+		return "", ""
+	}
+	end := strings.IndexAny(below, "/?")
+	if end < 0 {
+		end = len(below)
+	}
+	name, err := url.PathUnescape(below[:end])
+	if err != nil {
+		return "", ""
+	}
+	return proto.Path(name), below[end:]
+}
+
+// call passes a call on to a process of the function.
+func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, target string, transport http.RoundTripper) {
+	defer f.leave()
+	life, err := f.enter(r.Context())
+	if err != nil {
+		s.unserved(w, r, f, err)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel(nil)
+	watching.Go(func() {
+		select {
+		case <-life.over:
+			cancel(life.err)
+		case <-ctx.Done():
+		}
+	})
+	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is it by itself
+	forward := httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetXForwarded()
+			// net/url would encode some bytes anew; what is opaque it writes as it is.
+			p.Out.URL = &url.URL{Scheme: "http", Host: f.sockets.Addr(), Opaque: target}
+		},
+		Transport:     transport,
+		FlushInterval: -1,
+		ErrorHandler: func(w http.ResponseWriter, out *http.Request, err error) {
+			s.unserved(w, r, f, errors.Join(context.Cause(out.Context()), err))
+		},
+		ErrorLog: s.silent,
+	}
+	forward.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// unserved answers a call that the function has not answered.
+func (s *session) unserved(w http.ResponseWriter, r *http.Request, f *function, err error) {
+	trouble, ok := errors.AsType[*Trouble](err)
+	switch {
+	case r.Context().Err() != nil: // the caller has left
+	case ok:
+		answer(w, r, http.StatusInternalServerError, s.report(trouble)+trouble.printed)
+	default:
+		answer(w, r, http.StatusBadGateway, fmt.Sprintf("%s has not answered: %v\n", f.name, err))
+	}
+}
+
+// answer answers in the functions' place, to browsers as a page.
+func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	kind := "text/plain"
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		kind = "text/html"
+		text = fmt.Sprintf(page, html.EscapeString(strings.TrimSpace(text)))
+	}
+	w.Header().Set("Content-Type", kind+"; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // a caller that left is no news
+}
+
+const page = `<!doctype html>
+<meta charset="utf-8">
+<meta name="color-scheme" content="light dark">
+<title>proxyCli dev</title>
+<pre>%s</pre>
+`

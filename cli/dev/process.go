@@ -1,0 +1,103 @@
+package dev
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/remote/process"
+)
+
+// lag is how long the last words of a process may come after its end.
+const lag = time.Second
+
+// running is a process whose output is printed.
+type running struct {
+	*process.Process
+	printed chan struct{} // closed when all that it prints has been printed
+
+	mu   sync.Mutex // guards the below
+	last []byte     // of what it printed, at most lastWords
+}
+
+// launch starts a process of the function and prints what it says.
+func (f *function) launch(v version) (*running, error) {
+	log, printed, err := pipe(f.temp)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the process holds it, too
+	proc, err := process.Start(process.Spec{
+		Path: v.program, Dir: v.dir, Mount: f.mount, Env: v.env, Sockets: f.sockets, Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, printed.Close())
+	}
+	r := &running{Process: proc, printed: make(chan struct{})}
+	f.work.Go(func() {
+		defer close(r.printed)
+		defer printed.Close()
+		r.copy(printed, f)
+	})
+	return r, nil
+}
+
+// pipe returns a log whose content can be read while it is written.
+func pipe(dir string) (*process.Log, *os.File, error) {
+	path := filepath.Join(dir, "output")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		return nil, nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	defer os.Remove(path)
+	log, err := process.OpenLog(path, lastWords)
+	if err != nil {
+		return nil, nil, err
+	}
+	printed, err := os.Open(path)
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
+	}
+	return log, printed, nil
+}
+
+// copy prints what the process says until nobody can say more. Its first line is
+// the platform's, for the log of a deploy.
+func (r *running) copy(from io.Reader, f *function) {
+	buffer := make([]byte, 32<<10)
+	announced := []byte("deploying at " + f.mount + "\n")
+	for {
+		n, err := from.Read(buffer)
+		text := bytes.TrimPrefix(buffer[:n], announced)
+		if n > 0 {
+			announced = nil
+			r.mu.Lock()
+			r.last = append(r.last, text...)
+			r.last = bytes.Clone(r.last[max(0, len(r.last)-lastWords):])
+			r.mu.Unlock()
+			f.out.print(f.name, f.label(), text)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// words are the last that the process has printed. It has ended.
+func (r *running) words(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, lag)
+	defer cancel()
+	select {
+	case <-r.printed:
+	case <-ctx.Done(): // somebody else holds its output
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(bytes.ToValidUTF8(r.last, []byte("\uFFFD")))
+}

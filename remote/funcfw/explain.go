@@ -1,0 +1,102 @@
+package funcfw
+
+import (
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+var (
+	// position is a place at the beginning of what the go command says.
+	position = regexp.MustCompile(`^(\s*(?:go: )?(?:errors parsing )?)([^\s:]+\.(?:go|mod|sum|s)):(\d+)?`)
+	// noise is what an error has no use for: package headings and progress. The
+	// packages that are compiled stand there as lines of their import path alone.
+	noise = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*|[A-Za-z0-9._~+/-]+)(\n|$)`)
+	// viaMain is the beginning of a chain of imports: from the generated main.
+	viaMain = regexp.MustCompile(`(?m)^package \S*` + reserved + `\S*\n\timports (\S+)(?: from \S+)?`)
+	// noModule are the ways to say that an import is in no known module.
+	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
+	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
+)
+
+// Places is where the paths that a build speaks of lie; all folders are absolute.
+type Places struct {
+	Root, Work       string // as Layout was given them
+	ModCache, GoRoot string // of the go command
+	Generated        *Generated
+}
+
+// module is the folder that the go command runs in.
+func (p Places) module() string {
+	return filepath.Join(p.Root, filepath.FromSlash(p.Generated.ModuleRoot))
+}
+
+// Explain takes apart what the go command said of a build that failed. said is
+// about the user's files, which have names relative to the bundle's root. ours is
+// about the generated files, and nobody's fault but ours when said is empty.
+func (p Places) Explain(output string) (said, ours string) {
+	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")
+	var user, own strings.Builder
+	for line := range strings.Lines(text) {
+		if line, ours := p.Line(line); ours {
+			own.WriteString(line)
+		} else {
+			user.WriteString(line)
+		}
+	}
+	return strings.TrimSpace(user.String()), strings.TrimSpace(own.String())
+}
+
+// Line is a line that the go command says, with the names of files that the user
+// knows them by, and whether it is about the generated files.
+func (p Places) Line(line string) (renamed string, ours bool) {
+	line = p.rename(line)
+	// A user's name never holds the one or begins with the other.
+	return line, strings.Contains(line, reserved) || strings.Contains(line, runtimeModule)
+}
+
+func (p Places) rename(line string) string {
+	if m := position.FindStringSubmatchIndex(line); m != nil {
+		line = line[:m[4]] + p.name(line[m[4]:m[5]]) + line[m[5]:]
+	}
+	return strings.NewReplacer(
+		filepath.Join(p.Work, "overlay")+"/", "",
+		filepath.Join(p.Work, "go.mod"), path.Join(p.Generated.ModuleRoot, "go.mod"),
+		filepath.Clean(p.Work)+"/", "",
+		filepath.Clean(p.Root)+"/", "",
+		p.ModCache+"/", "",
+		p.GoRoot+"/", "$GOROOT/",
+	).Replace(line)
+}
+
+// name is a file's name relative to the bundle's root, or what the replacements
+// of rename make of one outside.
+func (p Places) name(file string) string {
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(p.module(), file)
+	}
+	if rel, err := filepath.Rel(p.Root, file); err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel)
+	}
+	return file
+}
+
+// Advise replaces the advice of the go command in what Explain says, which is meant
+// for the files that it was given, by what the user can do.
+func (p Places) Advise(said string) string {
+	said = noSum.ReplaceAllString(said, `missing go.sum entry for $1; run "go mod tidy" in the function's folder`)
+	return noModule.ReplaceAllStringFunc(said, func(found string) string {
+		pkg := noModule.FindStringSubmatch(found)[1]
+		modPath := modfile.ModulePath(p.Generated.GoMod)
+		switch {
+		case strings.HasPrefix(modPath, wrapped):
+			return "package " + pkg + ` is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get ` + pkg + `" in the function's folder`
+		case pkg == modPath || strings.HasPrefix(pkg, modPath+"/"):
+			return "package " + pkg + " is missing: its folder in module " + modPath + " holds no Go files"
+		}
+		return "no module in go.mod has package " + pkg + `; run "go get ` + pkg + `" in the function's folder`
+	})
+}
