@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -161,17 +162,24 @@ func (s *session) removeOthers(folder string) {
 }
 
 // build builds the programs of targets into a folder and returns them by the
-// functions' names.
+// functions' names. Most packages have one program for all of their functions.
 func (s *session) build(ctx context.Context, src snapshot, targets []*funcfw.Target, folder string) (map[string]string, error) {
 	built := map[string]string{}
+	var last *funcfw.Generated
+	var program string
 	for _, t := range targets {
 		generated, err := funcfw.Generate(os.DirFS(src.root), t, s.tools.platform)
 		if err != nil {
 			return nil, s.refused(src, t.Name, err)
 		}
-		built[t.Name] = filepath.Join(folder, t.Name)
+		if reflect.DeepEqual(generated, last) {
+			built[t.Name] = program
+			continue
+		}
+		last, program = generated, filepath.Join(folder, t.Name)
+		built[t.Name] = program
 		err = s.tools.build(ctx, job{
-			root: src.root, work: filepath.Join(s.temp, "work-"+t.Name), program: built[t.Name],
+			root: src.root, work: filepath.Join(s.temp, "work-"+t.Name), program: program,
 			generated: generated, fn: s.cfg.Function,
 			fetching: func(module string) { s.say("fetching %s", module) },
 		})

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
@@ -29,13 +26,14 @@ type running struct {
 
 // launch starts a process of the function and prints what it says.
 func (f *function) launch(v version) (*running, error) {
-	log, printed, err := pipe(f.temp)
+	printed, output, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the process holds it, too
+	defer output.Close() // the process holds it, too
 	proc, err := process.Start(process.Spec{
-		Path: v.program, Dir: v.dir, Mount: f.mount, Env: v.env, Sockets: f.sockets, Log: log,
+		Path: v.program, Dir: v.dir, Mount: f.mount, Function: f.name, Env: v.env, Sockets: f.sockets,
+		Stdout: output, Stderr: output,
 	})
 	if err != nil {
 		return nil, errors.Join(err, printed.Close())
@@ -47,24 +45,6 @@ func (f *function) launch(v version) (*running, error) {
 		r.copy(printed, f)
 	})
 	return r, nil
-}
-
-// pipe returns a log whose content can be read while it is written.
-func pipe(dir string) (*process.Log, *os.File, error) {
-	path := filepath.Join(dir, "output")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		return nil, nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
-	}
-	defer os.Remove(path)
-	log, err := process.OpenLog(path, lastWords)
-	if err != nil {
-		return nil, nil, err
-	}
-	printed, err := os.Open(path)
-	if err != nil {
-		return nil, nil, errors.Join(err, log.Close())
-	}
-	return log, printed, nil
 }
 
 // copy prints what the process says until nobody can say more. Its first line is
