@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +38,8 @@ var errLimit = errors.New("no answer within the function's time limit")
 // gateway serves /functions/{name} and everything below it.
 type gateway struct {
 	routes   *routes
-	unknown  func(segment string) error      // why a path has no route
+	unknown  func(segment string) error // why a path has no route
+	wake     func(ctx context.Context, name string, version uint32) error
 	agentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
 	logger   hclog.Logger
 	errorLog *log.Logger
@@ -48,6 +51,8 @@ type call struct {
 	in     *http.Request
 	id     string
 	route  *route
+	number uint32 // of the version that the caller named; 0: none
+	chosen *version
 	target string // the request target at the function's service
 
 	out        flusher
@@ -109,20 +114,52 @@ func (c *call) find() error {
 	if err != nil {
 		return err
 	}
-	if c.route, err = c.routes.find(segment); err == nil && c.route == nil {
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route == nil {
 		err = c.unknown(segment)
 		// An agent may have told of it between the two looks.
-		if rt, _ := c.routes.find(segment); rt != nil {
-			c.route, err = rt, nil
+		if _ = c.look(segment); c.route == nil {
+			return err
 		}
 	}
-	switch {
-	case err != nil:
+	if err := c.choose(segment); err != nil {
 		return err
-	case c.route.unready != nil:
-		return c.route.unready
 	}
 	c.target = c.route.mount + rest
+	return nil
+}
+
+func (c *call) look(segment string) (err error) {
+	c.route, c.number, err = c.routes.find(segment)
+	return err
+}
+
+// choose sets the version. One that the caller names is opened if need be.
+func (c *call) choose(segment string) error {
+	if c.number == 0 {
+		if c.route.unready != nil {
+			return c.route.unready
+		}
+		c.chosen = c.route.choose()
+		return nil
+	}
+	if c.chosen = c.route.version(c.number); c.chosen != nil {
+		return nil
+	}
+	if err := c.wake(c.in.Context(), c.route.name, c.number); err != nil {
+		return err
+	}
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route != nil {
+		c.chosen = c.route.version(c.number)
+	}
+	if c.chosen == nil {
+		return proto.Errorf(proto.ErrUnavailable, "function %.*q has just gone again", proto.MaxName, segment).WithHint("call again")
+	}
 	return nil
 }
 
@@ -159,7 +196,7 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 	var tried []*target
 	var failed error
 	for {
-		t := c.route.pick(tried)
+		t := c.pick(tried)
 		if t == nil {
 			return nil, failed
 		}
@@ -174,6 +211,24 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 		failed = err
 		tried = append(tried, t)
 	}
+}
+
+// pick chooses a replica that was not tried, of another version only if the
+// caller named none.
+func (c *call) pick(tried []*target) *target {
+	t := c.chosen.pick(tried)
+	if t != nil || c.number != 0 {
+		return t
+	}
+	for _, v := range c.route.versions {
+		if v.weight == 0 {
+			continue
+		}
+		if t := v.pick(tried); t != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // leave takes the call out of its target's count.
@@ -242,7 +297,7 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id)
 	w.Header().Set(requestID, c.id)
 	if e.Kind == proto.ErrUnavailable {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}
 	if c.in.ContentLength != 0 && c.in.ProtoMajor == 1 {
 		// The Transport may still read the body; to keep the connection the server
@@ -250,6 +305,14 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("Connection", "close")
 	}
 	transport.WriteError(w, &e)
+}
+
+// retryAfter is in how many seconds the caller may try again.
+func (c *call) retryAfter() int {
+	if c.route == nil || c.route.retry.IsZero() {
+		return 1
+	}
+	return max(1, int(math.Ceil(time.Until(c.route.retry).Seconds())))
 }
 
 // body is the caller's body on its way to the function. It does not close what

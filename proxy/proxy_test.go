@@ -575,13 +575,13 @@ func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
 	old, changed := deployed("Hello", "127.0.0.1:1"), deployed("HELLO", "127.0.0.1:1")
 
 	assert.True(t, p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{old, nil, {Name: "../x"}}}))
-	rt, err := p.fleet.routes.find("hello")
+	rt, _, err := p.fleet.routes.find("hello")
 	require.NoError(t, err)
 	assert.Equal(t, "Hello", rt.name)
 
 	// The path has gone to another function; rows come ordered by name.
 	p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{changed, stopped(old)}})
-	rt, err = p.fleet.routes.find("hello")
+	rt, _, err = p.fleet.routes.find("hello")
 	require.NoError(t, err)
 	require.NotNil(t, rt)
 	assert.Equal(t, "HELLO", rt.name)
