@@ -92,14 +92,11 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]order, 
 				return nil, err
 			}
 		}
-		o := order{fn: fn, path: path}
-		if !fn.GetPlan() || fn.GetPackage() == "" { // a plan needs no more than the digest
-			var err error
-			if o.fn, o.pkg, err = p.store.Resolve(ctx, fn); err != nil {
-				return nil, err
-			}
+		stored, pkg, err := p.store.Resolve(ctx, fn)
+		if err != nil {
+			return nil, err
 		}
-		orders = append(orders, o)
+		orders = append(orders, order{fn: stored, pkg: pkg, path: path})
 	}
 	return orders, nil
 }

@@ -86,6 +86,7 @@ func (p *Proxy) roll(ctx context.Context, name string, taken, steps []step) ([]s
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, errReplaced), errors.Is(cause, errStopped):
 			why = cause.Error()
+			row, err = failed(name, s.addr, cause), nil
 		case p.fleet.ending():
 			why = "the proxy ended"
 		default:
