@@ -237,10 +237,11 @@ func (m *merge) pass(s *stream) error {
 		if other == s || other.batch == nil {
 			continue
 		}
-		head := other.head()
-		for n > 1 && timeOf(lines[n-1].GetTime()).After(head) {
-			n--
+		head, older := other.head(), min(1, n)
+		for older < n && !timeOf(lines[older].GetTime()).After(head) {
+			older++
 		}
+		n = older
 	}
 	out := &proto.LogLines{Lines: lines[:n], Lost: s.batch.GetLost()}
 	s.batch.Lines, s.batch.Lost = lines[n:], 0
