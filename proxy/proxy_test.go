@@ -623,7 +623,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			transporttest.Run(t, func(t *testing.T) transport.Interface {
-				n := newNode(t)
+				n := newNodes(t, 1)[0]
 				return reach(t, start(t, Config{Agents: []string{n.addr}}))
 			})
 		})
