@@ -327,11 +327,13 @@ func (p *Proxy) underWay(r *rollout, first *proto.FunctionJsonRsp) []*proto.Func
 	name := r.order.fn.GetName()
 	rows := make([]*proto.FunctionJsonRsp, len(r.agents))
 	for i, addr := range r.agents {
-		if rows[i] = first; addr == first.GetAtAgent() {
+		if first != nil && addr == first.GetAtAgent() {
+			rows[i] = first
 			continue
 		}
-		rows[i] = cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
-		rows[i].Status, rows[i].Stage, rows[i].Error, rows[i].Reason = string(proto.Deploying), proto.StageQueued, "", ""
+		row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
+		row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), proto.StageQueued, "", ""
+		rows[i] = row
 	}
 	return rows
 }

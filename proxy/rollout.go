@@ -47,7 +47,7 @@ type outcome struct {
 	err  error
 }
 
-// begin answers those who do not wait, unless they have their answer.
+// answer answers those who do not wait, unless they have their answer.
 func (r *rollout) answer(o outcome) {
 	r.accept.Do(func() {
 		r.begun = o
@@ -133,8 +133,11 @@ func (p *Proxy) aborted(name, addr, text string) *proto.FunctionJsonRsp {
 
 // sameVersions says whether the same versions serve as before, with the same weights.
 func sameVersions(before, after *proto.FunctionJsonRsp) bool {
+	weighted := func(row *proto.FunctionJsonRsp) []*proto.Serving {
+		return slices.DeleteFunc(slices.Clone(row.GetServing()), func(s *proto.Serving) bool { return s.GetWeight() == 0 })
+	}
 	return before != nil && before.GetVersion() == after.GetVersion() && before.GetLastVersion() == after.GetLastVersion() &&
-		slices.EqualFunc(before.GetServing(), after.GetServing(), func(a, b *proto.Serving) bool {
+		slices.EqualFunc(weighted(before), weighted(after), func(a, b *proto.Serving) bool {
 			return a.GetVersion() == b.GetVersion() && a.GetWeight() == b.GetWeight()
 		})
 }

@@ -174,8 +174,9 @@ func TestADeployReplacesARolloutUnderWay(t *testing.T) {
 		return breaks(fn)
 	}
 	ended := make(chan []*proto.FunctionJsonRsp, 1)
+	fn := answers(t, "two", nodes...)
 	go func() {
-		rows, err := p.Deploy(t.Context(), answers(t, "two", nodes...))
+		rows, err := p.Deploy(t.Context(), fn)
 		assert.NoError(t, err)
 		ended <- rows
 	}()
@@ -207,8 +208,9 @@ func TestStopEndsARolloutUnderWay(t *testing.T) {
 		return errors.New("nobody waits any longer")
 	}
 	ended := make(chan []*proto.FunctionJsonRsp, 1)
+	fn := answers(t, "one", nodes...)
 	go func() {
-		rows, err := p.Deploy(t.Context(), answers(t, "one", nodes...))
+		rows, err := p.Deploy(t.Context(), fn)
 		assert.NoError(t, err)
 		ended <- rows
 	}()

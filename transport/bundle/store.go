@@ -144,7 +144,10 @@ func (s *Store) Resolve(ctx context.Context, fn *proto.FunctionJson) (*proto.Fun
 		return nil, nil, err
 	}
 	p, err := s.Get(fn.GetPackage())
-	if err != nil && !(fn.GetPlan() && errors.Is(err, proto.ErrNotFound)) {
+	if fn.GetPlan() && errors.Is(err, proto.ErrNotFound) {
+		return resolved, nil, nil
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	return resolved, p, nil
