@@ -49,7 +49,7 @@ type gateway struct {
 type call struct {
 	*gateway
 	in     *http.Request
-	id     string
+	id     [1]string // the value of headers that carry it, without a slice for each
 	route  *route
 	number uint32 // of the version that the caller named; 0: none
 	chosen *version
@@ -64,7 +64,7 @@ type call struct {
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{gateway: g, in: r, id: idOf(r)}
+	c := &call{gateway: g, in: r, id: [1]string{idOf(r)}}
 	if err := c.find(); err != nil {
 		c.refuse(w, err)
 		return
@@ -73,7 +73,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.route.calls.leave()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	caller := http.NewResponseController(w)
 	c.limit = time.AfterFunc(c.route.limit, func() {
 		if c.answered.Load() {
 			return
@@ -81,14 +80,14 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		cancel(errLimit)
 		if r.ContentLength != 0 {
 			// A Transport does not return before it has read what it is reading.
-			_ = caller.SetReadDeadline(time.Now())
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		}
 	})
 	defer c.limit.Stop()
 	c.tunnel = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	if r.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
-		_ = caller.EnableFullDuplex()
+		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
 	defer c.leave()
 	proxy := httputil.ReverseProxy{
@@ -176,8 +175,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Del("Upgrade")
 	}
 	pr.SetXForwarded()
-	out.Header.Set(requestID, c.id)
-	out.Header.Set(executionID, c.id)
+	out.Header[requestID], out.Header[executionID] = c.id[:], c.id[:]
 	// net/url would encode some bytes anew; what is opaque it writes as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: c.target}
 	if out.Body != nil {
@@ -251,7 +249,7 @@ func (c *call) answer(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel {
 		return errors.New("it switched protocols unasked")
 	}
-	res.Header.Set(requestID, c.id)
+	res.Header[requestID] = c.id[:]
 	c.out.left = res.ContentLength
 	return nil
 }
@@ -290,12 +288,12 @@ func (c *call) unreachable(err error) *proto.Error {
 // refuse answers in the function's place.
 func (c *call) refuse(w http.ResponseWriter, err error) {
 	e := *proto.AsError(err)
-	e.RequestID = c.id
+	e.RequestID = c.id[0]
 	if e.Component == "" {
 		e = *e.From("gateway", string(e.Kind))
 	}
-	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id)
-	w.Header().Set(requestID, c.id)
+	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id[0])
+	w.Header().Set(requestID, c.id[0])
 	if e.Kind == proto.ErrUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}

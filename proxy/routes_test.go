@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +192,7 @@ func TestPrivateHeadersInAnySpelling(t *testing.T) {
 // FuzzTarget: whatever a caller asks for, what is forwarded is one request line's
 // worth of bytes below the mount of a function that is there.
 func FuzzTarget(f *testing.F) {
-	for _, seed := range []string{"/functions/hello", "/functions/Hello/a%2Fb?x=%zz", "/functions/%2e%2e/x", "/functions/a%2f..%2fb", "http://h/functions/a", "/functions/hello /x", "/functions/\xff", "*", ""} {
+	for _, seed := range []string{"/functions/hello", "/functions/Hello/a%2Fb?x=%zz", "/functions/hello@3/a", "/functions/hello%403", "/functions/hello@-1", "/functions/%2e%2e/x", "/functions/a%2f..%2fb", "http://h/functions/a", "/functions/hello /x", "/functions/\xff", "*", ""} {
 		f.Add(seed)
 	}
 	r := table(deployed("Hello", "127.0.0.1:1"))
@@ -209,8 +210,12 @@ func FuzzTarget(f *testing.F) {
 		if strings.ContainsAny(rest, " \r\n\x00") {
 			t.Fatalf("rest %q holds what a request line cannot", rest)
 		}
-		if rt, _, err := r.find(segment); rt != nil && err != nil {
+		rt, number, err := r.find(segment)
+		if rt != nil && err != nil {
 			t.Fatalf("%q is found and refused", segment)
+		}
+		if plain, _ := url.PathUnescape(segment); rt != nil && number != 0 && plain[len("hello"):] != fmt.Sprint("@", number) {
+			t.Fatalf("%q is taken for version %d", segment, number)
 		}
 	})
 }
