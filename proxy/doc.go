@@ -27,7 +27,9 @@
 // the change took away does not come back. Before the first agent is changed all
 // of them have answered and have the package. A deploy that comes while one is
 // under way takes its place, and goes back, if it must, to what was before both;
-// rollback and shift are refused meanwhile; stop ends it.
+// rollback and shift are refused meanwhile; stop ends it. An agent that is lost
+// while it deploys counts as failed; if it comes back with the new version, its
+// row tells.
 //
 // A rollout is nowhere on disk. One that a restarted proxy finds half done it
 // leaves alone: it cannot tell it from agents that somebody changed one by one,
