@@ -124,12 +124,5 @@ func (p *Proxy) move(ctx context.Context, from origin, to *agent, client *transp
 	if err != nil {
 		return err
 	}
-	return ask(ctx, a, uploadLimit, func(ctx context.Context) error {
-		content, program, err := holder.OpenProgram(ctx, key)
-		if err != nil {
-			return err
-		}
-		defer content.Close()
-		return ask(ctx, to, uploadLimit, func(ctx context.Context) error { return client.KeepProgram(ctx, program, content) })
-	})
+	return ask(ctx, a, uploadLimit, func(ctx context.Context) error { return holder.MoveProgram(ctx, key, client) })
 }
