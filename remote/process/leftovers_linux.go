@@ -43,7 +43,7 @@ func Leftovers(ctx context.Context, dir string) (killed int, err error) {
 		pidfd, err := openVerified(pid, was)
 		if err == nil {
 			ending = append(ending, pidfd)
-			err = errors.Join(send(pidfd, unix.SIGCONT), send(pidfd, unix.SIGTERM))
+			err = errors.Join(send(pidfd, unix.SIGCONT, 0), send(pidfd, unix.SIGTERM, 0))
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("end the left over process %d: %w", pid, err))
@@ -67,7 +67,7 @@ func endOne(ctx context.Context, pidfd *os.File) error {
 	if stop() || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	if err := send(pidfd, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := send(pidfd, unix.SIGKILL, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	if err := pidfd.SetReadDeadline(time.Now().Add(leftoverGrace)); err != nil {
@@ -76,8 +76,8 @@ func endOne(ctx context.Context, pidfd *os.File) error {
 	return ended(pidfd)
 }
 
-// identity tells a process from another one that has its number later.
-type identity struct {
+// program tells a process from another one that has its number later.
+type program struct {
 	exe     string // path of its program; of a deleted one it ends in " (deleted)"
 	mounts  string // the mount namespace that the path belongs to
 	session int
@@ -86,12 +86,12 @@ type identity struct {
 
 // leftovers finds the processes whose program lies below dir, the members of the
 // sessions that they lead, and the builds below the same folder as it was named.
-func leftovers(dir, named string) (map[int]identity, error) {
+func leftovers(dir, named string) (map[int]program, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[int]identity)
+	all := make(map[int]program)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
@@ -105,11 +105,11 @@ func leftovers(dir, named string) (map[int]identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	below := func(id identity) bool {
+	below := func(id program) bool {
 		// In a container the same path is another file.
 		return id.mounts == self.mounts && strings.HasPrefix(id.exe, strings.TrimSuffix(dir, "/")+"/")
 	}
-	found := make(map[int]identity)
+	found := make(map[int]program)
 	for pid, id := range all {
 		leader, ok := all[id.session]
 		if below(id) || ok && leader.session == id.session && below(leader) || id.mounts == self.mounts && builds(pid, named) {
@@ -126,44 +126,23 @@ func builds(pid int, dir string) bool {
 	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00GOTMPDIR="+strings.TrimSuffix(dir, "/")+"/"))
 }
 
-func identify(pid int) (identity, error) {
+func identify(pid int) (program, error) {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
-		return identity{}, err
+		return program{}, err
 	}
 	mounts, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
-		return identity{}, err
+		return program{}, err
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return identity{}, err
-	}
-	session, start, err := parseStat(stat)
-	return identity{exe: exe, mounts: mounts, session: session, start: start}, err
-}
-
-// parseStat takes the session and the start time from /proc/PID/stat (proc(5)),
-// the sixth and the 22nd field. The second is the program's name in parentheses,
-// which may hold anything, so fields are counted from the last parenthesis on.
-func parseStat(stat []byte) (session int, start uint64, err error) {
-	name := bytes.LastIndexByte(stat, ')')
-	fields := bytes.Fields(stat[name+1:])
-	if name < 0 || len(fields) < 20 {
-		return 0, 0, fmt.Errorf("%q is not the state of a process", stat)
-	}
-	session, err = strconv.Atoi(string(fields[3]))
-	if err != nil {
-		return 0, 0, err
-	}
-	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
-	return session, start, err
+	stat, err := readStat(pid)
+	return program{exe: exe, mounts: mounts, session: stat.session, start: stat.start}, err
 }
 
 // openVerified opens a pidfd of the process that had this identity. The pidfd
 // refers to one process for good: if the number is another's by the time that
 // the identity is compared, either the comparison fails or signals do.
-func openVerified(pid int, was identity) (*os.File, error) {
+func openVerified(pid int, was program) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, err
@@ -180,17 +159,17 @@ func openVerified(pid int, was identity) (*os.File, error) {
 
 // sameProcess compares without the program's path: its file may be deleted at
 // any time, which changes that.
-func sameProcess(a, b identity) bool {
+func sameProcess(a, b program) bool {
 	return a.session == b.session && a.start == b.start
 }
 
-// send signals the process of a pidfd.
-func send(pidfd *os.File, sig unix.Signal) error {
+// send signals the process of a pidfd, or what flags say of it.
+func send(pidfd *os.File, sig unix.Signal, flags int) error {
 	raw, err := pidfd.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var sendErr error
-	err = raw.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	err = raw.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), sig, nil, flags) })
 	return errors.Join(err, sendErr)
 }

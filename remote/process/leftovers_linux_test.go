@@ -116,35 +116,3 @@ func TestAnotherIdentityIsNotOpened(t *testing.T) {
 	_, err = openVerified(p.Pid(), was)
 	require.ErrorIs(t, err, syscall.ESRCH)
 }
-
-func TestParseStat(t *testing.T) {
-	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
-	for name, stat := range map[string]string{
-		"plain":                  "7 (fn)" + rest,
-		"spaces and parentheses": "7 (a) b) (c 9 9)" + rest,
-		"a newline":              "7 (a\nb)" + rest,
-	} {
-		t.Run(name, func(t *testing.T) {
-			session, start, err := parseStat([]byte(stat))
-			require.NoError(t, err)
-			assert.Equal(t, 3, session)
-			assert.EqualValues(t, 19, start)
-		})
-	}
-	for _, stat := range []string{"", ")", "7 (fn", "7 (fn) S 1 2", "7 (fn) S 1 2 x" + rest, "7 (fn) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 -19 20"} {
-		_, _, err := parseStat([]byte(stat))
-		require.Error(t, err, stat)
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("7 (fn) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
-	f.Add([]byte("7 (a) b) (c 9 9) S 1"))
-	f.Add([]byte(")"))
-	f.Add([]byte("0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
-	f.Fuzz(func(t *testing.T, stat []byte) {
-		if _, _, err := parseStat(stat); err == nil && len(stat) < 40 {
-			t.Errorf("%q has too few fields", stat)
-		}
-	})
-}

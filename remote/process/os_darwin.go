@@ -11,18 +11,21 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// child is a child process that has not been waited for.
-type child struct{ pid int }
+// peakUnit is what wait4(2) counts resident memory in, in bytes.
+const peakUnit = 1
 
 func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
+	before := ownPeak()
 	pid, err := syscall.ForkExec(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}
-	return &child{pid}, nil
+	return &child{pid: pid, before: before}, nil
 }
 
-// await blocks until the process has ended and leaves it to be reaped.
+// identity cannot tell the process from a later one of its number.
+func identity(pid int) (Identity, error) { return Identity{Pid: pid}, nil }
+
 func (c *child) await() {
 	queue, err := unix.Kqueue()
 	if err != nil {
@@ -39,7 +42,7 @@ func (c *child) await() {
 	}
 }
 
-func (c *child) reap() Exit { return reap(c.pid) }
+func (c *child) starved() bool { return false }
 
 // killSession leaves alone what has left the leader's process group: the system
 // does not tell who is in a session.
@@ -51,6 +54,14 @@ func limitMemory(int, int64) error { return nil }
 func closeInherited() error { return nil }
 
 func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+var errNotHere = proto.Errorf(proto.ErrUnsupported, "processes outlive their agent on Linux alone")
+
+// Adopt cannot verify a process on this system.
+func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, errNotHere }
+
+// Usage is not told by this system.
+func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
 
 // Leftovers cannot tell a process from a later one of its number on this system.
 func Leftovers(context.Context, string) (killed int, err error) {

@@ -18,20 +18,19 @@ const (
 	runtimeSize = 64 << 20
 )
 
-// child is a child process that has not been waited for.
-type child struct {
-	pid   int
-	pidfd *os.File // nil on kernels before 5.4
-}
+// peakUnit is what wait4(2) counts resident memory in, in bytes.
+const peakUnit = 1 << 10
 
 func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
 	var pidfd int
 	attr.Sys.PidFD = &pidfd
+	before := ownPeak()
 	pid, err := syscall.ForkExec(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}
-	return &child{pid: pid, pidfd: pollable(pidfd)}, nil
+	kills, _ := oomKills(pid)
+	return &child{pid: pid, pidfd: pollable(pidfd), before: before, kills: kills}, nil
 }
 
 // pollable makes a file of a pidfd that goroutines can wait for without holding
@@ -49,18 +48,23 @@ func pollable(pidfd int) *os.File {
 
 // ended blocks until the process of a pidfd has ended or the file's deadline
 // passes, which is os.ErrDeadlineExceeded.
-func ended(pidfd *os.File) error {
-	raw, err := pidfd.SyscallConn()
+func ended(pidfd *os.File) error { return until(pidfd, unix.POLLIN) }
+
+// until blocks until poll(2) tells of an event, or until the file's deadline.
+func until(file *os.File, event int16) error {
+	raw, err := file.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return raw.Read(func(fd uintptr) bool {
-		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) //nolint:gosec // a descriptor
-		return n > 0
-	})
+	return raw.Read(func(fd uintptr) bool { return tells(fd, event) })
 }
 
-// await blocks until the process has ended and leaves it to be reaped.
+func tells(fd uintptr, event int16) bool {
+	polled := []unix.PollFd{{Fd: int32(fd), Events: event}} //nolint:gosec // a descriptor
+	_, _ = unix.Poll(polled, 0)                             // tells nothing when it fails
+	return polled[0].Revents&event != 0
+}
+
 func (c *child) await() {
 	if c.pidfd != nil && ended(c.pidfd) == nil {
 		return
@@ -70,12 +74,11 @@ func (c *child) await() {
 	}
 }
 
-// reap takes the exit status; the process's number is free from then on.
-func (c *child) reap() Exit {
-	if c.pidfd != nil {
-		_ = c.pidfd.Close()
-	}
-	return reap(c.pid)
+// starved reports whether the kernel has killed a process of a child's memory
+// cgroup since the child was started.
+func (c *child) starved() bool {
+	kills, err := oomKills(c.pid)
+	return err == nil && kills > c.kills
 }
 
 // maxSweeps bounds the rounds of killSession against children that start others

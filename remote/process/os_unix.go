@@ -1,20 +1,75 @@
 package process
 
 import (
+	"os"
+	"sync"
+	"syscall"
+
 	"golang.org/x/sys/unix"
 )
 
-// reap waits for a child that has ended.
-func reap(pid int) Exit {
+// child is a child process of this one.
+type child struct {
+	pid    int
+	pidfd  *os.File // Linux alone; nil on kernels before 5.4
+	before uint64   // bytes: the most that this process had resident when it forked
+	kills  uint64   // in the memory cgroup, until then
+
+	mu     sync.Mutex // guards the below
+	killed bool       // by this process
+	reaped bool       // its number may be somebody else's
+}
+
+var _ leader = (*child)(nil)
+
+func (c *child) signal(sig syscall.Signal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reaped {
+		return
+	}
+	c.killed = c.killed || sig == unix.SIGKILL
+	_ = unix.Kill(-c.pid, sig) // fails when all of them have just ended
+}
+
+// collect kills what the child leaves behind and only then reaps it: until then
+// the kernel gives its number to nobody else.
+func (c *child) collect() Exit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = unix.Kill(-c.pid, unix.SIGKILL) // fails when it had no children
+	killSession(c.pid)
+	starved := !c.killed && c.starved()
 	var status unix.WaitStatus
+	var usage unix.Rusage
 	for {
-		_, err := unix.Wait4(pid, &status, 0, nil)
-		if err != unix.EINTR {
+		if _, err := unix.Wait4(c.pid, &status, 0, &usage); err != unix.EINTR {
 			break
 		}
 	}
+	c.reaped = true
+	if c.pidfd != nil {
+		_ = c.pidfd.Close()
+	}
+	exit := exitOf(status)
+	exit.Starved = starved && exit.Signal == unix.SIGKILL
+	// The kernel counts what a process has before execve, which is this one's.
+	if peak := uint64(usage.Maxrss) * peakUnit; peak > c.before { //nolint:gosec // positive
+		exit.Peak = peak
+	}
+	return exit
+}
+
+func exitOf(status unix.WaitStatus) Exit {
 	if status.Signaled() {
 		return Exit{Code: -1, Signal: status.Signal()}
 	}
 	return Exit{Code: status.ExitStatus()}
+}
+
+// ownPeak is the most memory that this process has had resident, in bytes.
+func ownPeak() uint64 {
+	var usage unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // fails for wrong arguments alone
+	return uint64(usage.Maxrss) * peakUnit       //nolint:gosec // positive
 }

@@ -1,18 +1,16 @@
 package process
 
 import (
-	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -25,11 +23,9 @@ const (
 	// DefaultDrain is how long requests in flight may take after SIGTERM.
 	DefaultDrain = 10 * time.Second
 
-	healthRequest = "GET /_ryo/healthz HTTP/1.1\r\nHost: ryo\r\n\r\n"
-	// maxAnswer bounds what is read of an answer to it, in bytes; a real one has 100.
-	maxAnswer = 64 << 10
 	// exitLag is how long the end of a process may come after the end of its
-	// control connection. The kernel needs far less, also on a busy machine.
+	// control connection, and its exit status after its end. The kernel needs far
+	// less, also on a busy machine.
 	exitLag = time.Second
 )
 
@@ -38,34 +34,68 @@ type Spec struct {
 	Path  string // the program, absolute
 	Dir   string // its working directory
 	Mount string // the path that the function is called under, such as "/helloworld"
+	// Function is the one to serve of those that the program has; "": its only one.
+	Function string
 	// Env is the environment, "NAME=value", to which the RYO_ variables are added,
 	// and nothing else. Of two with one name the last counts.
 	Env     []string
-	Sockets *Sockets      // where it serves; borrowed
-	Log     *Log          // takes its standard output and error; borrowed
-	Drain   time.Duration // for requests in flight after SIGTERM; 0: DefaultDrain
+	Sockets *Sockets // where it serves; borrowed
+	// Stdout and Stderr take what it prints, and should be in append mode; borrowed.
+	// nil throws it away.
+	Stdout, Stderr *os.File
+	Log            *Log          // takes both instead, unless it is nil; borrowed
+	Drain          time.Duration // for requests in flight after SIGTERM; 0: DefaultDrain
 	// Memory limits the process's memory, in bytes; 0: no limit. GOMEMLIMIT is set
 	// to 90 % of it unless Env holds that. A process that needs more dies.
 	Memory int64
+	// Procs is how many processors it may keep busy: GOMAXPROCS is set to the next
+	// whole number unless Env holds that; 0: as many as the machine has.
+	Procs float64
+	// Concurrency is how many requests it may serve at a time; 0: any number.
+	Concurrency int
+	// Nonce is what the process proves itself with to a later agent, a text that
+	// no other process has; "": a random one.
+	Nonce string
 }
 
-// Process is a process that was started. All methods but Ready may be called
+// Identity tells a process from every other one, also from one that has its
+// number later, on the same machine or after its next start.
+type Identity struct {
+	Pid   int    `json:"pid"`
+	Start uint64 `json:"start"` // of the process, in clock ticks since the machine's start
+	Boot  string `json:"boot"`  // the machine's start
+	Nonce string `json:"nonce"` // Spec.Nonce
+}
+
+// Process is a process that was started or adopted. All methods may be called
 // concurrently.
 type Process struct {
-	child   *child
-	control net.Conn
-	limit   *io.LimitedReader // of control
-	answers *bufio.Reader     // of limit
+	id      Identity
+	leader  leader
+	control *control
 	done    chan struct{}
 
 	exit Exit // written before done closes
+}
 
-	mu     sync.Mutex // guards the below
-	reaped bool       // the process's number may be somebody else's
+// leader is a process at the head of a session and a group of its own, as the
+// system knows it.
+type leader interface {
+	// await blocks until the process has ended.
+	await()
+	// signal sends a signal to the process and its group. It never reaches others,
+	// not even when all of them have ended.
+	signal(sig syscall.Signal)
+	// collect kills what is left of the group of a process that has ended, and
+	// says how that was. It is called once, after await.
+	collect() Exit
 }
 
 // Start starts a program in a session of its own.
 func Start(spec Spec) (*Process, error) {
+	if spec.Nonce == "" {
+		spec.Nonce = rand.Text()
+	}
 	ours, theirs, err := controlPair()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Path, err)
@@ -75,18 +105,24 @@ func Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.Path, err), ours.Close())
 	}
-	p := &Process{child: c, control: ours, done: make(chan struct{})}
-	p.limit = &io.LimitedReader{R: ours}
-	p.answers = bufio.NewReader(p.limit)
+	id, err := identity(c.pid)
 	if spec.Memory > 0 {
-		err = limitMemory(c.pid, spec.Memory)
+		err = errors.Join(err, limitMemory(c.pid, spec.Memory))
 	}
-	go p.wait()
+	id.Nonce = spec.Nonce
+	p := own(id, c, newControl(ours))
 	if err != nil {
 		p.Stop(context.Background(), 0)
-		return nil, fmt.Errorf("limit the memory of %s: %w", spec.Path, err)
+		return nil, fmt.Errorf("start %s: %w", spec.Path, err)
 	}
 	return p, nil
+}
+
+// own begins to wait for a process.
+func own(id Identity, l leader, c *control) *Process {
+	p := &Process{id: id, leader: l, control: c, done: make(chan struct{})}
+	go p.wait()
+	return p
 }
 
 // controlPair returns the two ends of a control connection; the descriptor of
@@ -125,8 +161,12 @@ func fork(spec Spec, control int) (*child, error) {
 	if spec.Sockets.fds == nil {
 		return nil, errors.New("its sockets are closed")
 	}
-	out := spec.Log.file.Fd()
-	files := []uintptr{null.Fd(), out, out}
+	files := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+	for i, file := range spec.output() {
+		if file != nil {
+			files[1+i] = file.Fd()
+		}
+	}
 	for _, fd := range append(slices.Clone(spec.Sockets.fds), control) {
 		files = append(files, uintptr(fd))
 	}
@@ -136,6 +176,14 @@ func fork(spec Spec, control int) (*child, error) {
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
+}
+
+// output is where standard output and error go.
+func (s Spec) output() [2]*os.File {
+	if s.Log != nil {
+		return [2]*os.File{s.Log.file, s.Log.file}
+	}
+	return [2]*os.File{s.Stdout, s.Stderr}
 }
 
 // environment is Spec.Env with what is added to it; of equal names, the last counts.
@@ -148,9 +196,15 @@ func environment(spec Spec) []string {
 	if spec.Memory > 0 {
 		all = append(all, "GOMEMLIMIT="+strconv.FormatInt(spec.Memory/10*9, 10))
 	}
+	if spec.Procs > 0 {
+		all = append(all, "GOMAXPROCS="+strconv.Itoa(int(math.Ceil(spec.Procs))))
+	}
 	all = append(all, spec.Env...)
 	all = append(all,
 		"RYO_MOUNT="+spec.Mount,
+		"RYO_FUNCTION="+spec.Function,
+		"RYO_NONCE="+spec.Nonce,
+		"RYO_CONCURRENCY="+strconv.Itoa(spec.Concurrency),
 		"RYO_LISTEN="+strconv.Itoa(len(spec.Sockets.fds)),
 		"RYO_DRAIN="+drain.String(),
 	)
@@ -168,72 +222,39 @@ func environment(spec Spec) []string {
 
 // wait is the one goroutine that waits for the process.
 func (p *Process) wait() {
-	p.child.await()
-	p.mu.Lock()
-	_ = unix.Kill(-p.child.pid, unix.SIGKILL) // fails when it had no children
-	killSession(p.child.pid)
-	p.exit = p.child.reap()
-	p.reaped = true
-	p.mu.Unlock()
+	p.leader.await()
+	p.exit = p.leader.collect()
 	close(p.done)
-	_ = p.control.Close()
-}
-
-// signal sends a signal to the process and its children, unless it has ended.
-func (p *Process) signal(sig syscall.Signal) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.reaped {
-		_ = unix.Kill(-p.child.pid, sig) // fails when all of them have just ended
-	}
+	_ = p.control.conn.Close()
 }
 
 // Ready returns nil once the process has said that it serves. It fails when the
-// process ends, when it leaves or garbles the control connection, or with ctx.
-// After an error the process is of no use and should be stopped. After success
-// it may be asked again. Not to be called concurrently.
+// process ends, when it leaves or garbles the control connection, or with ctx;
+// after ctx it may be asked again.
 func (p *Process) Ready(ctx context.Context) error {
-	if err := p.control.SetDeadline(time.Time{}); err != nil {
-		return p.notReady(ctx, err)
-	}
-	late := make(chan struct{})
-	inTime := context.AfterFunc(ctx, func() {
-		_ = p.control.SetDeadline(time.Unix(1, 0)) // wakes ask
-		close(late)
-	})
-	err := p.ask()
-	if !inTime() {
-		<-late
-	}
-	if err != nil {
-		return p.notReady(ctx, err)
-	}
-	return nil
+	return p.explain(ctx, p.control.health(ctx), " before it was ready")
 }
 
-// ask asks for the process's health once and waits for the answer.
-func (p *Process) ask() error {
-	if _, err := io.WriteString(p.control, healthRequest); err != nil {
-		return err
-	}
-	p.limit.N = maxAnswer
-	rsp, err := http.ReadResponse(p.answers, nil)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, rsp.Body)
-	if err := errors.Join(err, rsp.Body.Close()); err != nil {
-		return err
-	}
-	if rsp.StatusCode != http.StatusOK {
-		return errors.New("the answer is " + rsp.Status)
-	}
-	return nil
+// Health is Ready of a process that has been ready.
+func (p *Process) Health(ctx context.Context) error {
+	return p.explain(ctx, p.control.health(ctx), "")
 }
 
-// notReady finds the reason behind a failed health check: the control connection
-// of a process that ends is closed before its end is known.
-func (p *Process) notReady(ctx context.Context, cause error) error {
+// Stats asks the process about its work. It fails as Ready does.
+func (p *Process) Stats(ctx context.Context) (Stats, error) {
+	s, err := p.control.stats(ctx)
+	if err != nil {
+		return Stats{}, p.explain(ctx, err, "")
+	}
+	return s.stats(), nil
+}
+
+// explain finds the reason behind a question without an answer: the control
+// connection of a process that ends is closed before its end is known.
+func (p *Process) explain(ctx context.Context, cause error, when string) error {
+	if cause == nil {
+		return nil
+	}
 	lag := time.NewTimer(exitLag)
 	defer lag.Stop()
 	select {
@@ -243,13 +264,23 @@ func (p *Process) notReady(ctx context.Context, cause error) error {
 	}
 	select {
 	case <-p.done:
-		return proto.Errorf(proto.ErrUnavailable, "the process ended before it was ready: %s", p.exit)
+		return proto.Errorf(proto.ErrUnavailable, "the process ended%s: %s", when, p.exit)
 	default:
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("wait for the process to be ready: %w", context.Cause(ctx))
+		return fmt.Errorf("wait for an answer of the process: %w", context.Cause(ctx))
 	}
 	return proto.Errorf(proto.ErrUnavailable, "the process did not answer its health check: %w", cause)
+}
+
+// ControlFile is a duplicate of this side's end of the control connection, for
+// who adopts the process. The caller closes it.
+func (p *Process) ControlFile() (*os.File, error) {
+	fd, err := duplicate(p.control.conn.(syscall.Conn))
+	if err != nil {
+		return nil, fmt.Errorf("copy the control connection of process %d: %w", p.id.Pid, err)
+	}
+	return os.NewFile(uintptr(fd), "control"), nil
 }
 
 // Done is closed when the process has ended and its group has been killed.
@@ -266,31 +297,30 @@ func (p *Process) Exit() Exit {
 }
 
 // Pid is the process's number, which is also that of its group and session.
-func (p *Process) Pid() int { return p.child.pid }
+func (p *Process) Pid() int { return p.id.Pid }
+
+// Identity is what a later agent needs to know to adopt the process.
+func (p *Process) Identity() Identity { return p.id }
 
 // Drain asks the process to end, by SIGTERM, and returns when it has stopped
 // taking calls, which a process says by closing its control connection, or with
-// ctx. Calls that it has taken go on; Stop waits for them. Not to be called
-// concurrently with Ready.
+// ctx. Calls that it has taken go on; Stop waits for them.
 func (p *Process) Drain(ctx context.Context) error {
-	p.signal(unix.SIGCONT) // a stopped process takes no other signal
-	p.signal(unix.SIGTERM)
-	stop := context.AfterFunc(ctx, func() {
-		_ = p.control.SetReadDeadline(time.Unix(1, 0)) // wakes the copy
-	})
-	defer stop()
-	if _, err := io.Copy(io.Discard, p.control); errors.Is(err, os.ErrDeadlineExceeded) {
-		return context.Cause(ctx)
+	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
+	p.leader.signal(unix.SIGTERM)
+	err := p.control.left(ctx)
+	if errors.Is(err, net.ErrClosed) {
+		return nil // it has ended
 	}
-	return nil // however the connection ended, nobody is at its other end
+	return err
 }
 
 // Stop ends the process and its children and waits for its end: SIGTERM, and
 // after grace, or at once when ctx ends, SIGKILL. It returns at once for a process
 // that has ended.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
-	p.signal(unix.SIGCONT) // a stopped process takes no other signal
-	p.signal(unix.SIGTERM)
+	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
+	p.leader.signal(unix.SIGTERM)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
@@ -298,20 +328,28 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	p.signal(unix.SIGKILL)
+	p.leader.signal(unix.SIGKILL)
 	<-p.done // not only until ctx ends: nothing survives SIGKILL
 	return p.exit
 }
 
 // Exit is how a process ended.
 type Exit struct {
-	Code   int            // what it returned; -1 when a signal ended it
-	Signal syscall.Signal // the signal that ended it; 0 when none did
+	Code    int            // what it returned; -1 when a signal ended it, or Unknown
+	Signal  syscall.Signal // the signal that ended it; 0 when none did
+	Unknown bool           // another process was told Code and Signal, and the kernel does not tell twice
+	Peak    uint64         // the most memory that it had resident, in bytes; 0: not known
+	// Starved says that the kernel killed it, or another process of its memory
+	// cgroup in its lifetime, for lack of memory.
+	Starved bool
 }
 
 // String is such as "exit status 2" or "signal: killed".
 func (e Exit) String() string {
-	if e.Signal != 0 {
+	switch {
+	case e.Unknown:
+		return "exit status unknown"
+	case e.Signal != 0:
 		return "signal: " + e.Signal.String()
 	}
 	return "exit status " + strconv.Itoa(e.Code)

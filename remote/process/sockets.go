@@ -77,20 +77,25 @@ func (s *Sockets) listenUnix(path string) error {
 // keep replaces l by a copy of its descriptor outside the runtime's poller, where
 // each connection to the function would wake this program.
 func (s *Sockets) keep(l net.Listener) error {
-	raw, err := l.(syscall.Conn).SyscallConn()
+	fd, err := duplicate(l.(syscall.Conn))
 	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	var fd int
-	var dupErr error
-	err = raw.Control(func(orig uintptr) {
-		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
-	})
-	if err := errors.Join(err, dupErr); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	s.fds = append(s.fds, fd)
 	return l.Close()
+}
+
+// duplicate copies the descriptor of a file, connection or listener.
+func duplicate(c syscall.Conn) (fd int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var dupErr error
+	err = raw.Control(func(orig uintptr) {
+		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(err, dupErr)
 }
 
 // Addr is the TCP address, with the port that was chosen if 0 was asked for.

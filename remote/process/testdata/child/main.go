@@ -4,8 +4,8 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -82,13 +82,70 @@ func family(apart bool) {
 	fmt.Println("child", cmd.Process.Pid)
 }
 
+// counts is what stats tell.
+type counts struct {
+	sync.Mutex
+	requests, inFlight, connections, sent int
+	idle                                  time.Time
+}
+
+func (c *counts) add(requests, inFlight, connections, sent int) {
+	c.Lock()
+	defer c.Unlock()
+	c.requests += requests
+	c.inFlight += inFlight
+	c.connections += connections
+	c.sent += sent
+	c.idle = time.Now()
+}
+
+func (c *counts) stats(q string) string {
+	c.Lock()
+	defer c.Unlock()
+	idle := time.Since(c.idle)
+	if c.connections > 0 {
+		idle = 0
+	}
+	body, _ := json.Marshal(map[string]any{
+		"q": q, "nonce": os.Getenv("RYO_NONCE"), "requests": c.requests, "inFlight": c.inFlight, "connections": c.connections,
+		"idleMs": idle.Milliseconds(), "received": 0, "sent": c.sent,
+	})
+	return string(body)
+}
+
+// answer answers what the agent asks. A line "slow" on standard output tells that
+// an answer is kept back until SIGUSR1.
+func answer(control net.Conn, c *counts) {
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, syscall.SIGUSR1)
+	in := bufio.NewReader(control)
+	for first := true; ; first = false {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		if os.Getenv("CHILD") == "serve:slowly" && first {
+			fmt.Println("slow 1")
+			<-goOn
+		}
+		body := "ok"
+		if r.URL.Path == "/_ryo/stats" {
+			body = c.stats(r.URL.Query().Get("q"))
+		}
+		_, _ = fmt.Fprintf(control, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+}
+
 func serve(listeners int) {
+	count := &counts{idle: time.Now()}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		count.add(0, 1, 0, 0)
 		if d, err := time.ParseDuration(r.URL.Query().Get("sleep")); err == nil {
 			fmt.Println("call 1")
 			time.Sleep(d)
 		}
-		fmt.Fprint(w, os.Getpid())
+		n, _ := fmt.Fprint(w, os.Getpid())
+		count.add(1, -1, 0, n)
 	})}
 	var accepting, connections sync.WaitGroup
 	var open []net.Listener
@@ -96,8 +153,10 @@ func serve(listeners int) {
 		switch state {
 		case http.StateNew:
 			connections.Add(1)
+			count.add(0, 0, 1, 0)
 		case http.StateClosed:
 			connections.Done()
+			count.add(0, 0, -1, 0)
 		}
 	}
 	for fd := 3; fd < 3+listeners; fd++ {
@@ -119,15 +178,7 @@ func serve(listeners int) {
 		panic(err)
 	}
 	_ = file.Close()
-	go func() {
-		in := bufio.NewReader(control)
-		for {
-			if _, err := http.ReadRequest(in); err != nil {
-				return
-			}
-			_, _ = io.WriteString(control, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-		}
-	}()
+	go answer(control, count)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	<-stop

@@ -1,0 +1,165 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity is that of a process that is not reaped, less its nonce.
+func identity(pid int) (Identity, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Identity{}, err
+	}
+	stat, err := readStat(pid)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{Pid: pid, Start: stat.start, Boot: strings.TrimSpace(string(boot))}, nil
+}
+
+// Adopt takes a process over from an agent that has ended, or that has become
+// this program by execve(2). control is a duplicate of the agent's end of the
+// control connection, which stays the caller's.
+//
+// The process is the one of id when machine, number and start time are the same,
+// and when it says the nonce over the connection. Otherwise, or when it has not
+// answered when ctx ends, Adopt fails, and has signalled nobody.
+//
+// How an adopted process ends is Unknown on kernels before 6.15, unless it is
+// this program's child; of such a one also an end before Adopt is known.
+func Adopt(ctx context.Context, id Identity, control *os.File) (*Process, error) {
+	p, err := adopt(ctx, id, control)
+	if err != nil {
+		return nil, fmt.Errorf("adopt process %d: %w", id.Pid, err)
+	}
+	return p, nil
+}
+
+func adopt(ctx context.Context, id Identity, file *os.File) (*Process, error) {
+	pidfd, err := openIdentified(id)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, errors.Join(err, pidfd.Close())
+	}
+	c := newControl(conn)
+	// An ended child is the one of id without a word: it keeps its number until
+	// it is reaped here.
+	mine := isChild(id.Pid)
+	if err := prove(ctx, c, id.Nonce); err != nil && !(mine && hasEnded(pidfd)) {
+		return nil, errors.Join(err, conn.Close(), pidfd.Close())
+	}
+	if !mine {
+		return own(id, &adopted{pidfd}, c), nil
+	}
+	kills, _ := oomKills(id.Pid)
+	return own(id, &child{pid: id.Pid, pidfd: pidfd, before: ownPeak(), kills: kills}, c), nil
+}
+
+// openIdentified opens a pidfd of the process that has an identity. The pidfd
+// refers to one process for good, so the identity is compared after it is opened.
+func openIdentified(id Identity) (*os.File, error) {
+	if id.Pid <= 1 || id.Pid == os.Getpid() {
+		return nil, errors.New("it cannot have been a function's")
+	}
+	fd, err := unix.PidfdOpen(id.Pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	pidfd := pollable(fd)
+	if pidfd == nil {
+		return nil, errors.New("its pidfd cannot be waited for")
+	}
+	is, err := identity(id.Pid)
+	if err == nil && (is.Boot != id.Boot || is.Start != id.Start) {
+		err = errors.New("its number is another process's now")
+	}
+	if sid, sidErr := unix.Getsid(id.Pid); err == nil && (sidErr != nil || sid != id.Pid) {
+		err = errors.New("it does not lead a session")
+	}
+	if err != nil {
+		return nil, errors.Join(err, pidfd.Close())
+	}
+	return pidfd, nil
+}
+
+// prove has the process at the other end say its nonce.
+func prove(ctx context.Context, c *control, nonce string) error {
+	said, err := c.stats(ctx)
+	if err != nil {
+		return err
+	}
+	if nonce == "" || said.Nonce != nonce {
+		return errors.New("it does not know its nonce")
+	}
+	return nil
+}
+
+// isChild reports whether a process, which may have ended, is one to reap here.
+func isChild(pid int) bool {
+	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
+}
+
+func hasEnded(pidfd *os.File) bool {
+	var has bool
+	raw, err := pidfd.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { has = tells(fd, unix.POLLIN) })
+	}
+	return err == nil && has
+}
+
+// adopted is a process that another one reaps. Its pidfd stands for the group
+// too: in the kernel both are the same object, which outlives the number.
+type adopted struct{ pidfd *os.File }
+
+var _ leader = (*adopted)(nil)
+
+func (a *adopted) await() { _ = ended(a.pidfd) } // fails when the file is closed, which collect does
+
+func (a *adopted) signal(sig syscall.Signal) {
+	err := send(a.pidfd, sig, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.9: its children get what it does with it
+		_ = send(a.pidfd, sig, 0) // fails when it has just ended
+	}
+}
+
+// collect waits until the process has been reaped, since the kernel says how it
+// ended to its parent first.
+func (a *adopted) collect() Exit {
+	defer a.pidfd.Close()
+	a.signal(unix.SIGKILL)
+	if err := a.pidfd.SetReadDeadline(time.Now().Add(exitLag)); err != nil {
+		return Exit{Code: -1, Unknown: true}
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	err := until(a.pidfd, unix.POLLHUP)
+	if err == nil {
+		err = pidfdInfo(a.pidfd, &info)
+	}
+	if err != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
+		return Exit{Code: -1, Unknown: true}
+	}
+	return exitOf(unix.WaitStatus(info.Exit_code)) //nolint:gosec // bits
+}
+
+func pidfdInfo(pidfd *os.File, info *unix.PidfdInfo) error {
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var infoErr error
+	err = raw.Control(func(fd uintptr) { infoErr = unix.IoctlPidfdInfo(int(fd), info) })
+	return errors.Join(err, infoErr)
+}

@@ -1,0 +1,167 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tick is the unit of times in /proc/PID/stat, on every system that runs Go.
+	tick = time.Second / 100
+	// cgroups is where their file systems are mounted.
+	cgroups = "/sys/fs/cgroup"
+)
+
+// Usage says what the process takes now; one that has ended is os.ErrProcessDone.
+func (p *Process) Usage() (Usage, error) {
+	u, err := usage(p.id)
+	if err != nil {
+		return Usage{}, fmt.Errorf("read the usage of process %d: %w", p.id.Pid, err)
+	}
+	return u, nil
+}
+
+func usage(id Identity) (Usage, error) {
+	dir := "/proc/" + strconv.Itoa(id.Pid)
+	status, statusErr := os.ReadFile(dir + "/status")
+	open, openErr := os.ReadDir(dir + "/fd")
+	// Read last: were the number another's by now, all of the above might be its.
+	s, err := readStat(id.Pid)
+	if errors.Is(err, os.ErrNotExist) || err == nil && (s.start != id.Start || s.state == 'Z') {
+		return Usage{}, os.ErrProcessDone
+	}
+	if err := errors.Join(statusErr, openErr, err); err != nil {
+		return Usage{}, err
+	}
+	resident, peak, err := parseMemory(status)
+	if err != nil {
+		return Usage{}, err
+	}
+	var sinceBoot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {
+		return Usage{}, err
+	}
+	lived := time.Duration(sinceBoot.Nano()) - time.Duration(s.start)*tick //nolint:gosec // of this machine
+	return Usage{
+		CPU:      time.Duration(s.cpu) * tick, //nolint:gosec // as above
+		Resident: resident, Peak: peak, Descriptors: len(open), Start: time.Now().Add(-lived),
+	}, nil
+}
+
+// parseMemory takes two values from /proc/PID/status (proc(5)), in bytes.
+func parseMemory(status []byte) (resident, peak uint64, err error) {
+	found := 0
+	for line := range bytes.Lines(status) {
+		fields := bytes.Fields(line)
+		if len(fields) != 3 || string(fields[2]) != "kB" {
+			continue
+		}
+		var to *uint64
+		switch string(fields[0]) {
+		case "VmRSS:":
+			to = &resident
+		case "VmHWM:":
+			to = &peak
+		default:
+			continue
+		}
+		kib, err := strconv.ParseUint(string(fields[1]), 10, 53)
+		if err != nil {
+			return 0, 0, err
+		}
+		*to = kib << 10
+		found++
+	}
+	if found != 2 {
+		return 0, 0, fmt.Errorf("%q does not tell of memory", status)
+	}
+	return resident, peak, nil
+}
+
+// stat is what is needed of /proc/PID/stat.
+type stat struct {
+	state   byte
+	session int
+	cpu     uint64 // ticks, of all its threads
+	start   uint64 // ticks since the machine's start
+}
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, unix.ESRCH) { // it ended between open and read
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(text)
+}
+
+// parseStat reads /proc/PID/stat (proc(5)). The second field is the program's
+// name in parentheses, which may hold anything, so fields are counted from the
+// last parenthesis on, where the third begins.
+func parseStat(text []byte) (stat, error) {
+	name := bytes.LastIndexByte(text, ')')
+	fields := strings.Fields(string(text[name+1:]))
+	if name < 0 || len(fields) < 20 {
+		return stat{}, fmt.Errorf("%q is not the state of a process", text)
+	}
+	session, err1 := strconv.Atoi(fields[3])
+	user, err2 := strconv.ParseUint(fields[11], 10, 62)
+	system, err3 := strconv.ParseUint(fields[12], 10, 62)
+	start, err4 := strconv.ParseUint(fields[19], 10, 64)
+	return stat{state: fields[0][0], session: session, cpu: user + system, start: start}, errors.Join(err1, err2, err3, err4)
+}
+
+// oomKills counts the processes that the kernel has killed for lack of memory in
+// the memory cgroup of a process, of either version.
+func oomKills(pid int) (uint64, error) {
+	of, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return 0, err
+	}
+	path, ok := memoryEvents(of)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	file, err := os.Open(filepath.Join(cgroups, path))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if count, ok := strings.CutPrefix(lines.Text(), "oom_kill "); ok {
+			return strconv.ParseUint(count, 10, 64)
+		}
+	}
+	return 0, errors.ErrUnsupported
+}
+
+// memoryEvents is where, below cgroups, the events of the memory cgroup are told
+// that /proc/PID/cgroup (cgroups(7)) names: "HIERARCHY:CONTROLLERS:PATH" in lines.
+func memoryEvents(of []byte) (path string, ok bool) {
+	for line := range strings.Lines(string(of)) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		for controller := range strings.SplitSeq(fields[1], ",") {
+			if controller == "memory" {
+				return filepath.Join("memory", fields[2], "memory.oom_control"), true
+			}
+		}
+		if fields[0] == "0" {
+			path, ok = filepath.Join(fields[2], "memory.events"), true
+		}
+	}
+	return path, ok
+}
