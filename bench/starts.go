@@ -57,7 +57,7 @@ func (s *stack) exec(ctx context.Context, binary string) (time.Duration, error) 
 	mount := "/" + proto.Path(function)
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Dir = s.dir
-	cmd.Env = []string{"RYO_MOUNT=" + mount, "RYO_LISTEN=1", "RYO_DRAIN=1s"}
+	cmd.Env = []string{"RYO_FUNCTION=" + function, "RYO_MOUNT=" + mount, "RYO_LISTEN=1", "RYO_DRAIN=1s"}
 	cmd.ExtraFiles = []*os.File{socket, theirs}
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {

@@ -54,7 +54,8 @@ type Target struct {
 	// Note is something the user may want to know; mostly empty.
 	Note string
 
-	wrapper string // see form
+	wrapper string  // see form
+	pkg     *source // that it was found in
 }
 
 // Check finds a function and reports as a *Refusal why it cannot be deployed. A
@@ -95,6 +96,11 @@ func Candidates(fsys fs.FS, dir string, p Platform) (found []*Target, refused []
 	if err != nil {
 		return nil, nil, err
 	}
+	found, refused = pkg.candidates()
+	return found, refused, nil
+}
+
+func (pkg *source) candidates() (found []*Target, refused []*Refusal) {
 	names := map[string]bool{}
 	for name, d := range pkg.decls {
 		if token.IsExported(name) && d.kind == token.FUNC {
@@ -112,7 +118,7 @@ func Candidates(fsys fs.FS, dir string, p Platform) (found []*Target, refused []
 			found = append(found, t)
 		}
 	}
-	return found, refused, nil
+	return found, refused
 }
 
 // find returns the function called name, or why it cannot be deployed as of a
@@ -126,8 +132,8 @@ func (pkg *source) find(name, kind string) (*Target, error) {
 		return nil, pkg.missing(name, kind)
 	}
 	t := &Target{
-		Name: name,
-		Dir:  pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
+		Name: name, pkg: pkg,
+		Dir: pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
 		File: d.file.path, Line: d.at.Line, Col: d.at.Column,
 	}
 	switch d.kind {

@@ -64,12 +64,12 @@ func TestCheckSaysWhereTheFunctionIs(t *testing.T) {
 	}
 	got, err := funcfw.Check(src, funcfw.Spec{Dir: "x/y/", Name: "F", File: "b.go"}, linux)
 	require.NoError(t, err)
-	assert.Equal(t, want, got)
+	assert.EqualExportedValues(t, *want, *got)
 
 	got, err = funcfw.Check(src, funcfw.Spec{Dir: "./x/y", Name: "F", File: "a.go"}, linux)
 	require.NoError(t, err)
 	want.Note = "F is declared in x/y/b.go, not in x/y/a.go"
-	assert.Equal(t, want, got)
+	assert.EqualExportedValues(t, *want, *got)
 
 	_, err = funcfw.Check(src, funcfw.Spec{Dir: "x/y", Name: "F", File: "c.go"}, linux)
 	assert.EqualError(t, err, "x/y/c.go: no such file in the package")

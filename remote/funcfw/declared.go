@@ -83,7 +83,7 @@ func (d *declaration) target(pkg *source, kind string) (*Target, error) {
 		return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is declared as of kind %s, and the setting kind says %s", d.name, is, kind), "set kind to "+is+" or leave it out")
 	}
 	return &Target{
-		Name: d.name, Kind: declaredKinds[d.verb], Declared: true,
+		Name: d.name, Kind: declaredKinds[d.verb], Declared: true, pkg: pkg,
 		Dir: pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
 		File: d.file.path, Line: d.at.Line, Col: d.at.Column,
 	}, nil

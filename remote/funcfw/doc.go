@@ -44,9 +44,11 @@
 // Generate returns an overlay for go build, so that the user's folder is never
 // written to:
 //
-//   - zz_ryo_main/main_{Name}.go in the package's folder, since below it alone a
-//     package in a nested internal/ may be imported. A package main without func
-//     main cannot be imported; there the file joins the package.
+//   - zz_ryo_main/main_{Name}.go for each function of the package, which registers
+//     it, and zz_ryo_main/main.go, which calls the one that RYO_FUNCTION names. They
+//     lie in the package's folder, since below it alone a package in a nested
+//     internal/ may be imported. A package main without func main cannot be
+//     imported; there the files join the package.
 //   - zz_ryo, a module a.ryo.local in the module's root: the packages boot and
 //     serve of this folder, as source. Its relative path is recorded in the
 //     program, so two folders give the same bytes.
@@ -54,6 +56,17 @@
 //
 // and an alternative go.mod and go.sum (go build -modfile): the user's, with the
 // framework and all it needs.
+//
+// # One program for a package
+//
+// Which function was asked for leaves no trace in what Generate returns: a program
+// serves every function of its package that Candidates finds, so that several
+// deployed together, or one after another, have one build key and are built once.
+// Only functions take part that syntax is sure of, so none but the one that was
+// asked for can fail a build. A package has another program for a function that
+// only types can tell, for one whose kind a setting changes, and for each of its
+// functions when they are more than 64. Nothing of a function runs before it is
+// picked, but the package's init functions run for all of them, as they do at home.
 //
 // # What a module may look like
 //

@@ -108,7 +108,7 @@ func TestProgram(t *testing.T) {
 		"sub/a/internal/fn/fn.go":      sample,
 		"sub/a/internal/fn/fn_test.go": "package fn_test\n",
 	}, "sub/a/internal/fn", "F_test")
-	p := start(t, program, "/f_test", "PATH="+os.Getenv("PATH"))
+	p := start(t, program, "F_test", "PATH="+os.Getenv("PATH"))
 
 	t.Run("announces itself before the user's init functions print", func(t *testing.T) {
 		assert.Regexp(t, "^deploying at /f_test\nuser init\n", p.output.String())
@@ -241,7 +241,7 @@ func Hang(w http.ResponseWriter, r *http.Request) {
 	select {}
 }
 `}, ".", "Hang")
-	p := start(t, program, "/hang", "RYO_DRAIN=100ms")
+	p := start(t, program, "Hang", "RYO_DRAIN=100ms")
 	resp, err := p.client.Get(p.base)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, resp.Body.Close()) }()
@@ -252,7 +252,7 @@ func Hang(w http.ResponseWriter, r *http.Request) {
 
 func TestStartFailsWithAReason(t *testing.T) {
 	program := mustBuild(t, files{"fn.go": "package fn\n\nimport \"net/http\"\n\nvar F http.HandlerFunc\n"}, ".", "F")
-	p := launch(t, program, "/f")
+	p := launch(t, program, "F")
 	assert.EqualError(t, p.wait(t), "exit status 1")
 	assert.Contains(t, p.output.String(), "the function may be a variable that is nil")
 
@@ -263,7 +263,7 @@ func TestStartFailsWithAReason(t *testing.T) {
 		{"RYO_LISTEN=4", "descriptor 6"},
 		{"RYO_DRAIN=", "RYO_DRAIN"},
 	} {
-		p := launch(t, ok, "/helloworld", c.env)
+		p := launch(t, ok, "HelloWorld", c.env)
 		assert.EqualError(t, p.wait(t), "exit status 1", c.env)
 		assert.Contains(t, p.output.String(), c.want)
 	}
@@ -310,7 +310,7 @@ func TestLayouts(t *testing.T) {
 					"\nconst (\n\ttarget, serve, http, log, context, funcframework, boot, fn = \"o\", \"k\", \"\", 0, 0, 0, 0, 0\n)\n"
 			}
 			mount := "/" + strings.ToLower(c.fn)
-			p := start(t, mustBuild(t, c.src, c.dir, c.fn), mount)
+			p := start(t, mustBuild(t, c.src, c.dir, c.fn), c.fn)
 			_, body := p.get(t, "")
 			assert.Equal(t, "ok", body)
 			assert.True(t, strings.HasPrefix(p.output.String(), "deploying at "+mount+"\n"))
@@ -355,4 +355,40 @@ func TestGOMAXPROCSFollowsTheContainer(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "containermaxprocs=1")
 	assert.Contains(t, string(text), "updatemaxprocs=1")
+}
+
+func TestOneProgramServesEachFunctionOfAPackage(t *testing.T) {
+	program := mustBuild(t, files{"fn.go": `package p
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+)
+
+type in struct{ N int }
+
+func init() {
+	functions.HTTP("Declared", func(w http.ResponseWriter, r *http.Request) { fmt.Println("declared") })
+}
+
+func Plain(w http.ResponseWriter, r *http.Request)         { fmt.Println("plain") }
+func Typed(v in) error                                     { fmt.Println("typed", v.N); return nil }
+func Cloud(ctx context.Context, e cloudevents.Event) error { fmt.Println("cloud", e.ID()); return nil }
+func Background(ctx context.Context, v *in) error          { fmt.Println("background", v.N); return nil }
+`, "unsure.go": "package p\n\ntype T = int\n\nfunc Unsure(a, b T) {}\n"}, ".", "Plain")
+	for fn, want := range map[string]string{
+		"Declared": "declared", "Plain": "plain", "Typed": "typed 1", "Cloud": "cloud 7", "Background": "background 1",
+	} {
+		p := start(t, program, fn)
+		status, _, body := p.call(t, http.MethodPost, "", `{"N": 1}`, "Ce-Id", "7", "Ce-Source", "s", "Ce-Type", "t", "Ce-Specversion", "1.0")
+		assert.Less(t, status, 300, body)
+		p.prints(t, "deploying at /"+strings.ToLower(fn)+"\n"+want+"\n")
+	}
+	p := launch(t, program, "Unsure")
+	assert.EqualError(t, p.wait(t), "exit status 1")
+	p.prints(t, `RYO_FUNCTION="Unsure" is no function of this program`)
 }

@@ -1,6 +1,7 @@
 package funcfw_test
 
 import (
+	"fmt"
 	"go/format"
 	"io/fs"
 	"maps"
@@ -32,16 +33,10 @@ func TestGeneratedMainReadsWell(t *testing.T) {
 	assert.Equal(t, "./p/zz_ryo_main", g.Main)
 	assert.Equal(t, `// Code generated to serve HelloWorld. DO NOT EDIT.
 
-//go:debug containermaxprocs=1
-//go:debug updatemaxprocs=1
-
 package main
 
 import (
-	_ "a.ryo.local/boot" // first: it announces the function
-
 	"context"
-	"log"
 	"net/http"
 
 	"a.ryo.local/serve"
@@ -50,25 +45,96 @@ import (
 	fn "a.b/c/p"
 )
 
-var target func(http.ResponseWriter, *http.Request) = /*line p/hello.go:9:6*/fn.HelloWorld
-
+func handleHelloWorld() (http.Handler, error) {
+	var target func(http.ResponseWriter, *http.Request) = /*line p/hello.go:9:6*/fn.HelloWorld
 //line p/zz_ryo_main/main_HelloWorld.go:1
-func main() {
-	err := funcframework.RegisterHTTPFunctionContext(context.Background(), "/", serve.Guard(target))
-	if err == nil {
-		err = serve.Run()
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
+	return serve.Registered(funcframework.RegisterHTTPFunctionContext(context.Background(), "/", serve.Guard(target)))
 }
 `, string(g.Overlay["m/p/zz_ryo_main/main_HelloWorld.go"]))
 }
 
+// manyKinds is a package with a function of each kind, and one that the compiler
+// alone can tell.
+var manyKinds = files{
+	"go.mod": "module a.b/c\n\nrequire github.com/gin-gonic/gin v1.12.0\n",
+	"a.go": kinds(handler + `
+
+func init() { functions.HTTP("Declared", F) }
+
+type Order struct{ ID string }
+
+func Gin(c *gin.Context)                                   {}
+func Cloud(ctx context.Context, e cloudevents.Event) error { return nil }
+func Background(ctx context.Context, o Order) error        { return nil }
+func Typed(o Order) (Order, error)                         { return o, nil }`),
+	"b.go": "package p\n\nvar Unsure = F\n\nfunc None(int, int) {}\n",
+}
+
+func TestFunctionsOfAPackageShareAProgram(t *testing.T) {
+	all, err := generate(t, manyKinds, ".", "F", linux)
+	require.NoError(t, err)
+	var mains []string
+	for _, at := range slices.Sorted(maps.Keys(all.Overlay)) {
+		if strings.HasPrefix(at, "zz_ryo_main/") {
+			mains = append(mains, path.Base(at))
+		}
+	}
+	assert.Equal(t, []string{"main.go", "main_Background.go", "main_Cloud.go", "main_Declared.go", "main_F.go", "main_Gin.go", "main_Typed.go"}, mains)
+	for _, name := range []string{"Background", "Cloud", "Declared", "Gin", "Typed"} {
+		g, err := generate(t, manyKinds, ".", name, linux)
+		require.NoError(t, err)
+		assert.Equal(t, all, g, name)
+	}
+	unsure, err := generate(t, manyKinds, ".", "Unsure", linux)
+	require.NoError(t, err)
+	assert.Contains(t, unsure.Overlay, "zz_ryo_main/main_Unsure.go")
+	assert.Contains(t, unsure.Overlay, "zz_ryo_main/main_F.go")
+}
+
+func TestFunctionsThatDoNotTakePart(t *testing.T) {
+	more := func(names ...string) files {
+		src := withHTTP(handler)
+		for _, name := range names {
+			src += strings.Replace(handler, "F", name, 1) + "\n"
+		}
+		return files{"a.go": src}
+	}
+	many := make([]string, 64)
+	for i := range many {
+		many[i] = fmt.Sprint("G", i)
+	}
+	for name, c := range map[string]struct {
+		src  files
+		want []string
+	}{
+		"alone":                                {more(), []string{"F"}},
+		"another":                              {more("G"), []string{"F", "G"}},
+		"names that differ in case":            {more("Gg", "GG"), []string{"F", "GG"}},
+		"the same, of the target":              {files{"a.go": withHTTP(handler + "\nfunc \u017f(int) {}")}, []string{"F"}},
+		"a gin function without gin":           {files{"a.go": kinds(handler + "\nfunc G(*gin.Context) {}")}, []string{"F"}},
+		"as many as there may be":              {more(many[1:]...), append([]string{"F"}, many[1:]...)},
+		"a library":                            {more(many...), []string{"F"}},
+		"a function that is none":              {files{"a.go": withHTTP(handler + "\nfunc G() {}")}, []string{"F"}},
+		"one that the compiler alone can tell": {files{"a.go": withHTTP(handler + "\ntype R = http.Request\nfunc G(http.ResponseWriter, *R) {}")}, []string{"F"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := generate(t, c.src, ".", "F", linux)
+			require.NoError(t, err)
+			var got []string
+			for at := range g.Overlay {
+				if fn, ok := strings.CutPrefix(at, "zz_ryo_main/main_"); ok {
+					got = append(got, strings.TrimSuffix(fn, ".go"))
+				}
+			}
+			assert.ElementsMatch(t, c.want, got)
+		})
+	}
+}
+
 func TestGenerateAddsFiles(t *testing.T) {
 	runtime := []string{
-		"boot/boot.go", "go.mod", "serve/body.go", "serve/declared.go", "serve/doc.go", "serve/drain.go",
-		"serve/framework.go", "serve/guard.go", "serve/mount.go", "serve/serve.go", "serve/typed.go",
+		"boot/boot.go", "go.mod", "serve/body.go", "serve/doc.go", "serve/exchange.go", "serve/framework.go",
+		"serve/guard.go", "serve/mount.go", "serve/places.go", "serve/serve.go", "serve/traffic.go", "serve/typed.go",
 	}
 	main := func(name string) string {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
@@ -77,7 +143,7 @@ func TestGenerateAddsFiles(t *testing.T) {
 		name, dir, fn string
 		src           files
 		root, main    string
-		mainFile      string
+		fnFile        string
 		mod           bool
 	}{
 		{"without go.mod", "x", "HelloWorld", files{"x/a.go": hello}, "x", "./zz_ryo_main", "x/zz_ryo_main/main_HelloWorld.go", true},
@@ -91,7 +157,8 @@ func TestGenerateAddsFiles(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.root, g.ModuleRoot)
 			assert.Equal(t, c.main, g.Main)
-			want := []string{c.mainFile}
+			main, _, _ := strings.Cut(c.fnFile, "main_"+c.fn)
+			want := []string{c.fnFile, main + "main.go"}
 			for _, f := range runtime {
 				want = append(want, path.Join(c.root, "zz_ryo", f))
 			}
@@ -103,7 +170,7 @@ func TestGenerateAddsFiles(t *testing.T) {
 			for at := range g.Overlay {
 				assert.NotContains(t, c.src, at, "a file of the user")
 			}
-			_, err = format.Source(g.Overlay[c.mainFile])
+			_, err = format.Source(g.Overlay[c.fnFile])
 			assert.NoError(t, err)
 		})
 	}
@@ -128,7 +195,7 @@ func TestOldToolchains(t *testing.T) {
 	p.GoVersion = "go1.24.3"
 	g, err := generate(t, files{"a.go": hello}, ".", "HelloWorld", p)
 	require.NoError(t, err)
-	assert.NotContains(t, string(g.Overlay["zz_ryo_main/main_HelloWorld.go"]), "maxprocs", "go1.24 does not know the setting")
+	assert.NotContains(t, string(g.Overlay["zz_ryo_main/main.go"]), "maxprocs", "go1.24 does not know the setting")
 
 	p.GoVersion = "go1.26.8 X:experiment"
 	_, err = generate(t, files{"go.mod": "module m\n\ngo 1.26\n", "a.go": hello}, ".", "HelloWorld", p)

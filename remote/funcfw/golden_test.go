@@ -18,7 +18,23 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // lineComment is a comment that gofmt would move.
 var lineComment = regexp.MustCompile(` ?(/\*line [^*]+\*/) ?`)
 
-// The generated mains are read by people who look for a mistake, so each is kept
+// golden holds a generated file to what is kept.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	at := filepath.Join("testdata", name+".golden")
+	if *update {
+		require.NoError(t, os.WriteFile(at, got, 0o644))
+	}
+	want, err := os.ReadFile(at)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+	pretty, err := format.Source(got)
+	require.NoError(t, err)
+	tight := func(text []byte) string { return lineComment.ReplaceAllString(string(text), "$1") }
+	assert.Equal(t, tight(pretty), tight(got))
+}
+
+// The generated files are read by people who look for a mistake, so each is kept
 // as it is to be.
 func TestGoldenMains(t *testing.T) {
 	for name, decl := range map[string]string{
@@ -33,22 +49,12 @@ func TestGoldenMains(t *testing.T) {
 			t.Run(name+" in "+pkg, func(t *testing.T) {
 				g, err := generate(t, files{
 					"go.mod": "module a.b/c\n\nrequire github.com/gin-gonic/gin v1.12.0\n",
-					"p/a.go": strings.Replace(kinds(decl), "package p", "package "+pkg, 1),
+					"p/a.go": strings.Replace(kinds(decl+"\n\nfunc Ffff(*gin.Context) {}"), "package p", "package "+pkg, 1),
 				}, "p", "F", linux)
 				require.NoError(t, err)
-				at := map[string]string{"p": "p/zz_ryo_main/main_F.go", "main": "p/zz_ryo_main_F.go"}[pkg]
-				got := g.Overlay[at]
-				golden := filepath.Join("testdata", name+"_"+pkg+".golden")
-				if *update {
-					require.NoError(t, os.WriteFile(golden, got, 0o644))
-				}
-				want, err := os.ReadFile(golden)
-				require.NoError(t, err)
-				assert.Equal(t, string(want), string(got))
-				pretty, err := format.Source(got)
-				require.NoError(t, err)
-				tight := func(text []byte) string { return lineComment.ReplaceAllString(string(text), "$1") }
-				assert.Equal(t, tight(pretty), tight(got))
+				dir := map[string]string{"p": "p/zz_ryo_main/", "main": "p/zz_ryo_"}[pkg]
+				golden(t, name+"_"+pkg, g.Overlay[dir+"main_F.go"])
+				golden(t, "main_"+pkg, g.Overlay[dir+"main.go"])
 			})
 		}
 	}

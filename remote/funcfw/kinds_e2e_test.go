@@ -70,7 +70,7 @@ func Nothing(in map[string]int) error { fmt.Println("got", in["n"]); return nil 
 `
 
 func TestTypedProgram(t *testing.T) {
-	p := start(t, mustBuild(t, files{"fn.go": typed}, ".", "F"), "/f", "RYO_BODY=1000")
+	p := start(t, mustBuild(t, files{"fn.go": typed}, ".", "F"), "F", "RYO_BODY=1000")
 
 	t.Run("from JSON to JSON", func(t *testing.T) {
 		status, header, body := p.call(t, http.MethodPost, "/any/path", `{"A": "100%d <i>&</i>", "n": 7, "Other": null}`)
@@ -139,13 +139,13 @@ func TestTypedProgram(t *testing.T) {
 }
 
 func TestTypedFormsAndSettings(t *testing.T) {
-	p := start(t, mustBuild(t, files{"fn.go": strings.Replace(typed, "package p", "package main", 1)}, ".", "Nothing"), "/nothing")
+	p := start(t, mustBuild(t, files{"fn.go": strings.Replace(typed, "package p", "package main", 1)}, ".", "Nothing"), "Nothing")
 	status, _, body := p.call(t, http.MethodPut, "", `{"n": 1}`)
 	assert.Equal(t, http.StatusNoContent, status)
 	assert.Empty(t, body)
 	p.prints(t, "got 1\n")
 
-	strict := start(t, mustBuild(t, files{"fn.go": typed}, ".", "F"), "/f", "RYO_STRICT=1")
+	strict := start(t, mustBuild(t, files{"fn.go": typed}, ".", "F"), "F", "RYO_STRICT=1")
 	status, _, body = strict.call(t, http.MethodPost, "", `{"A": "", "Other": 1}`)
 	assert.Equal(t, http.StatusBadRequest, status)
 	assert.Contains(t, body, `unknown field \"Other\"`)
@@ -169,7 +169,7 @@ func F(ctx context.Context, m Message) error {
 	}
 	return nil
 }
-`}, ".", "F"), "/f", "RYO_BODY=1000")
+`}, ".", "F"), "F", "RYO_BODY=1000")
 
 	status, _, body := p.call(t, http.MethodPost, "", `{"context": {"eventId": "1", "eventType": "google.pubsub.topic.publish", "resource": {"name": "t", "service": "pubsub.googleapis.com"}}, "data": {"data": "bg", "id": "7"}}`)
 	assert.Equal(t, http.StatusOK, status, body)
@@ -211,7 +211,7 @@ func F(ctx context.Context, e cloudevents.Event) error {
 		"declared": mustBuild(t, files{"fn.go": strings.Replace(src, "func F(", "func init() { functions.CloudEvent(\"F\", f) }\n\nfunc f(", 1)}.declaring(), ".", "F"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, program, "/f")
+			p := start(t, program, "F")
 			binary := func(typ string) (int, http.Header, string) {
 				return p.call(t, http.MethodPost, "", `{"n": 1}`, "Content-Type", "application/json",
 					"Ce-Id", "1", "Ce-Source", "test", "Ce-Specversion", "1.0", "Ce-Type", typ)
@@ -274,7 +274,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "hello ", r.URL.Path)
 }
 `}.declaring()
-	p := start(t, mustBuild(t, src, ".", "Hello"), "/hello")
+	p := start(t, mustBuild(t, src, ".", "Hello"), "Hello")
 	_, body := p.get(t, "/a//b")
 	assert.Equal(t, "hello /a//b", body)
 	status, _ := p.get(t, "/early")
@@ -285,11 +285,11 @@ func hello(w http.ResponseWriter, r *http.Request) {
 
 	main := maps.Clone(src)
 	main["fn.go"] = strings.Replace(src["fn.go"], "package p", "package main", 1)
-	p = start(t, mustBuild(t, main, ".", "Other"), "/other", "FUNCTION_TARGET=Hello")
+	p = start(t, mustBuild(t, main, ".", "Other"), "Other", "FUNCTION_TARGET=Hello")
 	_, body = p.get(t, "")
 	assert.Equal(t, "other Hello", body)
 
-	p = launch(t, mustBuild(t, src, ".", "Never"), "/never")
+	p = launch(t, mustBuild(t, src, ".", "Never"), "Never")
 	assert.EqualError(t, p.wait(t), "exit status 1")
 	p.prints(t, "the init functions have not declared Never")
 }
@@ -326,7 +326,7 @@ func F(c *gin.Context) {
 		c.String(http.StatusOK, "%s %s %s %s", c.Request.Method, c.Param("path"), c.Query("q"), c.Request.URL.EscapedPath())
 	}
 }
-`}, "p", "F"), "/f")
+`}, "p", "F"), "F")
 	for _, c := range [][3]string{
 		{"GET", "", "GET /  /"},
 		{"POST", "/a/b?q=1", "POST /a/b 1 /a/b"},

@@ -132,11 +132,11 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start runs a program on two listeners and a control connection, until it says
+// start runs a function of a program on two listeners and a control connection, until it says
 // that it is ready.
-func start(t *testing.T, program, mount string, env ...string) *process {
+func start(t *testing.T, program, fn string, env ...string) *process {
 	t.Helper()
-	p := launch(t, program, mount, env...)
+	p := launch(t, program, fn, env...)
 	require.NoError(t, p.control.SetDeadline(time.Now().Add(patience)))
 	resp := p.health(t)
 	require.Equal(t, http.StatusOK, resp.StatusCode, p.output)
@@ -163,8 +163,9 @@ type unclosed struct{ net.Conn }
 
 func (unclosed) Close() error { return nil }
 
-func launch(t *testing.T, program, mount string, env ...string) *process {
+func launch(t *testing.T, program, fn string, env ...string) *process {
 	t.Helper()
+	mount := "/" + strings.ToLower(fn)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tcp.Close() })
@@ -190,7 +191,7 @@ func launch(t *testing.T, program, mount string, env ...string) *process {
 	t.Cleanup(func() { _ = p.control.Close() })
 
 	p.cmd = exec.Command(program)
-	p.cmd.Env = append([]string{"RYO_MOUNT=" + mount, "RYO_LISTEN=2", "RYO_DRAIN=10s"}, env...)
+	p.cmd.Env = append([]string{"RYO_FUNCTION=" + fn, "RYO_MOUNT=" + mount, "RYO_LISTEN=2", "RYO_DRAIN=10s"}, env...)
 	p.cmd.ExtraFiles = []*os.File{tcpFile, unixFile, theirs}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	require.NoError(t, p.cmd.Start())

@@ -11,17 +11,31 @@
 //
 // # What the agent gives
 //
-//	RYO_MOUNT=/helloworld  the path at which the function lives
-//	RYO_LISTEN=2           the number of listeners: descriptors 3, 4, …
-//	RYO_DRAIN=10s          how long running requests may take after SIGTERM
-//	RYO_BODY=1048576       the largest body of a request in bytes; no limit without it
-//	RYO_STRICT=1           typed functions refuse JSON with unknown fields
+//	RYO_FUNCTION=HelloWorld  which of the program's functions it is
+//	RYO_MOUNT=/helloworld    the path at which the function lives
+//	RYO_LISTEN=2             the number of listeners: descriptors 3, 4, …
+//	RYO_DRAIN=10s            how long running requests may take after SIGTERM
+//	RYO_BODY=1048576         the largest body of a request in bytes; no limit without it
+//	RYO_STRICT=1             typed functions refuse JSON with unknown fields
+//	RYO_CONCURRENCY=8        how many requests run at a time, further ones wait; no limit without it
+//	RYO_NONCE=3f9c…          what the process is known by, see below
 //
 // The descriptor after the listeners is the control connection, a connected
-// stream socket on which the agent asks GET /_ryo/healthz over HTTP/1.1; 200
-// means that requests are served. Its end at the agent's side means nothing: a
-// function outlives its agent. Its end at this side says that no further calls are
-// taken. The variables are removed from the environment and the descriptors are
+// stream socket on which the agent asks over HTTP/1.1:
+//
+//	GET /_ryo/healthz     200 once requests are served, also while all places are taken
+//	GET /_ryo/stats?q=…   what has gone on, as a JSON object
+//
+// The members of that object are q and nonce, the question's and the process's,
+// by which an agent that takes a process over knows that it speaks to the right
+// one; requests, all that were ever read; inFlight, those that have not ended;
+// connections, those that are open; idleMs, how many milliseconds there has been
+// neither a request nor an open connection; received and sent, bytes of bodies. A
+// connection that the function took over, such as a WebSocket, counts as open and its
+// request as in flight until it is closed; what passes over it is not counted.
+//
+// The connection's end at the agent's side means nothing: a function outlives its
+// agent. Its end at this side says that no further calls are taken. The variables are removed from the environment and the descriptors are
 // closed, so neither reaches programs that the function starts.
 //
 // # What callers get
@@ -29,7 +43,8 @@
 // HTTP/1 and HTTP/2 without TLS. Paths at and below the mount reach the function
 // with the mount stripped, byte for byte; every other path is 404. /_ryo/healthz
 // lies outside of every mount. SIGTERM and SIGINT end the process with status 0
-// after running requests were answered.
+// after running requests were answered, streams have ended and connections that
+// the function took over were closed, or the drain's time is over.
 //
 // # Decisions
 //
@@ -42,7 +57,7 @@
 //     such as //a and /a/../b.
 //   - The framework answers a panic with 500, also after the answer has begun,
 //     when it is too late for a status: callers saw 200 and a cut body with the
-//     text of the panic. Guard breaks the connection instead.
+//     text of the panic. That connection is broken instead.
 //   - Typed functions do not use the framework's functions.Typed, which decodes
 //     all requests into one value and takes a % in an answer for a format.
 package serve

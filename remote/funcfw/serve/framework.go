@@ -1,13 +1,14 @@
 package serve
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	_ "unsafe" // for go:linkname
 
-	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework" // defines initServer
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework" // defines initServer
 )
 
 //go:linkname initServer github.com/GoogleCloudPlatform/functions-framework-go/funcframework.initServer
@@ -20,6 +21,35 @@ const (
 	// a name. That is the function, whatever the user's init functions register.
 	noTarget = "ryo/main"
 )
+
+// Registered returns the handler of the function that was registered last, with
+// the error that registering it gave.
+func Registered(err error) (http.Handler, error) {
+	if err != nil {
+		return nil, fmt.Errorf("functions-framework: %w", err)
+	}
+	h, err := frameworkHandler(noTarget)
+	if err != nil {
+		return nil, fmt.Errorf("the function may be a variable that is nil: %w", err)
+	}
+	return h, nil
+}
+
+// Declared returns the handler of a function that an init function has declared by
+// name.
+func Declared(name string) (http.Handler, error) {
+	// Where the framework does not find the name it takes what was registered last
+	// without one. That shall be no function of the user's but this one, which no
+	// handler can be made of.
+	if err := funcframework.RegisterEventFunctionContext(context.Background(), "/", func() {}); err != nil {
+		return nil, fmt.Errorf("functions-framework: %w", err)
+	}
+	h, err := frameworkHandler(name)
+	if err != nil {
+		return nil, fmt.Errorf("the init functions have not declared %s: %w", name, err)
+	}
+	return h, nil
+}
 
 // frameworkHandler returns the framework's handler of the function that was
 // declared by name, or, without such a one, registered last without a name.

@@ -63,11 +63,7 @@ func (m mount) strip(u *url.URL) (*url.URL, bool) {
 	return &below, true
 }
 
-func healthz(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != healthPath {
-		http.NotFound(w, r)
-		return
-	}
+func healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "ok\n") // a caller that left is no news
 }

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,12 +17,18 @@ import (
 )
 
 const (
-	envPrefix = "RYO_"
-	envMount  = envPrefix + "MOUNT"
-	envListen = envPrefix + "LISTEN"
-	envDrain  = envPrefix + "DRAIN"
-	envBody   = envPrefix + "BODY"
-	envStrict = envPrefix + "STRICT"
+	// statsPath is answered on the control connection alone.
+	statsPath = "/_ryo/stats"
+
+	envPrefix      = "RYO_"
+	envFunction    = envPrefix + "FUNCTION"
+	envMount       = envPrefix + "MOUNT"
+	envListen      = envPrefix + "LISTEN"
+	envDrain       = envPrefix + "DRAIN"
+	envBody        = envPrefix + "BODY"
+	envStrict      = envPrefix + "STRICT"
+	envConcurrency = envPrefix + "CONCURRENCY"
+	envNonce       = envPrefix + "NONCE"
 
 	// firstFD is the first inherited descriptor after the three standard ones.
 	firstFD = 3
@@ -35,22 +42,15 @@ const (
 	idleTimeout = 120 * time.Second
 )
 
-// Run serves the function that was registered last with the framework until
+// Functions are the functions of a program by name. Each registers its function
+// with the framework and returns the handler that this makes of it.
+type Functions map[string]func() (http.Handler, error)
+
+// Run serves one of the functions, the one that the environment names, until
 // SIGTERM or SIGINT and the end of all running requests. It takes over the
 // process's signals, RYO_ variables and inherited descriptors, so it is called
 // once, by main.
-func Run() error {
-	return run(func() (http.Handler, error) {
-		h, err := frameworkHandler(noTarget)
-		if err != nil {
-			return nil, fmt.Errorf("the function may be a variable that is nil: %w", err)
-		}
-		return breakAborted(h), nil
-	})
-}
-
-// run serves what function returns, which is called when all else is ready.
-func run(function func() (http.Handler, error)) error {
+func Run(functions Functions) error {
 	// Before anything is served: a signal that comes early must still drain.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
@@ -62,40 +62,56 @@ func run(function func() (http.Handler, error)) error {
 	if err != nil {
 		return err
 	}
+	handler, ok := functions[s.function]
+	if !ok {
+		return fmt.Errorf("%s=%q is no function of this program", envFunction, s.function)
+	}
 	listeners, control, err := inherit(s.listeners)
 	if err != nil {
 		return err
 	}
-	fn, err := function()
+	fn, err := handler()
 	if err != nil {
 		return err
 	}
 	if s.strict {
 		fn = strictly(fn)
 	}
+	if s.concurrency > 0 {
+		fn = atMost(s.concurrency, fn)
+	}
 	if s.body > 0 {
 		fn = limitBody(fn, s.body)
 	}
-	return serve(stop, mount{path: s.mount, next: fn}, s.drain, listeners, control)
+	return serve(stop, mount{path: s.mount, next: fn}, s, listeners, control)
 }
 
 // settings is what the environment says.
 type settings struct {
-	mount     string
-	listeners int
-	drain     time.Duration
-	body      int64 // 0: no limit
-	strict    bool
+	function    string // the Go name, or the one that it was declared by
+	mount       string
+	nonce       string // by which the agent knows this process from another of its number
+	listeners   int
+	drain       time.Duration
+	body        int64 // 0: no limit
+	concurrency int   // 0: no limit
+	strict      bool
 }
 
 // takeSettings reads the settings and removes every RYO_ variable.
 func takeSettings() (settings, error) {
-	s := settings{mount: os.Getenv(envMount), strict: os.Getenv(envStrict) != ""}
-	var errListen, errDrain, errBody error
+	s := settings{
+		function: os.Getenv(envFunction), mount: os.Getenv(envMount),
+		nonce: os.Getenv(envNonce), strict: os.Getenv(envStrict) != "",
+	}
+	var errListen, errDrain, errBody, errConcurrency error
 	s.listeners, errListen = strconv.Atoi(os.Getenv(envListen))
 	s.drain, errDrain = time.ParseDuration(os.Getenv(envDrain))
 	if body, ok := os.LookupEnv(envBody); ok {
 		s.body, errBody = strconv.ParseInt(body, 10, 64)
+	}
+	if n, ok := os.LookupEnv(envConcurrency); ok {
+		s.concurrency, errConcurrency = strconv.Atoi(n)
 	}
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
@@ -111,6 +127,8 @@ func takeSettings() (settings, error) {
 		return s, fmt.Errorf("%s is not a duration", envDrain)
 	case errBody != nil || s.body < 0:
 		return s, fmt.Errorf("%s is not a number of bytes", envBody)
+	case errConcurrency != nil || s.concurrency < 0:
+		return s, fmt.Errorf("%s is not a number of requests", envConcurrency)
 	}
 	return s, nil
 }
@@ -140,16 +158,16 @@ func inherit(n int) (listeners []net.Listener, control net.Conn, err error) {
 	return listeners, control, nil
 }
 
-// serve serves h on the listeners and health on the control connection until
-// stop receives, then drains.
-func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners []net.Listener, control net.Conn) error {
+// serve serves h on the listeners and answers the agent on the control connection
+// until stop receives, then drains.
+func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Listener, control net.Conn) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	drainer := newDrainer(h)
+	traffic := newTraffic(h)
 	srv := &http.Server{
-		Handler:           drainer,
-		ConnState:         drainer.note,
+		Handler:           traffic,
+		ConnState:         traffic.note,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		Protocols:         protocols,
@@ -164,25 +182,38 @@ func serve(stop <-chan os.Signal, h http.Handler, drain time.Duration, listeners
 		}(l)
 	}
 	// No time limits: the agent is the only one who asks, whenever it likes.
-	health := &http.Server{Handler: http.HandlerFunc(healthz)}
-	go func() { _ = health.Serve(newOneConn(control)) }()
+	agent := &http.Server{Handler: answers(traffic, s.nonce)}
+	go func() { _ = agent.Serve(newOneConn(control)) }()
 	// The agent takes its end for: no further calls are taken here.
-	unhealthy := func() { _ = health.Close() }
-	defer unhealthy()
+	leave := func() { _ = agent.Close() }
+	defer leave()
 
 	select {
 	case err := <-failed:
 		return err
 	case <-stop:
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
-	err := drainer.drain(ctx, srv, listeners, &accepting, unhealthy)
+	err := traffic.drain(ctx, srv, listeners, &accepting, leave)
 	if errors.Is(err, context.DeadlineExceeded) {
-		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", drain)
+		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", s.drain)
 		err = srv.Close()
 	}
 	return err
+}
+
+// answers are what the agent can ask on the control connection.
+func answers(t *traffic, nonce string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc(healthPath, healthz)
+	mux.HandleFunc(statsPath, func(w http.ResponseWriter, r *http.Request) {
+		s := t.stats()
+		s.Q, s.Nonce = r.URL.Query().Get("q"), nonce
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s) // an agent that left is no news
+	})
+	return mux
 }
 
 // oneConn is a listener of one connection that is there already.

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,10 +31,9 @@ func TestMain(m *testing.M) {
 // framework registers a function and returns the handler that a process serves.
 func framework(t *testing.T, fn http.HandlerFunc) http.Handler {
 	t.Helper()
-	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
-	h, err := frameworkHandler(noTarget)
+	h, err := Registered(funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
 	require.NoError(t, err)
-	return breakAborted(h)
+	return newTraffic(h)
 }
 
 // This is the proof that the linked function still has the signature it is
@@ -62,8 +63,8 @@ func TestFrameworkHandlerLeavesTheEnvironment(t *testing.T) {
 }
 
 func TestNilFunction(t *testing.T) {
-	require.NoError(t, funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
-	_, err := frameworkHandler(noTarget)
+	_, err := Registered(funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
+	assert.ErrorContains(t, err, "the function may be a variable that is nil")
 	assert.ErrorContains(t, err, "missing function entry")
 }
 
@@ -116,29 +117,34 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-func TestTakeSettingsOfBodies(t *testing.T) {
+func TestTakeSettingsOfRequests(t *testing.T) {
 	for _, c := range []struct {
-		body, strict string
-		want         settings
-		err          string
+		body, strict, concurrency string
+		want                      settings
+		err                       string
 	}{
-		{"1000", "1", settings{body: 1000, strict: true}, ""},
-		{"0", "", settings{}, ""},
-		{"-1", "", settings{}, "RYO_BODY is not a number of bytes"},
-		{"x", "", settings{}, "RYO_BODY is not a number of bytes"},
+		{"1000", "1", "8", settings{body: 1000, strict: true, concurrency: 8}, ""},
+		{"0", "", "0", settings{}, ""},
+		{"-1", "", "0", settings{}, "RYO_BODY is not a number of bytes"},
+		{"x", "", "0", settings{}, "RYO_BODY is not a number of bytes"},
+		{"0", "", "-1", settings{}, "RYO_CONCURRENCY is not a number of requests"},
+		{"0", "", "", settings{}, "RYO_CONCURRENCY is not a number of requests"},
 	} {
+		t.Setenv(envFunction, "F")
 		t.Setenv(envMount, "/f")
+		t.Setenv(envNonce, "n")
 		t.Setenv(envListen, "1")
 		t.Setenv(envDrain, "1s")
 		t.Setenv(envBody, c.body)
 		t.Setenv(envStrict, c.strict)
+		t.Setenv(envConcurrency, c.concurrency)
 		s, err := takeSettings()
 		if c.err != "" {
 			assert.EqualError(t, err, c.err)
 			continue
 		}
 		require.NoError(t, err)
-		c.want.mount, c.want.listeners, c.want.drain = "/f", 1, time.Second
+		c.want.function, c.want.mount, c.want.nonce, c.want.listeners, c.want.drain = "F", "/f", "n", 1, time.Second
 		assert.Equal(t, c.want, s)
 	}
 }
@@ -181,10 +187,8 @@ func TestDeclared(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
 	assert.Equal(t, "named", w.Body.String())
 
-	err = RunDeclared("ryo-unknown")
-	assert.ErrorContains(t, err, "RYO_MOUNT", "settings are read first")
-	_, err = frameworkHandler("ryo-unknown")
-	assert.ErrorContains(t, err, `failed to serve function "ryo-unknown"`, "but never in place of a declared one")
+	_, err = Declared("ryo-unknown")
+	assert.ErrorContains(t, err, "the init functions have not declared ryo-unknown", "but never in place of a declared one")
 }
 
 // server runs serve on a listener and a control connection.
@@ -201,7 +205,7 @@ func running(t *testing.T, h http.Handler, drain time.Duration) *server {
 	require.NoError(t, err)
 	ours, theirs := net.Pipe()
 	s := &server{addr: l.Addr().String(), control: ours, stop: make(chan os.Signal, 1), done: make(chan error, 1)}
-	go func() { s.done <- serve(s.stop, h, drain, []net.Listener{l}, theirs) }()
+	go func() { s.done <- serve(s.stop, h, settings{drain: drain, nonce: "n"}, []net.Listener{l}, theirs) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	return s
 }
@@ -325,6 +329,181 @@ func TestDrainAnswersConnectionsThatAreOpen(t *testing.T) {
 	assert.NoError(t, <-s.done)
 }
 
+// stats asks on the control connection.
+func (s *server) stats(t *testing.T) stats {
+	t.Helper()
+	_, err := io.WriteString(s.control, "GET "+statsPath+"?q=a%26b HTTP/1.1\r\nHost: f\r\n\r\n")
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(s.control), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	dec := json.NewDecoder(resp.Body)
+	dec.DisallowUnknownFields()
+	var got stats
+	require.NoError(t, dec.Decode(&got))
+	require.Equal(t, "a&b", got.Q)
+	require.Equal(t, "n", got.Nonce)
+	got.Q, got.Nonce = "", ""
+	return got
+}
+
+// counts waits until the stats are as wanted; idle times are not compared.
+func (s *server) counts(t *testing.T, want stats) {
+	t.Helper()
+	var got stats
+	require.Eventually(t, func() bool {
+		got = s.stats(t)
+		got.IdleMs = 0
+		return got == want
+	}, 5*time.Second, time.Millisecond, "%+v", &got)
+}
+
+func TestStats(t *testing.T) {
+	release := make(chan struct{})
+	s := running(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+		_ = http.NewResponseController(w).Flush()
+		<-release
+		_, _ = io.WriteString(w, "end")
+		_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader("!"))
+	}), 10*time.Second)
+	s.counts(t, stats{})
+	require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, 5*time.Second, time.Millisecond, "it is idle from the beginning")
+
+	for _, http2 := range []bool{false, true} {
+		before := s.stats(t)
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(!http2)
+		protocols.SetUnencryptedHTTP2(http2)
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		resp, err := client.Post("http://"+s.addr, "text/plain", strings.NewReader("hello"))
+		require.NoError(t, err)
+		now := stats{Requests: before.Requests + 1, InFlight: 1, Connections: 1, Received: before.Received + 5, Sent: before.Sent + 5}
+		s.counts(t, now)
+		assert.Zero(t, s.stats(t).IdleMs)
+
+		release <- struct{}{}
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, "helloend!", string(body))
+		now.InFlight, now.Sent = 0, now.Sent+4
+		s.counts(t, now)
+		assert.Zero(t, s.stats(t).IdleMs, "the connection is open")
+
+		client.CloseIdleConnections()
+		now.Connections = 0
+		s.counts(t, now)
+		require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, 5*time.Second, time.Millisecond)
+	}
+	s.stop <- syscall.SIGTERM
+	assert.NoError(t, <-s.done)
+}
+
+func TestStatsAreTheAgentsAlone(t *testing.T) {
+	w := httptest.NewRecorder()
+	mount{path: "/f", next: http.NotFoundHandler()}.ServeHTTP(w, httptest.NewRequest(http.MethodGet, statsPath, http.NoBody))
+	assert.Equal(t, http.StatusNotFound, w.Code)
+}
+
+// A WebSocket library may keep the connection and let the handler return.
+func TestConnectionsThatWereTakenOverCountUntilTheyAreClosed(t *testing.T) {
+	taken := make(chan net.Conn, 1)
+	s := running(t, atMost(1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			taken <- conn
+		}
+	})), 10*time.Second)
+	connect := func() net.Conn {
+		conn, err := net.Dial("tcp", s.addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		return conn
+	}
+	theirs := connect()
+	ours := <-taken
+	s.counts(t, stats{Requests: 1, InFlight: 1, Connections: 1})
+	assert.Implements(t, (*io.ReaderFrom)(nil), ours)
+	assert.Implements(t, (*syscall.Conn)(nil), ours)
+	require.NoError(t, theirs.Close())
+	connect()
+	s.counts(t, stats{Requests: 2, InFlight: 2, Connections: 2}) // the second waits for the place
+	select {
+	case <-taken:
+		require.Fail(t, "two at a time")
+	default:
+	}
+	require.NoError(t, ours.Close())
+	second := <-taken
+	assert.Error(t, ours.Close(), "again")
+	s.counts(t, stats{Requests: 2, InFlight: 1, Connections: 1})
+
+	s.stop <- syscall.SIGTERM
+	refusesCallers(t, s.addr)
+	select {
+	case err := <-s.done:
+		require.Fail(t, "it did not wait", "%v", err)
+	default:
+	}
+	require.NoError(t, second.Close())
+	assert.NoError(t, <-s.done)
+}
+
+func TestRequestsWaitForAPlace(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := running(t, mount{path: "/f", next: atMost(2, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush() // a stream keeps its place
+		entered <- struct{}{}
+		<-release
+	}))}, 10*time.Second)
+	var calls sync.WaitGroup
+	call := func(ctx context.Context) (err error) {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/f", http.NoBody)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		return err
+	}
+	for range 3 {
+		calls.Go(func() { assert.NoError(t, call(context.Background())) })
+	}
+	<-entered
+	<-entered
+	leaving, leave := context.WithCancel(t.Context())
+	calls.Go(func() { assert.ErrorIs(t, call(leaving), context.Canceled) })
+	s.counts(t, stats{Requests: 4, InFlight: 4, Connections: 4})
+	leave()
+	s.counts(t, stats{Requests: 4, InFlight: 3, Connections: 3})
+
+	resp, err := http.Get("http://" + s.addr + healthPath)
+	require.NoError(t, err, "health needs no place")
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+
+	select {
+	case <-entered:
+		require.Fail(t, "three at a time")
+	case release <- struct{}{}:
+	}
+	<-entered
+	close(release)
+	calls.Wait()
+	s.stop <- syscall.SIGTERM
+	assert.NoError(t, <-s.done)
+}
+
 func TestDrainWaitsForHijackedConnections(t *testing.T) {
 	started := make(chan struct{})
 	s := running(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -359,24 +538,29 @@ func TestListenerFails(t *testing.T) {
 	require.NoError(t, l.Close())
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	err = serve(make(chan os.Signal), http.NotFoundHandler(), time.Second, []net.Listener{l}, theirs)
+	err = serve(make(chan os.Signal), http.NotFoundHandler(), settings{drain: time.Second}, []net.Listener{l}, theirs)
 	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
+// What counting, limits and the mount cost a request.
 func BenchmarkHandler(b *testing.B) {
-	if err := funcframework.RegisterHTTPFunctionContext(b.Context(), "/", Guard(func(w http.ResponseWriter, _ *http.Request) {
+	fn, err := Registered(funcframework.RegisterHTTPFunctionContext(b.Context(), "/", Guard(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok")
-	})); err != nil {
-		b.Fatal(err)
-	}
-	fn, err := frameworkHandler(noTarget)
+	})))
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := mount{path: "/f", next: breakAborted(fn)}
 	r := httptest.NewRequest(http.MethodGet, "/f/a/b", http.NoBody)
-	b.ReportAllocs()
-	for b.Loop() {
-		h.ServeHTTP(httptest.NewRecorder(), r)
+	for name, h := range map[string]http.Handler{
+		"the framework alone":      fn,
+		"as it is served":          newTraffic(mount{path: "/f", next: fn}),
+		"with limited concurrency": newTraffic(mount{path: "/f", next: atMost(1, fn)}),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(httptest.NewRecorder(), r)
+			}
+		})
 	}
 }

@@ -1,0 +1,155 @@
+package serve
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lameDuck is how long connections without a request are still served after the
+// listeners are closed. A gateway that hears of the end closes its idle ones well
+// within this time.
+const lameDuck = time.Second
+
+// traffic is what goes on at a server. It counts connections and requests, which
+// costs a request one allocation and two locks, and ends the server without
+// losing a request. http.Server.Shutdown alone loses some: it does not answer what
+// it reads after its beginning, be it on a connection that was just accepted or on
+// an idle one. So traffic first lets the connections run out: each is closed with
+// its next answer.
+type traffic struct {
+	next           http.Handler
+	received, sent atomic.Int64 // bytes of bodies
+
+	mu       sync.Mutex // guards the below
+	draining bool
+	waiting  map[net.Conn]bool // connections without a request: new or idle
+	open     int               // connections, those that a handler took over too
+	running  int               // requests, see exchange.release
+	requests int64             // since the beginning
+	quiet    time.Time         // since when there has been no connection and no request
+	changed  chan struct{}     // has room for one
+}
+
+func newTraffic(next http.Handler) *traffic {
+	return &traffic{next: next, waiting: make(map[net.Conn]bool), quiet: time.Now(), changed: make(chan struct{}, 1)}
+}
+
+func (t *traffic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{ResponseWriter: w, traffic: t, holders: 1}
+	if r.Body != http.NoBody { // which callers compare with
+		x.body = body{r.Body, &t.received}
+		r.Body = &x.body
+	}
+	t.mu.Lock()
+	t.requests++
+	t.running++
+	draining := t.draining
+	t.mu.Unlock()
+	defer x.release()
+	if draining {
+		w.Header().Set("Connection", "close") // over HTTP/2, GOAWAY
+	}
+	t.next.ServeHTTP(x, r)
+	if x.aborted {
+		panic(http.ErrAbortHandler) // where the framework cannot catch it
+	}
+}
+
+// note is the server's ConnState.
+func (t *traffic) note(c net.Conn, state http.ConnState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		t.open++
+		t.waiting[c] = true
+	case http.StateIdle:
+		t.waiting[c] = true
+	case http.StateActive:
+		delete(t.waiting, c)
+	case http.StateClosed, http.StateHijacked:
+		t.open--
+		delete(t.waiting, c)
+	}
+	t.wake()
+}
+
+// wake notes that something has ended, and tells drain. t.mu is held.
+func (t *traffic) wake() {
+	if t.open == 0 && t.running == 0 {
+		t.quiet = time.Now()
+	}
+	select {
+	case t.changed <- struct{}{}:
+	default:
+	}
+}
+
+// stats is the answer to a question about the traffic.
+type stats struct {
+	Q           string `json:"q"`     // the question, so that its answer is known from a late one
+	Nonce       string `json:"nonce"` // of the process
+	Requests    int64  `json:"requests"`
+	InFlight    int    `json:"inFlight"`
+	Connections int    `json:"connections"`
+	IdleMs      int64  `json:"idleMs"`
+	Received    int64  `json:"received"`
+	Sent        int64  `json:"sent"`
+}
+
+func (t *traffic) stats() stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := stats{
+		Requests: t.requests, InFlight: t.running, Connections: t.open,
+		Received: t.received.Load(), Sent: t.sent.Load(),
+	}
+	if t.open == 0 && t.running == 0 {
+		s.IdleMs = time.Since(t.quiet).Milliseconds()
+	}
+	return s
+}
+
+// drain closes the listeners, calls closed when that has had its effect, and
+// returns when every request has been answered and every connection that a handler
+// took over is closed, or with ctx. accepting counts the server's Serve of each
+// listener.
+func (t *traffic) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, accepting *sync.WaitGroup, closed func()) error {
+	t.mu.Lock()
+	t.draining = true
+	t.mu.Unlock()
+	for _, l := range listeners {
+		_ = l.Close() // the sockets themselves are the agent's
+	}
+	accepting.Wait() // the last connection that was accepted has been noted
+	closed()
+	duck, cancel := context.WithTimeout(ctx, lameDuck)
+	defer cancel()
+	_ = t.until(duck, func() bool { return len(t.waiting) == 0 })
+	if err := srv.Shutdown(ctx); err != nil {
+		return err
+	}
+	return t.until(ctx, func() bool { return t.running == 0 })
+}
+
+// until returns when a condition, which is called with t.mu held, is true, or
+// with ctx's error.
+func (t *traffic) until(ctx context.Context, is func() bool) error {
+	for {
+		t.mu.Lock()
+		ok := is()
+		t.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-t.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
