@@ -29,9 +29,6 @@ const (
 	// programSpace bounds the programs that are kept beside those that functions
 	// need, in bytes: some 250 small ones.
 	programSpace = 2 << 30
-	// logAnswer is how much of a function's output one answer carries, in bytes,
-	// well below what a gRPC message may hold.
-	logAnswer = 1 << 20
 )
 
 // Config is what an agent needs to know. The zero value of a field is its default.
@@ -51,9 +48,17 @@ type Config struct {
 	// Expose has the functions' services listen on every interface instead of
 	// loopback alone.
 	Expose bool
+	// Versions is how many versions of a function are kept, at least. Default: 10.
+	Versions int
+	// StopFunctions has Run end the functions' processes. Without it they go on, and
+	// the next agent of the folder takes them over.
+	StopFunctions bool
 	// Logger takes what the agent has to say. Default: none.
 	Logger hclog.Logger
 }
+
+// defaultVersions is how many versions are kept: each costs the disk a program.
+const defaultVersions = 10
 
 // DefaultPorts lies outside the range from which systems take the ports of
 // outgoing connections.
@@ -71,6 +76,9 @@ type Agent struct {
 	host     string // by which the functions' services are reached
 	addr     string // host:port of the agent
 	expose   bool
+	versions int // of a function that are kept
+	seal     *sealer
+	waker    *process.Waker
 	feed     transport.Feed
 	up       chan struct{} // closed when the functions of the folder are known
 
@@ -78,7 +86,7 @@ type Agent struct {
 
 	mu sync.Mutex // guards the below
 	// live starts a function's goroutine; nil while the agent does not run.
-	live      func(f *function, first *order)
+	live      func(f *function, first func(*function))
 	functions map[string]*function // by path
 }
 
@@ -100,6 +108,9 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Cache == "" {
 		cfg.Cache = filepath.Join(cfg.Dir, "cache")
 	}
+	if cfg.Versions == 0 {
+		cfg.Versions = defaultVersions
+	}
 	ports, err := parsePorts(cfg.Ports)
 	if err != nil {
 		return nil, err
@@ -110,7 +121,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		log: cfg.Logger, ws: ws, ports: ports, keeper: process.Keeper{Logger: cfg.Logger},
-		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose,
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions,
 		up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {
@@ -122,6 +133,12 @@ func New(cfg Config) (*Agent, error) {
 // equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.ws.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if a.seal, err = openSealer(a.ws.Path("secrets.key")); err != nil {
+		return err
+	}
+	if a.waker, err = process.NewWaker(); err != nil {
 		return err
 	}
 	if a.programs, err = build.OpenStore(a.ws.Path("programs"), programSpace); err != nil {
@@ -167,6 +184,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	background.Go(func() { a.keeper.Run(helpers) })
 	background.Go(func() {
+		if err := a.waker.Run(helpers); err != nil {
+			a.log.Error("functions that are idle are not woken", "error", err)
+		}
+	})
+	background.Go(func() {
 		if err := a.builder.Run(helpers); err != nil {
 			a.log.Error("functions cannot be built", "error", err)
 		}
@@ -196,7 +218,7 @@ func (a *Agent) restore(ctx context.Context, records []*record) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.live = func(f *function, first *order) { a.work.Go(func() { f.run(ctx, first) }) }
+	a.live = func(f *function, first func(*function)) { a.work.Go(func() { f.run(ctx, first) }) }
 	for _, rec := range records {
 		a.launch(rec, nil)
 	}
@@ -204,7 +226,7 @@ func (a *Agent) restore(ctx context.Context, records []*record) error {
 }
 
 // launch starts a function's goroutine. The caller holds mu.
-func (a *Agent) launch(rec *record, first *order) {
+func (a *Agent) launch(rec *record, first func(*function)) {
 	f := a.newFunction(rec)
 	a.functions[f.path] = f
 	if !rec.Stopping {
@@ -220,247 +242,6 @@ func (a *Agent) drop(f *function) {
 	if a.functions[f.path] == f {
 		delete(a.functions, f.path)
 	}
-}
-
-// Deploy implements transport.Interface.
-func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.examine(fns); err != nil {
-		return nil, err
-	}
-	resolved := make([]*proto.FunctionJson, len(fns))
-	for i, fn := range fns {
-		var err error
-		if resolved[i], _, err = a.store.Resolve(ctx, fn); err != nil {
-			return nil, err
-		}
-	}
-	rows := make([]*proto.FunctionJsonRsp, len(fns))
-	settled := make([]chan answer, len(fns))
-	for i, fn := range resolved {
-		if fn.GetWait() {
-			settled[i] = make(chan answer, 1)
-		}
-		row, err := a.order(ctx, fn.GetName(), fn, settled[i])
-		if err != nil && len(fns) == 1 {
-			return nil, err
-		}
-		if err != nil {
-			row, settled[i] = a.refused(fn.GetName(), err), nil
-		}
-		rows[i] = row
-	}
-	for i, s := range settled {
-		if s == nil {
-			continue
-		}
-		select {
-		case ans := <-s:
-			if ans.err != nil {
-				return nil, ans.err
-			}
-			rows[i] = ans.row
-		case <-ctx.Done():
-			return nil, waitEnded(ctx, resolved[i].GetName())
-		}
-	}
-	return rows, nil
-}
-
-// examine refuses a call that cannot be served as a whole, before any of it is.
-func (a *Agent) examine(fns []*proto.FunctionJson) error {
-	names := make(map[string]string)
-	for _, fn := range fns {
-		if err := fn.Check(); err != nil {
-			return err
-		}
-		path := proto.Path(fn.GetName())
-		if other, twice := names[path]; twice {
-			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
-				WithHint("deploy one of them under another name")
-		}
-		names[path] = fn.GetName()
-		for _, addr := range fn.GetToAgent() {
-			if !a.is(addr) {
-				return proto.Errorf(proto.ErrInvalid, "function %s is meant for the agent %s; this is %s", fn.GetName(), addr, a.addr).
-					WithHint("ask that agent, or a proxy, which passes deploys on")
-			}
-		}
-	}
-	for path, name := range names {
-		if f := a.find(path); f != nil && f.name != name {
-			return collision(name, f.name, path)
-		}
-	}
-	return nil
-}
-
-func collision(name, other, path string) error {
-	return proto.Errorf(proto.ErrConflict, "function %s would share the path /%s with %s", name, path, other).
-		WithHint("stop " + other + " first, or choose another name")
-}
-
-// order hands an order to a function, which a deploy may bring into being, and
-// returns the function's first answer.
-func (a *Agent) order(ctx context.Context, name string, deploy *proto.FunctionJson, settled chan<- answer) (*proto.FunctionJsonRsp, error) {
-	accepted := make(chan answer, 1)
-	o := order{deploy: deploy, accepted: accepted, settled: settled}
-	for {
-		f, fresh, err := a.function(name, &o)
-		if err != nil {
-			return nil, err
-		}
-		if !fresh {
-			select {
-			case f.orders <- o:
-			case <-f.gone: // it was stopped meanwhile
-				continue
-			case <-ctx.Done():
-				return nil, waitEnded(ctx, name)
-			}
-		}
-		select {
-		case ans := <-accepted:
-			return ans.row, ans.err
-		case <-ctx.Done():
-			return nil, waitEnded(ctx, name)
-		}
-	}
-}
-
-// function returns the function of a name. One that is not there is launched
-// with a deploy as its first order, and is not found by a stop.
-func (a *Agent) function(name string, o *order) (f *function, fresh bool, err error) {
-	path := proto.Path(name)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f = a.functions[path]
-	switch {
-	case f == nil && o.deploy == nil:
-		return nil, false, a.notFound(name)
-	case f == nil:
-		if a.live == nil {
-			return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
-		}
-		a.launch(&record{Name: name}, o)
-		return a.functions[path], true, nil
-	case o.deploy != nil && f.name != name:
-		return nil, false, collision(name, f.name, path)
-	}
-	return f, false, nil
-}
-
-func (a *Agent) find(path string) *function {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.functions[path]
-}
-
-// notFound is the error for a name that is not deployed. The caller holds mu.
-func (a *Agent) notFound(name string) error {
-	err := proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", name, a.addr)
-	var names []string
-	for _, f := range a.functions {
-		names = append(names, f.name)
-	}
-	if near := proto.Nearest(name, names); near != "" {
-		return err.WithHint("did you mean " + near + "?")
-	}
-	return err.WithHint("proxyCli details shows what is deployed")
-}
-
-// refused is the row of a function whose deploy the agent could not take on,
-// next to others that it could.
-func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
-	return &proto.FunctionJsonRsp{
-		Name: name, Status: string(proto.Failed), AtAgent: a.addr, Error: err.Error(), Reason: proto.ReasonAgent,
-	}
-}
-
-func waitEnded(ctx context.Context, name string) error {
-	return ended(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
-		WithHint("proxyCli details shows how it stands")
-}
-
-// Stop implements transport.Interface.
-func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	return a.order(ctx, fnName, nil, nil)
-}
-
-// List implements transport.Interface.
-func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	if _, err := transport.NormalizeAddr(atAgent); err != nil {
-		return nil, err
-	}
-	if !a.is(atAgent) {
-		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
-			WithHint("ask that agent, or a proxy that knows it")
-	}
-	return a.Details(ctx)
-}
-
-// Details implements transport.Interface.
-func (a *Agent) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	return a.feed.Rows(), nil
-}
-
-// Log implements transport.Interface.
-func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	rows := a.feed.Rows()
-	at := slices.IndexFunc(rows, func(row *proto.FunctionJsonRsp) bool {
-		return proto.Path(row.GetName()) == proto.Path(fnName)
-	})
-	if at < 0 {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return nil, a.notFound(fnName)
-	}
-	output, err := process.OpenLog(a.ws.logFile(proto.Path(fnName)), logLimit)
-	if errors.Is(err, os.ErrNotExist) { // stopped meanwhile
-		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", fnName, a.addr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
-	}
-	defer output.Close()
-	text, truncated, err := output.Tail(logAnswer)
-	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
-	}
-	return &proto.FunctionLogs{Function: rows[at], Logs: text, Truncated: truncated}, nil
-}
-
-// Watch implements transport.Interface.
-func (a *Agent) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
-	if err := a.ready(ctx); err != nil {
-		return err
-	}
-	return a.feed.Watch(ctx, on)
-}
-
-// Upload implements transport.Interface.
-func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
-	if a.store.Has(pkg.Digest) {
-		return nil
-	}
-	file, err := os.Open(pkg.Path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	_, err = a.store.Put(ctx, pkg.Digest, file)
-	return err
 }
 
 // Ready says why the agent cannot be used yet, or nil.

@@ -33,7 +33,6 @@ type function struct {
 	name    string
 	path    string
 	log     hclog.Logger
-	crashes *crashes
 	events  chan func()
 	over    chan struct{}  // closed when run takes no further events, by shut
 	shut    func()
@@ -47,6 +46,7 @@ type function struct {
 	pinned   map[uint32]*service // kept versions that are called by their number
 	leaving  []*service          // out of the rows, and soon to end
 	next     *move               // nil: none is under way
+	crashes  []*proto.Crash // the newest first
 	restarts uint32
 	stopped  bool
 	said     *proto.FunctionJsonRsp
@@ -85,7 +85,7 @@ func (o order) end(a answer) {
 func (a *Agent) newFunction(rec *record) *function {
 	path := proto.Path(rec.Name)
 	f := &function{
-		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name), crashes: openCrashes(a.ws, path),
+		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
 		rec: rec, pinned: make(map[uint32]*service),
 	}
@@ -103,6 +103,7 @@ func (a *Agent) newFunction(rec *record) *function {
 func (f *function) run(ctx context.Context, first func(*function)) {
 	defer close(f.gone)
 	defer f.leave()
+	defer f.shut()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	switch {
@@ -111,6 +112,7 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	case first != nil:
 		first(f)
 	default:
+		f.recall()
 		f.resume()
 	}
 	for !f.stopped {
@@ -384,6 +386,7 @@ func (f *function) needed(number uint32) bool {
 // fail ends a change that came to nothing: what ran before goes on.
 func (f *function) fail(why *failure) {
 	m := f.next
+	f.remember(why.crash)
 	why.Generation, why.Kind = f.rec.Generation, m.Version.kind()
 	f.next, f.rec.Next = nil, nil
 	f.rec.Failure = why

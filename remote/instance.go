@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -17,7 +18,7 @@ import (
 // killLag is by how much a process may outlive its drain before it is killed.
 const killLag = 5 * time.Second
 
-// instance is one process of a version that has answered.
+// instance is one process of a version.
 type instance struct {
 	*process.Process
 	version *version
@@ -31,7 +32,8 @@ func (f *function) start(ctx context.Context, v *version, kind string, at *proce
 	if err != nil {
 		return nil, trouble(v, err)
 	}
-	proc, err := process.Start(spec)
+	p := &instance{version: v, since: time.Now()}
+	p.Process, err = process.Start(spec)
 	if errors.Is(err, syscall.ENOEXEC) {
 		// A loss of power came before the binary was on the disk: build it anew.
 		err = errors.Join(err, os.Remove(spec.Path))
@@ -39,14 +41,126 @@ func (f *function) start(ctx context.Context, v *version, kind string, at *proce
 	if err != nil {
 		return nil, trouble(v, err)
 	}
-	p := &instance{Process: proc, version: v, since: time.Now()}
 	limit, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := proc.Ready(limit); err != nil {
-		proc.Stop(context.WithoutCancel(ctx), 0)
+	if err := p.Ready(limit); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("the process did not answer within %s of its start", startLimit)
 		}
+		p.Stop(context.WithoutCancel(ctx), 0)
+		why := fail(v, proto.ReasonStart, err)
+		why.crash = f.inquire(p)
+		if words := why.crash.GetOutput(); words != "" {
+			why.Text += "\n" + words
+		}
+		return nil, why
 	}
 	return p, nil
 }
+
+// process is how a process of a version is started.
+func (f *function) process(v *version, kind string, at *process.Sockets) (process.Spec, error) {
+	fn := v.Spec
+	memory, err := fn.MemoryLimit()
+	if err != nil {
+		return process.Spec{}, err
+	}
+	body, err := fn.BodyLimit(kind)
+	if err != nil {
+		return process.Spec{}, err
+	}
+	cpus, err := fn.CPUs()
+	if err != nil {
+		return process.Spec{}, err
+	}
+	secrets, err := f.agent.seal.open(f.path, v.Secrets)
+	if err != nil {
+		return process.Spec{}, err
+	}
+	dir := f.agent.ws.versionDir(f.path, v.Number)
+	tmp := filepath.Join(dir, "tmp")
+	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
+	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
+		for name, value := range values {
+			env = append(env, name+"="+value) // the last of two counts, so the user's own wins
+		}
+	}
+	if body > 0 {
+		env = append(env, "RYO_BODY="+strconv.FormatInt(body, 10))
+	}
+	if fn.GetStrict() {
+		env = append(env, "RYO_STRICT=1")
+	}
+	return process.Spec{
+		Path:        filepath.Join(dir, "fn"),
+		Dir:         filepath.Join(dir, "src", filepath.FromSlash(packagePath(fn.FunctionJson))),
+		Mount:       "/" + f.path,
+		Function:    fn.GetName(),
+		Env:         env,
+		Sockets:     at,
+		Log:         f.output,
+		Drain:       v.drain(),
+		Memory:      memory,
+		Procs:       cpus,
+		Concurrency: int(fn.GetConcurrency()),
+	}, nil
+}
+
+// watch tells the service that a process serves on when that has ended, and sees
+// to it that it answers.
+func (f *function) watch(s *service, p *instance) {
+	f.work.Go(func() {
+		select {
+		case <-p.Done():
+		case <-f.agent.left:
+			return
+		}
+		crash := f.inquire(p)
+		f.post(func() { s.ended(p, crash) })
+	})
+}
+
+// drain has processes take no further calls, and returns when they do not.
+func (f *function) drain(procs []*instance) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOver)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, p := range procs {
+		all.Go(func() {
+			if err := p.Drain(ctx); err != nil {
+				f.log.Warn("a process that is replaced goes on taking calls", "pid", p.Pid(), "error", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// retire ends processes in the background. then is called by run when they take no
+// further calls.
+func (f *function) retire(procs []*instance, then func()) {
+	f.work.Go(func() {
+		f.drain(procs)
+		f.post(then)
+		f.endAll(procs)
+	})
+}
+
+// endAll ends processes, which finish the calls that they have taken, and waits for
+// that, or until the agent leaves them to themselves.
+func (f *function) endAll(procs []*instance) {
+	f.each(procs, func(p *instance) { p.Stop(context.Background(), p.version.drain()+killLag) })
+}
+
+// killAll ends processes that have taken no calls.
+func (f *function) killAll(procs []*instance) {
+	f.each(procs, func(p *instance) { p.Stop(context.Background(), 0) })
+}
+
+func (f *function) each(procs []*instance, do func(*instance)) {
+	var all sync.WaitGroup
+	for _, p := range procs {
+		all.Go(func() { do(p) })
+	}
+	all.Wait()
+}
+

@@ -55,7 +55,7 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 		if taken && r.fail == nil {
 			return
 		}
-		f.endAll(r.procs, 0)
+		f.killAll(r.procs)
 		if discard {
 			f.remove(v)
 		}
@@ -94,7 +94,7 @@ func (f *function) bring(ctx context.Context, v *version, kind string, n int, at
 		r.fail = cmp.Or(r.fail, fails[i])
 	}
 	if r.fail != nil {
-		f.endAll(r.procs, 0)
+		f.killAll(r.procs)
 		r.procs = nil
 	}
 	return r

@@ -133,7 +133,7 @@ func (s *service) halt() {
 }
 
 // ended takes note of a process that ended by itself.
-func (s *service) ended(p *instance, why *failure) {
+func (s *service) ended(p *instance, crash *proto.Crash) {
 	i := slices.Index(s.procs, p)
 	if i < 0 {
 		return // it was to end
@@ -142,11 +142,14 @@ func (s *service) ended(p *instance, why *failure) {
 	if time.Since(p.since) >= healthy {
 		s.ends = 0
 	}
+	why := fail(p.version, proto.ReasonCrash, errors.New("the process ended: "+crash.GetCause()))
+	why.crash = crash
 	s.lost(why)
 }
 
 // lost counts one more end and sets the time of the next start.
 func (s *service) lost(why *failure) {
+	s.f.remember(why.crash)
 	s.problem = why
 	s.ends++
 	if s.seen {

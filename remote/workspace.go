@@ -56,9 +56,9 @@ type failure struct {
 	Reason     string // one of proto's reasons
 	Text       string
 	At         time.Time
-}
 
-func (f *failure) Error() string { return f.Text }
+	crash *proto.Crash // how the process ended that it is about, if it is about one
+}
 
 // workspace is the agent's folder:
 //
