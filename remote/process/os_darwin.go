@@ -63,6 +63,29 @@ func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, 
 // Usage is not told by this system.
 func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
 
+// Waker does not wait on this system.
+type Waker struct{}
+
+type wait struct{}
+
+func (*wait) remove() {}
+
+// NewWaker returns a waker.
+func NewWaker() (*Waker, error) { return &Waker{}, nil }
+
+// Run has nothing to do.
+func (*Waker) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Wait has a process started at once.
+func (*Waker) Wait(*Sockets) (ready <-chan struct{}, cancel func()) {
+	now := make(chan struct{})
+	close(now)
+	return now, func() {}
+}
+
 // Leftovers cannot tell a process from a later one of its number on this system.
 func Leftovers(context.Context, string) (killed int, err error) {
 	return 0, proto.Errorf(proto.ErrUnsupported, "processes that an earlier agent left behind are found on Linux alone")

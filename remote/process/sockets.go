@@ -26,8 +26,9 @@ type Sockets struct {
 	addr string
 	path string
 
-	mu  sync.RWMutex // guards the below; read-locked while a process is forked
-	fds []int        // TCP, then unix; nil once closed
+	mu   sync.RWMutex // guards the below; read-locked while a process is forked
+	fds  []int        // TCP, then unix; nil once closed
+	wait *wait        // for callers; nil while nobody waits
 }
 
 // Listen opens a TCP socket at an address such as "127.0.0.1:5001" and, unless
@@ -112,13 +113,93 @@ func (s *Sockets) Close() error {
 	if s.fds == nil {
 		return nil
 	}
+	s.unwait()
+	errs := []error{s.closeFiles()}
+	if s.path != "" {
+		errs = append(errs, os.Remove(s.path))
+	}
+	return errors.Join(errs...)
+}
+
+// unwait ends the wait for callers, if there is one. The caller holds mu.
+func (s *Sockets) unwait() {
+	if s.wait != nil {
+		s.wait.remove()
+		s.wait = nil
+	}
+}
+
+func (s *Sockets) closeFiles() error {
 	var errs []error
 	for _, fd := range s.fds {
 		errs = append(errs, unix.Close(fd))
 	}
 	s.fds = nil
-	if s.path != "" {
-		errs = append(errs, os.Remove(s.path))
-	}
 	return errors.Join(errs...)
+}
+
+// Files are duplicates of the sockets, TCP first, for who adopts them. The caller
+// closes them.
+func (s *Sockets) Files() ([]*os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.fds == nil {
+		return nil, net.ErrClosed
+	}
+	var files []*os.File
+	for _, fd := range s.fds {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("copy the sockets of %s: %w", s.addr, err)
+		}
+		files = append(files, os.NewFile(uintptr(copied), "listener"))
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		_ = file.Close()
+	}
+}
+
+// Adopted takes over the sockets of which files are duplicates, as Files returns
+// them; the files stay the caller's. It fails when they are anything else, or
+// when the unix socket's path is gone, by which it could not be called.
+func Adopted(files []*os.File) (*Sockets, error) {
+	s := &Sockets{}
+	if err := s.adopt(files); err != nil {
+		return nil, errors.Join(fmt.Errorf("adopt sockets: %w", err), s.closeFiles())
+	}
+	return s, nil
+}
+
+func (s *Sockets) adopt(files []*os.File) error {
+	for i, file := range files {
+		l, err := net.FileListener(file)
+		if err != nil {
+			return err
+		}
+		if err := s.keep(l); err != nil {
+			return err
+		}
+		if listens, err := unix.GetsockoptInt(s.fds[i], unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+			return errors.Join(fmt.Errorf("%s does not listen", l.Addr()), err)
+		}
+		switch at := l.Addr().(type) {
+		case *net.TCPAddr:
+			s.addr = at.String()
+		case *net.UnixAddr:
+			s.path = at.Name
+		}
+	}
+	if s.addr == "" || len(s.fds) > 2 || (len(s.fds) == 2) != (s.path != "") {
+		return errors.New("they are not a TCP and perhaps a unix socket")
+	}
+	if s.path == "" {
+		return nil
+	}
+	_, err := os.Lstat(s.path)
+	return err
 }
