@@ -45,7 +45,8 @@ func TestRowsAsLinesAndAsJSON(t *testing.T) {
 	row, none, _ := strings.Cut(c.stdout.String(), "\n")
 	assert.Equal(t, "[]\n", none)
 	assert.JSONEq(t, `[{"name":"HelloWorld","status":"Deploying","url":"http://localhost:9002/functions/helloworld","proxy":"","atAgent":"localhost:9000",`+
-		`"error":"a < b","reason":"","stage":"","instances":0,"package":"","generation":0,"restarts":0,"since":"","kind":"","socket":"","timeout":"","pid":0}]`, row)
+		`"error":"a < b","reason":"","stage":"","instances":0,"package":"","generation":0,"restarts":0,"since":"","kind":"","socket":"","timeout":"","pid":0,`+
+		`"output":"","printed":"0","version":0,"serving":[],"change":"","changed":[],"retry":"","idle":"","lastVersion":0}]`, row)
 }
 
 const source = `package hello

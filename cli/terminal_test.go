@@ -29,7 +29,12 @@ func (c *console) at(addr string, pipes ...any) *console {
 func TestTerminalsWaitByDefault(t *testing.T) {
 	_, addr := openStage(t)
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "f.go"), []byte("package f\n\nimport \"net/http\"\n\nfunc F(w http.ResponseWriter, r *http.Request) {}\n"), 0o600))
+	source := "package f\n\nimport \"net/http\"\n\nfunc F(w http.ResponseWriter, r *http.Request) {}\n"
+	change := func() { // else there is nothing to wait for
+		source += "\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "f.go"), []byte(source), 0o600))
+	}
+	change()
 	def := filepath.Join(dir, "d.json")
 	require.NoError(t, os.WriteFile(def, []byte(`{"deploy": [{"packageDir": ".", "name": "F"}]}`), 0o600))
 	t.Setenv("RYO_PROXY", addr)
@@ -43,10 +48,12 @@ func TestTerminalsWaitByDefault(t *testing.T) {
 		assert.NotContains(t, c.stdout.String(), "\x1b")
 	}
 	for _, flag := range []string{"-no-wait", "-wait=false"} {
+		change()
 		c := newConsole(true)
 		require.Equal(t, exitOK, c.run(t.Context(), []string{"deploy", flag, dir}))
 		assert.Contains(t, c.stdout.String(), `status:"Deploying"`)
 	}
+	change()
 	c := newConsole(true)
 	c.at(addr, c.app.stdout)
 	require.Equal(t, exitOK, c.run(t.Context(), []string{"deploy", dir}))

@@ -245,7 +245,7 @@ type own struct{ io.Reader }
 
 func (o own) Read(p []byte) (int, error) {
 	n, err := o.Reader.Read(p)
-	if err == nil || err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+	if err == nil || err == io.EOF {
 		return n, err
 	}
 	return n, proto.Errorf(asError(err).Kind, "read the program: %w", err)
@@ -285,7 +285,7 @@ func (p *plainReader) Read(b []byte) (int, error) {
 	if p.left -= int64(n); p.left < 0 {
 		return 0, proto.Errorf(proto.ErrTooLarge, "the program is larger than %d bytes", maxProgram)
 	}
-	if err == nil || err == io.EOF || asError(err).Kind != proto.ErrInternal { //nolint:errorlint // readers return io.EOF itself
+	if err == nil || err == io.EOF || asError(err).Kind != proto.ErrInternal {
 		return n, err
 	}
 	return n, proto.Errorf(proto.ErrInvalid, "read a compressed program: %w", err)

@@ -82,11 +82,11 @@ func TestContractsExamples(t *testing.T) {
 		t.Helper()
 		row, ok := v.(map[string]any)
 		require.True(t, ok, "%v", v)
-		for key, want := range map[string]string{
-			"name": "HelloWorld", "status": status, "url": "http://localhost:5000/helloworld", "proxy": "http://localhost:5000", "atAgent": "localhost:9000",
-		} {
+		for key, want := range map[string]string{"name": "HelloWorld", "status": status, "atAgent": "localhost:9000"} {
 			assert.Equal(t, want, row[key], key)
 		}
+		assert.Regexp(t, `^http://localhost:\d+$`, row["proxy"])
+		assert.Equal(t, fmt.Sprint(row["proxy"], "/helloworld"), row["url"])
 	}
 	hasOne := func(code int, v any) func(status string) {
 		t.Helper()

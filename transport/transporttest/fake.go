@@ -1,18 +1,9 @@
 package transporttest
 
 import (
-	"archive/zip"
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/scanner"
-	"go/token"
-	"io/fs"
 	"os"
-	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -25,11 +16,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// The fake's address, and the first port of its functions' services.
-const (
-	FakeAddr  = "localhost:9000"
-	firstPort = 5000
-)
+// FakeAddr is the fake's address.
+const FakeAddr = "localhost:9000"
 
 // storeLimit is far above what tests store.
 const storeLimit = 256 << 20
@@ -37,21 +25,38 @@ const storeLimit = 256 << 20
 // Fake is an agent in memory. A function is Deployed when its sources parse and
 // declare it, else Failed.
 type Fake struct {
-	store *bundle.Store
-	feed  transport.Feed
-	work  sync.WaitGroup // deploys that go on
+	store   *bundle.Store
+	feed    transport.Feed
+	work    sync.WaitGroup // deploys that go on
+	serving sync.WaitGroup // services
 
 	mu        sync.Mutex // guards the below
 	functions map[string]*function
-	ports     int // given out so far
+	programs  map[string]program // by key
+	pids      int32              // given out so far
 }
 
-var _ transport.Interface = (*Fake)(nil)
+var (
+	_ transport.Interface = (*Fake)(nil)
+	_ transport.Worker    = (*Fake)(nil)
+)
 
 // function is one function of a Fake.
 type function struct {
-	row *proto.FunctionJsonRsp // as published, never changed in place
-	log strings.Builder
+	path     string
+	row      *proto.FunctionJsonRsp // as published, never changed in place
+	service  *service               // of the version that serves
+	versions []*version             // that are kept, oldest first
+	last     uint32                 // the highest number that a version has had
+	serves   *version               // nil before the first has come up
+	before   *version               // served before
+	canary   *version               // nil: there is none
+	share    uint32                 // of the canary, in percent
+
+	lines   []*proto.LogLine
+	crashes []*proto.Crash // oldest first
+	gone    bool           // stopped
+	changed chan struct{}  // closed at the next line, and when it is gone
 }
 
 // NewFake returns a Fake that lives as long as the test.
@@ -61,8 +66,16 @@ func NewFake(t testing.TB) *Fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Fake{store: store, functions: make(map[string]*function)}
-	t.Cleanup(f.work.Wait)
+	f := &Fake{store: store, functions: make(map[string]*function), programs: make(map[string]program)}
+	t.Cleanup(func() {
+		f.work.Wait()
+		f.mu.Lock()
+		for _, fn := range f.functions {
+			fn.close()
+		}
+		f.mu.Unlock()
+		f.serving.Wait()
+	})
 	return f
 }
 
@@ -73,7 +86,8 @@ func (f *Fake) Store() *bundle.Store { return f.store }
 type deploy struct {
 	fn      *proto.FunctionJson // refers to pkg
 	pkg     *bundle.Package
-	row     *proto.FunctionJsonRsp // as it stood at the start
+	number  uint32                 // of the version that it makes
+	row     *proto.FunctionJsonRsp // the first answer
 	settled chan *proto.FunctionJsonRsp
 }
 
@@ -99,7 +113,7 @@ func (f *Fake) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto
 	rows := make([]*proto.FunctionJsonRsp, len(deploys))
 	for i, d := range deploys {
 		rows[i] = protobuf.CloneOf(d.row)
-		if !d.fn.GetWait() {
+		if !d.fn.GetWait() || d.row.GetStatus() != string(proto.Deploying) {
 			continue
 		}
 		select {
@@ -132,16 +146,34 @@ func (f *Fake) begin(deploys []*deploy) error {
 		names[p] = fn.row.GetName()
 	}
 	for _, d := range deploys {
-		name := d.fn.GetName()
-		if other := cmp.Or(names[proto.Path(name)], name); other != name {
-			return proto.Errorf(proto.ErrConflict, "function %s has the path of %s, %s", name, other, proto.Path(name)).
+		name, path := d.fn.GetName(), proto.Path(d.fn.GetName())
+		if other := cmp.Or(names[path], name); other != name {
+			return proto.Errorf(proto.ErrConflict, "function %s has the path of %s, %s", name, other, path).
 				WithHint("stop " + other + " or choose another name")
 		}
-		names[proto.Path(name)] = name
+		names[path] = name
+		if fn := f.functions[path]; fn != nil && d.fn.GetVersion() != 0 && d.fn.GetVersion() <= fn.last {
+			return proto.Errorf(proto.ErrConflict, "function %s has had a version %d already", name, fn.last)
+		}
 	}
 	for _, d := range deploys {
-		fn := f.function(d.fn)
-		fmt.Fprintf(&fn.log, "deploying at /%s\n", proto.Path(d.fn.GetName()))
+		if d.fn.GetPlan() {
+			d.row = f.plan(d.fn)
+			continue
+		}
+		fn, err := f.function(d.fn)
+		if err != nil {
+			return err
+		}
+		if change, _ := fn.compare(d.fn); change == changeNone && fn.row.GetStatus() == string(proto.Deployed) {
+			d.row = f.move(fn, proto.Deployed, func(row *proto.FunctionJsonRsp) {
+				row.Generation++
+				row.Error, row.Reason = "", ""
+			})
+			continue
+		}
+		fn.last = max(fn.last+1, d.fn.GetVersion())
+		d.number = fn.last
 		d.row = f.move(fn, proto.Deploying, func(row *proto.FunctionJsonRsp) {
 			row.Generation++
 			row.Stage, row.Error, row.Reason = proto.StageBuilding, "", ""
@@ -153,17 +185,28 @@ func (f *Fake) begin(deploys []*deploy) error {
 
 // function returns the function that fn names, which is new if there is none.
 // f.mu is held.
-func (f *Fake) function(fn *proto.FunctionJson) *function {
-	key := proto.Path(fn.GetName())
-	if f.functions[key] == nil {
-		service := fmt.Sprintf("http://localhost:%d", firstPort+f.ports)
-		f.functions[key] = &function{row: &proto.FunctionJsonRsp{
-			Name: fn.GetName(), AtAgent: FakeAddr, Proxy: service, Url: service + "/" + key,
-			Kind: cmp.Or(fn.GetKind(), proto.KindHTTP), Timeout: cmp.Or(fn.GetTimeout(), proto.DefaultTimeout.String()),
-		}}
-		f.ports++
+func (f *Fake) function(fn *proto.FunctionJson) (*function, error) {
+	path := proto.Path(fn.GetName())
+	if f.functions[path] == nil {
+		made := &function{path: path, changed: make(chan struct{})}
+		var err error
+		if made.service, err = f.serve(made, func() *version { return made.serves }); err != nil {
+			return nil, err
+		}
+		made.row = &proto.FunctionJsonRsp{
+			Name: fn.GetName(), AtAgent: FakeAddr, Proxy: made.service.url, Url: made.service.url + "/" + path,
+		}
+		f.functions[path] = made
 	}
-	return f.functions[key]
+	return f.functions[path], nil
+}
+
+// close ends the services of a function. f.mu is held.
+func (fn *function) close() {
+	fn.service.close()
+	for _, v := range fn.versions {
+		v.service.close()
+	}
 }
 
 // move publishes the function in a new state, changed by edit, and returns the
@@ -171,9 +214,13 @@ func (f *Fake) function(fn *proto.FunctionJson) *function {
 func (f *Fake) move(fn *function, to proto.Status, edit func(*proto.FunctionJsonRsp)) *proto.FunctionJsonRsp {
 	row := protobuf.CloneOf(fn.row)
 	if from := proto.Status(row.GetStatus()); !proto.CanMove(from, to) {
-		panic(fmt.Sprintf("the fake moves a function from %s to %s", from, to))
+		panic("the fake moves a function from " + string(from) + " to " + string(to))
 	}
 	row.Status, row.Since = string(to), time.Now().UTC().Format(time.RFC3339)
+	row.LastVersion = fn.last
+	if fn.serves != nil {
+		fn.describe(row)
+	}
 	edit(row)
 	fn.row = row
 	f.feed.Set(row)
@@ -183,64 +230,39 @@ func (f *Fake) move(fn *function, to proto.Status, edit func(*proto.FunctionJson
 // build brings a deploy to its end and returns the row for who waits. A deploy
 // that fails leaves the version before it serving.
 func (f *Fake) build(d *deploy) *proto.FunctionJsonRsp {
-	reason, failure := compile(d.fn, d.pkg)
+	body, reason, failure := compile(d.fn, d.pkg)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	result := protobuf.CloneOf(d.row)
-	result.Stage, result.Status = "", string(proto.Deployed)
-	if failure != nil {
-		result.Status, result.Reason, result.Error = string(proto.Failed), reason, failure.Error()
-	} else {
-		result.Instances, result.Package = 1, d.pkg.Digest
+	built := programOf(d.fn, d.pkg)
+	if key := d.fn.GetProgram(); failure == nil && key != "" {
+		var has bool
+		if built, has = f.programs[key]; !has {
+			reason, failure = "program", proto.Errorf(proto.ErrUnavailable, "program %s is not stored", key)
+		}
 	}
 	fn := f.functions[proto.Path(d.fn.GetName())]
 	if fn == nil || fn.row.GetGeneration() != d.row.GetGeneration() || fn.row.GetStatus() != string(proto.Deploying) {
-		return result // stopped or replaced meanwhile
+		result := protobuf.CloneOf(d.row) // stopped or replaced meanwhile
+		result.Status, result.Stage, result.Reason, result.Error = string(proto.Failed), "", proto.ReasonAgent, "another deploy came after this one"
+		return result
 	}
-	state := proto.Status(result.GetStatus())
-	if fn.row.GetInstances() > 0 {
+	if failure == nil {
+		f.programs[built.about.GetKey()] = built
+		failure = f.take(fn, d, body, built.about)
+		reason = proto.ReasonAgent
+	}
+	if failure == nil {
+		return protobuf.CloneOf(f.move(fn, proto.Deployed, func(row *proto.FunctionJsonRsp) { row.Stage = "" }))
+	}
+	state := proto.Failed
+	if fn.serves != nil {
 		state = proto.Deployed
 	}
-	f.move(fn, state, func(row *proto.FunctionJsonRsp) {
-		row.Stage, row.Reason, row.Error = "", result.GetReason(), result.GetError()
-		if failure == nil {
-			row.Instances, row.Package = result.GetInstances(), result.GetPackage()
-		}
-	})
+	result := protobuf.CloneOf(f.move(fn, state, func(row *proto.FunctionJsonRsp) {
+		row.Stage, row.Reason, row.Error = "", reason, failure.Error()
+	}))
+	result.Status = string(proto.Failed)
 	return result
-}
-
-// compile reports why a function cannot be, and at which step that shows.
-func compile(fn *proto.FunctionJson, pkg *bundle.Package) (reason string, err error) {
-	archive, err := zip.OpenReader(pkg.Path)
-	if err != nil {
-		return proto.ReasonAgent, err
-	}
-	defer func() { _ = archive.Close() }()
-	files, err := fs.Glob(archive, path.Join(fn.GetPackagePath(), "*.go"))
-	if err != nil {
-		return proto.ReasonAgent, err
-	}
-	found := false
-	for _, name := range files {
-		source, err := fs.ReadFile(archive, name)
-		if err != nil {
-			return proto.ReasonAgent, err
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), name, source, parser.SkipObjectResolution)
-		var list scanner.ErrorList
-		if errors.As(err, &list) {
-			return proto.ReasonCheck, list[0]
-		}
-		for _, decl := range parsed.Decls {
-			f, ok := decl.(*ast.FuncDecl)
-			found = found || ok && f.Recv == nil && f.Name.Name == fn.GetName()
-		}
-	}
-	if !found {
-		return proto.ReasonCheck, fmt.Errorf("no file of the package declares func %s", fn.GetName())
-	}
-	return "", nil
 }
 
 // Stop implements transport.Interface.
@@ -251,8 +273,11 @@ func (f *Fake) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp,
 	if err != nil {
 		return nil, err
 	}
-	row := f.move(fn, proto.Stopped, func(row *proto.FunctionJsonRsp) { row.Instances, row.Stage = 0, "" })
-	delete(f.functions, proto.Path(fnName))
+	row := f.move(fn, proto.Stopped, func(row *proto.FunctionJsonRsp) { row.Instances, row.Stage, row.Serving = 0, "", nil })
+	delete(f.functions, fn.path)
+	fn.close()
+	fn.gone = true
+	close(fn.changed)
 	return protobuf.CloneOf(row), nil
 }
 
@@ -288,7 +313,11 @@ func (f *Fake) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, err
 	if err != nil {
 		return nil, err
 	}
-	return &proto.FunctionLogs{Function: protobuf.CloneOf(fn.row), Logs: fn.log.String()}, nil
+	var text strings.Builder
+	for _, l := range fn.lines {
+		text.WriteString(l.GetText() + "\n")
+	}
+	return &proto.FunctionLogs{Function: protobuf.CloneOf(fn.row), Logs: text.String()}, nil
 }
 
 // Details implements transport.Interface.
