@@ -38,6 +38,8 @@ const (
 	ReasonStart = "start" // the process ended, or did not answer, before it was ready
 	ReasonCrash = "crash" // the process keeps ending
 	ReasonAgent = "agent" // the platform could not do its part
+	// ReasonProgram is for an agent that neither has the program nor can build it.
+	ReasonProgram = "program"
 )
 
 // What a Deploying function waits for.

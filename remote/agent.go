@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +52,12 @@ type Config struct {
 	// StopFunctions has Run end the functions' processes. Without it they go on, and
 	// the next agent of the folder takes them over.
 	StopFunctions bool
+	// NoBuild has the agent run programs that others have built, and need no
+	// toolchain.
+	NoBuild bool
+	// GoProxy, GoSumDB and GoPrivate are where builds get modules from, as the go
+	// command's variables of these names say it. Default: what go env says.
+	GoProxy, GoSumDB, GoPrivate string
 	// Logger takes what the agent has to say. Default: none.
 	Logger hclog.Logger
 }
@@ -69,7 +74,9 @@ type Agent struct {
 	log      hclog.Logger
 	ws       workspace
 	store    *bundle.Store
-	builder  *build.Builder
+	builder  *build.Builder // nil: it builds nothing
+	builds   builds
+	wanted   chan struct{} // has an element for each program that others wait for
 	programs *build.Store
 	keeper   process.Keeper
 	ports    *ports
@@ -122,6 +129,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		log: cfg.Logger, ws: ws, ports: ports, keeper: process.Keeper{Logger: cfg.Logger},
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions,
+		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
 		up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {
@@ -144,18 +152,30 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.programs, err = build.OpenStore(a.ws.Path("programs"), programSpace); err != nil {
 		return err
 	}
+	if cfg.NoBuild {
+		return nil
+	}
 	if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
 		return err
 	}
-	a.builder, err = build.New(build.Config{Dir: cfg.Cache, Temp: a.ws.tmp(), Logger: cfg.Logger.Named("build")})
+	a.builder, err = build.New(build.Config{
+		Dir: cfg.Cache, Temp: a.ws.tmp(), Logger: cfg.Logger.Named("build"),
+		Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate,
+	})
 	return err
 }
 
 // Store is where the agent keeps packages.
 func (a *Agent) Store() *bundle.Store { return a.store }
 
-// Layers says what confines the builds of this machine.
-func (a *Agent) Layers() []confine.Layer { return a.builder.Layers() }
+// Layers says what confines the builds of this machine. An agent that builds
+// nothing has none.
+func (a *Agent) Layers() []confine.Layer {
+	if a.builder == nil {
+		return nil
+	}
+	return a.builder.Layers()
+}
 
 // Run brings back what should run, keeps it running until ctx ends, then ends
 // the processes, letting requests in flight finish. What should run stays on
@@ -188,11 +208,14 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.log.Error("functions that are idle are not woken", "error", err)
 		}
 	})
-	background.Go(func() {
-		if err := a.builder.Run(helpers); err != nil {
-			a.log.Error("functions cannot be built", "error", err)
-		}
-	})
+	defer a.builds.close()
+	if a.builder != nil {
+		background.Go(func() {
+			if err := a.builder.Run(helpers); err != nil {
+				a.log.Error("functions cannot be built", "error", err)
+			}
+		})
+	}
 	if err := a.restore(ctx, records); err != nil {
 		return err
 	}

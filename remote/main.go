@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
@@ -31,18 +32,27 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
 	insecure := set.Bool("insecure", false, "serve callers of other machines too, without credentials")
+	builds := set.String("build", "auto", "`auto` builds functions; never runs only those that other agents have built, and needs no Go")
+	goproxy := set.String("goproxy", "", "`list` of module proxies for builds (default GOPROXY as go env says; direct is left out)")
+	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
+	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
+	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
 	if code, ok := set.Parse(args[1:]); !ok {
 		return code
 	}
 	if *dir == "" {
 		return set.Failf("there is no home folder for the state; give -dir")
 	}
+	if *builds != "auto" && *builds != "never" {
+		return set.Failf("invalid value %q for -build: use auto or never", *builds)
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	err := serve(ctx, serving{
-		listen: *port, insecure: *insecure, sourceRoot: *sourceRoot, stdout: stdout,
+		listen: *port, insecure: *insecure, unconfined: *unconfined, sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
+			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate,
 			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	})
@@ -57,6 +67,7 @@ type serving struct {
 	agent      Config
 	listen     string
 	insecure   bool
+	unconfined bool
 	sourceRoot string
 	stdout     io.Writer
 }
@@ -75,6 +86,9 @@ func serve(ctx context.Context, s serving) error {
 	}
 	log := s.agent.Logger
 	tell(log, agent.Layers())
+	if err := s.mayBuild(agent.Layers()); err != nil {
+		return err
+	}
 	if s.insecure {
 		log.Warn("INSECURE: anyone who can reach this agent can run code on this machine", "address", listener.Addr())
 	} else if s.agent.Host != "" {
@@ -98,9 +112,25 @@ func serve(ctx context.Context, s serving) error {
 	return errors.Join(<-ended, <-ended)
 }
 
+// mayBuild refuses to build for anyone on a machine where a build reaches every
+// file of the agent's user.
+func (s serving) mayBuild(layers []confine.Layer) error {
+	for _, layer := range layers {
+		if layer.Name == confine.Files && layer.State == confine.Off && s.insecure && !s.unconfined {
+			return proto.Errorf(proto.ErrForbidden, "nothing keeps builds from the files of this machine (%s), and -insecure lets everyone build", layer.Reason).
+				WithHint("it takes " + layer.Remedy + "; or give -build never, or -unconfined-builds")
+		}
+	}
+	return nil
+}
+
 // tell logs what confines builds on this machine, and what is missing with the way
 // to have it.
 func tell(log hclog.Logger, layers []confine.Layer) {
+	if layers == nil {
+		log.Info("builds no functions; others build what it runs")
+		return
+	}
 	var states []any
 	for _, layer := range layers {
 		states = append(states, layer.Name, layer.State)

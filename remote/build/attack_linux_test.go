@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -205,7 +206,7 @@ func goIn(t *testing.T, rules confine.Rules, proxy string, args ...string) strin
 	spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
 	cmd := exec.CommandContext(t.Context(), builder.goCommand, args...)
 	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY="+proxy, "GOSUMDB=off", "PWD="+spec.Root)
-	output, err := builder.runGroup(cmd, with(rules, spec), new(pace))
+	output, err := builder.runGroup(cmd, with(rules, spec), new(pace), io.Discard)
 	require.Error(t, err)
 	return output
 }
@@ -243,7 +244,7 @@ func TestBuildsRunNothingThatTheyMade(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "main.go"), []byte("package main\n\nfunc main() { println(`ran`) }\n"), 0o600))
 	cmd := exec.CommandContext(t.Context(), builder.goCommand, "run", "-trimpath", "main.go")
 	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY=off", "GOTMPDIR="+spec.Work)
-	output, err := builder.runGroup(cmd, with(builder.sandbox.compile, spec), new(pace))
+	output, err := builder.runGroup(cmd, with(builder.sandbox.compile, spec), new(pace), io.Discard)
 	require.Error(t, err)
 	assert.Contains(t, output, "permission denied")
 	assert.NotContains(t, output, "ran")

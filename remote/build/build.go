@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -46,13 +47,16 @@ const linkerBase = "-s -w"
 
 // Config is what a Builder works with.
 type Config struct {
-	Go     string       // the go command; default: go in the PATH
-	Dir    string       // for the caches; made when it is missing
-	Temp   string       // an existing folder for what Run builds; default: the system's
-	Proxy  string       // GOPROXY of builds, of which "direct" is left out; default: as go env says
-	SumDB  string       // GOSUMDB of builds; default: as go env says
-	Slots  int          // builds at one time, and as many slow ones; default: one per processor
-	Logger hclog.Logger // default: says nothing
+	Go    string // the go command; default: go in the PATH
+	Dir   string // for the caches; made when it is missing
+	Temp  string // an existing folder for what Run builds; default: the system's
+	Proxy string // GOPROXY of builds, of which "direct" is left out; default: as go env says
+	SumDB string // GOSUMDB of builds; default: as go env says
+	// Private are patterns of modules that SumDB is not asked about, as in GOPRIVATE.
+	// They come from Proxy like all others. Default: GONOSUMDB as go env says.
+	Private string
+	Slots   int          // builds at one time, and as many slow ones; default: one per processor
+	Logger  hclog.Logger // default: says nothing
 	// Modules are asked for before Proxy is, in the form in which a module proxy
 	// serves them. Default: those that came with this program, which every function
 	// needs. The go command checks them like all others.
@@ -214,6 +218,11 @@ type Spec struct {
 	Generated *funcfw.Generated
 	Tags      []string // build tags
 	Ldflags   string   // linker flags, of which -X alone is taken
+	// Output gets what the go command says, while it says it, about files as the user
+	// knows them: the modules that it fetches, the packages that it compiles, and
+	// errors. It is bounded, and written to at most ten times a second, by one
+	// goroutine at a time and never after the build. Default: nobody listens.
+	Output io.Writer
 }
 
 // Failure is the error of a source that does not build. It is the user's to
@@ -263,6 +272,9 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	}
 	program := filepath.Join(spec.Work, "fn")
 	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
+	places := b.places(spec)
+	said := newLive(spec.Output, func(line string) string { return b.shown(places, line) })
+	defer said.close()
 	files := []string{
 		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
 		"-tags=" + strings.Join(spec.Tags, ","),
@@ -272,10 +284,10 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
 		cmd.Env = slices.Concat(b.env, []string{"GOPROXY=" + proxy, "GOSUMDB=" + sumDB, "GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
-		return b.runGroup(cmd, with(rules, spec), pace)
+		return b.runGroup(cmd, with(rules, spec), pace, said)
 	}
 	compile := func() (string, error) {
-		args := slices.Concat([]string{"build", "-mod=readonly"}, files, flags,
+		args := slices.Concat([]string{"build", "-v", "-mod=readonly"}, files, flags,
 			[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
 		return run(b.sandbox.compile, "off", "off", args...)
 	}
@@ -291,7 +303,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 			output, err = compile()
 		}
 	}
-	if err != nil && strings.Contains(output, "updates to go.mod needed") {
+	if err != nil && strings.Contains(output, incomplete) {
 		// A requirement of the user's raises one of the framework's. This rewrites the
 		// alternative go.mod alone. It is slower and may ask the module proxy.
 		if output, err = fetch("-mod=mod"); err == nil {
@@ -302,7 +314,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return b.places(spec).explain(output)
+		return places.explain(output)
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", b.goCommand, err)

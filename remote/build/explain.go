@@ -20,14 +20,22 @@ const (
 	wrapped       = "ryo.local/" // begins the module path of a package without go.mod
 )
 
+// incomplete is what the go command says of a go.mod that it would add to, and
+// advised what it says then.
+const (
+	incomplete = "updates to go.mod needed"
+	advised    = "\tgo mod tidy\n"
+)
+
 // maxAsked is how many modules an error names.
 const maxAsked = 5
 
 var (
 	// position is a place at the beginning of what the go command says.
 	position = regexp.MustCompile(`^(\s*(?:go: )?(?:errors parsing )?)([^\s:]+\.(?:go|mod|sum|s)):(\d+)?`)
-	// noise is what a user has no use for: package headings and progress.
-	noise       = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*)\n?`)
+	// noise is what an error has no use for: package headings and progress. The
+	// packages that are compiled stand there as lines of their import path alone.
+	noise       = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*|[A-Za-z0-9._~+/-]+)(\n|$)`)
 	downloading = regexp.MustCompile(`(?m)^go: downloading (\S+) (\S+)$`)
 	heading     = regexp.MustCompile(`(?m)^# `)
 	// viaMain is the beginning of a chain of imports: from the generated main.
@@ -117,6 +125,17 @@ func (p places) explain(output string) error {
 		return proto.Errorf(proto.ErrInternal, "the generated files do not build: %s", strings.TrimSpace(strings.Join(ours, "")))
 	}
 	return &Failure{p.wayOut(said)}
+}
+
+// shown is a line of a build that goes on: what concerns the generated files is
+// left out, and what the build itself will mend.
+func (b *Builder) shown(p places, line string) string {
+	line = p.rename(line)
+	if strings.Contains(line, generated) || strings.Contains(line, runtimeModule) ||
+		b.sandbox.lacks.MatchString(line) || strings.Contains(line, incomplete) || line == advised {
+		return ""
+	}
+	return line
 }
 
 // asked names the modules that a build tried to fetch: the go command does not

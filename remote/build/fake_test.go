@@ -91,7 +91,7 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 	require.NoError(t, err)
 	cache := filepath.Dir(b.modCache)
 	want := []string{
-		"build", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
+		"build", "-v", "-mod=readonly", "-modcacherw", "-modfile=" + spec.Work + "/go.mod", "-overlay=" + spec.Work + "/overlay.json", "-tags=a,b",
 		"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", spec.Work + "/fn", "./main",
 		"PATH=/usr/bin:/bin", "HOME=" + cache + "/home", "PWD=" + spec.Root, "TMPDIR=" + spec.Work + "/tmp", "GOTMPDIR=" + spec.Work + "/tmp",
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOVCS=*:off", "GOAUTH=off",

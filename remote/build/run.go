@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"io"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -96,11 +97,13 @@ func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err erro
 }
 
 // runGroup runs a command confined, in a process group of its own, which is killed as a
-// whole when the command's context ends, and returns the beginning of its output.
-// The error is an *exec.ExitError when the command itself failed.
-func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace) (string, error) {
+// whole when the command's context ends, and returns the beginning of its output,
+// of which said gets all. The error is an *exec.ExitError when the command itself
+// failed.
+func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
 	var output head
-	cmd.Stdout, cmd.Stderr = &output, &output
+	both := io.MultiWriter(&output, said)
+	cmd.Stdout, cmd.Stderr = both, both
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag

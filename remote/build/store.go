@@ -1,25 +1,33 @@
 package build
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
 // Key names the program that a spec gives: all that enters the build and nothing
-// else, so that equal keys mean equal bytes. source is a digest of the files in
-// spec.Root; where they lie does not matter.
-func (b *Builder) Key(spec Spec, source string) (string, error) {
+// else, so that equal keys mean equal bytes. Where the files of spec.Root lie does
+// not matter, nor does what is data of the function alone.
+func (b *Builder) Key(spec Spec) (string, error) {
+	source, err := source(os.DirFS(spec.Root))
+	if err != nil {
+		return "", fmt.Errorf("read the source: %w", err)
+	}
 	recipe, err := json.Marshal(struct {
 		Source    string
 		Generated *funcfw.Generated
@@ -36,8 +44,9 @@ func (b *Builder) Key(spec Spec, source string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Store keeps programs in a folder, each named by its key, as hard links: to keep
-// one and to take one copies nothing. All methods may be called concurrently.
+// Store keeps programs in a folder of its own, each named by its key, as hard
+// links: to keep one and to take one copies nothing. All methods may be called
+// concurrently. A key that none can be is an ErrInvalid.
 //
 // A program that is linked elsewhere takes no space of its own here. The others
 // may take up to a limit; those that were not taken for the longest go first.
@@ -46,11 +55,23 @@ type Store struct {
 	max int64
 }
 
+// tempPrefix begins the names of programs that are being received.
+const tempPrefix = "tmp-"
+
 // OpenStore makes or opens the store in dir, whose programs that nothing else
 // needs may take limit bytes.
 func OpenStore(dir string, limit int64) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
+	}
+	temps, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	for _, temp := range temps { // of who was killed
+		if err := os.Remove(temp); err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
 	}
 	s := &Store{dir: dir, max: limit}
 	if err := s.evict(); err != nil {
@@ -59,11 +80,82 @@ func OpenStore(dir string, limit int64) (*Store, error) {
 	return s, nil
 }
 
+// path is where the program of a key lies, if it is stored.
+func (s *Store) path(key string) (string, error) {
+	if sum, err := hex.DecodeString(key); err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != key {
+		return "", proto.Errorf(proto.ErrInvalid, "%.100q is not the key of a program", key).
+			WithHint("a key is 64 lower-case hexadecimal digits")
+	}
+	return filepath.Join(s.dir, key), nil
+}
+
+// Has reports whether a program is stored, and counts as a use of it.
+func (s *Store) Has(key string) bool {
+	name, err := s.path(key)
+	now := time.Now()
+	return err == nil && os.Chtimes(name, now, now) == nil
+}
+
+// Open opens a stored program, and counts as a use of it. One that is not there is
+// an ErrNotFound.
+func (s *Store) Open(key string) (*os.File, error) {
+	name, err := s.path(key)
+	if err != nil {
+		return nil, err
+	}
+	s.Has(key)
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, proto.Errorf(proto.ErrNotFound, "program %s is not stored here", key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open program: %w", err)
+	}
+	return f, nil
+}
+
+// Put stores the program that r yields and that was built elsewhere. It reads
+// nothing when there is one of the key. One that has another digest, or cannot run
+// here, is an ErrInvalid. When Put returns, the program is on the disk, or nothing
+// of it is left. A Read of r that blocks is not interrupted by ctx.
+func (s *Store) Put(ctx context.Context, key, digest string, r io.Reader) error {
+	name, err := s.path(key)
+	if err != nil || s.Has(key) {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, tempPrefix)
+	if err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	defer os.Remove(f.Name()) // has another name then, if all goes well
+	defer f.Close()
+	if err := receive(ctx, f, digest, r); err != nil {
+		return err
+	}
+	if err := native(f); err != nil {
+		return err
+	}
+	err = errors.Join(f.Chmod(0o700), f.Sync())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err == nil {
+		err = syncFile(s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	return s.evict()
+}
+
 // Take makes the program of a key appear at the path to, on the same file
 // system, and reports whether there is one.
 func (s *Store) Take(key, to string) (bool, error) {
-	name := filepath.Join(s.dir, key)
-	err := os.Link(name, to)
+	name, err := s.path(key)
+	if err != nil {
+		return false, err
+	}
+	err = os.Link(name, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -77,10 +169,14 @@ func (s *Store) Take(key, to string) (bool, error) {
 // Keep stores a program of the same file system. It is brought to the disk
 // before it has a name here, so even after a loss of power what is stored is whole.
 func (s *Store) Keep(key, program string) error {
+	name, err := s.path(key)
+	if err != nil {
+		return err
+	}
 	if err := syncFile(program); err != nil {
 		return fmt.Errorf("keep program: %w", err)
 	}
-	if err := os.Link(program, filepath.Join(s.dir, key)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Link(program, name); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keep program: %w", err)
 	}
 	if err := syncFile(s.dir); err != nil {
@@ -109,7 +205,7 @@ func (s *Store) evict() error {
 	for _, e := range entries {
 		// One that is gone by now was removed by another call.
 		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		if err != nil || strings.HasPrefix(e.Name(), tempPrefix) || info.Sys().(*syscall.Stat_t).Nlink > 1 {
 			continue
 		}
 		idle = append(idle, info)

@@ -2,14 +2,23 @@ package build
 
 import (
 	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -23,52 +32,184 @@ func program(t *testing.T, dir, name string, size int, ago time.Duration) string
 	return file
 }
 
-func TestStoreKeepsAndTakes(t *testing.T) {
-	dir := t.TempDir()
-	s, err := OpenStore(filepath.Join(dir, "store"), 1<<20)
+// key is a well-formed key.
+func key(n int) string { return fmt.Sprintf("%064x", n) }
+
+func openStore(t *testing.T, limit int64) (s *Store, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s, err := OpenStore(filepath.Join(dir, "store"), limit)
 	require.NoError(t, err)
-	found, err := s.Take("key", filepath.Join(dir, "b"))
+	return s, dir
+}
+
+func TestStoreKeepsAndTakes(t *testing.T) {
+	s, dir := openStore(t, 1<<20)
+	found, err := s.Take(key(1), filepath.Join(dir, "b"))
 	require.NoError(t, err)
 	assert.False(t, found)
+	assert.False(t, s.Has(key(1)))
+	_, err = s.Open(key(1))
+	require.ErrorIs(t, err, proto.ErrNotFound)
 
 	a := program(t, dir, "a", 10, 0)
-	require.NoError(t, s.Keep("key", a))
-	require.NoError(t, s.Keep("key", a), "twice is once")
+	require.NoError(t, s.Keep(key(1), a))
+	require.NoError(t, s.Keep(key(1), a), "twice is once")
 	require.NoError(t, os.Remove(a))
-	found, err = s.Take("key", filepath.Join(dir, "b"))
+	assert.True(t, s.Has(key(1)))
+	found, err = s.Take(key(1), filepath.Join(dir, "b"))
 	require.NoError(t, err)
 	assert.True(t, found)
 	got, err := os.ReadFile(filepath.Join(dir, "b"))
 	require.NoError(t, err)
 	assert.Equal(t, "aaaaaaaaaa", string(got))
+	f, err := s.Open(key(1))
+	require.NoError(t, err)
+	defer f.Close()
+	got, err = io.ReadAll(f)
+	require.NoError(t, err)
+	assert.Equal(t, "aaaaaaaaaa", string(got))
 
-	assert.ErrorIs(t, s.Keep("other", a), os.ErrNotExist)
-	_, err = s.Take("key", filepath.Join(dir, "b"))
+	assert.ErrorIs(t, s.Keep(key(2), a), os.ErrNotExist)
+	_, err = s.Take(key(1), filepath.Join(dir, "b"))
 	assert.ErrorIs(t, err, os.ErrExist)
 }
 
-func TestStoreForgetsWhatNothingNeedsLongestUnusedFirst(t *testing.T) {
-	dir := t.TempDir()
-	s, err := OpenStore(filepath.Join(dir, "store"), 25)
+func TestStoreKnowsWhatAKeyIs(t *testing.T) {
+	s, dir := openStore(t, 1<<20)
+	a := program(t, dir, "a", 10, 0)
+	for _, bad := range []string{"", "key", "../../" + key(1)[6:], strings.ToUpper(key(10)), key(1) + "0", "tmp-" + key(1)[4:]} {
+		assert.False(t, s.Has(bad))
+		_, err := s.Open(bad)
+		require.ErrorIs(t, err, proto.ErrInvalid, bad)
+		_, err = s.Take(bad, filepath.Join(dir, "b"))
+		require.ErrorIs(t, err, proto.ErrInvalid, bad)
+		require.ErrorIs(t, s.Keep(bad, a), proto.ErrInvalid, bad)
+		require.ErrorIs(t, s.Put(t.Context(), bad, "", nil), proto.ErrInvalid, bad)
+	}
+}
+
+// executable has the beginning of a program for a machine.
+func executable(machine elf.Machine, kind elf.Type) []byte {
+	head := make([]byte, 4096)
+	copy(head, elf.ELFMAG)
+	head[elf.EI_CLASS], head[elf.EI_DATA], head[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	binary.LittleEndian.PutUint16(head[16:], uint16(kind))
+	binary.LittleEndian.PutUint16(head[18:], uint16(machine))
+	return head
+}
+
+func digestOf(t *testing.T, data []byte) string {
+	t.Helper()
+	d, err := Digest(bytes.NewReader(data))
 	require.NoError(t, err)
-	for i, name := range []string{"needed", "old", "taken", "new"} { // each used an hour after the one before
-		require.NoError(t, s.Keep(name, program(t, dir, name, 10, time.Duration(10-i)*time.Hour)))
+	return d
+}
+
+func TestStoreTakesProgramsFromElsewhere(t *testing.T) {
+	s, dir := openStore(t, 1<<20)
+	here, known := machines[Platform]
+	if !known {
+		require.ErrorIs(t, s.Put(t.Context(), key(1), digestOf(t, nil), strings.NewReader("")), proto.ErrUnsupported)
+		return
+	}
+	data := executable(here, elf.ET_EXEC)
+	require.NoError(t, s.Put(t.Context(), key(1), digestOf(t, data), bytes.NewReader(data)))
+	found, err := s.Take(key(1), filepath.Join(dir, "b"))
+	require.NoError(t, err)
+	assert.True(t, found)
+	info, err := os.Stat(filepath.Join(dir, "b"))
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o700), info.Mode())
+	require.NoError(t, s.Put(t.Context(), key(1), "", nil), "nothing is read when it is there")
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	other := elf.EM_AARCH64
+	if here == other {
+		other = elf.EM_X86_64
+	}
+	endless := readerFunc(func(p []byte) (int, error) { return len(p), nil })
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		digest string
+		from   io.Reader
+		want   error
+	}{
+		"damaged":                {t.Context(), digestOf(t, data), bytes.NewReader(data[1:]), proto.ErrInvalid},
+		"no digest":              {t.Context(), "", bytes.NewReader(data), proto.ErrInvalid},
+		"of another machine":     {t.Context(), digestOf(t, executable(other, elf.ET_EXEC)), bytes.NewReader(executable(other, elf.ET_EXEC)), proto.ErrInvalid},
+		"no executable":          {t.Context(), digestOf(t, executable(here, elf.ET_REL)), bytes.NewReader(executable(here, elf.ET_REL)), proto.ErrInvalid},
+		"a script":               {t.Context(), digestOf(t, []byte("#!/bin/sh\n# a script\n")), strings.NewReader("#!/bin/sh\n# a script\n"), proto.ErrInvalid},
+		"nothing":                {t.Context(), digestOf(t, nil), strings.NewReader(""), proto.ErrInvalid},
+		"without an end":         {t.Context(), "", endless, proto.ErrTooLarge},
+		"the caller has left":    {ended, "", endless, context.Canceled},
+		"the connection is torn": {t.Context(), "", iotest.ErrReader(io.ErrUnexpectedEOF), io.ErrUnexpectedEOF},
+	} {
+		require.ErrorIs(t, s.Put(c.ctx, key(2), c.digest, c.from), c.want, name)
+	}
+	entries, err := os.ReadDir(s.dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "nothing of them is left")
+}
+
+func TestStoreRemovesWhatWasHalfReceived(t *testing.T) {
+	s, _ := openStore(t, 1<<20)
+	half := program(t, s.dir, tempPrefix+"1", 10, 0)
+	_, err := OpenStore(s.dir, 1<<20)
+	require.NoError(t, err)
+	assert.NoFileExists(t, half)
+}
+
+func TestStoreForgetsWhatNothingNeedsLongestUnusedFirst(t *testing.T) {
+	s, dir := openStore(t, 25)
+	needed, old, taken, recent := key(1), key(2), key(3), key(4)
+	all := []string{needed, old, taken, recent}
+	for i, k := range all { // each used an hour after the one before
+		require.NoError(t, s.Keep(k, program(t, dir, k, 10, time.Duration(10-i)*time.Hour)))
 	}
 	// All are linked elsewhere, so none takes space of the store's.
-	for _, name := range []string{"needed", "old", "taken", "new"} {
-		assert.FileExists(t, filepath.Join(s.dir, name))
+	for _, k := range all {
+		assert.FileExists(t, filepath.Join(s.dir, k))
 	}
-	found, err := s.Take("taken", filepath.Join(dir, "t"))
+	found, err := s.Take(taken, filepath.Join(dir, "t"))
 	require.NoError(t, err)
 	require.True(t, found)
-	for _, name := range []string{"old", "taken", "t", "new"} {
+	for _, name := range []string{old, taken, "t", recent} {
 		require.NoError(t, os.Remove(filepath.Join(dir, name)))
 	}
 	s, err = OpenStore(s.dir, 25)
 	require.NoError(t, err)
-	assert.NoFileExists(t, filepath.Join(s.dir, "old"))
-	for _, name := range []string{"needed", "taken", "new"} {
-		assert.FileExists(t, filepath.Join(s.dir, name))
+	assert.NoFileExists(t, filepath.Join(s.dir, old))
+	for _, k := range []string{needed, taken, recent} {
+		assert.FileExists(t, filepath.Join(s.dir, k))
+	}
+}
+
+func FuzzNative(f *testing.F) {
+	f.Add(executable(elf.EM_X86_64, elf.ET_EXEC))
+	f.Add(executable(elf.EM_AARCH64, elf.ET_DYN)[:20])
+	f.Add([]byte("#!/bin/sh"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		err := native(bytes.NewReader(data))
+		if kind := proto.AsError(err); err != nil && kind.Kind != proto.ErrInvalid && kind.Kind != proto.ErrUnsupported {
+			t.Errorf("%v", err)
+		}
+		if err == nil && (len(data) < 20 || !bytes.HasPrefix(data, []byte(elf.ELFMAG))) {
+			t.Errorf("%q is taken for a program", data)
+		}
+	})
+}
+
+func BenchmarkPut(b *testing.B) {
+	data := append(executable(machines[Platform], elf.ET_EXEC), make([]byte, 8<<20)...)
+	digest, err := Digest(bytes.NewReader(data))
+	require.NoError(b, err)
+	s, err := OpenStore(b.TempDir(), 1<<30)
+	require.NoError(b, err)
+	b.SetBytes(int64(len(data)))
+	for i := 0; b.Loop(); i++ {
+		require.NoError(b, s.Put(b.Context(), key(i), digest, bytes.NewReader(data)))
 	}
 }
 
@@ -83,14 +224,16 @@ func TestKeyIsOfAllThatEntersABuild(t *testing.T) {
 			},
 		}
 	}
-	key := func(b *Builder, spec Spec, source string) string {
-		k, err := b.Key(spec, source)
+	keyOf := func(b *Builder, spec Spec) string {
+		k, err := b.Key(spec)
 		require.NoError(t, err)
 		return k
 	}
-	same := key(b, spec(), "h1:s")
-	assert.Equal(t, same, key(b, spec(), "h1:s"), "wherever it lies")
-	assert.NotEqual(t, same, key(b, spec(), "h1:t"))
+	same := keyOf(b, spec())
+	assert.Equal(t, same, keyOf(b, spec()), "wherever it lies")
+	source := spec()
+	require.NoError(t, os.WriteFile(filepath.Join(source.Root, "p.go"), nil, 0o600))
+	assert.NotEqual(t, same, keyOf(b, source))
 	for name, change := range map[string]func(*Spec){
 		"tags":    func(s *Spec) { s.Tags = nil },
 		"ldflags": func(s *Spec) { s.Ldflags = "" },
@@ -102,9 +245,9 @@ func TestKeyIsOfAllThatEntersABuild(t *testing.T) {
 	} {
 		other := spec()
 		change(&other)
-		assert.NotEqual(t, same, key(b, other, "h1:s"), name)
+		assert.NotEqual(t, same, keyOf(b, other), name)
 	}
 	newer := *b
 	newer.platform.GoVersion = "go1.99.0"
-	assert.NotEqual(t, same, key(&newer, spec(), "h1:s"))
+	assert.NotEqual(t, same, keyOf(&newer, spec()))
 }

@@ -77,7 +77,7 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 		privileges.Remedy = "run the agent as a plain user, or with CAP_SETPCAP"
 	}
 	return []Layer{
-		landlock("files", 3, "6.2", "files that cannot be written can be truncated"),
+		landlock(Files, 3, "6.2", "files that cannot be written can be truncated"),
 		landlock("ports", 4, "6.7", "a program with a network can dial every port"),
 		landlock("signals", 6, "6.12", "a program that starts others can signal all processes of its user"),
 		calls,

@@ -37,6 +37,9 @@ const (
 	Off      State = "off"
 )
 
+// Files is the name of the layer that keeps programs from files.
+const Files = "files"
+
 // Layer is one kind of protection on this machine.
 type Layer struct {
 	Name   string `json:"name"`

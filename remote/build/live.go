@@ -1,0 +1,104 @@
+package build
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// liveEvery is the least time between two parts of what a build says: each
+	// travels to everyone who watches, and people do not read faster.
+	liveEvery = 100 * time.Millisecond
+	// maxLive bounds what is passed on of one build, in bytes. Hundreds of packages
+	// and all that a compiler says of one fit.
+	maxLive = 64 << 10
+)
+
+// live passes on what a build says, while it says it, by lines. Write and close
+// wait for the writer that it passes on to.
+type live struct {
+	to   io.Writer
+	show func(line string) string // a line as its reader knows things; "" leaves it out
+
+	mu     sync.Mutex // guards the below, and that one part at a time is written
+	line   []byte     // whose end has not come yet
+	ready  []byte
+	left   int         // of maxLive
+	pause  *time.Timer // runs since the last part, nil when none does
+	closed bool
+}
+
+func newLive(to io.Writer, show func(string) string) *live {
+	if to == nil {
+		to = io.Discard
+	}
+	return &live{to: to, show: show, left: maxLive}
+}
+
+func (l *live) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.line = append(l.line, p...)
+	for {
+		end := bytes.IndexByte(l.line, '\n') + 1
+		if end == 0 && len(l.line) > maxLive { // no line that a person reads
+			end = len(l.line)
+		}
+		if end == 0 {
+			break
+		}
+		l.take(string(l.line[:end]))
+		l.line = l.line[end:]
+	}
+	if l.pause == nil {
+		l.pass()
+	}
+	return len(p), nil
+}
+
+// take adds a line to what is passed on next. The caller holds mu.
+func (l *live) take(line string) {
+	text := strings.ToValidUTF8(l.show(line), "\uFFFD")
+	if l.left > 0 && len(text) > l.left {
+		text = "(more was said)\n"
+		l.left = len(text)
+	}
+	if l.left > 0 {
+		l.ready = append(l.ready, text...)
+		l.left -= len(text)
+	}
+}
+
+// pass writes what is ready and begins a pause. The caller holds mu.
+func (l *live) pass() {
+	l.pause = nil
+	if len(l.ready) == 0 {
+		return
+	}
+	_, _ = l.to.Write(l.ready) // who does not listen any more misses it
+	l.ready = nil
+	l.pause = time.AfterFunc(liveEvery, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.closed {
+			l.pass()
+		}
+	})
+}
+
+// close passes the rest on. Nothing is written after it has returned.
+func (l *live) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true // what a timer of now still calls finds that
+	l.take(string(l.line))
+	if len(l.ready) > 0 {
+		_, _ = l.to.Write(l.ready)
+	}
+	if l.pause != nil {
+		l.pause.Stop()
+	}
+}

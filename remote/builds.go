@@ -1,0 +1,152 @@
+package remote
+
+import (
+	"context"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// builds are those that run now. Callers who want the same program share one.
+type builds struct {
+	tmp  string         // folder for what they make
+	work sync.WaitGroup // their goroutines
+
+	mu      sync.Mutex // guards the below
+	running map[string]*shared
+	closed  bool
+}
+
+// recipe makes a program in dir, an empty folder of its own, and tells said what
+// the tools print.
+type recipe func(ctx context.Context, dir string, said io.Writer) (program string, err error)
+
+// shared is one build for all who wait for it.
+type shared struct {
+	cancel  context.CancelFunc
+	waiting int           // callers; guarded by builds.mu
+	done    chan struct{} // closed when the build has ended; then the next two are set
+	program string
+	err     error
+
+	mu   sync.Mutex // guards the below
+	said []byte
+	more chan struct{} // closed, and made anew, when said has grown
+}
+
+// share waits for the program of a key, which how builds unless that is under way.
+// tell gets what the build says, from its beginning and while it goes on, and use
+// gets the program, which is removed when all have used it. Only when nobody waits
+// any more is a build given up.
+func (b *builds) share(ctx context.Context, key string, how recipe, tell func(said string), use func(program string) error) error {
+	s, err := b.join(key, how)
+	if err != nil {
+		return err
+	}
+	defer b.leave(key, s)
+	if err := s.wait(ctx, tell); err != nil {
+		return err
+	}
+	return use(s.program)
+}
+
+// join finds the build of a key or begins one.
+func (b *builds) join(key string, how recipe) (*shared, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, proto.Errorf(proto.ErrUnavailable, "the agent is ending")
+	}
+	if s := b.running[key]; s != nil {
+		s.waiting++
+		return s, nil
+	}
+	dir, err := os.MkdirTemp(b.tmp, "build-")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &shared{cancel: cancel, waiting: 1, done: make(chan struct{}), more: make(chan struct{})}
+	b.running[key] = s
+	b.work.Go(func() {
+		defer os.RemoveAll(dir)
+		s.program, s.err = how(ctx, dir, s)
+		if s.err != nil { // who asks from now on has it tried again
+			b.mu.Lock()
+			b.forget(key, s)
+			b.mu.Unlock()
+		}
+		close(s.done)
+		<-ctx.Done() // nobody needs the program any more
+	})
+	return s, nil
+}
+
+// leave gives up what join gave.
+func (b *builds) leave(key string, s *shared) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.waiting--; s.waiting == 0 {
+		b.forget(key, s)
+		s.cancel()
+	}
+}
+
+// forget has the next who asks for a key begin anew. The caller holds mu.
+func (b *builds) forget(key string, s *shared) {
+	if b.running[key] == s {
+		delete(b.running, key)
+	}
+}
+
+// close ends all builds and waits for them; later ones are refused.
+func (b *builds) close() {
+	b.mu.Lock()
+	b.closed = true
+	for _, s := range b.running {
+		s.cancel()
+	}
+	b.mu.Unlock()
+	b.work.Wait()
+}
+
+// wait returns when the build has ended or ctx has.
+func (s *shared) wait(ctx context.Context, tell func(said string)) error {
+	told := 0
+	for {
+		said, more := s.since(told)
+		if told += len(said); said != "" {
+			tell(said)
+		}
+		select {
+		case <-more:
+		case <-s.done:
+			if said, _ := s.since(told); said != "" {
+				tell(said)
+			}
+			return s.err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// since is what was said after the first bytes, and a channel that is closed when
+// there is more.
+func (s *shared) since(told int) (said string, more <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.said[told:]), s.more
+}
+
+// Write implements io.Writer for the build, which bounds what it says.
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said, p...)
+	close(s.more)
+	s.more = make(chan struct{})
+	return len(p), nil
+}
