@@ -16,6 +16,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/logs"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -78,7 +79,7 @@ type Agent struct {
 	builds   builds
 	wanted   chan struct{} // has an element for each program that others wait for
 	programs *build.Store
-	keeper   process.Keeper
+	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached
 	addr     string // host:port of the agent
@@ -87,6 +88,7 @@ type Agent struct {
 	seal     *sealer
 	waker    *process.Waker
 	feed     transport.Feed
+	left     chan struct{} // closed when the functions are left to the next agent
 	up       chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
@@ -127,10 +129,10 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		log: cfg.Logger, ws: ws, ports: ports, keeper: process.Keeper{Logger: cfg.Logger},
+		log: cfg.Logger, ws: ws, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions,
 		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
-		up: make(chan struct{}), functions: make(map[string]*function),
+		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, ws.Close())
@@ -144,6 +146,9 @@ func (a *Agent) equip(cfg Config) (err error) {
 		return err
 	}
 	if a.seal, err = openSealer(a.ws.Path("secrets.key")); err != nil {
+		return err
+	}
+	if a.logs, err = logs.Open(a.ws.Path("logs"), logs.Config{Logger: a.log.Named("logs")}); err != nil {
 		return err
 	}
 	if a.waker, err = process.NewWaker(); err != nil {
@@ -202,7 +207,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	background.Go(func() { a.keeper.Run(helpers) })
+	background.Go(func() {
+		if err := a.logs.Run(helpers); err != nil {
+			a.log.Error("what functions print is not read", "error", err)
+		}
+	})
 	background.Go(func() {
 		if err := a.waker.Run(helpers); err != nil {
 			a.log.Error("functions that are idle are not woken", "error", err)

@@ -48,7 +48,7 @@ func start(t *testing.T, dir string) running {
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
 	agent, err := New(Config{
-		Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"),
+		Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -180,7 +180,7 @@ func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
 	cancel()
 	callers.Wait()
 	assert.Zero(t, failed.Load(), "of %d calls", calls.Load())
-	assert.Eventually(t, func() bool { return !exists(filepath.Join(a.dir, "functions", "hello", "1")) }, patience, time.Millisecond)
+	assert.FileExists(t, filepath.Join(a.dir, "functions", "hello", "1", "fn"), "for a rollback")
 }
 
 func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
@@ -211,7 +211,15 @@ func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
 	t.Log("the same source again:", time.Since(began))
 	require.NoError(t, err)
 	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
-	assert.NotEqual(t, first[0].GetPid(), again[0].GetPid())
+	assert.Equal(t, first[0].GetPid(), again[0].GetPid(), "there is nothing to do")
+	assert.EqualValues(t, 1, again[0].GetVersion())
+
+	fn.Env = map[string]string{"A": "a"}
+	again, err = a.Deploy(t.Context(), fn)
+	t.Log("other settings:", time.Since(began))
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
+	assert.EqualValues(t, 2, again[0].GetVersion())
 	same("2")
 
 	// Settings that do not enter the build, and a stop, change nothing about that.
@@ -402,8 +410,8 @@ func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
 
 	ws, err := openWorkspace(dir)
 	require.NoError(t, err)
-	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Next: &version{Generation: 1, Spec: spec{fn}}}))
-	require.NoError(t, os.MkdirAll(filepath.Join(ws.generationDir("hello", 1), "src"), 0o700))
+	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Last: 1, Next: &change{Version: &version{Number: 1, Spec: spec{fn}}}}))
+	require.NoError(t, os.MkdirAll(filepath.Join(ws.versionDir("hello", 1), "src"), 0o700))
 	require.NoError(t, ws.Close())
 
 	a = start(t, dir)

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
@@ -71,13 +69,9 @@ func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson, settled chan
 	if !fn.GetPlan() {
 		return a.order(ctx, fn.GetName(), true, settled, func(f *function, o order) { f.deploy(fn, o) })
 	}
-	row := &proto.FunctionJsonRsp{Name: fn.GetName(), AtAgent: a.addr, Package: fn.GetPackage(), Change: changeCreate}
-	err := a.ask(ctx, fn.GetName(), func(f *function) (err error) {
-		row, err = f.plan(fn)
-		return err
-	})
+	row, err := ask(ctx, a, fn.GetName(), func(f *function) (*proto.FunctionJsonRsp, error) { return f.plan(fn) })
 	if errors.Is(err, proto.ErrNotFound) {
-		return row, nil
+		return &proto.FunctionJsonRsp{Name: fn.GetName(), AtAgent: a.addr, Package: fn.GetPackage(), Change: changeCreate}, nil
 	}
 	return row, err
 }
@@ -153,16 +147,24 @@ func (a *Agent) reach(ctx context.Context, name string, create bool, what func(*
 }
 
 // ask has the goroutine of a function answer a question.
-func (a *Agent) ask(ctx context.Context, name string, question func(*function) error) error {
-	answered := make(chan error, 1)
-	if err := a.reach(ctx, name, false, func(f *function) { answered <- question(f) }); err != nil {
-		return err
+func ask[T any](ctx context.Context, a *Agent, name string, question func(*function) (T, error)) (none T, _ error) {
+	type reply struct {
+		value T
+		err   error
+	}
+	answered := make(chan reply, 1)
+	err := a.reach(ctx, name, false, func(f *function) {
+		value, err := question(f)
+		answered <- reply{value, err}
+	})
+	if err != nil {
+		return none, err
 	}
 	select {
-	case err := <-answered:
-		return err
+	case r := <-answered:
+		return r.value, r.err
 	case <-ctx.Done():
-		return waitEnded(ctx, name)
+		return none, waitEnded(ctx, name)
 	}
 }
 
@@ -244,33 +246,52 @@ func (a *Agent) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	return a.feed.Rows(), nil
 }
 
-// Log implements transport.Interface.
+// Log implements transport.Interface. What a function printed outlives it.
 func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
+	row, err := a.printed(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	text, truncated, err := a.logs.Tail(fnName, logAnswer)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+	}
+	return &proto.FunctionLogs{Function: row, Logs: text, Truncated: truncated}, nil
+}
+
+// printed returns the row of a function that is deployed, or that was and has left
+// something in its log.
+func (a *Agent) printed(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
 	if err := a.ready(ctx); err != nil {
 		return nil, err
 	}
-	rows := a.feed.Rows()
-	at := slices.IndexFunc(rows, func(row *proto.FunctionJsonRsp) bool {
-		return proto.Path(row.GetName()) == proto.Path(fnName)
-	})
-	if at < 0 {
+	for _, row := range a.feed.Rows() {
+		if proto.Path(row.GetName()) == proto.Path(name) {
+			return row, nil
+		}
+	}
+	if last, _, err := a.logs.Tail(name, 1); err != nil || last == "" {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return nil, a.notFound(fnName)
+		return nil, a.notFound(name)
 	}
-	output, err := process.OpenLog(a.ws.logFile(proto.Path(fnName)), logLimit)
-	if errors.Is(err, os.ErrNotExist) { // stopped meanwhile
-		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", fnName, a.addr)
-	}
+	return &proto.FunctionJsonRsp{Name: name, Status: string(proto.Stopped), AtAgent: a.addr}, nil
+}
+
+// Logs implements transport.Interface.
+func (a *Agent) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+	row, err := a.printed(ctx, req.GetName())
 	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+		return err
 	}
-	defer output.Close()
-	text, truncated, err := output.Tail(logAnswer)
-	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
-	}
-	return &proto.FunctionLogs{Function: rows[at], Logs: text, Truncated: truncated}, nil
+	req = protobuf.CloneOf(req)
+	req.Name = row.GetName()
+	return a.logs.Lines(ctx, req, func(lines *proto.LogLines) error {
+		for _, line := range lines.GetLines() {
+			line.AtAgent = a.addr
+		}
+		return on(lines)
+	})
 }
 
 // Watch implements transport.Interface.
@@ -295,14 +316,9 @@ func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
 	return err
 }
 
-
 // Versions implements transport.Interface.
-func (a *Agent) Versions(ctx context.Context, fnName string) (list []*proto.Version, err error) {
-	err = a.ask(ctx, fnName, func(f *function) error {
-		list = f.versions()
-		return nil
-	})
-	return list, err
+func (a *Agent) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
+	return ask(ctx, a, fnName, func(f *function) ([]*proto.Version, error) { return f.versions(), nil })
 }
 
 // Rollback implements transport.Interface.
@@ -333,26 +349,16 @@ func (a *Agent) settle(ctx context.Context, name string, what func(*function, or
 }
 
 // Crashes implements transport.Interface.
-func (a *Agent) Crashes(ctx context.Context, fnName string) (list []*proto.Crash, err error) {
-	err = a.ask(ctx, fnName, func(f *function) error {
+func (a *Agent) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
+	return ask(ctx, a, fnName, func(f *function) (list []*proto.Crash, _ error) {
 		for _, crash := range f.crashes {
 			list = append(list, protobuf.CloneOf(crash))
 		}
-		return nil
+		return list, nil
 	})
-	return list, err
-}
-
-// Logs implements transport.Interface.
-func (a *Agent) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
-	return nil
 }
 
 // Wake implements transport.Worker.
-func (a *Agent) Wake(ctx context.Context, fnName string, version uint32) (at *proto.Serving, err error) {
-	err = a.ask(ctx, fnName, func(f *function) (err error) {
-		at, err = f.wake(version)
-		return err
-	})
-	return at, err
+func (a *Agent) Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error) {
+	return ask(ctx, a, fnName, func(f *function) (*proto.Serving, error) { return f.wake(version) })
 }

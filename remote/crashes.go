@@ -2,6 +2,7 @@ package remote
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -10,6 +11,10 @@ import (
 // crashesKept is how many ends of a function's processes are remembered: as many
 // as one looks at.
 const crashesKept = 20
+
+// lastWords bounds the output that is told of a process that has ended, in bytes:
+// about the last 20 lines.
+const lastWords = 2 << 10
 
 func crashFile(path string) string { return "functions/" + path + "/crashes.json" }
 
@@ -43,5 +48,9 @@ func (f *function) inquire(p *instance) *proto.Crash {
 	if exit.Signal != 0 {
 		crash.Signal = exit.Signal.String()
 	}
+	if p.hung.Load() {
+		crash.Cause = "it left its health unanswered for " + p.version.liveness().String()
+	}
+	crash.Output = strings.TrimSpace(f.agent.logs.Last(f.name, p.Pid(), lastWords))
 	return crash
 }

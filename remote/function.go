@@ -29,15 +29,15 @@ const (
 // function is one function's life. Its goroutine, run, owns all that changes and
 // is the only place where the function's status comes about.
 type function struct {
-	agent   *Agent
-	name    string
-	path    string
-	log     hclog.Logger
-	events  chan func()
-	over    chan struct{}  // closed when run takes no further events, by shut
-	shut    func()
-	gone    chan struct{}  // closed when run has returned
-	work    sync.WaitGroup // all that posts events, and processes that are being ended
+	agent  *Agent
+	name   string
+	path   string
+	log    hclog.Logger
+	events chan func()
+	over   chan struct{} // closed when run takes no further events, by shut
+	shut   func()
+	gone   chan struct{}  // closed when run has returned
+	work   sync.WaitGroup // all that posts events, and processes that are being ended
 
 	// The below belong to run.
 	rec      *record
@@ -46,8 +46,9 @@ type function struct {
 	pinned   map[uint32]*service // kept versions that are called by their number
 	leaving  []*service          // out of the rows, and soon to end
 	next     *move               // nil: none is under way
-	crashes  []*proto.Crash // the newest first
+	crashes  []*proto.Crash      // the newest first
 	restarts uint32
+	totals   map[uint32]reading // of processes that have ended, by version
 	stopped  bool
 	said     *proto.FunctionJsonRsp
 }
@@ -87,7 +88,7 @@ func (a *Agent) newFunction(rec *record) *function {
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
-		rec: rec, pinned: make(map[uint32]*service),
+		rec: rec, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
 	f.shut = sync.OnceFunc(func() { close(f.over) })
 	f.main = &service{f: f, version: rec.find(rec.Main), port: rec.Port}
@@ -362,6 +363,9 @@ func (f *function) settle(r result) {
 		f.canary.replace(v, r.procs)
 	}
 	dropped := f.rec.keep(v, f.agent.versions, f.needed)
+	for _, v := range dropped {
+		delete(f.totals, v.Number)
+	}
 	f.save()
 	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
 	m.tell(f.answer())

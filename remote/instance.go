@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,11 +19,16 @@ import (
 // killLag is by how much a process may outlive its drain before it is killed.
 const killLag = 5 * time.Second
 
+// lastBreath is how long a process that hangs may take to print its goroutines.
+const lastBreath = 2 * time.Second
+
 // instance is one process of a version.
 type instance struct {
 	*process.Process
 	version *version
 	since   time.Time // it was started
+	last    atomic.Pointer[reading]
+	hung    atomic.Bool // it was ended since it did not answer
 }
 
 // start starts a process of a version, whose folder is whole, and waits until it
@@ -32,6 +38,12 @@ func (f *function) start(ctx context.Context, v *version, kind string, at *proce
 	if err != nil {
 		return nil, trouble(v, err)
 	}
+	output, err := f.agent.logs.Output(f.name, v.Number)
+	if err != nil {
+		return nil, trouble(v, err)
+	}
+	defer output.Close()
+	spec.Stdout, spec.Stderr = output.Stdout, output.Stderr
 	p := &instance{version: v, since: time.Now()}
 	p.Process, err = process.Start(spec)
 	if errors.Is(err, syscall.ENOEXEC) {
@@ -40,6 +52,9 @@ func (f *function) start(ctx context.Context, v *version, kind string, at *proce
 	}
 	if err != nil {
 		return nil, trouble(v, err)
+	}
+	if err := output.Started(p.Pid()); err != nil {
+		f.log.Error("what a process prints is not read", "pid", p.Pid(), "error", err)
 	}
 	limit, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -98,7 +113,6 @@ func (f *function) process(v *version, kind string, at *process.Sockets) (proces
 		Function:    fn.GetName(),
 		Env:         env,
 		Sockets:     at,
-		Log:         f.output,
 		Drain:       v.drain(),
 		Memory:      memory,
 		Procs:       cpus,
@@ -106,8 +120,8 @@ func (f *function) process(v *version, kind string, at *process.Sockets) (proces
 	}, nil
 }
 
-// watch tells the service that a process serves on when that has ended, and sees
-// to it that it answers.
+// watch tells the service that a process serves on when that has ended, and ends it
+// when it does not answer for too long.
 func (f *function) watch(s *service, p *instance) {
 	f.work.Go(func() {
 		select {
@@ -116,8 +130,44 @@ func (f *function) watch(s *service, p *instance) {
 			return
 		}
 		crash := f.inquire(p)
-		f.post(func() { s.ended(p, crash) })
+		f.post(func() {
+			f.count(p)
+			s.ended(p, crash)
+		})
 	})
+	if limit := p.version.liveness(); limit > 0 {
+		f.work.Go(func() { f.pulse(p, limit) })
+	}
+}
+
+// pulse asks a process for its health, again and again, and ends it when it has
+// not answered for as long as limit.
+func (f *function) pulse(p *instance, limit time.Duration) {
+	beat := time.NewTicker(limit)
+	defer beat.Stop()
+	for {
+		select {
+		case <-p.Done():
+			return
+		case <-f.agent.left:
+			return
+		case <-beat.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		err := p.Health(ctx)
+		late := ctx.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+		case !late:
+			return // it has ended, or takes no further calls
+		default:
+			f.log.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
+			p.hung.Store(true)
+			p.Abort(lastBreath)
+			return
+		}
+	}
 }
 
 // drain has processes take no further calls, and returns when they do not.
@@ -127,6 +177,7 @@ func (f *function) drain(procs []*instance) {
 	var all sync.WaitGroup
 	for _, p := range procs {
 		all.Go(func() {
+			_, _ = p.read(ctx) // what it has done is counted, also when it does not tell
 			if err := p.Drain(ctx); err != nil {
 				f.log.Warn("a process that is replaced goes on taking calls", "pid", p.Pid(), "error", err)
 			}
@@ -163,4 +214,3 @@ func (f *function) each(procs []*instance, do func(*instance)) {
 	}
 	all.Wait()
 }
-

@@ -46,13 +46,16 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 	f.work.Go(func() {
 		defer cancel()
 		r := f.bring(ctx, v, kind, n, at, tell)
+		if r.fail != nil && discard {
+			f.remove(v)
+		}
 		taken := false
 		f.post(func() {
 			if taken = ctx.Err() == nil; taken {
 				done(r)
 			}
 		})
-		if taken && r.fail == nil {
+		if taken {
 			return
 		}
 		f.killAll(r.procs)
@@ -108,7 +111,6 @@ func fail(v *version, reason string, err error) *failure {
 	}
 	return &failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}
 }
-
 
 // persist keeps a version's program for further deploys of the same source, which
 // brings it to the disk. That takes longer than a start, so it is done when the

@@ -128,9 +128,10 @@ func (v *version) settings() *proto.FunctionJson {
 // kind is what is known of the function's kind.
 func (v *version) kind() string { return cmp.Or(v.Kind, v.Spec.GetKind()) }
 
-// idle is how long a process without connections is kept, 0 for ever; drain how
-// long calls may take that are under way when a process is ended. Specs were
-// checked before they were accepted.
+// idle is how long a process without connections is kept, 0 for ever; drain is how
+// long calls may take that are under way when a process is ended; liveness is how
+// long it may leave its health unanswered, 0 for ever. Specs were checked before
+// they were accepted.
 func (v *version) idle() time.Duration {
 	limit, _ := v.Spec.IdleLimit()
 	return limit
@@ -138,6 +139,11 @@ func (v *version) idle() time.Duration {
 
 func (v *version) drain() time.Duration {
 	limit, _ := v.Spec.DrainLimit()
+	return limit
+}
+
+func (v *version) liveness() time.Duration {
+	limit, _ := v.Spec.LivenessLimit()
 	return limit
 }
 
