@@ -15,13 +15,18 @@ import (
 	"github.com/Ishan27g/ryo-faas/cmd/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
 // Main is the program agent. It returns the exit code. It is also the launcher of
-// package confine, which the agent starts it as: it must be called first of all.
+// package confine and the holder of package process, which the agent starts it as:
+// it must be called first of all.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if code, launcher := confine.Main(args); launcher {
+		return code
+	}
+	if code, holder := process.HolderMain(args); holder {
 		return code
 	}
 	set := flags.New("agent", "builds and runs Go functions on this machine", stdout, stderr)

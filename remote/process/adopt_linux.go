@@ -34,7 +34,7 @@ func identity(pid int) (Identity, error) {
 // and when it says the nonce over the connection. Otherwise, or when it has not
 // answered when ctx ends, Adopt fails, and has signalled nobody.
 //
-// How an adopted process ends is Unknown on kernels before 6.15, unless it is
+// How an adopted process ends may be Unknown on kernels before 6.15, unless it is
 // this program's child; of such a one also an end before Adopt is known.
 func Adopt(ctx context.Context, id Identity, control *os.File) (*Process, error) {
 	p, err := adopt(ctx, id, control)
@@ -57,11 +57,11 @@ func adopt(ctx context.Context, id Identity, file *os.File) (*Process, error) {
 	// An ended child is the one of id without a word: it keeps its number until
 	// it is reaped here.
 	mine := isChild(id.Pid)
-	if err := prove(ctx, c, id.Nonce); err != nil && !(mine && hasEnded(pidfd)) {
+	if err := prove(ctx, c, id.Nonce); err != nil && (errors.Is(err, errNonce) || !mine || !endsNow(pidfd)) {
 		return nil, errors.Join(err, conn.Close(), pidfd.Close())
 	}
 	if !mine {
-		return own(id, &adopted{pidfd}, c), nil
+		return own(id, &adopted{id, pidfd}, c), nil
 	}
 	kills, _ := oomKills(id.Pid)
 	return own(id, &child{pid: id.Pid, pidfd: pidfd, before: ownPeak(), kills: kills}, c), nil
@@ -97,32 +97,38 @@ func openIdentified(id Identity) (*os.File, error) {
 // prove has the process at the other end say its nonce.
 func prove(ctx context.Context, c *control, nonce string) error {
 	said, err := c.stats(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	if nonce == "" || said.Nonce != nonce {
-		return errors.New("it does not know its nonce")
+		return errNonce
 	}
 	return nil
 }
+
+var errNonce = errors.New("it does not know its nonce")
 
 // isChild reports whether a process, which may have ended, is one to reap here.
 func isChild(pid int) bool {
 	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }
 
-func hasEnded(pidfd *os.File) bool {
-	var has bool
-	raw, err := pidfd.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { has = tells(fd, unix.POLLIN) })
-	}
-	return err == nil && has
+// endsNow reports whether a process has ended or is about to, which those see
+// first who are connected to it.
+func endsNow(pidfd *os.File) bool {
+	err := pidfd.SetReadDeadline(time.Now().Add(exitLag))
+	return errors.Join(err, ended(pidfd), pidfd.SetReadDeadline(time.Time{})) == nil
 }
 
 // adopted is a process that another one reaps. Its pidfd stands for the group
 // too: in the kernel both are the same object, which outlives the number.
-type adopted struct{ pidfd *os.File }
+type adopted struct {
+	id    Identity
+	pidfd *os.File
+}
 
 var _ leader = (*adopted)(nil)
 
@@ -135,31 +141,50 @@ func (a *adopted) signal(sig syscall.Signal) {
 	}
 }
 
-// collect waits until the process has been reaped, since the kernel says how it
-// ended to its parent first.
 func (a *adopted) collect() Exit {
 	defer a.pidfd.Close()
 	a.signal(unix.SIGKILL)
-	if err := a.pidfd.SetReadDeadline(time.Now().Add(exitLag)); err != nil {
+	status, err := a.status()
+	if err != nil {
 		return Exit{Code: -1, Unknown: true}
 	}
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	err := until(a.pidfd, unix.POLLHUP)
-	if err == nil {
-		err = pidfdInfo(a.pidfd, &info)
-	}
-	if err != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
-		return Exit{Code: -1, Unknown: true}
-	}
-	return exitOf(unix.WaitStatus(info.Exit_code)) //nolint:gosec // bits
+	return exitOf(status)
 }
 
-func pidfdInfo(pidfd *os.File, info *unix.PidfdInfo) error {
+// status is told in two places: while nobody has reaped the process by its entry
+// in /proc, and from then on by its pidfd.
+func (a *adopted) status() (unix.WaitStatus, error) {
+	if s, err := readStat(a.id.Pid); err == nil && s.start == a.id.Start && s.state == 'Z' {
+		return unix.WaitStatus(s.exit), nil
+	}
+	status, err := pidfdStatus(a.pidfd)
+	if !errors.Is(err, errNotReaped) {
+		return status, err
+	}
+	if err := a.pidfd.SetReadDeadline(time.Now().Add(exitLag)); err != nil {
+		return 0, err
+	}
+	if err := until(a.pidfd, unix.POLLHUP); err != nil {
+		return 0, err
+	}
+	return pidfdStatus(a.pidfd)
+}
+
+var errNotReaped = errors.New("its status is not told before it is reaped, or before Linux 6.15")
+
+func pidfdStatus(pidfd *os.File) (unix.WaitStatus, error) {
 	raw, err := pidfd.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
 	var infoErr error
-	err = raw.Control(func(fd uintptr) { infoErr = unix.IoctlPidfdInfo(int(fd), info) })
-	return errors.Join(err, infoErr)
+	err = raw.Control(func(fd uintptr) { infoErr = unix.IoctlPidfdInfo(int(fd), &info) })
+	if err := errors.Join(err, infoErr); err != nil {
+		return 0, err
+	}
+	if info.Mask&unix.PIDFD_INFO_EXIT == 0 {
+		return 0, errNotReaped
+	}
+	return unix.WaitStatus(info.Exit_code), nil //nolint:gosec // bits
 }

@@ -20,6 +20,12 @@ const patience = 20 * time.Second
 var childPath string
 
 func TestMain(m *testing.M) {
+	if code, holder := HolderMain(os.Args); holder {
+		os.Exit(code)
+	}
+	if code, is := role(os.Args); is {
+		os.Exit(code)
+	}
 	dir, err := os.MkdirTemp("", "process")
 	if err != nil {
 		panic(err)
@@ -29,6 +35,9 @@ func TestMain(m *testing.M) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as functions are built: threads of C need more memory
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Errorf("%w\n%s", err, out))
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // plain users run it
+		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)

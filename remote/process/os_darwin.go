@@ -63,6 +63,33 @@ func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, 
 // Usage is not told by this system.
 func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
 
+// HolderMain has nothing to do on this system.
+func HolderMain([]string) (code int, holder bool) { return 0, false }
+
+// Holder cannot be had on this system.
+type Holder struct{}
+
+// OpenHolder fails.
+func OpenHolder(context.Context, string, string) (*Holder, error) { return nil, errNotHere }
+
+// Lost is closed never.
+func (*Holder) Lost() <-chan struct{} { return nil }
+
+// Put fails.
+func (*Holder) Put(string, ...*os.File) error { return errNotHere }
+
+// Drop fails.
+func (*Holder) Drop(string) error { return errNotHere }
+
+// All fails.
+func (*Holder) All() (map[string][]*os.File, error) { return nil, errNotHere }
+
+// Close does nothing.
+func (*Holder) Close() {}
+
+// End does nothing.
+func (*Holder) End() error { return nil }
+
 // Waker does not wait on this system.
 type Waker struct{}
 

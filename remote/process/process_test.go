@@ -297,7 +297,7 @@ func TestThousandCyclesLeaveNothingBehind(t *testing.T) {
 }
 
 // descriptors counts what this process has open.
-func descriptors(t *testing.T) int {
+func descriptors(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

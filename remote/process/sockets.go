@@ -61,10 +61,8 @@ func Listen(tcp, unixPath string) (*Sockets, error) {
 }
 
 func (s *Sockets) listenUnix(path string) error {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return err
-		}
+	if err := removeSocket(path); err != nil {
+		return err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -73,6 +71,14 @@ func (s *Sockets) listenUnix(path string) error {
 	l.SetUnlinkOnClose(false)
 	s.path = path
 	return s.keep(l)
+}
+
+// removeSocket removes a socket, but nothing else, at a path.
+func removeSocket(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		return os.Remove(path)
+	}
+	return nil
 }
 
 // keep replaces l by a copy of its descriptor outside the runtime's poller, where
@@ -130,11 +136,16 @@ func (s *Sockets) unwait() {
 }
 
 func (s *Sockets) closeFiles() error {
+	err := closeFDs(s.fds)
+	s.fds = nil
+	return err
+}
+
+func closeFDs(fds []int) error {
 	var errs []error
-	for _, fd := range s.fds {
+	for _, fd := range fds {
 		errs = append(errs, unix.Close(fd))
 	}
-	s.fds = nil
 	return errors.Join(errs...)
 }
 

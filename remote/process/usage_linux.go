@@ -93,6 +93,7 @@ type stat struct {
 	session int
 	cpu     uint64 // ticks, of all its threads
 	start   uint64 // ticks since the machine's start
+	exit    uint32 // as wait4(2) has it, of a process that has ended
 }
 
 func readStat(pid int) (stat, error) {
@@ -112,14 +113,17 @@ func readStat(pid int) (stat, error) {
 func parseStat(text []byte) (stat, error) {
 	name := bytes.LastIndexByte(text, ')')
 	fields := strings.Fields(string(text[name+1:]))
-	if name < 0 || len(fields) < 20 {
+	if name < 0 || len(fields) < 50 {
 		return stat{}, fmt.Errorf("%q is not the state of a process", text)
 	}
 	session, err1 := strconv.Atoi(fields[3])
 	user, err2 := strconv.ParseUint(fields[11], 10, 62)
 	system, err3 := strconv.ParseUint(fields[12], 10, 62)
 	start, err4 := strconv.ParseUint(fields[19], 10, 64)
-	return stat{state: fields[0][0], session: session, cpu: user + system, start: start}, errors.Join(err1, err2, err3, err4)
+	exit, err5 := strconv.ParseUint(fields[49], 10, 32)
+	return stat{
+		state: fields[0][0], session: session, cpu: user + system, start: start, exit: uint32(exit), //nolint:gosec // 32 bits
+	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
 // oomKills counts the processes that the kernel has killed for lack of memory in

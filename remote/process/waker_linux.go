@@ -19,7 +19,7 @@ type Waker struct {
 	epoll *os.File
 
 	mu    sync.Mutex // guards the below
-	ended bool // Run has returned
+	ended bool       // Run has returned
 	last  int32
 	waits map[int32]*wait // by what the kernel knows them by
 }
