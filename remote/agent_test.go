@@ -45,11 +45,17 @@ type running struct {
 // start runs an agent on a folder until the test ends or end is called.
 func start(t *testing.T, dir string) running {
 	t.Helper()
+	return startWith(t, dir, func(*Config) {})
+}
+
+// startWith is start with settings.
+func startWith(t *testing.T, dir string, set func(*Config)) running {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	agent, err := New(Config{
-		Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true,
-	})
+	cfg := Config{Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true}
+	set(&cfg)
+	agent, err := New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

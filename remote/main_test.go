@@ -6,7 +6,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
@@ -19,4 +21,26 @@ func TestTheAgentSaysWhatConfinesBuilds(t *testing.T) {
 	})
 	assert.Equal(t, "[INFO]  builds are confined by: files=on ports=degraded\n"+
 		"[WARN]  builds are confined less than they could be: layer=ports state=degraded reason=\"an old kernel\" remedy=\"a new one\"\n", out.String())
+}
+
+func TestOthersDoNotBuildWhereNothingConfinesBuilds(t *testing.T) {
+	off := []confine.Layer{{Name: confine.Files, State: confine.Off, Reason: "an old kernel", Remedy: "a new one"}}
+	on := []confine.Layer{{Name: confine.Files, State: confine.On}, {Name: "ports", State: confine.Off}}
+	require.NoError(t, serving{}.mayBuild(off), "loopback alone is served")
+	require.NoError(t, serving{insecure: true}.mayBuild(on))
+	require.NoError(t, serving{insecure: true}.mayBuild(nil), "it does not build")
+	require.NoError(t, serving{insecure: true, unconfined: true}.mayBuild(off))
+	err := serving{insecure: true}.mayBuild(off)
+	require.ErrorIs(t, err, proto.ErrForbidden)
+	assert.Contains(t, proto.AsError(err).Hint, "a new one")
+	assert.Contains(t, proto.AsError(err).Hint, "-unconfined-builds")
+}
+
+func TestFlagsOfBuilds(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 2, Main([]string{"agent", "-build", "sometimes"}, nil, &stdout, &stderr))
+	assert.Equal(t, "agent: invalid value \"sometimes\" for -build: use auto or never (agent -help shows the flags)\n", stderr.String())
+	stderr.Reset()
+	assert.Equal(t, 2, Main([]string{"agent", "-port", "127.0.0.1:0", "-dir", t.TempDir(), "-goproxy", "ftp://a"}, nil, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "module proxy: ftp://a names no port")
 }

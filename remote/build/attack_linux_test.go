@@ -343,8 +343,23 @@ func TestSources(t *testing.T) {
 	ports, _, err = sources("off", "name+key https://sums:444/x")
 	require.NoError(t, err)
 	assert.Equal(t, []uint16{53, 444}, ports)
-	for _, bad := range []string{"https://a:b", "https://a:99999"} {
+	for _, bad := range []string{"https://a:b", "https://a:99999", "ftp://a"} {
 		_, _, err = sources(bad, "off")
 		require.Error(t, err, bad)
 	}
+}
+
+func TestNetworkOf(t *testing.T) {
+	env := map[string]string{
+		"HTTPS_PROXY": "https://a", "https_proxy": "b:3128", "HTTP_PROXY": "socks5://c", "http_proxy": "d", "NO_PROXY": "e", "PATH": "/bin",
+		"SSL_CERT_FILE": "/certs/own.pem", "SSL_CERT_DIR": "/certs/a:/certs/b",
+	}
+	n, err := networkOf(func(name string) string { return env[name] })
+	require.NoError(t, err)
+	assert.Equal(t, []uint16{443, 3128, 1080, 80}, n.ports)
+	assert.Equal(t, []string{"/certs/own.pem", "/certs/a", "/certs/b"}, n.files)
+	assert.Len(t, n.env, 7)
+	_, err = networkOf(func(string) string { return "http://user:secret@a:b" })
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "secret")
 }

@@ -110,6 +110,9 @@ func New(cfg Config) (*Builder, error) {
 	if cfg.SumDB == "" {
 		cfg.SumDB = known.GOSUMDB
 	}
+	if cfg.Private == "" {
+		cfg.Private = known.GONOSUMDB
+	}
 	own, err := modules(cfg.Modules, filepath.Join(dir, "modules"))
 	if err != nil {
 		return nil, fmt.Errorf("unpack the modules of functions: %w", err)
@@ -121,7 +124,7 @@ func New(cfg Config) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	sandbox, err := newSandbox(known, dir, cfg.Proxy, cfg.SumDB)
+	sandbox, err := newSandbox(known, dir, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +156,7 @@ func New(cfg Config) (*Builder, error) {
 }
 
 // toolchain is what go env says.
-type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB string }
+type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB, GONOSUMDB string }
 
 // ask asks a go command about itself, as its owner has configured it. What it
 // writes, it writes to home.
@@ -168,7 +171,7 @@ func ask(command, dir, home string) (*toolchain, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB")
+	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB", "GONOSUMDB")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "XDG_CONFIG_HOME="+filepath.Join(home, ".config"))
 	if config, err := os.UserConfigDir(); err == nil && os.Getenv("GOENV") == "" {
@@ -279,23 +282,23 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
 		"-tags=" + strings.Join(spec.Tags, ","),
 	}
-	run := func(rules confine.Rules, proxy, sumDB string, args ...string) (string, error) {
+	run := func(rules confine.Rules, env []string, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
 		tmp := filepath.Join(spec.Work, "tmp")
 		cmd.Dir = module
-		cmd.Env = slices.Concat(b.env, []string{"GOPROXY=" + proxy, "GOSUMDB=" + sumDB, "GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
+		cmd.Env = slices.Concat(b.env, env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
 		return b.runGroup(cmd, with(rules, spec), pace, said)
 	}
 	compile := func() (string, error) {
 		args := slices.Concat([]string{"build", "-v", "-mod=readonly"}, files, flags,
 			[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
-		return run(b.sandbox.compile, "off", "off", args...)
+		return run(b.sandbox.compile, unreachable, args...)
 	}
 	// Loads what compile will, and no more: `go mod download` would fetch all that
 	// go.mod names, also for tests and for packages that nothing imports.
 	fetch := func(mod string) (string, error) {
 		args := slices.Concat([]string{"list", "-deps", "-f=", mod}, files, []string{spec.Generated.Main})
-		return run(b.sandbox.fetch, b.sandbox.proxy, b.sandbox.sumDB, args...)
+		return run(b.sandbox.fetch, b.sandbox.online, args...)
 	}
 	output, err := compile()
 	if err != nil && b.sandbox.lacks.MatchString(output) {

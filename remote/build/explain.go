@@ -90,7 +90,7 @@ func (b *Builder) places(spec Spec) places {
 }
 
 // alongWith is the way out for a module that the agent cannot fetch.
-const alongWith = "to send modules along, run go mod vendor in the function's module, or name them in GOPRIVATE where proxyCli runs beside a go command"
+const alongWith = "to send modules along, run go mod vendor in the function's module, or name them in GOPRIVATE where proxyCli runs beside a go command; or have the agent ask a module proxy that has them (-goproxy, -goprivate)"
 
 // explain turns what a failed build said into an error: a *Failure when it is
 // about the user's source.
@@ -118,7 +118,7 @@ func (p places) explain(output string) error {
 	switch {
 	case !compiled && offline.MatchString(said):
 		return proto.Errorf(proto.ErrUnavailable, "a module that the function needs cannot be fetched%s: %s", asked(output), said).
-			WithHint("start the agent with a network and a module proxy (GOPROXY); " + alongWith)
+			WithHint("start the agent with a network and a module proxy (-goproxy); " + alongWith)
 	case !compiled && withheld.MatchString(said):
 		return &Failure{p.wayOut(said) + "\nthe agent cannot have a private module; " + alongWith}
 	case said == "":

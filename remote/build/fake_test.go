@@ -38,7 +38,7 @@ func fakeBuilder(t *testing.T, cfg Config, lines string) (b *Builder, root strin
 PATH=/usr/bin:/bin
 root=%q
 if [ "$1" = env ]; then
-	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\"}"
+	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\", \"GONOSUMDB\": \"own.example\"}"
 	exit
 fi
 out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
@@ -111,16 +111,17 @@ cat "$HOME/.config/go/telemetry/mode" >"$root/telemetry"
 }
 
 func TestConfigSaysWhereModulesComeFrom(t *testing.T) {
-	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off"}, "")
-	assert.Equal(t, "off", b.sandbox.proxy)
-	assert.Equal(t, "off", b.sandbox.sumDB)
+	b, _ := fakeBuilder(t, Config{Proxy: "off", SumDB: "off", Private: "corp.example"}, "")
+	assert.Subset(t, b.sandbox.online, []string{"GOPROXY=off", "GOSUMDB=off", "GONOSUMDB=corp.example"})
+	b, _ = fakeBuilder(t, Config{}, "")
+	assert.Subset(t, b.sandbox.online, []string{"GOPROXY=https://proxy.example", "GOSUMDB=sum.example", "GONOSUMDB=own.example"})
 }
 
 func TestOwnModulesComeFirst(t *testing.T) {
 	own := fstest.MapFS{"example.org/!x/@v/v1.0.0.mod": {Data: []byte("module example.org/X\n")}}
 	b, _ := fakeBuilder(t, Config{Proxy: "off", Modules: own}, "")
 	dir := filepath.Join(filepath.Dir(b.modCache), "modules")
-	assert.Equal(t, "file://"+dir+",off", b.sandbox.proxy)
+	assert.Contains(t, b.sandbox.online, "GOPROXY=file://"+dir+",off")
 
 	// A damaged file is mended at the next start, one of another agent stays.
 	file := filepath.Join(dir, "example.org", "!x", "@v", "v1.0.0.mod")

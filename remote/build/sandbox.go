@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
@@ -28,14 +29,17 @@ var limits = confine.Limits{
 // gets modules from where the agent's owner said, compile has no network.
 type sandbox struct {
 	compile, fetch confine.Rules // without the folders of a Spec
-	proxy, sumDB   string        // of fetch
+	online         []string      // environment of fetch alone
 	// lacks is what compile says of a module that is not in the cache, which it may
 	// neither fetch nor write to.
 	lacks *regexp.Regexp
 }
 
+// unreachable is the environment of compile in place of online.
+var unreachable = []string{"GOPROXY=off", "GOSUMDB=off"}
+
 // newSandbox returns the sandbox of a toolchain, with the caches in dir.
-func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
+func newSandbox(known *toolchain, dir string, cfg Config) (*sandbox, error) {
 	cache, modules, home := filepath.Join(dir, "gocache"), filepath.Join(dir, "gomod"), filepath.Join(dir, "home")
 	for _, folder := range []string{cache, modules} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -48,7 +52,12 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		return nil, err
 	}
 	loader, libraries := loaderOf(goCommand)
-	ports, files, err := sources(pinned(proxy), sumDB)
+	proxy := pinned(cfg.Proxy)
+	ports, files, err := sources(proxy, cfg.SumDB)
+	if err != nil {
+		return nil, err
+	}
+	network, err := networkOf(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -61,23 +70,77 @@ func newSandbox(known *toolchain, dir, proxy, sumDB string) (*sandbox, error) {
 		Limits:   limits,
 	}
 	s := &sandbox{
-		compile: common, fetch: common, proxy: pinned(proxy), sumDB: sumDB,
-		lacks: regexp.MustCompile("disabled by GOPROXY=off|" + regexp.QuoteMeta(modules) + `\S*: permission denied`),
+		compile: common, fetch: common,
+		online: append(network.env, "GOPROXY="+proxy, "GOSUMDB="+cfg.SumDB, "GONOSUMDB="+cfg.Private),
+		lacks:  regexp.MustCompile("disabled by GOPROXY=off|" + regexp.QuoteMeta(modules) + `\S*: permission denied`),
 	}
 	s.compile.Exec = slices.Concat(common.Exec, []string{filepath.Join(known.GOROOT, "pkg", "tool")})
 	s.compile.Read = slices.Concat(common.Read, []string{modules})
 	s.fetch.Write = slices.Concat(common.Write, []string{modules})
-	s.fetch.System = slices.Concat(libraries, network, files)
-	s.fetch.Connect = ports
+	s.fetch.System = slices.Concat(libraries, resolving, files, network.files)
+	s.fetch.Connect = slices.Concat(ports, network.ports)
 	return s, nil
 }
 
-// network is what it takes to find hosts by name and to know them by certificate.
-var network = []string{
+// resolving is what it takes to find hosts by name and to know them by certificate.
+var resolving = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services",
 	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted",
 	"/etc/ca-certificates/extracted", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 }
+
+// network is how the agent's owner reaches hosts: through which proxies, and by
+// whose certificates.
+type network struct {
+	env   []string
+	ports []uint16
+	files []string
+}
+
+// networkOf reads it from the variables that package net/http and crypto/x509 know.
+func networkOf(getenv func(string) string) (n network, err error) {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		value := getenv(name)
+		if value == "" {
+			continue
+		}
+		n.env = append(n.env, name+"="+value)
+		switch strings.ToUpper(name) {
+		case "HTTPS_PROXY", "HTTP_PROXY":
+			_, port, err := place(value, "http")
+			if err != nil {
+				return network{}, fmt.Errorf("%s: %w", name, err)
+			}
+			n.ports = append(n.ports, port)
+		case "SSL_CERT_FILE", "SSL_CERT_DIR":
+			n.files = append(n.files, filepath.SplitList(value)...)
+		}
+	}
+	return n, nil
+}
+
+// place parses the address of a server, which may come without its scheme, and
+// says what port is dialled.
+func place(addr, scheme string) (*url.URL, uint16, error) {
+	if !strings.Contains(addr, "://") {
+		addr = scheme + "://" + addr
+	}
+	u, err := url.Parse(addr)
+	if err != nil {
+		return nil, 0, proto.Errorf(proto.ErrInvalid, "it is not the address of a server") // err repeats it, with its password
+	}
+	if known, ok := schemes[u.Scheme]; ok && u.Port() == "" {
+		return u, known, nil
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil && u.Scheme != "file" {
+		return nil, 0, proto.Errorf(proto.ErrInvalid, "%s names no port", u.Redacted())
+	}
+	return u, uint16(port), nil
+}
+
+// schemes are the ways to reach module proxies, and their ports.
+var schemes = map[string]uint16{"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 // linked is a toolchain's folder and where links in it lead: distributions keep
 // the sources elsewhere.
@@ -155,30 +218,18 @@ func sources(proxies, sumDB string) (ports []uint16, files []string, err error) 
 	default:
 		ports = append(ports, 443) // a name stands for https
 	}
-	for _, place := range places {
-		if place == "off" {
+	for _, name := range places {
+		if name == "off" {
 			continue
 		}
-		if !strings.Contains(place, "://") {
-			place = "https://" + place
-		}
-		u, err := url.Parse(place)
+		u, port, err := place(name, "https")
 		if err != nil {
 			return nil, nil, fmt.Errorf("module proxy: %w", err)
 		}
-		switch port := u.Port(); {
-		case u.Scheme == "file":
+		if u.Scheme == "file" {
 			files = append(files, filepath.FromSlash(u.Path))
-		case port != "":
-			n, err := strconv.ParseUint(port, 10, 16)
-			if err != nil {
-				return nil, nil, fmt.Errorf("module proxy %s: %w", u.Redacted(), err)
-			}
-			ports = append(ports, uint16(n))
-		case u.Scheme == "http":
-			ports = append(ports, 80)
-		default:
-			ports = append(ports, 443)
+		} else {
+			ports = append(ports, port)
 		}
 	}
 	return ports, files, nil

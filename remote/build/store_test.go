@@ -123,31 +123,30 @@ func TestStoreTakesProgramsFromElsewhere(t *testing.T) {
 	assert.Equal(t, fs.FileMode(0o700), info.Mode())
 	require.NoError(t, s.Put(t.Context(), key(1), "", nil), "nothing is read when it is there")
 
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
 	other := elf.EM_AARCH64
 	if here == other {
 		other = elf.EM_X86_64
 	}
 	endless := readerFunc(func(p []byte) (int, error) { return len(p), nil })
 	for name, c := range map[string]struct {
-		ctx    context.Context
 		digest string
 		from   io.Reader
 		want   error
 	}{
-		"damaged":                {t.Context(), digestOf(t, data), bytes.NewReader(data[1:]), proto.ErrInvalid},
-		"no digest":              {t.Context(), "", bytes.NewReader(data), proto.ErrInvalid},
-		"of another machine":     {t.Context(), digestOf(t, executable(other, elf.ET_EXEC)), bytes.NewReader(executable(other, elf.ET_EXEC)), proto.ErrInvalid},
-		"no executable":          {t.Context(), digestOf(t, executable(here, elf.ET_REL)), bytes.NewReader(executable(here, elf.ET_REL)), proto.ErrInvalid},
-		"a script":               {t.Context(), digestOf(t, []byte("#!/bin/sh\n# a script\n")), strings.NewReader("#!/bin/sh\n# a script\n"), proto.ErrInvalid},
-		"nothing":                {t.Context(), digestOf(t, nil), strings.NewReader(""), proto.ErrInvalid},
-		"without an end":         {t.Context(), "", endless, proto.ErrTooLarge},
-		"the caller has left":    {ended, "", endless, context.Canceled},
-		"the connection is torn": {t.Context(), "", iotest.ErrReader(io.ErrUnexpectedEOF), io.ErrUnexpectedEOF},
+		"damaged":                {digestOf(t, data), bytes.NewReader(data[1:]), proto.ErrInvalid},
+		"no digest":              {"", bytes.NewReader(data), proto.ErrInvalid},
+		"of another machine":     {digestOf(t, executable(other, elf.ET_EXEC)), bytes.NewReader(executable(other, elf.ET_EXEC)), proto.ErrInvalid},
+		"no executable":          {digestOf(t, executable(here, elf.ET_REL)), bytes.NewReader(executable(here, elf.ET_REL)), proto.ErrInvalid},
+		"a script":               {digestOf(t, []byte("#!/bin/sh\n# a script\n")), strings.NewReader("#!/bin/sh\n# a script\n"), proto.ErrInvalid},
+		"nothing":                {digestOf(t, nil), strings.NewReader(""), proto.ErrInvalid},
+		"without an end":         {"", endless, proto.ErrTooLarge},
+		"the connection is torn": {"", iotest.ErrReader(io.ErrUnexpectedEOF), io.ErrUnexpectedEOF},
 	} {
-		require.ErrorIs(t, s.Put(c.ctx, key(2), c.digest, c.from), c.want, name)
+		require.ErrorIs(t, s.Put(t.Context(), key(2), c.digest, c.from), c.want, name)
 	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Put(ended, key(2), "", endless), context.Canceled)
 	entries, err := os.ReadDir(s.dir)
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "nothing of them is left")
