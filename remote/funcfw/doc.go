@@ -65,7 +65,7 @@
 // Only functions take part that syntax is sure of, so none but the one that was
 // asked for can fail a build. A package has another program for a function that
 // only types can tell, for one whose kind a setting changes, and for each of its
-// functions when they are more than 64. Nothing of a function runs before it is
+// functions when they are more than 32. Nothing of a function runs before it is
 // picked, but the package's init functions run for all of them, as they do at home.
 //
 // # What a module may look like

@@ -30,8 +30,8 @@ const (
 	cpuLimitGo = "go1.25"
 	mainDir    = reserved + "_main"
 	// maxFunctions is more than people deploy from one package. One with more is a
-	// library, whose programs would be linked longer for functions that nobody wants.
-	maxFunctions = 64
+	// library, and each function that nobody wants costs a build some 4 ms.
+	maxFunctions = 32
 )
 
 // Generated is what to build beside the user's files. Paths are slash separated.

@@ -99,7 +99,7 @@ func TestFunctionsThatDoNotTakePart(t *testing.T) {
 		}
 		return files{"a.go": src}
 	}
-	many := make([]string, 64)
+	many := make([]string, 32)
 	for i := range many {
 		many[i] = fmt.Sprint("G", i)
 	}

@@ -35,8 +35,9 @@
 // request as in flight until it is closed; what passes over it is not counted.
 //
 // The connection's end at the agent's side means nothing: a function outlives its
-// agent. Its end at this side says that no further calls are taken. The variables are removed from the environment and the descriptors are
-// closed, so neither reaches programs that the function starts.
+// agent. Its end at this side says that no further calls are taken. The variables
+// are removed from the environment and the descriptors are closed, so neither
+// reaches programs that the function starts.
 //
 // # What callers get
 //

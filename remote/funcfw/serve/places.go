@@ -11,7 +11,8 @@ func atMost(n int, next http.Handler) http.Handler {
 		select {
 		case places <- struct{}{}:
 		case <-r.Context().Done():
-			return // nobody waits for an answer
+			w.WriteHeader(http.StatusServiceUnavailable) // seldom read: most such callers have left
+			return
 		}
 		w.(*exchange).places = places
 		next.ServeHTTP(w, r)
