@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -87,6 +88,8 @@ type Agent struct {
 	versions int // of a function that are kept
 	seal     *sealer
 	waker    *process.Waker
+	holder   atomic.Pointer[process.Holder] // nil: functions end with the agent
+	stop     bool                           // they do so in any case
 	feed     transport.Feed
 	left     chan struct{} // closed when the functions are left to the next agent
 	up       chan struct{} // closed when the functions of the folder are known
@@ -130,7 +133,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		log: cfg.Logger, ws: ws, ports: ports,
-		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions,
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
 		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
 		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
@@ -182,31 +185,24 @@ func (a *Agent) Layers() []confine.Layer {
 	return a.builder.Layers()
 }
 
-// Run brings back what should run, keeps it running until ctx ends, then ends
-// the processes, letting requests in flight finish. What should run stays on
-// disk for the next Run.
+// ErrReplaced as the cause of the end of Run's context says that the next agent
+// follows at once, so that functions go on even with StopFunctions.
+var ErrReplaced = errors.New("the next agent follows")
+
+// Run takes over what an earlier agent left running, brings back what should run,
+// and keeps it running until ctx ends. What should run stays on disk for the next
+// Run, and what runs goes on: the program should end, or become the next agent.
+// With StopFunctions the processes are ended first, letting requests in flight
+// finish.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.ws.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
+	defer a.closeHolder()
 	defer background.Wait()
 	defer cancel()
-
-	// First of all: what an agent that was killed left running is in the way.
-	killed, err := process.Leftovers(ctx, a.ws.Path())
-	if err != nil {
-		return fmt.Errorf("end the processes of an earlier agent: %w", err)
-	}
-	if killed > 0 {
-		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
-	}
-	if err := a.ws.emptyTmp(); err != nil {
-		return err
-	}
-	records, err := a.ws.records()
-	if err != nil {
-		return err
-	}
+	a.openHolder(ctx)
+	background.Go(func() { a.keepHolder(helpers) })
 	background.Go(func() {
 		if err := a.logs.Run(helpers); err != nil {
 			a.log.Error("what functions print is not read", "error", err)
@@ -217,6 +213,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.log.Error("functions that are idle are not woken", "error", err)
 		}
 	})
+	if err := a.restore(ctx); err != nil {
+		return err
+	}
 	defer a.builds.close()
 	if a.builder != nil {
 		background.Go(func() {
@@ -225,43 +224,65 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		})
 	}
-	if err := a.restore(ctx, records); err != nil {
-		return err
-	}
 	close(a.up)
 	<-ctx.Done()
-	a.log.Info("ending; functions finish their requests")
 	a.mu.Lock()
 	a.live = nil
 	a.mu.Unlock()
+	if a.holder.Load() != nil && (!a.stop || errors.Is(context.Cause(ctx), ErrReplaced)) {
+		a.log.Info("ending; functions go on")
+		close(a.left)
+	} else {
+		a.log.Info("ending; functions finish their requests")
+	}
 	a.work.Wait()
 	return nil
 }
 
-// restore starts the goroutines of the functions that are on disk.
-func (a *Agent) restore(ctx context.Context, records []*record) error {
-	for _, rec := range records {
+// restore takes over what runs and starts the goroutines of the functions that are
+// on disk.
+func (a *Agent) restore(ctx context.Context) error {
+	records, err := a.ws.records()
+	if err != nil {
+		return err
+	}
+	functions := make([]*function, len(records))
+	for i, rec := range records {
 		if err := a.ws.sweep(rec); err != nil {
 			return err
 		}
-		if rec.Port != 0 && !a.ports.claim(rec.Port) {
-			return fmt.Errorf("two functions have port %d; one is %s", rec.Port, rec.Name)
+		functions[i] = a.newFunction(rec)
+		for _, s := range functions[i].services() {
+			if s.port != 0 && !a.ports.claim(s.port) {
+				return fmt.Errorf("two functions have port %d; one is %s", s.port, rec.Name)
+			}
 		}
+	}
+	keep := a.adopt(ctx, functions)
+	// What is left is in the way.
+	killed, err := process.Leftovers(ctx, a.ws.Path(), keep...)
+	if err != nil {
+		return fmt.Errorf("end the processes of an earlier agent: %w", err)
+	}
+	if killed > 0 {
+		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
+	}
+	if err := a.ws.emptyTmp(); err != nil {
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.live = func(f *function, first func(*function)) { a.work.Go(func() { f.run(ctx, first) }) }
-	for _, rec := range records {
-		a.launch(rec, nil)
+	for _, f := range functions {
+		a.launch(f, nil)
 	}
 	return nil
 }
 
 // launch starts a function's goroutine. The caller holds mu.
-func (a *Agent) launch(rec *record, first func(*function)) {
-	f := a.newFunction(rec)
+func (a *Agent) launch(f *function, first func(*function)) {
 	a.functions[f.path] = f
-	if !rec.Stopping {
+	if !f.rec.Stopping {
 		f.publish() // what is there must be known before anybody can ask
 	}
 	a.live(f, first)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
@@ -28,8 +29,17 @@ func TestMain(m *testing.M) {
 	if code, launcher := confine.Main(os.Args); launcher {
 		os.Exit(code)
 	}
+	if code, holder := process.HolderMain(os.Args); holder {
+		os.Exit(code)
+	}
+	if os.Getenv(beAgent) != "" {
+		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
 	goleak.VerifyTestMain(m)
 }
+
+// beAgent has the test's own program be the agent.
+const beAgent = "REMOTE_TEST_AGENT"
 
 // patience is far more than anything here takes once the build cache is warm;
 // the first run on a machine fills it.

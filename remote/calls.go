@@ -181,7 +181,7 @@ func (a *Agent) function(name string, create bool, first func(*function)) (f *fu
 	case a.live == nil:
 		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
 	case f == nil:
-		a.launch(&record{Name: name}, first)
+		a.launch(a.newFunction(&record{Name: name}), first)
 		return a.functions[path], true, nil
 	case create && f.name != name:
 		return nil, false, collision(name, f.name, path)

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"slices"
@@ -23,7 +24,7 @@ const (
 	// hear of it within milliseconds.
 	linger = 2 * time.Second
 	// outputKept bounds what rows carry of a build's output, in bytes.
-	outputKept = 8 << 10
+	outputKept = 4 << 10
 )
 
 // function is one function's life. Its goroutine, run, owns all that changes and
@@ -51,6 +52,8 @@ type function struct {
 	totals   map[uint32]reading // of processes that have ended, by version
 	stopped  bool
 	said     *proto.FunctionJsonRsp
+	procs    []*instance // that have not ended, whatever they do
+	noted    inventory
 }
 
 // move is a change on its way.
@@ -113,7 +116,6 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	case first != nil:
 		first(f)
 	default:
-		f.recall()
 		f.resume()
 	}
 	for !f.stopped {
@@ -121,6 +123,7 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 			timer.Reset(time.Until(next))
 		}
 		f.publish()
+		f.note()
 		select {
 		case <-ctx.Done():
 			return
@@ -310,20 +313,22 @@ func (f *function) advance(c *change, settled chan<- answer) error {
 	m := &move{change: c, at: at, stage: proto.StageQueued, waiting: settled}
 	f.next = m
 	kept := f.rec.find(c.Version.Number) != nil
-	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.note, f.settle)
+	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
 	return nil
 }
 
-// note takes down how a change goes on.
-func (m *move) note(p progress) {
+// heard takes down how a change goes on.
+func (m *move) heard(p progress) {
 	m.stage = p.stage
-	if p.kind != "" {
-		m.Version.Kind = p.kind
+	m.Version.Kind = cmp.Or(p.kind, m.Version.Kind)
+	if p.stage != proto.StageBuilding {
+		m.output, m.printed = "", 0
+		return
 	}
-	if p.output != "" {
-		m.printed += uint64(len(p.output))
-		m.output += p.output
-		m.output = strings.ToValidUTF8(m.output[max(0, len(m.output)-outputKept):], "")
+	m.printed += uint64(len(p.output))
+	m.output += p.output
+	if over := len(m.output) - outputKept; over > 0 {
+		m.output = strings.ToValidUTF8(m.output[over:], "") // from the next whole character on
 	}
 }
 
@@ -564,7 +569,8 @@ func (f *function) quiesce() {
 	f.work.Wait()
 }
 
-// leave is what run ends with. What should run stays on the disk.
+// leave is what run ends with. What should run stays on the disk, and what serves
+// goes on when the next agent is to take it over.
 func (f *function) leave() {
 	if f.stopped {
 		return
@@ -572,7 +578,27 @@ func (f *function) leave() {
 	if f.next != nil {
 		f.next.tell(answer{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
 	}
-	f.quiesce()
+	select {
+	case <-f.agent.left:
+	default:
+		f.quiesce()
+		return
+	}
+	f.shut()
+	if f.next != nil {
+		f.next.abandon()
+		if f.next.at != f.main {
+			f.next.at.end()
+		}
+	}
+	for _, s := range f.services() {
+		s.halt()
+	}
+	for _, s := range f.leaving {
+		s.end()
+	}
+	f.note()
+	f.work.Wait()
 }
 
 // forget removes all that is left of a function that does not run.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,8 @@ func (f *function) process(v *version, kind string, at *process.Sockets) (proces
 // watch tells the service that a process serves on when that has ended, and ends it
 // when it does not answer for too long.
 func (f *function) watch(s *service, p *instance) {
+	f.procs = append(f.procs, p)
+	f.holdControl(p)
 	f.work.Go(func() {
 		select {
 		case <-p.Done():
@@ -131,6 +134,8 @@ func (f *function) watch(s *service, p *instance) {
 		}
 		crash := f.inquire(p)
 		f.post(func() {
+			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
+			f.agent.letGo(controlName(p.Identity()))
 			f.count(p)
 			s.ended(p, crash)
 		})
@@ -199,7 +204,19 @@ func (f *function) retire(procs []*instance, then func()) {
 // endAll ends processes, which finish the calls that they have taken, and waits for
 // that, or until the agent leaves them to themselves.
 func (f *function) endAll(procs []*instance) {
-	f.each(procs, func(p *instance) { p.Stop(context.Background(), p.version.drain()+killLag) })
+	f.each(procs, func(p *instance) {
+		asked, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = p.Drain(asked) // it is told; how far it is does not matter
+		limit := time.NewTimer(p.version.drain() + killLag)
+		defer limit.Stop()
+		select {
+		case <-p.Done():
+		case <-f.agent.left:
+		case <-limit.C:
+			p.Stop(context.Background(), 0)
+		}
+	})
 }
 
 // killAll ends processes that have taken no calls.

@@ -248,15 +248,15 @@ func (s *service) rest() {
 	s.procs = slices.Clone(s.procs[:s.wanted()])
 	s.f.log.Info("idle", "version", s.version.Number, "processes", len(s.procs))
 	s.f.retire(old, func() {
-		// Only now: what connected before has been taken by the old processes.
-		if s.asleep && s.sockets != nil && s.disarm == nil {
-			s.arm()
-		}
+		s.arm() // only now: the old processes take no more callers
 	})
 }
 
-// arm has the service woken by the next caller.
+// arm has the service woken by the next caller, if it is asleep.
 func (s *service) arm() {
+	if !s.asleep || s.sockets == nil || s.disarm != nil {
+		return
+	}
 	ready, cancel := s.f.agent.waker.Wait(s.sockets)
 	disarmed := make(chan struct{})
 	s.disarm = func() { cancel(); close(disarmed) }
@@ -299,6 +299,7 @@ func (s *service) open() error {
 		switch {
 		case err == nil:
 			s.sockets, s.port = sockets, port
+			s.f.holdSockets(s)
 			return nil
 		case s.port != 0:
 			return proto.Errorf(proto.ErrUnavailable, "open port %d, which function %s had before: %w", port, s.f.name, err)
@@ -316,6 +317,7 @@ func (s *service) close() {
 	if s.sockets == nil {
 		return
 	}
+	s.f.agent.letGo(socketsName(s.port))
 	s.sockets.Close()
 	s.sockets = nil
 }
