@@ -1,0 +1,291 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+)
+
+const (
+	// chunkSize is how much of a raw file is read in one turn, in bytes: some
+	// milliseconds of work, after which it is another one's turn. With gather it
+	// bounds what a flood costs to 25 MiB/s. It is more than the longest line.
+	chunkSize = 256 << 10
+	// punchSize is a multiple of the block size of common file systems, in bytes.
+	// Raw files are freed in whole ones: less would only be zeroed.
+	punchSize = 64 << 10
+)
+
+// raw is what one process prints to one stream. Run owns it once it is added.
+type raw struct {
+	function string
+	version  uint32
+	pid      int
+	source
+
+	journal *journal
+	pos     int64     // offset of what has not been read
+	freed   int64     // offset up to which it was given back to the disk
+	size    int64     // when it was last looked at
+	grown   time.Time // when that was last more than before
+	closed  bool      // somebody who could write has closed it since it was looked at
+	busy    bool      // is in Store.busy
+	unended bool      // is in Store.unended
+	gone    bool
+}
+
+// add takes on a raw file, which may hold something already.
+func (s *Store) add(r *raw, j *journal) {
+	r.journal, r.closed = j, true
+	j.raws = append(j.raws, r)
+	s.raws[r.file()] = r
+	s.hasGrown(r)
+}
+
+// drop forgets a raw file and removes it.
+func (s *Store) drop(r *raw) {
+	r.gone = true
+	r.journal.raws = slices.DeleteFunc(r.journal.raws, func(other *raw) bool { return other == r })
+	delete(s.raws, r.file())
+	if err := os.Remove(s.rawPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.cfg.Logger.Error("a file is left behind", "error", err)
+	}
+}
+
+// look asks which raw files have changed.
+func (s *Store) look(w *watch) error {
+	return w.changes(func(file string, closed bool) {
+		if r := s.raws[file]; r != nil {
+			r.closed = r.closed || closed
+			s.hasGrown(r)
+		}
+	}, func() {
+		for _, r := range s.raws {
+			r.closed = true
+			s.hasGrown(r)
+		}
+	})
+}
+
+// hasGrown has a raw file read with the next round.
+func (s *Store) hasGrown(r *raw) {
+	if r.busy {
+		return
+	}
+	s.arm()
+	r.busy = true
+	s.busy = append(s.busy, r)
+}
+
+// read gives each raw file that has grown one turn.
+func (s *Store) read() {
+	round := s.busy
+	s.busy = nil
+	for _, r := range round {
+		select {
+		case order := <-s.orders:
+			order()
+		default:
+		}
+		r.busy = false
+		if s.turn(r, false) {
+			s.hasGrown(r)
+		}
+	}
+}
+
+// takeUnended looks whether what ends without a newline has been so for long.
+func (s *Store) takeUnended() {
+	list := s.unended
+	s.unended = nil
+	for _, r := range list {
+		r.unended = false
+		if s.turn(r, false) {
+			s.hasGrown(r)
+		}
+	}
+}
+
+// flush reads all that processes of a function have printed until now, with last
+// lines that have not ended if it is told so. A pid other than 0 is that of the
+// only process that is meant.
+func (s *Store) flush(j *journal, pid int, unended bool) {
+	for _, r := range slices.Clone(j.raws) {
+		if pid != 0 && r.pid != pid {
+			continue
+		}
+		// A flood is not followed: what there is now is enough.
+		for read := int64(0); s.turn(r, unended) && read < s.cfg.Bytes; {
+			read += chunkSize
+		}
+	}
+}
+
+// turn reads on in a raw file, a chunk at most, and says whether there is more.
+// A last line whose end is missing is taken if unended is set, if its process has
+// ended, or if nothing has followed for long.
+func (s *Store) turn(r *raw, unended bool) (more bool) {
+	if r.gone {
+		return false
+	}
+	file, err := os.Open(s.rawPath(r))
+	if err != nil {
+		s.cfg.Logger.Error("a function's output is lost", "function", r.function, "error", err)
+		s.drop(r)
+		return false
+	}
+	defer file.Close()
+	// Asked before the size: nothing follows what is then there.
+	ended := r.closed && !written(file, r.pid)
+	r.closed = ended
+	info, err := file.Stat()
+	if err != nil {
+		s.cfg.Logger.Error("a function's output cannot be read", "function", r.function, "error", err)
+		return false
+	}
+	size, now := info.Size(), s.cfg.now()
+	if size < r.pos {
+		r.pos, r.freed = 0, 0 // its process has truncated it
+	}
+	if size != r.size {
+		r.size, r.grown = size, now
+	}
+	data, err := s.next(r, file)
+	if err != nil {
+		s.cfg.Logger.Error("a function's output cannot be read", "function", r.function, "error", err)
+		return false
+	}
+	more = r.pos+int64(len(data)) < size
+	s.keep(r, data, now, !more && (unended || ended || now.Sub(r.grown) >= quiet))
+	s.free(r)
+	switch {
+	case more:
+	case ended:
+		s.drop(r)
+	case r.pos < size && !r.unended:
+		if len(s.unended) == 0 {
+			s.patience.Reset(quiet)
+		}
+		r.unended = true
+		s.unended = append(s.unended, r)
+	}
+	return more
+}
+
+// next reads the next chunk. If too much waits to be read it first skips what
+// would not be kept anyway.
+func (s *Store) next(r *raw, file *os.File) ([]byte, error) {
+	skipped := int64(0)
+	if waiting := r.size - r.pos; waiting > s.cfg.Bytes {
+		skipped = waiting - s.cfg.Bytes/2
+	}
+	n, err := file.ReadAt(s.chunk[:min(chunkSize, r.size-r.pos-skipped)], r.pos+skipped)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	data := s.chunk[:n]
+	if skipped == 0 {
+		return data, nil
+	}
+	lines := int64(bytes.Count(data, []byte("\n"))) * skipped / int64(max(n, 1))
+	if i := bytes.IndexByte(data[:min(n, maxLine)], '\n'); i >= 0 {
+		data = data[i+1:]
+		skipped += int64(i + 1)
+	}
+	r.pos += skipped
+	r.journal.lose(loss{lines: uint64(max(lines, 1)), bytes: uint64(skipped), why: tooFast})
+	return data, nil
+}
+
+// keep stores the lines that data begins with, in one write.
+func (s *Store) keep(r *raw, data []byte, now time.Time, unended bool) {
+	j := r.journal
+	pos, lost, lines := r.pos, j.owed, uint64(0)
+	first := max(now.UnixNano(), j.last+1)
+	b := &block{first: j.next, time: first, version: r.version, pid: r.pid, source: r.source, lost: lost}
+	s.encoded = s.encoded[:0]
+	seal := func() {
+		b.end = pos
+		s.encoded = b.appendTo(s.encoded)
+		lines += uint64(b.count)
+		*b = block{
+			first: b.next(), time: b.last() + 1, version: r.version, pid: r.pid, source: r.source,
+			body: b.body[:0],
+		}
+	}
+	for {
+		text, open, size := cut(data, unended)
+		if size == 0 {
+			break
+		}
+		l := parseLine(text)
+		l.open = open
+		b.add(l)
+		data, pos = data[size:], pos+int64(size)
+		if len(b.body) >= blockSize {
+			seal()
+		}
+	}
+	if b.count > 0 {
+		seal()
+	}
+	if lines == 0 {
+		return
+	}
+	fresh, err := j.append(s.encoded, first, s.cfg.Age)
+	taken := uint64(pos - r.pos)
+	r.pos = pos
+	if err != nil { // the room of what was read may be enough
+		s.free(r)
+		fresh, err = j.append(s.encoded, first, s.cfg.Age)
+	}
+	s.complain(err)
+	if err != nil {
+		j.lose(loss{lines: lines, bytes: taken, why: diskFull})
+		return
+	}
+	j.next, j.last, j.owed = b.first, b.time-1, loss{}
+	if fresh {
+		s.boundOne(j)
+	}
+}
+
+// complain says when lines cannot be stored, and when they can again.
+func (s *Store) complain(err error) {
+	if err != nil && !s.complains {
+		s.cfg.Logger.Error("what functions print is lost", "error", err)
+	}
+	if err == nil && s.complains {
+		s.cfg.Logger.Info("what functions print is kept again")
+	}
+	s.complains = err != nil
+}
+
+// free gives what was read of a raw file back to the disk.
+func (s *Store) free(r *raw) {
+	head := r.pos / punchSize * punchSize
+	if head <= r.freed {
+		return
+	}
+	file, err := os.OpenFile(s.rawPath(r), os.O_WRONLY, 0)
+	if err != nil {
+		return // it will be found missing when it is read
+	}
+	defer file.Close()
+	if err := punch(file, r.freed, head); err != nil {
+		// Not on this file system: rather lose a line than fill the disk.
+		if r.pos < s.cfg.Bytes {
+			return
+		}
+		if err := file.Truncate(0); err != nil {
+			s.cfg.Logger.Error("a function's output is no longer bounded", "function", r.function, "error", err)
+			return
+		}
+		r.pos, head = 0, 0
+	}
+	r.freed = head
+}
