@@ -7,16 +7,17 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/logs"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -29,9 +30,6 @@ const (
 	// programSpace bounds the programs that are kept beside those that functions
 	// need, in bytes: some 250 small ones.
 	programSpace = 2 << 30
-	// logAnswer is how much of a function's output one answer carries, in bytes,
-	// well below what a gRPC message may hold.
-	logAnswer = 1 << 20
 )
 
 // Config is what an agent needs to know. The zero value of a field is its default.
@@ -51,6 +49,11 @@ type Config struct {
 	// Expose has the functions' services listen on every interface instead of
 	// loopback alone.
 	Expose bool
+	// Versions is how many versions of a function are kept, at least. Default: 10.
+	Versions int
+	// StopFunctions has Run end the functions' processes. Without it they go on, and
+	// the next agent of the folder takes them over.
+	StopFunctions bool
 	// NoBuild has the agent run programs that others have built, and need no
 	// toolchain.
 	NoBuild bool
@@ -60,6 +63,9 @@ type Config struct {
 	// Logger takes what the agent has to say. Default: none.
 	Logger hclog.Logger
 }
+
+// defaultVersions is how many versions are kept: each costs the disk a program.
+const defaultVersions = 10
 
 // DefaultPorts lies outside the range from which systems take the ports of
 // outgoing connections.
@@ -74,19 +80,25 @@ type Agent struct {
 	builds   builds
 	wanted   chan struct{} // has an element for each program that others wait for
 	programs *build.Store
-	keeper   process.Keeper
+	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached
 	addr     string // host:port of the agent
 	expose   bool
+	versions int // of a function that are kept
+	seal     *sealer
+	waker    *process.Waker
+	holder   atomic.Pointer[process.Holder] // nil: functions end with the agent
+	stop     bool                           // they do so in any case
 	feed     transport.Feed
+	left     chan struct{} // closed when the functions are left to the next agent
 	up       chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
 
 	mu sync.Mutex // guards the below
 	// live starts a function's goroutine; nil while the agent does not run.
-	live      func(f *function, first *order)
+	live      func(f *function, first func(*function))
 	functions map[string]*function // by path
 }
 
@@ -108,6 +120,9 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Cache == "" {
 		cfg.Cache = filepath.Join(cfg.Dir, "cache")
 	}
+	if cfg.Versions == 0 {
+		cfg.Versions = defaultVersions
+	}
 	ports, err := parsePorts(cfg.Ports)
 	if err != nil {
 		return nil, err
@@ -117,10 +132,10 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		log: cfg.Logger, ws: ws, ports: ports, keeper: process.Keeper{Logger: cfg.Logger},
-		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose,
+		log: cfg.Logger, ws: ws, ports: ports,
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
 		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
-		up: make(chan struct{}), functions: make(map[string]*function),
+		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, ws.Close())
@@ -131,6 +146,15 @@ func New(cfg Config) (*Agent, error) {
 // equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.ws.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if a.seal, err = openSealer(a.ws.Path("secrets.key")); err != nil {
+		return err
+	}
+	if a.logs, err = logs.Open(a.ws.Path("logs"), logs.Config{Logger: a.log.Named("logs")}); err != nil {
+		return err
+	}
+	if a.waker, err = process.NewWaker(); err != nil {
 		return err
 	}
 	if a.programs, err = build.OpenStore(a.ws.Path("programs"), programSpace); err != nil {
@@ -161,18 +185,82 @@ func (a *Agent) Layers() []confine.Layer {
 	return a.builder.Layers()
 }
 
-// Run brings back what should run, keeps it running until ctx ends, then ends
-// the processes, letting requests in flight finish. What should run stays on
-// disk for the next Run.
+// ErrReplaced as the cause of the end of Run's context says that the next agent
+// follows at once, so that functions go on even with StopFunctions.
+var ErrReplaced = errors.New("the next agent follows")
+
+// Run takes over what an earlier agent left running, brings back what should run,
+// and keeps it running until ctx ends. What should run stays on disk for the next
+// Run, and what runs goes on: the program should end, or become the next agent.
+// With StopFunctions the processes are ended first, letting requests in flight
+// finish.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.ws.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
+	defer a.closeHolder()
 	defer background.Wait()
 	defer cancel()
+	a.openHolder(ctx)
+	background.Go(func() { a.keepHolder(helpers) })
+	background.Go(func() {
+		if err := a.logs.Run(helpers); err != nil {
+			a.log.Error("what functions print is not read", "error", err)
+		}
+	})
+	background.Go(func() {
+		if err := a.waker.Run(helpers); err != nil {
+			a.log.Error("functions that are idle are not woken", "error", err)
+		}
+	})
+	if err := a.restore(ctx); err != nil {
+		return err
+	}
+	defer a.builds.close()
+	if a.builder != nil {
+		background.Go(func() {
+			if err := a.builder.Run(helpers); err != nil {
+				a.log.Error("functions cannot be built", "error", err)
+			}
+		})
+	}
+	close(a.up)
+	<-ctx.Done()
+	a.mu.Lock()
+	a.live = nil
+	a.mu.Unlock()
+	if a.holder.Load() != nil && (!a.stop || errors.Is(context.Cause(ctx), ErrReplaced)) {
+		a.log.Info("ending; functions go on")
+		close(a.left)
+	} else {
+		a.log.Info("ending; functions finish their requests")
+	}
+	a.work.Wait()
+	return nil
+}
 
-	// First of all: what an agent that was killed left running is in the way.
-	killed, err := process.Leftovers(ctx, a.ws.Path())
+// restore takes over what runs and starts the goroutines of the functions that are
+// on disk.
+func (a *Agent) restore(ctx context.Context) error {
+	records, err := a.ws.records()
+	if err != nil {
+		return err
+	}
+	functions := make([]*function, len(records))
+	for i, rec := range records {
+		if err := a.ws.sweep(rec); err != nil {
+			return err
+		}
+		functions[i] = a.newFunction(rec)
+		for _, s := range functions[i].services() {
+			if s.port != 0 && !a.ports.claim(s.port) {
+				return fmt.Errorf("two functions have port %d; one is %s", s.port, rec.Name)
+			}
+		}
+	}
+	keep := a.adopt(ctx, functions)
+	// What is left is in the way.
+	killed, err := process.Leftovers(ctx, a.ws.Path(), keep...)
 	if err != nil {
 		return fmt.Errorf("end the processes of an earlier agent: %w", err)
 	}
@@ -182,56 +270,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.ws.emptyTmp(); err != nil {
 		return err
 	}
-	records, err := a.ws.records()
-	if err != nil {
-		return err
-	}
-	background.Go(func() { a.keeper.Run(helpers) })
-	defer a.builds.close()
-	if a.builder != nil {
-		background.Go(func() {
-			if err := a.builder.Run(helpers); err != nil {
-				a.log.Error("functions cannot be built", "error", err)
-			}
-		})
-	}
-	if err := a.restore(ctx, records); err != nil {
-		return err
-	}
-	close(a.up)
-	<-ctx.Done()
-	a.log.Info("ending; functions finish their requests")
-	a.mu.Lock()
-	a.live = nil
-	a.mu.Unlock()
-	a.work.Wait()
-	return nil
-}
-
-// restore starts the goroutines of the functions that are on disk.
-func (a *Agent) restore(ctx context.Context, records []*record) error {
-	for _, rec := range records {
-		if err := a.ws.sweep(rec); err != nil {
-			return err
-		}
-		if rec.Port != 0 && !a.ports.claim(rec.Port) {
-			return fmt.Errorf("two functions have port %d; one is %s", rec.Port, rec.Name)
-		}
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.live = func(f *function, first *order) { a.work.Go(func() { f.run(ctx, first) }) }
-	for _, rec := range records {
-		a.launch(rec, nil)
+	a.live = func(f *function, first func(*function)) { a.work.Go(func() { f.run(ctx, first) }) }
+	for _, f := range functions {
+		a.launch(f, nil)
 	}
 	return nil
 }
 
 // launch starts a function's goroutine. The caller holds mu.
-func (a *Agent) launch(rec *record, first *order) {
-	f := a.newFunction(rec)
+func (a *Agent) launch(f *function, first func(*function)) {
 	a.functions[f.path] = f
-	if !rec.Stopping {
+	if !f.rec.Stopping {
 		f.publish() // what is there must be known before anybody can ask
 	}
 	a.live(f, first)
@@ -244,247 +295,6 @@ func (a *Agent) drop(f *function) {
 	if a.functions[f.path] == f {
 		delete(a.functions, f.path)
 	}
-}
-
-// Deploy implements transport.Interface.
-func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.examine(fns); err != nil {
-		return nil, err
-	}
-	resolved := make([]*proto.FunctionJson, len(fns))
-	for i, fn := range fns {
-		var err error
-		if resolved[i], _, err = a.store.Resolve(ctx, fn); err != nil {
-			return nil, err
-		}
-	}
-	rows := make([]*proto.FunctionJsonRsp, len(fns))
-	settled := make([]chan answer, len(fns))
-	for i, fn := range resolved {
-		if fn.GetWait() {
-			settled[i] = make(chan answer, 1)
-		}
-		row, err := a.order(ctx, fn.GetName(), fn, settled[i])
-		if err != nil && len(fns) == 1 {
-			return nil, err
-		}
-		if err != nil {
-			row, settled[i] = a.refused(fn.GetName(), err), nil
-		}
-		rows[i] = row
-	}
-	for i, s := range settled {
-		if s == nil {
-			continue
-		}
-		select {
-		case ans := <-s:
-			if ans.err != nil {
-				return nil, ans.err
-			}
-			rows[i] = ans.row
-		case <-ctx.Done():
-			return nil, waitEnded(ctx, resolved[i].GetName())
-		}
-	}
-	return rows, nil
-}
-
-// examine refuses a call that cannot be served as a whole, before any of it is.
-func (a *Agent) examine(fns []*proto.FunctionJson) error {
-	names := make(map[string]string)
-	for _, fn := range fns {
-		if err := fn.Check(); err != nil {
-			return err
-		}
-		path := proto.Path(fn.GetName())
-		if other, twice := names[path]; twice {
-			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
-				WithHint("deploy one of them under another name")
-		}
-		names[path] = fn.GetName()
-		for _, addr := range fn.GetToAgent() {
-			if !a.is(addr) {
-				return proto.Errorf(proto.ErrInvalid, "function %s is meant for the agent %s; this is %s", fn.GetName(), addr, a.addr).
-					WithHint("ask that agent, or a proxy, which passes deploys on")
-			}
-		}
-	}
-	for path, name := range names {
-		if f := a.find(path); f != nil && f.name != name {
-			return collision(name, f.name, path)
-		}
-	}
-	return nil
-}
-
-func collision(name, other, path string) error {
-	return proto.Errorf(proto.ErrConflict, "function %s would share the path /%s with %s", name, path, other).
-		WithHint("stop " + other + " first, or choose another name")
-}
-
-// order hands an order to a function, which a deploy may bring into being, and
-// returns the function's first answer.
-func (a *Agent) order(ctx context.Context, name string, deploy *proto.FunctionJson, settled chan<- answer) (*proto.FunctionJsonRsp, error) {
-	accepted := make(chan answer, 1)
-	o := order{deploy: deploy, accepted: accepted, settled: settled}
-	for {
-		f, fresh, err := a.function(name, &o)
-		if err != nil {
-			return nil, err
-		}
-		if !fresh {
-			select {
-			case f.orders <- o:
-			case <-f.gone: // it was stopped meanwhile
-				continue
-			case <-ctx.Done():
-				return nil, waitEnded(ctx, name)
-			}
-		}
-		select {
-		case ans := <-accepted:
-			return ans.row, ans.err
-		case <-ctx.Done():
-			return nil, waitEnded(ctx, name)
-		}
-	}
-}
-
-// function returns the function of a name. One that is not there is launched
-// with a deploy as its first order, and is not found by a stop.
-func (a *Agent) function(name string, o *order) (f *function, fresh bool, err error) {
-	path := proto.Path(name)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f = a.functions[path]
-	switch {
-	case f == nil && o.deploy == nil:
-		return nil, false, a.notFound(name)
-	case f == nil:
-		if a.live == nil {
-			return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
-		}
-		a.launch(&record{Name: name}, o)
-		return a.functions[path], true, nil
-	case o.deploy != nil && f.name != name:
-		return nil, false, collision(name, f.name, path)
-	}
-	return f, false, nil
-}
-
-func (a *Agent) find(path string) *function {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.functions[path]
-}
-
-// notFound is the error for a name that is not deployed. The caller holds mu.
-func (a *Agent) notFound(name string) error {
-	err := proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", name, a.addr)
-	var names []string
-	for _, f := range a.functions {
-		names = append(names, f.name)
-	}
-	if near := proto.Nearest(name, names); near != "" {
-		return err.WithHint("did you mean " + near + "?")
-	}
-	return err.WithHint("proxyCli details shows what is deployed")
-}
-
-// refused is the row of a function whose deploy the agent could not take on,
-// next to others that it could.
-func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
-	return &proto.FunctionJsonRsp{
-		Name: name, Status: string(proto.Failed), AtAgent: a.addr, Error: err.Error(), Reason: proto.ReasonAgent,
-	}
-}
-
-func waitEnded(ctx context.Context, name string) error {
-	return ended(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
-		WithHint("proxyCli details shows how it stands")
-}
-
-// Stop implements transport.Interface.
-func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	return a.order(ctx, fnName, nil, nil)
-}
-
-// List implements transport.Interface.
-func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	if _, err := transport.NormalizeAddr(atAgent); err != nil {
-		return nil, err
-	}
-	if !a.is(atAgent) {
-		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
-			WithHint("ask that agent, or a proxy that knows it")
-	}
-	return a.Details(ctx)
-}
-
-// Details implements transport.Interface.
-func (a *Agent) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	return a.feed.Rows(), nil
-}
-
-// Log implements transport.Interface.
-func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
-	if err := a.ready(ctx); err != nil {
-		return nil, err
-	}
-	rows := a.feed.Rows()
-	at := slices.IndexFunc(rows, func(row *proto.FunctionJsonRsp) bool {
-		return proto.Path(row.GetName()) == proto.Path(fnName)
-	})
-	if at < 0 {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return nil, a.notFound(fnName)
-	}
-	output, err := process.OpenLog(a.ws.logFile(proto.Path(fnName)), logLimit)
-	if errors.Is(err, os.ErrNotExist) { // stopped meanwhile
-		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", fnName, a.addr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
-	}
-	defer output.Close()
-	text, truncated, err := output.Tail(logAnswer)
-	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
-	}
-	return &proto.FunctionLogs{Function: rows[at], Logs: text, Truncated: truncated}, nil
-}
-
-// Watch implements transport.Interface.
-func (a *Agent) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
-	if err := a.ready(ctx); err != nil {
-		return err
-	}
-	return a.feed.Watch(ctx, on)
-}
-
-// Upload implements transport.Interface.
-func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
-	if a.store.Has(pkg.Digest) {
-		return nil
-	}
-	file, err := os.Open(pkg.Path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	_, err = a.store.Put(ctx, pkg.Digest, file)
-	return err
 }
 
 // Ready says why the agent cannot be used yet, or nil.

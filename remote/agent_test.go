@@ -20,6 +20,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
@@ -28,8 +29,17 @@ func TestMain(m *testing.M) {
 	if code, launcher := confine.Main(os.Args); launcher {
 		os.Exit(code)
 	}
+	if code, holder := process.HolderMain(os.Args); holder {
+		os.Exit(code)
+	}
+	if os.Getenv(beAgent) != "" {
+		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
 	goleak.VerifyTestMain(m)
 }
+
+// beAgent has the test's own program be the agent.
+const beAgent = "REMOTE_TEST_AGENT"
 
 // patience is far more than anything here takes once the build cache is warm;
 // the first run on a machine fills it.
@@ -53,7 +63,7 @@ func startWith(t *testing.T, dir string, set func(*Config)) running {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	cfg := Config{Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test")}
+	cfg := Config{Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true}
 	set(&cfg)
 	agent, err := New(cfg)
 	require.NoError(t, err)
@@ -186,7 +196,7 @@ func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
 	cancel()
 	callers.Wait()
 	assert.Zero(t, failed.Load(), "of %d calls", calls.Load())
-	assert.Eventually(t, func() bool { return !exists(filepath.Join(a.dir, "functions", "hello", "1")) }, patience, time.Millisecond)
+	assert.FileExists(t, filepath.Join(a.dir, "functions", "hello", "1", "fn"), "for a rollback")
 }
 
 func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
@@ -217,7 +227,15 @@ func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
 	t.Log("the same source again:", time.Since(began))
 	require.NoError(t, err)
 	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
-	assert.NotEqual(t, first[0].GetPid(), again[0].GetPid())
+	assert.Equal(t, first[0].GetPid(), again[0].GetPid(), "there is nothing to do")
+	assert.EqualValues(t, 1, again[0].GetVersion())
+
+	fn.Env = map[string]string{"A": "a"}
+	again, err = a.Deploy(t.Context(), fn)
+	t.Log("other settings:", time.Since(began))
+	require.NoError(t, err)
+	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
+	assert.EqualValues(t, 2, again[0].GetVersion())
 	same("2")
 
 	// Settings that do not enter the build, and a stop, change nothing about that.
@@ -408,8 +426,8 @@ func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
 
 	ws, err := openWorkspace(dir)
 	require.NoError(t, err)
-	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Next: &version{Generation: 1, Spec: spec{fn}}}))
-	require.NoError(t, os.MkdirAll(filepath.Join(ws.generationDir("hello", 1), "src"), 0o700))
+	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Last: 1, Next: &change{Version: &version{Number: 1, Spec: spec{fn}}}}))
+	require.NoError(t, os.MkdirAll(filepath.Join(ws.versionDir("hello", 1), "src"), 0o700))
 	require.NoError(t, ws.Close())
 
 	a = start(t, dir)

@@ -3,40 +3,28 @@ package remote
 import (
 	"cmp"
 	"context"
-	"errors"
-	"math/rand/v2"
-	"net"
-	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
 const (
-	// A process that ends is started again at once, then after backoffFirst,
-	// doubled each time up to backoffMost. One that lived for healthy starts anew.
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 30 * time.Second
-	healthy      = time.Minute
-	// crashLoop is the number of ends in a row after which the function is Failed
-	// and its callers are refused at once instead of waiting for the next process.
-	crashLoop = 5
 	// handOver is how long a process may take to stop taking calls; milliseconds
 	// are enough on a busy machine.
 	handOver = 2 * time.Second
-	// logLimit is how much of a function's output is kept, in bytes.
-	logLimit = 10 << 20
-	// liveOutput is how much of what a build says a row carries, in bytes.
-	liveOutput = 4 << 10
+	// linger is how long a service that is no longer in the rows goes on: proxies
+	// hear of it within milliseconds.
+	linger = 2 * time.Second
+	// outputKept bounds what rows carry of a build's output, in bytes.
+	outputKept = 4 << 10
 )
 
 // function is one function's life. Its goroutine, run, owns all that changes and
@@ -46,337 +34,575 @@ type function struct {
 	name   string
 	path   string
 	log    hclog.Logger
-	orders chan order
-	gone   chan struct{} // closed when run has returned
-
-	work sync.WaitGroup // attempts, and processes that are being ended
+	events chan func()
+	over   chan struct{} // closed when run takes no further events, by shut
+	shut   func()
+	gone   chan struct{}  // closed when run has returned
+	work   sync.WaitGroup // all that posts events, and processes that are being ended
 
 	// The below belong to run.
 	rec      *record
-	sockets  *process.Sockets // nil while callers are refused
-	output   *process.Log
-	next     *attempt // of rec.Next
-	again    *attempt // of rec.Current, after its process ended
-	proc     *process.Process
-	readyAt  time.Time // of proc
-	seen     bool      // rec.Current has been ready under this agent
-	problem  *failure  // why proc is not there
-	ends     int       // of processes, in a row
+	main     *service
+	canary   *service            // nil: there is none
+	pinned   map[uint32]*service // kept versions that are called by their number
+	leaving  []*service          // out of the rows, and soon to end
+	next     *move               // nil: none is under way
+	crashes  []*proto.Crash      // the newest first
 	restarts uint32
-	retry    *time.Timer
-	stage    string
-	compiler string // the end of what the build of next has said
-	printed  uint64 // bytes of it in all
+	totals   map[uint32]reading // of processes that have ended, by version
 	stopped  bool
-	waiting  chan<- answer // the deployer that waits for next, if one does
 	said     *proto.FunctionJsonRsp
+	procs    []*instance // that have not ended, whatever they do
+	noted    inventory
 }
 
-// order is what others ask of a function. The channels are buffered: run never
-// waits for who asks.
-type order struct {
-	deploy   *proto.FunctionJson // nil: stop
-	accepted chan<- answer       // told when the order is on the disk; for a stop, when it is done
-	settled  chan<- answer       // told when a deploy has come up or failed; nil: not wanted
+// move is a change on its way.
+type move struct {
+	*change
+	at      *service // where the version is to serve
+	abandon func()
+	stage   string
+	output  string // the end of what the build has printed, of printed bytes
+	printed uint64
+	waiting chan<- answer // who waits for its end; nil: nobody
 }
 
+// answer is what an order comes to.
 type answer struct {
 	row *proto.FunctionJsonRsp
 	err error
+}
+
+// order tells who asks what became of an order: first that it is on the disk, or
+// why it is refused, then, if settled is not nil, how it ended. The channels are
+// buffered: run never waits for who asks.
+type order struct{ accepted, settled chan<- answer }
+
+// end tells all at once.
+func (o order) end(a answer) {
+	o.accepted <- a
+	if o.settled != nil {
+		o.settled <- a
+	}
 }
 
 func (a *Agent) newFunction(rec *record) *function {
 	path := proto.Path(rec.Name)
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
-		orders: make(chan order), gone: make(chan struct{}),
-		rec: rec, retry: time.NewTimer(time.Hour), stage: proto.StageQueued,
+		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
+		rec: rec, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
-	f.retry.Stop()
+	f.shut = sync.OnceFunc(func() { close(f.over) })
+	f.main = &service{f: f, version: rec.find(rec.Main), port: rec.Port}
+	if c := rec.Canary; c != nil {
+		f.canary = &service{f: f, version: rec.find(c.Version), weight: c.Weight, port: c.Port}
+	}
 	return f
 }
 
 // run lives as long as the function, or as the agent.
 //
-// first, if any, is the deploy that brought it into being.
-func (f *function) run(ctx context.Context, first *order) {
+// first, if any, is the order that brought it into being.
+func (f *function) run(ctx context.Context, first func(*function)) {
 	defer close(f.gone)
-	defer f.close()
+	defer f.leave()
+	defer f.shut()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	switch {
 	case f.rec.Stopping: // an earlier agent died half way
 		f.forget()
 	case first != nil:
-		f.deploy(*first)
+		first(f)
 	default:
 		f.resume()
 	}
 	for !f.stopped {
+		if next := f.tend(time.Now()); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
 		f.publish()
+		f.note()
 		select {
 		case <-ctx.Done():
 			return
-		case o := <-f.orders:
-			if o.deploy != nil {
-				f.deploy(o)
-			} else {
-				f.stop(o)
-			}
-		case p := <-f.next.stages():
-			f.heard(p)
-		case p := <-f.again.stages():
-			f.rec.Current.Kind = cmp.Or(p.kind, f.rec.Current.Kind)
-		case r := <-f.next.results():
-			f.settle(r)
-		case r := <-f.again.results():
-			f.restarted(r)
-		case <-f.exited():
-			f.crashed()
-		case <-f.retry.C:
-			f.restart()
+		case event := <-f.events:
+			event()
+		case <-timer.C:
 		}
 	}
 }
 
-// heard notes how far the deploy has come.
-func (f *function) heard(p progress) {
-	f.stage = p.stage
-	f.rec.Next.Kind = cmp.Or(p.kind, f.rec.Next.Kind)
-	if p.stage != proto.StageBuilding {
-		f.compiler, f.printed = "", 0
-		return
+// tend has every service come closer to what it should be, and returns when that
+// is to be looked at again at the latest, the zero time for never.
+func (f *function) tend(now time.Time) (next time.Time) {
+	f.leaving = slices.DeleteFunc(f.leaving, func(s *service) bool {
+		left := !now.Before(s.until)
+		if left {
+			s.end()
+		}
+		return left
+	})
+	for _, s := range f.all() {
+		for _, at := range []time.Time{s.tend(now), s.until} {
+			if next.IsZero() || !at.IsZero() && at.Before(next) {
+				next = at
+			}
+		}
 	}
-	f.printed += uint64(len(p.output))
-	f.compiler += p.output
-	if over := len(f.compiler) - liveOutput; over > 0 {
-		f.compiler = strings.ToValidUTF8(f.compiler[over:], "") // from the next whole character on
-	}
+	return next
 }
 
-func (f *function) exited() <-chan struct{} {
-	if f.proc == nil {
-		return nil
+// all are the services of rows and those that leave.
+func (f *function) all() []*service { return append(f.services(), f.leaving...) }
+
+// services are those that rows tell of, the main one first.
+func (f *function) services() []*service {
+	all := []*service{f.main}
+	if f.canary != nil {
+		all = append(all, f.canary)
 	}
-	return f.proc.Done()
+	for _, v := range f.rec.Versions {
+		if s := f.pinned[v.Number]; s != nil {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
-// close leaves nothing running; what should run stays on the disk.
-func (f *function) close() {
-	f.quiesce()
-	f.tell(answer{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
-	if f.output != nil {
-		f.output.Close()
+// post has run call event, and returns when it has been called, or is not to be
+// called any more. It must not be called by run.
+func (f *function) post(event func()) (called bool) {
+	done := make(chan struct{})
+	select {
+	case f.events <- func() { defer close(done); event() }:
+		<-done
+		return true
+	case <-f.over:
+		return false
 	}
 }
 
 // resume takes up what the record says.
 func (f *function) resume() {
-	f.restart()
 	if f.rec.Next == nil {
 		return
 	}
-	f.stage = proto.StageQueued
-	if err := f.listen(); err != nil {
-		why := f.trouble(err)
-		why.Generation = f.rec.Next.Generation
-		f.fail(why)
-		return
+	if err := f.advance(f.rec.Next, nil); err != nil {
+		f.next = &move{change: f.rec.Next, at: f.main}
+		f.fail(trouble(f.rec.Next.Version, err))
 	}
-	f.next = f.begin(f.rec.Next, true)
 }
 
-// deploy takes a deploy on: it is on the disk before it is acknowledged.
-func (f *function) deploy(o order) {
-	if err := f.take(o.deploy); err != nil {
-		o.accepted <- answer{err: err}
-		f.silence()
-		if f.rec.Generation == 0 { // it was to be the first
-			f.forget()
+// deploy takes a deploy on, unless there is nothing to change.
+func (f *function) deploy(fn *proto.FunctionJson, o order) {
+	v, err := newVersion(fn, f.agent.seal, time.Now().UTC())
+	if err != nil {
+		f.refuse(o, err)
+		return
+	}
+	weight := fn.GetCanary()
+	if f.rec.Main == 0 {
+		weight = 0 // the first version has nothing beside it
+	}
+	switch {
+	case f.same(f.main, v):
+		f.serve(f.main.version, o)
+	case f.same(f.canary, v) && weight > 0:
+		f.abandonNext()
+		f.weigh(weight)
+		o.end(f.answer())
+	case f.same(f.canary, v):
+		f.accept(&change{Version: f.canary.version}, o)
+	default:
+		f.accept(&change{Version: v, Canary: weight}, o)
+	}
+}
+
+// same reports whether a service has the package and the settings of a version.
+func (f *function) same(s *service, v *version) bool {
+	if s == nil || s.version == nil {
+		return false
+	}
+	change, _, err := compare(s.version, v, f.agent.seal)
+	return err == nil && change == changeNone
+}
+
+// serve has a kept version serve alone. If it does so already nothing is done but
+// to give up what else was under way.
+func (f *function) serve(v *version, o order) {
+	if v != f.main.version || !f.main.seen || f.main.refusing() {
+		f.accept(&change{Version: v}, o)
+		return
+	}
+	f.abandonNext()
+	f.dropCanary()
+	f.rec.Failure = nil
+	f.save()
+	o.end(f.answer())
+}
+
+// accept takes a change on: it is on the disk before it is acknowledged.
+func (f *function) accept(c *change, o order) {
+	if err := f.take(c, o.settled); err != nil {
+		f.refuse(o, err)
+		return
+	}
+	o.accepted <- f.answer()
+}
+
+// refuse answers an order that changes nothing.
+func (f *function) refuse(o order, err error) {
+	o.accepted <- answer{err: err}
+	f.main.silence()
+	if f.rec.Generation == 0 { // it was to be the first
+		f.forget()
+	}
+}
+
+func (f *function) take(c *change, settled chan<- answer) error {
+	before := *f.rec
+	if f.rec.find(c.Version.Number) == nil {
+		number := c.Version.Number
+		if number == 0 {
+			number = f.rec.Last + 1
 		}
-		return
+		if number <= f.rec.Last {
+			return proto.Errorf(proto.ErrConflict, "version %d of function %s is not above the last one, %d", number, f.name, f.rec.Last)
+		}
+		c.Version.Number, f.rec.Last = number, number
 	}
-	f.publish()
-	o.accepted <- answer{row: protobuf.CloneOf(f.said)}
-	f.waiting = o.settled
-}
-
-func (f *function) take(fn *proto.FunctionJson) error {
-	if err := f.listen(); err != nil {
+	f.rec.Generation++
+	f.rec.Next, f.rec.Failure = c, nil
+	replaced := f.next
+	f.next = nil
+	if err := f.advance(c, settled); err != nil {
+		*f.rec, f.next = before, replaced
 		return err
 	}
-	rec := *f.rec
-	rec.Generation++
-	rec.Next = &version{Generation: rec.Generation, Spec: spec{fn}}
-	rec.Failure = nil
-	if err := f.agent.ws.save(&rec); err != nil {
-		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
-	}
-	if f.next != nil {
-		f.next.cancel()
-		f.tell(answer{row: f.failed(&failure{
-			Generation: f.rec.Generation, Reason: proto.ReasonAgent, Text: "replaced by a later deploy before it was ready",
+	if replaced != nil {
+		replaced.abandon()
+		if replaced.at != f.main {
+			replaced.at.end()
+		}
+		replaced.tell(answer{row: f.failed(&failure{
+			Version: replaced.Version.Number, Generation: before.Generation,
+			Reason: proto.ReasonAgent, Text: "replaced by a later deploy before it was ready",
 		})})
 	}
-	f.rec, f.stage = &rec, proto.StageQueued
-	f.next = f.begin(rec.Next, true)
-	f.log.Info("deploying", "generation", rec.Generation, "package", fn.GetPackage())
+	f.log.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
 	return nil
 }
 
-// settle ends a deploy, one way or the other.
+// advance stores the record with its change and begins with that.
+func (f *function) advance(c *change, settled chan<- answer) error {
+	at := f.main
+	if c.Canary > 0 {
+		at = &service{f: f, weight: c.Canary}
+	}
+	if err := at.open(); err != nil {
+		return err
+	}
+	if err := f.store(); err != nil {
+		if at != f.main {
+			at.end()
+		}
+		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
+	}
+	m := &move{change: c, at: at, stage: proto.StageQueued, waiting: settled}
+	f.next = m
+	kept := f.rec.find(c.Version.Number) != nil
+	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
+	return nil
+}
+
+// heard takes down how a change goes on.
+func (m *move) heard(p progress) {
+	m.stage = p.stage
+	m.Version.Kind = cmp.Or(p.kind, m.Version.Kind)
+	if p.stage != proto.StageBuilding {
+		m.output, m.printed = "", 0
+		return
+	}
+	m.printed += uint64(len(p.output))
+	m.output += p.output
+	if over := len(m.output) - outputKept; over > 0 {
+		m.output = strings.ToValidUTF8(m.output[over:], "") // from the next whole character on
+	}
+}
+
+// tell answers who waits for a change, if anybody does.
+func (m *move) tell(a answer) {
+	if m.waiting != nil {
+		m.waiting <- a
+		m.waiting = nil
+	}
+}
+
+// settle ends a change, one way or the other.
 func (f *function) settle(r result) {
 	if r.fail != nil {
 		f.fail(r.fail)
 		return
 	}
-	old, oldVersion := f.proc, f.rec.Current
-	if f.again != nil {
-		f.again.cancel()
-		f.again = nil
+	m := f.next
+	v := m.Version
+	if r.program != nil {
+		v.Program = r.program
 	}
-	f.rec.Current, f.rec.Next, f.next = f.rec.Next, nil, nil
-	f.save()
-	if old != nil {
+	f.next, f.rec.Next = nil, nil
+	leaving := f.canary
+	var old []*instance
+	if m.at == f.main {
+		if f.rec.Main != v.Number {
+			f.rec.Before = f.rec.Main
+		}
+		f.rec.Main, f.rec.Canary, f.canary = v.Number, nil, nil
 		// Deployed is said when the old code takes no further calls.
-		ctx, cancel := context.WithTimeout(context.Background(), handOver)
-		if err := old.Drain(ctx); err != nil {
-			f.log.Warn("the old process goes on taking calls", "pid", old.Pid(), "error", err)
-		}
-		cancel()
+		old = f.main.replace(v, r.procs)
+		f.restarts = 0
+	} else {
+		f.rec.Canary = &canary{Version: v.Number, Weight: m.Canary, Port: m.at.port}
+		f.canary = m.at
+		f.canary.replace(v, r.procs)
 	}
-	f.up(r.proc)
-	f.ends, f.restarts = 0, 0
-	f.log.Info("deployed", "generation", f.rec.Current.Generation, "pid", r.proc.Pid())
-	f.publish()
-	f.tell(answer{row: protobuf.CloneOf(f.said)})
-	version := f.rec.Current
+	dropped := f.rec.keep(v, f.agent.versions, f.needed)
+	for _, v := range dropped {
+		delete(f.totals, v.Number)
+	}
+	f.save()
+	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
+	m.tell(f.answer())
+	f.let(leaving)
 	f.work.Go(func() {
-		f.persist(version, r.program)
-		if old != nil {
-			old.Stop(context.Background(), killAfter)
+		if r.program != nil {
+			f.persist(v, r.program)
 		}
-		if oldVersion != nil {
-			f.remove(oldVersion)
+		f.endAll(old)
+		for _, v := range dropped {
+			f.remove(v)
 		}
 	})
 }
 
-// fail ends a deploy that came to nothing: what ran before goes on.
+// needed reports whether a version must be kept however old it is.
+func (f *function) needed(number uint32) bool {
+	return number == f.rec.Main || number == f.rec.Before || f.pinned[number] != nil ||
+		f.rec.Canary != nil && number == f.rec.Canary.Version
+}
+
+// fail ends a change that came to nothing: what ran before goes on.
 func (f *function) fail(why *failure) {
-	why.Kind = cmp.Or(f.rec.Next.Kind, f.rec.Next.Spec.GetKind())
-	f.rec.Next, f.next = nil, nil
+	m := f.next
+	f.remember(why.crash)
+	why.Generation, why.Kind = f.rec.Generation, m.Version.kind()
+	f.next, f.rec.Next = nil, nil
 	f.rec.Failure = why
-	f.silence()
+	if m.at == f.main {
+		f.main.silence()
+	} else {
+		m.at.end()
+	}
 	f.save()
-	f.log.Info("deploy failed", "generation", why.Generation, "reason", why.Reason, "error", why.Text)
+	f.log.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
 	f.publish()
-	f.tell(answer{row: f.failed(why)})
+	m.tell(answer{row: f.failed(why)})
 }
 
-// crashed arranges for the next process after one that ended by itself.
-func (f *function) crashed() {
-	exit := f.proc.Exit()
-	f.proc = nil
-	if time.Since(f.readyAt) >= healthy {
-		f.ends = 0
-	}
-	f.retryAfter(&failure{Reason: proto.ReasonCrash, Text: "the process ended: " + exit.String(), At: time.Now().UTC()})
-}
-
-// retryAfter counts one more end and sets the time of the next start.
-func (f *function) retryAfter(why *failure) {
-	f.problem = why
-	f.ends++
-	wait := backoff(f.ends)
-	f.retry.Reset(wait)
-	f.log.Warn("process ended", "error", why.Text, "ends", f.ends, "restart", wait)
-	f.silence()
-}
-
-// backoff is the time from the nth end in a row to the next start.
-func backoff(ends int) time.Duration {
-	if ends <= 1 {
-		return 0
-	}
-	wait := backoffMost
-	if doublings := ends - 2; doublings < 16 { // a larger shift could overflow
-		wait = min(backoffFirst<<doublings, backoffMost)
-	}
-	// Functions that fell together shall not rise together.
-	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
-}
-
-// restart starts a process of the current version.
-func (f *function) restart() {
-	if f.rec.Current == nil || f.proc != nil || f.again != nil {
+// abandonNext gives the change that is under way up.
+func (f *function) abandonNext() {
+	m := f.next
+	if m == nil {
 		return
 	}
-	if err := f.listen(); err != nil {
-		f.retryAfter(f.trouble(err))
-		return
+	m.abandon()
+	f.next, f.rec.Next = nil, nil
+	if m.at != f.main {
+		m.at.end()
 	}
-	if f.seen {
-		f.restarts++
-	}
-	f.again = f.begin(f.rec.Current, false)
+	m.tell(answer{row: f.failed(&failure{
+		Version: m.Version.Number, Generation: f.rec.Generation, Reason: proto.ReasonAgent, Text: "given up for a later order",
+	})})
 }
 
-// restarted ends a restart, one way or the other.
-func (f *function) restarted(r result) {
-	f.again = nil
-	if r.fail != nil {
-		if f.seen && r.fail.Reason == proto.ReasonStart {
-			r.fail.Reason = proto.ReasonCrash // it could start before
+// rollback has a kept version serve again, 0 for the one that served before.
+func (f *function) rollback(to uint32, o order) {
+	if to == 0 {
+		to = f.rec.Before
+	}
+	v := f.rec.find(to)
+	if v == nil {
+		o.end(answer{err: f.notKept(to)})
+		return
+	}
+	f.serve(v, o)
+}
+
+// notKept is the error for a version that there is not, 0 for one before the first.
+func (f *function) notKept(number uint32) error {
+	err := proto.Errorf(proto.ErrNotFound, "version %d of function %s is not kept", number, f.name)
+	if number == 0 {
+		err = proto.Errorf(proto.ErrNotFound, "no version of function %s served before", f.name)
+	}
+	var kept []string
+	for _, v := range f.rec.Versions {
+		kept = append(kept, strconv.FormatUint(uint64(v.Number), 10))
+	}
+	if kept == nil {
+		return err.WithHint("none has come up yet")
+	}
+	return err.WithHint("these are: " + strings.Join(kept, ", "))
+}
+
+// shift changes what part of the calls the canary gets.
+func (f *function) shift(weight uint32, o order) {
+	switch {
+	case f.canary == nil:
+		o.end(answer{err: proto.Errorf(proto.ErrConflict, "function %s has no canary", f.name).
+			WithHint("deploy one with canary, such as 10")})
+	case weight >= 100:
+		f.accept(&change{Version: f.canary.version}, o)
+	case weight == 0:
+		f.dropCanary()
+		f.save()
+		o.end(f.answer())
+	default:
+		f.weigh(weight)
+		o.end(f.answer())
+	}
+}
+
+func (f *function) weigh(weight uint32) {
+	f.canary.weight, f.rec.Canary.Weight = weight, weight
+	f.save()
+}
+
+// dropCanary ends the canary, if there is one. Its version is kept.
+func (f *function) dropCanary() {
+	if f.canary == nil {
+		return
+	}
+	f.let(f.canary)
+	f.canary, f.rec.Canary = nil, nil
+}
+
+// let has a service, if it is one, that rows no longer tell of end when nobody
+// calls it any more.
+func (f *function) let(s *service) {
+	if s != nil {
+		s.until = time.Now().Add(linger)
+		f.leaving = append(f.leaving, s)
+	}
+}
+
+// wake opens a version for calls, 0 for the main one, and returns where it is.
+func (f *function) wake(number uint32) (*proto.Serving, error) {
+	s := f.at(number)
+	if s == nil {
+		v := f.rec.find(number)
+		if v == nil {
+			return nil, f.notKept(number)
 		}
-		f.retryAfter(r.fail)
-		return
+		s = &service{f: f, version: v, pinned: true}
 	}
-	f.up(r.proc)
-	f.log.Info("started", "generation", f.rec.Current.Generation, "pid", r.proc.Pid())
+	if s.version == nil || s.refusing() {
+		return nil, proto.Errorf(proto.ErrUnavailable, "function %s does not run", f.name).
+			WithHint("proxyCli details shows how it stands")
+	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if s.pinned {
+		f.pinned[s.version.Number] = s
+	}
+	s.wake()
+	return s.serving(), nil
 }
 
-// up takes a process that has answered as the one that serves.
-func (f *function) up(proc *process.Process) {
-	f.proc, f.readyAt, f.seen, f.problem = proc, time.Now(), true, nil
-	f.retry.Stop()
+// at returns the service of a version, 0 for the main one, nil if it has none.
+func (f *function) at(number uint32) *service {
+	if number == 0 {
+		return f.main
+	}
+	i := slices.IndexFunc(f.services(), func(s *service) bool { return s.version != nil && s.version.Number == number })
+	if i < 0 {
+		return nil
+	}
+	return f.services()[i]
+}
+
+// unpin closes a version that is no longer called by its number.
+func (f *function) unpin(s *service) {
+	delete(f.pinned, s.version.Number)
+	f.let(s)
 }
 
 // stop ends the function for good. Its state on disk says so first, so that an
 // agent that dies half way is continued, not contradicted.
 func (f *function) stop(o order) {
 	f.rec.Stopping = true
-	if err := f.agent.ws.save(f.rec); err != nil {
+	if err := f.store(); err != nil {
 		f.rec.Stopping = false
-		o.accepted <- answer{err: proto.Errorf(proto.ErrExhausted, "store the stop of function %s: %w", f.name, err)}
+		o.end(answer{err: proto.Errorf(proto.ErrExhausted, "store the stop of function %s: %w", f.name, err)})
 		return
 	}
+	if f.next != nil {
+		f.next.tell(answer{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
+	}
 	f.quiesce()
-	f.tell(answer{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
 	f.forget()
 	f.log.Info("stopped")
-	o.accepted <- answer{row: protobuf.CloneOf(f.said)}
+	o.end(answer{row: protobuf.CloneOf(f.said)})
 }
 
 // quiesce ends every process and attempt and waits for them.
 func (f *function) quiesce() {
-	f.retry.Stop()
-	f.closeSockets()
-	for _, t := range []*attempt{f.next, f.again} {
-		if t != nil {
-			t.cancel()
-		}
+	f.shut()
+	if f.next != nil {
+		f.next.abandon()
+		f.next.at.end()
 	}
-	if f.proc != nil {
-		f.proc.Stop(context.Background(), killAfter)
+	for _, s := range f.all() {
+		s.end()
 	}
 	f.work.Wait()
-	f.next, f.again, f.proc = nil, nil, nil
+}
+
+// leave is what run ends with. What should run stays on the disk, and what serves
+// goes on when the next agent is to take it over.
+func (f *function) leave() {
+	if f.stopped {
+		return
+	}
+	if f.next != nil {
+		f.next.tell(answer{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
+	}
+	select {
+	case <-f.agent.left:
+	default:
+		f.quiesce()
+		return
+	}
+	f.shut()
+	if f.next != nil {
+		f.next.abandon()
+		if f.next.at != f.main {
+			f.next.at.end()
+		}
+	}
+	for _, s := range f.services() {
+		s.halt()
+	}
+	for _, s := range f.leaving {
+		s.end()
+	}
+	f.note()
+	f.work.Wait()
 }
 
 // forget removes all that is left of a function that does not run.
 func (f *function) forget() {
-	if f.rec.Port != 0 {
-		f.agent.ports.release(f.rec.Port)
-	}
 	if err := os.RemoveAll(f.agent.ws.functionDir(f.path)); err != nil {
 		f.log.Error("the function's folder cannot be removed", "error", err)
 	}
@@ -385,182 +611,26 @@ func (f *function) forget() {
 	f.agent.drop(f)
 }
 
-// listen opens the function's log and sockets unless they are open.
-func (f *function) listen() error {
-	if err := f.openLog(); err != nil || f.sockets != nil {
-		return err
-	}
-	busy := make(map[int]bool)
-	for {
-		port := f.rec.Port
-		if port == 0 {
-			var err error
-			if port, err = f.agent.ports.take(busy); err != nil {
-				return err
-			}
-		}
-		sockets, err := f.agent.listen(port)
-		switch {
-		case err == nil:
-			f.sockets, f.rec.Port = sockets, port
-			return nil
-		case f.rec.Port != 0:
-			return proto.Errorf(proto.ErrUnavailable, "open port %d, which function %s had before: %w", port, f.name, err)
-		}
-		f.agent.ports.release(port)
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return err
-		}
-		busy[port] = true // another program has it
-	}
+// store brings the record to the disk.
+func (f *function) store() error {
+	f.rec.Port = f.main.port
+	return f.agent.ws.save(f.rec)
 }
 
-func (f *function) openLog() (err error) {
-	if f.output != nil {
-		return nil
-	}
-	if err := os.MkdirAll(f.agent.ws.functionDir(f.path), 0o700); err != nil {
-		return err
-	}
-	if f.output, err = process.OpenLog(f.agent.ws.logFile(f.path), logLimit); err != nil {
-		return err
-	}
-	f.agent.keeper.Add(f.output)
-	return nil
-}
-
-func (f *function) closeSockets() {
-	if f.sockets != nil {
-		f.sockets.Close()
-		f.sockets = nil
-	}
-}
-
-// silence refuses callers when no process is about to come: they are told at
-// once instead of waiting in the backlog.
-func (f *function) silence() {
-	if f.next != nil || f.rec.Current != nil && f.ends < crashLoop {
-		return
-	}
-	f.closeSockets()
-	if f.rec.Current == nil && f.rec.Port != 0 {
-		f.agent.ports.release(f.rec.Port)
-		f.rec.Port = 0
-	}
-}
-
-// save stores the record after the fact: a deploy that has settled. Should it
-// fail, the next agent settles that deploy once more.
+// save stores the record after the fact: a change that has settled. Should it
+// fail, the next agent settles that change once more.
 func (f *function) save() {
-	if err := f.agent.ws.save(f.rec); err != nil {
+	if err := f.store(); err != nil {
 		f.log.Error("the function's record cannot be stored", "error", err)
 	}
 }
 
-func (f *function) trouble(err error) *failure {
-	return &failure{Reason: proto.ReasonAgent, Text: err.Error(), At: time.Now().UTC()}
+// answer publishes the function as it is now and returns that.
+func (f *function) answer() answer {
+	f.publish()
+	return answer{row: protobuf.CloneOf(f.said)}
 }
 
-// tell answers the deployer that waits, if one does.
-func (f *function) tell(a answer) {
-	if f.waiting != nil {
-		f.waiting <- a
-		f.waiting = nil
-	}
-}
-
-// status is derived from what is there.
-func (f *function) status() proto.Status {
-	switch {
-	case f.stopped:
-		return proto.Stopped
-	case f.rec.Next != nil:
-		return proto.Deploying
-	case f.rec.Current == nil, f.ends >= crashLoop && f.proc == nil:
-		return proto.Failed
-	case f.seen:
-		return proto.Deployed
-	default: // an agent that was started again has not seen it ready yet
-		return proto.Deploying
-	}
-}
-
-// row is the function as callers see it.
-func (f *function) row() *proto.FunctionJsonRsp {
-	row := &proto.FunctionJsonRsp{
-		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
-		Generation: f.rec.Generation, Restarts: f.restarts,
-	}
-	if v := cmp.Or(f.rec.Current, f.rec.Next); v != nil {
-		row.Package, row.Timeout, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), cmp.Or(v.Kind, v.Spec.GetKind())
-	} else if f.rec.Failure != nil {
-		row.Kind = f.rec.Failure.Kind
-	}
-	if f.rec.Port != 0 && !f.stopped {
-		base := url.URL{Scheme: "http", Host: net.JoinHostPort(f.agent.host, strconv.Itoa(f.rec.Port))}
-		row.Proxy = base.String()
-		base.Path = "/" + f.path
-		row.Url = base.String()
-	}
-	if f.sockets != nil {
-		row.Socket = f.sockets.Path()
-	}
-	if f.proc != nil {
-		row.Instances, row.Pid = 1, int32(f.proc.Pid())
-	}
-	switch proto.Status(row.GetStatus()) {
-	case proto.Deploying:
-		row.Stage, row.Output, row.Printed = f.stage, f.compiler, f.printed
-		if f.rec.Next == nil {
-			row.Stage = proto.StageStarting
-		}
-	case proto.Deployed, proto.Failed:
-		f.explain(row)
-	}
-	return row
-}
-
-// explain says in a row what is wrong, if anything is.
-func (f *function) explain(row *proto.FunctionJsonRsp) {
-	last := f.rec.Failure
-	switch {
-	case f.problem != nil && f.proc == nil:
-		row.Error, row.Reason = f.problem.Text, f.problem.Reason
-	case last != nil && f.rec.Current != nil:
-		row.Reason = last.Reason
-		row.Error = "the last deploy failed and changed nothing: " + last.Text
-	case last != nil:
-		row.Error, row.Reason = last.Text, last.Reason
-	}
-}
-
-// failed is the row for who asked for a deploy that came to nothing. The row of
-// the list differs when an earlier version goes on serving.
-func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
-	row := f.row()
-	row.Status, row.Stage = string(proto.Failed), ""
-	row.Error, row.Reason, row.Generation, row.Kind = why.Text, why.Reason, why.Generation, why.Kind
-	row.Since = why.At.Format(time.RFC3339)
-	return row
-}
-
-// publish tells the agent's feed what the function is like now.
-func (f *function) publish() {
-	if f.rec.Generation == 0 { // nothing has been accepted yet
-		return
-	}
-	row := f.row()
-	from := proto.Status(f.said.GetStatus())
-	to := proto.Status(row.GetStatus())
-	if row.Since = f.said.GetSince(); from != to {
-		row.Since = time.Now().UTC().Format(time.RFC3339)
-		if !proto.CanMove(from, to) {
-			f.log.Error("a move that the table of states does not know", "from", from, "to", to)
-		}
-	}
-	if protobuf.Equal(f.said, row) {
-		return
-	}
-	f.said = row
-	f.agent.feed.Set(row)
+func trouble(v *version, err error) *failure {
+	return fail(v, proto.ReasonAgent, err)
 }

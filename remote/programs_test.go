@@ -224,16 +224,16 @@ func TestRowsShowWhatTheBuildSays(t *testing.T) {
 }
 
 func TestRowsCarryTheEndOfWhatIsSaid(t *testing.T) {
-	f := &function{rec: &record{Next: &version{}}}
+	m := &move{change: &change{Version: &version{}}}
 	building := func(text string) progress { return progress{stage: proto.StageBuilding, output: text} }
-	f.heard(building("one\n"))
-	assert.Equal(t, "one\n", f.compiler)
-	f.heard(building(strings.Repeat("ü", liveOutput)))
-	assert.Equal(t, strings.Repeat("ü", liveOutput/2), f.compiler)
-	f.heard(building("x"))
-	assert.Equal(t, strings.Repeat("ü", liveOutput/2-1)+"x", f.compiler)
-	assert.Equal(t, uint64(4+2*liveOutput+1), f.printed)
-	f.heard(progress{stage: proto.StageStarting})
-	assert.Zero(t, f.printed)
-	assert.Empty(t, f.compiler)
+	m.heard(building("one\n"))
+	assert.Equal(t, "one\n", m.output)
+	m.heard(building(strings.Repeat("ü", outputKept)))
+	assert.Equal(t, strings.Repeat("ü", outputKept/2), m.output)
+	m.heard(building("x"))
+	assert.Equal(t, strings.Repeat("ü", outputKept/2-1)+"x", m.output)
+	assert.Equal(t, uint64(4+2*outputKept+1), m.printed)
+	m.heard(progress{stage: proto.StageStarting})
+	assert.Zero(t, m.printed)
+	assert.Empty(t, m.output)
 }

@@ -1,14 +1,12 @@
 package remote
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/Ishan27g/ryo-faas/cmd/state"
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -17,64 +15,62 @@ import (
 // record is what must outlive the agent about one function: what should run.
 type record struct {
 	Name string
-	// Port of the function's service, kept over deploys and restarts; 0 for none.
+	// Port of the main service, kept over changes and restarts; 0 for none.
 	Port int
-	// Generation is that of the last deploy, counted from 1.
-	Generation uint32
-	// Current runs, or should.
-	Current *version `json:",omitempty"`
+	// Generation counts the changes that were accepted, and Last is the highest
+	// number that a version has had. Both count from 1.
+	Generation, Last uint32
+	// Versions that have come up and are kept, the oldest first.
+	Versions []*version `json:",omitempty"`
+	// Main is the version that serves, or should; Before served before it. 0: none.
+	Main, Before uint32
+	// Canary serves beside it.
+	Canary *canary `json:",omitempty"`
 	// Next was accepted and has neither come up nor failed yet.
-	Next *version `json:",omitempty"`
-	// Failure is why the last deploy came to nothing.
+	Next *change `json:",omitempty"`
+	// Failure is why the last change came to nothing.
 	Failure *failure `json:",omitempty"`
 	// Stopping is set from the moment a stop is accepted.
 	Stopping bool `json:",omitempty"`
 }
 
-// version is one accepted deploy.
-type version struct {
-	Generation uint32
-	Kind       string `json:",omitempty"` // one of proto's; "" until the source was checked
-	Spec       spec
+// canary is a version that gets a part of the calls.
+type canary struct {
+	Version uint32
+	Weight  uint32 // percentage
+	Port    int
 }
 
-// spec is a function to deploy, with Package set. Its JSON is that of protobuf.
-type spec struct{ *proto.FunctionJson }
-
-func (s spec) MarshalJSON() ([]byte, error) {
-	data, err := protojson.Marshal(s.FunctionJson)
-	if err != nil {
-		return nil, err
-	}
-	return json.RawMessage(data).MarshalJSON()
-}
-
-func (s *spec) UnmarshalJSON(data []byte) error {
-	s.FunctionJson = new(proto.FunctionJson)
-	// A record written by a later agent must not stop this one.
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, s.FunctionJson)
+// change is what a function is on its way to.
+type change struct {
+	Version *version // one that is kept, or a new one
+	Canary  uint32   `json:",omitempty"` // percentage that it is to get; 0: all calls
 }
 
 // failure is why a deploy or a process came to nothing.
 type failure struct {
+	Version    uint32
 	Generation uint32
 	Kind       string `json:",omitempty"` // of the version that failed, when it is known
 	Reason     string // one of proto's reasons
 	Text       string
 	At         time.Time
-}
 
-func (f *failure) Error() string { return f.Text }
+	crash *proto.Crash // how the process ended that it is about, if it is about one
+}
 
 // workspace is the agent's folder:
 //
-//	functions/<path>/record.json     what should run
-//	functions/<path>/log             what its processes printed
-//	functions/<path>/<generation>/   src: the unpacked package; fn: the binary
-//	packages/                        archives by digest
-//	programs/                        binaries by what they were built from
-//	run/<port>.sock                  unix sockets of the functions
-//	tmp/                             what one agent's life needs
+//	functions/<path>/record.json    what should run
+//	functions/<path>/run.json       what runs
+//	functions/<path>/crashes.json   how its processes ended by themselves
+//	functions/<path>/<version>/     src: the unpacked package; fn: the binary
+//	logs/                           what processes printed
+//	packages/                       archives by digest
+//	programs/                       binaries by what they were built from
+//	run/<port>.sock                 unix sockets of the functions
+//	secrets.key                     what seals the secrets in the records
+//	tmp/                            what one agent's life needs
 type workspace struct{ *state.Dir }
 
 func openWorkspace(dir string) (workspace, error) {
@@ -115,6 +111,9 @@ func (w workspace) records() ([]*record, error) {
 		if rec.Name == "" || proto.Path(rec.Name) != e.Name() {
 			return nil, fmt.Errorf("read %s: it is the record of %q", w.Path(recordFile(e.Name())), rec.Name)
 		}
+		if rec.Next != nil { // the same version, not a copy of it
+			rec.Next.Version = cmp.Or(rec.find(rec.Next.Version.Number), rec.Next.Version)
+		}
 		list = append(list, rec)
 	}
 	return list, nil
@@ -126,10 +125,8 @@ func recordFile(path string) string { return "functions/" + path + "/record.json
 
 func (w workspace) functionDir(path string) string { return w.Path("functions", path) }
 
-func (w workspace) logFile(path string) string { return w.Path("functions", path, "log") }
-
-func (w workspace) generationDir(path string, generation uint32) string {
-	return filepath.Join(w.functionDir(path), strconv.FormatUint(uint64(generation), 10))
+func (w workspace) versionDir(path string, number uint32) string {
+	return filepath.Join(w.functionDir(path), strconv.FormatUint(uint64(number), 10))
 }
 
 func (w workspace) tmp() string { return w.Path("tmp") }
@@ -142,8 +139,8 @@ func (w workspace) emptyTmp() error {
 	return os.Mkdir(w.tmp(), 0o700)
 }
 
-// sweep removes the generations of a function that its record does not name:
-// what an agent that was killed had not cleaned up.
+// sweep removes the folders of versions that a record does not keep: what an agent
+// that was killed had not cleaned up.
 func (w workspace) sweep(rec *record) error {
 	path := proto.Path(rec.Name)
 	entries, err := os.ReadDir(w.functionDir(path))
@@ -151,11 +148,11 @@ func (w workspace) sweep(rec *record) error {
 		return err
 	}
 	for _, e := range entries {
-		generation, err := strconv.ParseUint(e.Name(), 10, 32)
-		if err != nil || rec.Current != nil && uint64(rec.Current.Generation) == generation {
+		number, err := strconv.ParseUint(e.Name(), 10, 32)
+		if err != nil || rec.find(uint32(number)) != nil {
 			continue
 		}
-		if err := os.RemoveAll(w.generationDir(path, uint32(generation))); err != nil {
+		if err := os.RemoveAll(w.versionDir(path, uint32(number))); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,8 +23,9 @@ const leftoverGrace = DefaultDrain + 2*time.Second
 // has been deleted since, and the children in its session; further those that
 // build such a program, which have their GOTMPDIR below dir: SIGTERM, and after 12
 // seconds, or at once when ctx ends, SIGKILL. It returns when all have ended, and
-// says how many they were. Any other process is never signalled.
-func Leftovers(ctx context.Context, dir string) (killed int, err error) {
+// says how many they were. Any other process is never signalled, nor are those of
+// keep and their children.
+func Leftovers(ctx context.Context, dir string, keep ...Identity) (killed int, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return 0, err
 	}
@@ -36,6 +38,12 @@ func Leftovers(ctx context.Context, dir string) (killed int, err error) {
 	pids, err := leftovers(dir, named)
 	if err != nil {
 		return 0, err
+	}
+	for _, id := range keep {
+		if was, ok := pids[id.Pid]; !ok || was.start != id.Start {
+			continue // it has ended, or was never there
+		}
+		maps.DeleteFunc(pids, func(_ int, was program) bool { return was.session == id.Pid })
 	}
 	var errs []error
 	var ending []*os.File

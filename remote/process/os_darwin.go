@@ -117,6 +117,6 @@ func (*Waker) Wait(*Sockets) (ready <-chan struct{}, cancel func()) {
 }
 
 // Leftovers cannot tell a process from a later one of its number on this system.
-func Leftovers(context.Context, string) (killed int, err error) {
+func Leftovers(context.Context, string, ...Identity) (killed int, err error) {
 	return 0, proto.Errorf(proto.ErrUnsupported, "processes that an earlier agent left behind are found on Linux alone")
 }

@@ -333,6 +333,22 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
 	return p.exit
 }
 
+// Abort ends a process that does not answer and waits for its end: SIGQUIT, on which
+// a Go program prints what its goroutines do, and after grace SIGKILL.
+func (p *Process) Abort(grace time.Duration) Exit {
+	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
+	p.leader.signal(unix.SIGQUIT)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+	}
+	p.leader.signal(unix.SIGKILL)
+	<-p.done
+	return p.exit
+}
+
 // Exit is how a process ended.
 type Exit struct {
 	Code    int            // what it returned; -1 when a signal ended it, or Unknown

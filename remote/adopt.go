@@ -1,0 +1,317 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"os"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/remote/process"
+)
+
+const (
+	// adoptLimit is how long a process may take to prove itself. It has nothing else
+	// to do there than to say a word.
+	adoptLimit = 5 * time.Second
+	// holderRetry is how long it is waited for a holder that cannot be had.
+	holderRetry = time.Second
+)
+
+// inventory is what the next agent needs to know about what runs.
+type inventory struct {
+	Services []served `json:",omitempty"`
+	// Ending are processes that only finish the calls that they have taken.
+	Ending   []process.Identity `json:",omitempty"`
+	Restarts uint32             `json:",omitempty"`
+}
+
+// served is a service that takes calls.
+type served struct {
+	Version   uint32
+	Port      int
+	Asleep    bool               `json:",omitempty"`
+	Processes []process.Identity `json:",omitempty"`
+}
+
+func runFile(path string) string { return "functions/" + path + "/run.json" }
+
+// note writes down what runs, if that has changed.
+func (f *function) note() {
+	if f.stopped || f.rec.Generation == 0 {
+		return
+	}
+	now := inventory{Restarts: f.restarts}
+	serve := make(map[*instance]bool)
+	for _, s := range f.services() {
+		if s.version == nil || s.sockets == nil || !s.seen {
+			continue
+		}
+		one := served{Version: s.version.Number, Port: s.port, Asleep: s.asleep}
+		for _, p := range s.procs {
+			one.Processes = append(one.Processes, p.Identity())
+			serve[p] = true
+		}
+		now.Services = append(now.Services, one)
+	}
+	for _, p := range f.procs {
+		if !serve[p] {
+			now.Ending = append(now.Ending, p.Identity())
+		}
+	}
+	if reflect.DeepEqual(now, f.noted) {
+		return
+	}
+	if err := f.agent.ws.Write(runFile(f.path), now); err != nil {
+		f.log.Error("what runs cannot be written down", "error", err)
+		return
+	}
+	f.noted = now
+}
+
+// adopt takes over what an earlier agent left running, and returns the processes
+// that are not to be ended.
+func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []process.Identity) {
+	held := make(map[string][]*os.File)
+	if h := a.holder.Load(); h != nil {
+		var err error
+		if held, err = h.All(); err != nil {
+			a.log.Error("what an earlier agent left cannot be taken over", "error", err)
+		}
+	}
+	kept := make([][]process.Identity, len(functions))
+	var all sync.WaitGroup
+	for i, f := range functions {
+		all.Go(func() { kept[i] = f.adopt(ctx, held) })
+	}
+	all.Wait()
+	needed := make(map[string]bool)
+	for i, f := range functions {
+		keep = append(keep, kept[i]...)
+		for _, s := range f.services() {
+			needed[socketsName(s.port)] = s.sockets != nil
+		}
+		for _, p := range f.procs {
+			needed[controlName(p.Identity())] = true
+		}
+	}
+	for name, files := range held {
+		for _, file := range files {
+			_ = file.Close()
+		}
+		if !needed[name] {
+			a.letGo(name)
+		}
+	}
+	return keep
+}
+
+// adopt takes over what runs of the function.
+func (f *function) adopt(ctx context.Context, held map[string][]*os.File) (keep []process.Identity) {
+	if _, err := f.agent.ws.Read(crashFile(f.path), &f.crashes); err != nil {
+		f.log.Error("how the function's processes ended is forgotten", "error", err)
+	}
+	var was inventory
+	if _, err := f.agent.ws.Read(runFile(f.path), &was); err != nil {
+		f.log.Error("what runs of the function is not known", "error", err)
+	}
+	if f.rec.Stopping {
+		return nil
+	}
+	f.restarts = was.Restarts
+	for _, one := range was.Services {
+		if s := f.heir(one); s != nil {
+			s.adopt(ctx, one, held)
+		}
+	}
+	for _, p := range f.procs {
+		keep = append(keep, p.Identity())
+	}
+	return append(keep, was.Ending...)
+}
+
+// heir is the service that what runs belongs to, nil when it belongs to none.
+func (f *function) heir(one served) *service {
+	for _, s := range f.services() {
+		if s.port == one.Port {
+			return s
+		}
+	}
+	v := f.rec.find(one.Version)
+	if v == nil || f.at(one.Version) != nil || !f.agent.ports.claim(one.Port) {
+		return nil
+	}
+	s := &service{f: f, version: v, port: one.Port, pinned: true}
+	f.pinned[v.Number] = s
+	return s
+}
+
+// adopt takes over sockets, and the processes that serve on them.
+func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.File) {
+	a := s.f.agent
+	files := held[socketsName(s.port)]
+	if len(files) == 0 {
+		return // such as after a start of the machine
+	}
+	sockets, err := process.Adopted(files)
+	if err == nil && !a.listensAt(sockets) {
+		sockets.Close() // the agent is to listen elsewhere now
+		return
+	}
+	if err != nil {
+		s.f.log.Warn("sockets are opened anew", "port", s.port, "error", err)
+		return
+	}
+	s.sockets = sockets
+	if s.version == nil || s.version.Number != was.Version {
+		return // it was replaced when the agent died
+	}
+	s.seen, s.asleep = true, was.Asleep // callers who wait in the backlog are served
+	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
+	defer cancel()
+	for _, id := range was.Processes {
+		p, err := adopt(ctx, s.version, id, held[controlName(id)])
+		if err != nil {
+			s.f.log.Warn("a process is not taken over", "pid", id.Pid, "error", err)
+			continue
+		}
+		s.add([]*instance{p})
+		s.f.log.Info("taken over", "version", was.Version, "pid", id.Pid)
+	}
+	s.arm()
+}
+
+func adopt(ctx context.Context, v *version, id process.Identity, control []*os.File) (*instance, error) {
+	if len(control) != 1 {
+		return nil, os.ErrNotExist
+	}
+	proc, err := process.Adopt(ctx, id, control[0])
+	if err != nil {
+		return nil, err
+	}
+	p := &instance{Process: proc, version: v, since: time.Now()}
+	if used, err := proc.Usage(); err == nil {
+		p.since = used.Start
+	}
+	return p, nil
+}
+
+// listensAt reports whether sockets are open to those that the agent is to serve.
+func (a *Agent) listensAt(sockets *process.Sockets) bool {
+	host, _, _ := net.SplitHostPort(sockets.Addr())
+	return net.ParseIP(host).IsLoopback() != a.expose
+}
+
+// What the holder knows sockets and control connections by.
+func socketsName(port int) string { return "sockets/" + strconv.Itoa(port) }
+
+func controlName(id process.Identity) string { return "control/" + id.Nonce }
+
+// openHolder connects to what keeps sockets and connections for the next agent.
+func (a *Agent) openHolder(ctx context.Context) {
+	h, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), a.ws.Path())
+	if err != nil {
+		a.log.Error("functions will not outlive the agent", "error", err)
+		return
+	}
+	a.holder.Store(h)
+}
+
+// keepHolder replaces a holder that has ended, until ctx ends.
+func (a *Agent) keepHolder(ctx context.Context) {
+	retry := time.NewTicker(holderRetry)
+	defer retry.Stop()
+	for h := a.holder.Load(); h != nil; {
+		select {
+		case <-h.Lost():
+		case <-ctx.Done():
+			return
+		}
+		h.Close()
+		next, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), a.ws.Path())
+		if err != nil {
+			a.log.Error("functions will not outlive the agent", "error", err)
+			select {
+			case <-retry.C:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		a.log.Warn("the holder had ended; another one takes its place")
+		a.holder.Store(next)
+		h = next
+		a.mu.Lock()
+		functions := make([]*function, 0, len(a.functions))
+		for _, f := range a.functions {
+			functions = append(functions, f)
+		}
+		a.mu.Unlock()
+		for _, f := range functions {
+			f.post(f.holdAll)
+		}
+	}
+}
+
+// closeHolder ends the holder, unless it is to keep what functions go on with.
+func (a *Agent) closeHolder() {
+	h := a.holder.Load()
+	if h == nil {
+		return
+	}
+	select {
+	case <-a.left:
+		h.Close()
+	default:
+		if err := h.End(); err != nil {
+			a.log.Error("the holder goes on", "error", err)
+		}
+	}
+}
+
+// hold has the holder keep files for the next agent, and closes them.
+func (a *Agent) hold(name string, files []*os.File, err error) {
+	h := a.holder.Load()
+	if err == nil && h != nil {
+		err = h.Put(name, files...)
+	}
+	for _, file := range files {
+		_ = file.Close()
+	}
+	if err != nil {
+		a.log.Warn("the next agent will have to start a process anew", "of", name, "error", err)
+	}
+}
+
+// letGo has the holder close what it keeps under a name.
+func (a *Agent) letGo(name string) {
+	if h := a.holder.Load(); h != nil {
+		if err := h.Drop(name); err != nil {
+			a.log.Warn("the holder keeps what nobody needs", "name", name, "error", err)
+		}
+	}
+}
+
+func (f *function) holdSockets(s *service) {
+	files, err := s.sockets.Files()
+	f.agent.hold(socketsName(s.port), files, err)
+}
+
+func (f *function) holdControl(p *instance) {
+	file, err := p.ControlFile()
+	f.agent.hold(controlName(p.Identity()), []*os.File{file}, err)
+}
+
+// holdAll has a new holder keep everything.
+func (f *function) holdAll() {
+	for _, s := range f.all() {
+		if s.sockets != nil {
+			f.holdSockets(s)
+		}
+	}
+	for _, p := range f.procs {
+		f.holdControl(p)
+	}
+}

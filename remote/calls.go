@@ -1,0 +1,364 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// logAnswer is how much of a function's output one answer carries, in bytes, well
+// below what a gRPC message may hold.
+const logAnswer = 1 << 20
+
+// Deploy implements transport.Interface.
+func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.examine(fns); err != nil {
+		return nil, err
+	}
+	resolved := make([]*proto.FunctionJson, len(fns))
+	for i, fn := range fns {
+		var err error
+		if resolved[i], _, err = a.store.Resolve(ctx, fn); err != nil {
+			return nil, err
+		}
+	}
+	rows := make([]*proto.FunctionJsonRsp, len(fns))
+	settled := make([]chan answer, len(fns))
+	for i, fn := range resolved {
+		if fn.GetWait() && !fn.GetPlan() {
+			settled[i] = make(chan answer, 1)
+		}
+		row, err := a.deploy(ctx, fn, settled[i])
+		if err != nil && len(fns) == 1 {
+			return nil, err
+		}
+		if err != nil {
+			row, settled[i] = a.refused(fn.GetName(), err), nil
+		}
+		rows[i] = row
+	}
+	for i, s := range settled {
+		if s == nil {
+			continue
+		}
+		select {
+		case ans := <-s:
+			if ans.err != nil {
+				return nil, ans.err
+			}
+			rows[i] = ans.row
+		case <-ctx.Done():
+			return nil, waitEnded(ctx, resolved[i].GetName())
+		}
+	}
+	return rows, nil
+}
+
+// deploy hands a deploy, or the plan of one, to its function.
+func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson, settled chan<- answer) (*proto.FunctionJsonRsp, error) {
+	if !fn.GetPlan() {
+		return a.order(ctx, fn.GetName(), true, settled, func(f *function, o order) { f.deploy(fn, o) })
+	}
+	row, err := ask(ctx, a, fn.GetName(), func(f *function) (*proto.FunctionJsonRsp, error) { return f.plan(fn) })
+	if errors.Is(err, proto.ErrNotFound) {
+		return &proto.FunctionJsonRsp{Name: fn.GetName(), AtAgent: a.addr, Package: fn.GetPackage(), Change: changeCreate}, nil
+	}
+	return row, err
+}
+
+// examine refuses a call that cannot be served as a whole, before any of it is.
+func (a *Agent) examine(fns []*proto.FunctionJson) error {
+	names := make(map[string]string)
+	for _, fn := range fns {
+		if err := fn.Check(); err != nil {
+			return err
+		}
+		path := proto.Path(fn.GetName())
+		if other, twice := names[path]; twice {
+			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
+				WithHint("deploy one of them under another name")
+		}
+		names[path] = fn.GetName()
+		for _, addr := range fn.GetToAgent() {
+			if !a.is(addr) {
+				return proto.Errorf(proto.ErrInvalid, "function %s is meant for the agent %s; this is %s", fn.GetName(), addr, a.addr).
+					WithHint("ask that agent, or a proxy, which passes deploys on")
+			}
+		}
+	}
+	for path, name := range names {
+		if f := a.find(path); f != nil && f.name != name {
+			return collision(name, f.name, path)
+		}
+	}
+	return nil
+}
+
+func collision(name, other, path string) error {
+	return proto.Errorf(proto.ErrConflict, "function %s would share the path /%s with %s", name, path, other).
+		WithHint("stop " + other + " first, or choose another name")
+}
+
+// order hands an order to the function of a name and waits until it is accepted;
+// with create, it brings one that is not there into being.
+func (a *Agent) order(ctx context.Context, name string, create bool, settled chan<- answer, what func(*function, order)) (*proto.FunctionJsonRsp, error) {
+	accepted := make(chan answer, 1)
+	give := func(f *function) { what(f, order{accepted, settled}) }
+	if err := a.reach(ctx, name, create, give); err != nil {
+		return nil, err
+	}
+	select {
+	case ans := <-accepted:
+		return ans.row, ans.err
+	case <-ctx.Done():
+		return nil, waitEnded(ctx, name)
+	}
+}
+
+// reach has the goroutine of a function call what; with create, one that is not
+// there is launched with it.
+func (a *Agent) reach(ctx context.Context, name string, create bool, what func(*function)) error {
+	if err := a.ready(ctx); err != nil {
+		return err
+	}
+	for {
+		f, fresh, err := a.function(name, create, what)
+		if err != nil || fresh {
+			return err
+		}
+		select {
+		case f.events <- func() { what(f) }:
+			return nil
+		case <-f.gone: // it was stopped meanwhile
+		case <-ctx.Done():
+			return waitEnded(ctx, name)
+		}
+	}
+}
+
+// ask has the goroutine of a function answer a question.
+func ask[T any](ctx context.Context, a *Agent, name string, question func(*function) (T, error)) (none T, _ error) {
+	type reply struct {
+		value T
+		err   error
+	}
+	answered := make(chan reply, 1)
+	err := a.reach(ctx, name, false, func(f *function) {
+		value, err := question(f)
+		answered <- reply{value, err}
+	})
+	if err != nil {
+		return none, err
+	}
+	select {
+	case r := <-answered:
+		return r.value, r.err
+	case <-ctx.Done():
+		return none, waitEnded(ctx, name)
+	}
+}
+
+// function returns the function of a name. One that is not there is launched with
+// a first order, or is not found.
+func (a *Agent) function(name string, create bool, first func(*function)) (f *function, fresh bool, err error) {
+	path := proto.Path(name)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f = a.functions[path]
+	switch {
+	case f == nil && !create:
+		return nil, false, a.notFound(name)
+	case a.live == nil:
+		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
+	case f == nil:
+		a.launch(a.newFunction(&record{Name: name}), first)
+		return a.functions[path], true, nil
+	case create && f.name != name:
+		return nil, false, collision(name, f.name, path)
+	}
+	return f, false, nil
+}
+
+func (a *Agent) find(path string) *function {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.functions[path]
+}
+
+// notFound is the error for a name that is not deployed. The caller holds mu.
+func (a *Agent) notFound(name string) error {
+	err := proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", name, a.addr)
+	var names []string
+	for _, f := range a.functions {
+		names = append(names, f.name)
+	}
+	if near := proto.Nearest(name, names); near != "" {
+		return err.WithHint("did you mean " + near + "?")
+	}
+	return err.WithHint("proxyCli details shows what is deployed")
+}
+
+// refused is the row of a function whose deploy the agent could not take on,
+// next to others that it could.
+func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
+	return &proto.FunctionJsonRsp{
+		Name: name, Status: string(proto.Failed), AtAgent: a.addr, Error: err.Error(), Reason: proto.ReasonAgent,
+	}
+}
+
+func waitEnded(ctx context.Context, name string) error {
+	return ended(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
+		WithHint("proxyCli details shows how it stands")
+}
+
+// Stop implements transport.Interface.
+func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	return a.order(ctx, fnName, false, nil, (*function).stop)
+}
+
+// List implements transport.Interface.
+func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	if _, err := transport.NormalizeAddr(atAgent); err != nil {
+		return nil, err
+	}
+	if !a.is(atAgent) {
+		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
+			WithHint("ask that agent, or a proxy that knows it")
+	}
+	return a.Details(ctx)
+}
+
+// Details implements transport.Interface.
+func (a *Agent) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	return a.feed.Rows(), nil
+}
+
+// Log implements transport.Interface. What a function printed outlives it.
+func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
+	row, err := a.printed(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	text, truncated, err := a.logs.Tail(fnName, logAnswer)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+	}
+	return &proto.FunctionLogs{Function: row, Logs: text, Truncated: truncated}, nil
+}
+
+// printed returns the row of a function that is deployed, or that was and has left
+// something in its log.
+func (a *Agent) printed(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	for _, row := range a.feed.Rows() {
+		if proto.Path(row.GetName()) == proto.Path(name) {
+			return row, nil
+		}
+	}
+	if last, _, err := a.logs.Tail(name, 1); err != nil || last == "" {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return nil, a.notFound(name)
+	}
+	return &proto.FunctionJsonRsp{Name: name, Status: string(proto.Stopped), AtAgent: a.addr}, nil
+}
+
+// Logs implements transport.Interface.
+func (a *Agent) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+	row, err := a.printed(ctx, req.GetName())
+	if err != nil {
+		return err
+	}
+	req = protobuf.CloneOf(req)
+	req.Name = row.GetName()
+	return a.logs.Lines(ctx, req, func(lines *proto.LogLines) error {
+		for _, line := range lines.GetLines() {
+			line.AtAgent = a.addr
+		}
+		return on(lines)
+	})
+}
+
+// Watch implements transport.Interface.
+func (a *Agent) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
+	if err := a.ready(ctx); err != nil {
+		return err
+	}
+	return a.feed.Watch(ctx, on)
+}
+
+// Upload implements transport.Interface.
+func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
+	if a.store.Has(pkg.Digest) {
+		return nil
+	}
+	file, err := os.Open(pkg.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = a.store.Put(ctx, pkg.Digest, file)
+	return err
+}
+
+// Versions implements transport.Interface.
+func (a *Agent) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
+	return ask(ctx, a, fnName, func(f *function) ([]*proto.Version, error) { return f.versions(), nil })
+}
+
+// Rollback implements transport.Interface.
+func (a *Agent) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
+	return a.settle(ctx, fnName, func(f *function, o order) { f.rollback(to, o) })
+}
+
+// Shift implements transport.Interface.
+func (a *Agent) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
+	return a.settle(ctx, fnName, func(f *function, o order) { f.shift(canary, o) })
+}
+
+// settle hands an order to a function and returns the function when it is settled.
+func (a *Agent) settle(ctx context.Context, name string, what func(*function, order)) ([]*proto.FunctionJsonRsp, error) {
+	settled := make(chan answer, 1)
+	if _, err := a.order(ctx, name, false, settled, what); err != nil {
+		return nil, err
+	}
+	select {
+	case ans := <-settled:
+		if ans.err != nil {
+			return nil, ans.err
+		}
+		return []*proto.FunctionJsonRsp{ans.row}, nil
+	case <-ctx.Done():
+		return nil, waitEnded(ctx, name)
+	}
+}
+
+// Crashes implements transport.Interface.
+func (a *Agent) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
+	return ask(ctx, a, fnName, func(f *function) (list []*proto.Crash, _ error) {
+		for _, crash := range f.crashes {
+			list = append(list, protobuf.CloneOf(crash))
+		}
+		return list, nil
+	})
+}
+
+// Wake implements transport.Worker.
+func (a *Agent) Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error) {
+	return ask(ctx, a, fnName, func(f *function) (*proto.Serving, error) { return f.wake(version) })
+}

@@ -1,0 +1,179 @@
+package remote
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+	"strconv"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// status is derived from what is there.
+func (f *function) status() proto.Status {
+	switch {
+	case f.stopped:
+		return proto.Stopped
+	case f.rec.Next != nil:
+		return proto.Deploying
+	case f.rec.Main == 0 || f.main.refusing():
+		return proto.Failed
+	case f.main.seen:
+		return proto.Deployed
+	default: // an agent that was started again has not seen it ready yet
+		return proto.Deploying
+	}
+}
+
+// row is the function as callers see it.
+func (f *function) row() *proto.FunctionJsonRsp {
+	row := &proto.FunctionJsonRsp{
+		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
+		Generation: f.rec.Generation, Restarts: f.restarts, LastVersion: f.rec.Last,
+	}
+	v := f.main.version
+	if v == nil && f.rec.Next != nil {
+		v = f.rec.Next.Version
+	}
+	if v != nil {
+		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.kind()
+		row.Version, row.Program = f.rec.Main, protobuf.CloneOf(v.Program)
+	} else if f.rec.Failure != nil {
+		row.Kind = f.rec.Failure.Kind
+	}
+	if f.stopped {
+		return row
+	}
+	if main := f.main.serving(); main.Proxy != "" {
+		row.Proxy, row.Socket, row.Instances, row.Pid = main.Proxy, main.Socket, main.Instances, main.Pid
+		row.Url = main.Proxy + (&url.URL{Path: "/" + f.path}).EscapedPath()
+	}
+	for _, s := range f.services() {
+		if s.seen && !s.refusing() {
+			row.Serving = append(row.Serving, s.serving())
+		}
+	}
+	switch proto.Status(row.GetStatus()) {
+	case proto.Deploying:
+		row.Stage = proto.StageStarting
+		if m := f.next; m != nil {
+			row.Stage, row.Output, row.Printed = m.stage, m.output, m.printed
+		}
+	case proto.Deployed, proto.Failed:
+		f.explain(row)
+	}
+	return row
+}
+
+// serving is a service as callers see it.
+func (s *service) serving() *proto.Serving {
+	row := &proto.Serving{Weight: s.weight, Instances: uint32(len(s.procs))} //nolint:gosec // few
+	if s.version != nil {
+		row.Version = s.version.Number
+	}
+	if s == s.f.main {
+		row.Weight = 100
+		if s.f.canary != nil && s.f.canary.seen && !s.f.canary.refusing() {
+			row.Weight -= s.f.canary.weight
+		}
+	}
+	if s.port != 0 {
+		row.Proxy = "http://" + net.JoinHostPort(s.f.agent.host, strconv.Itoa(s.port))
+	}
+	if s.sockets != nil {
+		row.Socket = s.sockets.Path()
+	}
+	if len(s.procs) > 0 {
+		row.Pid = int32(s.procs[0].Pid()) //nolint:gosec // the kernel's are below 2^22
+	}
+	return row
+}
+
+// explain says in a row what is wrong, if anything is.
+func (f *function) explain(row *proto.FunctionJsonRsp) {
+	last := f.rec.Failure
+	switch {
+	case f.main.problem != nil && len(f.main.procs) == 0:
+		row.Error, row.Reason = f.main.problem.Text, f.main.problem.Reason
+		row.Retry = timestamp(f.main.retry)
+	case last != nil && f.main.version != nil:
+		row.Reason = last.Reason
+		row.Error = "the last deploy failed and changed nothing: " + last.Text
+	case last != nil:
+		row.Error, row.Reason = last.Text, last.Reason
+	case f.canary != nil && f.canary.refusing():
+		row.Reason = f.canary.problem.Reason
+		row.Error = "the canary, version " + strconv.FormatUint(uint64(f.canary.version.Number), 10) + ", gets no calls: " + f.canary.problem.Text
+		row.Retry = timestamp(f.canary.retry)
+	}
+}
+
+// timestamp is a time as answers say it.
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// failed is the row for who asked for a change that came to nothing. The row of
+// the list differs when an earlier version goes on serving.
+func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
+	row := f.row()
+	row.Status, row.Stage = string(proto.Failed), ""
+	row.Error, row.Reason, row.Generation = why.Text, why.Reason, why.Generation
+	row.Kind = cmp.Or(why.Kind, row.Kind)
+	row.Since = timestamp(why.At)
+	return row
+}
+
+// publish tells the agent's feed what the function is like now.
+func (f *function) publish() {
+	if f.rec.Generation == 0 { // nothing has been accepted yet
+		return
+	}
+	row := f.row()
+	from := proto.Status(f.said.GetStatus())
+	to := proto.Status(row.GetStatus())
+	if row.Since = f.said.GetSince(); from != to {
+		row.Since = timestamp(time.Now())
+		if !proto.CanMove(from, to) {
+			f.log.Error("a move that the table of states does not know", "from", from, "to", to)
+		}
+	}
+	if protobuf.Equal(f.said, row) {
+		return
+	}
+	f.said = row
+	f.agent.feed.Set(row)
+}
+
+// versions are those that are kept, the newest first.
+func (f *function) versions() []*proto.Version {
+	list := make([]*proto.Version, 0, len(f.rec.Versions))
+	for i := len(f.rec.Versions) - 1; i >= 0; i-- {
+		v := f.rec.Versions[i]
+		row := &proto.Version{
+			Version: v.Number, Package: v.Spec.GetPackage(), Kind: v.kind(), Note: v.Note, Time: timestamp(v.Time),
+			Settings: v.settings(), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
+		}
+		if s := f.at(v.Number); s != nil {
+			row.Weight = s.serving().GetWeight()
+		}
+		list = append(list, row)
+	}
+	return list
+}
+
+// plan says what a deploy would change.
+func (f *function) plan(fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
+	row := protobuf.CloneOf(f.said)
+	if f.main.version == nil {
+		row.Change = changeCreate
+		return row, nil
+	}
+	v, err := newVersion(fn, f.agent.seal, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	row.Change, row.Changed, err = compare(f.main.version, v, f.agent.seal)
+	return row, err
+}

@@ -1,0 +1,338 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/process"
+)
+
+const (
+	// A process that ends is started again at once, then after backoffFirst,
+	// doubled each time up to backoffMost. One that lived for healthy starts anew.
+	backoffFirst = 100 * time.Millisecond
+	backoffMost  = 30 * time.Second
+	healthy      = time.Minute
+	// crashLoop is the number of ends in a row after which callers are refused at
+	// once instead of waiting for the next process.
+	crashLoop = 5
+	// pinnedIdle is how long a version without calls of its own is kept open.
+	pinnedIdle = time.Minute
+	// statsLimit is how long a process may take to say how busy it is.
+	statsLimit = 2 * time.Second
+)
+
+// service is sockets and the processes of one version that serve on them. It
+// belongs to its function's run. What it should be follows from its version and
+// from whether it is asleep; tend closes the difference.
+type service struct {
+	f       *function
+	version *version // nil: none has come up yet
+	weight  uint32   // percentage of the calls
+	pinned  bool     // it is closed when it is idle
+	port    int
+	sockets *process.Sockets // nil while callers are refused
+
+	procs   []*instance // that serve
+	abandon func()      // the start of one more; nil: none is under way
+	asleep  bool        // idle: no more processes than its settings' min are kept
+	disarm  func()      // of what waits for a caller while it is asleep
+
+	seen    bool      // version has been ready under this agent
+	problem *failure  // why a process is missing
+	ends    int       // of processes, in a row
+	retry   time.Time // of the next start
+	look    time.Time // when it may be idle
+	asking  bool      // whether it is
+	until   time.Time // it ends; zero: not by itself
+}
+
+// wanted is the number of processes that there should be.
+func (s *service) wanted() int {
+	if s.asleep {
+		return int(s.version.Spec.GetMin())
+	}
+	return s.version.Spec.Processes()
+}
+
+// refusing reports whether the service has given callers up for now.
+func (s *service) refusing() bool { return s.ends >= crashLoop && len(s.procs) == 0 }
+
+// tend closes the difference between what the service should be and what it is.
+// It returns when it is to be called again at the latest, the zero time for never.
+func (s *service) tend(now time.Time) time.Time {
+	switch {
+	case s.version == nil || s.abandon != nil:
+		return time.Time{}
+	case len(s.procs) >= s.wanted():
+		return s.mayRest(now)
+	case now.Before(s.retry):
+		return s.retry
+	}
+	s.grow()
+	return s.retry
+}
+
+// grow starts one more process.
+func (s *service) grow() {
+	if err := s.open(); err != nil {
+		s.lost(trouble(s.version, err))
+		return
+	}
+	s.abandon = s.f.begin(s.version, 1, s.sockets, false, func(progress) {}, func(r result) {
+		s.abandon = nil
+		if r.fail != nil {
+			if s.seen && r.fail.Reason == proto.ReasonStart {
+				r.fail.Reason = proto.ReasonCrash // it could start before
+			}
+			s.lost(r.fail)
+			return
+		}
+		s.add(r.procs)
+		s.f.log.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid())
+	})
+}
+
+// add takes processes that have answered as those that serve.
+func (s *service) add(procs []*instance) {
+	for _, p := range procs {
+		s.f.watch(s, p)
+	}
+	s.procs = append(s.procs, procs...)
+	s.seen, s.problem, s.retry = true, nil, time.Time{}
+	s.look = time.Now().Add(s.idle())
+}
+
+// replace has processes of a version serve in place of those before, which it
+// returns when they take no further calls.
+func (s *service) replace(v *version, procs []*instance) (old []*instance) {
+	s.halt()
+	old, s.procs = s.procs, nil
+	s.version, s.asleep, s.ends = v, false, 0
+	s.f.drain(old)
+	s.add(procs)
+	return old
+}
+
+// halt ends what is under way.
+func (s *service) halt() {
+	if s.abandon != nil {
+		s.abandon()
+		s.abandon = nil
+	}
+	if s.disarm != nil {
+		s.disarm()
+		s.disarm = nil
+	}
+}
+
+// ended takes note of a process that ended by itself.
+func (s *service) ended(p *instance, crash *proto.Crash) {
+	i := slices.Index(s.procs, p)
+	if i < 0 {
+		return // it was to end
+	}
+	s.procs = slices.Delete(s.procs, i, i+1)
+	if time.Since(p.since) >= healthy {
+		s.ends = 0
+	}
+	why := fail(p.version, proto.ReasonCrash, errors.New("the process ended: "+crash.GetCause()))
+	why.crash = crash
+	s.lost(why)
+}
+
+// lost counts one more end and sets the time of the next start.
+func (s *service) lost(why *failure) {
+	s.f.remember(why.crash)
+	s.problem = why
+	s.ends++
+	if s.seen {
+		s.f.restarts++
+	}
+	wait := backoff(s.ends)
+	s.retry = time.Now().Add(wait)
+	s.f.log.Warn("process ended", "version", s.version.Number, "error", why.Text, "ends", s.ends, "restart", wait)
+	s.silence()
+}
+
+// silence refuses callers when no process is about to come: they are told at once
+// instead of waiting in the backlog.
+func (s *service) silence() {
+	if s.f.next != nil && s.f.next.at == s || s.version != nil && !s.refusing() {
+		return
+	}
+	if s.close(); s.version == nil {
+		s.end()
+	}
+}
+
+// backoff is the time from the nth end in a row to the next start.
+func backoff(ends int) time.Duration {
+	if ends <= 1 {
+		return 0
+	}
+	wait := backoffMost
+	if doublings := ends - 2; doublings < 16 { // a larger shift could overflow
+		wait = min(backoffFirst<<doublings, backoffMost)
+	}
+	// Functions that fell together shall not rise together.
+	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
+}
+
+// idle is how long processes without connections are kept, 0 for ever.
+func (s *service) idle() time.Duration {
+	if s.pinned {
+		return pinnedIdle
+	}
+	return s.version.idle()
+}
+
+// mayRest finds out whether the service is idle, if it may be by now, and returns
+// when it may be.
+func (s *service) mayRest(now time.Time) time.Time {
+	switch {
+	case s.asleep || s.asking || s.idle() == 0 || !s.pinned && len(s.procs) <= int(s.version.Spec.GetMin()):
+		return time.Time{}
+	case now.Before(s.look):
+		return s.look
+	}
+	s.asking = true
+	procs := slices.Clone(s.procs)
+	s.f.work.Go(func() {
+		idle := s.idleSince(procs)
+		s.f.post(func() {
+			s.asking = false
+			switch {
+			case !slices.Equal(procs, s.procs): // others have come or gone
+				s.look = time.Now().Add(s.idle())
+			case idle < s.idle():
+				s.look = time.Now().Add(s.idle() - idle)
+			default:
+				s.rest()
+			}
+		})
+	})
+	return time.Time{}
+}
+
+// idleSince is for how long none of some processes has had a connection.
+func (s *service) idleSince(procs []*instance) time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), statsLimit)
+	defer cancel()
+	least := time.Duration(math.MaxInt64)
+	for _, p := range procs {
+		stats, err := p.Stats(ctx)
+		if err != nil || stats.Connections > 0 || stats.InFlight > 0 {
+			return 0
+		}
+		least = min(least, stats.Idle)
+	}
+	return least
+}
+
+// rest ends the processes that an idle service does not keep. The next caller,
+// who waits in the backlog, has them started again.
+func (s *service) rest() {
+	if s.pinned {
+		s.f.unpin(s)
+		return
+	}
+	s.asleep = true
+	old := s.procs[s.wanted():]
+	s.procs = slices.Clone(s.procs[:s.wanted()])
+	s.f.log.Info("idle", "version", s.version.Number, "processes", len(s.procs))
+	s.f.retire(old, func() {
+		s.arm() // only now: the old processes take no more callers
+	})
+}
+
+// arm has the service woken by the next caller, if it is asleep.
+func (s *service) arm() {
+	if !s.asleep || s.sockets == nil || s.disarm != nil {
+		return
+	}
+	ready, cancel := s.f.agent.waker.Wait(s.sockets)
+	disarmed := make(chan struct{})
+	s.disarm = func() { cancel(); close(disarmed) }
+	s.f.work.Go(func() {
+		select {
+		case <-ready:
+			s.f.post(s.wake)
+		case <-disarmed:
+		case <-s.f.over:
+			cancel()
+		}
+	})
+}
+
+// wake has all processes of the service run.
+func (s *service) wake() {
+	if s.disarm != nil {
+		s.disarm()
+		s.disarm = nil
+	}
+	s.asleep = false
+}
+
+// open opens the service's sockets unless they are open.
+func (s *service) open() error {
+	if s.sockets != nil {
+		return nil
+	}
+	a := s.f.agent
+	busy := make(map[int]bool)
+	for {
+		port := s.port
+		if port == 0 {
+			var err error
+			if port, err = a.ports.take(busy); err != nil {
+				return err
+			}
+		}
+		sockets, err := a.listen(port)
+		switch {
+		case err == nil:
+			s.sockets, s.port = sockets, port
+			s.f.holdSockets(s)
+			return nil
+		case s.port != 0:
+			return proto.Errorf(proto.ErrUnavailable, "open port %d, which function %s had before: %w", port, s.f.name, err)
+		}
+		a.ports.release(port)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		busy[port] = true // another program has it
+	}
+}
+
+// close refuses callers.
+func (s *service) close() {
+	if s.sockets == nil {
+		return
+	}
+	s.f.agent.letGo(socketsName(s.port))
+	s.sockets.Close()
+	s.sockets = nil
+}
+
+// end refuses callers, ends the processes in the background, and then gives up the
+// port.
+func (s *service) end() {
+	s.halt()
+	s.close()
+	procs, port := s.procs, s.port
+	s.procs, s.port = nil, 0
+	s.f.work.Go(func() {
+		s.f.endAll(procs)
+		if port != 0 {
+			s.f.agent.ports.release(port)
+		}
+	})
+}

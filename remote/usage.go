@@ -1,0 +1,136 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/process"
+)
+
+// readLimit is how long all processes may take to say what they use; one that has
+// not answered by then is reported as it was last.
+const readLimit = 2 * time.Second
+
+// reading is what a process does and uses.
+type reading struct {
+	process.Stats
+	process.Usage
+}
+
+// plus adds what grows with time.
+func (r reading) plus(s reading) reading {
+	r.Requests += s.Requests
+	r.Received += s.Received
+	r.Sent += s.Sent
+	r.CPU += s.CPU
+	return r
+}
+
+// read asks a process what it does and uses. What it said last is returned with
+// an error.
+func (p *instance) read(ctx context.Context) (reading, error) {
+	stats, err := p.Stats(ctx)
+	used, usageErr := p.Process.Usage()
+	if err := errors.Join(err, usageErr); err != nil {
+		if last := p.last.Load(); last != nil {
+			return *last, err
+		}
+		return reading{}, err
+	}
+	r := reading{stats, used}
+	p.last.Store(&r)
+	return r, nil
+}
+
+// count keeps what a process that has ended had done.
+func (f *function) count(p *instance) {
+	if last := p.last.Load(); last != nil && f.rec.find(p.version.Number) != nil {
+		f.totals[p.version.Number] = f.totals[p.version.Number].plus(*last)
+	}
+}
+
+// account is what a function uses.
+type account struct {
+	name     string
+	restarts uint32
+	procs    []*instance
+	readings []reading          // of procs, in their order
+	ended    map[uint32]reading // by version
+}
+
+// accounts reads the account of one function, or, for "", of all.
+func (a *Agent) accounts(ctx context.Context, name string) ([]account, error) {
+	names := []string{name}
+	if name == "" {
+		names = nil
+		rows, err := a.Details(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			names = append(names, row.GetName())
+		}
+	}
+	var list []account
+	for _, each := range names {
+		acc, err := ask(ctx, a, each, func(f *function) (account, error) { return f.account(), nil })
+		if name == "" && errors.Is(err, proto.ErrNotFound) {
+			continue // stopped meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, acc)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	var reads sync.WaitGroup
+	for _, acc := range list {
+		for i, p := range acc.procs {
+			reads.Go(func() { acc.readings[i], _ = p.read(ctx) })
+		}
+	}
+	reads.Wait()
+	return list, nil
+}
+
+func (f *function) account() account {
+	acc := account{name: f.name, restarts: f.restarts, ended: make(map[uint32]reading)}
+	for _, s := range f.all() {
+		acc.procs = append(acc.procs, s.procs...)
+	}
+	acc.readings = make([]reading, len(acc.procs))
+	for version, r := range f.totals {
+		acc.ended[version] = r
+	}
+	return acc
+}
+
+// Usage implements transport.Interface.
+func (a *Agent) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
+	accounts, err := a.accounts(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	var list []*proto.Usage
+	for _, acc := range accounts {
+		for i, r := range acc.readings {
+			p := acc.procs[i]
+			list = append(list, &proto.Usage{
+				Function: acc.name, Version: p.version.Number, Pid: int32(p.Pid()), AtAgent: a.addr, //nolint:gosec // below 2^22
+				CpuSeconds: r.CPU.Seconds(), Resident: r.Resident, Peak: r.Peak, Descriptors: uint32(r.Descriptors), //nolint:gosec // few
+				Restarts: acc.restarts, Requests: r.Requests, InFlight: r.InFlight, Connections: r.Connections,
+				Received: r.Received, Sent: r.Sent, Since: timestamp(p.since),
+			})
+		}
+	}
+	slices.SortStableFunc(list, func(x, y *proto.Usage) int {
+		return cmp.Or(cmp.Compare(x.GetFunction(), y.GetFunction()), cmp.Compare(x.GetVersion(), y.GetVersion()))
+	})
+	return list, nil
+}
