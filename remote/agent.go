@@ -80,6 +80,7 @@ type Agent struct {
 	builds   builds
 	wanted   chan struct{} // has an element for each program that others wait for
 	programs *build.Store
+	fresh    sync.Map // key of a program that serves but is not stored yet → its path
 	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached

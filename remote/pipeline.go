@@ -52,6 +52,10 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 		if r.fail != nil && discard {
 			f.remove(v)
 		}
+		key, fresh := r.program.GetKey(), filepath.Join(f.agent.ws.versionDir(f.path, v.Number), "fn")
+		if r.fail == nil && key != "" {
+			f.agent.fresh.Store(key, fresh)
+		}
 		taken := false
 		f.post(func() {
 			if taken = ctx.Err() == nil; taken {
@@ -61,6 +65,7 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 		if taken {
 			return
 		}
+		f.agent.fresh.CompareAndDelete(key, fresh)
 		f.killAll(r.procs)
 		if discard {
 			f.remove(v)
@@ -123,6 +128,7 @@ func (f *function) persist(v *version, program *proto.Program) {
 	if err := f.agent.programs.Keep(program.GetKey(), fn); err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
+	f.agent.fresh.CompareAndDelete(program.GetKey(), fn)
 }
 
 // remove deletes the folder of a version that no process runs any more.

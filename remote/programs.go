@@ -59,7 +59,7 @@ func (a *Agent) HasProgram(key string) bool { return a.programs.Has(key) }
 // OpenProgram opens a stored program and says what it is, without its kind. It is
 // up to the caller to close it.
 func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
-	f, err := a.programs.Open(key)
+	f, err := a.openProgram(key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,6 +71,17 @@ func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, &proto.Program{Key: key, Digest: digest, Platform: build.Platform}, nil
+}
+
+// openProgram opens a program as soon as it serves: proxies bring it to the next
+// agent at once, and to the disk it comes later.
+func (a *Agent) openProgram(key string) (*os.File, error) {
+	if path, ok := a.fresh.Load(key); ok {
+		if f, err := os.Open(path.(string)); err == nil {
+			return f, nil
+		}
+	}
+	return a.programs.Open(key)
 }
 
 // KeepProgram stores a program that another agent has built. One that is damaged,
