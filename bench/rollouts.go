@@ -13,15 +13,17 @@ import (
 // builds it, to one that could, and to one that cannot. They take it one after the
 // other, the later ones with the first one's program.
 func (s *stack) rollouts(ctx context.Context, e effort) (_ []*table, err error) {
-	addrs := []string{s.agent.addr}
-	for _, builds := range []string{"auto", "never"} {
-		a, err := s.newAgent(ctx, "agent-"+builds, "-build", builds)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, a.close()) }()
-		addrs = append(addrs, a.addr)
+	second, err := s.newAgent(ctx, "agent-second")
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, second.close()) }()
+	third, err := s.newAgent(ctx, "agent-third", "-build", "never")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, third.close()) }()
+	addrs := []string{s.agent.addr, second.addr, third.addr}
 	watch := watchStages(ctx, s.client)
 	defer watch.close()
 	took := make([][]float64, len(addrs))
