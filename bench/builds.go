@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	bombs = 2 // as many as the agent's machine is supposed to have processors, at least
+	bombs = 2
 	// A bomb is many packages that each take the compiler about a second. One that is
 	// larger in one piece ends early: a compiler may have 1.5 GiB.
 	bombPackages   = 40

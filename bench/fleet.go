@@ -40,10 +40,8 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 			return nil, err
 		}
 	}
-	for _, name := range names {
-		if err := s.asleep(ctx, name, 0); err != nil {
-			return nil, err
-		}
+	if err := s.allAsleep(ctx); err != nil {
+		return nil, err
 	}
 	after, err := s.costs()
 	if err != nil {
@@ -59,8 +57,11 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 	var cold []float64
 	for i := range min(fleetStarts, len(names)) {
 		name := names[i*len(names)/min(fleetStarts, len(names))]
-		_, d, err := s.cold(s.url(name), 0)
+		pid, d, err := s.cold(s.url(name), 0)
 		if err != nil {
+			return nil, err
+		}
+		if err := gone(ctx, pid); err != nil { // what one costs shall not slow the next
 			return nil, err
 		}
 		cold = append(cold, millis(d))
@@ -68,6 +69,21 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 	t := &table{head: timesHead(fmt.Sprintf("first answer of one of %d idle functions, n = %d", e.functions, len(cold)))}
 	t.times("through the proxy", summarize(cold), "as of one alone")
 	return []*table{holds, t}, nil
+}
+
+// allAsleep waits until no function has a process.
+func (s *stack) allAsleep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	return poll(ctx, 20*lookEvery, func() error {
+		rows, err := s.agent.client.Details(ctx)
+		for _, row := range rows {
+			if row.GetInstances() > 0 {
+				err = fmt.Errorf("%s has a process", row.GetName())
+			}
+		}
+		return err
+	})
 }
 
 // cost is what a program holds for the functions that it knows.
