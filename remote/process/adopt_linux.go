@@ -63,8 +63,8 @@ func adopt(ctx context.Context, id Identity, file *os.File) (*Process, error) {
 	if !mine {
 		return own(id, &adopted{id, pidfd}, c), nil
 	}
-	kills, _ := oomKills(id.Pid)
-	return own(id, &child{pid: id.Pid, pidfd: pidfd, before: ownPeak(), kills: kills}, c), nil
+	// What this program had when it forked is not known; it has that now, or more.
+	return own(id, &child{pid: id.Pid, pidfd: pidfd, before: ownPeak(), kills: oomKillsOf(id.Pid)}, c), nil
 }
 
 // openIdentified opens a pidfd of the process that has an identity. The pidfd

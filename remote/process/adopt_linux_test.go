@@ -36,13 +36,15 @@ func users() map[string]*syscall.Credential {
 // The parts of an agent and its heir are played by this program, started again
 // with what it is to do, a folder, the program of the function and its part.
 const (
-	rolePlay  = "ryo-test-agent" // runs the function until it is killed
-	roleExec  = "ryo-test-exec"  // runs it and becomes the heir
-	roleHeir  = "ryo-test-heir"  // adopts it
-	roleCrash = "ryo-test-crash" // the same, and has it end by SIGKILL
-	roleLate  = "ryo-test-late"  // runs it, has it end, and becomes the heir
-	heldFn    = "fn"             // name of its sockets
-	heldCtl   = "fn/1 control"   // and of its control connection
+	rolePlay   = "ryo-test-agent"  // runs the function until it is killed
+	roleExec   = "ryo-test-exec"   // runs it and becomes the heir
+	roleHeir   = "ryo-test-heir"   // adopts it
+	roleCrash  = "ryo-test-crash"  // the same, and has it end by SIGKILL
+	roleLate   = "ryo-test-late"   // runs it, has it end, and becomes the heir
+	roleStarve = "ryo-test-starve" // runs a hog until it ends
+	roleKill   = "ryo-test-kill"   // runs it and kills it
+	heldFn     = "fn"              // name of its sockets
+	heldCtl    = "fn/1 control"    // and of its control connection
 )
 
 // heard is what an heir tells.
@@ -64,6 +66,8 @@ func role(args []string) (code int, is bool) {
 		err = play(args)
 	case roleHeir, roleCrash:
 		err = inherit(args)
+	case roleStarve, roleKill:
+		err = starve(args)
 	default:
 		return 0, false
 	}
@@ -178,6 +182,38 @@ func inherit(args []string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(told)
+}
+
+// starve joins the cgroup of a folder and runs a hog.
+func starve(args []string) error {
+	if err := os.WriteFile(filepath.Join(args[1], "cgroup.procs"), []byte("0"), 0o600); err != nil {
+		return err
+	}
+	sockets, err := Listen("127.0.0.1:0", "")
+	if err != nil {
+		return err
+	}
+	defer sockets.Close()
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	p, err := Start(Spec{Path: args[2], Dir: "/", Mount: "/fn", Env: []string{"CHILD=" + args[3], "GOGC=off"}, Sockets: sockets, Stdout: in})
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fscanln(out, new(string), new(int)); err != nil { // it waits
+		return err
+	}
+	if args[0] == roleKill {
+		p.Stop(context.Background(), 0)
+	} else if err := unix.Kill(p.Pid(), unix.SIGUSR1); err != nil {
+		return err
+	}
+	<-p.Done()
+	cause, _ := OutOfMemory(p.Exit(), 0, "")
+	fmt.Print(cause)
+	return nil
 }
 
 // cast is where parts are played.

@@ -28,6 +28,8 @@ const (
 	// maxHeld is how many names there can be, for the 1,000 functions that a machine
 	// may have, some with several versions and processes.
 	maxHeld = 8192
+	// backlog is how many may connect at a time; more are refused for a moment.
+	backlog = 128
 	// maxReply is how much of an answer is read, in bytes.
 	maxReply = 256
 	// holderPatience is how long a holder may take for an answer, which it has at once.
@@ -115,11 +117,11 @@ func connectHolder(ctx context.Context, path string) (*Holder, error) {
 }
 
 func dialHolder(ctx context.Context, path string) (*net.UnixConn, error) {
-	short, done, err := shorten(path)
+	short, dir, err := shorten(path)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer dir.Close()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unixpacket", short)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
@@ -136,13 +138,12 @@ func dialHolder(ctx context.Context, path string) (*net.UnixConn, error) {
 }
 
 // shorten makes a path of a socket's that any address can hold. It is good until
-// done is called.
-func shorten(path string) (short string, done func() error, err error) {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
+// dir is closed.
+func shorten(path string) (short string, dir *os.File, err error) {
+	if dir, err = os.Open(filepath.Dir(path)); err != nil {
 		return "", nil, err
 	}
-	return filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), filepath.Base(path)), dir.Close, nil
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), dir, nil
 }
 
 // ownPeer checks that another process of this user is at the other end.
@@ -200,18 +201,18 @@ func listenHolder(path string) (int, error) {
 	if err := removeSocket(path); err != nil {
 		return 0, err
 	}
-	short, done, err := shorten(path)
+	short, dir, err := shorten(path)
 	if err != nil {
 		return 0, err
 	}
-	defer done()
+	defer dir.Close()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
 	err = unix.Bind(fd, &unix.SockaddrUnix{Name: short})
 	if err == nil {
-		err = errors.Join(os.Chmod(path, 0o600), unix.Listen(fd, maxClients))
+		err = errors.Join(os.Chmod(path, 0o600), unix.Listen(fd, backlog))
 	}
 	if err != nil {
 		return 0, errors.Join(err, unix.Close(fd))
@@ -326,7 +327,7 @@ func (h *Holder) ask(what byte, name string, files ...*os.File) (answer string, 
 
 func exchange(conn *net.UnixConn, packet []byte, files []*os.File) (answer string, got []*os.File, err error) {
 	fds := make([]int, 0, maxHeldFiles)
-	defer func() { closeFDs(fds) }()
+	defer func() { _ = closeFDs(fds) }()
 	for _, file := range files {
 		fd, err := duplicate(file) // File.Fd would have the socket block
 		if err != nil {

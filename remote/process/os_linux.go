@@ -29,8 +29,7 @@ func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	kills, _ := oomKills(pid)
-	return &child{pid: pid, pidfd: pollable(pidfd), before: before, kills: kills}, nil
+	return &child{pid: pid, pidfd: pollable(pidfd), before: before, kills: oomKillsOf(pid)}, nil
 }
 
 // pollable makes a file of a pidfd that goroutines can wait for without holding
@@ -72,13 +71,6 @@ func (c *child) await() {
 	for unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 		continue // interrupted by a signal of this program's own
 	}
-}
-
-// starved reports whether the kernel has killed a process of a child's memory
-// cgroup since the child was started.
-func (c *child) starved() bool {
-	kills, err := oomKills(c.pid)
-	return err == nil && kills > c.kills
 }
 
 // maxSweeps bounds the rounds of killSession against children that start others

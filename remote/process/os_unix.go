@@ -13,7 +13,7 @@ type child struct {
 	pid    int
 	pidfd  *os.File // Linux alone; nil on kernels before 5.4
 	before uint64   // bytes: the most that this process had resident when it forked
-	kills  uint64   // in the memory cgroup, until then
+	kills  oomKills // until then
 
 	mu     sync.Mutex // guards the below
 	killed bool       // by this process
@@ -39,7 +39,6 @@ func (c *child) collect() Exit {
 	defer c.mu.Unlock()
 	_ = unix.Kill(-c.pid, unix.SIGKILL) // fails when it had no children
 	killSession(c.pid)
-	starved := !c.killed && c.starved()
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	for {
@@ -52,7 +51,7 @@ func (c *child) collect() Exit {
 		_ = c.pidfd.Close()
 	}
 	exit := exitOf(status)
-	exit.Starved = starved && exit.Signal == unix.SIGKILL
+	exit.Starved = exit.Signal == unix.SIGKILL && !c.killed && c.kills.grown()
 	// The kernel counts what a process has before execve, which is this one's.
 	if peak := uint64(usage.Maxrss) * peakUnit; peak > c.before { //nolint:gosec // positive
 		exit.Peak = peak

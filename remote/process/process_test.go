@@ -245,7 +245,11 @@ func TestMemoryLimitEndsAHog(t *testing.T) {
 	s.Memory = 64 << 20
 	p := s.start("hog")
 	within(t, p.Done())
-	assert.Equal(t, "exit status 2", p.Exit().String(), "Go's runtime says that it is out of memory, or falls over it")
+	output, _, err := s.Log.Tail(64 << 10)
+	require.NoError(t, err)
+	cause, is := OutOfMemory(p.Exit(), s.Memory, output)
+	assert.True(t, is, output)
+	assert.Regexp(t, `^exit status 2: out of memory \(limit 64 MiB(, peak \d+ MiB)?\)$`, cause, "no peak when this program has had more")
 }
 
 func TestSmallestMemoryLimitServes(t *testing.T) {

@@ -59,3 +59,50 @@ func TestListenTakesTheLongestPath(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 }
+
+func TestAdoptedSocketsAreTheSame(t *testing.T) {
+	for name, path := range map[string]string{"both": filepath.Join(t.TempDir(), "fn.sock"), "TCP alone": ""} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Listen("127.0.0.1:0", path)
+			require.NoError(t, err)
+			files, err := s.Files()
+			require.NoError(t, err)
+			defer closeAll(files)
+			again, err := Adopted(files)
+			require.NoError(t, err)
+			assert.Equal(t, s.Addr(), again.Addr())
+			assert.Equal(t, s.Path(), again.Path())
+			require.NoError(t, again.Close())
+			_ = s.Close() // the path is gone already
+			_, err = s.Files()
+			require.ErrorIs(t, err, net.ErrClosed)
+		})
+	}
+}
+
+func TestOnlySocketsAreAdopted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fn.sock")
+	s, err := Listen("127.0.0.1:0", path)
+	require.NoError(t, err)
+	files, err := s.Files()
+	require.NoError(t, err)
+	defer closeAll(files)
+	c, err := net.Dial("tcp", s.Addr())
+	require.NoError(t, err)
+	defer c.Close()
+	conn, err := c.(*net.TCPConn).File()
+	require.NoError(t, err)
+	defer conn.Close()
+	before := descriptors(t)
+	for name, files := range map[string][]*os.File{
+		"nothing": nil, "a file": {os.Stdin}, "a connection": {conn}, "unix alone": {files[1]},
+		"TCP twice": {files[0], files[0]}, "too many": {files[0], files[1], files[1]},
+	} {
+		_, err := Adopted(files)
+		require.Error(t, err, name)
+	}
+	require.NoError(t, s.Close())
+	_, err = Adopted(files)
+	require.ErrorIs(t, err, os.ErrNotExist, "nobody can call it there")
+	assert.Equal(t, before-2, descriptors(t))
+}

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -126,25 +125,44 @@ func parseStat(text []byte) (stat, error) {
 	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
-// oomKills counts the processes that the kernel has killed for lack of memory in
-// the memory cgroup of a process, of either version.
-func oomKills(pid int) (uint64, error) {
+// oomKills is where the kernel counts what it kills for lack of memory in the
+// cgroup of a process, and what it has counted before.
+type oomKills struct {
+	file   string // "" where none can be read
+	before uint64
+}
+
+func oomKillsOf(pid int) oomKills {
 	of, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-	if err != nil {
-		return 0, err
-	}
 	path, ok := memoryEvents(of)
-	if !ok {
-		return 0, errors.ErrUnsupported
+	if err != nil || !ok {
+		return oomKills{}
 	}
-	file, err := os.Open(filepath.Join(cgroups, path))
+	file := filepath.Join(cgroups, path)
+	before, err := countKills(file)
+	if err != nil {
+		return oomKills{}
+	}
+	return oomKills{file, before}
+}
+
+// grown reports whether there were more since.
+func (o oomKills) grown() bool {
+	if o.file == "" {
+		return false
+	}
+	now, err := countKills(o.file)
+	return err == nil && now > o.before
+}
+
+func countKills(file string) (uint64, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if count, ok := strings.CutPrefix(lines.Text(), "oom_kill "); ok {
-			return strconv.ParseUint(count, 10, 64)
+	for line := range strings.Lines(string(text)) {
+		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseUint(strings.TrimSpace(count), 10, 64)
 		}
 	}
 	return 0, errors.ErrUnsupported

@@ -57,7 +57,15 @@ func main() {
 				os.Exit(1)
 			}
 		}
+	case "panic":
+		panic("boom")
 	case "hog":
+		if arg == "later" {
+			usr := make(chan os.Signal, 1)
+			signal.Notify(usr, syscall.SIGUSR1)
+			fmt.Println("waiting 1")
+			<-usr
+		}
 		hog()
 	case "report":
 		report()
