@@ -38,5 +38,5 @@
 //     is not enough the lines are dropped and counted, and what the process could
 //     not write is lost without being known.
 //   - Nothing is open and no goroutine runs for a function that prints nothing: one
-//     inotify watch covers all raw files.
+//     inotify watch covers all raw files. On other systems than Linux Run is not had.
 package logs

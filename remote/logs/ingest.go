@@ -243,7 +243,7 @@ func (s *Store) keep(r *raw, data []byte, now time.Time, unended bool) {
 		s.free(r)
 		fresh, err = j.append(s.encoded, first, s.cfg.Age)
 	}
-	s.complain(err)
+	s.complain(err, now)
 	if err != nil {
 		j.lose(loss{lines: lines, bytes: taken, why: diskFull})
 		return
@@ -254,15 +254,12 @@ func (s *Store) keep(r *raw, data []byte, now time.Time, unended bool) {
 	}
 }
 
-// complain says when lines cannot be stored, and when they can again.
-func (s *Store) complain(err error) {
-	if err != nil && !s.complains {
+// complain says that lines cannot be stored, unless it has just been said.
+func (s *Store) complain(err error, now time.Time) {
+	if err != nil && now.Sub(s.complained) >= time.Minute {
+		s.complained = now
 		s.cfg.Logger.Error("what functions print is lost", "error", err)
 	}
-	if err == nil && s.complains {
-		s.cfg.Logger.Info("what functions print is kept again")
-	}
-	s.complains = err != nil
 }
 
 // free gives what was read of a raw file back to the disk.

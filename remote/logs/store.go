@@ -49,15 +49,15 @@ type Store struct {
 	ended  chan struct{} // closed when Run has returned
 
 	// The below belong to Run.
-	raws      map[string]*raw // by the names of their files
-	busy      []*raw          // may have grown, in that order
-	unended   []*raw          // end with the beginning of a line
-	round     *time.Timer     // for busy
-	armed     bool            // round is
-	patience  *time.Timer     // for unended
-	chunk     []byte          // what is being read
-	encoded   []byte          // what is being stored
-	complains bool            // lines cannot be stored, which was said
+	raws       map[string]*raw // by the names of their files
+	busy       []*raw          // may have grown, in that order
+	unended    []*raw          // end with the beginning of a line
+	round      *time.Timer     // for busy
+	armed      bool            // round is
+	patience   *time.Timer     // for unended
+	chunk      []byte          // what is being read
+	encoded    []byte          // what is being stored
+	complained time.Time       // when it was last said that lines cannot be stored
 
 	mu       sync.Mutex // guards the below
 	journals map[string]*journal
