@@ -91,6 +91,8 @@ func TestSettings(t *testing.T) {
 	good := &FunctionJson{
 		Name: "F", Kind: KindHTTP, Timeout: "1m30s", Memory: "128MiB", Tags: []string{"a", "b.c"},
 		Include: []string{"data/*.json"}, Env: map[string]string{"A_B": "c=d"}, Ldflags: "-X main.v=1 -X=a/b.c=2",
+		Idle: "0", Min: 2, Instances: 3, Drain: "1h", Concurrency: 80, Cpu: "0.5", Secrets: map[string]string{"TOKEN": "x"},
+		Note: "über 9000", Canary: 20, Liveness: "10s", Program: strings.Repeat("0f", 32), Plan: true, Version: 7,
 	}
 	require.NoError(t, good.Check())
 	limit, err := good.TimeLimit()
@@ -114,6 +116,28 @@ func TestSettings(t *testing.T) {
 	limit, err = (&FunctionJson{}).TimeLimit()
 	require.NoError(t, err)
 	assert.Equal(t, DefaultTimeout, limit)
+
+	for _, c := range []struct {
+		fn                    *FunctionJson
+		idle, drain, liveness time.Duration
+		cpus                  float64
+		processes             int
+	}{
+		{&FunctionJson{}, DefaultIdle, DefaultDrain, 0, 0, 1},
+		{good, 0, time.Hour, 10 * time.Second, 0.5, 3},
+	} {
+		idle, err := c.fn.IdleLimit()
+		require.NoError(t, err)
+		drain, err := c.fn.DrainLimit()
+		require.NoError(t, err)
+		liveness, err := c.fn.LivenessLimit()
+		require.NoError(t, err)
+		cpus, err := c.fn.CPUs()
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{c.idle, c.drain, c.liveness}, []time.Duration{idle, drain, liveness})
+		assert.InDelta(t, c.cpus, cpus, 0)
+		assert.Equal(t, c.processes, c.fn.Processes())
+	}
 
 	for says, bad := range map[string]*FunctionJson{
 		"null":                nil,
@@ -139,6 +163,24 @@ func TestSettings(t *testing.T) {
 		"-extld":              {Name: "F", Ldflags: "-extld=/bin/sh"},
 		"only -X":             {Name: "F", Ldflags: "-X"},
 		"importpath.name":     {Name: "F", Ldflags: "-X main"},
+		`idle: "-1s"`:         {Name: "F", Idle: "-1s"},
+		`drain: "61m"`:        {Name: "F", Drain: "61m"},
+		`drain: "0"`:          {Name: "F", Drain: "0"},
+		`liveness: "1ms"`:     {Name: "F", Liveness: "1ms"},
+		`cpu: "NaN"`:          {Name: "F", Cpu: "NaN"},
+		`cpu: "1e2"`:          {Name: "F", Cpu: "1e2"},
+		`cpu: "0"`:            {Name: "F", Cpu: "0"},
+		"instances: 65":       {Name: "F", Instances: 65},
+		"min: 2":              {Name: "F", Min: 2},
+		"canary: 100":         {Name: "F", Canary: 100},
+		"note: it is one":     {Name: "F", Note: "a\nb"},
+		"at most 256 bytes":   {Name: "F", Note: strings.Repeat("x", MaxNote+1)},
+		"key of a program":    {Name: "F", Program: "../../x"},
+		"in env as well":      {Name: "F", Env: map[string]string{"A": "b"}, Secrets: map[string]string{"A": "c"}},
+		"secrets: RYO_NONCE":  {Name: "F", Secrets: map[string]string{"RYO_NONCE": "x"}},
+		"secrets included": {
+			Name: "F", Env: map[string]string{"A": strings.Repeat("x", MaxEnvBytes/2)}, Secrets: map[string]string{"B": strings.Repeat("x", MaxEnvBytes/2)},
+		},
 	} {
 		err := bad.Check()
 		require.ErrorIs(t, err, ErrInvalid, says)
@@ -147,17 +189,64 @@ func TestSettings(t *testing.T) {
 }
 
 func FuzzSettings(f *testing.F) {
-	f.Add("30s", "128MiB", "-X a.b=c", "data/*", "tag")
-	f.Fuzz(func(t *testing.T, timeout, memory, ldflags, include, tag string) {
-		fn := &FunctionJson{Name: "F", Timeout: timeout, Memory: memory, Ldflags: ldflags, Include: []string{include}, Tags: []string{tag}}
+	f.Add("30s", "128MiB", "-X a.b=c", "data/*", "tag", "0.5", "v1")
+	f.Add("0", "1", "-X", "..", "", "1e309", "\n")
+	f.Fuzz(func(t *testing.T, duration, memory, ldflags, include, tag, cpu, note string) {
+		fn := &FunctionJson{
+			Name: "F", Timeout: duration, Idle: duration, Drain: duration, Liveness: duration,
+			Memory: memory, Ldflags: ldflags, Include: []string{include}, Tags: []string{tag}, Cpu: cpu, Note: note,
+		}
 		if fn.Check() != nil {
 			return
 		}
-		if d, err := fn.TimeLimit(); err != nil || d <= 0 {
-			t.Errorf("timeout %q is %v, %v", timeout, d, err)
+		for name, limit := range map[string]func() (time.Duration, error){
+			"timeout": fn.TimeLimit, "idle": fn.IdleLimit, "drain": fn.DrainLimit, "liveness": fn.LivenessLimit,
+		} {
+			if d, err := limit(); err != nil || d < 0 {
+				t.Errorf("%s %q is %v, %v", name, duration, d, err)
+			}
 		}
 		if n, err := fn.MemoryLimit(); err != nil || n < 0 {
 			t.Errorf("memory %q is %v, %v", memory, n, err)
+		}
+		if n, err := fn.CPUs(); err != nil || !(n >= 0 && n <= MaxCPU) {
+			t.Errorf("cpu %q is %v, %v", cpu, n, err)
+		}
+		if strings.ContainsAny(note, "\n\r\x00") {
+			t.Errorf("note %q is not one line", note)
+		}
+	})
+}
+
+func TestLinesAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for since, want := range map[string]time.Time{
+		"": {}, "0": now, "90s": now.Add(-90 * time.Second), "2025-12-31T23:00:00+01:00": time.Date(2025, 12, 31, 22, 0, 0, 0, time.UTC),
+		"2026-01-02T03:04:05.5Z": now.Add(500 * time.Millisecond),
+	} {
+		at, err := (&LogsRequest{Since: since}).After(now)
+		require.NoError(t, err, since)
+		assert.True(t, want.Equal(at), "%s is %s", since, at)
+	}
+	for _, bad := range []string{"then", "-1s", "999999h", "2026-01-02", "10"} {
+		_, err := (&LogsRequest{Since: bad}).After(now)
+		require.ErrorIs(t, err, ErrInvalid, bad)
+	}
+}
+
+func FuzzLinesAfter(f *testing.F) {
+	for _, seed := range []string{"", "10m", "2026-01-02T03:04:05Z", "1e9h", "-1s"} {
+		f.Add(seed)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, since string) {
+		at, err := (&LogsRequest{Since: since}).After(now)
+		if err != nil {
+			require.ErrorIs(t, err, ErrInvalid)
+			return
+		}
+		if _, duration := time.ParseDuration(since); duration == nil && at.After(now) {
+			t.Errorf("%q ago is %s", since, at)
 		}
 	})
 }

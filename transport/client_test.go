@@ -22,6 +22,9 @@ import (
 
 var bothKinds = []transport.Kind{transport.RPC, transport.HTTP}
 
+// someKey is the key of no program.
+var someKey = strings.Repeat("0", 64)
+
 // connect returns a client that is closed with the test.
 func connect(t *testing.T, kind transport.Kind, addr string, opts ...transport.Option) *transport.Client {
 	t.Helper()
@@ -30,8 +33,8 @@ func connect(t *testing.T, kind transport.Kind, addr string, opts ...transport.O
 	return cli
 }
 
-// everyCall makes each call of Interface and returns how it ended.
-func everyCall(ctx context.Context, t *testing.T, cli transport.Interface) map[string]error {
+// everyCall makes each call of a client and returns how it ended.
+func everyCall(ctx context.Context, t *testing.T, cli *transport.Client) map[string]error {
 	t.Helper()
 	ended := make(map[string]error)
 	_, ended["deploy"] = cli.Deploy(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
@@ -40,6 +43,16 @@ func everyCall(ctx context.Context, t *testing.T, cli transport.Interface) map[s
 	_, ended["log"] = cli.Log(ctx, "HelloWorld")
 	_, ended["details"] = cli.Details(ctx)
 	ended["watch"] = cli.Watch(ctx, func(*proto.WatchEvent) error { return nil })
+	_, ended["versions"] = cli.Versions(ctx, "HelloWorld")
+	_, ended["rollback"] = cli.Rollback(ctx, "HelloWorld", 1)
+	_, ended["shift"] = cli.Shift(ctx, "HelloWorld", 50)
+	_, ended["crashes"] = cli.Crashes(ctx, "HelloWorld")
+	ended["logs"] = cli.Logs(ctx, &proto.LogsRequest{Name: "HelloWorld"}, func(*proto.LogLines) error { return nil })
+	_, ended["usage"] = cli.Usage(ctx, "")
+	_, ended["wake"] = cli.Wake(ctx, "HelloWorld", 1)
+	_, ended["build"] = cli.Build(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
+	_, _, ended["open program"] = cli.OpenProgram(ctx, someKey)
+	ended["keep program"] = cli.KeepProgram(ctx, &proto.Program{Key: someKey}, strings.NewReader("program"))
 	return ended
 }
 

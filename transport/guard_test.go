@@ -110,6 +110,18 @@ var controlCalls = []struct{ method, path string }{
 	{"GET", "/watch"},
 	{"HEAD", "/packages/sha256:00"},
 	{"PUT", "/packages/sha256:00"},
+	{"GET", "/versions?name=Missing"},
+	{"POST", "/rollback"},
+	{"POST", "/shift"},
+	{"GET", "/crashes?name=Missing"},
+	{"GET", "/logs?name=Missing"},
+	{"GET", "/usage"},
+	{"GET", "/metrics"},
+	{"POST", "/wake"},
+	{"POST", "/build"},
+	{"HEAD", "/programs/00"},
+	{"GET", "/programs/00"},
+	{"PUT", "/programs/00"},
 	{"GET", "/unknown"},
 	{"GET", "/%66unctions/hello"},
 }
@@ -124,6 +136,7 @@ func TestGuardOverHTTP(t *testing.T) {
 			Insecure:  insecure,
 			Hosts:     []string{"Node-A"},
 			Functions: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+			Metrics:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 		})
 		web := client(t)
 		// call returns whether the call was let through.
@@ -220,8 +233,17 @@ func callAll(ctx context.Context, conn *grpc.ClientConn) map[string]error {
 	if watch, err := cli.Watch(ctx, &proto.WatchRequest{}); err == nil {
 		_, ended["Watch"] = watch.Recv()
 	}
+	if logs, err := cli.Logs(ctx, &proto.LogsRequest{}); err == nil {
+		_, ended["Logs"] = logs.Recv()
+	}
+	if program, err := cli.FetchProgram(ctx, &proto.Program{}); err == nil {
+		_, ended["FetchProgram"] = program.Recv()
+	}
 	if upload, err := cli.Upload(ctx); err == nil {
 		_, ended["Upload"] = upload.CloseAndRecv()
+	}
+	if program, err := cli.SendProgram(ctx); err == nil {
+		_, ended["SendProgram"] = program.CloseAndRecv()
 	}
 	if info, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx); err == nil {
 		_ = info.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})

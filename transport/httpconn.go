@@ -365,7 +365,10 @@ func (s *uploadStream) start(of protobuf.Message, kind string) error {
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Expect", "100-continue")
 	s.done = make(chan result, 1)
+	// net/http waits for the body's end also when the call has been given up.
+	stop := context.AfterFunc(req.Context(), func() { _ = body.Close() })
 	go func() {
+		defer stop()
 		rsp, err := s.conn.do(req) //nolint:bodyclose // RecvMsg closes it
 		_ = body.Close()           // frees a SendMsg that waits
 		s.done <- result{rsp, err}

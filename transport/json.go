@@ -82,7 +82,7 @@ func Decode(data []byte, m protobuf.Message) error {
 		}
 		name := field.JSONName()
 		if earlier, ok := values[name]; ok && !bytes.Equal(earlier, value) {
-			return proto.Errorf(proto.ErrInvalid, "%q and %q disagree: %.60s and %.60s", sources[name], e.key, earlier, value).
+			return proto.Errorf(proto.ErrInvalid, "%q and %q disagree: %s and %s", sources[name], e.key, shown(field, earlier), shown(field, value)).
 				WithHint("they are two names for one thing; give one of them")
 		}
 		values[name], sources[name] = value, e.key
@@ -95,12 +95,20 @@ func Decode(data []byte, m protobuf.Message) error {
 		for name, value := range values {
 			one, _ := json.Marshal(map[string]json.RawMessage{name: value})
 			if protojson.Unmarshal(one, m.ProtoReflect().New().Interface()) != nil {
-				return proto.Errorf(proto.ErrInvalid, "%q: %.60s is not of its type", sources[name], value)
+				return proto.Errorf(proto.ErrInvalid, "%q: %s is not of its type", sources[name], shown(fieldNamed(fields, name), value))
 			}
 		}
 		return proto.Errorf(proto.ErrInvalid, "read JSON: %s", reason(err))
 	}
 	return nil
+}
+
+// shown is what a message tells of a value: its beginning, and of secrets nothing.
+func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
+	if field.Name() == "secrets" {
+		return "the value"
+	}
+	return fmt.Sprintf("%.60s", value)
 }
 
 // decodeList reads a JSON array of objects, each as Decode does.

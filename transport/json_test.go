@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -75,6 +77,14 @@ func TestDecodeNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestErrorsTellNoSecrets(t *testing.T) {
+	for _, body := range []string{`{"secrets": {"A": ["xyzzy"]}}`, `{"secrets": "xyzzy"}`, `{"secrets": {"A": "xyzzy"}, "secrets": {}}`} {
+		err := Decode([]byte(body), newFunction())
+		require.ErrorIs(t, err, proto.ErrInvalid, body)
+		assert.NotContains(t, err.Error(), "xyzzy")
+	}
+}
+
 func TestEncodeKeepsEveryKey(t *testing.T) {
 	body, err := Encode(&proto.FunctionJsonRsp{Name: "HelloWorld", Status: string(proto.Deploying)})
 	require.NoError(t, err)
@@ -110,6 +120,29 @@ func FuzzDecode(f *testing.F) {
 			again := newFunction()
 			require.NoError(t, Decode(data, again))
 			require.True(t, protobuf.Equal(fn, again), "%s", data)
+		}
+	})
+}
+
+func FuzzFromQuery(f *testing.F) {
+	for _, seed := range []string{"name=F&follow&tail=7", "follow=true&since=10m", "tail=-1", "name=A&name=B", "follow=maybe", "%zz", "version=4294967296"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		query, err := url.ParseQuery(text)
+		if err != nil {
+			return
+		}
+		req := new(proto.LogsRequest)
+		object, err := fromQuery(query, req.ProtoReflect().Descriptor().Fields())
+		if err == nil {
+			var data []byte
+			data, err = json.Marshal(object)
+			require.NoError(t, err)
+			err = Decode(data, req)
+		}
+		if err != nil {
+			require.ErrorIs(t, err, proto.ErrInvalid)
 		}
 	})
 }

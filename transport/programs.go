@@ -16,9 +16,9 @@ const (
 	// maxProgram bounds a program in plain bytes: large ones have 100 MiB. A stream
 	// that a few bytes expand to more is refused when it comes to that.
 	maxProgram = 200 << 20
-	// programWindow bounds what a stream refers back to, and so the memory that it
-	// takes to read it. More makes Go programs hardly smaller.
-	programWindow = 4 << 20
+	// programWindow bounds how far a stream refers back, and so the memory that it
+	// takes to read it: as far as RFC 8878 asks every reader to follow.
+	programWindow = 8 << 20
 )
 
 // Over HTTP a program is a body of this media type (RFC 8878). The header says
@@ -181,8 +181,9 @@ func (c *Client) OpenProgram(ctx context.Context, key string) (io.ReadCloser, *p
 	ctx, cancel := within(ctx, deployLimit)
 	opened, program, err := c.openProgram(ctx, key)
 	if err != nil {
+		err = c.fault(ctx, "program", err)
 		cancel()
-		return nil, nil, c.fault(ctx, "program", err)
+		return nil, nil, err
 	}
 	opened.cancel = cancel
 	return opened, program, nil
@@ -253,8 +254,7 @@ func (o own) Read(p []byte) (int, error) {
 
 // compress writes what r holds to w as a zstd stream.
 func compress(w io.Writer, r io.Reader) error {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(programWindow),
-		zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
 	if err != nil {
 		return proto.Errorf(proto.ErrInternal, "compress a program: %w", err)
 	}
@@ -285,10 +285,7 @@ func (p *plainReader) Read(b []byte) (int, error) {
 	if p.left -= int64(n); p.left < 0 {
 		return 0, proto.Errorf(proto.ErrTooLarge, "the program is larger than %d bytes", maxProgram)
 	}
-	if err == nil || err == io.EOF || asError(err).Kind != proto.ErrInternal {
-		return n, err
-	}
-	return n, proto.Errorf(proto.ErrInvalid, "read a compressed program: %w", err)
+	return n, inputError(err)
 }
 
 func (p *plainReader) Close() error {

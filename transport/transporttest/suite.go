@@ -48,6 +48,18 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"RowsBelongToTheCaller", ownRows},
 		{"WatchSendsSnapshotChangesAndStops", watchAll},
 		{"WatchEndsWithTheErrorOfItsCallback", watchError},
+		{"SettingsAreCheckedFirst", badSettings},
+		{"VersionsAreCounted", countVersions},
+		{"DeployOfWhatServesChangesNothing", unchanged},
+		{"AFailedDeployMakesNoVersion", failedVersion},
+		{"PlanSaysWhatWouldChange", planned},
+		{"RollbackServesTheOlderVersion", rollback},
+		{"ACanaryServesBesideTheOther", canary},
+		{"SecretsAreHandedOverAndNotShown", secrets},
+		{"CrashesAreKept", crashes},
+		{"LogsAreLines", logLines},
+		{"LogsFollow", logsFollow},
+		{"UsageIsOfProcesses", usage},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.run(&tester{T: t, Interface: open(t)})
@@ -61,18 +73,26 @@ type tester struct {
 	transport.Interface
 }
 
-// source writes the package of a function and returns its folder. What the
-// function answers differs with version.
+// source writes the package of a function and returns its folder. The function
+// answers with version and with what WORD holds, and prints to both streams; at
+// /exit its process ends.
 func (t *tester) source(name string, version int) string {
 	return t.folder(fmt.Sprintf(`package sample
 
 import (
 	"fmt"
 	"net/http"
+	"os"
 )
 
 func %s(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintln(w, "version %d")
+	if r.URL.Path == "/exit" {
+		fmt.Fprintln(os.Stderr, "last words")
+		os.Exit(3)
+	}
+	fmt.Println("called")
+	fmt.Fprintln(os.Stderr, "warned")
+	fmt.Fprintln(w, "version %d", os.Getenv("WORD"))
 }
 `, name, version))
 }
@@ -317,6 +337,18 @@ func unknown(t *tester) {
 	_, err = t.Log(t.Context(), "Missing")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	assert.Contains(t, err.Error(), "Missing")
+	_, err = t.Versions(t.Context(), "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Rollback(t.Context(), "Missing", 0)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Shift(t.Context(), "Missing", 0)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Crashes(t.Context(), "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Usage(t.Context(), "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	err = t.Logs(t.Context(), &proto.LogsRequest{Name: "Missing"}, func(*proto.LogLines) error { return nil })
+	require.ErrorIs(t, err, proto.ErrNotFound)
 }
 
 func stopAndAgain(t *tester) {
@@ -421,6 +453,8 @@ func canceled(t *tester) {
 	assert.True(t, endedEarly(err), "details: %v", err)
 	err = t.Watch(ctx, func(*proto.WatchEvent) error { return nil })
 	assert.True(t, endedEarly(err), "watch: %v", err)
+	_, err = t.Usage(ctx, "")
+	assert.True(t, endedEarly(err), "usage: %v", err)
 }
 
 func ownRows(t *tester) {
