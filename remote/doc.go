@@ -16,6 +16,9 @@
 //     callers waiting in the backlog instead of refusing them.
 //   - A function's status is derived from what is there, never stored, so it
 //     cannot disagree with it.
+//   - A program can be built on one agent and run on others (programs.go): proxies
+//     carry it. Deploys that want the same program wait for one build (builds.go),
+//     which goes on while anybody waits for it.
 //   - Processes that an agent left behind when it was killed are found by where
 //     their executable lies, which no stranger shares, and ended before anything
 //     is started in their place.

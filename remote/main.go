@@ -38,7 +38,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
 	insecure := set.Bool("insecure", false, "serve callers of other machines too, without credentials")
-	builds := set.String("build", "auto", "`auto` builds functions; never runs only those that other agents have built, and needs no Go")
+	builds := set.String("build", "auto", "`auto|never`: never runs only what other agents have built, and needs no Go")
 	goproxy := set.String("goproxy", "", "`list` of module proxies for builds (default GOPROXY as go env says; direct is left out)")
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")

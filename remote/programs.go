@@ -18,7 +18,7 @@ const maxBuilds = 64
 
 // Build builds the program of a function whose package is stored, and stores it,
 // without deploying the function. What is wrong with the source is an ErrInvalid
-// with the compiler's words.
+// with the compiler's words, and with one of proto's reasons.
 func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error) {
 	if err := a.ready(ctx); err != nil {
 		return nil, err
@@ -46,9 +46,9 @@ func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	program, _, err := a.prepare(ctx, dir, fn, func(progress) {})
+	program, reason, err := a.prepare(ctx, dir, fn, func(progress) {})
 	if err != nil {
-		return nil, err
+		return nil, proto.AsError(err).From("agent", reason)
 	}
 	return program, a.programs.Keep(program.GetKey(), filepath.Join(dir, "fn"))
 }

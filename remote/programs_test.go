@@ -130,19 +130,20 @@ func TestAnAgentThatDoesNotBuildSaysSo(t *testing.T) {
 func TestBuildTellsWhatIsWrong(t *testing.T) {
 	a := start(t, t.TempDir())
 	for name, c := range map[string]struct {
-		fn   *proto.FunctionJson
-		want proto.Kind
-		says string
+		fn           *proto.FunctionJson
+		want         proto.Kind
+		reason, says string
 	}{
-		"no package":     {&proto.FunctionJson{Name: "F", Dir: source(t, reads)}, proto.ErrInvalid, "from a package"},
-		"not stored":     {&proto.FunctionJson{Name: "F", Package: "sha256:" + strings.Repeat("0", 64)}, proto.ErrNotFound, "not stored"},
-		"no name":        {&proto.FunctionJson{}, proto.ErrInvalid, ""},
-		"no function":    {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("G", "x"))}), proto.ErrInvalid, "F"},
-		"compiler error": {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")+"\nvar x int = \"s\"\n")}), proto.ErrInvalid, "fn.go:10:13: cannot use"},
+		"no package":     {&proto.FunctionJson{Name: "F", Dir: source(t, reads)}, proto.ErrInvalid, "", "from a package"},
+		"not stored":     {&proto.FunctionJson{Name: "F", Package: "sha256:" + strings.Repeat("0", 64)}, proto.ErrNotFound, "", "not stored"},
+		"no name":        {&proto.FunctionJson{}, proto.ErrInvalid, "", ""},
+		"no function":    {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("G", "x"))}), proto.ErrInvalid, proto.ReasonCheck, "F"},
+		"compiler error": {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")+"\nvar x int = \"s\"\n")}), proto.ErrInvalid, proto.ReasonBuild, "fn.go:10:13: cannot use"},
 	} {
 		_, err := a.Build(t.Context(), c.fn)
 		require.ErrorIs(t, err, c.want, name)
 		assert.Contains(t, err.Error(), c.says, name)
+		assert.Equal(t, c.reason, proto.AsError(err).Reason, name)
 	}
 	tmp, err := os.ReadDir(filepath.Join(a.dir, "tmp"))
 	require.NoError(t, err)

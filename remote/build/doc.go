@@ -3,8 +3,9 @@
 //
 // Data enters as a Spec: an unpacked package and what package funcfw generated
 // for it. It leaves as one file, or as a *Failure with the compiler's words about
-// the user's own files. Any other error is the platform's. The package must
-// never run what it builds, nor any program that an upload names.
+// the user's own files; what the go command says meanwhile goes to Spec.Output. Any
+// other error is the platform's. The package must never run what it builds, nor any
+// program that an upload names.
 //
 // Decisions:
 //   - The environment of the go command is written out whole and nothing is
@@ -20,13 +21,17 @@
 //     may dial the ports of the configured module proxies and of the checksum
 //     database, writes the module cache, and runs no other program. GOPROXY's
 //     "direct" is left out: a module's path would choose whom the agent dials.
+//     Private modules come from a module proxy too, one of the company's; Private
+//     keeps their names from the checksum database. HTTP proxies and certificates of
+//     the agent's owner are known to this phase alone.
 //   - The caches are written by all builds of the agent. Compilers run no code of the
 //     user's, so that takes a fault in one; still nobody may share a cache who could
 //     gain from poisoning it. There is one tenant until callers have credentials; from
 //     then on a cache belongs to one, filled from a seed.
 //   - A build that takes longer than an edited function gives its place to the next
 //     one and goes on with less priority. What holds each process of a build are its
-//     limits; what ends all of them is the kill of their group, which they cannot leave.
+//     limits; what ends all of them is the kill of their group, which they cannot leave,
+//     or the end of the agent, which each go command is started to share.
 //   - The user's tree is not written to. Generated files come by -overlay, the
 //     requirements of the framework by an alternative go.mod (-modfile).
 //   - All builds share one cache. Flags are part of its keys, so Run first builds a
@@ -44,7 +49,11 @@
 //     The module cache of the machine is not used instead: it may hold modules that
 //     are no function's business.
 //   - A program that was built once is not built again: a Store keeps programs by
-//     the Key of all that entered their build.
+//     the Key of all that entered their build. Of the source that is what the go
+//     command can read, taken too widely where it cannot be known without asking it:
+//     a changed data file must not cost a build, a changed embedded one must.
+//   - A program that was built elsewhere is taken with its digest. It must look like
+//     one of this machine, and no more is asked: whoever may send it may run any code.
 //   - Linking without symbol tables takes half the time of linking with them;
 //     panics still say file and line. Without garbage collection the compiler
 //     saves another 8 %, up to a memory limit from which on it collects.

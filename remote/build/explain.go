@@ -58,6 +58,10 @@ var ended = []struct {
 	means string
 }{
 	{
+		regexp.MustCompile(`failed to create new OS thread|: resource temporarily unavailable`),
+		fmt.Sprintf("the build needs more than %d processes and threads", limits.Tasks),
+	},
+	{
 		regexp.MustCompile(`(?m)^(fatal error: |runtime: |SIGSEGV: |\[signal SIG)`),
 		fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20),
 	},

@@ -2,6 +2,7 @@ package build
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -36,6 +37,10 @@ func TestExplain(t *testing.T) {
 		},
 		"the compiler is killed": {
 			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was ended: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrInvalid,
+		},
+		"too many threads": {
+			"runtime: failed to create new OS thread (have 12 already; errno=11)\nfatal error: newosproc\n",
+			fmt.Sprintf("the build needs more than %d processes and threads", limits.Tasks), proto.ErrInvalid,
 		},
 		"go.mod": {
 			"go: errors parsing ../../work/go.mod:\n../../work/go.mod:3: unknown directive: x\n", "go: errors parsing app/go.mod:\napp/go.mod:3: unknown directive: x", proto.ErrInvalid,

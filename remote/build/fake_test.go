@@ -6,10 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -165,8 +165,7 @@ const stuck = `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 trap '' TERM
 sleep 1000 &
-echo $! >"$PWD/child.tmp"
-mv "$PWD/child.tmp" "$PWD/child"
+: >"$PWD/child"
 wait`
 
 func TestBuildKillsAllAtItsLimit(t *testing.T) {
@@ -196,25 +195,25 @@ func TestBuildKillsAllWithItsContext(t *testing.T) {
 	dead(t, spec)
 }
 
-// dead waits until the child of a stuck build has gone.
+// dead waits until all processes of a stuck build have gone: they run in its root.
 func dead(t *testing.T, spec Spec) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(spec.Root, "child"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
+		links, err := filepath.Glob("/proc/[0-9]*/cwd")
+		require.NoError(t, err)
+		return !slices.ContainsFunc(links, func(link string) bool {
+			dir, err := os.Readlink(link)
+			return err == nil && dir == spec.Root
+		})
 	}, patience, 5*time.Millisecond)
 }
 
 func TestSlotsBoundTheBuildsAtOneTime(t *testing.T) {
 	b, root := fakeBuilder(t, Config{Slots: 2}, `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
-: >"$root/running.$$"
+own=$(mktemp "$root/running.XXXXXXXX")
 ls "$root" | grep -c running >>"$root/counts"
-rm "$root/running.$$"
+rm "$own"
 : >"$out"`)
 	run(t, b)
 	var all sync.WaitGroup
@@ -237,7 +236,7 @@ func TestSlowBuildsMakePlace(t *testing.T) {
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 if [ -e slow ]; then
 	until [ "$(nice)" -ge 5 ]; do sleep 0.01; done
-	: >"$root/yielded.$$"
+	mktemp "$root/yielded.XXXXXXXX"
 	sleep 1000
 fi
 : >"$out"`)

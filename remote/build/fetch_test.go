@@ -81,6 +81,26 @@ func (c *company) spec(t *testing.T) Spec {
 	}.spec(t, ".", "F")
 }
 
+// emptyProxy is a module proxy that has nothing, and remembers what it was asked for.
+type emptyProxy struct {
+	*httptest.Server
+	mu    sync.Mutex
+	paths []string
+}
+
+func newProxy(t *testing.T) *emptyProxy {
+	t.Helper()
+	a := new(emptyProxy)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.paths = append(a.paths, r.URL.Path)
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
 // fresh returns a builder with an empty module cache, which it fills from proxy;
 // all but private modules come from the cache of all tests.
 func fresh(t *testing.T, cfg Config) *Builder {
@@ -145,7 +165,7 @@ func TestPrivateModulesAreNotAskedAbout(t *testing.T) {
 		defer server.Close()
 		b := fresh(t, Config{Proxy: server.URL, SumDB: "sum.golang.org " + database.URL, Private: patterns})
 		spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-		cmd := exec.CommandContext(t.Context(), b.goCommand, "mod", "download", private+"@v1.0.0")
+		cmd := exec.CommandContext(t.Context(), b.goCommand, "mod", "download", "-modcacherw", private+"@v1.0.0")
 		cmd.Dir, cmd.Env = t.TempDir(), append(b.env, b.sandbox.online...)
 		output, err := b.runGroup(cmd, with(b.sandbox.fetch, spec), new(pace), io.Discard)
 		assert.Equal(t, asked, err != nil, output)

@@ -2,8 +2,10 @@ package build
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -107,12 +109,18 @@ func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said 
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
+	// All of it dies with this thread, and so with the agent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}
 	pace.lead(cmd.Process.Pid)
 	defer pace.lead(0)
 	err := cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
+		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
+	}
 	return output.String(), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,10 @@ var limits = confine.Limits{
 	Data:  1536 << 20,
 	File:  256 << 20, // an archive or a program with its working copy
 	Files: 1024,
+	// A compiler on two processors has some ten threads, and a processor has a
+	// compiler. The go command itself has as many more.
+	Tasks:  256 + 128*uint64(runtime.NumCPU()),   //nolint:gosec // positive
+	Memory: 1<<30 + uint64(runtime.NumCPU())<<30, //nolint:gosec // positive
 }
 
 // sandbox is what the go command may reach of this machine, in two phases: fetch

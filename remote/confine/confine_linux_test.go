@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +36,9 @@ func TestMain(m *testing.M) {
 type withHelper struct{ *testing.M }
 
 func (w withHelper) Run() int {
+	if helper = os.Getenv("ATTACK"); helper != "" {
+		return w.M.Run()
+	}
 	dir, err := os.MkdirTemp("", "attack-")
 	if err != nil {
 		panic(err)
@@ -406,29 +411,154 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// tree starts a program with children and returns it when all run. What it returns
+// as out ends when all have.
+func (u user) tree(t *testing.T, l *Launcher) (cmd *exec.Cmd, out io.Reader) {
+	t.Helper()
+	_, rules := u.set(t)
+	rules.Children = true
+	cmd = exec.Command(helper, "tree", "2")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, l.Start(cmd, rules))
+	for range 3 {
+		var pid int
+		_, err := fmt.Fscan(out, &pid)
+		require.NoError(t, err)
+	}
+	return cmd, out
+}
+
 func TestChildrenCannotLeaveTheGroup(t *testing.T) {
+	for _, u := range users() {
+		for _, held := range []uintptr{0, launcher(t).held} {
+			l := launcher(t)
+			l.held = held
+			cmd, out := u.tree(t, l)
+			require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+			_, err := io.Copy(io.Discard, out)
+			require.NoError(t, err)
+			_ = cmd.Wait()
+		}
+	}
+}
+
+func TestChildrenEndWithTheirProgram(t *testing.T) {
+	for _, u := range users() {
+		cmd, out := u.tree(t, launcher(t))
+		require.NoError(t, cmd.Process.Kill())
+		_, err := io.Copy(io.Discard, out)
+		require.NoError(t, err)
+		_ = cmd.Wait()
+	}
+}
+
+func TestProgramsWithChildrenEndWithTheirThread(t *testing.T) {
 	for _, u := range users() {
 		_, rules := u.set(t)
 		rules.Children = true
-		cmd := exec.Command(helper, "tree", "2")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, launcher(t).Start(cmd, rules))
-		var pids [3]int
-		for i := range pids {
-			_, err := fmt.Fscan(out, &pids[i])
-			require.NoError(t, err)
-		}
-		require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
-		_ = cmd.Wait()
-		for _, pid := range pids {
-			assert.Eventually(t, func() bool {
-				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-				return err != nil || strings.Contains(string(stat), ") Z ")
-			}, patience, time.Millisecond)
-		}
+		l, cmd := launcher(t), exec.Command(helper, "sleep")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
+		started := make(chan error)
+		go func() {
+			runtime.LockOSThread() // it ends with this goroutine
+			started <- l.Start(cmd, rules)
+		}()
+		require.NoError(t, <-started)
+		var ended *exec.ExitError
+		require.ErrorAs(t, cmd.Wait(), &ended)
+		assert.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
 	}
+}
+
+func TestThreadBombsAreBounded(t *testing.T) {
+	if l := launcher(t); !counts(l.held, l.abi) && l.groups == nil {
+		t.Skip("this user can neither make control groups nor have the kernel count")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	rules.Limits.Tasks = 64
+	said := u.attempt(t, under(launcher(t), rules), "threads", "300")
+	assert.Contains(t, said, "failed to create new OS thread")
+	rules.Limits.Tasks = 400
+	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "threads", "300"))
+	assert.Equal(t, "worked", u.attempt(t, bare, "threads", "300"))
+}
+
+func TestMemoryOfAllProcessesIsBounded(t *testing.T) {
+	l := launcher(t)
+	if l.groups == nil {
+		t.Skip("this user cannot make control groups")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	rules.Limits.Memory = 256 << 20
+	assert.Equal(t, "worked", u.attempt(t, under(l, rules), "memory", "64"))
+	assert.Equal(t, "SIGKILL", u.attempt(t, under(l, rules), "memory", "512"))
+}
+
+func TestControlGroupsAreRemoved(t *testing.T) {
+	l := launcher(t)
+	if l.groups == nil {
+		t.Skip("this user cannot make control groups")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.Children = true
+	left := func() (n int) {
+		for _, h := range l.groups.hierarchies {
+			found, err := filepath.Glob(filepath.Join(h.dir, groupPrefix+strconv.Itoa(os.Getpid())+"-*"))
+			require.NoError(t, err)
+			n += len(found)
+		}
+		return n
+	}
+	before := left()
+	for range 5 {
+		assert.Equal(t, "worked", u.attempt(t, under(l, rules), "say", "worked"))
+	}
+	assert.Equal(t, before+len(l.groups.hierarchies), left(), "but for the last one")
+	failing := rules
+	failing.Read = append(failing.Read, "/missing/own")
+	require.Error(t, l.Start(exec.Command(helper), failing))
+	assert.Equal(t, before+len(l.groups.hierarchies), left())
+
+	// Those of an agent that is no more go with the next one.
+	gone := exec.Command("/bin/true")
+	require.NoError(t, gone.Run())
+	old := filepath.Join(l.groups.hierarchies[0].dir, groupPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
+	require.NoError(t, os.Mkdir(old, 0o700))
+	launcher(t)
+	assert.NoDirExists(t, old)
+}
+
+func TestHierarchies(t *testing.T) {
+	const (
+		first  = "35 31 0:32 /a /cg/memory rw - cgroup cgroup rw,memory\n39 31 0:36 / /cg/pids rw - cgroup cgroup rw,pids\n"
+		second = "41 31 0:38 / /cg/unified rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+	)
+	assert.Equal(t, []hierarchy{{"/cg/memory/b", "", "memory.limit_in_bytes"}, {"/cg/pids/c:d", "pids.max", ""}},
+		hierarchies(first+second, "4:memory:/a/b\n8:pids:/c:d\n0::/\n"))
+	assert.Equal(t, []hierarchy{{"/cg/unified/s", "pids.max", "memory.max"}}, hierarchies(second, "0::/s/agent\n"))
+	assert.Equal(t, []hierarchy{{"/cg/unified", "pids.max", "memory.max"}}, hierarchies(second, "0::/\n"))
+	assert.Empty(t, hierarchies("", ""))
+	assert.Empty(t, hierarchies("- - -\nx\n", "x\n1:2\n"))
+}
+
+// All of this must hold for an agent that is a plain user as well.
+func TestAllOfThisAsAPlainUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it is one")
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.v="+strconv.FormatBool(testing.Verbose()))
+	cmd.Env = append(os.Environ(), "ATTACK="+helper, "HOME="+users()[1].folder(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: users()[1].cred}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	t.Log(string(output))
 }
 
 func TestWhatCannotBeConfinedIsNotRun(t *testing.T) {
@@ -480,6 +610,9 @@ func TestMainIsForLaunchersAlone(t *testing.T) {
 
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	for _, layer := range launcher(t).Layers() {
+		if layer.Name == "processes" || layer.Name == "memory" {
+			continue // as the user may, see below
+		}
 		assert.Equal(t, Layer{Name: layer.Name, State: On}, layer, "on a machine where tests run")
 	}
 	states := func(list []Layer) (s string) {
@@ -492,6 +625,18 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	assert.Equal(t, "files=off ports=off signals=off calls=off privileges=on limits=on", states(layers(0, unix.ENOSYS, unix.EINVAL)))
 	assert.Equal(t, "files=degraded ports=degraded signals=degraded calls=on privileges=on limits=on", states(layers(2, nil, nil)))
 	assert.Equal(t, "files=on ports=on signals=degraded calls=on privileges=on limits=on", states(layers(5, nil, nil)))
+
+	users := uintptr(unix.CLONE_NEWPID | unix.CLONE_NEWUSER)
+	held := func(flags uintptr, g *groups) string {
+		l := &Launcher{abi: 7, held: flags, groups: g}
+		return states(l.heldLayers(unix.EPERM, unix.EROFS))
+	}
+	assert.Equal(t, "lifetime=on processes=on memory=on", held(users, new(groups)))
+	assert.Equal(t, "lifetime=degraded processes=degraded memory=degraded", held(0, nil))
+	assert.Equal(t, "lifetime=degraded processes=on memory=on", held(0, new(groups)))
+	if os.Getuid() != 0 {
+		assert.Equal(t, "lifetime=on processes=on memory=degraded", held(users, nil))
+	}
 }
 
 func BenchmarkStart(b *testing.B) {
@@ -503,6 +648,7 @@ func BenchmarkStart(b *testing.B) {
 	}{
 		{"bare", bare},
 		{"confined", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
+		{"with children", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}, Children: true, Limits: Limits{Tasks: 1 << 10, Memory: 1 << 30}})},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			for b.Loop() {

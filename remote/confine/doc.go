@@ -23,12 +23,18 @@
 //     their low half, and only with an empty high half, since the filter sees 64.
 //   - What a kernel lacks is not asked of it: Layers says so with the reason and
 //     the remedy, and the agent repeats it when it starts and in /readyz.
-//   - The number of processes is not limited: the kernel counts them for each
-//     user, and programs of one agent share theirs. It takes a user of its own, a
-//     user namespace or a cgroup.
+//   - A program with children is the first of a namespace of processes: the kernel
+//     ends the others with it, and ends it with the thread of the agent that started
+//     it. A watching process was weighed, which would cost a process and see later.
+//   - How many processes such a program has, and their memory in all, is limited by a
+//     control group (cgroup) where the agent may make one, as root may. A plain user
+//     gets a user namespace instead, in which the kernel counts processes apart, and
+//     no limit of memory in all. Root's processes the kernel does not limit that way.
+//     In version 2 of control groups, those of programs lie beside that of the agent.
 //
 // What no layer here stops: UDP, once a program has any network (Landlock knows
 // TCP alone; programs that need no network get no socket); reading and changing
 // metadata of files (stat, chmod of the own user's files), which Landlock does
-// not see; threads without number; faults of the kernel, and covert channels.
+// not see; threads without number, of programs without children; faults of the
+// kernel, and covert channels.
 package confine

@@ -30,6 +30,8 @@ var hasMain atomic.Bool
 type Launcher struct {
 	abi    int // of Landlock; 0: none
 	calls  bool
+	held   uintptr // how programs with children are held together; see holding
+	groups *groups // nil: none can be made
 	layers []Layer
 }
 
@@ -51,7 +53,14 @@ func New() (*Launcher, error) {
 	}
 	abi, landlockErr := landlockABI()
 	seccompErr := seccompWorks()
-	return &Launcher{abi: abi, calls: seccompErr == nil, layers: layers(abi, landlockErr, seccompErr)}, nil
+	held, heldErr := holding()
+	groups, groupsErr := findGroups()
+	if groupsErr != nil {
+		groups = nil
+	}
+	l := &Launcher{abi: abi, calls: seccompErr == nil, held: held, groups: groups}
+	l.layers = append(layers(abi, landlockErr, seccompErr), l.heldLayers(heldErr, groupsErr)...)
+	return l, nil
 }
 
 // Layers says what is in force for every program that is started.
@@ -86,9 +95,31 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 	}
 }
 
+// heldLayers are those that hold a program and its children together.
+func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
+	lifetime, number, memory := Layer{Name: "lifetime", State: On}, Layer{Name: "processes", State: On}, Layer{Name: "memory", State: On}
+	if l.held == 0 {
+		lifetime.State, lifetime.Remedy = Degraded, "run the agent as root, or allow user namespaces"
+		lifetime.Reason = fmt.Sprintf("when the agent is killed, what a build has started goes on to its end: no namespace of processes can be made (%v)", heldErr)
+	}
+	if l.groups == nil {
+		memory.State, memory.Remedy = Degraded, "run the agent as root where it may make control groups"
+		memory.Reason = fmt.Sprintf("the processes of a build have a limit each, not one in all: no control group can be made (%v)", groupsErr)
+		if !counts(l.held, l.abi) {
+			number.State, number.Remedy = Degraded, memory.Remedy+", or as a plain user who may make user namespaces, on Linux 5.19 or later"
+			number.Reason = fmt.Sprintf("a build may start any number of processes: no control group can be made (%v)", groupsErr)
+		}
+	}
+	return []Layer{lifetime, number, memory}
+}
+
 // Start starts a command under rules, as its own Start would. The environment of
 // the command is exactly Env, and Path is absolute. It is up to the caller to put
 // a command with Children into a process group of its own, and to Wait.
+//
+// A program with Children is killed with all of them when the thread that calls
+// Start ends, as when this process is killed: the caller keeps to its thread
+// (runtime.LockOSThread) until it has waited.
 //
 // An error means that the program was not started.
 func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
@@ -105,16 +136,33 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	defer saidIn.Close()
 	defer saidOut.Close()
 
+	var group group
+	if rules.Children {
+		hold(cmd, l.held)
+		if l.groups != nil {
+			if group, err = l.groups.make(rules.Limits); err != nil {
+				return fmt.Errorf("make a control group: %w", err)
+			}
+		}
+	}
+	if !rules.Children || !counts(l.held, l.abi) {
+		rules.Limits.Tasks = 0 // it would be one of all that the user runs
+	}
 	told := order{ABI: l.abi, Calls: l.calls, Rules: rules, Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
 	first := 3 + len(cmd.ExtraFiles)
 	cmd.ExtraFiles = append(cmd.ExtraFiles, orderIn, saidOut)
 	cmd.Path, cmd.Args, cmd.Env = self, []string{name, strconv.Itoa(first)}, []string{}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the launcher: %w", err)
+		return errors.Join(fmt.Errorf("start the launcher: %w", err), group.remove())
 	}
 	_ = orderIn.Close()
 	_ = saidOut.Close()
-	err = json.NewEncoder(orderOut).Encode(told)
+	if group != nil {
+		err = l.groups.take(cmd.Process.Pid, group)
+	}
+	if err == nil { // else it ends without an order
+		err = json.NewEncoder(orderOut).Encode(told)
+	}
 	_ = orderOut.Close()
 	said, readErr := io.ReadAll(io.LimitReader(saidIn, maxSaid))
 	if err := errors.Join(err, readErr); err == nil && string(said) == done {

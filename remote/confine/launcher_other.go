@@ -16,7 +16,7 @@ func Main([]string) (code int, launcher bool) { return 0, false }
 // Layers says that nothing is in force.
 func (*Launcher) Layers() []Layer {
 	var list []Layer
-	for _, name := range []string{Files, "ports", "signals", "calls", "privileges", "limits"} {
+	for _, name := range []string{Files, "ports", "signals", "calls", "privileges", "limits", "lifetime", "processes", "memory"} {
 		list = append(list, Layer{name, Off, "programs can be confined on Linux alone", "run the agent on Linux"})
 	}
 	return list

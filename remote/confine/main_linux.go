@@ -91,6 +91,7 @@ func setLimits(l Limits) error {
 		{"memory", unix.RLIMIT_DATA, l.Data, l.Data > 0},
 		{"file size", unix.RLIMIT_FSIZE, l.File, l.File > 0},
 		{"open files", unix.RLIMIT_NOFILE, l.Files, l.Files > 0},
+		{"processes", unix.RLIMIT_NPROC, l.Tasks, l.Tasks > 0},
 	} {
 		if !limit.set {
 			continue

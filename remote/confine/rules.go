@@ -19,12 +19,15 @@ type Rules struct {
 	Limits   Limits
 }
 
-// Limits hold for each process alone. 0 is no limit.
+// Limits hold for each process alone, but for those at the end. 0 is no limit.
 type Limits struct {
 	CPU   time.Duration // full seconds; at the limit the process is killed
 	Data  uint64        // bytes of memory that it can write to
 	File  uint64        // bytes of a file that it writes
 	Files uint64        // open files
+	// Of a program with Children and all of them together, where the layers processes
+	// and memory are on: processes and threads, and bytes.
+	Tasks, Memory uint64
 }
 
 // State is how far a layer is in force.

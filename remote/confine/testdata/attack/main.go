@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -107,8 +108,9 @@ var attacks = map[string]func(arg string) error{
 		for { //nolint:revive // until the limit
 		}
 	},
-	"tree":  tree,
-	"sleep": func(string) error { time.Sleep(time.Hour); return nil }, //nolint:forbidigo // a target
+	"tree":    tree,
+	"threads": threads,
+	"sleep":   func(string) error { time.Sleep(time.Hour); return nil }, //nolint:forbidigo // a target
 
 	"work": work,
 }
@@ -327,6 +329,23 @@ func tree(depth string) error {
 	cmd := exec.Command(os.Args[0], "tree", strconv.Itoa(number(depth)-1))
 	cmd.Stdout = os.Stdout
 	return cmd.Run()
+}
+
+// threads holds a number of threads.
+func threads(count string) error {
+	var begun, done sync.WaitGroup
+	done.Add(1)
+	for range number(count) {
+		begun.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			begun.Done()
+			done.Wait()
+		}()
+	}
+	begun.Wait()
+	done.Done()
+	return nil
 }
 
 // work is what every program does and must be able to do.

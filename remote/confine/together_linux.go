@@ -1,0 +1,53 @@
+package confine
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// nprocABI comes with a kernel (5.19) that counts the processes of a user in each
+// user namespace apart (since 5.14). Before, the limit counted all of the user's.
+const nprocABI = 2
+
+// holding finds out how the processes of a program can be held together: by the
+// flags of clone(2) for a namespace of their own. What starts there first is the
+// program, and with it all others end.
+//
+// A user namespace comes along where it takes one. In it the kernel counts
+// processes apart from others of the user, but does not limit root's.
+func holding() (flags uintptr, err error) {
+	for _, flags := range []uintptr{unix.CLONE_NEWPID, unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
+		probe := exec.Command(self)
+		probe.Args = []string{name, "probe"}
+		hold(probe, flags)
+		err = probe.Run()
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == failed {
+			return flags, nil
+		}
+	}
+	return 0, err
+}
+
+// hold has a command start in namespaces and die with the thread that starts it.
+func hold(cmd *exec.Cmd, flags uintptr) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	attr := cmd.SysProcAttr
+	attr.Pdeathsig = syscall.SIGKILL
+	attr.Cloneflags |= flags
+	if flags&unix.CLONE_NEWUSER != 0 {
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+	}
+}
+
+// counts says that the kernel limits the number of processes in namespaces of
+// these flags.
+func counts(flags uintptr, abi int) bool {
+	return flags&unix.CLONE_NEWUSER != 0 && os.Getuid() != 0 && abi >= nprocABI
+}
