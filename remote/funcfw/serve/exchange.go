@@ -61,6 +61,14 @@ func (x *exchange) release() {
 	t.wake()
 }
 
+// begin is called before the answer's header is sent, perhaps more than once.
+func (x *exchange) begin() {
+	if !x.began && x.traffic.draining.Load() {
+		x.Header().Set("Connection", "close") // over HTTP/2, GOAWAY
+	}
+	x.began = true
+}
+
 // Unwrap serves http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
@@ -71,8 +79,12 @@ func (x *exchange) WriteHeader(status int) {
 		x.aborted = true
 		return
 	}
-	// An informational status is followed by the answer's own.
-	x.began = x.began || status >= http.StatusOK || status == http.StatusSwitchingProtocols
+	switch { // any other is informational, and followed by the answer's own
+	case status >= http.StatusOK:
+		x.begin()
+	case status == http.StatusSwitchingProtocols:
+		x.began = true // its Connection header is its own
+	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
@@ -81,7 +93,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 	if x.aborted {
 		return len(p), nil
 	}
-	x.began = true
+	x.begin()
 	n, err := x.ResponseWriter.Write(p)
 	x.traffic.sent.Add(int64(n))
 	return n, err
@@ -92,7 +104,7 @@ func (x *exchange) WriteString(s string) (int, error) {
 	if x.aborted {
 		return len(s), nil
 	}
-	x.began = true
+	x.begin()
 	n, err := io.WriteString(x.ResponseWriter, s)
 	x.traffic.sent.Add(int64(n))
 	return n, err
@@ -100,7 +112,7 @@ func (x *exchange) WriteString(s string) (int, error) {
 
 // ReadFrom lets the server copy from a file without a buffer of ours.
 func (x *exchange) ReadFrom(r io.Reader) (int64, error) {
-	x.began = true
+	x.begin()
 	n, err := io.Copy(x.ResponseWriter, r)
 	x.traffic.sent.Add(n)
 	return n, err
@@ -111,7 +123,7 @@ func (x *exchange) Flush() { _ = x.FlushError() }
 
 // FlushError is how http.ResponseController flushes.
 func (x *exchange) FlushError() error {
-	x.began = true
+	x.begin()
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 
@@ -130,11 +142,11 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	t := x.traffic
 	t.mu.Lock()
 	x.holders++
-	t.open++
+	t.taken++
 	t.mu.Unlock()
 	closed := sync.OnceFunc(func() {
 		t.mu.Lock()
-		t.open--
+		t.taken--
 		t.mu.Unlock()
 		x.release()
 	})

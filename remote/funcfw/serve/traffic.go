@@ -9,33 +9,33 @@ import (
 	"time"
 )
 
-// lameDuck is how long connections without a request are still served after the
-// listeners are closed. A gateway that hears of the end closes its idle ones well
+// lameDuck is how long idle connections are still served after the listeners are
+// closed. A gateway that hears of the end closes its idle ones well
 // within this time.
 const lameDuck = time.Second
 
 // traffic is what goes on at a server. It counts connections and requests, which
 // costs a request one allocation and two locks, and ends the server without
 // losing a request. http.Server.Shutdown alone loses some: it does not answer what
-// it reads after its beginning, be it on a connection that was just accepted or on
-// an idle one. So traffic first lets the connections run out: each is closed with
-// its next answer.
+// it has read but not handed to a handler when it begins, be it on a connection
+// that was just accepted or on an idle one. So traffic first lets the connections
+// run out: each is closed with its next answer.
 type traffic struct {
 	next           http.Handler
 	received, sent atomic.Int64 // bytes of bodies
+	draining       atomic.Bool
+	changed        chan struct{} // has room for one
 
 	mu       sync.Mutex // guards the below
-	draining bool
-	waiting  map[net.Conn]bool // connections without a request: new or idle
-	open     int               // connections, those that a handler took over too
-	running  int               // requests, see exchange.release
-	requests int64             // since the beginning
-	quiet    time.Time         // since when there has been no connection and no request
-	changed  chan struct{}     // has room for one
+	open     int        // connections of the server
+	taken    int        // connections that handlers took over from it
+	running  int        // requests, see exchange.release
+	requests int64      // since the beginning
+	quiet    time.Time  // since when there has been no connection and no request
 }
 
 func newTraffic(next http.Handler) *traffic {
-	return &traffic{next: next, waiting: make(map[net.Conn]bool), quiet: time.Now(), changed: make(chan struct{}, 1)}
+	return &traffic{next: next, quiet: time.Now(), changed: make(chan struct{}, 1)}
 }
 
 func (t *traffic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,40 +47,33 @@ func (t *traffic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	t.requests++
 	t.running++
-	draining := t.draining
 	t.mu.Unlock()
 	defer x.release()
-	if draining {
-		w.Header().Set("Connection", "close") // over HTTP/2, GOAWAY
-	}
 	t.next.ServeHTTP(x, r)
+	x.begin() // an answer without a body
 	if x.aborted {
 		panic(http.ErrAbortHandler) // where the framework cannot catch it
 	}
 }
 
 // note is the server's ConnState.
-func (t *traffic) note(c net.Conn, state http.ConnState) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *traffic) note(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		t.open++
-		t.waiting[c] = true
-	case http.StateIdle:
-		t.waiting[c] = true
-	case http.StateActive:
-		delete(t.waiting, c)
 	case http.StateClosed, http.StateHijacked:
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		t.open--
-		delete(t.waiting, c)
+		t.wake()
 	}
-	t.wake()
 }
 
-// wake notes that something has ended, and tells drain. t.mu is held.
+// wake is called when something has ended, and tells drain. t.mu is held.
 func (t *traffic) wake() {
-	if t.open == 0 && t.running == 0 {
+	if t.idle() {
 		t.quiet = time.Now()
 	}
 	select {
@@ -88,6 +81,9 @@ func (t *traffic) wake() {
 	default:
 	}
 }
+
+// idle reports whether nothing goes on. t.mu is held.
+func (t *traffic) idle() bool { return t.open == 0 && t.taken == 0 && t.running == 0 }
 
 // stats is the answer to a question about the traffic.
 type stats struct {
@@ -105,10 +101,10 @@ func (t *traffic) stats() stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := stats{
-		Requests: t.requests, InFlight: t.running, Connections: t.open,
+		Requests: t.requests, InFlight: t.running, Connections: t.open + t.taken,
 		Received: t.received.Load(), Sent: t.sent.Load(),
 	}
-	if t.open == 0 && t.running == 0 {
+	if t.idle() {
 		s.IdleMs = time.Since(t.quiet).Milliseconds()
 	}
 	return s
@@ -119,9 +115,7 @@ func (t *traffic) stats() stats {
 // took over is closed, or with ctx. accepting counts the server's Serve of each
 // listener.
 func (t *traffic) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, accepting *sync.WaitGroup, closed func()) error {
-	t.mu.Lock()
-	t.draining = true
-	t.mu.Unlock()
+	t.draining.Store(true)
 	for _, l := range listeners {
 		_ = l.Close() // the sockets themselves are the agent's
 	}
@@ -129,7 +123,7 @@ func (t *traffic) drain(ctx context.Context, srv *http.Server, listeners []net.L
 	closed()
 	duck, cancel := context.WithTimeout(ctx, lameDuck)
 	defer cancel()
-	_ = t.until(duck, func() bool { return len(t.waiting) == 0 })
+	_ = t.until(duck, func() bool { return t.open == 0 })
 	if err := srv.Shutdown(ctx); err != nil {
 		return err
 	}
