@@ -67,15 +67,17 @@ func exitCode(ctx context.Context, err error) int {
 // rowsCode is the exit code of a deploy that was answered with rows.
 func rowsCode(rows []*proto.FunctionJsonRsp) int {
 	failed := func(r *proto.FunctionJsonRsp) bool { return proto.Status(r.GetStatus()) == proto.Failed }
-	first := slices.IndexFunc(rows, failed)
 	switch {
-	case first < 0:
+	case !slices.ContainsFunc(rows, failed):
 		return exitOK
 	case slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return !failed(r) }):
 		return exitPartly
 	}
-	if code, ok := reasonCodes[rows[first].GetReason()]; ok {
-		return code
+	// Of several agents those that went back do not say why.
+	for _, r := range rows {
+		if code, ok := reasonCodes[r.GetReason()]; ok {
+			return code
+		}
 	}
 	return exitOther
 }

@@ -3,6 +3,8 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -62,6 +64,7 @@ type agent struct {
 	attempts int       // to connect, that have failed
 	since    time.Time // when it was lost
 	problem  error
+	info     *proto.AgentInfo                  // nil: it did not say
 	rows     map[string]*proto.FunctionJsonRsp // by path; never changed, only replaced
 	placing  map[string]bool                   // paths that are on their way here
 	stop     context.CancelFunc
@@ -285,6 +288,9 @@ func (f *fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	}
 	met = !a.known
 	a.client, a.problem, a.known = client, nil, true
+	if ev.GetSnapshot() {
+		a.info = ev.GetAgent()
+	}
 	retired := f.replace(a, rows, ev.GetSnapshot())
 	f.mu.Unlock()
 	closeIdle(retired)
@@ -427,6 +433,55 @@ func (f *fleet) find(path string) []located {
 	return f.at(path)
 }
 
+// row returns a copy of a function's row at an agent, nil when there is none.
+func (f *fleet) row(addr, name string) *proto.FunctionJsonRsp {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.agents[addr]; a != nil && a.rows[proto.Path(name)].GetName() == name {
+		return protobuf.CloneOf(a.rows[proto.Path(name)])
+	}
+	return nil
+}
+
+// abilities is what an agent said of itself.
+type abilities struct{ *proto.AgentInfo }
+
+// builds says whether the agent can build. One that says nothing of itself can.
+func (i abilities) builds() bool { return i.AgentInfo == nil || i.GetGoVersion() != "" }
+
+// info returns what an agent said of itself.
+func (f *fleet) info(addr string) abilities {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.agents[addr]; a != nil {
+		return abilities{a.info}
+	}
+	return abilities{}
+}
+
+// builder returns the connected agent with the fewest functions that can build
+// for a platform.
+func (f *fleet) builder(platform string) (addr string, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	best := f.least(func(a *agent) bool { return a.info.GetGoVersion() != "" && a.info.GetPlatform() == platform })
+	if best == nil {
+		return "", false
+	}
+	return best.addr, true
+}
+
+// least returns the connected agent with the fewest functions, of those that are
+// fit, nil when there is none. f.mu is held.
+func (f *fleet) least(fit func(*agent) bool) (best *agent) {
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		if a := f.agents[addr]; a.client != nil && fit(a) && (best == nil || a.load() < best.load()) {
+			best = a
+		}
+	}
+	return best
+}
+
 // broadcast wakes those who wait in until. f.mu is held.
 func (f *fleet) broadcast() {
 	close(f.changed)
@@ -452,6 +507,21 @@ func (f *fleet) until(ctx context.Context, is func() bool) error {
 		case <-changed:
 		}
 	}
+}
+
+// echo waits until the watch has told what was just done at an agent, or the agent
+// is lost.
+func (f *fleet) echo(ctx context.Context, a *agent, client *transport.Client, path string, told func(*proto.FunctionJsonRsp) bool) {
+	ctx, cancel := context.WithTimeout(ctx, echoLimit)
+	defer cancel()
+	_ = f.until(ctx, func() bool { return a.client != client || told(a.rows[path]) })
+}
+
+// ending says whether the proxy ends.
+func (f *fleet) ending() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
 }
 
 // starting returns the agents whose first attempt has not ended. f.mu is held.
@@ -526,12 +596,7 @@ func (f *fleet) forget(a *agent) {
 func (f *fleet) place(path string) (addr string, release func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var best *agent
-	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
-		if a := f.agents[addr]; a.client != nil && (best == nil || a.load() < best.load()) {
-			best = a
-		}
-	}
+	best := f.least(func(*agent) bool { return true })
 	switch {
 	case len(f.agents) == 0:
 		return "", nil, proto.Errorf(proto.ErrUnavailable, "no agent is known").
@@ -560,28 +625,38 @@ func (a *agent) load() int {
 	return n
 }
 
-// settled waits until a deploy on an agent has come to its end, and returns the
-// row as whoever waits for the deploy must see it.
-func (f *fleet) settled(ctx context.Context, addr, name string) *proto.FunctionJsonRsp {
+// settled waits until a deploy that an agent has accepted has come to its end, and
+// returns the row as whoever waits for the deploy must see it.
+func (f *fleet) settled(ctx context.Context, accepted *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	var row *proto.FunctionJsonRsp
 	var lost *proto.Error
-	_ = f.until(ctx, func() bool {
-		a := f.agents[addr]
-		row, lost = a.rows[proto.Path(name)], nil
+	ended := f.until(ctx, func() bool {
+		a := f.agents[accepted.GetAtAgent()]
+		row, lost = a.rows[proto.Path(accepted.GetName())], nil
 		if a.client == nil {
 			lost = a.unavailable()
 			return time.Since(a.since) > lostLimit
 		}
-		return row == nil || proto.Status(row.GetStatus()).Settled()
+		return row == nil || row.GetGeneration() > accepted.GetGeneration() ||
+			row.GetGeneration() == accepted.GetGeneration() && proto.Status(row.GetStatus()).Settled()
 	})
-	row = protobuf.CloneOf(row)
+	row = protobuf.CloneOf(cmp.Or(row, &proto.FunctionJsonRsp{Name: accepted.GetName(), Status: string(proto.Stopped), AtAgent: accepted.GetAtAgent()}))
+	fail := func(why error) *proto.FunctionJsonRsp {
+		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, why.Error()
+		return row
+	}
+	cause := context.Cause(ctx)
 	switch {
-	case row == nil:
-		return &proto.FunctionJsonRsp{Name: name, Status: string(proto.Stopped), AtAgent: addr}
+	case errors.Is(cause, errReplaced), errors.Is(cause, errStopped):
+		return fail(cause)
 	case lost != nil:
-		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, lost.Error()
-	case ctx.Err() != nil:
-		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, "it was not settled in time"
+		return fail(lost)
+	case errors.Is(cause, context.DeadlineExceeded):
+		return fail(fmt.Errorf("it was not settled within %s", rolloutLimit))
+	case ended != nil:
+		return fail(ended)
+	case row.GetGeneration() > accepted.GetGeneration():
+		return fail(errReplaced)
 	case row.GetError() != "":
 		// The old process serves on; the deploy that is waited for has failed.
 		row.Status = string(proto.Failed)

@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -32,17 +32,10 @@ type order struct {
 	path string
 }
 
-// rollout is the newest deploy of a function, until it is settled.
-type rollout struct {
-	agents []string
-	whole  bool // each agent has taken it
-	done   chan struct{}
-	rows   []*proto.FunctionJsonRsp // once done is closed
-}
-
 // Deploy implements transport.Interface. Without agents a function stays where it
 // is, or goes to the connected agent with the fewest functions. With others than
-// before it leaves the old ones once it is Deployed on all of the new.
+// before it leaves the old ones once it is Deployed on all of the new. Of several
+// agents each waits until the one before is Deployed; see roll.
 func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
 	orders, err := p.check(ctx, fns)
 	if err != nil {
@@ -65,7 +58,7 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	var all []*proto.FunctionJsonRsp
 	for i, o := range orders {
 		if errs[i] != nil {
-			rows[i] = []*proto.FunctionJsonRsp{failed(o.fn, "", errs[i])}
+			rows[i] = []*proto.FunctionJsonRsp{failed(o.fn.GetName(), "", errs[i])}
 		}
 		all = append(all, rows[i]...)
 	}
@@ -127,64 +120,124 @@ func collision(name, other string) error {
 		WithHint("rename one, or stop the other first: proxyCli stop " + other)
 }
 
-// deploy gives one function to its agents. It fails if none of them takes it.
+// deploy gives one function to its agents.
 func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, error) {
-	r, rows, err := p.send(ctx, o)
-	if err != nil || !o.fn.GetWait() {
-		return rows, err
+	if o.fn.GetPlan() {
+		return p.plan(ctx, o)
+	}
+	r, err := p.send(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if !o.fn.GetWait() {
+		return r.begun.rows, r.begun.err
 	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-r.done:
+		return r.end.rows, r.end.err
 	}
-	for i, row := range rows {
-		// Those that did not take it have no further news.
-		if proto.Status(row.GetStatus()) != proto.Failed {
-			rows[i] = r.rows[slices.Index(r.agents, row.GetAtAgent())]
+}
+
+// send chooses the agents of a function and begins its rollout to them, one deploy
+// of a path at a time. It returns when the first agent has taken the function.
+func (p *Proxy) send(ctx context.Context, o order) (*rollout, error) {
+	unlock, err := p.paths.lock(ctx, o.path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := p.collides(o.fn.GetName()); err != nil {
+		return nil, err
+	}
+	agents, release, err := p.choose(o)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r := &rollout{order: o, agents: agents, accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{}}
+	if p.prepare(ctx, r); r.end.rows != nil || r.end.err != nil {
+		r.answer(r.end)
+		close(r.done)
+		return r, nil
+	}
+	p.begin(ctx, r)
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-r.accepted:
+		return r, nil
+	}
+}
+
+// prepare brings the package to all agents. Where one does not answer, nothing is
+// changed anywhere and that is the end of the rollout.
+func (p *Proxy) prepare(ctx context.Context, r *rollout) {
+	errs := make([]error, len(r.agents))
+	var wg sync.WaitGroup
+	for i, addr := range r.agents {
+		wg.Go(func() { errs[i] = p.upload(ctx, addr, r.order.pkg) })
+	}
+	wg.Wait()
+	bad := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	switch {
+	case bad < 0:
+	case len(errs) == 1:
+		r.end.err = errs[0]
+	default:
+		for i, addr := range r.agents {
+			row := p.aborted(r.order.fn.GetName(), addr, "it was not changed: the rollout stopped at agent "+r.agents[bad])
+			if errs[i] != nil {
+				row = failed(r.order.fn.GetName(), addr, errs[i])
+			}
+			r.end.rows = append(r.end.rows, row)
+		}
+	}
+}
+
+// upload brings a package to an agent.
+func (p *Proxy) upload(ctx context.Context, addr string, pkg *bundle.Package) error {
+	a, client, err := p.fleet.connect(ctx, addr)
+	if err != nil {
+		return err
+	}
+	return ask(ctx, a, uploadLimit, func(ctx context.Context) error { return client.Upload(ctx, pkg) })
+}
+
+// plan asks agents what a deploy would change.
+func (p *Proxy) plan(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, error) {
+	agents, release, err := p.choose(o)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	rows := make([]*proto.FunctionJsonRsp, len(agents))
+	errs := make([]error, len(agents))
+	var wg sync.WaitGroup
+	for i, addr := range agents {
+		wg.Go(func() { rows[i], errs[i] = p.planAt(ctx, addr, o) })
+	}
+	wg.Wait()
+	if !slices.Contains(errs, nil) {
+		return nil, errs[0]
+	}
+	for i, addr := range agents {
+		if errs[i] != nil {
+			rows[i] = failed(o.fn.GetName(), addr, errs[i])
 		}
 	}
 	return rows, nil
 }
 
-// send chooses the agents and gives them the function, one deploy of a path at a
-// time, and begins the rollout, which goes on after the caller has left.
-func (p *Proxy) send(ctx context.Context, o order) (*rollout, []*proto.FunctionJsonRsp, error) {
-	unlock, err := p.paths.lock(ctx, o.path)
+func (p *Proxy) planAt(ctx context.Context, addr string, o order) (*proto.FunctionJsonRsp, error) {
+	a, client, err := p.fleet.connect(ctx, addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer unlock()
-	if err := p.collides(o.fn.GetName()); err != nil {
-		return nil, nil, err
-	}
-	addrs, release, err := p.choose(o)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer release()
-
-	rows := make([]*proto.FunctionJsonRsp, len(addrs))
-	errs := make([]error, len(addrs))
-	var wg sync.WaitGroup
-	for i, addr := range addrs {
-		wg.Go(func() { rows[i], errs[i] = p.sendTo(ctx, addr, o) })
-	}
-	wg.Wait()
-	r := &rollout{whole: true, done: make(chan struct{})}
-	for i, addr := range addrs {
-		if errs[i] != nil {
-			rows[i] = failed(o.fn, addr, errs[i])
-			r.whole = false
-			continue
-		}
-		r.agents = append(r.agents, addr)
-	}
-	if len(r.agents) == 0 {
-		return nil, nil, errs[0]
-	}
-	p.begin(ctx, o.fn.GetName(), r)
-	return r, rows, nil
+	fn := protobuf.CloneOf(o.fn)
+	fn.ToAgent = nil
+	return one(ctx, a, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return client.Deploy(ctx, fn) })
 }
 
 // choose returns the addresses of the agents that a function goes to. Until
@@ -215,49 +268,114 @@ func (p *Proxy) choose(o order) (addrs []string, release func(), err error) {
 	return []string{addr}, release, err
 }
 
-// sendTo gives a function to one agent, and waits until the watch has told so.
-func (p *Proxy) sendTo(ctx context.Context, addr string, o order) (*proto.FunctionJsonRsp, error) {
+// deployAt brings a function to one agent and returns the row that it ends with.
+func (p *Proxy) deployAt(ctx context.Context, r *rollout, addr string, before *proto.FunctionJsonRsp) (*proto.FunctionJsonRsp, error) {
 	a, client, err := p.fleet.connect(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := ask(ctx, a, uploadLimit, func(ctx context.Context) error {
-		return client.Upload(ctx, o.pkg)
-	}); err != nil {
+	fn := protobuf.CloneOf(r.order.fn)
+	fn.ToAgent, fn.Wait, fn.Version = nil, false, r.version
+	if r.same > before.GetLastVersion() {
+		fn.Version = r.same
+	}
+	program, err := p.program(ctx, r, a, client)
+	if err != nil {
+		if slices.Contains([]string{proto.ReasonCheck, proto.ReasonBuild}, proto.AsError(err).Reason) {
+			return failed(fn.GetName(), addr, err), nil
+		}
 		return nil, err
 	}
-	fn := protobuf.CloneOf(o.fn)
-	fn.ToAgent, fn.Wait = nil, false
+	if program != nil {
+		fn.Program, fn.Kind = program.GetKey(), program.GetKind()
+	}
+	row, err := p.give(ctx, r, a, client, fn)
+	if program != nil && row.GetReason() == reasonProgram && p.fleet.info(addr).builds() { // it was dropped in between
+		fn.Program, fn.Kind = "", r.order.fn.GetKind()
+		row, err = p.give(ctx, r, a, client, fn)
+	}
+	if err != nil || proto.Status(row.GetStatus()) != proto.Deployed {
+		return row, err
+	}
+	if row.GetVersion() < fn.GetVersion() && fn.GetCanary() == 0 {
+		r.same = row.GetVersion()
+	}
+	if built := row.GetProgram(); built != nil {
+		r.programs[built.GetPlatform()] = origin{addr, &proto.Program{Key: built.GetKey(), Digest: built.GetDigest(), Platform: built.GetPlatform(), Kind: row.GetKind()}}
+	}
+	return row, nil
+}
+
+// give has an agent deploy a function, and waits until that has come to its end.
+func (p *Proxy) give(ctx context.Context, r *rollout, a *agent, client *transport.Client, fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
+	row, err := one(ctx, a, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return client.Deploy(ctx, fn) })
+	if err != nil {
+		return nil, err
+	}
+	p.fleet.echo(ctx, a, client, r.order.path, func(told *proto.FunctionJsonRsp) bool {
+		return told != nil && told.GetGeneration() >= row.GetGeneration()
+	})
+	r.answer(outcome{rows: p.underWay(r, row)})
+	ctx, cancel := context.WithTimeout(ctx, rolloutLimit)
+	defer cancel()
+	return p.fleet.settled(ctx, row), nil
+}
+
+// underWay is what those see who do not wait: the row of the first agent, nil if
+// it has none yet, and that the others wait for it.
+func (p *Proxy) underWay(r *rollout, first *proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
+	name := r.order.fn.GetName()
+	rows := make([]*proto.FunctionJsonRsp, len(r.agents))
+	for i, addr := range r.agents {
+		if first != nil && addr == first.GetAtAgent() {
+			rows[i] = first
+			continue
+		}
+		row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
+		row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), proto.StageQueued, "", ""
+		rows[i] = row
+	}
+	return rows
+}
+
+// one calls an agent and returns the one row of its answer.
+func one(ctx context.Context, a *agent, limit time.Duration, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	var rows []*proto.FunctionJsonRsp
-	if err := ask(ctx, a, askLimit, func(ctx context.Context) error {
-		rows, err = client.Deploy(ctx, fn)
+	if err := ask(ctx, a, limit, func(ctx context.Context) (err error) {
+		rows, err = call(ctx)
 		return err
 	}); err != nil {
 		return nil, err
 	}
 	if len(rows) != 1 {
-		return nil, proto.Errorf(proto.ErrBadGateway, "agent %s answered one deploy with %d rows", a.addr, len(rows))
+		return nil, proto.Errorf(proto.ErrBadGateway, "agent %s answered for one function with %d rows", a.addr, len(rows))
 	}
-	row := rows[0]
-	row.AtAgent = a.addr
-	ctx, cancel := context.WithTimeout(ctx, echoLimit)
-	defer cancel()
-	_ = p.fleet.until(ctx, func() bool {
-		told := a.rows[o.path]
-		return a.client != client || told.GetGeneration() >= row.GetGeneration() && told != nil
-	})
-	return row, nil
+	rows[0].AtAgent = a.addr
+	return rows[0], nil
+}
+
+// askAt asks the agent of a replica for what it answers at once.
+func (p *Proxy) askAt(ctx context.Context, l located, call func(context.Context, *transport.Client) error) error {
+	a, client, err := p.fleet.connect(ctx, l.agent.addr)
+	if err != nil {
+		return err
+	}
+	return ask(ctx, a, askLimit, func(ctx context.Context) error { return call(ctx, client) })
 }
 
 // ask calls an agent within a limit and names the agent in the error.
 func ask(ctx context.Context, a *agent, limit time.Duration, call func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := call(limited)
-	if err == nil {
+	return a.named(ctx, call(limited))
+}
+
+// named names the agent in the error of a call. That ctx has ended goes before.
+func (a *agent) named(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
 		return nil
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	e := proto.AsError(err)
@@ -273,71 +391,15 @@ func ask(ctx context.Context, a *agent, limit time.Duration, call func(context.C
 }
 
 // failed is the row of a function that an agent did not take.
-func failed(fn *proto.FunctionJson, addr string, err error) *proto.FunctionJsonRsp {
+func failed(name, addr string, err error) *proto.FunctionJsonRsp {
+	reason := proto.AsError(err).Reason
+	if !slices.Contains([]string{proto.ReasonCheck, proto.ReasonBuild}, reason) {
+		reason = proto.ReasonAgent
+	}
 	return &proto.FunctionJsonRsp{
-		Name: fn.GetName(), Status: string(proto.Failed), AtAgent: addr,
-		Error: err.Error(), Reason: proto.ReasonAgent, Since: time.Now().UTC().Format(time.RFC3339),
+		Name: name, Status: string(proto.Failed), AtAgent: addr,
+		Error: err.Error(), Reason: reason, Since: time.Now().UTC().Format(time.RFC3339),
 	}
-}
-
-// rollout returns the rollout of a path, nil when there is none.
-func (p *Proxy) rollout(path string) *rollout {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rollouts[path]
-}
-
-// begin starts to follow the rollout of a function, also when the caller leaves.
-// The lock of its path is held.
-func (p *Proxy) begin(ctx context.Context, name string, r *rollout) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rollouts[proto.Path(name)] = r
-	p.followers.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rolloutLimit)
-		defer cancel()
-		p.follow(ctx, name, r)
-	})
-}
-
-// follow waits until a rollout is settled, and takes the function from the agents
-// that it has left.
-func (p *Proxy) follow(ctx context.Context, name string, r *rollout) {
-	defer close(r.done)
-	path := proto.Path(name)
-	deployed := r.whole
-	for _, addr := range r.agents {
-		row := p.fleet.settled(ctx, addr, name)
-		deployed = deployed && proto.Status(row.GetStatus()) == proto.Deployed
-		r.rows = append(r.rows, row)
-	}
-	unlock, err := p.paths.lock(ctx, path)
-	if err != nil {
-		return
-	}
-	defer unlock()
-	if p.rollout(path) != r {
-		return // a newer deploy, or a stop, decides
-	}
-	p.drop(path)
-	if !deployed {
-		return
-	}
-	for _, l := range p.fleet.find(path) {
-		if slices.Contains(r.agents, l.agent.addr) {
-			continue
-		}
-		if _, err := p.stopAt(ctx, l.agent.addr, l.row.GetName()); err != nil && !errors.Is(err, proto.ErrNotFound) {
-			p.logger.Error("a replica that was replaced goes on", "function", l.row.GetName(), "agent", l.agent.addr, "error", err)
-		}
-	}
-}
-
-// drop ends the rollout of a path. The lock of the path is held.
-func (p *Proxy) drop(path string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.rollouts, path)
 }
 
 // locks are mutexes by key, which a caller may leave waiting. The zero value is

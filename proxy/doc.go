@@ -18,9 +18,46 @@
 // an earlier run of itself has named, and in protected mode none but those on
 // its own machine: otherwise whoever may deploy could make it talk to anything.
 //
-// Decisions: calls go through httputil.ReverseProxy with Rewrite, one value per
+// # Changes of a function on several agents
+//
+// A deploy, a rollback and a shift take one agent after the other (rollout.go):
+// the next begins when the one before is settled. At the first that fails the
+// others stay as they are and those that were changed go back, to the version
+// that served or, where the function was new, to not having it. A canary that
+// the change took away does not come back. Before the first agent is changed all
+// of them have answered and have the package. A deploy that comes while one is
+// under way takes its place, and goes back, if it must, to what was before both;
+// rollback and shift are refused meanwhile; stop ends it. An agent that is lost
+// while it deploys counts as failed; if it comes back with the new version, its
+// row tells.
+//
+// A rollout is nowhere on disk. One that a restarted proxy finds half done it
+// leaves alone: it cannot tell it from agents that somebody changed one by one,
+// and each agent serves what its row says. The same deploy again completes it,
+// since agents that have it change nothing and the others take their version's
+// number; a rollback undoes it.
+//
+// One program serves all agents of a platform (programs.go): the first agent
+// builds, the others are sent what it built, as a stream that passes through. An
+// agent that does not build is sent a program that another connected one of its
+// platform has, or builds for it.
+//
+// # Versions
+//
+// A version has one number on all agents of a function: the proxy chooses it,
+// above all that any of them has had. Calls of /functions/NAME are given a version
+// by the weights that the rows name, those of several agents added up, and then
+// the least busy replica that serves it. Calls of /functions/NAME@N go to version
+// N alone; an agent that keeps it opens it when nobody serves it (versions.go).
+//
+// # Decisions
+//
+// Calls go through httputil.ReverseProxy with Rewrite, one value per
 // call, so that its hooks are methods of the call. Each replica has a Transport
 // of its own: its idle connections end with it, and a unix socket needs no
 // invented host name. Deploys are sent to agents without waiting; whoever waits
-// does so on the watch, so that one slow build holds up no other deploy.
+// does so on the watch, so that one slow build holds up no other deploy. What is
+// asked of all agents at once, such as usage, lacks those that do not answer,
+// and fails when none does; only logs, whose reader cannot see a gap, end with
+// an error.
 package proxy

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +38,8 @@ var errLimit = errors.New("no answer within the function's time limit")
 // gateway serves /functions/{name} and everything below it.
 type gateway struct {
 	routes   *routes
-	unknown  func(segment string) error      // why a path has no route
+	unknown  func(segment string) error // why a path has no route
+	wake     func(ctx context.Context, name string, version uint32) error
 	agentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
 	logger   hclog.Logger
 	errorLog *log.Logger
@@ -46,8 +49,10 @@ type gateway struct {
 type call struct {
 	*gateway
 	in     *http.Request
-	id     string
+	id     [1]string // the value of headers that carry it, without a slice for each
 	route  *route
+	number uint32 // of the version that the caller named; 0: none
+	chosen *version
 	target string // the request target at the function's service
 
 	out        flusher
@@ -59,7 +64,7 @@ type call struct {
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{gateway: g, in: r, id: idOf(r)}
+	c := &call{gateway: g, in: r, id: [1]string{idOf(r)}}
 	if err := c.find(); err != nil {
 		c.refuse(w, err)
 		return
@@ -68,7 +73,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.route.calls.leave()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	caller := http.NewResponseController(w)
 	c.limit = time.AfterFunc(c.route.limit, func() {
 		if c.answered.Load() {
 			return
@@ -76,14 +80,14 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		cancel(errLimit)
 		if r.ContentLength != 0 {
 			// A Transport does not return before it has read what it is reading.
-			_ = caller.SetReadDeadline(time.Now())
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		}
 	})
 	defer c.limit.Stop()
 	c.tunnel = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	if r.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
-		_ = caller.EnableFullDuplex()
+		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
 	defer c.leave()
 	proxy := httputil.ReverseProxy{
@@ -109,20 +113,52 @@ func (c *call) find() error {
 	if err != nil {
 		return err
 	}
-	if c.route, err = c.routes.find(segment); err == nil && c.route == nil {
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route == nil {
 		err = c.unknown(segment)
 		// An agent may have told of it between the two looks.
-		if rt, _ := c.routes.find(segment); rt != nil {
-			c.route, err = rt, nil
+		if _ = c.look(segment); c.route == nil {
+			return err
 		}
 	}
-	switch {
-	case err != nil:
+	if err := c.choose(segment); err != nil {
 		return err
-	case c.route.unready != nil:
-		return c.route.unready
 	}
 	c.target = c.route.mount + rest
+	return nil
+}
+
+func (c *call) look(segment string) (err error) {
+	c.route, c.number, err = c.routes.find(segment)
+	return err
+}
+
+// choose sets the version. One that the caller names is opened if need be.
+func (c *call) choose(segment string) error {
+	if c.number == 0 {
+		if c.route.unready != nil {
+			return c.route.unready
+		}
+		c.chosen = c.route.choose()
+		return nil
+	}
+	if c.chosen = c.route.version(c.number); c.chosen != nil {
+		return nil
+	}
+	if err := c.wake(c.in.Context(), c.route.name, c.number); err != nil {
+		return err
+	}
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route != nil {
+		c.chosen = c.route.version(c.number)
+	}
+	if c.chosen == nil {
+		return proto.Errorf(proto.ErrUnavailable, "function %.*q has just gone again", proto.MaxName, segment).WithHint("call again")
+	}
 	return nil
 }
 
@@ -139,8 +175,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Del("Upgrade")
 	}
 	pr.SetXForwarded()
-	out.Header.Set(requestID, c.id)
-	out.Header.Set(executionID, c.id)
+	out.Header[requestID], out.Header[executionID] = c.id[:], c.id[:]
 	// net/url would encode some bytes anew; what is opaque it writes as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: c.target}
 	if out.Body != nil {
@@ -159,7 +194,7 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 	var tried []*target
 	var failed error
 	for {
-		t := c.route.pick(tried)
+		t := c.pick(tried)
 		if t == nil {
 			return nil, failed
 		}
@@ -174,6 +209,24 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 		failed = err
 		tried = append(tried, t)
 	}
+}
+
+// pick chooses a replica that was not tried, of another version only if the
+// caller named none.
+func (c *call) pick(tried []*target) *target {
+	t := c.chosen.pick(tried)
+	if t != nil || c.number != 0 {
+		return t
+	}
+	for _, v := range c.route.versions {
+		if v.weight == 0 {
+			continue
+		}
+		if t := v.pick(tried); t != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // leave takes the call out of its target's count.
@@ -196,7 +249,7 @@ func (c *call) answer(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel {
 		return errors.New("it switched protocols unasked")
 	}
-	res.Header.Set(requestID, c.id)
+	res.Header[requestID] = c.id[:]
 	c.out.left = res.ContentLength
 	return nil
 }
@@ -235,14 +288,14 @@ func (c *call) unreachable(err error) *proto.Error {
 // refuse answers in the function's place.
 func (c *call) refuse(w http.ResponseWriter, err error) {
 	e := *proto.AsError(err)
-	e.RequestID = c.id
+	e.RequestID = c.id[0]
 	if e.Component == "" {
 		e = *e.From("gateway", string(e.Kind))
 	}
-	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id)
-	w.Header().Set(requestID, c.id)
+	c.logger.Debug("call refused", "method", c.in.Method, "target", c.in.RequestURI, "error", e.Message, "id", c.id[0])
+	w.Header().Set(requestID, c.id[0])
 	if e.Kind == proto.ErrUnavailable {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}
 	if c.in.ContentLength != 0 && c.in.ProtoMajor == 1 {
 		// The Transport may still read the body; to keep the connection the server
@@ -250,6 +303,14 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("Connection", "close")
 	}
 	transport.WriteError(w, &e)
+}
+
+// retryAfter is in how many seconds the caller may try again.
+func (c *call) retryAfter() int {
+	if c.route == nil || c.route.retry.IsZero() {
+		return 1
+	}
+	return max(1, int(math.Ceil(time.Until(c.route.retry).Seconds())))
 }
 
 // body is the caller's body on its way to the function. It does not close what

@@ -891,8 +891,8 @@ func TestReplicasShareTheLoad(t *testing.T) {
 	assert.EqualValues(t, 3, busy[1].Load())
 	close(release)
 	calls.Wait()
-	rt, _ := r.find("hello")
-	for _, target := range rt.targets {
+	rt, _, _ := r.find("hello")
+	for _, target := range rt.targets() {
 		require.Eventually(t, func() bool { return target.inFlight.Load() == 0 }, patience, time.Millisecond)
 	}
 }

@@ -44,10 +44,11 @@ type Proxy struct {
 	logger  hclog.Logger
 	paths   locks // of functions: deploys and stops of one take turns
 
-	followers sync.WaitGroup // of rollouts
+	followers sync.WaitGroup // of rollouts and wakes
 
-	mu       sync.Mutex // guards the below
-	rollouts map[string]*rollout
+	mu       sync.Mutex          // guards the below
+	rollouts map[string]*rollout // by path
+	wakes    map[string]*wake    // by path@number
 }
 
 var _ transport.Interface = (*Proxy)(nil)
@@ -69,7 +70,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, dir: dir, logger: cfg.Logger, rollouts: map[string]*rollout{}}
+	p := &Proxy{cfg: cfg, dir: dir, logger: cfg.Logger, rollouts: map[string]*rollout{}, wakes: map[string]*wake{}}
 	table := &routes{}
 	table.update(nil)
 	p.fleet = &fleet{
@@ -77,7 +78,7 @@ func New(cfg Config) (*Proxy, error) {
 		agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{}),
 	}
 	p.gateway = &gateway{
-		routes: table, unknown: p.fleet.unknown, agentErr: p.fleet.problem, logger: cfg.Logger,
+		routes: table, unknown: p.fleet.unknown, wake: p.wake, agentErr: p.fleet.problem, logger: cfg.Logger,
 		errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
@@ -147,7 +148,7 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 	if err != nil {
 		return nil, err
 	}
-	p.drop(path)
+	p.halt(path, errStopped)
 	short, cancel := context.WithTimeout(ctx, lastCalls)
 	defer cancel()
 	p.fleet.hide(short, path)
@@ -164,6 +165,14 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 		return nil, err
 	}
 	return p.present(ctx, rows)[0], nil
+}
+
+// known returns the rows of a function, at least one, once all agents were tried.
+func (p *Proxy) known(ctx context.Context, name string) ([]located, error) {
+	if err := p.fleet.started(ctx); err != nil {
+		return nil, err
+	}
+	return p.replicas(name)
 }
 
 // replicas returns the rows of a function, at least one.
@@ -188,48 +197,8 @@ func (p *Proxy) stopAt(ctx context.Context, addr, name string) (*proto.FunctionJ
 		return nil, err
 	}
 	row.AtAgent = a.addr
-	ctx, cancel := context.WithTimeout(ctx, echoLimit)
-	defer cancel()
-	_ = p.fleet.until(ctx, func() bool { return a.client != client || a.rows[proto.Path(name)] == nil })
+	p.fleet.echo(ctx, a, client, proto.Path(name), func(told *proto.FunctionJsonRsp) bool { return told == nil })
 	return row, nil
-}
-
-// Log implements transport.Interface. Of several replicas it is the first, by
-// address, whose agent answers.
-func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
-	if err := p.fleet.started(ctx); err != nil {
-		return nil, err
-	}
-	replicas, err := p.replicas(fnName)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range replicas {
-		var logs *proto.FunctionLogs
-		if logs, err = p.logAt(ctx, l); err == nil {
-			p.present(ctx, []*proto.FunctionJsonRsp{logs.GetFunction()})
-			return logs, nil
-		}
-	}
-	return nil, err
-}
-
-func (p *Proxy) logAt(ctx context.Context, l located) (logs *proto.FunctionLogs, err error) {
-	a, client, err := p.fleet.connect(ctx, l.agent.addr)
-	if err != nil {
-		return nil, err
-	}
-	if err := ask(ctx, a, askLimit, func(ctx context.Context) error {
-		logs, err = client.Log(ctx, l.row.GetName())
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	if logs.Function == nil {
-		logs.Function = &proto.FunctionJsonRsp{Name: l.row.GetName()}
-	}
-	logs.Function.AtAgent = a.addr
-	return logs, nil
 }
 
 // List implements transport.Interface. An agent that was not known is connected to.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,8 +29,63 @@ import (
 type node struct {
 	*transporttest.Fake
 	addr    string
-	service string
+	service string // "": functions have those of the fake
 	stop    func() // ends the agent, not the functions
+
+	// What a test changes; nil: nothing.
+	deploying func(*proto.FunctionJson) error
+	changing  func() error // before a rollback or a shift
+	keeping   func() error // before a program is stored
+	info      *proto.AgentInfo
+	wakes     atomic.Int32
+}
+
+func (n *node) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	if n.deploying != nil {
+		if err := n.deploying(fns[0]); err != nil {
+			return nil, err
+		}
+	}
+	return n.Fake.Deploy(ctx, fns...)
+}
+
+func (n *node) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
+	if n.changing != nil {
+		if err := n.changing(); err != nil {
+			return nil, err
+		}
+	}
+	return n.Fake.Rollback(ctx, fnName, to)
+}
+
+func (n *node) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
+	if n.changing != nil {
+		if err := n.changing(); err != nil {
+			return nil, err
+		}
+	}
+	return n.Fake.Shift(ctx, fnName, canary)
+}
+
+func (n *node) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error {
+	if n.keeping != nil {
+		if err := n.keeping(); err != nil {
+			return err
+		}
+	}
+	return n.Fake.KeepProgram(ctx, p, r)
+}
+
+func (n *node) Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error) {
+	n.wakes.Add(1)
+	return n.Fake.Wake(ctx, fnName, version)
+}
+
+func (n *node) Info() *proto.AgentInfo {
+	if n.info != nil {
+		return n.info
+	}
+	return n.Fake.Info()
 }
 
 // newNode starts an agent, whose functions go on when it is stopped.
@@ -53,7 +110,7 @@ func (n *node) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- transport.Serve(ctx, n, n.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
+		ended <- transport.Serve(ctx, n, n.Store(), transport.ServerConfig{Listeners: []net.Listener{l}, Worker: n})
 	}()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
@@ -62,11 +119,17 @@ func (n *node) start(t *testing.T) {
 	t.Cleanup(n.stop)
 }
 
-// Watch tells where the functions really are.
+// Watch tells that functions are at the node's service, if it has one.
 func (n *node) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return n.Fake.Watch(ctx, func(ev *proto.WatchEvent) error {
 		for _, row := range ev.GetFunctions() {
+			if n.service == "" {
+				break
+			}
 			row.Proxy = n.service
+			for _, s := range row.GetServing() {
+				s.Proxy = n.service
+			}
 		}
 		return on(ev)
 	})
@@ -364,9 +427,11 @@ func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 
 	rows, err := p.Deploy(t.Context(), source(t, "Hello", dead, n.addr), source(t, "Other", n.addr))
 	require.NoError(t, err)
-	assert.Equal(t, []string{"Hello Failed " + dead, "Hello Deployed " + n.addr, "Other Deployed " + n.addr}, deployedAt(rows))
+	assert.Equal(t, []string{"Hello Failed " + dead, "Hello Failed " + n.addr, "Other Deployed " + n.addr}, deployedAt(rows))
 	assert.Equal(t, proto.ReasonAgent, rows[0].GetReason())
 	assert.Contains(t, rows[0].GetError(), dead)
+	assert.Equal(t, reasonRollout, rows[1].GetReason())
+	assert.Equal(t, []string{"Other Deployed"}, n.names(t), "nothing is changed where the others cannot follow")
 
 	_, err = p.List(t.Context(), dead)
 	assert.ErrorIs(t, err, proto.ErrUnavailable)
@@ -558,7 +623,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			transporttest.Run(t, func(t *testing.T) transport.Interface {
-				n := newNode(t)
+				n := newNodes(t, 1)[0]
 				return reach(t, start(t, Config{Agents: []string{n.addr}}))
 			})
 		})
@@ -575,13 +640,13 @@ func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
 	old, changed := deployed("Hello", "127.0.0.1:1"), deployed("HELLO", "127.0.0.1:1")
 
 	assert.True(t, p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{old, nil, {Name: "../x"}}}))
-	rt, err := p.fleet.routes.find("hello")
+	rt, _, err := p.fleet.routes.find("hello")
 	require.NoError(t, err)
 	assert.Equal(t, "Hello", rt.name)
 
 	// The path has gone to another function; rows come ordered by name.
 	p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{changed, stopped(old)}})
-	rt, err = p.fleet.routes.find("hello")
+	rt, _, err = p.fleet.routes.find("hello")
 	require.NoError(t, err)
 	require.NotNil(t, rt)
 	assert.Equal(t, "HELLO", rt.name)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func TestNamesAreFoundInAnyCase(t *testing.T) {
 		"helloworld": "/helloworld", "HelloWorld": "/helloworld", "HELLOWORLD": "/helloworld", "hello%57orld": "/helloworld",
 		"func": "/func", "%C3%89clair": "/%C3%A9clair", "éclair": "/%C3%A9clair",
 	} {
-		rt, err := r.find(segment)
+		rt, _, err := r.find(segment)
 		require.NoError(t, err, segment)
 		require.NotNil(t, rt, segment)
 		assert.Equal(t, mount, rt.mount)
@@ -72,11 +73,11 @@ func TestNamesAreFoundInAnyCase(t *testing.T) {
 func TestSegmentsThatAreNoNamesAreRefused(t *testing.T) {
 	r := table(deployed("HelloWorld", "127.0.0.1:1"))
 	for _, segment := range []string{"", "..", "%2e%2e", "a%2f..%2fb", "%00", "%0d%0a", "1a", "a-b", "Hello;rm", "%zz", "%", strings.Repeat("a", proto.MaxName+1), "\xff"} {
-		_, err := r.find(segment)
+		_, _, err := r.find(segment)
 		assert.ErrorIs(t, err, proto.ErrInvalid, segment)
 	}
 	for _, segment := range []string{"other", "Other", "func", "type", "a1_b"} {
-		rt, err := r.find(segment)
+		rt, _, err := r.find(segment)
 		assert.NoError(t, err, segment)
 		assert.Nil(t, rt, segment)
 	}
@@ -84,22 +85,22 @@ func TestSegmentsThatAreNoNamesAreRefused(t *testing.T) {
 
 func TestUpdateLeavesOtherRoutesAndGoodTargetsAlone(t *testing.T) {
 	r := table(deployed("A", "127.0.0.1:1"), deployed("B", "127.0.0.1:2"))
-	a, _ := r.find("a")
-	b, _ := r.find("b")
+	a, _, _ := r.find("a")
+	b, _, _ := r.find("b")
 
 	// The same process again: its idle connections are kept.
 	assert.Empty(t, r.update(map[string][]replica{"a": {{row: deployed("A", "127.0.0.1:1")}}}))
-	again, _ := r.find("a")
-	assert.Same(t, a.targets[0], again.targets[0])
-	other, _ := r.find("b")
+	again, _, _ := r.find("a")
+	assert.Same(t, a.targets()[0], again.targets()[0])
+	other, _, _ := r.find("b")
 	assert.Same(t, b, other)
 
 	next := deployed("A", "127.0.0.1:1")
 	next.Pid = 2
-	assert.Equal(t, a.targets, r.update(map[string][]replica{"a": {{row: next}}}))
+	assert.Equal(t, a.targets(), r.update(map[string][]replica{"a": {{row: next}}}))
 
 	assert.Len(t, r.update(map[string][]replica{"a": nil}), 1)
-	gone, err := r.find("a")
+	gone, _, err := r.find("a")
 	assert.NoError(t, err)
 	assert.Nil(t, gone)
 	assert.Len(t, r.clear(), 1)
@@ -120,13 +121,13 @@ func TestRoutesFollowStatus(t *testing.T) {
 	} {
 		row := deployed("A", "127.0.0.1:1")
 		row.Status, row.Instances = string(tt.status), tt.instances
-		rt, err := table(row).find("a")
+		rt, _, err := table(row).find("a")
 		require.NoError(t, err)
 		if tt.kind == "" {
-			assert.Len(t, rt.targets, 1, "%s %d", tt.status, tt.instances)
+			assert.Len(t, rt.targets(), 1, "%s %d", tt.status, tt.instances)
 			continue
 		}
-		assert.Empty(t, rt.targets, "%s %d", tt.status, tt.instances)
+		assert.Empty(t, rt.targets(), "%s %d", tt.status, tt.instances)
 		assert.ErrorIs(t, rt.unready, tt.kind)
 	}
 }
@@ -136,46 +137,46 @@ func TestRoutesTakeTimeoutAndSocketFromRows(t *testing.T) {
 	row.Timeout, row.Socket = "3s", "/run/a.sock"
 	near := newRoute("a", []replica{{row: row, local: true}}, nil)
 	assert.Equal(t, 3*time.Second, near.limit)
-	assert.Equal(t, "/run/a.sock", near.targets[0].key.socket)
+	assert.Equal(t, "/run/a.sock", near.targets()[0].key.socket)
 	far := newRoute("a", []replica{{row: row}}, nil)
-	assert.Empty(t, far.targets[0].key.socket, "a path on another machine")
+	assert.Empty(t, far.targets()[0].key.socket, "a path on another machine")
 }
 
 func TestRowsWithoutServiceAreNoTargets(t *testing.T) {
 	for _, service := range []string{"", "localhost:1", "http://localhost", "https://localhost:1", "http://[::1", "unix:///x"} {
 		row := deployed("A", "")
 		row.Proxy = service
-		rt, err := table(row).find("a")
+		rt, _, err := table(row).find("a")
 		require.NoError(t, err)
-		assert.Empty(t, rt.targets, service)
+		assert.Empty(t, rt.targets(), service)
 		assert.Error(t, rt.unready, service)
 	}
 }
 
 func TestNoNameAnswersWithAnothersFunction(t *testing.T) {
-	rt, err := table(deployed("HelloWorld", "127.0.0.1:1"), deployed("Helloworld", "127.0.0.1:2")).find("helloworld")
+	rt, _, err := table(deployed("HelloWorld", "127.0.0.1:1"), deployed("Helloworld", "127.0.0.1:2")).find("helloworld")
 	require.NoError(t, err)
-	require.Len(t, rt.targets, 1)
-	assert.Equal(t, "127.0.0.1:1", rt.targets[0].key.address)
+	require.Len(t, rt.targets(), 1)
+	assert.Equal(t, "127.0.0.1:1", rt.targets()[0].key.address)
 }
 
 func TestPickTakesTheLeastBusyThenTurns(t *testing.T) {
-	rt, err := table(deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2"), deployed("A", "127.0.0.1:3")).find("a")
+	rt, _, err := table(deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2"), deployed("A", "127.0.0.1:3")).find("a")
 	require.NoError(t, err)
 	seen := map[*target]int{}
 	for range 9 {
-		seen[rt.pick(nil)]++
+		seen[rt.versions[0].pick(nil)]++
 	}
-	assert.Equal(t, map[*target]int{rt.targets[0]: 3, rt.targets[1]: 3, rt.targets[2]: 3}, seen)
+	assert.Equal(t, map[*target]int{rt.targets()[0]: 3, rt.targets()[1]: 3, rt.targets()[2]: 3}, seen)
 
-	rt.targets[0].inFlight.Store(2)
-	rt.targets[1].inFlight.Store(1)
-	rt.targets[2].inFlight.Store(2)
+	rt.targets()[0].inFlight.Store(2)
+	rt.targets()[1].inFlight.Store(1)
+	rt.targets()[2].inFlight.Store(2)
 	for range 3 {
-		assert.Same(t, rt.targets[1], rt.pick(nil))
+		assert.Same(t, rt.targets()[1], rt.versions[0].pick(nil))
 	}
-	assert.Nil(t, rt.pick(rt.targets))
-	assert.Same(t, rt.targets[2], rt.pick(rt.targets[:2]))
+	assert.Nil(t, rt.versions[0].pick(rt.targets()))
+	assert.Same(t, rt.targets()[2], rt.versions[0].pick(rt.targets()[:2]))
 }
 
 func TestPrivateHeadersInAnySpelling(t *testing.T) {
@@ -191,7 +192,7 @@ func TestPrivateHeadersInAnySpelling(t *testing.T) {
 // FuzzTarget: whatever a caller asks for, what is forwarded is one request line's
 // worth of bytes below the mount of a function that is there.
 func FuzzTarget(f *testing.F) {
-	for _, seed := range []string{"/functions/hello", "/functions/Hello/a%2Fb?x=%zz", "/functions/%2e%2e/x", "/functions/a%2f..%2fb", "http://h/functions/a", "/functions/hello /x", "/functions/\xff", "*", ""} {
+	for _, seed := range []string{"/functions/hello", "/functions/Hello/a%2Fb?x=%zz", "/functions/hello@3/a", "/functions/hello%403", "/functions/hello@-1", "/functions/%2e%2e/x", "/functions/a%2f..%2fb", "http://h/functions/a", "/functions/hello /x", "/functions/\xff", "*", ""} {
 		f.Add(seed)
 	}
 	r := table(deployed("Hello", "127.0.0.1:1"))
@@ -209,8 +210,12 @@ func FuzzTarget(f *testing.F) {
 		if strings.ContainsAny(rest, " \r\n\x00") {
 			t.Fatalf("rest %q holds what a request line cannot", rest)
 		}
-		if rt, err := r.find(segment); rt != nil && err != nil {
+		rt, number, err := r.find(segment)
+		if rt != nil && err != nil {
 			t.Fatalf("%q is found and refused", segment)
+		}
+		if plain, _ := url.PathUnescape(segment); rt != nil && number != 0 && plain[len("hello"):] != fmt.Sprint("@", number) {
+			t.Fatalf("%q is taken for version %d", segment, number)
 		}
 	})
 }
@@ -225,7 +230,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(segment, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if rt, _ := r.find(segment); rt == nil {
+				if rt, _, _ := r.find(segment); rt == nil {
 					b.Fatal("not found")
 				}
 			}

@@ -178,6 +178,9 @@ func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.
 		if packed[i], pkg, err = store.Resolve(ctx, source); err != nil {
 			return nil, err
 		}
+		if fn.GetPlan() {
+			continue // the digest is enough
+		}
 		if err := c.upload(ctx, fn.GetName(), pkg); err != nil {
 			return nil, err
 		}

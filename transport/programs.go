@@ -241,6 +241,44 @@ func (c *Client) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader)
 	})
 }
 
+// MoveProgram has another server store a program of this one. It passes through
+// as it travels, compressed.
+func (c *Client) MoveProgram(ctx context.Context, key string, to *Client) error {
+	if err := proto.CheckProgramKey(key); err != nil {
+		return err
+	}
+	return c.call(ctx, "program", deployLimit, func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		in, err := c.calls.FetchProgram(ctx, &proto.Program{Key: key})
+		if err != nil {
+			return err
+		}
+		return to.call(ctx, "program", 0, func(ctx context.Context) error {
+			out, err := to.calls.SendProgram(ctx)
+			if err != nil {
+				return err
+			}
+			for {
+				chunk, err := in.Recv()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					return c.fault(ctx, "program", err)
+				}
+				if err := out.Send(chunk); errors.Is(err, io.EOF) {
+					break // the server has answered early, and says why
+				} else if err != nil {
+					return err
+				}
+			}
+			_, err = out.CloseAndRecv()
+			return err
+		})
+	})
+}
+
 // own is a reader on this side of the connection; its errors are not the peer's.
 type own struct{ io.Reader }
 

@@ -181,3 +181,22 @@ func TestProgramsOverPlainHTTP(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(data, got))
 }
+
+func TestProgramsMoveBetweenServers(t *testing.T) {
+	for _, kind := range bothKinds {
+		from, to := transporttest.NewFake(t), transporttest.NewFake(t)
+		source := connect(t, kind, serve(t, from, from, transport.ServerConfig{Worker: from}))
+		target := connect(t, transport.RPC, serve(t, to, to, transport.ServerConfig{Worker: to}))
+		require.ErrorIs(t, source.MoveProgram(t.Context(), someKey, target), proto.ErrNotFound, "%s", kind)
+		data, about := large()
+		require.NoError(t, from.KeepProgram(t.Context(), about, bytes.NewReader(data)))
+		require.NoError(t, source.MoveProgram(t.Context(), someKey, target), "%s", kind)
+		r, got, err := to.OpenProgram(someKey)
+		require.NoError(t, err)
+		moved, err := io.ReadAll(r)
+		require.NoError(t, errors.Join(err, r.Close()))
+		assert.True(t, bytes.Equal(data, moved))
+		assert.Equal(t, about.GetDigest(), got.GetDigest())
+		require.NoError(t, source.MoveProgram(t.Context(), someKey, target), "what is stored is not stored again")
+	}
+}

@@ -144,6 +144,9 @@ func (s *Store) Resolve(ctx context.Context, fn *proto.FunctionJson) (*proto.Fun
 		return nil, nil, err
 	}
 	p, err := s.Get(fn.GetPackage())
+	if fn.GetPlan() && errors.Is(err, proto.ErrNotFound) {
+		return resolved, nil, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}

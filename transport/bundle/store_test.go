@@ -287,6 +287,10 @@ func TestResolvePackages(t *testing.T) {
 			assert.Len(t, names(t, s), 1)
 		})
 	}
+	planned, p, err := s.Resolve(t.Context(), &proto.FunctionJson{Package: digestOf(nil), FilePath: "a/b.go", Plan: true})
+	require.NoError(t, err)
+	assert.Nil(t, p)
+	assert.Equal(t, "a", planned.GetPackagePath())
 	_, _, err = s.Resolve(t.Context(), &proto.FunctionJson{Package: digestOf(nil)})
 	refused(t, err, proto.ErrNotFound, "is not stored")
 }

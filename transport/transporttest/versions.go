@@ -130,8 +130,10 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	row.Serving = []*proto.Serving{fn.callable(v)}
-	if fn.canary != nil {
-		row.Serving = append(row.Serving, fn.callable(fn.canary))
+	for _, v := range fn.versions {
+		if v != fn.serves && v.service != nil {
+			row.Serving = append(row.Serving, fn.callable(v))
+		}
 	}
 }
 
@@ -263,6 +265,7 @@ func (f *Fake) Wake(ctx context.Context, fnName string, number uint32) (*proto.S
 			return nil, err
 		}
 		f.start(fn, v)
+		f.publish(fn)
 	}
 	return fn.callable(v), nil
 }

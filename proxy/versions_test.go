@@ -1,0 +1,223 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func TestVersionsAreCalledByTheirNumbers(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	deploys(t, p, answers(t, "one", nodes[0]))
+	deploys(t, p, answers(t, "two", nodes[0]))
+	deploys(t, p, answers(t, "three", nodes[1], nodes[0]))
+
+	for path, want := range map[string]string{"hello": "three\n", "hello@3": "three\n", "Hello@2": "two\n", "hello%402/a?b": "two\n", "hello@1/": "one\n"} {
+		status, body := p.call(t, path)
+		assert.Equal(t, 200, status, path)
+		assert.Equal(t, want, body, path)
+	}
+	_, body := p.call(t, "hello")
+	assert.Equal(t, "three\n", body, "one that was opened gets no other calls")
+	for range 3 {
+		p.call(t, "hello@1")
+	}
+	assert.EqualValues(t, 2, nodes[0].wakes.Load(), "each is opened once")
+
+	res, err := client(t).Get("http://" + p.http + "/functions/hello@7")
+	require.NoError(t, err)
+	assert.Equal(t, 404, res.StatusCode)
+	assert.Equal(t, `version 7 of function "Hello" is not kept; kept are 3, 2, 1`, errorOf(t, res)["message"])
+	for path, want := range map[string]int{"hello@": 400, "hello@0": 400, "hello@01": 400, "hello@x": 400, "hello@4294967296": 400, "hello@1@2": 400, "none@1": 404} {
+		status, _ := p.call(t, path)
+		assert.Equal(t, want, status, path)
+	}
+}
+
+func TestCallersThatWantTheSameVersionWaitTogether(t *testing.T) {
+	nodes := newNodes(t, 1)
+	p := start(t, Config{})
+	deploys(t, p, answers(t, "one", nodes...))
+	deploys(t, p, answers(t, "two", nodes...))
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			res, err := client(t).Get("http://" + p.http + "/functions/hello@1")
+			if assert.NoError(t, err) {
+				assert.Equal(t, "one\n", bodyOf(t, res))
+			}
+		})
+	}
+	calls.Wait()
+	assert.LessOrEqual(t, nodes[0].wakes.Load(), int32(20))
+	assert.Empty(t, p.wakes)
+}
+
+func TestWakesAreBounded(t *testing.T) {
+	p := &Proxy{wakes: map[string]*wake{}}
+	for i := range maxWakes {
+		p.wakes[strconv.Itoa(i)] = &wake{}
+	}
+	require.ErrorIs(t, p.wake(t.Context(), "Hello", 1), proto.ErrUnavailable)
+}
+
+func TestACanaryGetsItsShareExactly(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	deploys(t, p, answers(t, "one", nodes...))
+	fn := answers(t, "two", nodes...)
+	fn.Canary = 7
+	deploys(t, p, fn)
+	share := func() (canary int) {
+		for range 100 {
+			if _, body := p.call(t, "hello"); body == "two\n" {
+				canary++
+			}
+		}
+		return canary
+	}
+	assert.Equal(t, 7, share())
+	_, body := p.call(t, "hello@2")
+	assert.Equal(t, "two\n", body)
+
+	rows, err := p.Shift(t.Context(), "hello", 50)
+	require.NoError(t, err)
+	assert.Len(t, rows, 2)
+	assert.Equal(t, 50, share())
+	_, err = p.Shift(t.Context(), "Hello", 100)
+	require.NoError(t, err)
+	assert.Equal(t, 100, share())
+	_, err = p.Shift(t.Context(), "Hello", 100)
+	require.ErrorIs(t, err, proto.ErrConflict)
+}
+
+func TestARollbackGoesOverAllReplicas(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	for _, text := range []string{"one", "two", "three"} {
+		deploys(t, p, answers(t, text, nodes...))
+	}
+	rows, err := p.Rollback(t.Context(), "hello", 0)
+	require.NoError(t, err)
+	assert.Equal(t, []uint32{2, 2}, versionsOf(rows, nodes...))
+	assert.Equal(t, "http://"+"localhost:"+p.http[len("127.0.0.1:"):]+"/functions/hello", rows[0].GetUrl())
+	_, body := p.call(t, "hello")
+	assert.Equal(t, "two\n", body)
+
+	list, err := p.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	var seen []string
+	for _, v := range list {
+		seen = append(seen, fmt.Sprint(v.GetVersion(), v.GetWeight()))
+		assert.Contains(t, []string{nodes[0].addr, nodes[1].addr}, v.GetAtAgent())
+	}
+	assert.Equal(t, []string{"3 0", "3 0", "2 100", "2 100", "1 0", "1 0"}, seen)
+
+	_, err = p.Rollback(t.Context(), "Hello", 9)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+func TestARollbackOrShiftThatFailsGoesBack(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	deploys(t, p, answers(t, "one", nodes...))
+	deploys(t, p, answers(t, "two", nodes...))
+	list := p.fleet.find("hello")
+	last := nodes[0]
+	if list[1].agent.addr == nodes[1].addr {
+		last = nodes[1]
+	}
+	last.changing = func() error { return errors.New("no") }
+	rows, err := p.Rollback(t.Context(), "Hello", 1)
+	require.NoError(t, err)
+	assert.Equal(t, "it is back at version 2: the rollout stopped at agent "+last.addr, rows[0].GetError())
+	assert.Equal(t, []string{"2 of 2", "2 of 2"}, numbers(t, nodes...))
+
+	fn := answers(t, "three", nodes...)
+	fn.Canary = 20
+	deploys(t, p, fn)
+	for _, canary := range []uint32{50, 100} {
+		rows, err = p.Shift(t.Context(), "Hello", canary)
+		require.NoError(t, err)
+		assert.Equal(t, string(proto.Failed), rows[0].GetStatus())
+		assert.Contains(t, rows[0].GetError(), "it is back at version 2")
+	}
+	assert.Equal(t, []string{"2 of 3", "2 of 3"}, numbers(t, nodes...))
+}
+
+func TestWeightsOfAgentsAreAdded(t *testing.T) {
+	a, b := deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2")
+	a.Serving = []*proto.Serving{{Version: 1, Weight: 70, Proxy: "http://127.0.0.1:1"}, {Version: 2, Weight: 30, Proxy: "http://127.0.0.1:3"}, {Version: 3, Proxy: "http://127.0.0.1:4"}}
+	b.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: "http://127.0.0.1:2"}}
+	rt, _, err := table(a, b).find("a")
+	require.NoError(t, err)
+	seen := map[uint32]int{}
+	var run, longest int
+	for range 200 {
+		v := rt.choose()
+		seen[v.number]++
+		if run++; v.number != 1 {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	assert.Equal(t, map[uint32]int{1: 170, 2: 30}, seen)
+	assert.LessOrEqual(t, longest, 12, "they are spread")
+	assert.Len(t, rt.version(1).targets, 2)
+	assert.Len(t, rt.version(3).targets, 1)
+}
+
+func TestAVersionThatCannotBeDialedLeavesTheOthers(t *testing.T) {
+	live := function(t, "Hello", func(http.ResponseWriter, *http.Request) {})
+	row := deployed("Hello", "127.0.0.1:1")
+	row.Serving = []*proto.Serving{{Version: 1, Weight: 50, Proxy: live.GetProxy(), Instances: 1}, {Version: 2, Weight: 50, Proxy: "http://" + unused(t), Instances: 1}}
+	addr := front(t, row)
+	for range 4 {
+		res, err := client(t).Get("http://" + addr + "/functions/hello")
+		require.NoError(t, err)
+		assert.Equal(t, 200, res.StatusCode)
+		bodyOf(t, res)
+	}
+	res, err := client(t).Get("http://" + addr + "/functions/hello@2")
+	require.NoError(t, err)
+	assert.Equal(t, 502, res.StatusCode)
+	assert.Equal(t, "dial", errorOf(t, res)["reason"])
+}
+
+func TestACrashLoopSaysWhenItIsTriedAgain(t *testing.T) {
+	row := deployed("Hello", unused(t))
+	row.Status, row.Instances, row.Reason = string(proto.Failed), 0, proto.ReasonCrash
+	row.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: row.GetProxy()}}
+	for in, least := range map[time.Duration]int{20 * time.Second: 18, -time.Second: 1} {
+		row.Retry = time.Now().Add(in).UTC().Format(time.RFC3339)
+		res, err := client(t).Get("http://" + front(t, row) + "/functions/hello")
+		require.NoError(t, err)
+		assert.Equal(t, 503, res.StatusCode)
+		after, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		require.NoError(t, err)
+		assert.InDelta(t, least+1, after, 1)
+		assert.Equal(t, proto.ReasonCrash, errorOf(t, res)["reason"])
+	}
+}
+
+func TestIdleFunctionsAreCalledAndLeftAlone(t *testing.T) {
+	row := deployed("A", "127.0.0.1:1")
+	row.Instances, row.Pid = 0, 0
+	for idle, limit := range map[string]time.Duration{"": idleLimit, "0": idleLimit, "15m": idleLimit, "1m": 30 * time.Second, "1ns": 1, "nonsense": idleLimit} {
+		row.Idle = idle
+		rt, _, err := table(row).find("a")
+		require.NoError(t, err)
+		assert.Nil(t, rt.unready)
+		assert.Equal(t, limit, rt.targets()[0].transport.IdleConnTimeout, idle)
+	}
+}
