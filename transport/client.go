@@ -151,7 +151,7 @@ func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*pro
 }
 
 // send packs and uploads the folders of functions, and returns the functions
-// with packages in their place.
+// with packages in their place. Nothing is uploaded for a plan.
 func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.FunctionJson, error) {
 	temp, err := os.MkdirTemp("", "ryo-pack-")
 	if err != nil {
@@ -177,6 +177,9 @@ func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.
 		var pkg *bundle.Package
 		if packed[i], pkg, err = store.Resolve(ctx, source); err != nil {
 			return nil, err
+		}
+		if fn.GetPlan() {
+			continue // its digest says what would change
 		}
 		if err := c.upload(ctx, fn.GetName(), pkg); err != nil {
 			return nil, err
