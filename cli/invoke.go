@@ -44,7 +44,7 @@ go to stderr. A status of 400 or more gives exit code 1.`,
   proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
   proxyCli invoke Tasks -X DELETE -path '/tasks/7?force=true'
   proxyCli invoke Resize -d @cat.png > small.png`,
-		Args:              exactlyOne("NAME"),
+		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
