@@ -136,8 +136,9 @@ func (p *progress) transfer(t transport.Progress) {
 	p.say(text)
 }
 
-// follow says which stages the functions are in, until the function that it
-// returns is called. It is a courtesy: when nothing can be watched it is silent.
+// follow says which stages the functions are in, and what their builds print,
+// until the function that it returns is called. It is a courtesy: when nothing can
+// be watched it is silent.
 func (p *progress) follow(ctx context.Context, client transport.Interface, fns []*proto.FunctionJson) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	names := map[string]bool{}
@@ -146,16 +147,64 @@ func (p *progress) follow(ctx context.Context, client transport.Interface, fns [
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		builds := map[string]*printed{} // by function and agent
 		_ = client.Watch(ctx, func(e *proto.WatchEvent) error {
 			for _, r := range e.GetFunctions() {
-				if names[r.GetName()] && r.GetStage() != "" {
-					p.say(strings.TrimSpace(r.GetStage() + " " + r.GetName() + " at " + r.GetAtAgent()))
+				if !names[r.GetName()] {
+					continue
 				}
+				what := strings.TrimSpace(r.GetName() + " at " + r.GetAtAgent())
+				if builds[what] == nil {
+					builds[what] = &printed{}
+				}
+				if r.GetStage() != "" {
+					p.say(r.GetStage() + " " + what)
+				}
+				p.print(builds[what].next(r))
 			}
 			return nil
 		})
 	})
 	return func() { cancel(); wg.Wait() }
+}
+
+// printed is what a build has printed, as far as rows have told it.
+type printed struct {
+	bytes uint64
+	rest  string // a line that has not ended yet
+}
+
+// next returns the lines that have ended since the row before, each once. A row
+// carries no more than the end of what was printed: what came too fast is left out.
+func (b *printed) next(r *proto.FunctionJsonRsp) []string {
+	if r.GetPrinted() < b.bytes { // another build
+		*b = printed{}
+	}
+	news := r.GetPrinted() - b.bytes
+	b.bytes = r.GetPrinted()
+	text := r.GetOutput()
+	if news <= uint64(len(text)) {
+		text = b.rest + text[uint64(len(text))-news:]
+	}
+	lines := strings.Split(text, "\n")
+	b.rest = lines[len(lines)-1]
+	return lines[:len(lines)-1]
+}
+
+// print writes lines of output, above the line of a terminal.
+func (p *progress) print(lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.w == nil || p.done || len(lines) == 0 {
+		return
+	}
+	p.erase()
+	for _, line := range lines {
+		_, _ = fmt.Fprintln(p.w, "  "+clean(strings.TrimSuffix(line, "\r")))
+	}
+	if p.live {
+		p.draw()
+	}
 }
 
 // size is n bytes for people.
