@@ -119,7 +119,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	root.Flags().Bool("version", false, "print the version and exit")
 
 	root.AddCommand(a.defCommand(), a.checkCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
-		a.stopCommand(), a.logCommand(), a.invokeCommand(), a.versionCommand())
+		a.planCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),
+		a.stopCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.invokeCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs, which is too late for normalize.
 	root.InitDefaultHelpCmd()
