@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -36,8 +37,8 @@ func TestProgressOnATerminalIsOneLineThatGoesAway(t *testing.T) {
 	p.pause()
 	p.stop()
 	out := c.stderr.String()
-	assert.Contains(t, out, "\r\x1b[Kuploading the package 512 B of 2.0 KiB  0.")
-	assert.Contains(t, out, "\r\x1b[K"+strings.Repeat("ä", maxLine-1)+"…  ")
+	assert.Contains(t, out, eraseLine+"uploading the package 512 B of 2.0 KiB  0.")
+	assert.Contains(t, out, eraseLine+strings.Repeat("ä", maxLine-1)+"…  ")
 	assert.True(t, strings.HasSuffix(out, "s"+eraseLine), "%q", out)
 	assert.NotContains(t, out, "\n")
 }
@@ -87,19 +88,25 @@ func FuzzOutputOfABuild(f *testing.F) {
 	})
 }
 
-func TestOutputStandsAboveTheLineOfATerminal(t *testing.T) {
+func TestOutputStandsBelowTheLineOfATerminal(t *testing.T) {
 	for terminal, want := range map[bool]string{
-		true:  "\r\x1b[Kbuilding F  0.0s\r\x1b[K  go: \ufffd[2Jx\n\r\x1b[Kbuilding F  0.0s\r\x1b[K",
-		false: "building F\n  go: \ufffd[2Jx\n",
+		true: eraseLine + "building F  0.0s" + eraseLine + "building F  0.0s\n  go: \ufffd[2Jx\r\x1b[1A" +
+			eraseLine + "building F  0.0s\n  a\n  b\n  " + strings.Repeat("c", maxLine-1) + "…\r\x1b[3A" +
+			eraseLine + "starting F  0.0s" + eraseLine,
+		false: "building F\n  go: \ufffd[2Jx\n  a\n  b\n  " + strings.Repeat("c", 2*maxLine) + "\nstarting F\n",
 	} {
-		c := newConsole(terminal)
-		p := c.startProgress()
-		p.say("building F")
-		p.print([]string{"go: \x1b[2Jx\r"})
-		p.print(nil)
-		p.stop()
-		p.print([]string{"late"})
-		assert.Equal(t, want, c.stderr.String())
+		synctest.Test(t, func(t *testing.T) { // no time passes
+			c := newConsole(terminal)
+			p := c.startProgress()
+			p.say("building F")
+			p.print([]string{"go: \x1b[2Jx\r"})
+			p.print([]string{"a", "b", strings.Repeat("c", 2*maxLine)})
+			p.print(nil)
+			p.say("starting F")
+			p.stop()
+			p.print([]string{"late"})
+			assert.Equal(t, want, c.stderr.String())
+		})
 	}
 }
 

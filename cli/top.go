@@ -181,11 +181,11 @@ func keys(r io.Reader, leave context.CancelCauseFunc) {
 func (a *app) draw(s *samples, failure error) error {
 	width, height := 80, 24 // of a terminal that does not tell
 	if f, ok := a.stdout.(*os.File); ok {
-		if w, h, err := term.GetSize(int(f.Fd())); err == nil {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
 			width, height = w, h
 		}
 	}
-	status := fmt.Sprintf("%s  %s  %d processes  (q quits)", a.proxy, s.at.Format(time.TimeOnly), len(s.list))
+	status := fmt.Sprintf("%s  %s  processes: %d  (q quits)", a.proxy, s.at.Format(time.TimeOnly), len(s.list))
 	if failure != nil {
 		status = "error: " + firstLine(failure.Error()) + "; trying again"
 	}
@@ -199,8 +199,9 @@ func (a *app) draw(s *samples, failure error) error {
 		if i > 0 {
 			b.WriteString("\r\n")
 		}
-		if r := []rune(line); len(r) > width {
-			line = string(r[:width])
+		// The last column stays free: what is written next would erase it.
+		if r := []rune(line); len(r) >= width {
+			line = string(r[:width-1])
 		}
 		b.WriteString(restOfLine + line)
 	}
