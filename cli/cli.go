@@ -183,6 +183,15 @@ func (a *app) ask(calls func(transport.Interface) error) error {
 	return calls(client)
 }
 
+// answer makes one call.
+func answer[T any](a *app, call func(transport.Interface) (T, error)) (got T, err error) {
+	err = a.ask(func(client transport.Interface) (err error) {
+		got, err = call(client)
+		return err
+	})
+	return got, err
+}
+
 // faults are several errors of equal rank, each told by itself.
 type faults []error
 

@@ -22,10 +22,8 @@ long the process had lived, then, indented, its panic or what it had printed las
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []*proto.Crash
-			err := a.ask(func(client transport.Interface) (err error) {
-				list, err = client.Crashes(cmd.Context(), args[0])
-				return err
+			list, err := answer(a, func(client transport.Interface) ([]*proto.Crash, error) {
+				return client.Crashes(cmd.Context(), args[0])
 			})
 			if err != nil {
 				return err

@@ -153,11 +153,7 @@ func (a *app) payload(in invocation) (payload, error) {
 
 // functionURL asks where a function is called.
 func (a *app) functionURL(ctx context.Context, name string) (string, error) {
-	var rows []*proto.FunctionJsonRsp
-	err := a.ask(func(client transport.Interface) (err error) {
-		rows, err = client.Details(ctx)
-		return err
-	})
+	rows, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
 	if err != nil {
 		return "", err
 	}

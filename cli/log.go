@@ -58,11 +58,7 @@ stopped; a connection that is lost is made again, and no line comes twice.`,
 // logs prints what the functions printed, byte for byte.
 func (a *app) logs(ctx context.Context, names []string) error {
 	for _, name := range names {
-		var logs *proto.FunctionLogs
-		err := a.ask(func(client transport.Interface) (err error) {
-			logs, err = client.Log(ctx, name)
-			return err
-		})
+		logs, err := answer(a, func(client transport.Interface) (*proto.FunctionLogs, error) { return client.Log(ctx, name) })
 		if err != nil {
 			return err
 		}
@@ -86,7 +82,7 @@ func (a *app) logs(ctx context.Context, names []string) error {
 type query struct {
 	req        *proto.LogsRequest
 	timestamps bool
-	agents     bool // say which agent printed a line
+	agents     int // that the function runs on
 
 	// The time of the last line that came of each agent. Times of one function on one
 	// agent rise strictly, so this is where to go on.
@@ -123,7 +119,7 @@ func (a *app) lines(ctx context.Context, client transport.Interface, q *query) e
 	}
 }
 
-// find finds out whether lines come from several agents.
+// find finds out from how many agents lines come.
 func (q *query) find(ctx context.Context, client transport.Interface) error {
 	rows, err := client.Details(ctx)
 	if err != nil {
@@ -135,14 +131,16 @@ func (q *query) find(ctx context.Context, client transport.Interface) error {
 			agents[r.GetAtAgent()] = true
 		}
 	}
-	q.agents = len(agents) > 1
+	q.agents = len(agents)
 	return nil
 }
 
 // next is the request for the lines that have not come yet. One time serves all
-// agents: what came of them after it comes again, and is known by until.
+// agents: what came of them after it comes again, and is known by until. While
+// nothing came of an agent, what comes next of it may be older than that time,
+// unless it was the last lines that were asked for.
 func (q *query) next() *proto.LogsRequest {
-	if len(q.until) == 0 {
+	if len(q.until) == 0 || len(q.until) < q.agents && q.req.GetTail() == 0 {
 		return q.req
 	}
 	req := protobuf.CloneOf(q.req)
@@ -159,10 +157,13 @@ func (a *app) printLines(q *query, batch *proto.LogLines) error {
 	var b strings.Builder
 	for _, line := range batch.GetLines() {
 		at, err := time.Parse(time.RFC3339, line.GetTime())
-		if err == nil && !at.After(q.until[line.GetAtAgent()]) {
+		switch {
+		case err != nil: // of no use as a place to go on from
+		case !at.After(q.until[line.GetAtAgent()]):
 			continue
+		default:
+			q.until[line.GetAtAgent()] = at
 		}
-		q.until[line.GetAtAgent()] = at
 		if a.output == "json" {
 			data, err := marshal(line)
 			if err != nil {
@@ -171,7 +172,7 @@ func (a *app) printLines(q *query, batch *proto.LogLines) error {
 			b.Write(append(data, '\n'))
 			continue
 		}
-		if q.agents {
+		if q.agents > 1 {
 			b.WriteString(line.GetAtAgent() + "  ")
 		}
 		if q.timestamps {

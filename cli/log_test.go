@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -82,6 +83,25 @@ func TestFollowedLinesComeOnceOverLostConnections(t *testing.T) {
 			assert.Zero(t, again.GetTail())
 		}
 	})
+}
+
+func TestNextLinesAreAskedForFromWhereTheyStopped(t *testing.T) {
+	a, b := time.Unix(5, 0).UTC(), time.Unix(2, 0).UTC()
+	tests := map[string]struct {
+		tail  uint32
+		until map[string]time.Time
+		want  *proto.LogsRequest
+	}{
+		"nothing came":                     {0, nil, &proto.LogsRequest{Since: "10m"}},
+		"nothing of the last lines came":   {3, nil, &proto.LogsRequest{Since: "10m", Tail: 3}},
+		"both came":                        {0, map[string]time.Time{"a": a, "b": b}, &proto.LogsRequest{Since: moment(2)}},
+		"nothing came of the other":        {0, map[string]time.Time{"a": a}, &proto.LogsRequest{Since: "10m"}},
+		"nothing of the other's last came": {3, map[string]time.Time{"a": a}, &proto.LogsRequest{Since: moment(5)}},
+	}
+	for name, tt := range tests {
+		q := &query{req: &proto.LogsRequest{Since: "10m", Tail: tt.tail}, agents: 2, until: tt.until}
+		assert.True(t, protobuf.Equal(tt.want, q.next()), "%s: %v", name, q.next())
+	}
 }
 
 // A follower waits for lines, lives on when its server is started anew, and ends

@@ -23,10 +23,8 @@ each of them gets. Any of them can be called as NAME@VERSION.`,
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []*proto.Version
-			err := a.ask(func(client transport.Interface) (err error) {
-				list, err = client.Versions(cmd.Context(), args[0])
-				return err
+			list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) {
+				return client.Versions(cmd.Context(), args[0])
 			})
 			if err != nil {
 				return err
@@ -104,11 +102,7 @@ end in the version that took them.`,
 
 // release makes a call that changes which versions serve, and prints its rows.
 func (a *app) release(call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
-	var rows []*proto.FunctionJsonRsp
-	err := a.ask(func(client transport.Interface) (err error) {
-		rows, err = call(client)
-		return err
-	})
+	rows, err := answer(a, call)
 	if err != nil {
 		return err
 	}
