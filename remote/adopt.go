@@ -40,7 +40,7 @@ func runFile(path string) string { return "functions/" + path + "/run.json" }
 
 // note writes down what runs, if that has changed.
 func (f *function) note() {
-	if f.stopped || f.rec.Generation == 0 {
+	if f.stopped {
 		return
 	}
 	now := inventory{Restarts: f.restarts}

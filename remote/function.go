@@ -123,7 +123,6 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 			timer.Reset(time.Until(next))
 		}
 		f.publish()
-		f.note()
 		select {
 		case <-ctx.Done():
 			return
