@@ -50,7 +50,7 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	if !found {
 		building := progress{stage: proto.StageBuilding, kind: target.Kind}
 		tell(building)
-		err := a.builds.share(ctx, key, a.recipe(fn, spec), func(said string) {
+		err := a.builds.share(ctx, key, a.recipe(key, fn, spec), func(said string) {
 			building.output = said
 			tell(building)
 		}, func(built string) error { return os.Link(built, binary) })
@@ -129,8 +129,9 @@ func (a *Agent) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build
 }
 
 // recipe builds a draft in a folder of the build's own: that of who asked first
-// may be gone before the others have their program.
-func (a *Agent) recipe(fn *proto.FunctionJson, spec build.Spec) recipe {
+// may be gone before the others have their program. Who comes later finds that
+// stored.
+func (a *Agent) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
 	return func(ctx context.Context, dir string, said io.Writer) (program string, err error) {
 		spec.Root, spec.Work, spec.Out = filepath.Join(dir, "src"), filepath.Join(dir, "work"), filepath.Join(dir, "fn")
 		spec.Output = said
@@ -140,7 +141,10 @@ func (a *Agent) recipe(fn *proto.FunctionJson, spec build.Spec) recipe {
 		if err := os.Mkdir(spec.Work, 0o700); err != nil {
 			return "", err
 		}
-		return spec.Out, a.builder.Build(ctx, spec)
+		if err := a.builder.Build(ctx, spec); err != nil {
+			return "", err
+		}
+		return spec.Out, a.programs.Add(key, spec.Out)
 	}
 }
 
