@@ -82,7 +82,7 @@ func launch(t *testing.T, dir, addr string, flags ...string) *program {
 	p.addr = <-started
 	require.NotEmpty(t, p.addr, said.String())
 	p.Client = transport.NewAgent(transport.HTTP, p.addr)
-	t.Cleanup(func() { p.Client.Close() })
+	t.Cleanup(func() { p.Close() })
 	return p
 }
 
@@ -255,7 +255,7 @@ func TestAStrangerIsNeverSignalled(t *testing.T) {
 	require.NoError(t, stranger.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- stranger.Wait() }()
-	defer func() { _ = stranger.Process.Kill(); <-ended }()
+	defer func() { _, _ = stranger.Process.Kill(), <-ended }()
 	file := filepath.Join(a.dir, "functions", "hello", "run.json")
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)

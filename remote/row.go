@@ -166,16 +166,13 @@ func (f *function) versions() []*proto.Version {
 }
 
 // plan says what a deploy would change.
-func (f *function) plan(fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
-	row := protobuf.CloneOf(f.said)
+func (f *function) plan(fn *proto.FunctionJson) (row *proto.FunctionJsonRsp, err error) {
+	row = protobuf.CloneOf(f.said)
 	if f.main.version == nil {
 		row.Change = changeCreate
 		return row, nil
 	}
-	v, err := newVersion(fn, f.agent.seal, time.Now())
-	if err != nil {
-		return nil, err
-	}
+	v := newVersion(fn, f.agent.seal, time.Now())
 	row.Change, row.Changed, err = compare(f.main.version, v, f.agent.seal)
 	return row, err
 }
