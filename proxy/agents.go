@@ -659,7 +659,7 @@ func (f *fleet) settled(ctx context.Context, accepted *proto.FunctionJsonRsp) *p
 		return fail(errReplaced)
 	case row.GetError() != "":
 		// The old process serves on; the deploy that is waited for has failed.
-		row.Status = string(proto.Failed)
+		row.Status, row.Error = string(proto.Failed), strings.TrimPrefix(row.GetError(), proto.Unchanged)
 	}
 	return row
 }

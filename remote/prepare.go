@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -141,9 +142,11 @@ func (a *Agent) recipe(key string, fn *proto.FunctionJson, spec build.Spec) reci
 		if err := os.Mkdir(spec.Work, 0o700); err != nil {
 			return "", err
 		}
+		began := time.Now()
 		if err := a.builder.Build(ctx, spec); err != nil {
 			return "", err
 		}
+		a.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
 		return spec.Out, a.programs.Add(key, spec.Out)
 	}
 }
