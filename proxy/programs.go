@@ -8,10 +8,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// reasonProgram is the reason of a deploy that names a program which the agent
-// does not have, or no longer.
-const reasonProgram = "program"
-
 // origin is an agent that holds a program.
 type origin struct {
 	addr    string
