@@ -324,18 +324,23 @@ func (p *Proxy) give(ctx context.Context, r *rollout, a *agent, client *transpor
 // underWay is what those see who do not wait: the row of the first agent, nil if
 // it has none yet, and that the others wait for it.
 func (p *Proxy) underWay(r *rollout, first *proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
-	name := r.order.fn.GetName()
 	rows := make([]*proto.FunctionJsonRsp, len(r.agents))
 	for i, addr := range r.agents {
 		if first != nil && addr == first.GetAtAgent() {
 			rows[i] = first
 			continue
 		}
-		row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
-		row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), proto.StageQueued, "", ""
-		rows[i] = row
+		rows[i] = p.awaited(r, addr, proto.StageQueued)
 	}
 	return rows
+}
+
+// awaited is the row of a function that an agent has not been given yet.
+func (p *Proxy) awaited(r *rollout, addr, stage string) *proto.FunctionJsonRsp {
+	name := r.order.fn.GetName()
+	row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
+	row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), stage, "", ""
+	return row
 }
 
 // one calls an agent and returns the one row of its answer.

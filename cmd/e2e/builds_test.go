@@ -100,6 +100,16 @@ func TestOneAgentBuildsForAll(t *testing.T) {
 	answers(t, "alone", alone[0].URL)
 	assertBuilds(t, 4, one, two)
 	assertBuilds(t, 0, bare)
+
+	// And what is wrong is told as if it had built.
+	write(t, dir, tree{"more.go": strings.Replace(says("Alone", "wrong"), "fmt.Fprint(", "fmt.Print(w.Missing, ", 1)})
+	r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-name", "Alone", "-agent", bare.addr)
+	assert.Equal(t, 3, r.code, r.stderr)
+	assert.Regexp(t, `(?m)^  more\.go:8:\d+: w\.Missing undefined`, r.stderr)
+	told := now(t, p.http, "Alone")
+	assert.Equal(t, "Deployed", told.Status)
+	assert.Regexp(t, `^the last deploy failed and changed nothing: more\.go:8:`, told.Error)
+	answers(t, "alone", told.URL)
 }
 
 // digestOf is the digest of the program that a process runs.
