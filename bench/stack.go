@@ -113,7 +113,7 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 
 	state := filepath.Join(s.dir, "state")
 	var addrs []string
-	if s.agent, addrs, err = s.serve(ctx, "agent", "-port", "127.0.0.1:0", "-dir", state); err != nil {
+	if s.agent, addrs, err = s.serve(ctx, "agent", "-port", "127.0.0.1:0", "-dir", state, "-stop-functions"); err != nil {
 		return s, err
 	}
 	s.agentAddr = addrs[0]

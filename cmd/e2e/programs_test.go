@@ -26,6 +26,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy"
 	"github.com/Ishan27g/ryo-faas/remote"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
 // program names the program that a process of this binary shall be.
@@ -37,6 +38,9 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 
 func TestMain(m *testing.M) {
 	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	if code, holder := process.HolderMain(os.Args); holder {
 		os.Exit(code)
 	}
 	if run, ok := mains[os.Getenv(program)]; ok {
@@ -174,7 +178,11 @@ func startAgent(t *testing.T, dir, port string, args ...string) agent {
 	if port == "" {
 		port = "0"
 	}
-	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t)}, args...)
+	t.Cleanup(func() { // of an agent that was killed
+		_, err := process.Leftovers(context.Background(), dir)
+		assert.NoError(t, err)
+	})
+	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t), "-stop-functions"}, args...)
 	cmd := command(context.Background(), "agent", args...)
 	cmd.Dir = t.TempDir() // where nothing is
 	s := launch(t, cmd)
