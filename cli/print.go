@@ -133,9 +133,12 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		if r.GetInstances() > 0 {
 			text += "\nthe deploy before it goes on serving"
 		}
-		hint := "proxyCli log " + r.GetName() + " shows what it printed"
-		if rowsCode([]*proto.FunctionJsonRsp{r}) == exitRefused {
+		hint := ""
+		switch rowsCode([]*proto.FunctionJsonRsp{r}) {
+		case exitRefused:
 			hint = "nothing of it runs; correct the source and deploy again"
+		case exitUnhealthy:
+			hint = "proxyCli log " + r.GetName() + " shows what it printed"
 		}
 		a.complain(r.GetName()+" "+what, text, hint, roots)
 	}

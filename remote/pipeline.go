@@ -3,7 +3,6 @@ package remote
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -112,12 +111,11 @@ func fail(v *version, reason string, err error) *failure {
 	return &failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}
 }
 
-// persist keeps a version's program for further deploys of the same source, which
-// brings it to the disk. That takes longer than a start, so it is done when the
-// version serves already.
+// persist brings a version's program to the disk, for further deploys of the same
+// source. That takes longer than a start, so it is done when the version serves
+// already.
 func (f *function) persist(v *version, program *proto.Program) {
-	fn := filepath.Join(f.agent.ws.versionDir(f.path, v.Number), "fn")
-	if err := f.agent.programs.Keep(program.GetKey(), fn); err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
+	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
 }

@@ -101,7 +101,7 @@ func (f *function) explain(row *proto.FunctionJsonRsp) {
 		row.Retry = timestamp(f.main.retry)
 	case last != nil && f.main.version != nil:
 		row.Reason = last.Reason
-		row.Error = "the last deploy failed and changed nothing: " + last.Text
+		row.Error = proto.Unchanged + last.Text
 	case last != nil:
 		row.Error, row.Reason = last.Text, last.Reason
 	case f.canary != nil && f.canary.refusing():
