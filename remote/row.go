@@ -168,6 +168,7 @@ func (f *function) versions() []*proto.Version {
 // plan says what a deploy would change.
 func (f *function) plan(fn *proto.FunctionJson) (row *proto.FunctionJsonRsp, err error) {
 	row = protobuf.CloneOf(f.said)
+	row.Package = fn.GetPackage()
 	if f.main.version == nil {
 		row.Change = changeCreate
 		return row, nil
