@@ -133,9 +133,9 @@ func (f *function) watch(s *service, p *instance) {
 			return
 		}
 		crash := f.inquire(p)
+		f.agent.letGo(controlName(p.Identity()))
 		f.post(func() {
 			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
-			f.agent.letGo(controlName(p.Identity()))
 			f.count(p)
 			s.ended(p, crash)
 		})
