@@ -80,6 +80,7 @@ type Agent struct {
 	builds   builds
 	wanted   chan struct{} // has an element for each program that others wait for
 	programs *build.Store
+	storing  storing
 	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached
@@ -134,7 +135,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		log: cfg.Logger, ws: ws, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
-		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
+		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, storing: storing{keys: make(map[string]chan struct{})}, wanted: make(chan struct{}, maxBuilds),
 		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {

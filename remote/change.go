@@ -134,12 +134,17 @@ func (f *function) settle(r result) {
 	}
 	f.save()
 	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
+	stored := func() {}
+	if r.program != nil {
+		stored = f.agent.storing.begin(r.program.GetKey())
+	}
 	m.tell(f.answer())
 	f.let(leaving)
 	f.work.Go(func() {
 		if r.program != nil {
 			f.persist(v, r.program)
 		}
+		stored()
 		f.endAll(old)
 		for _, v := range dropped {
 			f.remove(v)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -56,9 +57,44 @@ func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 // HasProgram reports whether a program is stored.
 func (a *Agent) HasProgram(key string) bool { return a.programs.Has(key) }
 
+// storing knows the programs that are on their way into the store: a function is
+// deployed before its program is on the disk, and others may ask for it at once.
+type storing struct {
+	mu   sync.Mutex               // guards keys
+	keys map[string]chan struct{} // closed when the program is there
+}
+
+// begin takes down that a program is being stored, until done is called.
+func (s *storing) begin(key string) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys[key] != nil {
+		return func() {} // another function stores it
+	}
+	stored := make(chan struct{})
+	s.keys[key] = stored
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.keys, key)
+		close(stored)
+	}
+}
+
+// wait returns when a program is no longer being stored.
+func (s *storing) wait(key string) {
+	s.mu.Lock()
+	stored := s.keys[key]
+	s.mu.Unlock()
+	if stored != nil {
+		<-stored
+	}
+}
+
 // OpenProgram opens a stored program and says what it is, without its kind. It is
 // up to the caller to close it.
 func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
+	a.storing.wait(key)
 	f, err := a.programs.Open(key)
 	if err != nil {
 		return nil, nil, err
