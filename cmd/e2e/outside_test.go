@@ -170,10 +170,9 @@ func TestAnotherModule(t *testing.T) {
 	hello := filepath.Join(root, "example", "hello")
 	for i, d := range s.doors() {
 		t.Run(d.name, func(t *testing.T) {
-			printed := strings.Repeat("deploying at /helloworld\n", i+1) // which outlives each stop
 			assert.Equal(t, `1 HelloWorld Deployed true
 1 true 1 true
-`+printed+`snapshot true 1
+`+strings.Repeat("deploying at /helloworld\n", i+1)+`snapshot true 1
 HelloWorld Stopped
 true
 true
