@@ -45,7 +45,8 @@ func siteIn(t *testing.T, dir string) site {
 	t.Helper()
 	var first int
 	for first = 0; first == 0; {
-		n := 10000 + 100*int(sites.Add(1)) // below the ports of outgoing connections
+		// Below the ports of outgoing connections, and elsewhere than another run's.
+		n := 10000 + 100*((os.Getpid()+int(sites.Add(1)))%200)
 		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", n)); err == nil {
 			require.NoError(t, l.Close())
 			first = n
