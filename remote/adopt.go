@@ -169,7 +169,8 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 		return // it was replaced when the agent died
 	}
 	s.seen, s.asleep = true, was.Asleep // callers who wait in the backlog are served
-	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
+	// Also by an agent that is asked to end already: what is not adopted is ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adoptLimit)
 	defer cancel()
 	for _, id := range was.Processes {
 		p, err := adopt(ctx, s.version, id, held[controlName(id)])

@@ -157,13 +157,15 @@ func (f *function) services() []*service {
 }
 
 // post has run call event, and returns when it has been called, or is not to be
-// called any more. It must not be called by run.
-func (f *function) post(event func()) {
+// called any more, which it reports. It must not be called by run.
+func (f *function) post(event func()) (called bool) {
 	done := make(chan struct{})
 	select {
 	case f.events <- func() { defer close(done); event() }:
 		<-done
+		return true
 	case <-f.over:
+		return false
 	}
 }
 

@@ -76,6 +76,7 @@ type server struct {
 
 	mu     sync.Mutex
 	output bytes.Buffer // stdout and stderr
+	starts int          // how often it has said that it has started
 }
 
 func (s *server) Write(p []byte) (int, error) {
@@ -105,7 +106,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			_, _ = s.Write(append(lines.Bytes(), '\n'))
-			if strings.HasPrefix(lines.Text(), "GRPC server started on ") {
+			if strings.HasPrefix(lines.Text(), "GRPC server started on ") && s.start() == 1 {
 				close(started)
 			}
 		}
@@ -127,6 +128,21 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 		t.Fatalf("%s did not start: %s", cmd.Args, s)
 	}
 	return s
+}
+
+// start counts the starts: an agent that is upgraded starts again.
+func (s *server) start() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starts++
+	return s.starts
+}
+
+// started is how often the server has started.
+func (s *server) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts
 }
 
 // end asks the server to end and waits until it has.

@@ -78,7 +78,7 @@ func (c *child) await() {
 const maxSweeps = 10
 
 // killSession kills the members of a session that have left its leader's process
-// group. The leader has ended but is not reaped: its number is nobody else's.
+// group. The leader has ended, and its number is nobody else's.
 func killSession(leader int) {
 	killed := map[int]bool{leader: true}
 	for range maxSweeps {
