@@ -211,7 +211,7 @@ func controlName(id process.Identity) string { return "control/" + id.Nonce }
 
 // openHolder connects to what keeps sockets and connections for the next agent.
 func (a *Agent) openHolder(ctx context.Context) {
-	h, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), "/")
+	h, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
 	if err != nil {
 		a.log.Error("functions will not outlive the agent", "error", err)
 		return
@@ -230,7 +230,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 			return
 		}
 		h.Close()
-		next, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), "/")
+		next, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
 		if err != nil {
 			a.log.Error("functions will not outlive the agent", "error", err)
 			select {

@@ -139,7 +139,7 @@ func (p *program) end(t *testing.T, sig os.Signal) {
 // holderOf is the process that holds the sockets of a folder's agent, 0 for none.
 func holderOf(t *testing.T, dir string) int {
 	t.Helper()
-	conn, err := net.Dial("unixpacket", filepath.Join(dir, "run", "holder.sock"))
+	conn, err := net.Dial("unixpacket", filepath.Join(dir, "holder.sock"))
 	if err != nil {
 		return 0
 	}
@@ -294,7 +294,7 @@ func TestAHolderThatDiesIsReplaced(t *testing.T) {
 	file := filepath.Join(a.dir, "functions", "hello", "run.json")
 	require.FileExists(t, file)
 	require.Eventually(t, func() bool {
-		h, err := process.OpenHolder(t.Context(), filepath.Join(a.dir, "run", "holder.sock"), a.dir)
+		h, err := process.OpenHolder(t.Context(), filepath.Join(a.dir, "holder.sock"), a.dir)
 		require.NoError(t, err)
 		defer h.Close()
 		all, err := h.All()

@@ -729,7 +729,7 @@ func TestDiskFull(t *testing.T) {
 			// Not even a death of the agent costs a function that was there.
 			a.kill()
 			a = home.start(t)
-			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid != early.Pid && r.Status == "Deployed" })
+			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
 			answers(t, "early", early.URL)
 
 			require.NoError(t, os.RemoveAll(filler))
