@@ -462,7 +462,7 @@ func TestModulesOfACompany(t *testing.T) {
 // Whatever an agent was building ends with it.
 func TestNoCompilerOutlivesItsAgent(t *testing.T) {
 	t.Parallel()
-	a := newSite(t).start(t)
+	a := startAgent(t, "", "")
 	dir := long(t, t.TempDir(), "")
 	building := stage(t, a.addr, "Long", 1, "building")
 	order(t, a.addr, "Long", dir)
