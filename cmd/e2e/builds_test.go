@@ -76,7 +76,7 @@ func startWithoutGo(t *testing.T) agent {
 // also those that have no Go.
 func TestOneAgentBuildsForAll(t *testing.T) {
 	t.Parallel()
-	one, two, bare := startAgent(t, "", "", "-stop-functions"), startAgent(t, "", "", "-stop-functions"), startWithoutGo(t)
+	one, two, bare := startAgent(t, "", ""), startAgent(t, "", ""), startWithoutGo(t)
 	p := startProxy(t, "")
 	dir := source(t, says("Shared", "first"))
 	for i, text := range []string{"first", "second", "third"} {
@@ -140,7 +140,7 @@ func TestNobodyBuilds(t *testing.T) {
 // file deploys, and runs as often as it has functions.
 func TestFunctionsOfAPackageShareABuild(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "", "", "-stop-functions")
+	a := startAgent(t, "", "")
 	s := stack{a, startProxy(t, "", "-agents", a.addr)}
 	for i, d := range s.doors() {
 		t.Run(d.name, func(t *testing.T) {
@@ -210,7 +210,7 @@ func long(t *testing.T, text, wrong string) string {
 // in the end, why it failed.
 func TestBuildsAreHeard(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "", "", "-stop-functions")
+	a := startAgent(t, "", "")
 	s := stack{a, startProxy(t, "", "-agents", a.addr)}
 	for _, d := range s.doors() {
 		if d.kind != "http" {
@@ -295,7 +295,7 @@ func follow(t *testing.T, at, name, dir string, on func(version)) (result versio
 // The command line shows the same while it waits, and names the user's own files.
 func TestCommandLineShowsBuilds(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "", "", "-stop-functions")
+	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-agents", a.addr)
 	dir := long(t, t.TempDir(), "")
 	cmd := command(t.Context(), "proxyCli", "-proxy", p.rpc, "deploy", "-wait", dir)
@@ -462,14 +462,14 @@ func TestModulesOfACompany(t *testing.T) {
 // Whatever an agent was building ends with it.
 func TestNoCompilerOutlivesItsAgent(t *testing.T) {
 	t.Parallel()
-	a := newSite(t).start(t)
+	a := startAgent(t, "", "")
 	dir := long(t, t.TempDir(), "")
 	building := stage(t, a.addr, "Long", 1, "building")
 	order(t, a.addr, "Long", dir)
 	wait(t, building, "the build")
 	var tools []int
 	eventually(t, func() bool {
-		tools = descendants(t, a.cmd.Process.Pid)
+		tools = toolsOf(t, a.cmd.Process.Pid)
 		return len(tools) > 1 // go and a compiler
 	}, "a compiler runs")
 	a.kill()
@@ -478,9 +478,11 @@ func TestNoCompilerOutlivesItsAgent(t *testing.T) {
 	}
 }
 
-// descendants are the processes that a process has started, and theirs.
-func descendants(t *testing.T, pid int) (all []int) {
+// toolsOf are the processes below another that run programs other than ours.
+func toolsOf(t *testing.T, pid int) (all []int) {
 	t.Helper()
+	own, err := os.Executable()
+	require.NoError(t, err)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	require.NoError(t, err)
 	for _, task := range tasks {
@@ -488,7 +490,10 @@ func descendants(t *testing.T, pid int) (all []int) {
 		for _, child := range strings.Fields(string(data)) {
 			pid, err := strconv.Atoi(child)
 			require.NoError(t, err)
-			all = append(append(all, pid), descendants(t, pid)...)
+			if exe, err := os.Readlink("/proc/" + child + "/exe"); err == nil && exe != own {
+				all = append(all, pid)
+			}
+			all = append(all, toolsOf(t, pid)...)
 		}
 	}
 	return all
