@@ -28,13 +28,16 @@ type result struct {
 }
 
 // begin starts an attempt to bring n processes of a version up on sockets, all or
-// none, in a goroutine of its own. run calls told, and at last done. After abandon
-// neither is called any more, and what the attempt has made is removed, with the
-// version's folder when it is discarded.
+// none, in a goroutine of its own. run calls told, unless it is nil, and at last
+// done. After abandon neither is called any more, and what the attempt has made is
+// removed, with the version's folder when it is discarded.
 func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, told func(progress), done func(result)) (abandon func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	// Only run abandons, so what it is posted knows for sure.
 	tell := func(p progress) {
+		if told == nil {
+			return // run may be busy with the disk, and callers wait for the process
+		}
 		f.post(func() {
 			if ctx.Err() == nil {
 				told(p)

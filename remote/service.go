@@ -85,7 +85,7 @@ func (s *service) grow() {
 		s.lost(trouble(s.version, err))
 		return
 	}
-	s.abandon = s.f.begin(s.version, 1, s.sockets, false, func(progress) {}, func(r result) {
+	s.abandon = s.f.begin(s.version, 1, s.sockets, false, nil, func(r result) {
 		s.abandon = nil
 		if r.fail != nil {
 			if s.seen && r.fail.Reason == proto.ReasonStart {
