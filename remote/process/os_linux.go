@@ -123,16 +123,3 @@ func closeInherited() error {
 	}
 	return err
 }
-
-// punch gives the blocks of a file between two offsets back to the disk.
-func punch(file *os.File, from, to int64) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var punchErr error
-	err = raw.Control(func(fd uintptr) {
-		punchErr = unix.Fallocate(int(fd), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
-	})
-	return errors.Join(err, punchErr)
-}
