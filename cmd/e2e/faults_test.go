@@ -43,14 +43,10 @@ func newSite(t *testing.T) site {
 
 func siteIn(t *testing.T, dir string) site {
 	t.Helper()
-	var first int
-	for first = 0; first == 0; {
+	first := 0
+	for first == 0 || !free(strconv.Itoa(first)) {
 		// Below the ports of outgoing connections, and elsewhere than another run's.
-		n := 10000 + 100*((os.Getpid()+int(sites.Add(1)))%200)
-		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", n)); err == nil {
-			require.NoError(t, l.Close())
-			first = n
-		}
+		first = 10000 + 100*((os.Getpid()+int(sites.Add(1)))%200)
 	}
 	t.Cleanup(func() {
 		left := programs(t, dir)
@@ -62,8 +58,19 @@ func siteIn(t *testing.T, dir string) site {
 	return site{dir, strconv.Itoa(first), fmt.Sprintf("%d-%d", first+1, first+99)}
 }
 
+// free reports whether nobody listens on a port.
+func free(port string) bool {
+	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
+}
+
 func (s site) start(t *testing.T, args ...string) agent {
 	t.Helper()
+	// What an agent was just starting when it was killed has its sockets for a moment.
+	eventually(t, func() bool { return free(s.port) }, "port %s is free", s.port)
 	return startAgent(t, s.dir, s.port, append([]string{"-ports", s.ports}, args...)...)
 }
 
