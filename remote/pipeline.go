@@ -3,7 +3,6 @@ package remote
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -52,10 +51,6 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 		if r.fail != nil && discard {
 			f.remove(v)
 		}
-		key, fresh := r.program.GetKey(), filepath.Join(f.agent.ws.versionDir(f.path, v.Number), "fn")
-		if r.fail == nil && key != "" {
-			f.agent.fresh.Store(key, fresh)
-		}
 		taken := false
 		f.post(func() {
 			if taken = ctx.Err() == nil; taken {
@@ -65,7 +60,6 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 		if taken {
 			return
 		}
-		f.agent.fresh.CompareAndDelete(key, fresh)
 		f.killAll(r.procs)
 		if discard {
 			f.remove(v)
@@ -120,15 +114,13 @@ func fail(v *version, reason string, err error) *failure {
 	return &failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}
 }
 
-// persist keeps a version's program for further deploys of the same source, which
-// brings it to the disk. That takes longer than a start, so it is done when the
-// version serves already.
+// persist brings a version's program to the disk, for further deploys of the same
+// source. That takes longer than a start, so it is done when the version serves
+// already.
 func (f *function) persist(v *version, program *proto.Program) {
-	fn := filepath.Join(f.agent.ws.versionDir(f.path, v.Number), "fn")
-	if err := f.agent.programs.Keep(program.GetKey(), fn); err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
+	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
-	f.agent.fresh.CompareAndDelete(program.GetKey(), fn)
 }
 
 // remove deletes the folder of a version that no process runs any more.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -50,7 +49,7 @@ func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 	if err != nil {
 		return nil, proto.AsError(err).From("agent", reason)
 	}
-	return program, a.programs.Keep(program.GetKey(), filepath.Join(dir, "fn"))
+	return program, a.programs.Keep(program.GetKey())
 }
 
 // HasProgram reports whether a program is stored.
@@ -59,7 +58,7 @@ func (a *Agent) HasProgram(key string) bool { return a.programs.Has(key) }
 // OpenProgram opens a stored program and says what it is, without its kind. It is
 // up to the caller to close it.
 func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
-	f, err := a.openProgram(key)
+	f, err := a.programs.Open(key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,17 +70,6 @@ func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, &proto.Program{Key: key, Digest: digest, Platform: build.Platform}, nil
-}
-
-// openProgram opens a program as soon as it serves: proxies bring it to the next
-// agent at once, and to the disk it comes later.
-func (a *Agent) openProgram(key string) (*os.File, error) {
-	if path, ok := a.fresh.Load(key); ok {
-		if f, err := os.Open(path.(string)); err == nil {
-			return f, nil
-		}
-	}
-	return a.programs.Open(key)
 }
 
 // KeepProgram stores a program that another agent has built. One that is damaged,
