@@ -64,7 +64,7 @@ func (f *function) note() {
 	if reflect.DeepEqual(now, f.noted) {
 		return
 	}
-	if err := f.agent.ws.Write(runFile(f.path), now); err != nil {
+	if err := f.agent.ws.Note(runFile(f.path), now); err != nil {
 		f.log.Error("what runs cannot be written down", "error", err)
 		return
 	}
