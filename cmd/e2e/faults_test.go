@@ -533,9 +533,12 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	children = spawn()
 	a.kill()
 	a = home.start(t)
-	gone(children, "the agent's death")
 	until(t, a.addr, "Parent", func(r row) bool { return r.Instances == 1 })
+	assert.False(t, slices.ContainsFunc(children, func(pid int) bool { return !running(pid) }), "they outlive the agent")
+	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
+	gone(children, "a stop by the next agent")
 
+	url = mustDeploy(t, a.addr, "Parent", source(t, obeys("Parent", "parent"))).URL
 	children = spawn()
 	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
 	gone(children, "a stop")
@@ -729,11 +732,11 @@ func TestDiskFull(t *testing.T) {
 			// Not even a death of the agent costs a function that was there.
 			a.kill()
 			a = home.start(t)
-			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
+			until(t, a.addr, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
 			answers(t, "early", early.URL)
 
 			require.NoError(t, os.RemoveAll(filler))
-			answers(t, "late", mustDeploy(t, p.http, "Late", source(t, says("Late", "late"))).URL)
+			answers(t, "late", mustDeploy(t, a.addr, "Late", source(t, says("Late", "late"))).URL)
 			answers(t, "renewed", mustDeploy(t, p.http, "Early", source(t, says("Early", "renewed"))).URL)
 			a.end() // the disk is unmounted next
 		})

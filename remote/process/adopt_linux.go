@@ -144,6 +144,11 @@ func (a *adopted) signal(sig syscall.Signal) {
 func (a *adopted) collect() Exit {
 	defer a.pidfd.Close()
 	a.signal(unix.SIGKILL)
+	// A number is nobody else's while a session has it. If it is a process's again,
+	// no member of the session was left.
+	if s, err := readStat(a.id.Pid); err != nil || s.start == a.id.Start {
+		killSession(a.id.Pid)
+	}
 	status, err := a.status()
 	if err != nil {
 		return Exit{Code: -1, Unknown: true}
