@@ -579,7 +579,12 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	a.kill()
 	a = home.start(t)
 	until(t, a.addr, "Parent", func(r row) bool { return r.Instances == 1 })
-	assert.True(t, running(children[0]) && running(children[1]), "function and children outlive the agent")
+	assert.False(t, slices.ContainsFunc(children, func(pid int) bool { return !running(pid) }), "they outlive the agent")
+	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
+	gone(children, "a stop by the next agent")
+
+	url = mustDeploy(t, a.addr, "Parent", source(t, obeys("Parent", "parent"))).URL
+	children = spawn()
 	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
 	gone(children, "a stop")
 }
@@ -772,7 +777,7 @@ func TestDiskFull(t *testing.T) {
 			// Not even a death of the agent costs a function that was there.
 			a.kill()
 			a = home.start(t)
-			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
+			until(t, a.addr, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
 			answers(t, "early", early.URL)
 
 			require.NoError(t, os.RemoveAll(filler))
