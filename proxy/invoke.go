@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math"
@@ -246,10 +247,16 @@ func isDial(err error) bool {
 func (c *call) answer(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
-	if res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel {
+	switch {
+	case res.StatusCode < 100:
+		return fmt.Errorf("it has the status %d", res.StatusCode)
+	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
 		return errors.New("it switched protocols unasked")
 	}
 	res.Header[requestID] = c.id[:]
+	if _, ok := res.Header["Content-Type"]; !ok {
+		c.out.Header()["Content-Type"] = nil // or the server would guess it
+	}
 	c.out.left = res.ContentLength
 	return nil
 }
