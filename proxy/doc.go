@@ -60,7 +60,7 @@
 // through http.Transport costs. The answer is read by http.ReadResponse, as
 // http.Transport does; a parser of our own would save a twentieth of what is left.
 // A small body is read before the function is called, so that no slow caller
-// occupies it.
+// occupies it. Bodies are copied: splice(2) took 1.7 times the CPU for 1 MiB.
 //
 // All other calls, uploads, websockets and HTTP/2 among them, go through
 // httputil.ReverseProxy with Rewrite, one value per call, so that its hooks are
