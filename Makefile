@@ -66,6 +66,10 @@ race: ## all tests, under the race detector
 	$(GO) test -race ./...
 	@for m in $(MODULES); do (cd $$m && $(GO) test -race ./...); done
 
+.PHONY: soak
+soak: ## hours of a function's life in minutes: redeploys, crashes and deaths under load
+	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 60m -run 'TestLife' ./cmd/e2e
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \

@@ -12,22 +12,33 @@ import (
 // those of its client and its function, which share the process. Unlike times
 // they hardly vary, so a change of them is a change of the code.
 type allocations struct {
-	Benchmark string `json:"benchmark"`
-	Count     int    `json:"count"`
-	Bytes     int    `json:"bytes"`
+	Benchmark string
+	Count     int
+	Bytes     int
 }
 
 var benchmarkLine = regexp.MustCompile(`(?m)^(Benchmark\S+?)(?:-\d+)?\s.*?(\d+) B/op\s+(\d+) allocs/op`)
 
-// measureAllocations runs the benchmarks of a GET in the proxy's package.
-func (s *stack) measureAllocations(ctx context.Context, calls int) ([]allocations, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=GET", "-benchmem", fmt.Sprintf("-benchtime=%dx", calls), "./proxy")
+// allocations runs the benchmarks of a GET in the proxy's package.
+func (s *stack) allocations(ctx context.Context, e effort) ([]*table, error) {
+	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=GET", "-benchmem", fmt.Sprintf("-benchtime=%dx", e.benchmark), "./proxy")
 	cmd.Dir = s.root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("run the proxy's benchmarks: %w\n%s", err, out)
 	}
-	return parseAllocations(string(out))
+	counts, err := parseAllocations(string(out))
+	if err != nil {
+		return nil, err
+	}
+	t := &table{head: []string{"call through the proxy's package, client and function counted in", "allocations", "bytes"}}
+	for _, c := range counts {
+		t.add(c.Benchmark, fmt.Sprint(c.Count), fmt.Sprint(c.Bytes))
+	}
+	if len(counts) == 0 {
+		t.add("not measured: there is no benchmark of a GET", "", "")
+	}
+	return []*table{t}, nil
 }
 
 func parseAllocations(out string) ([]allocations, error) {

@@ -13,14 +13,6 @@ import (
 // connections are the loads: one call at a time, and as many as a busy site has.
 var connections = []int{1, 64}
 
-// The ways to the function.
-const (
-	wayDirect    = "function itself"
-	wayProxy     = "proxy"
-	wayNginxTCP  = "nginx, TCP"
-	wayNginxUnix = "nginx, unix socket"
-)
-
 // way is one way to the function.
 type way struct {
 	name       string
@@ -28,84 +20,116 @@ type way struct {
 	gateway    *program // nil: there is none between
 }
 
-// callFigures are those of one way at one number of connections.
-type callFigures struct {
-	Way         string  `json:"way"`
-	Connections int     `json:"connections"`
-	PerSecond   figure  `json:"callsPerSecond"`
-	P50         figure  `json:"p50Micros"`
-	P99         figure  `json:"p99Micros"`
-	GatewayCPU  *figure `json:"gatewayCPUMicrosPerCall,omitempty"`
-	FunctionCPU figure  `json:"functionCPUMicrosPerCall"`
+// calls loads each way to the function in turn, round after round, the first one a
+// different one each time, and tells what the programs hold before and after.
+func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
+	row, err := s.row(ctx, function)
+	if err != nil {
+		return nil, err
+	}
+	ways, stop, err := s.ways(ctx, row)
+	defer stop()
+	if err != nil {
+		return nil, err
+	}
+	programs := []struct {
+		name string
+		pid  int
+	}{{"agent", s.agent.pid()}, {"proxy", s.proxy.pid()}, {"function", int(row.GetPid())}}
+	holds := &table{head: []string{"memory", "resident", "private, dirty", "resident after the calls", "private, dirty after them"}}
+	for _, p := range programs {
+		if err := syncBinary(p.pid); err != nil {
+			return nil, err
+		}
+		m, err := memoryOf(p.pid)
+		if err != nil {
+			return nil, err
+		}
+		holds.add(p.name, mib(m.RSS), mib(m.PrivateDirty))
+	}
+	var tables []*table
+	for _, conns := range connections {
+		t, err := measureCalls(ctx, ways, conns, int(row.GetPid()), e)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
+	}
+	for i, p := range programs {
+		m, err := memoryOf(p.pid)
+		if err != nil {
+			return nil, err
+		}
+		holds.rows[i] = append(holds.rows[i], mib(m.RSS), mib(m.PrivateDirty))
+	}
+	return append(tables, holds), nil
 }
 
 // ways finds the function and starts nginx before it, when there is one.
-func (s *stack) ways(ctx context.Context) (all []way, missing string, stop func(), err error) {
+func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []way, stop func(), err error) {
 	var started []*program
 	stop = func() {
 		for _, p := range started {
 			p.close()
 		}
 	}
-	row, err := s.row(ctx)
-	if err != nil {
-		return nil, "", stop, err
-	}
 	service, err := url.Parse(row.GetProxy())
 	if err != nil {
-		return nil, "", stop, err
+		return nil, stop, err
 	}
 	service.Host = net.JoinHostPort("127.0.0.1", service.Port()) // nginx takes localhost for two servers
 	path := "/" + proto.Path(function)
 	all = []way{
-		{name: wayDirect, addr: service.Host, path: path},
-		{name: wayProxy, addr: s.proxyHTTP, path: "/functions" + path, gateway: s.proxy},
+		{name: "the function itself", addr: service.Host, path: path},
+		{name: "through proxy", addr: s.proxyHTTP, path: "/functions" + path, gateway: s.proxy},
 	}
 	nginx, ok := findNginx()
 	if !ok {
-		return all, "nginx is not installed (Debian: nginx-light), so it is not measured", stop, nil
+		return all, stop, nil
 	}
-	upstreams := []struct{ name, server string }{{wayNginxTCP, service.Host}}
-	if row.GetSocket() != "" {
-		upstreams = append(upstreams, struct{ name, server string }{wayNginxUnix, "unix:" + row.GetSocket()})
-	}
-	for i, u := range upstreams {
-		p, addr, err := s.startNginx(ctx, nginx, fmt.Sprintf("nginx%d", i), u.server)
+	for i, upstream := range []struct{ name, server string }{{"TCP", service.Host}, {"unix socket", "unix:" + row.GetSocket()}} {
+		p, addr, err := s.startNginx(ctx, nginx, fmt.Sprintf("nginx%d", i), upstream.server)
 		if err != nil {
-			return nil, "", stop, err
+			return nil, stop, err
 		}
 		started = append(started, p)
-		all = append(all, way{name: u.name, addr: addr, path: "/functions" + path, gateway: p})
+		all = append(all, way{name: "through nginx, " + upstream.name, addr: addr, path: "/functions" + path, gateway: p})
 	}
-	return all, "", stop, nil
+	return all, stop, nil
 }
 
-// measureCalls loads each way in turn, round after round, the first one a
-// different one each time.
-func (s *stack) measureCalls(ctx context.Context, ways []way, rounds int, each time.Duration) ([]callFigures, error) {
-	row, err := s.row(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var figures []callFigures
-	for _, conns := range connections {
-		seen := make([]samples, len(ways))
-		for round := range rounds {
-			for i := range ways {
-				i = (i + round) % len(ways)
-				l := load{Addr: ways[i].addr, Path: ways[i].path, Conns: conns, Warm: each / 5, For: each}
-				if err := seen[i].add(ctx, l, ways[i].gateway, int(row.GetPid())); err != nil {
-					return nil, fmt.Errorf("%s: %w", ways[i].name, err)
-				}
+// measureCalls measures all ways at one number of connections.
+func measureCalls(ctx context.Context, ways []way, conns, function int, e effort) (*table, error) {
+	seen := make([]samples, len(ways))
+	for round := range e.calls {
+		for i := range ways {
+			i = (i + round) % len(ways)
+			l := load{Addr: ways[i].addr, Path: ways[i].path, Conns: conns, Warm: e.each / 5, For: e.each}
+			if err := seen[i].add(ctx, l, ways[i].gateway, function); err != nil {
+				return nil, fmt.Errorf("%s: %w", ways[i].name, err)
 			}
 		}
-		for i, w := range ways {
-			f := seen[i].figures()
-			f.Way, f.Connections = w.name, conns
-			figures = append(figures, f)
-		}
 	}
-	return figures, nil
+	t := &table{head: []string{
+		fmt.Sprintf("`GET` hello, %d connection%s, %d rounds of %v in turns", conns, plural(conns), e.calls, e.each),
+		"calls/s [lowest–highest]", "p50", "p99", "gateway's CPU per call", "proxy's ÷ its", "function's CPU per call",
+	}}
+	own := summarize(seen[1].gateway).Median
+	for i, w := range ways {
+		m := seen[i]
+		perSecond, gateway, ratio := summarize(m.perSecond), "–", "–"
+		if w.gateway != nil {
+			cpu := summarize(m.gateway).Median
+			gateway, ratio = fmt.Sprintf("%.0f µs", cpu), fmt.Sprintf("%.1f ×", own/cpu)
+		}
+		t.add(w.name, fmt.Sprintf("%.0f [%.0f–%.0f]", perSecond.Median, perSecond.Min, perSecond.Max),
+			fmt.Sprintf("%.2f ms", summarize(m.p50).Median/1000), fmt.Sprintf("%.2f ms", summarize(m.p99).Median/1000),
+			gateway, ratio, fmt.Sprintf("%.0f µs", summarize(m.function).Median))
+	}
+	if len(ways) < 3 {
+		t.add("through nginx: not measured, it is not installed (Debian: nginx-light)", "", "", "", "", "", "")
+	}
+	return t, nil
 }
 
 // samples are what the rounds of one way at one load measured.
@@ -141,18 +165,6 @@ func (m *samples) add(ctx context.Context, l load, gateway *program, function in
 		m.gateway = append(m.gateway, perCall(1))
 	}
 	return nil
-}
-
-func (m *samples) figures() callFigures {
-	f := callFigures{
-		PerSecond: summarize(m.perSecond), P50: summarize(m.p50), P99: summarize(m.p99),
-		FunctionCPU: summarize(m.function),
-	}
-	if len(m.gateway) > 0 {
-		gateway := summarize(m.gateway)
-		f.GatewayCPU = &gateway
-	}
-	return f
 }
 
 func cpuTimes(pids []int) ([]time.Duration, error) {

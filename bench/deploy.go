@@ -8,10 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
-
-	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // greeting is what example/hello says, and what each edit changes.
@@ -43,24 +40,6 @@ func main() {
 	log.Fatal(err)
 }
 `
-
-// stage is a part of a deploy, as far as the agent's answers tell it.
-type stage struct {
-	Name   string `json:"name"`
-	Millis figure `json:"millis"`
-}
-
-// deployFigures are about `proxyCli deploy -wait` of an edited hello.
-type deployFigures struct {
-	Deploy figure  `json:"deployMillis"`
-	Answer figure  `json:"newAnswerMillis"` // from the start of the deploy to the first new answer
-	Stale  int     `json:"staleAnswers"`    // deploys after whose end the old answer was seen
-	Stages []stage `json:"stages"`
-	Same   figure  `json:"sameSourceMillis"` // deployed again without an edit
-	Plain  figure  `json:"goBuildMillis"`
-	// Restart is the time from SIGKILL of the function's process to its first answer.
-	Restart figure `json:"restartMillis"`
-}
 
 // hello is an edited copy of example/hello.
 type hello struct {
@@ -123,7 +102,7 @@ func (h *hello) build(ctx context.Context) (time.Duration, error) {
 // deploy runs proxyCli as a user would and returns how long it took.
 func (s *stack) deploy(ctx context.Context, h *hello) (time.Duration, error) {
 	return timed(exec.CommandContext(ctx, filepath.Join(s.dir, "proxyCli"),
-		"-proxy", s.proxyGRPC, "deploy", "-wait", "-name", function, "-agent", s.agentAddr, h.dir()))
+		"-proxy", s.proxyGRPC, "deploy", "-wait", "-name", function, "-agent", s.agent.addr, h.dir()))
 }
 
 func timed(cmd *exec.Cmd) (time.Duration, error) {
@@ -135,29 +114,29 @@ func timed(cmd *exec.Cmd) (time.Duration, error) {
 	return time.Since(begun), nil
 }
 
-// measureDeploys edits, deploys, kills, deploys again without an edit, and builds
-// plainly, round after round.
-func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures, error) {
-	fn, err := s.newHello(filepath.Join(s.dir, "hello"))
-	if err != nil {
+// deploys edits, deploys, deploys again without an edit, and builds plainly, round
+// after round.
+func (s *stack) deploys(ctx context.Context, e effort) ([]*table, error) {
+	var err error
+	if s.hello, err = s.newHello(filepath.Join(s.dir, "hello")); err != nil {
 		return nil, err
 	}
 	plain, err := s.newPlain()
 	if err != nil {
 		return nil, err
 	}
-	watch := s.watchStages(ctx)
+	watch := watchStages(ctx, s.agent.client)
 	defer watch.close()
 
-	var deploys, answers, same, plains, restarts []float64
+	var deploys, answers, same, plains []float64
 	stale := 0
 	stages := map[string][]float64{}
-	for round := range rounds + 1 {
-		if s.says, err = fn.edit(); err != nil {
+	for round := range e.deploys + 1 {
+		if s.says, err = s.hello.edit(); err != nil {
 			return nil, err
 		}
 		begun := time.Now()
-		took, err := s.deploy(ctx, fn)
+		took, err := s.deploy(ctx, s.hello)
 		if err != nil {
 			return nil, err
 		}
@@ -166,19 +145,12 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 			return nil, fmt.Errorf("after the deploy: %w", err)
 		}
 		answered := time.Since(begun)
-		marks, err := watch.deployed(ctx)
+		marks, err := watch.deployed(ctx, 1)
 		if err != nil {
 			return nil, err
 		}
-		restarted, err := s.kill(ctx)
+		again, err := s.deploy(ctx, s.hello)
 		if err != nil {
-			return nil, err
-		}
-		again, err := s.deploy(ctx, fn)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := watch.deployed(ctx); err != nil {
 			return nil, err
 		}
 		if _, err := plain.edit(); err != nil {
@@ -194,23 +166,26 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 		deploys = append(deploys, millis(took))
 		answers = append(answers, millis(answered))
 		stale += late
-		restarts = append(restarts, millis(restarted))
 		same = append(same, millis(again))
 		plains = append(plains, millis(built))
 		for name, d := range split(begun, marks, begun.Add(took)) {
 			stages[name] = append(stages[name], millis(d))
 		}
 	}
-	f := &deployFigures{
-		Deploy: summarize(deploys), Answer: summarize(answers), Stale: stale,
-		Same: summarize(same), Plain: summarize(plains), Restart: summarize(restarts),
-	}
+	t := &table{head: timesHead(fmt.Sprintf("deploy of an edited hello, warm agent, n = %d", e.deploys))}
+	deploy, build := summarize(deploys), summarize(plains)
+	t.times("`proxyCli deploy -wait`: source to `Deployed`", deploy, "p95 < 1 s")
 	for _, name := range stageNames {
 		if len(stages[name]) > 0 {
-			f.Stages = append(f.Stages, stage{Name: name, Millis: summarize(stages[name])})
+			t.times("· "+name, summarize(stages[name]), "")
 		}
 	}
-	return f, nil
+	t.times("source to the first new answer", summarize(answers), "")
+	t.times("plain `go build -ldflags=\"-s -w\"` of the same kind of program", build, "")
+	t.ratio("`proxyCli deploy -wait` ÷ plain `go build`", deploy, build, "≤ 1.25")
+	t.times("the same again, nothing edited", summarize(same), "")
+	t.add("deploys after which an old answer was seen", fmt.Sprint(stale), "", "", "0")
+	return []*table{t}, nil
 }
 
 // newAnswer waits for what the function says since the last edit. It returns 1 if
@@ -218,35 +193,8 @@ func (s *stack) measureDeploys(ctx context.Context, rounds int) (*deployFigures,
 func (s *stack) newAnswer(ctx context.Context) (late int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	if s.get(s.url(), s.says) == nil {
+	if s.get(s.url(function), s.says) == nil {
 		return 0, nil
 	}
-	return 1, s.poll(ctx, pollEvery, func() error { return s.get(s.url(), s.says) })
-}
-
-// kill ends the function's process the hard way and returns how long callers
-// waited for the next one.
-func (s *stack) kill(ctx context.Context) (time.Duration, error) {
-	row, err := s.row(ctx)
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	begun := time.Now()
-	if err := syscall.Kill(int(row.GetPid()), syscall.SIGKILL); err != nil {
-		return 0, fmt.Errorf("kill the function: %w", err)
-	}
-	// The dying process may still take a call and drop it.
-	if err := s.poll(ctx, pollEvery, func() error { return s.get(row.GetProxy()+"/"+proto.Path(function), s.says) }); err != nil {
-		return 0, fmt.Errorf("after the kill: %w", err)
-	}
-	took := time.Since(begun)
-	return took, s.poll(ctx, pollEvery, func() error {
-		now, err := s.row(ctx)
-		if err == nil && (now.GetPid() == row.GetPid() || now.GetInstances() == 0) {
-			err = errors.New("the agent has not noticed the new process")
-		}
-		return err
-	})
+	return 1, poll(ctx, pollEvery, func() error { return s.get(s.url(function), s.says) })
 }

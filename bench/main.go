@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -27,8 +26,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	asJSON := set.Bool("json", false, "print the figures as JSON")
 	quick := set.Bool("quick", false, "measure a little of everything, to see that it works; the figures mean nothing")
+	functions := set.Int("functions", 0, "`number` of idle functions on one agent (default 200)")
 	if err := set.Parse(args); err != nil {
 		return 2
 	}
@@ -36,13 +35,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if *quick {
 		effort = little
 	}
+	if *functions > 0 {
+		effort.functions = *functions
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	begun := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Fprintf(stderr, "%5.1fs  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 	}
-	report, err := measure(ctx, effort, say)
+	tables, err := measure(ctx, effort, say)
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return 130 // 128 + SIGINT, as shells report it
@@ -51,15 +53,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return 1
 	}
-	if !*asJSON {
-		report.print(stdout)
-		return 0
+	fmt.Fprintf(stdout, "%s; took %.0f s\n", machine(runtime.NumCPU(), runtime.Version()), time.Since(begun).Seconds())
+	if *quick {
+		fmt.Fprintln(stdout, "-quick: these figures only show that the measuring works")
 	}
-	out := json.NewEncoder(stdout)
-	out.SetIndent("", "  ")
-	if err := out.Encode(report); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return 1
+	for _, t := range tables {
+		t.print(stdout)
 	}
 	return 0
 }
@@ -69,108 +68,57 @@ type effort struct {
 	calls     int           // rounds of load
 	each      time.Duration // one load
 	deploys   int
-	execs     int
+	rollouts  int
+	bombs     int // rounds beside compile bombs
+	queued    int // builds at once
+	rollbacks int
+	starts    int
+	functions int // idle on one agent
 	benchmark int // calls of a Go benchmark
 }
 
 var (
-	full   = effort{calls: 5, each: time.Second, deploys: 20, execs: 30, benchmark: 10_000}
-	little = effort{calls: 1, each: 100 * time.Millisecond, deploys: 1, execs: 1, benchmark: 10}
+	full = effort{
+		calls: 5, each: time.Second, deploys: 20, rollouts: 10, bombs: 3, queued: 20,
+		rollbacks: 20, starts: 100, functions: 200, benchmark: 10_000,
+	}
+	little = effort{
+		calls: 1, each: 100 * time.Millisecond, deploys: 1, rollouts: 1, bombs: 1, queued: 2,
+		rollbacks: 1, starts: 1, functions: 2, benchmark: 10,
+	}
 )
 
-// report is everything that was measured.
-type report struct {
-	Machine  string          `json:"machine"`
-	Quick    bool            `json:"quick,omitempty"`
-	Seconds  float64         `json:"seconds"` // of one load
-	Deploys  *deployFigures  `json:"deploys"`
-	Exec     figure          `json:"execMillis"`
-	Calls    []callFigures   `json:"calls"`
-	Allocs   []allocations   `json:"proxyAllocations"`
-	Memory   []memoryFigures `json:"memory"`
-	Missing  []string        `json:"missing,omitempty"`
-	Duration float64         `json:"durationSeconds"`
-}
-
-// memoryFigures are what one program holds, before the calls and after them.
-type memoryFigures struct {
-	Program string `json:"program"`
-	Idle    memory `json:"idle"`
-	Loaded  memory `json:"afterCalls"`
-}
-
-func measure(ctx context.Context, e effort, say func(string, ...any)) (r *report, err error) {
-	begun := time.Now()
+// measure runs every part on one stack, one after the other.
+func measure(ctx context.Context, e effort, say func(string, ...any)) (all []*table, err error) {
 	s, err := newStack(ctx, say)
 	defer func() {
 		// Also after Ctrl-C everything is put away.
-		if closed := s.close(context.WithoutCancel(ctx)); err == nil {
+		if closed := s.close(); err == nil {
 			err = closed
 		}
 	}()
 	if err != nil {
 		return nil, err
 	}
-	r = &report{Machine: machine(runtime.NumCPU(), runtime.Version()), Quick: e == little, Seconds: e.each.Seconds()}
-
-	say("deploying an edited hello, %d times; the first one fills the agent's build cache (about 30 s)", e.deploys+1)
-	if r.Deploys, err = s.measureDeploys(ctx, e.deploys); err != nil {
-		return nil, err
-	}
-	if r.Exec, err = s.measureExecs(ctx, e.execs); err != nil {
-		return nil, err
-	}
-	if r.Memory, err = s.measureMemory(ctx); err != nil {
-		return nil, err
-	}
-	ways, missing, stop, err := s.ways(ctx)
-	defer stop()
-	if err != nil {
-		return nil, err
-	}
-	if missing != "" {
-		r.Missing = append(r.Missing, missing)
-	}
-	say("calling it in %d ways, at %v connections, %d rounds of %v each", len(ways), connections, e.calls, e.each)
-	if r.Calls, err = s.measureCalls(ctx, ways, e.calls, e.each); err != nil {
-		return nil, err
-	}
-	after, err := s.measureMemory(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range r.Memory {
-		r.Memory[i].Loaded = after[i].Idle
-	}
-	say("counting allocations")
-	if r.Allocs, err = s.measureAllocations(ctx, e.benchmark); err != nil {
-		return nil, err
-	}
-	if len(r.Allocs) == 0 {
-		r.Missing = append(r.Missing, "there is no benchmark of a GET in the proxy's package, so its allocations are not counted")
-	}
-	r.Duration = time.Since(begun).Seconds()
-	return r, nil
-}
-
-func (s *stack) measureMemory(ctx context.Context) ([]memoryFigures, error) {
-	row, err := s.row(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []memoryFigures
-	for _, p := range []struct {
-		name string
-		pid  int
-	}{{"agent", s.agent.pid()}, {"proxy", s.proxy.pid()}, {"function", int(row.GetPid())}} {
-		if err := syncBinary(p.pid); err != nil {
-			return nil, err
-		}
-		m, err := memoryOf(p.pid)
+	for _, part := range []struct {
+		what    string
+		measure func(context.Context, effort) ([]*table, error)
+	}{
+		{"deploying an edited hello; the first deploy fills the agent's build cache (about 30 s)", s.deploys},
+		{"deploying it to three agents", s.rollouts},
+		{"deploying it beside compile bombs", s.bombs},
+		{"queueing builds", s.queue},
+		{"starting it", s.starts},
+		{fmt.Sprintf("calling it at %v connections", connections), s.calls},
+		{"counting allocations", s.allocations},
+		{fmt.Sprintf("keeping %d idle functions", e.functions), s.fleet},
+	} {
+		say("%s", part.what)
+		tables, err := part.measure(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, memoryFigures{Program: p.name, Idle: m})
+		all = append(all, tables...)
 	}
 	return all, nil
 }

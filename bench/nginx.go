@@ -86,7 +86,7 @@ func (s *stack) startNginx(ctx context.Context, path, name, upstream string) (*p
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	url := "http://" + addr + "/functions/helloworld"
-	if err := s.poll(ctx, 10*time.Millisecond, func() error { return s.get(url, "") }); err != nil {
+	if err := poll(ctx, 10*time.Millisecond, func() error { return s.get(url, "") }); err != nil {
 		p.close()
 		text, _ := os.ReadFile(log)
 		return nil, "", fmt.Errorf("start nginx: %w\n%s", err, text)

@@ -55,8 +55,8 @@ func cpuTime(pid int) (time.Duration, error) {
 
 // memory is what a process holds, in bytes.
 type memory struct {
-	RSS          int64 `json:"rss"`          // resident, pages that others share included
-	PrivateDirty int64 `json:"privateDirty"` // what its end would give back at once
+	RSS          int64 // resident, pages that others share included
+	PrivateDirty int64 // what its end would give back at once
 }
 
 func memoryOf(pid int) (memory, error) {

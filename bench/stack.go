@@ -25,7 +25,12 @@ const (
 
 	startLimit = 30 * time.Second       // for a program to say that it listens
 	stopLimit  = 15 * time.Second       // for a program to end after SIGTERM
-	pollEvery  = 200 * time.Microsecond // while waiting for what is not announced
+	pollEvery  = 200 * time.Microsecond // while waiting for an answer that is measured
+	lookEvery  = 5 * time.Millisecond   // while waiting for anything else
+
+	// functionPorts has room for some thousand functions below the ports of outgoing
+	// connections.
+	functionPorts = "20000-29999"
 )
 
 // program is one that was started here.
@@ -75,19 +80,26 @@ func (p *program) close() {
 	}
 }
 
+// agent is one that was started here, with a client of its own.
+type agent struct {
+	*program
+	addr   string
+	client *transport.Client
+}
+
 // stack is an agent, a proxy and what is needed to talk to them.
 type stack struct {
 	root string // of the repository
 	dir  string // temporary; everything lies below it
 
-	agent, proxy         *program
-	agentAddr            string
+	agent                *agent
+	proxy                *program
 	proxyHTTP, proxyGRPC string
 	client               *transport.Client // of the proxy
-	atAgent              *transport.Client
 
-	http *http.Client
-	says string // what the function answers
+	http  *http.Client
+	hello *hello // what is deployed
+	says  string // what it answers
 }
 
 // newStack builds the three programs and starts agent and proxy. close must be
@@ -111,29 +123,43 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 		return s, fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
 
-	state := filepath.Join(s.dir, "state")
-	var addrs []string
-	if s.agent, addrs, err = s.serve(ctx, "agent", "-port", "127.0.0.1:0", "-dir", state); err != nil {
+	if s.agent, err = s.newAgent(ctx, "agent-first"); err != nil {
 		return s, err
 	}
-	s.agentAddr = addrs[0]
-	s.proxy, addrs, err = s.serve(ctx, "proxy", "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0",
-		"-dir", state, "-agents", s.agentAddr)
+	var addrs []string
+	s.proxy, addrs, err = s.serve(ctx, "proxy", "proxy", "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0",
+		"-dir", filepath.Join(s.dir, "proxy.state"), "-agents", s.agent.addr)
 	if err != nil {
 		return s, err
 	}
 	s.proxyHTTP, s.proxyGRPC = addrs[0], addrs[1]
 	s.client = transport.NewAgent(transport.RPC, s.proxyGRPC)
-	s.atAgent = transport.NewAgent(transport.RPC, s.agentAddr)
-
 	return s, nil
 }
 
-// serve starts a program and returns the addresses that it says it serves: for
-// HTTP, then for gRPC.
-func (s *stack) serve(ctx context.Context, name string, args ...string) (*program, []string, error) {
+// newAgent starts an agent with a folder of its own. All agents share a build cache.
+func (s *stack) newAgent(ctx context.Context, name string, args ...string) (*agent, error) {
+	p, addrs, err := s.serve(ctx, "agent", name, append([]string{
+		"-port", "127.0.0.1:0", "-dir", filepath.Join(s.dir, name), "-cache", filepath.Join(s.dir, "cache"),
+		"-ports", functionPorts, "-stop-functions",
+	}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &agent{program: p, addr: addrs[0], client: transport.NewAgent(transport.RPC, addrs[0])}, nil
+}
+
+func (a *agent) close() error {
+	err := a.client.Close()
+	a.program.close()
+	return err
+}
+
+// serve starts a program under a name of its own and returns the addresses that it
+// says it serves: for HTTP, then for gRPC.
+func (s *stack) serve(ctx context.Context, path, name string, args ...string) (*program, []string, error) {
 	log := filepath.Join(s.dir, name+".log")
-	p, stdout, err := start(log, filepath.Join(s.dir, name), args...)
+	p, stdout, err := start(log, filepath.Join(s.dir, path), args...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,21 +191,17 @@ func (s *stack) serve(ctx context.Context, name string, args ...string) (*progra
 	return nil, nil, fmt.Errorf("start %s: %w\n%s", name, err, text)
 }
 
-// close stops the function, ends the programs and removes the folder.
-func (s *stack) close(ctx context.Context) error {
+// close ends the programs, and functions with them, and removes the folder.
+func (s *stack) close() error {
 	var errs []error
 	if s.client != nil {
-		ctx, cancel := context.WithTimeout(ctx, stopLimit)
-		defer cancel()
-		if _, err := s.client.Stop(ctx, function); err != nil && !errors.Is(err, proto.ErrNotFound) {
-			errs = append(errs, err)
-		}
-		errs = append(errs, s.client.Close(), s.atAgent.Close())
+		errs = append(errs, s.client.Close())
 	}
-	for _, p := range []*program{s.proxy, s.agent} {
-		if p != nil {
-			p.close()
-		}
+	if s.proxy != nil {
+		s.proxy.close()
+	}
+	if s.agent != nil {
+		errs = append(errs, s.agent.close())
 	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))
@@ -187,43 +209,68 @@ func (s *stack) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// row is how the function stands on the agent.
-func (s *stack) row(ctx context.Context) (*proto.FunctionJsonRsp, error) {
-	rows, err := s.atAgent.Details(ctx)
+// row is how a function stands on the agent.
+func (s *stack) row(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	rows, err := s.agent.client.Details(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
-		if row.GetName() == function {
+		if row.GetName() == name {
 			return row, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is not deployed", function)
+	return nil, fmt.Errorf("%s is not deployed", name)
 }
 
-func (s *stack) url() string {
-	return "http://" + s.proxyHTTP + "/functions/" + proto.Path(function)
+// settle deploys functions and waits until all are Deployed.
+func settle(ctx context.Context, at *transport.Client, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	for _, fn := range fns {
+		fn.Wait = true
+	}
+	rows, err := at.Deploy(ctx, fns...)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, row := range rows {
+		if proto.Status(row.GetStatus()) != proto.Deployed {
+			errs = append(errs, fmt.Errorf("%s at %s is %s: %s", row.GetName(), row.GetAtAgent(), row.GetStatus(), row.GetError()))
+		}
+	}
+	return rows, errors.Join(errs...)
+}
+
+// url is a function's at the proxy.
+func (s *stack) url(name string) string {
+	return "http://" + s.proxyHTTP + "/functions/" + proto.Path(name)
 }
 
 // get expects a 200 and, unless want is empty, this body.
 func (s *stack) get(url, want string) error {
+	body, err := s.fetch(url)
+	if err == nil && want != "" && body != want {
+		err = fmt.Errorf("GET %s: %q, want %q", url, body, want)
+	}
+	return err
+}
+
+// fetch expects a 200 and returns the body.
+func (s *stack) fetch(url string) (string, error) {
 	rsp, err := s.http.Get(url)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer rsp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(rsp.Body, 1<<10))
-	if err != nil {
-		return err
+	if err == nil && rsp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s, %q", url, rsp.Status, body)
 	}
-	if rsp.StatusCode != http.StatusOK || want != "" && string(body) != want {
-		return fmt.Errorf("GET %s: %s, %q", url, rsp.Status, body)
-	}
-	return nil
+	return string(body), err
 }
 
 // poll tries until there is no error, or until ctx ends.
-func (s *stack) poll(ctx context.Context, every time.Duration, try func() error) error {
+func poll(ctx context.Context, every time.Duration, try func() error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 )
 
 // The parts of a deploy that lie outside the agent.
@@ -19,8 +20,8 @@ var stageNames = []string{
 	sending, proto.StageQueued, proto.StageChecking, proto.StageBuilding, proto.StageStarting, answering,
 }
 
-// mark is the moment at which a watcher of the agent saw the function enter a
-// stage; the stage is "" for Deployed.
+// mark is the moment at which a watcher saw the function enter a stage on an agent;
+// the stage is "" when a new version is Deployed.
 type mark struct {
 	stage string
 	at    time.Time
@@ -34,22 +35,29 @@ type watcher struct {
 	err   error         // why; to be read after done
 }
 
-func (s *stack) watchStages(ctx context.Context) *watcher {
+func watchStages(ctx context.Context, at *transport.Client) *watcher {
 	ctx, stop := context.WithCancel(ctx)
-	// More than one round makes, so the agent never waits for the reader.
+	// More than one round makes, so who is watched never waits for the reader.
 	w := &watcher{marks: make(chan mark, 64), done: make(chan struct{}), stop: stop}
 	go func() {
 		defer close(w.done)
-		var last mark
-		w.err = s.atAgent.Watch(ctx, func(e *proto.WatchEvent) error {
+		last := map[string]*proto.FunctionJsonRsp{} // by agent
+		w.err = at.Watch(ctx, func(e *proto.WatchEvent) error {
 			for _, row := range e.GetFunctions() {
-				m := mark{stage: row.GetStage(), at: time.Now()}
-				switch status := proto.Status(row.GetStatus()); {
-				case e.GetSnapshot() || row.GetName() != function:
+				if row.GetName() != function {
 					continue
-				case status == proto.Deploying && m.stage != last.stage, status == proto.Deployed && last.stage != "":
-					last = m
-					w.marks <- m
+				}
+				before := last[row.GetAtAgent()]
+				switch status := proto.Status(row.GetStatus()); {
+				case e.GetSnapshot(),
+					status == proto.Deploying && row.GetStage() != before.GetStage(),
+					status == proto.Deployed && row.GetVersion() != before.GetVersion():
+					last[row.GetAtAgent()] = row
+				default:
+					continue
+				}
+				if !e.GetSnapshot() {
+					w.marks <- mark{stage: row.GetStage(), at: time.Now()}
 				}
 			}
 			return nil
@@ -69,13 +77,17 @@ func (w *watcher) close() {
 	}
 }
 
-// deployed returns the marks up to the next Deployed.
-func (w *watcher) deployed(ctx context.Context) ([]mark, error) {
+// deployed returns the marks up to the nth Deployed.
+func (w *watcher) deployed(ctx context.Context, n int) ([]mark, error) {
 	var marks []mark
 	for {
 		select {
 		case m := <-w.marks:
-			if marks = append(marks, m); m.stage == "" {
+			marks = append(marks, m)
+			if m.stage == "" {
+				n--
+			}
+			if n == 0 {
 				return marks, nil
 			}
 		case <-w.done:

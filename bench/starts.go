@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,29 +17,179 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// measureExecs starts the function's binary as the agent does, on sockets that
-// are open already, and returns the times from the exec to the first answer.
-func (s *stack) measureExecs(ctx context.Context, rounds int) (figure, error) {
-	row, err := s.row(ctx)
+// idle is after how long functions lose their processes here, so that they do soon.
+const idle = "50ms"
+
+// starts measures what it takes until a function answers that has no process, with
+// one, and beside it a bare start of the same binary.
+func (s *stack) starts(ctx context.Context, e effort) ([]*table, error) {
+	rollbacks, restarts, err := s.rollbacks(ctx, e.rollbacks)
 	if err != nil {
-		return figure{}, err
+		return nil, err
 	}
-	binary, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", row.GetPid()))
+	const name = "Cold"
+	dir := filepath.Join(s.dir, "cold")
+	if err := writeFiles(dir, map[string]string{"fn.go": handlers("cold", []string{name})}); err != nil {
+		return nil, err
+	}
+	rows, err := settle(ctx, s.client, &proto.FunctionJson{Name: name, Dir: dir, Idle: idle, ToAgent: []string{s.agent.addr}})
 	if err != nil {
-		return figure{}, err
+		return nil, err
 	}
-	var took []float64
-	for range rounds {
-		d, err := s.exec(ctx, binary)
-		if err != nil {
-			return figure{}, fmt.Errorf("exec the function: %w", err)
+	pid := int(rows[0].GetPid())
+	binary, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.row(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var bare, proxied, direct []float64
+	for range e.starts {
+		for _, one := range []struct {
+			took *[]float64
+			url  string
+		}{{&proxied, s.url(name)}, {&direct, own.GetProxy() + "/" + proto.Path(name)}} {
+			if err := s.asleep(ctx, name, pid); err != nil {
+				return nil, err
+			}
+			var d time.Duration
+			if pid, d, err = s.cold(one.url, pid); err != nil {
+				return nil, err
+			}
+			*one.took = append(*one.took, millis(d))
 		}
-		took = append(took, millis(d))
+		d, err := s.exec(ctx, binary, name)
+		if err != nil {
+			return nil, err
+		}
+		bare = append(bare, millis(d))
 	}
-	return summarize(took), nil
+	if _, err := s.client.Stop(ctx, name); err != nil {
+		return nil, err
+	}
+	t := &table{head: timesHead("from no process to the first answer")}
+	t.times(fmt.Sprintf("scaled to zero, through the proxy, n = %d", e.starts), summarize(proxied), "")
+	t.times("the same at the function's own port", summarize(direct), "")
+	t.times("bare exec of the same binary on an open socket", summarize(bare), "")
+	t.ratio("through the proxy ÷ bare exec", summarize(proxied), summarize(bare), "median ≤ 1.5")
+	t.times(fmt.Sprintf("after `kill -9` of the process, n = %d", e.rollbacks), restarts, "")
+	t.times(fmt.Sprintf("`Rollback` to a version without a process, n = %d", e.rollbacks), rollbacks, "p95 < 300 ms")
+	return []*table{t}, nil
 }
 
-func (s *stack) exec(ctx context.Context, binary string) (time.Duration, error) {
+// asleep waits until a function has no process. pid is its last one, 0 if that is
+// not known; the agent hears of a process later than callers do.
+func (s *stack) asleep(ctx context.Context, name string, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if err := gone(ctx, pid); err != nil {
+		return err
+	}
+	return poll(ctx, lookEvery, func() error {
+		row, err := s.row(ctx, name)
+		if err == nil && row.GetInstances() > 0 {
+			err = fmt.Errorf("%s has a process", name)
+		}
+		return err
+	})
+}
+
+// gone waits until a process has ended; 0 is none.
+func gone(ctx context.Context, pid int) error {
+	return poll(ctx, lookEvery, func() error {
+		if pid == 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return nil
+		}
+		return fmt.Errorf("process %d has not ended", pid)
+	})
+}
+
+// cold calls a function that answers its process's number, which must be another
+// one than before.
+func (s *stack) cold(url string, before int) (pid int, took time.Duration, err error) {
+	begun := time.Now()
+	body, err := s.fetch(url)
+	took = time.Since(begun)
+	if err != nil {
+		return 0, 0, err
+	}
+	if pid, err = strconv.Atoi(body); err == nil && pid == before {
+		err = fmt.Errorf("GET %s: process %d had not ended", url, pid)
+	}
+	return pid, took, err
+}
+
+// rollbacks goes back and forth between two versions, of which the one that does
+// not serve has no process, and each time kills the new process.
+func (s *stack) rollbacks(ctx context.Context, rounds int) (rollbacks, restarts figure, err error) {
+	var says [2]string
+	for i := range says {
+		if says[i], err = s.hello.edit(); err != nil {
+			return figure{}, figure{}, err
+		}
+		if _, err := s.deploy(ctx, s.hello); err != nil {
+			return figure{}, figure{}, err
+		}
+	}
+	var back, again []float64
+	for round := range rounds {
+		row, err := s.row(ctx, function)
+		if err != nil {
+			return figure{}, figure{}, err
+		}
+		begun := time.Now()
+		if _, err := s.client.Rollback(ctx, function, 0); err != nil {
+			return figure{}, figure{}, err
+		}
+		back = append(back, millis(time.Since(begun)))
+		s.says = says[round%2]
+		if err := s.get(s.url(function), s.says); err != nil {
+			return figure{}, figure{}, fmt.Errorf("after the rollback: %w", err)
+		}
+		if err := gone(ctx, int(row.GetPid())); err != nil {
+			return figure{}, figure{}, err
+		}
+		d, err := s.kill(ctx)
+		if err != nil {
+			return figure{}, figure{}, err
+		}
+		again = append(again, millis(d))
+	}
+	return summarize(back), summarize(again), nil
+}
+
+// kill ends the function's process the hard way and returns how long callers
+// waited for the next one.
+func (s *stack) kill(ctx context.Context) (time.Duration, error) {
+	row, err := s.row(ctx, function)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	begun := time.Now()
+	if err := syscall.Kill(int(row.GetPid()), syscall.SIGKILL); err != nil {
+		return 0, fmt.Errorf("kill the function: %w", err)
+	}
+	// The dying process may still take a call and drop it.
+	if err := poll(ctx, pollEvery, func() error { return s.get(row.GetProxy()+"/"+proto.Path(function), s.says) }); err != nil {
+		return 0, fmt.Errorf("after the kill: %w", err)
+	}
+	took := time.Since(begun)
+	return took, poll(ctx, pollEvery, func() error {
+		now, err := s.row(ctx, function)
+		if err == nil && (now.GetPid() == row.GetPid() || now.GetInstances() == 0) {
+			err = errors.New("the agent has not noticed the new process")
+		}
+		return err
+	})
+}
+
+// exec starts the function's binary as the agent does, on sockets that are open
+// already, and returns the time from the exec to the first answer.
+func (s *stack) exec(ctx context.Context, binary, name string) (time.Duration, error) {
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return 0, err
@@ -54,16 +208,16 @@ func (s *stack) exec(ctx context.Context, binary string) (time.Duration, error) 
 	defer ours.Close()
 	defer theirs.Close()
 
-	mount := "/" + proto.Path(function)
+	mount := "/" + proto.Path(name)
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Dir = s.dir
-	cmd.Env = []string{"RYO_FUNCTION=" + function, "RYO_MOUNT=" + mount, "RYO_LISTEN=1", "RYO_DRAIN=1s"}
+	cmd.Env = []string{"RYO_FUNCTION=" + name, "RYO_MOUNT=" + mount, "RYO_LISTEN=1", "RYO_DRAIN=1s"}
 	cmd.ExtraFiles = []*os.File{socket, theirs}
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	err = s.get("http://"+listener.Addr().String()+mount, s.says)
+	_, err = s.fetch("http://" + listener.Addr().String() + mount)
 	took := time.Since(begun)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // it was killed

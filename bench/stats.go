@@ -8,11 +8,12 @@ import (
 
 // figure sums up what several rounds measured.
 type figure struct {
-	Median float64 `json:"median"`
-	P95    float64 `json:"p95"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-	N      int     `json:"n"`
+	Median float64
+	P95    float64
+	P99    float64
+	Min    float64
+	Max    float64
+	N      int
 }
 
 func summarize(samples []float64) figure {
@@ -23,6 +24,7 @@ func summarize(samples []float64) figure {
 	return figure{
 		Median: (quantile(s, 0.5) + quantile(s, math.Nextafter(0.5, 1))) / 2,
 		P95:    quantile(s, 0.95),
+		P99:    quantile(s, 0.99),
 		Min:    s[0],
 		Max:    s[len(s)-1],
 		N:      len(s),

@@ -13,9 +13,9 @@ func TestSummarize(t *testing.T) {
 		want    figure
 	}{
 		{"nothing", nil, figure{}},
-		{"one", []float64{3}, figure{Median: 3, P95: 3, Min: 3, Max: 3, N: 1}},
-		{"odd, unsorted", []float64{5, 1, 3}, figure{Median: 3, P95: 5, Min: 1, Max: 5, N: 3}},
-		{"even", []float64{4, 1, 2, 3}, figure{Median: 2.5, P95: 4, Min: 1, Max: 4, N: 4}},
+		{"one", []float64{3}, figure{Median: 3, P95: 3, P99: 3, Min: 3, Max: 3, N: 1}},
+		{"odd, unsorted", []float64{5, 1, 3}, figure{Median: 3, P95: 5, P99: 5, Min: 1, Max: 5, N: 3}},
+		{"even", []float64{4, 1, 2, 3}, figure{Median: 2.5, P95: 4, P99: 4, Min: 1, Max: 4, N: 4}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -29,7 +29,11 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 	var errs faults
 	paths := map[string]*entry{}
 	for _, e := range entries {
-		if err := e.fn.Check(); err != nil {
+		err := e.readSecrets()
+		if err == nil {
+			err = e.fn.Check()
+		}
+		if err != nil {
 			errs = append(errs, e.fail(err))
 			continue
 		}

@@ -124,7 +124,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	root.Flags().Bool("version", false, "print the version and exit")
 
 	root.AddCommand(a.defCommand(), a.checkCommand(), a.devCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
-		a.stopCommand(), a.logCommand(), a.invokeCommand(), a.versionCommand())
+		a.planCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),
+		a.stopCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.invokeCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs, which is too late for normalize.
 	root.InitDefaultHelpCmd()
@@ -185,6 +186,15 @@ func (a *app) ask(calls func(transport.Interface) error) error {
 	client := a.dial()
 	defer func() { _ = client.Close() }()
 	return calls(client)
+}
+
+// answer makes one call.
+func answer[T any](a *app, call func(transport.Interface) (T, error)) (got T, err error) {
+	err = a.ask(func(client transport.Interface) (err error) {
+		got, err = call(client)
+		return err
+	})
+	return got, err
 }
 
 // faults are several errors of equal rank, each told by itself.

@@ -25,9 +25,13 @@ which are done in the order in which they stand:
     "stop": {"name": ["HelloWorld"]}
   }
 
-Paths count from the file's own folder. An entry of deploy also takes filePath,
-kind, env, include, tags, ldflags, timeout, memory, body and strict. All files are
-checked before anything is sent. FILE - is the standard input.`,
+Paths count from the file's own folder. An entry of deploy also takes filePath and
+the settings that are flags of deploy: kind, env, secrets, include, tags, ldflags,
+timeout, body, strict, memory, cpu, concurrency, instances, min, idle, drain,
+liveness, note and canary. Values of secrets are references, as in
+{"DB_PASSWORD": "env:DB_PASSWORD", "KEY": "file:key.pem"}.
+
+All files are checked before anything is sent. FILE - is the standard input.`,
 		Example: `
   proxyCli def deploy.json
   proxyCli def -wait -o json - < deploy.json`,
@@ -46,24 +50,11 @@ checked before anything is sent. FILE - is the standard input.`,
 }
 
 func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) error {
-	var steps []step
-	var entries []*entry
-	var errs faults
-	for _, file := range files {
-		def, err := readDefinition(ctx, file, a.stdin)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, s := range def.steps {
-			steps = append(steps, s)
-			entries = append(entries, s.entries...)
-		}
+	steps, err := a.readDefinitions(ctx, files)
+	if err != nil {
+		return err
 	}
-	if len(errs) > 0 {
-		return errs
-	}
-	if len(entries) > 0 {
+	if entries := entriesOf(steps); len(entries) > 0 {
 		p := a.startProgress()
 		err := a.checkEntries(entries, p)
 		p.stop()
@@ -72,6 +63,31 @@ func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) err
 		}
 	}
 	return a.runSteps(ctx, steps, wait)
+}
+
+// readDefinitions reads what definition files ask for, one after the other.
+func (a *app) readDefinitions(ctx context.Context, files []string) (steps []step, err error) {
+	var errs faults
+	for _, file := range files {
+		def, err := readDefinition(ctx, file, a.stdin)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		steps = append(steps, def.steps...)
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return steps, nil
+}
+
+// entriesOf returns all that steps deploy.
+func entriesOf(steps []step) (entries []*entry) {
+	for _, s := range steps {
+		entries = append(entries, s.entries...)
+	}
+	return entries
 }
 
 // runSteps does all steps, also after a function that failed, but not after one
@@ -97,7 +113,7 @@ func (a *app) runStep(ctx context.Context, s step, wait bool) error {
 		defer p.stop()
 		return a.send(ctx, s.entries, wait, p)
 	case "list":
-		return a.list(ctx, s.agents)
+		return a.list(ctx, s.agents, a.printRows)
 	case "stop":
 		return a.stop(ctx, s.names)
 	case "log":

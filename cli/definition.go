@@ -36,6 +36,8 @@ type entry struct {
 	fn *proto.FunctionJson
 	at string // where a definition file holds it, file:line:column; else ""
 
+	secrets map[string]reference // by the variable that is to hold it
+
 	// What the function's source is part of, known once the entry is checked: the
 	// bundle's folder, and the package's folder in it, slash separated.
 	root, dir string
@@ -158,33 +160,44 @@ func (d *document) deploy(n *node, dir string) (step, error) {
 		return s, d.errorf(n.offset, `"deploy" holds no function`)
 	}
 	for _, n := range list {
-		fn, err := d.function(n, dir)
+		e, err := d.function(n, dir)
 		if err != nil {
 			return s, err
 		}
-		s.entries = append(s.entries, &entry{fn: fn, at: d.position(n.offset)})
+		s.entries = append(s.entries, e)
 	}
 	return s, nil
 }
 
 // function reads an entry of deploy. The keys are those of JSON bodies and of
 // the flags of the command deploy.
-func (d *document) function(n *node, dir string) (*proto.FunctionJson, error) {
+func (d *document) function(n *node, dir string) (*entry, error) {
 	fn := &proto.FunctionJson{}
+	e := &entry{fn: fn, at: d.position(n.offset)}
 	err := d.object(n, "an entry of deploy", map[string]setter{
-		"name":       d.text("name", &fn.Name),
-		"packageDir": d.path("packageDir", dir, &fn.Dir),
-		"filePath":   d.path("filePath", dir, &fn.FilePath),
-		"agentAddr":  d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
-		"kind":       d.text("kind", &fn.Kind),
-		"env":        d.dict("env", &fn.Env),
-		"include":    d.texts("include", &fn.Include, notEmpty),
-		"tags":       d.texts("tags", &fn.Tags, notEmpty),
-		"ldflags":    d.text("ldflags", &fn.Ldflags),
-		"timeout":    d.text("timeout", &fn.Timeout),
-		"memory":     d.text("memory", &fn.Memory),
-		"body":       d.text("body", &fn.Body),
-		"strict":     d.flag("strict", &fn.Strict),
+		"name":        d.text("name", &fn.Name),
+		"packageDir":  d.path("packageDir", dir, &fn.Dir),
+		"filePath":    d.path("filePath", dir, &fn.FilePath),
+		"agentAddr":   d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
+		"kind":        d.text("kind", &fn.Kind),
+		"env":         d.dict("env", &fn.Env),
+		"secrets":     d.references("secrets", dir, &e.secrets),
+		"include":     d.texts("include", &fn.Include, notEmpty),
+		"tags":        d.texts("tags", &fn.Tags, notEmpty),
+		"ldflags":     d.text("ldflags", &fn.Ldflags),
+		"timeout":     d.text("timeout", &fn.Timeout),
+		"memory":      d.text("memory", &fn.Memory),
+		"cpu":         d.text("cpu", &fn.Cpu),
+		"concurrency": d.count("concurrency", &fn.Concurrency),
+		"instances":   d.count("instances", &fn.Instances),
+		"min":         d.count("min", &fn.Min),
+		"idle":        d.text("idle", &fn.Idle),
+		"drain":       d.text("drain", &fn.Drain),
+		"liveness":    d.text("liveness", &fn.Liveness),
+		"body":        d.text("body", &fn.Body),
+		"strict":      d.flag("strict", &fn.Strict),
+		"note":        d.text("note", &fn.Note),
+		"canary":      d.count("canary", &fn.Canary),
 	})
 	switch {
 	case err != nil:
@@ -195,7 +208,7 @@ func (d *document) function(n *node, dir string) (*proto.FunctionJson, error) {
 	case fn.Dir == "":
 		fn.Dir = filepath.Dir(fn.FilePath)
 	}
-	return fn, nil
+	return e, nil
 }
 
 func (d *document) list(n *node) (step, error) {
@@ -214,6 +227,25 @@ func (d *document) named(verb string, n *node) (step, error) {
 			WithHint(fmt.Sprintf(`write {%q: {"name": ["HelloWorld"]}}`, verb))
 	}
 	return s, nil
+}
+
+// references takes an object of references to secrets, whose paths count from dir.
+func (d *document) references(key, dir string, to *map[string]reference) setter {
+	return func(n *node) error {
+		var texts map[string]string
+		if err := d.dict(key, &texts)(n); err != nil {
+			return err
+		}
+		*to = make(map[string]reference, len(texts))
+		for _, m := range n.value.([]member) {
+			r, err := parseReference(texts[m.key], dir)
+			if err != nil {
+				return d.errorf(m.node.offset, "the secret %s is %v", m.key, err).WithHint(referenceHint)
+			}
+			(*to)[m.key] = r
+		}
+		return nil
+	}
 }
 
 // path takes a path that counts from dir.

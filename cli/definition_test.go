@@ -39,10 +39,12 @@ func TestDefinitionEntries(t *testing.T) {
 	}{
 		"all settings": {
 			`{"name": "F", "packageDir": "/abs/f/", "kind": "http", "env": {"A": "1", "B": ""}, "include": ["data/*"], "tags": ["a", "b"],
-			  "ldflags": "-X main.v=1", "timeout": "30s", "memory": "128MiB", "body": "1MiB", "strict": true, "agentAddr": [":9000", "http://host-b:9000/"]}`,
+			  "ldflags": "-X main.v=1", "timeout": "30s", "memory": "128MiB", "body": "1MiB", "strict": true, "cpu": "0.5",
+			  "concurrency": 8, "instances": 2, "min": 1, "idle": "1m", "drain": "5s", "liveness": "9s", "note": "n", "canary": 10, "agentAddr": [":9000", "http://host-b:9000/"]}`,
 			&proto.FunctionJson{
 				Name: "F", Dir: "/abs/f", Kind: "http", Env: map[string]string{"A": "1", "B": ""}, Include: []string{"data/*"}, Tags: []string{"a", "b"},
 				Ldflags: "-X main.v=1", Timeout: "30s", Memory: "128MiB", Body: "1MiB", Strict: true, ToAgent: []string{"localhost:9000", "host-b:9000"},
+				Cpu: "0.5", Concurrency: 8, Instances: 2, Min: 1, Idle: "1m", Drain: "5s", Liveness: "9s", Note: "n", Canary: 10,
 			},
 		},
 		"without filePath":   {`{"name": "F", "packageDir": "../f"}`, &proto.FunctionJson{Name: "F", Dir: "/f"}},
@@ -60,6 +62,22 @@ func TestDefinitionEntries(t *testing.T) {
 			got := def.steps[0].entries[0].fn
 			assert.True(t, protobuf.Equal(tt.want, got), "%v", got)
 		})
+	}
+}
+
+func TestDefinitionSecretsAreReferences(t *testing.T) {
+	def, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets":
+		{"A": "env:B", "C": "file:../c", "D": "file:/d/", "E": "file:a:b"}}]}`))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]reference{
+		"A": {variable: "B"}, "C": {file: "/c"}, "D": {file: "/d"}, "E": {file: "/src/a:b"},
+	}, def.steps[0].entries[0].secrets)
+	assert.Empty(t, def.steps[0].entries[0].fn.GetSecrets())
+	for _, literal := range []string{"hunter2", "", "env:", "file:", "http://hunter2", "Env:hunter2", "env"} {
+		_, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets": {"A": "`+literal+`"}}]}`))
+		require.ErrorIs(t, err, proto.ErrInvalid)
+		assert.Equal(t, "d.json:1:63: the secret A is neither env:NAME nor file:PATH", err.Error())
+		assert.Contains(t, proto.AsError(err).Hint, "env:")
 	}
 }
 
@@ -104,6 +122,11 @@ func TestDefinitionMistakesAreNamedByPlace(t *testing.T) {
 		"variable twice":      {d + `"env": {"A": "1", "A": "2"}}]}`, `d.json:1:64: "A" is given twice; the first is at d.json:1:54`},
 		"number for string":   {d + `"kind": 5}]}`, `d.json:1:54: "kind" must be a string, not a number`},
 		"text for boolean":    {d + `"strict": "yes"}]}`, `d.json:1:56: "strict" must be true or false, not a string`},
+		"text for number":     {d + `"min": "1"}]}`, `d.json:1:53: "min" must be a number, not a string`},
+		"negative number":     {d + `"min": -1}]}`, `d.json:1:53: "min" must be a whole number from 0 on, not -1`},
+		"fraction":            {d + `"canary": 1.5}]}`, `d.json:1:56: "canary" must be a whole number from 0 on, not 1.5`},
+		"huge number":         {d + `"instances": 4294967296}]}`, `d.json:1:59: "instances" must be a whole number from 0 on, not 4294967296`},
+		"list for secrets":    {d + `"secrets": []}]}`, `d.json:1:57: "secrets" must be an object of strings, not a list`},
 		"null for string":     {d + `"kind": null}]}`, `d.json:1:54: "kind" must be a string, not null`},
 		"bool for list":       {d + `"tags": true}]}`, `d.json:1:54: "tags" must be a string or a list of strings, not a boolean`},
 		"number in list":      {d + `"tags": ["a", 1]}]}`, `d.json:1:60: each element of "tags" must be a string, not a number`},
@@ -150,6 +173,7 @@ func FuzzDefinition(f *testing.F) {
 	f.Add([]byte(contractDeploy))
 	f.Add([]byte(`{"stop": {"name": "F"}, "log": {"name": ["F"]}, "list": {"agentAddr": ":9000"}}`))
 	f.Add([]byte("{\"deploy\": [{\"name\": \"Größe\",\n \"packageDir\": \"..\", \"env\": {\"A\": \"\\u0000\"}}]}"))
+	f.Add([]byte(`{"deploy": [{"name": "F", "packageDir": ".", "min": 1, "secrets": {"A": "env:B", "C": "file:../c"}}]}`))
 	f.Add([]byte("\ufeff{\"list\": {}}"))
 	f.Add([]byte(`{"a": {"a": 1e999, "b": [[], {}, null, true]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

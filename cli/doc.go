@@ -15,6 +15,7 @@
 // Decisions: flags are documented with one dash, as Go programs do, and cobra
 // knows two dashes only, so arguments are rewritten before cobra sees them
 // (args.go), by a walk that also finds every unknown flag and command and can
-// thus name the nearest known one. The sections of a definition file run in the
-// order in which they stand in the file.
+// thus name the nearest known one. To follow a log outlives the connection: the
+// time of an agent's last line says where to go on (log.go). The sections of a
+// definition file run in the order in which they stand in the file.
 package cli

@@ -37,6 +37,8 @@ var reasonCodes = map[string]int{
 	proto.ReasonBuild: exitRefused,
 	proto.ReasonStart: exitUnhealthy,
 	proto.ReasonCrash: exitUnhealthy,
+	// As the proxy's ErrUnavailable, when it knows no agent that could build.
+	proto.ReasonProgram: exitUnreachable,
 }
 
 // reported is an error that the user has been told about: only its exit code is left.

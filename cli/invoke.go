@@ -44,7 +44,7 @@ go to stderr. A status of 400 or more gives exit code 1.`,
   proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
   proxyCli invoke Tasks -X DELETE -path '/tasks/7?force=true'
   proxyCli invoke Resize -d @cat.png > small.png`,
-		Args:              exactlyOne("NAME"),
+		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
@@ -153,11 +153,7 @@ func (a *app) payload(in invocation) (payload, error) {
 
 // functionURL asks where a function is called.
 func (a *app) functionURL(ctx context.Context, name string) (string, error) {
-	var rows []*proto.FunctionJsonRsp
-	err := a.ask(func(client transport.Interface) (err error) {
-		rows, err = client.Details(ctx)
-		return err
-	})
+	rows, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
 	if err != nil {
 		return "", err
 	}

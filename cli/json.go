@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -160,6 +161,21 @@ func (d *document) flag(key string, to *bool) setter {
 			return d.errorf(n.offset, "%q must be true or false, not %s", key, n.kind())
 		}
 		*to = b
+		return nil
+	}
+}
+
+func (d *document) count(key string, to *uint32) setter {
+	return func(n *node) error {
+		number, ok := n.value.(json.Number)
+		if !ok {
+			return d.errorf(n.offset, "%q must be a number, not %s", key, n.kind())
+		}
+		count, err := strconv.ParseUint(number.String(), 10, 32)
+		if err != nil {
+			return d.errorf(n.offset, "%q must be a whole number from 0 on, not %s", key, number)
+		}
+		*to = uint32(count)
 		return nil
 	}
 }

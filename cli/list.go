@@ -25,7 +25,7 @@ func (a *app) listCommand() *cobra.Command {
 				}
 				args[i] = addr
 			}
-			return a.list(cmd.Context(), args)
+			return a.list(cmd.Context(), args, a.printRows)
 		},
 	}
 }
@@ -33,14 +33,19 @@ func (a *app) listCommand() *cobra.Command {
 func (a *app) detailsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "details",
-		Short: "lists everything that is deployed",
-		Args:  none,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), nil) },
+		Short: "lists everything that is deployed, with its versions and processes",
+		Long: `
+A line holds what list says of a function on an agent, then the version that
+serves, the processes that are ready, the agent, and what there is to say of: the
+calls that a canary shares, restarts, the stage of a deploy, and when a function
+that keeps ending is tried again.`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), nil, a.printDetails) },
 	}
 }
 
-// list prints what the agents run; without agents, everything.
-func (a *app) list(ctx context.Context, agents []string) error {
+// list has show print what the agents run; without agents, everything.
+func (a *app) list(ctx context.Context, agents []string, show func([]*proto.FunctionJsonRsp) error) error {
 	var rows []*proto.FunctionJsonRsp
 	err := a.ask(func(client transport.Interface) (err error) {
 		if len(agents) == 0 {
@@ -59,7 +64,7 @@ func (a *app) list(ctx context.Context, agents []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.printRows(rows); err != nil {
+	if err := show(rows); err != nil {
 		return err
 	}
 	if len(rows) == 0 {

@@ -21,23 +21,68 @@ import (
 // printRows prints one answer to stdout: a line per row, or all as a JSON list.
 func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
 	if a.output == "json" {
-		list := make([]json.RawMessage, len(rows))
-		for i, r := range rows {
-			data, err := marshal(r)
-			if err != nil {
-				return err
-			}
-			list[i] = data
-		}
-		return a.printJSON(list)
+		return printList(a, rows)
 	}
+	var b strings.Builder
 	for _, r := range rows {
-		// By hand: the text form of protobuf varies its spaces on purpose.
-		if _, err := fmt.Fprintf(a.stdout, "name:%q  url:%q  status:%q\n", r.GetName(), r.GetUrl(), r.GetStatus()); err != nil {
+		b.WriteString(line(r) + "\n")
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// line is a row as it is promised, by hand: the text form of protobuf varies its
+// spaces on purpose.
+func line(r *proto.FunctionJsonRsp) string {
+	return fmt.Sprintf("name:%q  url:%q  status:%q", r.GetName(), r.GetUrl(), r.GetStatus())
+}
+
+// printDetails is printRows with all that there is to say of a row.
+func (a *app) printDetails(rows []*proto.FunctionJsonRsp) error {
+	if a.output == "json" {
+		return printList(a, rows)
+	}
+	var b strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&b, "%s  version:%d  instances:%d  agent:%q", line(r), r.GetVersion(), r.GetInstances(), r.GetAtAgent())
+		if calls := shares(r); len(calls) > 1 {
+			fmt.Fprintf(&b, "  calls:%q", strings.Join(calls, ", "))
+		}
+		if r.GetRestarts() > 0 {
+			fmt.Fprintf(&b, "  restarts:%d", r.GetRestarts())
+		}
+		if r.GetStage() != "" {
+			fmt.Fprintf(&b, "  stage:%q", r.GetStage())
+		}
+		if r.GetRetry() != "" {
+			fmt.Fprintf(&b, "  retry:%q", r.GetRetry())
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// printList prints messages as one JSON list.
+func printList[M protobuf.Message](a *app, messages []M) error {
+	list := make([]json.RawMessage, len(messages))
+	for i, m := range messages {
+		data, err := marshal(m)
+		if err != nil {
 			return err
 		}
+		list[i] = data
 	}
-	return nil
+	return a.printJSON(list)
+}
+
+// printMessage prints a message as one line of JSON.
+func (a *app) printMessage(m protobuf.Message) error {
+	data, err := marshal(m)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(data)
 }
 
 // printJSON prints v as one line of JSON.
@@ -88,9 +133,12 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		if r.GetInstances() > 0 {
 			text += "\nthe deploy before it goes on serving"
 		}
-		hint := "proxyCli log " + r.GetName() + " shows what it printed"
-		if rowsCode([]*proto.FunctionJsonRsp{r}) == exitRefused {
+		hint := ""
+		switch rowsCode([]*proto.FunctionJsonRsp{r}) {
+		case exitRefused:
 			hint = "nothing of it runs; correct the source and deploy again"
+		case exitUnhealthy:
+			hint = "proxyCli log " + r.GetName() + " shows what it printed"
 		}
 		a.complain(r.GetName()+" "+what, text, hint, roots)
 	}

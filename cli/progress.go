@@ -17,14 +17,23 @@ import (
 // for its tenths of a second.
 const redraw = 100 * time.Millisecond
 
-// eraseLine returns to the line's beginning and clears it (ECMA-48, EL).
-const eraseLine = "\r\x1b[K"
+// eraseLine returns to the line's beginning and clears it and all below (ECMA-48,
+// ED); linesUp goes back to that line from some below (CUU).
+const (
+	eraseLine = "\r\x1b[J"
+	linesUp   = "\x1b[%dA"
+)
 
-// maxLine cuts a progress line, which must not wrap: only one line is erased.
+// maxLine cuts lines of progress, which must not wrap: the way back counts lines.
 const maxLine = 76
 
-// progress tells on stderr what a deploy is doing: one line that is rewritten on
-// a terminal, else a line for each new state. Its zero value says nothing.
+// maxOutput is how many lines of a build's output a terminal shows: enough to see
+// that it goes on, and at what.
+const maxOutput = 3
+
+// progress tells on stderr what a deploy is doing: on a terminal a line that is
+// rewritten, with the end of a build's output below it, else a line for each new
+// state and each line of output. Its zero value says nothing.
 type progress struct {
 	w     io.Writer // nil: nothing is said
 	live  bool
@@ -33,6 +42,8 @@ type progress struct {
 
 	mu   sync.Mutex // guards the below, and writing
 	text string
+	// output is the end of what the build printed, for a terminal.
+	output []string
 	// shown says whether the terminal shows a line that has to be erased.
 	shown bool
 	done  bool
@@ -78,7 +89,7 @@ func (p *progress) say(text string) {
 	if p.w == nil || p.done || text == p.text {
 		return
 	}
-	p.text = text
+	p.text, p.output = text, nil
 	if p.live {
 		p.draw()
 		return
@@ -86,17 +97,29 @@ func (p *progress) say(text string) {
 	_, _ = fmt.Fprintln(p.w, text)
 }
 
-// draw writes the line; mu is held.
+// draw writes the line and the output below it; mu is held.
 func (p *progress) draw() {
 	if p.done || p.text == "" {
 		return
 	}
-	text := []rune(p.text)
-	if len(text) > maxLine {
-		text = append(text[:maxLine-1], '…')
-	}
 	p.shown = true
-	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs", eraseLine, string(text), time.Since(p.start).Seconds())
+	var below string
+	for _, line := range p.output {
+		below += "\n  " + cut(line)
+	}
+	if below != "" {
+		below += fmt.Sprintf("\r"+linesUp, len(p.output))
+	}
+	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs%s", eraseLine, cut(p.text), time.Since(p.start).Seconds(), below)
+}
+
+// cut is as much of a text as a line of progress has room for.
+func cut(text string) string {
+	r := []rune(text)
+	if len(r) > maxLine {
+		r = append(r[:maxLine-1], '…')
+	}
+	return string(r)
 }
 
 // pause takes the line away, so that other text can be written; the next say
@@ -136,8 +159,9 @@ func (p *progress) transfer(t transport.Progress) {
 	p.say(text)
 }
 
-// follow says which stages the functions are in, until the function that it
-// returns is called. It is a courtesy: when nothing can be watched it is silent.
+// follow says which stages the functions are in, and what their builds print,
+// until the function that it returns is called. It is a courtesy: when nothing can
+// be watched it is silent.
 func (p *progress) follow(ctx context.Context, client transport.Interface, fns []*proto.FunctionJson) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	names := map[string]bool{}
@@ -146,16 +170,68 @@ func (p *progress) follow(ctx context.Context, client transport.Interface, fns [
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		builds := map[string]*printed{} // by function and agent
 		_ = client.Watch(ctx, func(e *proto.WatchEvent) error {
 			for _, r := range e.GetFunctions() {
-				if names[r.GetName()] && r.GetStage() != "" {
-					p.say(strings.TrimSpace(r.GetStage() + " " + r.GetName() + " at " + r.GetAtAgent()))
+				if !names[r.GetName()] {
+					continue
 				}
+				what := strings.TrimSpace(r.GetName() + " at " + r.GetAtAgent())
+				if builds[what] == nil {
+					builds[what] = &printed{}
+				}
+				if r.GetStage() != "" {
+					p.say(r.GetStage() + " " + what)
+				}
+				p.print(builds[what].next(r))
 			}
 			return nil
 		})
 	})
 	return func() { cancel(); wg.Wait() }
+}
+
+// printed is what a build has printed, as far as rows have told it.
+type printed struct {
+	bytes uint64
+	rest  string // a line that has not ended yet
+}
+
+// next returns the lines that have ended since the row before, each once. A row
+// carries no more than the end of what was printed: what came too fast is left out.
+func (b *printed) next(r *proto.FunctionJsonRsp) []string {
+	if r.GetPrinted() < b.bytes { // another build
+		*b = printed{}
+	}
+	news := r.GetPrinted() - b.bytes
+	b.bytes = r.GetPrinted()
+	text := r.GetOutput()
+	if news <= uint64(len(text)) {
+		text = b.rest + text[uint64(len(text))-news:]
+	}
+	lines := strings.Split(text, "\n")
+	b.rest = lines[len(lines)-1]
+	return lines[:len(lines)-1]
+}
+
+// print shows lines of a build's output.
+func (p *progress) print(lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.w == nil || p.done || len(lines) == 0 {
+		return
+	}
+	for _, line := range lines {
+		line = strings.ReplaceAll(clean(strings.TrimSuffix(line, "\r")), "\t", "    ")
+		if !p.live {
+			_, _ = fmt.Fprintln(p.w, "  "+line)
+		}
+		p.output = append(p.output, line)
+	}
+	p.output = p.output[max(0, len(p.output)-maxOutput):]
+	if p.live {
+		p.draw()
+	}
 }
 
 // size is n bytes for people.

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -109,18 +112,38 @@ func openStage(t testing.TB) (*stage, string) {
 	t.Cleanup(functions.Close)
 	s := &stage{Fake: transporttest.NewFake(t), functions: functions.URL, arrived: make(chan struct{})}
 
+	return s, serve(t, s)
+}
+
+// server is an Interface that can be served.
+type server interface {
+	transport.Interface
+	Store() *bundle.Store
+}
+
+// serve serves until the test ends and returns the address.
+func serve(t testing.TB, s server) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	serveOn(t, l, s)
+	return l.Addr().String()
+}
+
+// serveOn serves until stop is called, or the test ends.
+func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
 		served <- transport.Serve(ctx, s, s.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(t, <-served)
 	})
-	return s, l.Addr().String()
+	t.Cleanup(stop)
+	return stop
 }
 
 // echo answers with what it was asked, and with the status that ?status= names.
@@ -150,6 +173,7 @@ func TestScripts(t *testing.T) {
 				Dir: "testdata/script",
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"exits": exits,
+					"call":  call,
 				},
 				Setup: func(env *testscript.Env) error {
 					_, addr := openStage(env.T().(testing.TB))
@@ -182,6 +206,49 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
 }
+
+// call calls a function's own service and prints what it answers, unless its
+// process ends: call NAME [PATH]
+func call(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: call NAME [PATH]")
+	}
+	client := transport.NewAgent(transport.HTTP, ts.Getenv("RYO_PROXY"))
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	rows, err := client.Details(ctx)
+	ts.Check(err)
+	for _, r := range rows {
+		if r.GetName() != args[0] {
+			continue
+		}
+		answer, err := get(ctx, r.GetProxy()+"/"+proto.Path(args[0])+strings.Join(args[1:], ""))
+		if err == nil {
+			_, err = io.WriteString(ts.Stdout(), answer)
+			ts.Check(err)
+		}
+		return
+	}
+	ts.Fatalf("there is no function %s", args[0])
+}
+
+func get(ctx context.Context, url string) (answer string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	rsp, err := plainClient().Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = rsp.Body.Close() }()
+	body, err := io.ReadAll(rsp.Body)
+	return string(body), err
+}
+
+// callLimit is how long a call in a script may take on a busy machine.
+const callLimit = 30 * time.Second
 
 func TestInterruptEndsCleanly(t *testing.T) {
 	s, addr := openStage(t)

@@ -28,13 +28,11 @@ func atMostOne(what string) cobra.PositionalArgs {
 	}
 }
 
-func exactlyOne(what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return usagef(cmd, "%s needs a %s", cmd.Name(), what)
-		}
-		return atMostOne(what)(cmd, args)
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usagef(cmd, "%s needs a NAME", cmd.Name())
 	}
+	return atMostOne("NAME")(cmd, args)
 }
 
 func atLeastOne(what string) cobra.PositionalArgs {

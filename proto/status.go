@@ -42,6 +42,10 @@ const (
 	ReasonProgram = "program"
 )
 
+// Unchanged begins the error of a Deployed row whose last deploy has failed; why,
+// in the words of that deploy's own row, follows.
+const Unchanged = "the last deploy failed and changed nothing: "
+
 // What a Deploying function waits for.
 const (
 	StageQueued   = "queued"

@@ -350,6 +350,13 @@ func stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	return row
 }
 
+// drafts are the rows that were told of a path at agents which know nothing of it.
+func (f *fleet) drafts(path string) []*proto.FunctionJsonRsp {
+	return slices.DeleteFunc(f.rows.Rows(), func(row *proto.FunctionJsonRsp) bool {
+		return proto.Path(row.GetName()) != path || f.row(row.GetAtAgent(), row.GetName()) != nil
+	})
+}
+
 // visible is a row as watchers see it. f.mu is held.
 func (f *fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
@@ -660,7 +667,7 @@ func (f *fleet) settled(ctx context.Context, accepted *proto.FunctionJsonRsp) *p
 		return fail(errReplaced)
 	case row.GetError() != "":
 		// The old process serves on; the deploy that is waited for has failed.
-		row.Status = string(proto.Failed)
+		row.Status, row.Error = string(proto.Failed), strings.TrimPrefix(row.GetError(), proto.Unchanged)
 	}
 	return row
 }

@@ -281,7 +281,7 @@ func (p *Proxy) deployAt(ctx context.Context, r *rollout, addr string, before *p
 	}
 	program, err := p.program(ctx, r, a, client)
 	if err != nil {
-		if slices.Contains([]string{proto.ReasonCheck, proto.ReasonBuild}, proto.AsError(err).Reason) {
+		if refused(err) {
 			return failed(fn.GetName(), addr, err), nil
 		}
 		return nil, err
@@ -290,7 +290,7 @@ func (p *Proxy) deployAt(ctx context.Context, r *rollout, addr string, before *p
 		fn.Program, fn.Kind = program.GetKey(), program.GetKind()
 	}
 	row, err := p.give(ctx, r, a, client, fn)
-	if program != nil && row.GetReason() == reasonProgram && p.fleet.info(addr).builds() { // it was dropped in between
+	if program != nil && row.GetReason() == proto.ReasonProgram && p.fleet.info(addr).builds() { // it was dropped in between
 		fn.Program, fn.Kind = "", r.order.fn.GetKind()
 		row, err = p.give(ctx, r, a, client, fn)
 	}
@@ -324,18 +324,23 @@ func (p *Proxy) give(ctx context.Context, r *rollout, a *agent, client *transpor
 // underWay is what those see who do not wait: the row of the first agent, nil if
 // it has none yet, and that the others wait for it.
 func (p *Proxy) underWay(r *rollout, first *proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
-	name := r.order.fn.GetName()
 	rows := make([]*proto.FunctionJsonRsp, len(r.agents))
 	for i, addr := range r.agents {
 		if first != nil && addr == first.GetAtAgent() {
 			rows[i] = first
 			continue
 		}
-		row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
-		row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), proto.StageQueued, "", ""
-		rows[i] = row
+		rows[i] = p.awaited(r, addr, proto.StageQueued)
 	}
 	return rows
+}
+
+// awaited is the row of a function that an agent has not been given yet.
+func (p *Proxy) awaited(r *rollout, addr, stage string) *proto.FunctionJsonRsp {
+	name := r.order.fn.GetName()
+	row := cmp.Or(p.fleet.row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
+	row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), stage, "", ""
+	return row
 }
 
 // one calls an agent and returns the one row of its answer.
@@ -370,13 +375,16 @@ func ask(ctx context.Context, a *agent, limit time.Duration, call func(context.C
 	return a.named(ctx, call(limited))
 }
 
-// named names the agent in the error of a call. That ctx has ended goes before.
+// named names the agent in the error of a call, unless that is about the source:
+// any agent would say the same. That ctx has ended goes before.
 func (a *agent) named(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case refused(err):
+		return err
 	}
 	e := proto.AsError(err)
 	kind := e.Kind
@@ -390,15 +398,24 @@ func (a *agent) named(ctx context.Context, err error) error {
 	return proto.Errorf(kind, "agent %s: %w", a.addr, err).WithHint(e.Hint).From(component, reason)
 }
 
+// refused says whether an error is about a function's source.
+func refused(err error) bool {
+	reason := proto.AsError(err).Reason
+	return reason == proto.ReasonCheck || reason == proto.ReasonBuild
+}
+
 // failed is the row of a function that an agent did not take.
 func failed(name, addr string, err error) *proto.FunctionJsonRsp {
-	reason := proto.AsError(err).Reason
-	if !slices.Contains([]string{proto.ReasonCheck, proto.ReasonBuild}, reason) {
-		reason = proto.ReasonAgent
+	reason, text := proto.ReasonAgent, err.Error()
+	if refused(err) {
+		reason = proto.AsError(err).Reason
+	}
+	if hint := proto.AsError(err).Hint; hint != "" {
+		text += "\n" + hint
 	}
 	return &proto.FunctionJsonRsp{
 		Name: name, Status: string(proto.Failed), AtAgent: addr,
-		Error: err.Error(), Reason: reason, Since: time.Now().UTC().Format(time.RFC3339),
+		Error: text, Reason: reason, Since: time.Now().UTC().Format(time.RFC3339),
 	}
 }
 

@@ -1,16 +1,17 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
-
-// reasonProgram is the reason of a deploy that names a program which the agent
-// does not have, or no longer.
-const reasonProgram = "program"
 
 // origin is an agent that holds a program.
 type origin struct {
@@ -97,6 +98,7 @@ func (p *Proxy) buildElsewhere(ctx context.Context, r *rollout, to, platform str
 		return origin{}, err
 	}
 	p.logger.Info("building for another agent", "function", r.order.fn.GetName(), "at", addr, "for", to, "platform", platform)
+	p.announce(r, to)
 	r.answer(outcome{rows: p.underWay(r, nil)}) // a build may take minutes
 	var program *proto.Program
 	if err := ask(ctx, a, rolloutLimit, func(ctx context.Context) error {
@@ -107,6 +109,45 @@ func (p *Proxy) buildElsewhere(ctx context.Context, r *rollout, to, platform str
 	}
 	r.programs[platform] = origin{addr, program}
 	return r.programs[platform], nil
+}
+
+// announce tells of a function whose agent does not know of it until it has its
+// program. What that agent says of the function later takes the place of this.
+func (p *Proxy) announce(r *rollout, addr string) {
+	r.awaiting = append(r.awaiting, addr)
+	row := p.awaited(r, addr, proto.StageBuilding)
+	row.Since = time.Now().UTC().Format(time.RFC3339)
+	p.fleet.rows.Set(row)
+}
+
+// conclude tells how a rollout ended at agents which have not been asked to do
+// their part, so that they cannot tell. Its rows, or its error, are set.
+func (p *Proxy) conclude(ctx context.Context, r *rollout) {
+	name, cause := r.order.fn.GetName(), context.Cause(ctx)
+	for i, addr := range r.agents {
+		if !slices.Contains(r.awaiting, addr) {
+			continue
+		}
+		var end *proto.FunctionJsonRsp
+		if r.end.err != nil {
+			end = failed(name, addr, r.end.err)
+		} else {
+			end = r.end.rows[i]
+		}
+		if end.GetGeneration() > 0 { // the agent's own
+			continue
+		}
+		row := p.fleet.row(addr, name)
+		switch {
+		case errors.Is(cause, errReplaced), errors.Is(cause, errStopped):
+			row = cmp.Or(row, stopped(end))
+		case row != nil:
+			row.Error, row.Reason = proto.Unchanged+end.GetError(), end.GetReason()
+		default:
+			row = protobuf.CloneOf(end)
+		}
+		p.fleet.rows.Set(row)
+	}
 }
 
 // move copies a program from one agent to another, which may have it already. It

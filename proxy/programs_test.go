@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -106,4 +110,70 @@ func TestAgentsThatDoNotBuild(t *testing.T) {
 		assert.Equal(t, []string{"Hello Failed " + runner.addr}, deployedAt(rows))
 		assert.Equal(t, proto.ReasonCheck, rows[0].GetReason())
 	})
+}
+
+// While a function is built for an agent, that agent knows nothing of it.
+func TestWhatIsBuiltElsewhereIsTold(t *testing.T) {
+	nodes := newNodes(t, 2)
+	builder, runner := nodes[0], nodes[1]
+	runner.info = &proto.AgentInfo{Platform: builder.Info().GetPlatform()}
+	building, finish := make(chan struct{}), make(chan error)
+	builder.building = func(ctx context.Context) error {
+		building <- struct{}{}
+		select {
+		case err := <-finish:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p := start(t, Config{Agents: []string{builder.addr, runner.addr}})
+	details := func() (list []string) {
+		rows, err := p.Details(t.Context())
+		require.NoError(t, err)
+		for _, row := range rows {
+			list = append(list, strings.TrimSpace(row.GetStatus()+" "+row.GetStage()+" "+row.GetError()))
+		}
+		return list
+	}
+	begin := func(text string) {
+		t.Helper()
+		fn := answers(t, text, runner)
+		fn.Wait = false
+		rows, err := p.Deploy(t.Context(), fn)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"Hello Deploying " + runner.addr}, deployedAt(rows))
+		<-building
+		assert.Equal(t, []string{"Deploying building"}, details())
+	}
+	becomes := func(want ...string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return slices.Equal(want, details()) }, 10*time.Second, time.Millisecond, "%v", want)
+	}
+	wrong := proto.Errorf(proto.ErrInvalid, "fn.go:1:1: wrong").From("agent", proto.ReasonBuild)
+
+	begin("one")
+	finish <- wrong
+	becomes("Failed  fn.go:1:1: wrong")
+	row, err := p.Stop(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Equal(t, string(proto.Stopped), row.GetStatus())
+	becomes()
+
+	begin("one")
+	_, err = p.Stop(t.Context(), "Hello")
+	require.NoError(t, err)
+	becomes()
+	_, err = p.Stop(t.Context(), "Hello")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+
+	begin("one")
+	finish <- nil
+	becomes("Deployed")
+	begin("two")
+	finish <- wrong
+	becomes("Deployed  " + proto.Unchanged + "fn.go:1:1: wrong")
+	begin("two")
+	finish <- nil
+	becomes("Deployed")
 }

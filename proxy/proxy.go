@@ -144,11 +144,18 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 		return nil, err
 	}
 	defer unlock()
+	drafts := p.fleet.drafts(path)
+	p.halt(path, errStopped)
+	for _, row := range drafts {
+		p.fleet.rows.Set(stopped(row))
+	}
 	replicas, err := p.replicas(fnName)
+	if err != nil && len(drafts) > 0 { // no agent has been given it
+		return p.present(ctx, []*proto.FunctionJsonRsp{stopped(drafts[0])})[0], nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	p.halt(path, errStopped)
 	short, cancel := context.WithTimeout(ctx, lastCalls)
 	defer cancel()
 	p.fleet.hide(short, path)

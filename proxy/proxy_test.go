@@ -36,6 +36,7 @@ type node struct {
 	deploying func(*proto.FunctionJson) error
 	changing  func() error // before a rollback or a shift
 	keeping   func() error // before a program is stored
+	building  func(context.Context) error
 	info      *proto.AgentInfo
 	wakes     atomic.Int32
 }
@@ -65,6 +66,15 @@ func (n *node) Shift(ctx context.Context, fnName string, canary uint32) ([]*prot
 		}
 	}
 	return n.Fake.Shift(ctx, fnName, canary)
+}
+
+func (n *node) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error) {
+	if n.building != nil {
+		if err := n.building(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return n.Fake.Build(ctx, fn)
 }
 
 func (n *node) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error {

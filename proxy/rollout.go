@@ -38,6 +38,7 @@ type rollout struct {
 	// The below belong to follow, and once done is closed to the rollout after this.
 	same     uint32            // the version of an agent that had nothing to change
 	programs map[string]origin // by platform
+	awaiting []string          // agents for which another builds
 	taken    []step            // what it has changed and not undone
 }
 
@@ -148,6 +149,11 @@ func (p *Proxy) begin(ctx context.Context, r *rollout) {
 	if old := p.halt(r.order.path, errReplaced); old != nil {
 		r.taken = old.taken
 	}
+	for _, row := range p.fleet.drafts(r.order.path) {
+		if !slices.Contains(r.agents, row.GetAtAgent()) {
+			p.fleet.rows.Set(stopped(row))
+		}
+	}
 	r.version = p.nextVersion(r)
 	ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	p.mu.Lock()
@@ -187,6 +193,7 @@ func (p *Proxy) follow(ctx context.Context, r *rollout) {
 		whole = whole && proto.Status(row.GetStatus()) == proto.Deployed
 		r.end.rows = append(r.end.rows, row)
 	}
+	p.conclude(ctx, r)
 	r.answer(r.end)
 	if whole {
 		p.leave(ctx, r)

@@ -40,7 +40,7 @@ func runFile(path string) string { return "functions/" + path + "/run.json" }
 
 // note writes down what runs, if that has changed.
 func (f *function) note() {
-	if f.stopped || f.rec.Generation == 0 {
+	if f.stopped {
 		return
 	}
 	now := inventory{Restarts: f.restarts}
@@ -64,7 +64,7 @@ func (f *function) note() {
 	if reflect.DeepEqual(now, f.noted) {
 		return
 	}
-	if err := f.agent.ws.Write(runFile(f.path), now); err != nil {
+	if err := f.agent.ws.Note(runFile(f.path), now); err != nil {
 		f.log.Error("what runs cannot be written down", "error", err)
 		return
 	}
@@ -169,7 +169,8 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 		return // it was replaced when the agent died
 	}
 	s.seen, s.asleep = true, was.Asleep // callers who wait in the backlog are served
-	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
+	// Also by an agent that is asked to end already: what is not adopted is ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adoptLimit)
 	defer cancel()
 	for _, id := range was.Processes {
 		p, err := adopt(ctx, s.version, id, held[controlName(id)])
@@ -211,7 +212,7 @@ func controlName(id process.Identity) string { return "control/" + id.Nonce }
 
 // openHolder connects to what keeps sockets and connections for the next agent.
 func (a *Agent) openHolder(ctx context.Context) {
-	h, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), a.ws.Path())
+	h, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
 	if err != nil {
 		a.log.Error("functions will not outlive the agent", "error", err)
 		return
@@ -230,7 +231,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 			return
 		}
 		h.Close()
-		next, err := process.OpenHolder(ctx, a.ws.Path("run", "holder.sock"), a.ws.Path())
+		next, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
 		if err != nil {
 			a.log.Error("functions will not outlive the agent", "error", err)
 			select {

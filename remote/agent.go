@@ -197,6 +197,8 @@ var ErrReplaced = errors.New("the next agent follows")
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.ws.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	lives, end := context.WithCancel(helpers)
+	defer end()
 	var background sync.WaitGroup
 	defer a.closeHolder()
 	defer background.Wait()
@@ -213,7 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.log.Error("functions that are idle are not woken", "error", err)
 		}
 	})
-	if err := a.restore(ctx); err != nil {
+	if err := a.restore(ctx, lives); err != nil {
 		return err
 	}
 	defer a.builds.close()
@@ -235,13 +237,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	} else {
 		a.log.Info("ending; functions finish their requests")
 	}
+	end()
 	a.work.Wait()
 	return nil
 }
 
 // restore takes over what runs and starts the goroutines of the functions that are
-// on disk.
-func (a *Agent) restore(ctx context.Context) error {
+// on disk, which last as long as lives.
+func (a *Agent) restore(ctx, lives context.Context) error {
 	records, err := a.ws.records()
 	if err != nil {
 		return err
@@ -272,7 +275,7 @@ func (a *Agent) restore(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.live = func(f *function, first func(*function)) { a.work.Go(func() { f.run(ctx, first) }) }
+	a.live = func(f *function, first func(*function)) { a.work.Go(func() { f.run(lives, first) }) }
 	for _, f := range functions {
 		a.launch(f, nil)
 	}

@@ -252,9 +252,9 @@ func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 	if err != nil {
 		return nil, err
 	}
-	text, truncated, err := a.logs.Tail(fnName, logAnswer)
+	text, truncated, err := a.logs.Tail(row.GetName(), logAnswer)
 	if err != nil {
-		return nil, fmt.Errorf("read the log of function %s: %w", fnName, err)
+		return nil, fmt.Errorf("read the log of function %s: %w", row.GetName(), err)
 	}
 	return &proto.FunctionLogs{Function: row, Logs: text, Truncated: truncated}, nil
 }
@@ -270,7 +270,7 @@ func (a *Agent) printed(ctx context.Context, name string) (*proto.FunctionJsonRs
 			return row, nil
 		}
 	}
-	if last, _, err := a.logs.Tail(name, 1); err != nil || last == "" {
+	if last, _, err := a.logs.Tail(name, 1); err != nil || last == "" { // or it is no name
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return nil, a.notFound(name)

@@ -6,24 +6,23 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
 // crashesKept is how many ends of a function's processes are remembered: as many
 // as one looks at.
 const crashesKept = 20
 
-// lastWords bounds the output that is told of a process that has ended, in bytes:
-// about the last 20 lines.
-const lastWords = 2 << 10
+const (
+	// lastWords bounds the output that is told of a process that has ended, in bytes:
+	// about the last 20 lines. A panic may be longer.
+	lastWords = 2 << 10
+	// lastOutput is how much of it is searched for a panic, in bytes: a program that
+	// panics prints all its goroutines.
+	lastOutput = 64 << 10
+)
 
 func crashFile(path string) string { return "functions/" + path + "/crashes.json" }
-
-// recall reads how processes of the function ended under earlier agents.
-func (f *function) recall() {
-	if _, err := f.agent.ws.Read(crashFile(f.path), &f.crashes); err != nil {
-		f.log.Error("how the function's processes ended is forgotten", "error", err)
-	}
-}
 
 // remember notes how a process ended, if that is known, the newest first.
 func (f *function) remember(crash *proto.Crash) {
@@ -32,7 +31,7 @@ func (f *function) remember(crash *proto.Crash) {
 	}
 	f.crashes = slices.Insert(f.crashes, 0, crash)
 	f.crashes = f.crashes[:min(len(f.crashes), crashesKept)]
-	if err := f.agent.ws.Write(crashFile(f.path), f.crashes); err != nil {
+	if err := f.agent.ws.Note(crashFile(f.path), f.crashes); err != nil {
 		f.log.Error("how a process ended cannot be stored", "error", err)
 	}
 }
@@ -40,17 +39,24 @@ func (f *function) remember(crash *proto.Crash) {
 // inquire finds out how a process, which has ended by itself, came to that.
 func (f *function) inquire(p *instance) *proto.Crash {
 	exit := p.Exit()
+	limit, _ := p.version.Spec.MemoryLimit() // it was checked before it was accepted
+	output := f.agent.logs.Last(f.name, p.Pid(), lastOutput)
 	crash := &proto.Crash{
-		Version: p.version.Number, Time: time.Now().UTC().Format(time.RFC3339), AtAgent: f.agent.addr,
-		Cause: exit.String(), ExitCode: int32(exit.Code), Pid: int32(p.Pid()), //nolint:gosec // small
-		Lived: time.Since(p.since).Round(time.Millisecond).String(),
+		Version: p.version.Number, Time: timestamp(time.Now()), AtAgent: f.agent.addr,
+		ExitCode: int32(exit.Code), Pid: int32(p.Pid()), //nolint:gosec // small
+		Lived:  time.Since(p.since).Round(time.Millisecond).String(),
+		Output: process.Panic(output),
+	}
+	crash.Cause, crash.OutOfMemory = process.OutOfMemory(exit, limit, output)
+	if p.hung.Load() {
+		crash.Cause = "it left its health unanswered for " + p.version.liveness().String()
 	}
 	if exit.Signal != 0 {
 		crash.Signal = exit.Signal.String()
 	}
-	if p.hung.Load() {
-		crash.Cause = "it left its health unanswered for " + p.version.liveness().String()
+	if crash.Output == "" {
+		output = output[max(0, len(output)-lastWords):]
+		crash.Output = strings.TrimSpace(strings.ToValidUTF8(output, ""))
 	}
-	crash.Output = strings.TrimSpace(f.agent.logs.Last(f.name, p.Pid(), lastWords))
 	return crash
 }

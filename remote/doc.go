@@ -4,24 +4,45 @@
 // A package comes in through Deploy and goes through the pipeline (pipeline.go):
 // unpacked, checked and completed by funcfw, compiled by build, started by
 // process. Each function has one goroutine (function.go) that alone decides and
-// says what state the function is in; everything else sends it orders. What
-// should run is on disk (workspace.go) before it is acted on, so an agent that
+// says what state the function is in (row.go); everything else sends it events.
+// What should run is on disk (workspace.go) before it is acted on, so an agent that
 // dies at any point is continued by the next one on the same folder.
+//
+// A package with its settings is a version (version.go), numbered from 1 and never
+// changed. A service (service.go) is sockets and the processes of one version that
+// serve on them: the main one, which the function's url leads to; a canary's; and
+// those of older versions that are called by their number. To have another version
+// serve, be it new, older or the canary, is a change (change.go): its processes are
+// brought up on the sockets of the version that serves, and take over when all of
+// them have answered.
 //
 // Decisions:
 //
 //   - The agent opens a function's sockets and hands them to each of its
-//     processes. A redeploy starts the new process on the same sockets, waits
-//     until it has answered, and only then drains the old one; a restart leaves
+//     processes. A change starts the new processes on the same sockets, waits
+//     until they have answered, and only then drains the old ones; a restart leaves
 //     callers waiting in the backlog instead of refusing them.
+//   - So does sleep: an idle function has sockets and no process. It ends its
+//     processes as a change does, and only when these take no more calls is the
+//     kernel asked to tell of callers. Whoever connects is served by the old
+//     process or starts the new one. When a function may be idle is known
+//     beforehand: it is asked once then, not again and again.
+//   - What runs is compared with what should run after every event, in one place
+//     (tend), which starts what is missing. Events only say that it is time to look.
 //   - A function's status is derived from what is there, never stored, so it
 //     cannot disagree with it.
-//   - A program can be built on one agent and run on others (programs.go): proxies
-//     carry it. Deploys that want the same program wait for one build (builds.go),
-//     which goes on while anybody waits for it.
-//   - Processes that an agent left behind when it was killed are found by where
-//     their executable lies, which no stranger shares, and ended before anything
-//     is started in their place.
+//   - Versions are kept with their folders, so a rollback needs neither package
+//     nor build. That costs the disk a program each, shared with the store of
+//     programs and with versions that differ in settings alone.
+//   - Processes outlive the agent (adopt.go). A holder, a small process of its own,
+//     keeps their sockets and control connections; run.json says which they are.
+//     The next agent takes over what proves itself, over its control connection,
+//     to be that process. The others are found by where their executable lies,
+//     which no stranger shares, and ended before anything is started in their
+//     place.
+//   - Values of secrets lie on the disk sealed (secrets.go) and are opened when a
+//     process is started. A key beside them keeps nobody out who can read the whole
+//     folder; it keeps secrets out of copies of records, and out of what is said.
 //
 // The package must never serve a function's callers itself: they talk to the
 // function's own process.

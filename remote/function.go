@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"slices"
@@ -23,8 +22,6 @@ const (
 	// linger is how long a service that is no longer in the rows goes on: proxies
 	// hear of it within milliseconds.
 	linger = 2 * time.Second
-	// outputKept bounds what rows carry of a build's output, in bytes.
-	outputKept = 4 << 10
 )
 
 // function is one function's life. Its goroutine, run, owns all that changes and
@@ -54,17 +51,6 @@ type function struct {
 	said     *proto.FunctionJsonRsp
 	procs    []*instance // that have not ended, whatever they do
 	noted    inventory
-}
-
-// move is a change on its way.
-type move struct {
-	*change
-	at      *service // where the version is to serve
-	abandon func()
-	stage   string
-	output  string // the end of what the build has printed, of printed bytes
-	printed uint64
-	waiting chan<- answer // who waits for its end; nil: nobody
 }
 
 // answer is what an order comes to.
@@ -123,7 +109,6 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 			timer.Reset(time.Until(next))
 		}
 		f.publish()
-		f.note()
 		select {
 		case <-ctx.Done():
 			return
@@ -172,7 +157,7 @@ func (f *function) services() []*service {
 }
 
 // post has run call event, and returns when it has been called, or is not to be
-// called any more. It must not be called by run.
+// called any more, which it reports. It must not be called by run.
 func (f *function) post(event func()) (called bool) {
 	done := make(chan struct{})
 	select {
@@ -197,11 +182,7 @@ func (f *function) resume() {
 
 // deploy takes a deploy on, unless there is nothing to change.
 func (f *function) deploy(fn *proto.FunctionJson, o order) {
-	v, err := newVersion(fn, f.agent.seal, time.Now().UTC())
-	if err != nil {
-		f.refuse(o, err)
-		return
-	}
+	v := newVersion(fn, f.agent.seal, time.Now().UTC())
 	weight := fn.GetCanary()
 	if f.rec.Main == 0 {
 		weight = 0 // the first version has nothing beside it
@@ -243,15 +224,6 @@ func (f *function) serve(v *version, o order) {
 	o.end(f.answer())
 }
 
-// accept takes a change on: it is on the disk before it is acknowledged.
-func (f *function) accept(c *change, o order) {
-	if err := f.take(c, o.settled); err != nil {
-		f.refuse(o, err)
-		return
-	}
-	o.accepted <- f.answer()
-}
-
 // refuse answers an order that changes nothing.
 func (f *function) refuse(o order, err error) {
 	o.accepted <- answer{err: err}
@@ -259,171 +231,6 @@ func (f *function) refuse(o order, err error) {
 	if f.rec.Generation == 0 { // it was to be the first
 		f.forget()
 	}
-}
-
-func (f *function) take(c *change, settled chan<- answer) error {
-	before := *f.rec
-	if f.rec.find(c.Version.Number) == nil {
-		number := c.Version.Number
-		if number == 0 {
-			number = f.rec.Last + 1
-		}
-		if number <= f.rec.Last {
-			return proto.Errorf(proto.ErrConflict, "version %d of function %s is not above the last one, %d", number, f.name, f.rec.Last)
-		}
-		c.Version.Number, f.rec.Last = number, number
-	}
-	f.rec.Generation++
-	f.rec.Next, f.rec.Failure = c, nil
-	replaced := f.next
-	f.next = nil
-	if err := f.advance(c, settled); err != nil {
-		*f.rec, f.next = before, replaced
-		return err
-	}
-	if replaced != nil {
-		replaced.abandon()
-		if replaced.at != f.main {
-			replaced.at.end()
-		}
-		replaced.tell(answer{row: f.failed(&failure{
-			Version: replaced.Version.Number, Generation: before.Generation,
-			Reason: proto.ReasonAgent, Text: "replaced by a later deploy before it was ready",
-		})})
-	}
-	f.log.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
-	return nil
-}
-
-// advance stores the record with its change and begins with that.
-func (f *function) advance(c *change, settled chan<- answer) error {
-	at := f.main
-	if c.Canary > 0 {
-		at = &service{f: f, weight: c.Canary}
-	}
-	if err := at.open(); err != nil {
-		return err
-	}
-	if err := f.store(); err != nil {
-		if at != f.main {
-			at.end()
-		}
-		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
-	}
-	m := &move{change: c, at: at, stage: proto.StageQueued, waiting: settled}
-	f.next = m
-	kept := f.rec.find(c.Version.Number) != nil
-	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
-	return nil
-}
-
-// heard takes down how a change goes on.
-func (m *move) heard(p progress) {
-	m.stage = p.stage
-	m.Version.Kind = cmp.Or(p.kind, m.Version.Kind)
-	if p.stage != proto.StageBuilding {
-		m.output, m.printed = "", 0
-		return
-	}
-	m.printed += uint64(len(p.output))
-	m.output += p.output
-	if over := len(m.output) - outputKept; over > 0 {
-		m.output = strings.ToValidUTF8(m.output[over:], "") // from the next whole character on
-	}
-}
-
-// tell answers who waits for a change, if anybody does.
-func (m *move) tell(a answer) {
-	if m.waiting != nil {
-		m.waiting <- a
-		m.waiting = nil
-	}
-}
-
-// settle ends a change, one way or the other.
-func (f *function) settle(r result) {
-	if r.fail != nil {
-		f.fail(r.fail)
-		return
-	}
-	m := f.next
-	v := m.Version
-	if r.program != nil {
-		v.Program = r.program
-	}
-	f.next, f.rec.Next = nil, nil
-	leaving := f.canary
-	var old []*instance
-	if m.at == f.main {
-		if f.rec.Main != v.Number {
-			f.rec.Before = f.rec.Main
-		}
-		f.rec.Main, f.rec.Canary, f.canary = v.Number, nil, nil
-		// Deployed is said when the old code takes no further calls.
-		old = f.main.replace(v, r.procs)
-		f.restarts = 0
-	} else {
-		f.rec.Canary = &canary{Version: v.Number, Weight: m.Canary, Port: m.at.port}
-		f.canary = m.at
-		f.canary.replace(v, r.procs)
-	}
-	dropped := f.rec.keep(v, f.agent.versions, f.needed)
-	for _, v := range dropped {
-		delete(f.totals, v.Number)
-	}
-	f.save()
-	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
-	m.tell(f.answer())
-	f.let(leaving)
-	f.work.Go(func() {
-		if r.program != nil {
-			f.persist(v, r.program)
-		}
-		f.endAll(old)
-		for _, v := range dropped {
-			f.remove(v)
-		}
-	})
-}
-
-// needed reports whether a version must be kept however old it is.
-func (f *function) needed(number uint32) bool {
-	return number == f.rec.Main || number == f.rec.Before || f.pinned[number] != nil ||
-		f.rec.Canary != nil && number == f.rec.Canary.Version
-}
-
-// fail ends a change that came to nothing: what ran before goes on.
-func (f *function) fail(why *failure) {
-	m := f.next
-	f.remember(why.crash)
-	why.Generation, why.Kind = f.rec.Generation, m.Version.kind()
-	f.next, f.rec.Next = nil, nil
-	f.rec.Failure = why
-	if m.at == f.main {
-		f.main.silence()
-	} else {
-		m.at.end()
-	}
-	f.save()
-	f.log.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
-	f.publish()
-	m.tell(answer{row: f.failed(why)})
-}
-
-// abandonNext gives the change that is under way up.
-func (f *function) abandonNext() {
-	m := f.next
-	if m == nil {
-		return
-	}
-	m.abandon()
-	f.next, f.rec.Next = nil, nil
-	if m.at != f.main {
-		m.at.end()
-	}
-	m.tell(answer{row: f.failed(&failure{
-		Version: m.Version.Number, Generation: f.rec.Generation, Reason: proto.ReasonAgent, Text: "given up for a later order",
-	})})
 }
 
 // rollback has a kept version serve again, 0 for the one that served before.
@@ -458,10 +265,12 @@ func (f *function) notKept(number uint32) error {
 // shift changes what part of the calls the canary gets.
 func (f *function) shift(weight uint32, o order) {
 	switch {
+	case weight > 100:
+		o.end(answer{err: proto.Errorf(proto.ErrInvalid, "a canary cannot get %d %% of the calls", weight)})
 	case f.canary == nil:
 		o.end(answer{err: proto.Errorf(proto.ErrConflict, "function %s has no canary", f.name).
 			WithHint("deploy one with canary, such as 10")})
-	case weight >= 100:
+	case weight == 100:
 		f.accept(&change{Version: f.canary.version}, o)
 	case weight == 0:
 		f.dropCanary()

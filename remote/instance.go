@@ -133,12 +133,15 @@ func (f *function) watch(s *service, p *instance) {
 			return
 		}
 		crash := f.inquire(p)
-		f.post(func() {
+		control := controlName(p.Identity())
+		if !f.post(func() {
 			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
-			f.agent.letGo(controlName(p.Identity()))
+			f.agent.letGo(control)
 			f.count(p)
 			s.ended(p, crash)
-		})
+		}) {
+			f.agent.letGo(control) // the function was stopped
+		}
 	})
 	if limit := p.version.liveness(); limit > 0 {
 		f.work.Go(func() { f.pulse(p, limit) })

@@ -63,7 +63,11 @@ func load(t *testing.T, callers int, urls func() []string, texts ...string) (end
 	}
 }
 
-func alive(pid int32) bool { return syscall.Kill(int(pid), 0) == nil }
+// alive reports whether a process has not ended, reaped or not.
+func alive(pid int32) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
 
 func numbers(list []*proto.Version) (all []uint32) {
 	for _, v := range list {
@@ -74,7 +78,7 @@ func numbers(list []*proto.Version) (all []uint32) {
 
 func TestRollbackServesAKeptVersionWithoutABuild(t *testing.T) {
 	a := start(t, t.TempDir())
-	a.Agent.versions = 3
+	a.versions = 3
 	for i := range 5 {
 		row := a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", fmt.Sprint("number ", i+1))), Note: fmt.Sprint("note ", i+1)})
 		assert.EqualValues(t, i+1, row.GetVersion())
@@ -481,6 +485,30 @@ func explode() { panic("the pressure was too high") }
 	a.end()
 	a = start(t, dir)
 	check()
+}
+
+func TestALackOfMemoryIsNamed(t *testing.T) {
+	a := start(t, t.TempDir())
+	row := a.give(t, &proto.FunctionJson{Name: "Eat", Memory: "64MiB", Dir: source(t, `package fn
+
+import "net/http"
+
+var kept [][]byte
+
+func Eat(w http.ResponseWriter, r *http.Request) {
+	for {
+		kept = append(kept, make([]byte, 16<<20))
+	}
+}
+`)})
+	_, _ = get(row.GetUrl())
+	now := a.until(t, "Eat", func(r *proto.FunctionJsonRsp) bool { return r.GetRestarts() == 1 })
+	assert.Equal(t, string(proto.Deployed), now.GetStatus())
+	crashes, err := a.Crashes(t.Context(), "Eat")
+	require.NoError(t, err)
+	require.Len(t, crashes, 1)
+	assert.True(t, crashes[0].GetOutOfMemory(), crashes[0])
+	assert.Contains(t, crashes[0].GetCause(), "limit 64 MiB")
 }
 
 func TestAProcessThatHangsIsReplaced(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -42,6 +43,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
+	stop := set.Bool("stop-functions", false, "stop the functions when the agent ends, instead of leaving them to the next one")
 	if code, ok := set.Parse(args[1:]); !ok {
 		return code
 	}
@@ -57,7 +59,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		listen: *port, insecure: *insecure, unconfined: *unconfined, sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
-			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate,
+			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, StopFunctions: *stop,
 			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	})
@@ -79,7 +81,10 @@ type serving struct {
 
 // serve runs an agent until ctx ends.
 func serve(ctx context.Context, s serving) error {
-	listener, err := flags.Listen("port", s.listen)
+	listener, err := inherited()
+	if listener == nil && err == nil {
+		listener, err = flags.Listen("port", s.listen)
+	}
 	if err != nil {
 		return err
 	}
@@ -102,19 +107,37 @@ func serve(ctx context.Context, s serving) error {
 	fmt.Fprintf(s.stdout, "HTTP started on %s\n", flags.Shown(s.listen, listener, ""))
 	fmt.Fprintf(s.stdout, "GRPC server started on %s\n", flags.Shown(s.listen, listener, "[::]"))
 
+	next, err := newBequest(listener)
+	if err != nil {
+		return err
+	}
+	defer next.listener.Close()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	renew := make(chan os.Signal, 1)
+	signal.Notify(renew, syscall.SIGHUP)
+	defer signal.Stop(renew)
 	// Whichever of the two ends first ends the other.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ended := make(chan error, 2)
-	go func() { defer cancel(); ended <- agent.Run(ctx) }()
+	go func() { defer end(nil); ended <- agent.Run(ctx) }()
 	go func() {
-		defer cancel()
+		defer end(nil)
 		ended <- transport.Serve(ctx, agent, agent.Store(), transport.ServerConfig{
-			Listeners: []net.Listener{listener}, Insecure: s.insecure, Hosts: hosts(s.agent.Host),
+			Listeners: []net.Listener{listener}, Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent, Metrics: agent.Metrics(),
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers()}, Logger: log.Named("transport"),
 		})
 	}()
-	return errors.Join(<-ended, <-ended)
+	select {
+	case <-renew:
+		log.Info("another agent takes this one's place", "program", next.program)
+		end(ErrReplaced)
+	case <-ctx.Done():
+	}
+	err = errors.Join(<-ended, <-ended)
+	if err == nil && errors.Is(context.Cause(ctx), ErrReplaced) {
+		return next.execute()
+	}
+	return err
 }
 
 // mayBuild refuses to build for anyone on a machine where a build reaches every

@@ -3,7 +3,6 @@ package remote
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,13 +28,16 @@ type result struct {
 }
 
 // begin starts an attempt to bring n processes of a version up on sockets, all or
-// none, in a goroutine of its own. run calls told, and at last done. After abandon
-// neither is called any more, and what the attempt has made is removed, with the
-// version's folder when it is discarded.
+// none, in a goroutine of its own. run calls told, unless it is nil, and at last
+// done. After abandon neither is called any more, and what the attempt has made is
+// removed, with the version's folder when it is discarded.
 func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, told func(progress), done func(result)) (abandon func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	// Only run abandons, so what it is posted knows for sure.
 	tell := func(p progress) {
+		if told == nil {
+			return // run may be busy with the disk, and callers wait for the process
+		}
 		f.post(func() {
 			if ctx.Err() == nil {
 				told(p)
@@ -112,12 +114,11 @@ func fail(v *version, reason string, err error) *failure {
 	return &failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}
 }
 
-// persist keeps a version's program for further deploys of the same source, which
-// brings it to the disk. That takes longer than a start, so it is done when the
-// version serves already.
+// persist brings a version's program to the disk, for further deploys of the same
+// source. That takes longer than a start, so it is done when the version serves
+// already.
 func (f *function) persist(v *version, program *proto.Program) {
-	fn := filepath.Join(f.agent.ws.versionDir(f.path, v.Number), "fn")
-	if err := f.agent.programs.Keep(program.GetKey(), fn); err != nil && !errors.Is(err, os.ErrNotExist) { // replaced meanwhile
+	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -50,7 +51,7 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	if !found {
 		building := progress{stage: proto.StageBuilding, kind: target.Kind}
 		tell(building)
-		err := a.builds.share(ctx, key, a.recipe(fn, spec), func(said string) {
+		err := a.builds.share(ctx, key, a.recipe(key, fn, spec), func(said string) {
 			building.output = said
 			tell(building)
 		}, func(built string) error { return os.Link(built, binary) })
@@ -129,8 +130,9 @@ func (a *Agent) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build
 }
 
 // recipe builds a draft in a folder of the build's own: that of who asked first
-// may be gone before the others have their program.
-func (a *Agent) recipe(fn *proto.FunctionJson, spec build.Spec) recipe {
+// may be gone before the others have their program. Who comes later finds that
+// stored.
+func (a *Agent) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
 	return func(ctx context.Context, dir string, said io.Writer) (program string, err error) {
 		spec.Root, spec.Work, spec.Out = filepath.Join(dir, "src"), filepath.Join(dir, "work"), filepath.Join(dir, "fn")
 		spec.Output = said
@@ -140,7 +142,12 @@ func (a *Agent) recipe(fn *proto.FunctionJson, spec build.Spec) recipe {
 		if err := os.Mkdir(spec.Work, 0o700); err != nil {
 			return "", err
 		}
-		return spec.Out, a.builder.Build(ctx, spec)
+		began := time.Now()
+		if err := a.builder.Build(ctx, spec); err != nil {
+			return "", err
+		}
+		a.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
+		return spec.Out, a.programs.Add(key, spec.Out)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -50,7 +49,7 @@ func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 	if err != nil {
 		return nil, proto.AsError(err).From("agent", reason)
 	}
-	return program, a.programs.Keep(program.GetKey(), filepath.Join(dir, "fn"))
+	return program, a.programs.Keep(program.GetKey())
 }
 
 // HasProgram reports whether a program is stored.

@@ -115,6 +115,17 @@ func TestAProgramRunsWhereItWasNotBuilt(t *testing.T) {
 	assert.Equal(t, proto.KindHTTP, runner.deployed(t, fn).GetKind())
 }
 
+// Bringing a program to the disk takes longer than a proxy takes to ask for it.
+func TestAProgramCanBeFetchedAsSoonAsItServes(t *testing.T) {
+	a := start(t, t.TempDir())
+	fn := &proto.FunctionJson{Name: "Reads", Dir: source(t, reads+"\nfunc init() { println(`fetched`) }\n"), Wait: true}
+	row := a.deployed(t, fn)
+	r, program, err := a.OpenProgram(row.GetProgram().GetKey())
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	assert.Equal(t, row.GetProgram().GetDigest(), program.GetDigest())
+}
+
 func TestAnAgentThatDoesNotBuildSaysSo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	a := startWith(t, t.TempDir(), func(cfg *Config) { cfg.NoBuild = true })

@@ -52,7 +52,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Url = main.Proxy + (&url.URL{Path: "/" + f.path}).EscapedPath()
 	}
 	for _, s := range f.services() {
-		if s.seen && !s.refusing() {
+		if (s.seen || s.pinned) && !s.refusing() { // a pinned one has been seen before
 			row.Serving = append(row.Serving, s.serving())
 		}
 	}
@@ -101,7 +101,7 @@ func (f *function) explain(row *proto.FunctionJsonRsp) {
 		row.Retry = timestamp(f.main.retry)
 	case last != nil && f.main.version != nil:
 		row.Reason = last.Reason
-		row.Error = "the last deploy failed and changed nothing: " + last.Text
+		row.Error = proto.Unchanged + last.Text
 	case last != nil:
 		row.Error, row.Reason = last.Text, last.Reason
 	case f.canary != nil && f.canary.refusing():
@@ -125,17 +125,19 @@ func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 	return row
 }
 
-// publish tells the agent's feed what the function is like now.
+// publish tells the agent's feed what the function is like now, after that is
+// written down for the next agent.
 func (f *function) publish() {
 	if f.rec.Generation == 0 { // nothing has been accepted yet
 		return
 	}
+	f.note()
 	row := f.row()
 	from := proto.Status(f.said.GetStatus())
 	to := proto.Status(row.GetStatus())
 	if row.Since = f.said.GetSince(); from != to {
 		row.Since = timestamp(time.Now())
-		if !proto.CanMove(from, to) {
+		if f.said != nil && !proto.CanMove(from, to) {
 			f.log.Error("a move that the table of states does not know", "from", from, "to", to)
 		}
 	}
@@ -164,16 +166,14 @@ func (f *function) versions() []*proto.Version {
 }
 
 // plan says what a deploy would change.
-func (f *function) plan(fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
-	row := protobuf.CloneOf(f.said)
+func (f *function) plan(fn *proto.FunctionJson) (row *proto.FunctionJsonRsp, err error) {
+	row = protobuf.CloneOf(f.said)
+	row.Package = fn.GetPackage()
 	if f.main.version == nil {
 		row.Change = changeCreate
 		return row, nil
 	}
-	v, err := newVersion(fn, f.agent.seal, time.Now())
-	if err != nil {
-		return nil, err
-	}
+	v := newVersion(fn, f.agent.seal, time.Now())
 	row.Change, row.Changed, err = compare(f.main.version, v, f.agent.seal)
 	return row, err
 }

@@ -60,15 +60,15 @@ func writeKey(path string, key []byte) (err error) {
 }
 
 // all seals the secrets of the function at a path.
-func (s *sealer) all(path string, values map[string]string) (sealed, error) {
+func (s *sealer) all(path string, values map[string]string) sealed {
 	if len(values) == 0 {
-		return nil, nil
+		return nil
 	}
 	out := make(sealed, len(values))
 	for name, value := range values {
 		out[name] = s.aead.Seal(nil, nil, []byte(value), owner(path, name))
 	}
-	return out, nil
+	return out
 }
 
 // open returns the values of sealed secrets.

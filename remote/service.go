@@ -85,7 +85,7 @@ func (s *service) grow() {
 		s.lost(trouble(s.version, err))
 		return
 	}
-	s.abandon = s.f.begin(s.version, 1, s.sockets, false, func(progress) {}, func(r result) {
+	s.abandon = s.f.begin(s.version, 1, s.sockets, false, nil, func(r result) {
 		s.abandon = nil
 		if r.fail != nil {
 			if s.seen && r.fail.Reason == proto.ReasonStart {
@@ -322,17 +322,22 @@ func (s *service) close() {
 	s.sockets = nil
 }
 
-// end refuses callers, ends the processes in the background, and then gives up the
-// port.
+// end refuses callers, ends the processes in the background, and gives up the port
+// when none of them can serve on it any more.
 func (s *service) end() {
 	s.halt()
 	s.close()
 	procs, port := s.procs, s.port
 	s.procs, s.port = nil, 0
+	if port == 0 {
+		return
+	}
+	if len(procs) == 0 {
+		s.f.agent.ports.release(port)
+		return
+	}
 	s.f.work.Go(func() {
 		s.f.endAll(procs)
-		if port != 0 {
-			s.f.agent.ports.release(port)
-		}
+		s.f.agent.ports.release(port)
 	})
 }

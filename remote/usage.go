@@ -35,7 +35,7 @@ func (r reading) plus(s reading) reading {
 // an error.
 func (p *instance) read(ctx context.Context) (reading, error) {
 	stats, err := p.Stats(ctx)
-	used, usageErr := p.Process.Usage()
+	used, usageErr := p.Usage()
 	if err := errors.Join(err, usageErr); err != nil {
 		if last := p.last.Load(); last != nil {
 			return *last, err

@@ -44,12 +44,11 @@ func (s *spec) UnmarshalJSON(data []byte) error {
 }
 
 // newVersion is the version that a deploy asks for.
-func newVersion(fn *proto.FunctionJson, seal *sealer, now time.Time) (*version, error) {
-	secrets, err := seal.all(proto.Path(fn.GetName()), fn.GetSecrets())
-	if err != nil {
-		return nil, err
+func newVersion(fn *proto.FunctionJson, seal *sealer, now time.Time) *version {
+	v := &version{
+		Number: fn.GetVersion(), Time: now, Note: fn.GetNote(),
+		Spec: spec{&proto.FunctionJson{}}, Secrets: seal.all(proto.Path(fn.GetName()), fn.GetSecrets()),
 	}
-	v := &version{Number: fn.GetVersion(), Time: now, Note: fn.GetNote(), Secrets: secrets, Spec: spec{&proto.FunctionJson{}}}
 	fn.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		if !passing[field.Name()] {
 			v.Spec.ProtoReflect().Set(field, value)
@@ -58,7 +57,7 @@ func newVersion(fn *proto.FunctionJson, seal *sealer, now time.Time) (*version, 
 	})
 	v.Spec.FunctionJson = protobuf.CloneOf(v.Spec.FunctionJson) // fn is its caller's
 	v.Spec.Secrets, v.Spec.Program = nil, fn.GetProgram()
-	return v, nil
+	return v
 }
 
 // passing are the fields of a FunctionJson that say how a deploy goes on. The

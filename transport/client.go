@@ -151,7 +151,7 @@ func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*pro
 }
 
 // send packs and uploads the folders of functions, and returns the functions
-// with packages in their place.
+// with packages in their place. Nothing is uploaded for a plan.
 func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.FunctionJson, error) {
 	temp, err := os.MkdirTemp("", "ryo-pack-")
 	if err != nil {
@@ -179,7 +179,7 @@ func (c *Client) send(ctx context.Context, fns []*proto.FunctionJson) ([]*proto.
 			return nil, err
 		}
 		if fn.GetPlan() {
-			continue // the digest is enough
+			continue // its digest says what would change
 		}
 		if err := c.upload(ctx, fn.GetName(), pkg); err != nil {
 			return nil, err

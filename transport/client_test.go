@@ -245,6 +245,19 @@ func TestProgressOfADeploy(t *testing.T) {
 	}
 }
 
+func TestAPlanUploadsNothing(t *testing.T) {
+	for _, kind := range bothKinds {
+		fake := transporttest.NewFake(t)
+		var seen []transport.Progress
+		cli := connect(t, kind, serve(t, fake, fake, transport.ServerConfig{}), transport.WithProgress(func(p transport.Progress) { seen = append(seen, p) }))
+		rows, err := cli.Deploy(t.Context(), &proto.FunctionJson{Name: "HelloWorld", Dir: source(t), Plan: true})
+		require.NoError(t, err)
+		assert.Equal(t, "create", rows[0].GetChange())
+		assert.Equal(t, []transport.Progress{{Function: "HelloWorld", Stage: transport.Packing}}, seen)
+		assert.False(t, fake.Store().Has(rows[0].GetPackage()))
+	}
+}
+
 func TestClientDeploysRelativeFolders(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	cli := connect(t, transport.HTTP, serve(t, fake, fake, transport.ServerConfig{}))

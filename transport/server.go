@@ -65,8 +65,10 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 	// Calls in flight must outlive ctx while they are drained.
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutCalls()
+	greeting := &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
 	web := &http.Server{
 		Handler:           s,
+		ConnState:         greeting.note,
 		ReadHeaderTimeout: headerLimit,
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    maxHeader,
@@ -92,6 +94,12 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 
 	drain, stop := context.WithTimeout(calls, drainLimit)
 	defer stop()
+	for _, l := range cfg.Listeners {
+		_ = l.Close()
+	}
+	serving.Wait() // the last connection that was accepted has been noted
+	web.SetKeepAlivesEnabled(false)
+	greeting.wait(drain)
 	if late := web.Shutdown(drain); late != nil {
 		s.log.Warn("calls were cut after the time to drain", "limit", drainLimit)
 	}
@@ -99,7 +107,6 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 	_ = web.Close() // also what Shutdown left
 	s.grpc.Stop()
 	s.inFlight.Lock() // waits for the last call
-	serving.Wait()
 	return err
 }
 

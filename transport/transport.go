@@ -27,7 +27,8 @@ type Interface interface {
 	// A deploy that changes a function's package or settings makes its next version,
 	// counted from 1; one that changes neither makes none and is Deployed at once.
 	// With Canary the new version gets that percentage of the calls. With Plan
-	// nothing is changed: the row says in Change and Changed what would be.
+	// nothing is changed, and Package need not have been uploaded: the row says in
+	// Change and Changed what would be, and in Package which would run.
 	Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error)
 	// Stop drains a function, ends its processes, forgets it, and returns it as Stopped.
 	Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)

@@ -55,6 +55,9 @@ type Trouble struct {
 	Root string // absolute
 
 	printed string // the last words of the process
+
+	once sync.Once
+	said string // by report
 }
 
 func (t *Trouble) Error() string { return strings.TrimSpace(t.What + "\n" + t.Text) }
@@ -258,7 +261,11 @@ func (s *session) say(format string, args ...any) {
 	s.cfg.Say(fmt.Sprintf(format, args...))
 }
 
+// report says once what is wrong, and returns how it did.
 func (s *session) report(t *Trouble) string {
-	s.out.endLine()
-	return s.cfg.Report(t)
+	t.once.Do(func() {
+		s.out.endLine()
+		t.said = s.cfg.Report(t)
+	})
+	return t.said
 }

@@ -95,7 +95,9 @@ func (f *function) run(ctx context.Context) {
 			f.bury(ctx)
 			// Calls that it has not taken wait in the socket's backlog.
 			if f.calls.Load() > 0 {
-				_ = f.revive(ctx) // which they learn
+				if err := f.revive(ctx); err != nil {
+					f.report(asTrouble(err)) // one of them may have ended it
+				}
 			}
 		}
 	}

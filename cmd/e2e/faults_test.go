@@ -43,10 +43,14 @@ func newSite(t *testing.T) site {
 
 func siteIn(t *testing.T, dir string) site {
 	t.Helper()
-	first := 10000 + 100*int(sites.Add(1)) // below the ports of outgoing connections
+	first := 0
+	for first == 0 || !free(strconv.Itoa(first)) {
+		// Below the ports of outgoing connections, and elsewhere than another run's.
+		first = 10000 + 100*((os.Getpid()+int(sites.Add(1)))%200)
+	}
 	t.Cleanup(func() {
 		left := programs(t, dir)
-		for _, pid := range left {
+		for _, pid := range processes(t, dir) { // the holder of an agent that was killed
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		assert.Empty(t, left, "processes that outlived the agent's end")
@@ -54,14 +58,39 @@ func siteIn(t *testing.T, dir string) site {
 	return site{dir, strconv.Itoa(first), fmt.Sprintf("%d-%d", first+1, first+99)}
 }
 
+// free reports whether nobody listens on a port.
+func free(port string) bool {
+	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
+}
+
 func (s site) start(t *testing.T, args ...string) agent {
 	t.Helper()
+	// What an agent was just starting when it was killed has its sockets for a moment.
+	eventually(t, func() bool { return free(s.port) }, "port %s is free", s.port)
 	return startAgent(t, s.dir, s.port, append([]string{"-ports", s.ports}, args...)...)
 }
 
-// programs returns the processes whose program, or whose working folder, lies
-// below dir: functions, and what builds them.
-func programs(t *testing.T, dir string) (pids []int) {
+// programs returns the processes of functions whose agent has the folder dir, and
+// of what builds them.
+func programs(t *testing.T, dir string) []int {
+	t.Helper()
+	return slices.DeleteFunc(processes(t, dir), func(pid int) bool { return holds(pid, dir) })
+}
+
+// holds reports whether a process holds the sockets of an agent that has the
+// folder dir.
+func holds(pid int, dir string) bool {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.HasPrefix(name, []byte("ryo-holder\x00"+dir+"/"))
+}
+
+// processes returns the processes of an agent that has the folder dir, but for its
+// own: those whose program, or whose working folder, lies below it, and its holder.
+func processes(t *testing.T, dir string) (pids []int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	require.NoError(t, err)
@@ -72,7 +101,7 @@ func programs(t *testing.T, dir string) (pids []int) {
 		}
 		exe, _ := os.Readlink("/proc/" + e.Name() + "/exe")
 		cwd, _ := os.Readlink("/proc/" + e.Name() + "/cwd")
-		if strings.HasPrefix(exe, dir+"/") || strings.HasPrefix(cwd, dir+"/") {
+		if strings.HasPrefix(exe, dir+"/") || strings.HasPrefix(cwd, dir+"/") || holds(pid, dir) {
 			pids = append(pids, pid)
 		}
 	}
@@ -126,6 +155,14 @@ func %[1]s(w http.ResponseWriter, r *http.Request) {
 			out.Flush()
 			time.Sleep(d)
 		}
+	case "/socket":
+		conn, buffered, err := out.Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(conn, buffered)
 	case "/trailer":
 		w.Header().Set("Trailer", "Sum")
 		fmt.Fprint(w, "body")
@@ -215,7 +252,15 @@ func now(t *testing.T, at, name string) row {
 // until waits until a function's row is as wanted.
 func until(t *testing.T, at, name string, is func(row) bool) (r row) {
 	t.Helper()
-	require.Eventually(t, func() bool { r = now(t, at, name); return is(r) }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		status, answer, err := tryFetch(http.MethodGet, "http://"+at+"/details", "")
+		var list []row
+		if err != nil || status != http.StatusOK || json.Unmarshal([]byte(answer), &list) != nil {
+			return false // such as a proxy that has not found the next agent yet
+		}
+		r, _ = find(list, name)
+		return is(r)
+	}, patience, 10*time.Millisecond)
 	return r
 }
 
@@ -322,7 +367,7 @@ func TestAgentKilledAtEveryStepOfADeploy(t *testing.T) {
 	}
 	eventually(t, func() bool {
 		folders, err := filepath.Glob(filepath.Join(a.dir, "agent", "functions", "victim", "[0-9]*"))
-		return err == nil && len(folders) == 1
+		return err == nil && len(folders) == 2*len(stages) // versions that have served are kept
 	}, "half-made versions are removed")
 }
 
@@ -533,10 +578,8 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	children = spawn()
 	a.kill()
 	a = home.start(t)
-	gone(children, "the agent's death")
 	until(t, a.addr, "Parent", func(r row) bool { return r.Instances == 1 })
-
-	children = spawn()
+	assert.True(t, running(children[0]) && running(children[1]), "function and children outlive the agent")
 	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
 	gone(children, "a stop")
 }
@@ -729,12 +772,12 @@ func TestDiskFull(t *testing.T) {
 			// Not even a death of the agent costs a function that was there.
 			a.kill()
 			a = home.start(t)
-			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid != early.Pid && r.Status == "Deployed" })
+			until(t, p.http, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
 			answers(t, "early", early.URL)
 
 			require.NoError(t, os.RemoveAll(filler))
-			answers(t, "late", mustDeploy(t, p.http, "Late", source(t, says("Late", "late"))).URL)
-			answers(t, "renewed", mustDeploy(t, p.http, "Early", source(t, says("Early", "renewed"))).URL)
+			answers(t, "late", mustDeploy(t, p.http, "Late", source(t, says("Late", "late")), a.addr).URL)
+			answers(t, "renewed", mustDeploy(t, p.http, "Early", source(t, says("Early", "renewed")), a.addr).URL)
 			a.end() // the disk is unmounted next
 		})
 	}

@@ -68,18 +68,7 @@ func TestAnswersArriveAsTheyWereGiven(t *testing.T) {
 	t.Parallel()
 	a := newSite(t).start(t)
 	p := startProxy(t, "", "-agents", a.addr)
-	code := strings.Replace(obeys("Any", "any"), `	default:
-`, `	case "/socket":
-		conn, buffered, err := out.Hijack()
-		if err != nil {
-			panic(err)
-		}
-		defer conn.Close()
-		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		io.Copy(conn, buffered)
-	default:
-`, 1)
-	url := mustDeploy(t, p.http, "Any", source(t, code)).URL
+	url := mustDeploy(t, p.http, "Any", source(t, obeys("Any", "any"))).URL
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience}
 	defer client.CloseIdleConnections()
 	get := func(t *testing.T, path string, header ...string) *http.Response {

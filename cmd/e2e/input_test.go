@@ -137,7 +137,7 @@ func (s survivor) unharmed(t *testing.T) {
 		}
 		name := strings.SplitN(rel, string(filepath.Separator), 2)
 		if len(name) == 2 {
-			assert.Contains(t, []string{"record.json", "log"}, name[1], "left behind: %s", path)
+			assert.Contains(t, []string{"record.json", "run.json", "crashes.json"}, name[1], "left behind: %s", path)
 		}
 		return nil
 	})

@@ -26,6 +26,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy"
 	"github.com/Ishan27g/ryo-faas/remote"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
 // program names the program that a process of this binary shall be.
@@ -37,6 +38,9 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 
 func TestMain(m *testing.M) {
 	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	if code, holder := process.HolderMain(os.Args); holder {
 		os.Exit(code)
 	}
 	if run, ok := mains[os.Getenv(program)]; ok {
@@ -72,6 +76,7 @@ type server struct {
 
 	mu     sync.Mutex
 	output bytes.Buffer // stdout and stderr
+	starts int          // how often it has said that it has started
 }
 
 func (s *server) Write(p []byte) (int, error) {
@@ -101,7 +106,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			_, _ = s.Write(append(lines.Bytes(), '\n'))
-			if strings.HasPrefix(lines.Text(), "GRPC server started on ") {
+			if strings.HasPrefix(lines.Text(), "GRPC server started on ") && s.start() == 1 {
 				close(started)
 			}
 		}
@@ -123,6 +128,21 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 		t.Fatalf("%s did not start: %s", cmd.Args, s)
 	}
 	return s
+}
+
+// start counts the starts: an agent that is upgraded starts again.
+func (s *server) start() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starts++
+	return s.starts
+}
+
+// started is how often the server has started.
+func (s *server) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts
 }
 
 // end asks the server to end and waits until it has.
@@ -174,7 +194,11 @@ func startAgent(t *testing.T, dir, port string, args ...string) agent {
 	if port == "" {
 		port = "0"
 	}
-	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t)}, args...)
+	t.Cleanup(func() { // of an agent that was killed
+		_, err := process.Leftovers(context.Background(), dir)
+		assert.NoError(t, err)
+	})
+	args = append([]string{"-port", "127.0.0.1:" + port, "-dir", dir, "-cache", cache(t), "-stop-functions"}, args...)
 	cmd := command(context.Background(), "agent", args...)
 	cmd.Dir = t.TempDir() // where nothing is
 	s := launch(t, cmd)

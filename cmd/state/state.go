@@ -67,7 +67,15 @@ func (d *Dir) Path(elem ...string) string {
 
 // Write stores v as JSON under a slash-separated name. When it returns, either
 // the new content is on the disk or the old is still there.
-func (d *Dir) Write(name string, v any) (err error) {
+func (d *Dir) Write(name string, v any) error { return d.write(name, v, (*os.File).Sync, syncFolder) }
+
+// Note is Write for what is worth nothing after a loss of power, by which alone it
+// may be lost, or damaged. It does not wait for the disk.
+func (d *Dir) Note(name string, v any) error {
+	return d.write(name, v, func(*os.File) error { return nil }, func(string) error { return nil })
+}
+
+func (d *Dir) write(name string, v any, sync func(*os.File) error, syncFolder func(string) error) (err error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -82,7 +90,7 @@ func (d *Dir) Write(name string, v any) (err error) {
 	}
 	_, err = tmp.Write(append(data, '\n'))
 	if err == nil {
-		err = tmp.Sync()
+		err = sync(tmp)
 	}
 	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)

@@ -48,6 +48,9 @@ func (b *Builder) Key(spec Spec) (string, error) {
 // links: to keep one and to take one copies nothing. All methods may be called
 // concurrently. A key that none can be is an ErrInvalid.
 //
+// A program that was added is there for all at once. Until it is kept, it is
+// forgotten when the store is opened anew: a loss of power may have damaged it.
+//
 // A program that is linked elsewhere takes no space of its own here. The others
 // may take up to a limit; those that were not taken for the longest go first.
 type Store struct {
@@ -55,8 +58,10 @@ type Store struct {
 	max int64
 }
 
-// tempPrefix begins the names of programs that are being received.
-const tempPrefix = "tmp-"
+const (
+	tempPrefix = "tmp-" // begins the names of programs that are being received
+	newSuffix  = ".new" // ends the names of those that were added and not kept yet
+)
 
 // OpenStore makes or opens the store in dir, whose programs that nothing else
 // needs may take limit bytes.
@@ -64,16 +69,16 @@ func OpenStore(dir string, limit int64) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	temps, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	for _, temp := range temps { // of who was killed
-		if err := os.Remove(temp); err != nil {
+	s := &Store{dir: dir, max: limit}
+	for _, unfinished := range []string{tempPrefix + "*", "*" + newSuffix} { // of who was killed
+		names, err := filepath.Glob(filepath.Join(dir, unfinished))
+		for _, name := range names {
+			err = errors.Join(err, os.Remove(name))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	s := &Store{dir: dir, max: limit}
 	if err := s.evict(); err != nil {
 		return nil, err
 	}
@@ -89,22 +94,36 @@ func (s *Store) path(key string) (string, error) {
 	return filepath.Join(s.dir, key), nil
 }
 
-// Has reports whether a program is stored, and counts as a use of it.
-func (s *Store) Has(key string) bool {
+// find tries the places where the program of a key may lie: the one that it moves
+// away from, then the one that it moves to.
+func (s *Store) find(key string, try func(name string) error) error {
 	name, err := s.path(key)
-	now := time.Now()
-	return err == nil && os.Chtimes(name, now, now) == nil
+	if err != nil {
+		return err
+	}
+	if err := try(name + newSuffix); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return try(name)
 }
+
+// use counts as a use of a program.
+func use(name string) error {
+	now := time.Now()
+	return os.Chtimes(name, now, now)
+}
+
+// Has reports whether a program is stored, and counts as a use of it.
+func (s *Store) Has(key string) bool { return s.find(key, use) == nil }
 
 // Open opens a stored program, and counts as a use of it. One that is not there is
 // an ErrNotFound.
-func (s *Store) Open(key string) (*os.File, error) {
-	name, err := s.path(key)
-	if err != nil {
-		return nil, err
-	}
-	s.Has(key)
-	f, err := os.Open(name)
+func (s *Store) Open(key string) (f *os.File, err error) {
+	err = s.find(key, func(name string) (err error) {
+		_ = use(name)
+		f, err = os.Open(name)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, proto.Errorf(proto.ErrNotFound, "program %s is not stored here", key)
 	}
@@ -120,7 +139,7 @@ func (s *Store) Open(key string) (*os.File, error) {
 // of it is left. A Read of r that blocks is not interrupted by ctx.
 func (s *Store) Put(ctx context.Context, key, digest string, r io.Reader) error {
 	name, err := s.path(key)
-	if err != nil || s.Has(key) {
+	if err != nil || use(name) == nil {
 		return err
 	}
 	f, err := os.CreateTemp(s.dir, tempPrefix)
@@ -151,38 +170,61 @@ func (s *Store) Put(ctx context.Context, key, digest string, r io.Reader) error 
 // Take makes the program of a key appear at the path to, on the same file
 // system, and reports whether there is one.
 func (s *Store) Take(key, to string) (bool, error) {
-	name, err := s.path(key)
-	if err != nil {
-		return false, err
-	}
-	err = os.Link(name, to)
+	err := s.find(key, func(name string) error { return os.Link(name, to) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("take program: %w", err)
 	}
-	now := time.Now()
-	return true, os.Chtimes(to, now, now)
+	return true, use(to)
 }
 
-// Keep stores a program of the same file system. It is brought to the disk
-// before it has a name here, so even after a loss of power what is stored is whole.
-func (s *Store) Keep(key, program string) error {
+// Add stores a program of the same file system for as long as the machine runs.
+func (s *Store) Add(key, program string) error {
 	name, err := s.path(key)
 	if err != nil {
 		return err
 	}
-	if err := syncFile(program); err != nil {
-		return fmt.Errorf("keep program: %w", err)
+	if err := os.Link(program, name+newSuffix); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("add program: %w", err)
 	}
-	if err := os.Link(program, name); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("keep program: %w", err)
+	return nil
+}
+
+// Keep brings a program that was added to the disk, so that it is stored, and
+// whole, even after a loss of power.
+func (s *Store) Keep(key string) error {
+	name, err := s.path(key)
+	if err != nil {
+		return err
 	}
-	if err := syncFile(s.dir); err != nil {
+	if err := s.keep(name); err != nil {
 		return fmt.Errorf("keep program: %w", err)
 	}
 	return s.evict()
+}
+
+func (s *Store) keep(name string) error {
+	added := name + newSuffix
+	err := syncFile(added)
+	if err == nil {
+		err = os.Rename(added, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // it may have been kept before
+		_, err = os.Stat(name)
+	}
+	if err == nil {
+		err = syncFile(s.dir)
+	}
+	if err != nil {
+		return err
+	}
+	// Rename leaves it where both names are those of one file already.
+	if err := os.Remove(added); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // syncFile brings a file or folder to the disk.

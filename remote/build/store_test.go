@@ -51,28 +51,52 @@ func TestStoreKeepsAndTakes(t *testing.T) {
 	assert.False(t, s.Has(key(1)))
 	_, err = s.Open(key(1))
 	require.ErrorIs(t, err, proto.ErrNotFound)
+	require.ErrorIs(t, s.Keep(key(1)), os.ErrNotExist)
 
 	a := program(t, dir, "a", 10, 0)
-	require.NoError(t, s.Keep(key(1), a))
-	require.NoError(t, s.Keep(key(1), a), "twice is once")
+	require.NoError(t, s.Add(key(1), a))
+	require.NoError(t, s.Add(key(1), a), "twice is once")
+	isThere := func(when string) {
+		t.Helper()
+		assert.True(t, s.Has(key(1)), when)
+		taken := filepath.Join(dir, when)
+		found, err := s.Take(key(1), taken)
+		require.NoError(t, err)
+		assert.True(t, found, when)
+		got, err := os.ReadFile(taken)
+		require.NoError(t, err)
+		assert.Equal(t, "aaaaaaaaaa", string(got))
+		_, err = s.Take(key(1), taken)
+		require.ErrorIs(t, err, os.ErrExist)
+		f, err := s.Open(key(1))
+		require.NoError(t, err)
+		defer f.Close()
+		got, err = io.ReadAll(f)
+		require.NoError(t, err)
+		assert.Equal(t, "aaaaaaaaaa", string(got))
+	}
+	isThere("added")
+	require.NoError(t, s.Keep(key(1)))
+	isThere("kept")
+	require.NoError(t, s.Add(key(1), a), "as the second of two who built it")
+	require.NoError(t, s.Keep(key(1)))
+	require.NoError(t, s.Keep(key(1)))
 	require.NoError(t, os.Remove(a))
-	assert.True(t, s.Has(key(1)))
-	found, err = s.Take(key(1), filepath.Join(dir, "b"))
+	isThere("kept again")
+	entries, err := os.ReadDir(s.dir)
 	require.NoError(t, err)
-	assert.True(t, found)
-	got, err := os.ReadFile(filepath.Join(dir, "b"))
-	require.NoError(t, err)
-	assert.Equal(t, "aaaaaaaaaa", string(got))
-	f, err := s.Open(key(1))
-	require.NoError(t, err)
-	defer f.Close()
-	got, err = io.ReadAll(f)
-	require.NoError(t, err)
-	assert.Equal(t, "aaaaaaaaaa", string(got))
+	assert.Len(t, entries, 1)
+}
 
-	assert.ErrorIs(t, s.Keep(key(2), a), os.ErrNotExist)
-	_, err = s.Take(key(1), filepath.Join(dir, "b"))
-	assert.ErrorIs(t, err, os.ErrExist)
+func TestStoreForgetsWhatWasNotKept(t *testing.T) {
+	s, dir := openStore(t, 1<<20)
+	require.NoError(t, s.Add(key(1), program(t, dir, "a", 10, 0)))
+	require.NoError(t, s.Add(key(2), program(t, dir, "b", 10, 0)))
+	require.NoError(t, s.Keep(key(2)))
+	s, err := OpenStore(s.dir, 1<<20)
+	require.NoError(t, err)
+	assert.False(t, s.Has(key(1)))
+	assert.True(t, s.Has(key(2)))
 }
 
 func TestStoreKnowsWhatAKeyIs(t *testing.T) {
@@ -84,7 +108,8 @@ func TestStoreKnowsWhatAKeyIs(t *testing.T) {
 		require.ErrorIs(t, err, proto.ErrInvalid, bad)
 		_, err = s.Take(bad, filepath.Join(dir, "b"))
 		require.ErrorIs(t, err, proto.ErrInvalid, bad)
-		require.ErrorIs(t, s.Keep(bad, a), proto.ErrInvalid, bad)
+		require.ErrorIs(t, s.Add(bad, a), proto.ErrInvalid, bad)
+		require.ErrorIs(t, s.Keep(bad), proto.ErrInvalid, bad)
 		require.ErrorIs(t, s.Put(t.Context(), bad, "", nil), proto.ErrInvalid, bad)
 	}
 }
@@ -165,7 +190,8 @@ func TestStoreForgetsWhatNothingNeedsLongestUnusedFirst(t *testing.T) {
 	needed, old, taken, recent := key(1), key(2), key(3), key(4)
 	all := []string{needed, old, taken, recent}
 	for i, k := range all { // each used an hour after the one before
-		require.NoError(t, s.Keep(k, program(t, dir, k, 10, time.Duration(10-i)*time.Hour)))
+		require.NoError(t, s.Add(k, program(t, dir, k, 10, time.Duration(10-i)*time.Hour)))
+		require.NoError(t, s.Keep(k))
 	}
 	// All are linked elsewhere, so none takes space of the store's.
 	for _, k := range all {

@@ -144,6 +144,11 @@ func (a *adopted) signal(sig syscall.Signal) {
 func (a *adopted) collect() Exit {
 	defer a.pidfd.Close()
 	a.signal(unix.SIGKILL)
+	// Its parent may have reaped it. As long as its session has members the kernel
+	// gives its number to nobody else; without, they would be another's.
+	if s, err := readStat(a.id.Pid); err != nil || s.start == a.id.Start {
+		killSession(a.id.Pid)
+	}
 	status, err := a.status()
 	if err != nil {
 		return Exit{Code: -1, Unknown: true}

@@ -84,7 +84,6 @@ func TestOutputGoesToItsFiles(t *testing.T) {
 	s.Stderr, err = os.Create(filepath.Join(s.dir, "err"))
 	require.NoError(t, err)
 	defer s.Stderr.Close()
-	s.Log = nil
 	within(t, s.start("report").Done())
 	out, err := os.ReadFile(s.Stdout.Name())
 	require.NoError(t, err)

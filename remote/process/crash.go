@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,11 +18,16 @@ var noMemory = []string{
 	"errno=12", // ENOMEM, for a thread
 }
 
+// runtimeFault is what Go's runtime prints, then registers, when it follows a nil
+// pointer on a stack of its own, where no code of the function's runs: under a
+// limit, its collector does so when it is given no memory.
+var runtimeFault = regexp.MustCompile(`(?m)^SIGSEGV: segmentation violation\nPC=.* addr=0x0\n\ngoroutine 0 `)
+
 // OutOfMemory says what ended a process, and whether that was a lack of memory:
 // its own limit (Spec.Memory; 0: none), by which Go's runtime fails, as the end of
 // its output tells, or the kernel's choice.
 func OutOfMemory(exit Exit, limit int64, output string) (cause string, is bool) {
-	if !exit.Starved && !failedForMemory(exit, output) {
+	if !exit.Starved && !failedForMemory(exit, output) && (limit == 0 || exit.Signal != 0 || !runtimeFault.MatchString(output)) {
 		return exit.String(), false
 	}
 	var known []string
@@ -65,7 +71,7 @@ func mebibytes(n uint64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<
 // output tells of neither.
 func Panic(output string) string {
 	output = strings.ToValidUTF8(output, "\uFFFD")
-	at := lastLine(output, "panic: ", "fatal error: ")
+	at := lastLine(output, "panic: ", "fatal error: ", "SIGSEGV: ")
 	if at < 0 {
 		return ""
 	}

@@ -24,6 +24,9 @@ func TestOutOfMemory(t *testing.T) {
 		"Go's runtime":       {Exit{Code: 2, Peak: 190 << 20}, 192 << 20, "x\nfatal error: runtime: out of memory\n\nruntime stack:\n", "exit status 2: out of memory (limit 192 MiB, peak 190 MiB)", true},
 		"its other words":    {Exit{Code: 2}, 64 << 20, "fatal error: runtime: cannot allocate memory\n", "exit status 2: out of memory (limit 64 MiB)", true},
 		"a thread":           {Exit{Code: 2}, 0, "runtime: failed to create new OS thread (have 2 already; errno=12)\n", "exit status 2: out of memory", true},
+		"its collector":      {Exit{Code: 2}, 64 << 20, "SIGSEGV: segmentation violation\nPC=0x4335bd m=2 sigcode=1 addr=0x0\n\ngoroutine 0 gp=0x2d26 m=2 [idle]:\n", "exit status 2: out of memory (limit 64 MiB)", true},
+		"a fault of cgo's":   {Exit{Code: 2}, 64 << 20, "SIGSEGV: segmentation violation\nPC=0x4335bd m=2 sigcode=1 addr=0x0\n\ngoroutine 7 gp=0x2d26 m=2 [idle]:\n", "exit status 2", false},
+		"without a limit":    {Exit{Code: 2}, 0, "SIGSEGV: segmentation violation\nPC=0x4335bd m=2 sigcode=1 addr=0x0\n\ngoroutine 0 gp=0x2d26 m=2 [idle]:\n", "exit status 2", false},
 		"the kernel":         {starved, 0, "", "signal: killed by the kernel: out of memory", true},
 		"a kill":             {killed, 64 << 20, "", "signal: killed", false},
 		"a panic":            {Exit{Code: 2}, 64 << 20, "panic: out of memory\n", "exit status 2", false},
@@ -111,8 +114,7 @@ func TestPanicOfAProcess(t *testing.T) {
 	s := newStage(t)
 	p := s.start("panic")
 	within(t, p.Done())
-	text, _, err := s.Log.Tail(64 << 10)
-	require.NoError(t, err)
+	text := s.printed()
 	got := Panic(text)
 	assert.True(t, strings.HasPrefix(got, "panic: boom\n\ngoroutine "), got)
 	assert.Contains(t, got, "main.go:")

@@ -44,6 +44,5 @@
 //   - One question at a time is asked over a control connection, so that an asker
 //     who leaves owes no more than one answer to skip.
 //   - Output goes straight to a file in append mode. A pipe would end or block
-//     the function with its reader. Keeper frees the head of files that grow
-//     beyond their limit, so neither side ever waits for the other.
+//     the function with its reader.
 package process

@@ -58,10 +58,10 @@ func newStage(t *testing.T) *stage {
 	sockets, err := Listen("127.0.0.1:0", filepath.Join(dir, "fn.sock"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sockets.Close()) })
-	log, err := OpenLog(filepath.Join(dir, "log"), 1<<20)
+	output, err := os.OpenFile(filepath.Join(dir, "output"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	return &stage{t: t, dir: dir, Spec: Spec{Path: childPath, Dir: dir, Mount: "/fn", Sockets: sockets, Log: log}}
+	t.Cleanup(func() { require.NoError(t, output.Close()) })
+	return &stage{t: t, dir: dir, Spec: Spec{Path: childPath, Dir: dir, Mount: "/fn", Sockets: sockets, Stdout: output, Stderr: output}}
 }
 
 // start starts the child with a part to play; it is killed at the test's end.
@@ -85,14 +85,20 @@ func (s *stage) ready() *Process {
 	return p
 }
 
-// said waits until the log matches a Sscanf format and returns its number.
+// printed is what the processes have printed so far.
+func (s *stage) printed() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
+	require.NoError(s.t, err)
+	return string(text)
+}
+
+// said waits until what is printed matches a Sscanf format and returns its number.
 func (s *stage) said(format string) int {
 	s.t.Helper()
 	var number int
 	require.Eventually(s.t, func() bool {
-		text, _, err := s.Log.Tail(1 << 20)
-		require.NoError(s.t, err)
-		n, _ := fmt.Sscanf(text, format, &number)
+		n, _ := fmt.Sscanf(s.printed(), format, &number)
 		return n == 1
 	}, patience, 5*time.Millisecond)
 	return number

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"errors"
 	"os"
 	"syscall"
 
@@ -55,8 +54,6 @@ func killSession(int) {}
 func limitMemory(int, int64) error { return nil }
 
 func closeInherited() error { return nil }
-
-func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 var errNotHere = proto.Errorf(proto.ErrUnsupported, "processes outlive their agent on Linux alone")
 

@@ -78,7 +78,7 @@ func (c *child) await() {
 const maxSweeps = 10
 
 // killSession kills the members of a session that have left its leader's process
-// group. The leader has ended but is not reaped: its number is nobody else's.
+// group. The leader has ended, and its number is nobody else's.
 func killSession(leader int) {
 	killed := map[int]bool{leader: true}
 	for range maxSweeps {
@@ -122,17 +122,4 @@ func closeInherited() error {
 		return nil // before Linux 5.11
 	}
 	return err
-}
-
-// punch gives the blocks of a file between two offsets back to the disk.
-func punch(file *os.File, from, to int64) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var punchErr error
-	err = raw.Control(func(fd uintptr) {
-		punchErr = unix.Fallocate(int(fd), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
-	})
-	return errors.Join(err, punchErr)
 }

@@ -43,7 +43,6 @@ type Spec struct {
 	// Stdout and Stderr take what it prints, and should be in append mode; borrowed.
 	// nil throws it away.
 	Stdout, Stderr *os.File
-	Log            *Log          // takes both instead, unless it is nil; borrowed
 	Drain          time.Duration // for requests in flight after SIGTERM; 0: DefaultDrain
 	// Memory limits the process's memory, in bytes; 0: no limit. GOMEMLIMIT is set
 	// to 90 % of it unless Env holds that. A process that needs more dies.
@@ -162,7 +161,7 @@ func fork(spec Spec, control int) (*child, error) {
 		return nil, errors.New("its sockets are closed")
 	}
 	files := []uintptr{null.Fd(), null.Fd(), null.Fd()}
-	for i, file := range spec.output() {
+	for i, file := range []*os.File{spec.Stdout, spec.Stderr} {
 		if file != nil {
 			files[1+i] = file.Fd()
 		}
@@ -176,14 +175,6 @@ func fork(spec Spec, control int) (*child, error) {
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
-}
-
-// output is where standard output and error go.
-func (s Spec) output() [2]*os.File {
-	if s.Log != nil {
-		return [2]*os.File{s.Log.file, s.Log.file}
-	}
-	return [2]*os.File{s.Stdout, s.Stderr}
 }
 
 // environment is Spec.Env with what is added to it; of equal names, the last counts.

@@ -227,17 +227,14 @@ func TestProcessGetsWhatItIsMeantToGet(t *testing.T) {
 	s.Function, s.Nonce, s.Concurrency = "HelloWorld", "abc", 7
 	p := s.start("report")
 	within(t, p.Done())
-	text, truncated, err := s.Log.Tail(1 << 20)
-	require.NoError(t, err)
-	assert.False(t, truncated)
 	assert.Equal(t, strings.Join([]string{
 		"dir " + s.dir,
 		"args [" + childPath + "]",
 		"env A=2", "env CHILD=report", "env EMPTY=", "env GOMAXPROCS=2", "env GOMEMLIMIT=966367638", "env PATH=" + os.Getenv("PATH"),
 		"env RYO_CONCURRENCY=7", "env RYO_DRAIN=3s", "env RYO_FUNCTION=HelloWorld", "env RYO_LISTEN=2", "env RYO_MOUNT=/fn", "env RYO_NONCE=abc",
-		"fd 0 /dev/null", "fd 1 " + s.dir + "/log", "fd 2 " + s.dir + "/log", "fd 3 socket:", "fd 4 socket:", "fd 5 socket:",
+		"fd 0 /dev/null", "fd 1 " + s.dir + "/output", "fd 2 " + s.dir + "/output", "fd 3 socket:", "fd 4 socket:", "fd 5 socket:",
 		"standard error", "leads true", "",
-	}, "\n"), text)
+	}, "\n"), s.printed())
 }
 
 func TestMemoryLimitEndsAHog(t *testing.T) {
@@ -245,8 +242,7 @@ func TestMemoryLimitEndsAHog(t *testing.T) {
 	s.Memory = 64 << 20
 	p := s.start("hog")
 	within(t, p.Done())
-	output, _, err := s.Log.Tail(64 << 10)
-	require.NoError(t, err)
+	output := s.printed()
 	cause, is := OutOfMemory(p.Exit(), s.Memory, output)
 	assert.True(t, is, output)
 	assert.Regexp(t, `^exit status 2: out of memory \(limit 64 MiB(, peak \d+ MiB)?\)$`, cause, "no peak when this program has had more")
@@ -326,11 +322,8 @@ func BenchmarkStartToReady(b *testing.B) {
 	sockets, err := Listen("127.0.0.1:0", "")
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, sockets.Close()) })
-	log, err := OpenLog(dir+"/log", 1<<20)
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, log.Close()) })
 	for b.Loop() {
-		p, err := Start(Spec{Path: childPath, Dir: dir, Mount: "/fn", Env: []string{"CHILD=serve"}, Sockets: sockets, Log: log})
+		p, err := Start(Spec{Path: childPath, Dir: dir, Mount: "/fn", Env: []string{"CHILD=serve"}, Sockets: sockets})
 		require.NoError(b, err)
 		require.NoError(b, p.Ready(b.Context()))
 		p.Stop(b.Context(), 0)

@@ -119,7 +119,8 @@ func (s *Store) Put(ctx context.Context, digest string, r io.Reader) (*Package, 
 // refers to it as Pack's result does, and the package.
 //
 // A function with Dir or FilePath alone is packed; one with Package must have been
-// uploaded before, else it is an ErrNotFound. Its FilePath, when it has folders,
+// uploaded before, else it is an ErrNotFound; for a Plan, which needs no more than
+// the digest, the package is nil then. Its FilePath, when it has folders,
 // counts from the archive's root, and stands in for an empty PackagePath. Both Dir
 // and Package, or no source at all, is an ErrInvalid. Name and settings are not
 // checked.

@@ -293,4 +293,13 @@ func TestResolvePackages(t *testing.T) {
 	assert.Equal(t, "a", planned.GetPackagePath())
 	_, _, err = s.Resolve(t.Context(), &proto.FunctionJson{Package: digestOf(nil)})
 	refused(t, err, proto.ErrNotFound, "is not stored")
+
+	plan := &proto.FunctionJson{Package: digestOf(nil), FilePath: "fn/fn.go", Plan: true}
+	resolved, p, err := s.Resolve(t.Context(), plan)
+	require.NoError(t, err, "a plan needs the digest alone")
+	assert.Nil(t, p)
+	assert.Equal(t, "fn", resolved.GetPackagePath())
+	plan.Package = "sha256:x"
+	_, _, err = s.Resolve(t.Context(), plan)
+	refused(t, err, proto.ErrInvalid)
 }

@@ -176,6 +176,7 @@ func planned(t *tester) {
 		require.NoError(t, err)
 		require.Len(t, rows, 1)
 		assert.Equal(t, c.change, rows[0].GetChange(), "%s", c.fn)
+		assert.Equal(t, c.change == "code", rows[0].GetPackage() != before[0].GetPackage(), "its package is the one that would run")
 		for _, name := range c.changed {
 			assert.Contains(t, rows[0].GetChanged(), name)
 		}

@@ -78,6 +78,7 @@ func (f *Fake) plan(to *proto.FunctionJson) *proto.FunctionJsonRsp {
 	if fn != nil {
 		row = protobuf.CloneOf(fn.row)
 	}
+	row.Package = to.GetPackage()
 	row.Change, row.Changed = fn.compare(to)
 	return row
 }

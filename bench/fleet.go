@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+const (
+	perPackage  = 32 // functions, which share one program
+	fleetStarts = 30 // functions that are called
+)
+
+// fleet deploys many functions that nobody calls and tells what each costs the
+// agent, then calls some of them.
+func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
+	if _, err := s.client.Stop(ctx, function); err != nil {
+		return nil, err
+	}
+	before, err := s.costs()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for first := 0; first < e.functions; first += perPackage {
+		var fns []*proto.FunctionJson
+		dir := filepath.Join(s.dir, "fleet", fmt.Sprint(first))
+		for i := first; i < min(first+perPackage, e.functions); i++ {
+			names = append(names, fmt.Sprintf("Idle%d", i))
+			fns = append(fns, &proto.FunctionJson{Name: names[i], Dir: dir, Idle: idle, ToAgent: []string{s.agent.addr}})
+		}
+		if err := writeFiles(dir, map[string]string{"fn.go": handlers("fleet", names[first:])}); err != nil {
+			return nil, err
+		}
+		if _, err := settle(ctx, s.client, fns...); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.allAsleep(ctx); err != nil {
+		return nil, err
+	}
+	after, err := s.costs()
+	if err != nil {
+		return nil, err
+	}
+	holds := &table{head: []string{fmt.Sprintf("each of %d idle functions costs", e.functions), "resident", "private, dirty", "descriptors"}}
+	for i, was := range before {
+		n := int64(e.functions)
+		holds.add(was.program, kib((after[i].RSS-was.RSS)/n), kib((after[i].PrivateDirty-was.PrivateDirty)/n),
+			fmt.Sprintf("%.1f", float64(after[i].descriptors-was.descriptors)/float64(n)))
+	}
+
+	var cold []float64
+	for i := range min(fleetStarts, len(names)) {
+		name := names[i*len(names)/min(fleetStarts, len(names))]
+		pid, d, err := s.cold(s.url(name), 0)
+		if err != nil {
+			return nil, err
+		}
+		if err := gone(ctx, pid); err != nil { // what one costs shall not slow the next
+			return nil, err
+		}
+		cold = append(cold, millis(d))
+	}
+	t := &table{head: timesHead(fmt.Sprintf("first answer of one of %d idle functions, n = %d", e.functions, len(cold)))}
+	t.times("through the proxy", summarize(cold), "as of one alone")
+	return []*table{holds, t}, nil
+}
+
+// allAsleep waits until no function has a process.
+func (s *stack) allAsleep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	return poll(ctx, 20*lookEvery, func() error {
+		rows, err := s.agent.client.Details(ctx)
+		for _, row := range rows {
+			if row.GetInstances() > 0 {
+				err = fmt.Errorf("%s has a process", row.GetName())
+			}
+		}
+		return err
+	})
+}
+
+// cost is what a program holds for the functions that it knows.
+type cost struct {
+	program string
+	memory
+	descriptors int
+}
+
+// costs are those of the agent, of its holder, which keeps sockets for the next
+// agent, and of the proxy.
+func (s *stack) costs() ([]cost, error) {
+	holder, err := s.holder()
+	if err != nil {
+		return nil, err
+	}
+	costs := []cost{{program: "agent"}, {program: "holder of its sockets"}, {program: "proxy"}}
+	for i, pid := range []int{s.agent.pid(), holder, s.proxy.pid()} {
+		if costs[i].memory, err = memoryOf(pid); err != nil {
+			return nil, err
+		}
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			return nil, err
+		}
+		costs[i].descriptors = len(open)
+	}
+	return costs, nil
+}
+
+// holder is the process of the agent's program that has its folder as an argument.
+func (s *stack) holder() (int, error) {
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range all {
+		var pid int
+		if _, err := fmt.Sscanf(file, "/proc/%d/", &pid); err != nil || pid == s.agent.pid() {
+			continue
+		}
+		// One that has ended meanwhile is not it.
+		if args, err := os.ReadFile(file); err == nil && strings.Contains(string(args), filepath.Join(s.dir, "agent-first", "agent")) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("the agent has no holder")
+}

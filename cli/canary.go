@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+func (a *app) canaryCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "canary NAME PERCENT",
+		Short: "sets what part of a function's calls its canary gets",
+		Long: `
+The canary is a version that was deployed with -canary. 0 percent drops it, 100
+promote it.`,
+		Example: `
+  proxyCli deploy -canary 10 ./hello
+  proxyCli canary HelloWorld 50`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usagef(cmd, "canary needs a NAME and a PERCENT")
+			}
+			return notBlank(cmd, "NAME or PERCENT", args)
+		},
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			percent, err := strconv.ParseUint(strings.TrimSuffix(args[1], "%"), 10, 32)
+			if err != nil || percent > 100 {
+				return usagef(cmd, "%q is not a percentage from 0 to 100", args[1])
+			}
+			return a.shift(cmd.Context(), args[0], uint32(percent))
+		},
+	}
+}
+
+func (a *app) promoteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "promote NAME",
+		Short:             "gives all calls of a function to its canary",
+		Example:           "\n  proxyCli promote HelloWorld",
+		Args:              oneName,
+		ValidArgsFunction: a.completeNames,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.shift(cmd.Context(), args[0], 100) },
+	}
+}
+
+func (a *app) dropCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "drop NAME",
+		Short:             "takes all calls from a function's canary and ends it",
+		Example:           "\n  proxyCli drop HelloWorld",
+		Args:              oneName,
+		ValidArgsFunction: a.completeNames,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.shift(cmd.Context(), args[0], 0) },
+	}
+}
+
+func (a *app) shift(ctx context.Context, name string, percent uint32) error {
+	return a.release(func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
+		return client.Shift(ctx, name, percent)
+	})
+}

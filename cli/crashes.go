@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+func (a *app) crashesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "crashes NAME",
+		Short: "shows how a function's processes ended by themselves",
+		Long: `
+Each end, the newest first, is a line with its time, version, agent, cause and how
+long the process had lived, then, indented, its panic or what it had printed last.`,
+		Example:           "\n  proxyCli crashes HelloWorld",
+		Args:              oneName,
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := answer(a, func(client transport.Interface) ([]*proto.Crash, error) {
+				return client.Crashes(cmd.Context(), args[0])
+			})
+			if err != nil {
+				return err
+			}
+			if a.output != "json" && len(list) == 0 {
+				a.note("no process of %s has ended by itself", args[0])
+			}
+			return a.printCrashes(list)
+		},
+	}
+}
+
+func (a *app) printCrashes(list []*proto.Crash) error {
+	if a.output == "json" {
+		return printList(a, list)
+	}
+	var b strings.Builder
+	for _, c := range list {
+		fmt.Fprintf(&b, "%s  %s  version %d  %s  %s  lived %s\n", clean(c.GetTime()), ago(c.GetTime()), c.GetVersion(),
+			clean(c.GetAtAgent()), clean(c.GetCause()), clean(c.GetLived()))
+		for line := range strings.Lines(c.GetOutput()) {
+			b.WriteString(strings.TrimRight("  "+clean(strings.TrimRight(line, "\r\n")), " ") + "\n")
+		}
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}

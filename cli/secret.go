@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// reference says where the value of a secret stands: in a variable of this
+// program's environment, or in a file. A value itself is never taken, since a
+// definition file or a shell's history would keep it.
+type reference struct{ variable, file string }
+
+const referenceHint = "name where its value stands: env:DB_PASSWORD, a variable of the environment of proxyCli, or file:secrets/db-password"
+
+// errNoReference does not repeat what it is about: that may be a secret.
+var errNoReference = errors.New("neither env:NAME nor file:PATH")
+
+// parseReference understands env:NAME and file:PATH; a path counts from dir.
+func parseReference(text, dir string) (r reference, err error) {
+	kind, name, _ := strings.Cut(text, ":")
+	switch {
+	case name == "":
+		return r, errNoReference
+	case kind == "env":
+		return reference{variable: name}, nil
+	case kind == "file" && filepath.IsAbs(name):
+		return reference{file: filepath.Clean(name)}, nil
+	case kind == "file":
+		return reference{file: filepath.Join(dir, name)}, nil
+	}
+	return r, errNoReference
+}
+
+// parseSecrets takes the values of the flag -secret.
+func parseSecrets(cmd *cobra.Command, words []string) (map[string]reference, error) {
+	secrets := make(map[string]reference, len(words))
+	for _, word := range words {
+		k, text, ok := strings.Cut(word, "=")
+		if !ok {
+			return nil, usagef(cmd, "a -secret is not of the form K=env:NAME or K=file:PATH")
+		}
+		if _, twice := secrets[k]; twice {
+			return nil, usagef(cmd, "-secret gives %s twice", k)
+		}
+		r, err := parseReference(text, ".")
+		if err != nil {
+			return nil, proto.AsError(usagef(cmd, "-secret %s is %v", k, err)).WithHint(referenceHint)
+		}
+		secrets[k] = r
+	}
+	return secrets, nil
+}
+
+// readSecrets reads the values of the entry's secrets.
+func (e *entry) readSecrets() error {
+	for _, k := range slices.Sorted(maps.Keys(e.secrets)) {
+		value, err := e.secrets[k].read()
+		if err == nil && value == "" {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			return proto.Errorf(proto.ErrInvalid, "function %s: secret %s: %w", e.fn.GetName(), k, err)
+		}
+		if e.fn.Secrets == nil {
+			e.fn.Secrets = make(map[string]string, len(e.secrets))
+		}
+		e.fn.Secrets[k] = value
+	}
+	return nil
+}
+
+// read returns the value. A line end at the end of a file is an editor's, and no
+// part of it.
+func (r reference) read() (string, error) {
+	if r.variable != "" {
+		value, ok := os.LookupEnv(r.variable)
+		if !ok {
+			return "", errors.New("there is no variable " + r.variable + " in the environment")
+		}
+		return value, nil
+	}
+	f, err := os.Open(r.file)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, proto.MaxEnvBytes+1)) // one byte too many for Check
+	if err != nil {
+		return "", err
+	}
+	value := strings.TrimSuffix(string(data), "\n")
+	return strings.TrimSuffix(value, "\r"), nil
+}

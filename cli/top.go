@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+func (a *app) topCommand() *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "top [NAME]",
+		Short: "shows what functions use of their machines",
+		Long: `
+A line for each process. On a terminal it is refreshed every 2 s until q or Ctrl-C
+is pressed: CPU% is of one processor, and REQ/S counts answers, both since the line
+before. Otherwise, and with -once, each process is shown once with what it has used
+since its start: processor time and answered requests.`,
+		Example: `
+  proxyCli top
+  proxyCli top -once HelloWorld
+  proxyCli top -o json`,
+		Args:              atMostOne("NAME"),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := strings.Join(args, "")
+			return a.ask(func(client transport.Interface) error {
+				if once || a.output == "json" || !a.isTerminal(a.stdout) {
+					return a.printUsage(cmd.Context(), client, name)
+				}
+				return a.watchUsage(cmd.Context(), client, name)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "print one table and exit (the default unless stdout is a terminal)")
+	return cmd
+}
+
+// printUsage prints what the processes of a function, or of all, have used.
+func (a *app) printUsage(ctx context.Context, client transport.Interface, name string) error {
+	list, err := client.Usage(ctx, name)
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		return printList(a, list)
+	}
+	if len(list) == 0 {
+		a.note("no process runs")
+		return nil
+	}
+	return a.printTable(usageTable(list, "CPU TIME", "REQUESTS", func(u *proto.Usage) (string, string) {
+		cpu := time.Duration(u.GetCpuSeconds() * float64(time.Second))
+		return cpu.Round(10 * time.Millisecond).String(), fmt.Sprint(u.GetRequests())
+	}))
+}
+
+// usageTable lists processes, ordered by function, version and agent. load tells
+// the two columns that depend on whether processes are watched.
+func usageTable(list []*proto.Usage, cpu, requests string, load func(*proto.Usage) (cpu, requests string)) [][]string {
+	slices.SortStableFunc(list, func(a, b *proto.Usage) int {
+		return cmp.Or(cmp.Compare(a.GetFunction(), b.GetFunction()), cmp.Compare(a.GetVersion(), b.GetVersion()),
+			cmp.Compare(a.GetAtAgent(), b.GetAtAgent()), cmp.Compare(a.GetPid(), b.GetPid()))
+	})
+	rows := [][]string{{
+		"FUNCTION", "VERSION", "AGENT", "PID", cpu, "MEMORY", "PEAK", "FDS", requests, "IN FLIGHT", "CONNS", "RESTARTS", "AGE",
+	}}
+	now := time.Now()
+	for _, u := range list {
+		cpu, requests := load(u)
+		rows = append(rows, []string{
+			u.GetFunction(), fmt.Sprint(u.GetVersion()), u.GetAtAgent(), fmt.Sprint(u.GetPid()), cpu,
+			size(int64(u.GetResident())), size(int64(u.GetPeak())), fmt.Sprint(u.GetDescriptors()), requests,
+			fmt.Sprint(u.GetInFlight()), fmt.Sprint(u.GetConnections()), fmt.Sprint(u.GetRestarts()), age(u.GetSince(), now),
+		})
+	}
+	return rows
+}
+
+// refresh is how often a terminal is shown what is used: often enough to see a
+// change, seldom enough to read, and what it costs does not show in it.
+const refresh = 2 * time.Second
+
+// Escape sequences of the screen (ECMA-48, and xterm's alternate buffer): what was
+// on the terminal is there again afterwards.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	homeScreen  = "\x1b[H"
+	restOfLine  = "\x1b[K"
+	restOfPage  = "\x1b[J"
+)
+
+// errQuit is that the user has seen enough.
+var errQuit = errors.New("quit")
+
+// watchUsage shows what processes use until the user leaves.
+func (a *app) watchUsage(ctx context.Context, client transport.Interface, name string) error {
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	s := &samples{}
+	if err := s.take(ctx, client, name); err != nil {
+		return err // there is nothing to show
+	}
+	restore, err := a.readKeys(leave)
+	if err != nil {
+		return err
+	}
+	defer restore()
+	_, _ = io.WriteString(a.stdout, enterScreen)
+	defer func() { _, _ = io.WriteString(a.stdout, leaveScreen) }()
+
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for err = nil; ; {
+		if err := a.draw(s, err); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			err = s.take(ctx, client, name)
+		}
+		switch {
+		case errors.Is(context.Cause(ctx), errQuit):
+			return nil
+		case ctx.Err() != nil:
+			return reported(exitInterrupted)
+		}
+	}
+}
+
+// interruptKey is what Ctrl-C sends on a terminal that makes no signal of it.
+const interruptKey = 0x03
+
+// readKeys has leave called when a key is pressed that says so, until restore is
+// called. The goroutine that reads ends with the program: a read from a terminal
+// cannot be ended.
+func (a *app) readKeys(leave context.CancelCauseFunc) (restore func(), err error) {
+	stdin, ok := a.stdin.(*os.File)
+	if !ok || !a.isTerminal(stdin) {
+		return func() {}, nil
+	}
+	before, err := term.MakeRaw(int(stdin.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	go keys(stdin, leave)
+	return func() { _ = term.Restore(int(stdin.Fd()), before) }, nil
+}
+
+// keys reads what is typed until it ends.
+func keys(r io.Reader, leave context.CancelCauseFunc) {
+	var key [1]byte
+	for {
+		if _, err := io.ReadFull(r, key[:]); err != nil {
+			return
+		}
+		switch key[0] {
+		case 'q', 'Q':
+			leave(errQuit)
+		case interruptKey:
+			leave(context.Canceled)
+		}
+	}
+}
+
+// draw shows the processes, as many as there is room for, and what went wrong.
+func (a *app) draw(s *samples, failure error) error {
+	width, height := 80, 24 // of a terminal that does not tell
+	if f, ok := a.stdout.(*os.File); ok {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
+			width, height = w, h
+		}
+	}
+	status := fmt.Sprintf("%s  %s  processes: %d  (q quits)", a.proxy, s.at.Format(time.TimeOnly), len(s.list))
+	if failure != nil {
+		status = "error: " + firstLine(failure.Error()) + "; trying again"
+	}
+	lines := append([]string{clean(status), ""}, tabulate(usageTable(s.list, "CPU%", "REQ/S", s.load))...)
+	if more := len(lines) - height; more > 0 {
+		lines = append(lines[:height-1], fmt.Sprintf("and %d more", more+1))
+	}
+	var b strings.Builder
+	b.WriteString(homeScreen)
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		// The last column stays free: what is written next would erase it.
+		if r := []rune(line); len(r) >= width {
+			line = string(r[:width-1])
+		}
+		b.WriteString(restOfLine + line)
+	}
+	b.WriteString(restOfPage)
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// samples are what processes had used at two times.
+type samples struct {
+	list   []*proto.Usage
+	at     time.Time
+	before map[process]*proto.Usage
+	passed time.Duration
+}
+
+// process tells one process from all others.
+type process struct {
+	agent string
+	pid   int32
+	since string
+}
+
+func processOf(u *proto.Usage) process { return process{u.GetAtAgent(), u.GetPid(), u.GetSince()} }
+
+func (s *samples) take(ctx context.Context, client transport.Interface, name string) error {
+	list, err := client.Usage(ctx, name)
+	if err != nil {
+		return err
+	}
+	s.before = make(map[process]*proto.Usage, len(s.list))
+	for _, u := range s.list {
+		s.before[processOf(u)] = u
+	}
+	now := time.Now()
+	s.list, s.at, s.passed = list, now, now.Sub(s.at)
+	return nil
+}
+
+// load is what a process used between the samples.
+func (s *samples) load(u *proto.Usage) (cpu, requests string) {
+	before := s.before[processOf(u)]
+	if before == nil || s.passed <= 0 {
+		return "", ""
+	}
+	passed := s.passed.Seconds()
+	return fmt.Sprintf("%.1f", 100*max(0, u.GetCpuSeconds()-before.GetCpuSeconds())/passed),
+		fmt.Sprintf("%.1f", float64(u.GetRequests()-min(before.GetRequests(), u.GetRequests()))/passed)
+}

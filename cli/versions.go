@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+func (a *app) versionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "versions NAME",
+		Short: "lists the versions of a function that are kept",
+		Long: `
+Lists the versions that can be rolled back to, the newest first, and which calls
+each of them gets. Any of them can be called as NAME@VERSION.`,
+		Example: `
+  proxyCli versions HelloWorld
+  proxyCli versions HelloWorld -o json`,
+		Args:              oneName,
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) {
+				return client.Versions(cmd.Context(), args[0])
+			})
+			if err != nil {
+				return err
+			}
+			return a.printVersions(list)
+		},
+	}
+}
+
+func (a *app) printVersions(list []*proto.Version) error {
+	if a.output == "json" {
+		return printList(a, list)
+	}
+	rows := [][]string{{"VERSION", "CALLS", "DEPLOYED", "KIND", "PACKAGE", "PROGRAM", "AGENT", "NOTE"}}
+	before := ""
+	for i, v := range list {
+		row := []string{
+			fmt.Sprint(v.GetVersion()), share(v, list), ago(v.GetTime()), v.GetKind(),
+			short(v.GetPackage()), short(v.GetProgram().GetDigest()), v.GetAtAgent(), v.GetNote(),
+		}
+		// Agents take a version at times of their own; all else says whether it is the same.
+		const deployed, agent = 2, 6
+		alike := fmt.Sprintf("%q %q", row[:deployed], row[deployed+1:agent])
+		if last := len(rows) - 1; i > 0 && alike == before {
+			rows[last][agent] += "," + row[agent]
+			continue
+		}
+		rows, before = append(rows, row), alike
+	}
+	return a.printTable(rows)
+}
+
+// share says which calls a version gets. Of two that share the calls of an agent
+// the newer one is the canary.
+func share(v *proto.Version, list []*proto.Version) string {
+	switch v.GetWeight() {
+	case 0:
+		return ""
+	case 100:
+		return "serves"
+	}
+	for _, other := range list {
+		if other.GetAtAgent() == v.GetAtAgent() && other.GetWeight() > 0 && other.GetVersion() > v.GetVersion() {
+			return fmt.Sprintf("serves %d%%", v.GetWeight())
+		}
+	}
+	return fmt.Sprintf("canary %d%%", v.GetWeight())
+}
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var to uint32
+	cmd := &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "has an earlier version of a function serve again",
+		Long: `
+Nothing is built: the version is kept with its settings. Calls that are under way
+end in the version that took them.`,
+		Example: `
+  proxyCli rollback HelloWorld
+  proxyCli rollback HelloWorld -to 3`,
+		Args:              oneName,
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("to") && to == 0 {
+				return usagef(cmd, "-to: versions count from 1")
+			}
+			return a.release(func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
+				return client.Rollback(cmd.Context(), args[0], to)
+			})
+		},
+	}
+	cmd.Flags().Uint32Var(&to, "to", 0, "`VERSION` as versions NAME shows it (default: the one that served before)")
+	return cmd
+}
+
+// release makes a call that changes which versions serve, and prints its rows.
+func (a *app) release(call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
+	rows, err := answer(a, call)
+	if err != nil {
+		return err
+	}
+	if err := a.printRows(rows); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if calls := shares(r); len(calls) > 0 {
+			a.note("%s on %s: %s", r.GetName(), r.GetAtAgent(), strings.Join(calls, ", "))
+		}
+	}
+	a.reportRows(rows, nil)
+	if code := rowsCode(rows); code != exitOK {
+		return reported(code)
+	}
+	return nil
+}
+
+// shares says which versions of a function get its calls, the one that serves first.
+func shares(r *proto.FunctionJsonRsp) (list []string) {
+	for i, s := range r.GetServing() {
+		switch {
+		case s.GetWeight() == 0: // called by its number alone
+		case s.GetWeight() == 100:
+			list = append(list, fmt.Sprintf("version %d serves", s.GetVersion()))
+		case i == 0:
+			list = append(list, fmt.Sprintf("version %d serves %d%%", s.GetVersion(), s.GetWeight()))
+		default:
+			list = append(list, fmt.Sprintf("the canary %d gets %d%%", s.GetVersion(), s.GetWeight()))
+		}
+	}
+	return list
+}

@@ -1,0 +1,55 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// greetLimit is how long a connection may take to send its first request when the
+// server ends; a caller sends it right after connecting.
+const greetLimit = time.Second
+
+// newcomers are the connections that have sent nothing yet. http.Server.Shutdown
+// would close them without an answer to what they are about to ask.
+type newcomers struct {
+	mu    sync.Mutex // guards the below
+	conns map[net.Conn]bool
+	fewer chan struct{} // has room for one
+}
+
+// note is the server's ConnState.
+func (n *newcomers) note(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state == http.StateNew {
+		n.conns[c] = true
+		return
+	}
+	delete(n.conns, c)
+	select {
+	case n.fewer <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns when all that were accepted have begun to ask, or with ctx.
+func (n *newcomers) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, greetLimit)
+	defer cancel()
+	for {
+		n.mu.Lock()
+		none := len(n.conns) == 0
+		n.mu.Unlock()
+		if none {
+			return
+		}
+		select {
+		case <-n.fewer:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
