@@ -392,6 +392,7 @@ func (f *fleet) route(paths ...string) []*target {
 
 func closeIdle(retired []*target) {
 	for _, t := range retired {
+		t.links.close()
 		t.transport.CloseIdleConnections()
 	}
 }

@@ -52,12 +52,26 @@
 //
 // # Decisions
 //
-// Calls go through httputil.ReverseProxy with Rewrite, one value per
-// call, so that its hooks are methods of the call. Each replica has a Transport
-// of its own: its idle connections end with it, and a unix socket needs no
-// invented host name. Deploys are sent to agents without waiting; whoever waits
-// does so on the watch, so that one slow build holds up no other deploy. What is
-// asked of all agents at once, such as usage, lacks those that do not answer,
-// and fails when none does; only logs, whose reader cannot see a gap, end with
-// an error.
+// Most calls are plain: HTTP/1.1, without a body or with a small one of known
+// length, and with no wish that concerns the connection. Such a call goes directly
+// (direct.go): the goroutine that serves the caller writes the request in one
+// piece to a connection of the replica's (links.go), reads the answer and copies
+// it. No other goroutine has a part in it, which saves two fifths of what a call
+// through http.Transport costs. The answer is read by http.ReadResponse, as
+// http.Transport does; a parser of our own would save a twentieth of what is left.
+// A small body is read before the function is called, so that no slow caller
+// occupies it. Bodies are copied: splice(2) took 1.7 times the CPU for 1 MiB.
+//
+// All other calls, uploads, websockets and HTTP/2 among them, go through
+// httputil.ReverseProxy with Rewrite, one value per call, so that its hooks are
+// methods of the call. A test and a fuzzer make calls both ways: nobody may see a
+// difference.
+//
+// Each replica has connections of its own, in links and in a Transport: the idle
+// ones end with it, and a unix socket needs no invented host name.
+//
+// Deploys are sent to agents without waiting; whoever waits does so on the watch,
+// so that one slow build holds up no other deploy. What is asked of all agents at
+// once, such as usage, lacks those that do not answer, and fails when none does;
+// only logs, whose reader cannot see a gap, end with an error.
 package proxy

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math"
@@ -84,12 +85,17 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	defer c.limit.Stop()
+	defer c.leave()
+	c.out.ResponseWriter = w
+	if c.plain() {
+		c.direct(ctx, w)
+		return
+	}
 	c.tunnel = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	if r.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	defer c.leave()
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      c,
@@ -99,7 +105,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		BufferPool:     buffers{},
 		ErrorLog:       g.errorLog,
 	}
-	c.out.ResponseWriter = w
 	proxy.ServeHTTP(&c.out, r.WithContext(ctx))
 }
 
@@ -188,25 +193,32 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// RoundTrip sends the call to a replica, and to the next one if a replica cannot
-// be dialed: then it has seen nothing of the call.
-func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
+// RoundTrip sends a call that is not plain.
+func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
+	err = c.try(out.Context(), func(t *target) (err error) {
+		out.URL.Host = t.key.address
+		res, err = t.transport.RoundTrip(out) //nolint:bodyclose // ReverseProxy does
+		return err
+	})
+	return res, err
+}
+
+// try sends the call to a replica, and to the next one if a replica cannot be
+// dialed: then it has seen nothing of the call.
+func (c *call) try(ctx context.Context, send func(*target) error) error {
 	var tried []*target
 	var failed error
 	for {
 		t := c.pick(tried)
 		if t == nil {
-			return nil, failed
+			return failed
 		}
 		c.leave()
 		c.to = t
 		t.inFlight.Add(1)
-		out.URL.Host = t.key.address
-		res, err := t.transport.RoundTrip(out)
-		if !isDial(err) || out.Context().Err() != nil {
-			return res, err
+		if failed = send(t); !isDial(failed) || ctx.Err() != nil {
+			return failed
 		}
-		failed = err
 		tried = append(tried, t)
 	}
 }
@@ -246,20 +258,31 @@ func isDial(err error) bool {
 func (c *call) answer(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
-	if res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel {
+	switch {
+	case res.StatusCode < 100:
+		return fmt.Errorf("it has the status %d", res.StatusCode)
+	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
 		return errors.New("it switched protocols unasked")
 	}
 	res.Header[requestID] = c.id[:]
+	if _, ok := res.Header["Content-Type"]; !ok {
+		c.out.Header()["Content-Type"] = nil // or the server would guess it
+	}
 	c.out.left = res.ContentLength
 	return nil
 }
 
-// fail answers a call to which the function gave no answer.
+// fail is failed, as ReverseProxy calls it.
 func (c *call) fail(w http.ResponseWriter, out *http.Request, err error) {
+	c.failed(out.Context(), w, err)
+}
+
+// failed answers a call to which the function gave no answer.
+func (c *call) failed(ctx context.Context, w http.ResponseWriter, err error) {
 	name := c.route.name
 	var e *proto.Error
 	switch {
-	case errors.Is(context.Cause(out.Context()), errLimit):
+	case errors.Is(context.Cause(ctx), errLimit):
 		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
 			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
 	case c.in.Context().Err() != nil:
@@ -394,16 +417,15 @@ func idOf(r *http.Request) string {
 
 // flusher sends each part of an answer on as it comes. Where the length is known
 // the last part is left to the server, which joins the head of the answer to it: a
-// short answer is one write instead of two. Without a length, ReverseProxy itself
-// flushes each part.
+// short answer is one write instead of two.
 type flusher struct {
 	http.ResponseWriter
-	left int64 // of the declared length, in bytes
+	left int64 // of the declared length, in bytes; negative when there is none
 }
 
 func (f *flusher) Write(p []byte) (int, error) {
 	n, err := f.ResponseWriter.Write(p)
-	if f.left -= int64(n); f.left > 0 && err == nil {
+	if f.left -= int64(n); f.left != 0 && err == nil {
 		err = http.NewResponseController(f.ResponseWriter).Flush()
 	}
 	return n, err

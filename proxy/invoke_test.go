@@ -253,6 +253,12 @@ func TestAnswersPassUnchanged(t *testing.T) {
 	assert.Equal(t, zipped, bodyOf(t, res))
 }
 
+func TestTypesAreNotGuessed(t *testing.T) {
+	addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")))
+	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	assert.Empty(t, res.Header.Values("Content-Type"))
+}
+
 func TestEachReplyHasOneRequestID(t *testing.T) {
 	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Request-Id", "of-the-function")
@@ -684,6 +690,7 @@ func TestBrokenAnswersAre502(t *testing.T) {
 		"garbage":                "garbage\r\n\r\n",
 		"half a head":            "HTTP/1.1 200 OK\r\nContent-Le",
 		"bad status":             "HTTP/1.1 2x0 OK\r\n\r\n",
+		"a status that is none":  "HTTP/1.1 099 Low\r\n\r\n",
 		"two lengths":            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
 		"negative length":        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
 		"unknown coding":         "HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\nok",

@@ -86,7 +86,8 @@ func (c *calls) wait(ctx context.Context) {
 // target is one replica's service.
 type target struct {
 	key       targetKey
-	transport *http.Transport
+	links     links           // for plain calls
+	transport *http.Transport // for all others
 	inFlight  atomic.Int64
 	onUnix    atomic.Bool // its unix socket could be reached
 }
@@ -341,22 +342,24 @@ func newTarget(key targetKey) *target {
 	dialer := net.Dialer{Timeout: dialLimit}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	t.transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			if key.socket != "" {
-				// 27 % less CPU per call than TCP. An agent behind a tunnel looks local but
-				// its sockets are not there. One that was there and is gone tells that the
-				// agent has ended, and then its port may be another agent's by now.
-				conn, err := dialer.DialContext(ctx, "unix", key.socket)
-				if err == nil {
-					t.onUnix.Store(true)
-				}
-				if err == nil || t.onUnix.Load() {
-					return conn, err
-				}
+	t.links.idle = key.idle
+	t.links.dial = func(ctx context.Context) (net.Conn, error) {
+		if key.socket != "" {
+			// 27 % less CPU per call than TCP. An agent behind a tunnel looks local but
+			// its sockets are not there. One that was there and is gone tells that the
+			// agent has ended, and then its port may be another agent's by now.
+			conn, err := dialer.DialContext(ctx, "unix", key.socket)
+			if err == nil {
+				t.onUnix.Store(true)
 			}
-			return dialer.DialContext(ctx, "tcp", key.address)
-		},
+			if err == nil || t.onUnix.Load() {
+				return conn, err
+			}
+		}
+		return dialer.DialContext(ctx, "tcp", key.address)
+	}
+	t.transport = &http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return t.links.dial(ctx) },
 		MaxIdleConnsPerHost:    idlePerTarget,
 		IdleConnTimeout:        key.idle,
 		ExpectContinueTimeout:  continueLimit,

@@ -158,12 +158,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, err)
 		return
 	}
+	if isFunction(r) && s.cfg.Functions != nil {
+		s.cfg.Functions.ServeHTTP(w, r)
+		return
+	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, callerOf(r)))
 	switch {
 	case isGRPC(r):
 		s.serveGRPC(w, r)
-	case isFunction(r) && s.cfg.Functions != nil:
-		s.cfg.Functions.ServeHTTP(w, r)
 	case r.URL.Path == healthzPath:
 		writeJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	case r.URL.Path == readyzPath:

@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	directBody = 16 << 10 // bytes of a body that is read before the function is called
+	headBuffer = 4 << 10  // bytes, of most requests' heads with small bodies
+)
+
+// requests is the pool of the buffers in which requests are put together.
+var requests = sync.Pool{New: func() any { return new([headBuffer]byte) }}
+
+// plain says whether the call can go directly: it has nothing that needs both
+// directions at once, or a client that knows more of HTTP.
+func (c *call) plain() bool {
+	r := c.in
+	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host == "" || r.ContentLength < 0 || r.ContentLength > directBody {
+		return false
+	}
+	for _, name := range [...]string{"Expect", "Te", "Upgrade"} {
+		if _, ok := r.Header[name]; ok {
+			return false
+		}
+	}
+	switch options := r.Header["Connection"]; len(options) {
+	case 0:
+		return true
+	case 1:
+		return strings.EqualFold(options[0], "keep-alive") || strings.EqualFold(options[0], "close")
+	default:
+		return false
+	}
+}
+
+// direct sends a plain call over a link of the target's, in this goroutine alone,
+// and passes the answer on.
+func (c *call) direct(ctx context.Context, w http.ResponseWriter) {
+	buf := requests.Get().(*[headBuffer]byte)
+	defer requests.Put(buf)
+	request, err := c.readBody(c.appendHead(buf[:0]))
+	if err != nil {
+		c.failed(ctx, w, err)
+		return
+	}
+	var l *link
+	var res *http.Response
+	err = c.try(ctx, func(t *target) (err error) {
+		l, res, err = c.ask(ctx, w, t, request) //nolint:bodyclose // to close it would be to read it; the link is closed
+		return err
+	})
+	if err != nil {
+		c.failed(ctx, w, err)
+		return
+	}
+	if err := c.relay(res, l); err != nil {
+		l.end()
+		c.logger.Debug("answer cut", "function", c.route.name, "error", err, "id", c.id[0])
+		panic(http.ErrAbortHandler) // the caller sees that it is not whole
+	}
+	if res.Close {
+		l.end()
+	} else {
+		c.to.links.put(l)
+	}
+}
+
+// appendHead appends the head of the request for the function. The server has
+// checked names and values.
+func (c *call) appendHead(b []byte) []byte {
+	r := c.in
+	b = append(b, r.Method...)
+	b = append(b, ' ')
+	b = append(b, c.target...)
+	b = append(b, " HTTP/1.1\r\n"...)
+	b = appendLine(b, "Host", r.Host)
+	for name, values := range r.Header {
+		if name == "Content-Length" || name == requestID || name == executionID || hop(name) || private(name) {
+			continue
+		}
+		for _, v := range values {
+			b = appendLine(b, name, v)
+		}
+	}
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		b = appendLine(b, "X-Forwarded-For", ip)
+	}
+	b = appendLine(b, "X-Forwarded-Host", r.Host)
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	b = appendLine(b, "X-Forwarded-Proto", scheme)
+	b = appendLine(b, requestID, c.id[0])
+	b = appendLine(b, executionID, c.id[0])
+	if r.ContentLength > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, r.ContentLength, 10)
+		b = append(b, "\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+func appendLine(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+// readBody appends the caller's body.
+func (c *call) readBody(b []byte) ([]byte, error) {
+	n := int(c.in.ContentLength)
+	if n == 0 {
+		return b, nil
+	}
+	head := len(b)
+	b = slices.Grow(b, n)[:head+n]
+	_, err := io.ReadFull(&body{Reader: c.in.Body, call: c}, b[head:])
+	return b, err
+}
+
+// ask sends the request to a target. If a link turns out to be closed that has
+// served other calls, it takes another one, unless the function may have begun
+// with a call that must not be made twice.
+func (c *call) ask(ctx context.Context, w http.ResponseWriter, t *target, request []byte) (*link, *http.Response, error) {
+	for {
+		l, reused, err := t.links.get(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		res, err := l.ask(ctx, w, c.in, request)
+		if err == nil {
+			err = c.answer(res)
+		}
+		if err == nil {
+			return l, res, nil
+		}
+		l.end()
+		if !reused || l.heard || !c.repeatable() || ctx.Err() != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// repeatable says whether the caller allows that its call is made twice, as
+// net/http understands it.
+func (c *call) repeatable() bool {
+	switch c.in.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return c.in.Header.Get("Idempotency-Key") != "" || c.in.Header.Get("X-Idempotency-Key") != ""
+}
+
+// relay passes the answer on, each part as it comes.
+func (c *call) relay(res *http.Response, l *link) error {
+	h := c.out.Header()
+	pass(h, res.Header)
+	for name := range res.Trailer {
+		h["Trailer"] = append(h["Trailer"], name)
+	}
+	c.out.WriteHeader(res.StatusCode)
+	if res.Body == http.NoBody {
+		return nil
+	}
+	if l.in.Buffered() == 0 { // the body is late
+		if err := http.NewResponseController(&c.out).Flush(); err != nil {
+			return err
+		}
+	}
+	buf := buffers{}.Get()
+	defer buffers{}.Put(buf)
+	if _, err := io.CopyBuffer(&c.out, res.Body, buf); err != nil || len(res.Trailer) == 0 {
+		return err
+	}
+	for name, values := range res.Trailer {
+		h[http.TrailerPrefix+name] = values
+	}
+	// The server would count a short body, and answer without trailers.
+	return http.NewResponseController(&c.out).Flush()
+}
+
+// hint passes an interim answer on.
+func hint(w http.ResponseWriter, res *http.Response) {
+	h := w.Header()
+	pass(h, res.Header)
+	w.WriteHeader(res.StatusCode)
+	clear(h)
+}
+
+// pass adds the headers of an answer that do not end with its connection.
+func pass(to, from http.Header) {
+	for _, list := range from["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			from.Del(textproto.TrimString(name))
+		}
+	}
+	for name, values := range from {
+		if !hop(name) {
+			to[name] = values
+		}
+	}
+}
+
+// hop says whether a header is meant for the next party alone (RFC 9110 section
+// 7.6.1).
+func hop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
