@@ -591,8 +591,8 @@ func TestFiftyDeploysAtOnce(t *testing.T) {
 		fn := source(t, fmt.Sprintf("F%d", i%40)) // ten are deployed twice
 		deploys.Go(func() {
 			rows, err := c.Deploy(t.Context(), fn)
-			if assert.NoError(t, err) {
-				assert.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
+			if assert.NoError(t, err) && rows[0].GetStatus() != string(proto.Deployed) {
+				assert.Contains(t, rows[0].GetError(), "replaced by a later deploy") // the first of two
 			}
 		})
 	}
