@@ -23,7 +23,7 @@ const (
 // their times. Those of an agent that is lost are missing: that is the error once
 // the others have come to their end.
 func (p *Proxy) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
-	replicas, err := p.known(ctx, req.GetName())
+	replicas, err := p.printed(ctx, req.GetName())
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -15,7 +16,7 @@ import (
 // Log implements transport.Interface. Of several replicas it is the first, by
 // address, whose agent answers.
 func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
-	replicas, err := p.known(ctx, fnName)
+	replicas, err := p.printed(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}
@@ -27,6 +28,24 @@ func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 		}
 	}
 	return nil, err
+}
+
+// printed returns where the log of a function is, at least one place: on its agents,
+// and that of one that was stopped on those that ran it.
+func (p *Proxy) printed(ctx context.Context, name string) (list []located, err error) {
+	if list, err = p.known(ctx, name); !errors.Is(err, proto.ErrNotFound) {
+		return list, err
+	}
+	for _, l := range p.fleet.connected() {
+		l.row = &proto.FunctionJsonRsp{Name: name}
+		if _, lacks := p.logAt(ctx, l); lacks == nil {
+			list = append(list, l)
+		}
+	}
+	if len(list) == 0 {
+		return nil, err
+	}
+	return list, nil
 }
 
 func (p *Proxy) logAt(ctx context.Context, l located) (logs *proto.FunctionLogs, err error) {
@@ -100,6 +119,14 @@ func (f *fleet) everywhere() (list []located) {
 		list = append(list, located{agent: f.agents[addr]})
 	}
 	return list
+}
+
+// connected returns the agents that answer, without a row.
+func (f *fleet) connected() (list []located) {
+	all := f.everywhere()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(all, func(l located) bool { return l.agent.client == nil })
 }
 
 // gather asks all at once and joins what they answer. Who does not answer is

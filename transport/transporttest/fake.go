@@ -3,6 +3,7 @@ package transporttest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -32,8 +33,9 @@ type Fake struct {
 
 	mu        sync.Mutex // guards the below
 	functions map[string]*function
-	programs  map[string]program // by key
-	pids      int32              // given out so far
+	stopped   map[string]*function // the last one of a path, for its lines
+	programs  map[string]program   // by key
+	pids      int32                // given out so far
 }
 
 var (
@@ -66,7 +68,7 @@ func NewFake(t testing.TB) *Fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Fake{store: store, functions: make(map[string]*function), programs: make(map[string]program)}
+	f := &Fake{store: store, functions: make(map[string]*function), stopped: make(map[string]*function), programs: make(map[string]program)}
 	t.Cleanup(func() {
 		f.work.Wait()
 		f.mu.Lock()
@@ -189,6 +191,9 @@ func (f *Fake) function(fn *proto.FunctionJson) (*function, error) {
 	path := proto.Path(fn.GetName())
 	if f.functions[path] == nil {
 		made := &function{path: path, changed: make(chan struct{})}
+		if last := f.stopped[path]; last != nil {
+			made.lines = last.lines
+		}
 		var err error
 		if made.service, err = f.serve(made, func() *version { return made.serves }); err != nil {
 			return nil, err
@@ -275,6 +280,7 @@ func (f *Fake) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp,
 	}
 	row := f.move(fn, proto.Stopped, func(row *proto.FunctionJsonRsp) { row.Instances, row.Stage, row.Serving = 0, "", nil })
 	delete(f.functions, fn.path)
+	f.stopped[fn.path] = fn
 	fn.close()
 	fn.gone = true
 	close(fn.changed)
@@ -293,6 +299,16 @@ func (f *Fake) find(ctx context.Context, name string) (*function, error) {
 		WithHint("proxyCli details shows what is deployed")
 }
 
+// printed returns the function of a name, or the last that was stopped, whose lines
+// stay. f.mu is held.
+func (f *Fake) printed(ctx context.Context, name string) (*function, error) {
+	fn, err := f.find(ctx, name)
+	if last := f.stopped[proto.Path(name)]; errors.Is(err, proto.ErrNotFound) && last != nil {
+		return last, nil
+	}
+	return fn, err
+}
+
 // List implements transport.Interface.
 func (f *Fake) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	addr, err := transport.NormalizeAddr(atAgent)
@@ -309,7 +325,7 @@ func (f *Fake) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonR
 func (f *Fake) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fn, err := f.find(ctx, fnName)
+	fn, err := f.printed(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}

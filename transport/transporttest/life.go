@@ -344,6 +344,13 @@ func logLines(t *tester) {
 	enough := errors.New("seen enough")
 	err = t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld"}, func(*proto.LogLines) error { return enough })
 	require.ErrorIs(t, err, enough)
+
+	_, err = t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, len(t.lines(&proto.LogsRequest{})), len(all), "they outlive the function")
+	logs, err := t.Log(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	assert.Contains(t, logs.GetLogs(), "called\n")
 }
 
 func logsFollow(t *tester) {

@@ -256,7 +256,7 @@ func (f *Fake) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.
 		return err
 	}
 	f.mu.Lock()
-	fn, err := f.find(ctx, req.GetName())
+	fn, err := f.printed(ctx, req.GetName())
 	f.mu.Unlock()
 	if err != nil {
 		return err
