@@ -146,19 +146,30 @@ func (a *Agent) reach(ctx context.Context, name string, create bool, what func(*
 	}
 }
 
-// ask has the goroutine of a function answer a question.
+// ask has the goroutine of a function answer a question. A function that is being
+// stopped, which may take as long as its calls, answers none: ErrUnavailable.
 func ask[T any](ctx context.Context, a *Agent, name string, question func(*function) (T, error)) (none T, _ error) {
 	type reply struct {
 		value T
 		err   error
 	}
-	answered := make(chan reply, 1)
-	err := a.reach(ctx, name, false, func(f *function) {
-		value, err := question(f)
-		answered <- reply{value, err}
-	})
+	if err := a.ready(ctx); err != nil {
+		return none, err
+	}
+	f, _, err := a.function(name, false, nil)
 	if err != nil {
 		return none, err
+	}
+	answered := make(chan reply, 1)
+	select {
+	case f.events <- func() {
+		value, err := question(f)
+		answered <- reply{value, err}
+	}:
+	case <-f.over:
+		return none, proto.Errorf(proto.ErrUnavailable, "function %s is ending", f.name)
+	case <-ctx.Done():
+		return none, waitEnded(ctx, name)
 	}
 	select {
 	case r := <-answered:

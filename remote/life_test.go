@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -544,4 +545,48 @@ func TestMetricsNeverCountBackwards(t *testing.T) {
 	a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "two"))})
 	require.Eventually(t, func() bool { return strings.Contains(scrape(), counted) }, patience, time.Millisecond)
 	assert.Contains(t, scrape(), "ryo_function_processes{function=\"Hello\",version=\"2\"} 1\n")
+}
+
+func TestAStopThatTakesLongHoldsUpNoQuestionAboutOthers(t *testing.T) {
+	a := start(t, t.TempDir())
+	a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "hi"))})
+	slow := a.give(t, &proto.FunctionJson{Name: "Slow", Dir: source(t, `package fn
+
+import "net/http"
+
+var release = make(chan struct{})
+
+func Slow(w http.ResponseWriter, r *http.Request) {
+	w.(http.Flusher).Flush()
+	<-release
+}
+`)})
+	held, err := net.Dial("tcp", strings.TrimPrefix(slow.GetProxy(), "http://"))
+	require.NoError(t, err)
+	defer held.Close()
+	_, err = fmt.Fprint(held, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	_, err = held.Read(make([]byte, 1))
+	require.NoError(t, err)
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := a.Stop(context.Background(), "Slow")
+		stopped <- err
+	}()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(slow.GetProxy(), "http://"))
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}, patience, 5*time.Millisecond)
+	usage, err := a.Usage(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, usage, 1)
+	assert.Equal(t, "Hello", usage[0].GetFunction())
+	_, err = a.Crashes(t.Context(), "Slow")
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	require.Empty(t, stopped)
+	require.NoError(t, syscall.Kill(int(slow.GetPid()), syscall.SIGKILL))
+	require.NoError(t, <-stopped)
 }

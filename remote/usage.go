@@ -79,8 +79,8 @@ func (a *Agent) accounts(ctx context.Context, name string) ([]account, error) {
 	var list []account
 	for _, each := range names {
 		acc, err := ask(ctx, a, each, func(f *function) (account, error) { return f.account(), nil })
-		if name == "" && errors.Is(err, proto.ErrNotFound) {
-			continue // stopped meanwhile
+		if name == "" && ctx.Err() == nil && (errors.Is(err, proto.ErrNotFound) || errors.Is(err, proto.ErrUnavailable)) {
+			continue // it has been stopped, or is about to be
 		}
 		if err != nil {
 			return nil, err
