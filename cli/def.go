@@ -113,7 +113,7 @@ func (a *app) runStep(ctx context.Context, s step, wait bool) error {
 		defer p.stop()
 		return a.send(ctx, s.entries, wait, p)
 	case "list":
-		return a.list(ctx, s.agents, a.printRows)
+		return a.list(ctx, s.agents)
 	case "stop":
 		return a.stop(ctx, s.names)
 	case "log":

@@ -25,7 +25,7 @@ func (a *app) listCommand() *cobra.Command {
 				}
 				args[i] = addr
 			}
-			return a.list(cmd.Context(), args, a.printRows)
+			return a.list(cmd.Context(), args)
 		},
 	}
 }
@@ -36,16 +36,34 @@ func (a *app) detailsCommand() *cobra.Command {
 		Short: "lists everything that is deployed, with its versions and processes",
 		Long: `
 A line holds what list says of a function on an agent, then the version that
-serves, the processes that are ready, the agent, and what there is to say of: the
-calls that a canary shares, restarts, the stage of a deploy, and when a function
-that keeps ending is tried again.`,
+serves, the processes that are ready, the agent, the memory that its processes have
+and the processor time that they have had, and what there is to say of: the calls
+that a canary shares, restarts, the stage of a deploy, and when a function that
+keeps ending is tried again. With -o json it holds the row alone; top -o json has
+the rest.`,
 		Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), nil, a.printDetails) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context()) },
 	}
 }
 
-// list has show print what the agents run; without agents, everything.
-func (a *app) list(ctx context.Context, agents []string, show func([]*proto.FunctionJsonRsp) error) error {
+func (a *app) details(ctx context.Context) error {
+	var rows []*proto.FunctionJsonRsp
+	var used []*proto.Usage
+	err := a.ask(func(client transport.Interface) (err error) {
+		rows, err = client.Details(ctx)
+		if err == nil && a.output != "json" {
+			used, err = client.Usage(ctx, "")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.tell(rows, func() error { return a.printDetails(rows, used) })
+}
+
+// list prints what agents run; without agents, everything.
+func (a *app) list(ctx context.Context, agents []string) error {
 	var rows []*proto.FunctionJsonRsp
 	err := a.ask(func(client transport.Interface) (err error) {
 		if len(agents) == 0 {
@@ -64,7 +82,12 @@ func (a *app) list(ctx context.Context, agents []string, show func([]*proto.Func
 	if err != nil {
 		return err
 	}
-	if err := show(rows); err != nil {
+	return a.tell(rows, func() error { return a.printRows(rows) })
+}
+
+// tell prints rows, and on stderr what is wrong with them.
+func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error) error {
+	if err := show(); err != nil {
 		return err
 	}
 	if len(rows) == 0 {

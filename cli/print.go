@@ -37,14 +37,26 @@ func line(r *proto.FunctionJsonRsp) string {
 	return fmt.Sprintf("name:%q  url:%q  status:%q", r.GetName(), r.GetUrl(), r.GetStatus())
 }
 
-// printDetails is printRows with all that there is to say of a row.
-func (a *app) printDetails(rows []*proto.FunctionJsonRsp) error {
+// printDetails is printRows with all that there is to say of a row, and of what its
+// processes use.
+func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) error {
 	if a.output == "json" {
 		return printList(a, rows)
 	}
 	var b strings.Builder
 	for _, r := range rows {
 		fmt.Fprintf(&b, "%s  version:%d  instances:%d  agent:%q", line(r), r.GetVersion(), r.GetInstances(), r.GetAtAgent())
+		var memory uint64
+		var cpu float64
+		for _, u := range used {
+			if u.GetFunction() == r.GetName() && u.GetAtAgent() == r.GetAtAgent() {
+				memory += u.GetResident()
+				cpu += u.GetCpuSeconds()
+			}
+		}
+		if memory > 0 {
+			fmt.Fprintf(&b, "  memory:%q  cpu:\"%.2fs\"", size(int64(memory)), cpu) //nolint:gosec // far below its limit
+		}
 		if calls := shares(r); len(calls) > 1 {
 			fmt.Fprintf(&b, "  calls:%q", strings.Join(calls, ", "))
 		}

@@ -54,8 +54,11 @@ func TestDetailsSayMoreThanRows(t *testing.T) {
 		{Name: "G", Url: "u", Status: "Deploying", AtAgent: "a:1", Version: 2, Instances: 1, Stage: "building", Serving: []*proto.Serving{
 			{Version: 2, Weight: 100}, {Version: 1},
 		}},
+	}, []*proto.Usage{
+		{Function: "G", AtAgent: "a:1", Resident: 8 << 20, CpuSeconds: 1.25}, {Function: "G", AtAgent: "a:1", Resident: 2 << 20},
+		{Function: "G", AtAgent: "b:1", Resident: 1 << 20},
 	}))
 	assert.Equal(t, `name:"F"  url:"u"  status:"Failed"  version:0  instances:0  agent:"a:1"  restarts:5  retry:"2026-01-02T03:04:05Z"
-name:"G"  url:"u"  status:"Deploying"  version:2  instances:1  agent:"a:1"  stage:"building"
+name:"G"  url:"u"  status:"Deploying"  version:2  instances:1  agent:"a:1"  memory:"10.0 MiB"  cpu:"1.25s"  stage:"building"
 `, c.stdout.String())
 }

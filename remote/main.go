@@ -43,6 +43,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
+	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent ends, instead of leaving them to the next one")
 	if code, ok := set.Parse(args[1:]); !ok {
 		return code
@@ -53,13 +54,16 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *builds != "auto" && *builds != "never" {
 		return set.Failf("invalid value %q for -build: use auto or never", *builds)
 	}
+	if *versions < 1 {
+		return set.Failf("invalid value %d for -versions: one is kept at least", *versions)
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	err := serve(ctx, serving{
 		listen: *port, insecure: *insecure, unconfined: *unconfined, sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
-			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, StopFunctions: *stop,
+			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
 			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	})
@@ -81,10 +85,7 @@ type serving struct {
 
 // serve runs an agent until ctx ends.
 func serve(ctx context.Context, s serving) error {
-	listener, err := inherited()
-	if listener == nil && err == nil {
-		listener, err = flags.Listen("port", s.listen)
-	}
+	listener, err := listen(ctx, s.listen)
 	if err != nil {
 		return err
 	}

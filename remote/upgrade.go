@@ -1,14 +1,19 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // envListener hands the agent's listener over to the agent that takes its place in
@@ -36,6 +41,37 @@ func inherited() (net.Listener, error) {
 		return nil, fmt.Errorf("take over the listener of the agent before: %w", err)
 	}
 	return listener, nil
+}
+
+const (
+	// portLag is how long the port of an agent that was killed may be taken: a process
+	// that it was about to start has its descriptors until execve(2).
+	portLag = 500 * time.Millisecond
+	// portRetry is how often it is tried meanwhile; nothing tells of its end.
+	portRetry = 20 * time.Millisecond
+)
+
+// listen opens the listener of an agent, or takes over that of the one before.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	listener, err := inherited()
+	if listener != nil || err != nil {
+		return listener, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, portLag)
+	defer cancel()
+	retry := time.NewTicker(portRetry)
+	defer retry.Stop()
+	for {
+		listener, err = flags.Listen("port", addr)
+		if !errors.Is(err, proto.ErrConflict) {
+			return listener, err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // bequest is what an agent leaves to the one that takes its place.
