@@ -83,7 +83,7 @@ var (
 		rollbacks: 20, starts: 100, functions: 200, benchmark: 10_000,
 	}
 	little = effort{
-		calls: 1, each: 100 * time.Millisecond, deploys: 1, rollouts: 1, bombs: 1, queued: 2,
+		calls: 1, each: 100 * time.Millisecond, deploys: 1, rollouts: 1, queued: 2, // bombs keep both processors busy for a minute
 		rollbacks: 1, starts: 1, functions: 2, benchmark: 10,
 	}
 )

@@ -454,18 +454,29 @@ func TestChildrenEndWithTheirProgram(t *testing.T) {
 	}
 }
 
+// onThread calls f on a thread that ends with it: not on the first one, which the
+// runtime keeps.
+func onThread(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			result <- f()
+			return
+		}
+		result <- onThread(f) // while this one is held
+		runtime.UnlockOSThread()
+	}()
+	return <-result
+}
+
 func TestProgramsWithChildrenEndWithTheirThread(t *testing.T) {
 	for _, u := range users() {
 		_, rules := u.set(t)
 		rules.Children = true
 		l, cmd := launcher(t), exec.Command(helper, "sleep")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
-		started := make(chan error)
-		go func() {
-			runtime.LockOSThread() // it ends with this goroutine
-			started <- l.Start(cmd, rules)
-		}()
-		require.NoError(t, <-started)
+		require.NoError(t, onThread(func() error { return l.Start(cmd, rules) }))
 		var ended *exec.ExitError
 		require.ErrorAs(t, cmd.Wait(), &ended)
 		assert.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
