@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -46,8 +47,16 @@ func TestMain(m *testing.M) {
 	if run, ok := mains[os.Getenv(program)]; ok {
 		os.Exit(run(append([]string{os.Getenv(program)}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
 	}
+	flag.Parse()
+	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
+		_ = run.Value.Set(crowded) // fails for what is no pattern alone
+	}
 	os.Exit(m.Run())
 }
+
+// crowded are the tests in which much happens at the same time: those that are left
+// of a -short run, for the race detector above all.
+const crowded = "Life|AtOnce|Killed|UnderLoad|Redeploy"
 
 // patience is far more than anything here takes once the build cache is warm;
 // the first run on a machine fills it.
