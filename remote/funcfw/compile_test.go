@@ -31,9 +31,9 @@ func TestLayoutMapsTheGeneratedFilesIntoThePackage(t *testing.T) {
 		GoMod: []byte("module a.b/c\n"), GoSum: []byte("sum\n"),
 		Overlay: map[string][]byte{"p/zz_ryo_main/main_F.go": []byte("package main\n")},
 	}
-	files, err := g.Layout("/src", "/work")
+	files, err := g.Layout("/src", "/build")
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"Replace": {"/src/p/zz_ryo_main/main_F.go": "/work/overlay/p/zz_ryo_main/main_F.go"}}`, string(files["overlay.json"]))
+	assert.JSONEq(t, `{"Replace": {"/src/p/zz_ryo_main/main_F.go": "/build/overlay/p/zz_ryo_main/main_F.go"}}`, string(files["overlay.json"]))
 	delete(files, "overlay.json")
 	assert.Equal(t, map[string][]byte{
 		"go.mod": g.GoMod, "go.sum": g.GoSum, "overlay/p/zz_ryo_main/main_F.go": []byte("package main\n"),

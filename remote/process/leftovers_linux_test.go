@@ -90,7 +90,7 @@ func TestLeftoversTakesBuilds(t *testing.T) {
 		})
 		return cmd
 	}
-	build := start("GOTMPDIR=" + dir + "/fn/work/tmp")
+	build := start("GOTMPDIR=" + dir + "/fn/build/tmp")
 	strangers := []*exec.Cmd{start("GOTMPDIR=" + dir + "2/tmp"), start("NOTGOTMPDIR=" + dir + "/tmp"), start("GOTMPDIR=" + dir)}
 	killed, err := Leftovers(t.Context(), dir)
 	require.NoError(t, err)
