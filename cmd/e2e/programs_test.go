@@ -63,7 +63,8 @@ const crowded = "Life|AtOnce|Killed|UnderLoad|Redeploy"
 const patience = 5 * time.Minute
 
 // command is a program that is not started yet, in an environment without
-// settings of whoever runs the tests.
+// settings of whoever runs the tests. An agent ends its functions with itself unless
+// -stop-functions=false says otherwise: nothing outlives a test.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	for _, kv := range os.Environ() {
@@ -72,7 +73,7 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 		}
 	}
 	// The race detector would have each process wait a second at its end.
-	cmd.Env = append(cmd.Env, program+"="+name, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(cmd.Env, program+"="+name, "RYO_STOP_FUNCTIONS=true", "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = time.Second
 	return cmd
 }
