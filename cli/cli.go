@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 

@@ -10,7 +10,7 @@ import (
 	pb "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/cli/dev"
-	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	protobuf "google.golang.org/protobuf/proto"
 
-	"github.com/Ishan27g/ryo-faas/cmd/state"
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )

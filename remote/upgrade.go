@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/Ishan27g/ryo-faas/cmd/flags"
+	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/Ishan27g/ryo-faas/cmd/state"
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
