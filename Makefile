@@ -83,6 +83,10 @@ lint: $(LINT) ## linters, and that who may import whom is kept
 	@for m in $(MODULES); do (cd $$m && "$(CURDIR)/$(LINT)" run -c "$(CURDIR)/.golangci.yml" ./...); done
 	@.ci/arch $(LINT)
 
+.PHONY: vuln
+vuln: build ## known faults in what the programs link; fails for those that a newer module mends
+	@$(GO) run ./.ci/vuln bin/agent bin/proxy bin/proxyCli
+
 .PHONY: fmt
 fmt: $(LINT) ## format all Go files
 	$(LINT) fmt
