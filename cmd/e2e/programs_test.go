@@ -326,20 +326,6 @@ func find(list []row, name string) (row, bool) {
 	return row{}, false
 }
 
-// source writes a package of one file and returns its folder.
-func source(t *testing.T, code string) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "fn.go"), []byte(code), 0o600))
-	return dir
-}
-
-// says is the source of a function that answers with a text.
-func says(name, text string) string {
-	return "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc " + name +
-		"(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `" + text + "`) }\n"
-}
-
 // eventually waits for a condition that nothing announces.
 func eventually(t *testing.T, is func() bool, what string, args ...any) {
 	t.Helper()
