@@ -51,7 +51,7 @@ demo: build ## deploy example/hello to an agent and a proxy of its own, and call
 	@bench/demo
 
 .PHONY: bench
-bench: ## the figures of the README, beside nginx, in under four minutes
+bench: ## the figures of docs/figures.md, beside nginx, in under four minutes
 	$(GO) run -tags $(TAGS) ./bench
 
 ##@ Check

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// table is one of the report, in the markdown that the README is written in.
+// table is one of the report, in the markdown of docs/figures.md.
 type table struct {
 	head []string
 	rows [][]string

@@ -29,7 +29,10 @@ type step struct {
 
 // sessions returns the steps of the ```console blocks of a text.
 func sessions(text string) (blocks [][]step) {
-	inside, continued := false, false
+	continued := func(line string) bool { return strings.HasSuffix(line, `\`) }
+	inside := false
+	more := false     // the command goes on
+	document := false // it goes on until a line EOF
 	for i, line := range strings.Split(text, "\n") {
 		var block *[]step
 		if len(blocks) > 0 {
@@ -43,13 +46,19 @@ func sessions(text string) (blocks [][]step) {
 		case strings.HasPrefix(strings.TrimSpace(line), "```"):
 			inside = false
 		case !inside:
-		case continued:
+		case more:
 			last := &(*block)[len(*block)-1]
 			last.command += "\n" + line
-			continued = strings.HasSuffix(line, `\`)
+			if document {
+				document = line != "EOF"
+				more = document
+			} else {
+				more = continued(line)
+			}
 		case isCommand:
 			*block = append(*block, step{line: i + 1, command: command})
-			continued = strings.HasSuffix(line, `\`)
+			document = strings.HasSuffix(command, "<<'EOF'")
+			more = document || continued(command)
 		case len(*block) > 0:
 			(*block)[len(*block)-1].output += line + "\n"
 		}
