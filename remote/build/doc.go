@@ -19,7 +19,9 @@
 //   - Modules are fetched by a phase of its own, and only when compiling has said
 //     that the cache lacks one: a build that lacks nothing costs nothing more. It
 //     may dial the ports of the configured module proxies and of the checksum
-//     database, writes the module cache, and runs no other program. GOPROXY's
+//     database, writes the module cache and what that database has signed last, and
+//     runs no other program. Another build verifies both again when it reads them:
+//     modules by go.sum or the database, the database by its key. GOPROXY's
 //     "direct" is left out: a module's path would choose whom the agent dials.
 //     Private modules come from a module proxy too, one of the company's; Private
 //     keeps their names from the checksum database. HTTP proxies and certificates of

@@ -46,7 +46,10 @@ var unreachable = []string{"GOPROXY=off", "GOSUMDB=off"}
 // newSandbox returns the sandbox of a toolchain, with the caches in dir.
 func newSandbox(known *toolchain, dir string, cfg Config) (*sandbox, error) {
 	cache, modules, home := filepath.Join(dir, "gocache"), filepath.Join(dir, "gomod"), filepath.Join(dir, "home")
-	for _, folder := range []string{cache, modules} {
+	// The last tree that each checksum database has signed, which the go command takes
+	// from there only with that signature.
+	signed := filepath.Join(goPath(dir), "pkg", "sumdb")
+	for _, folder := range []string{cache, modules, signed} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
 		}
@@ -81,11 +84,14 @@ func newSandbox(known *toolchain, dir string, cfg Config) (*sandbox, error) {
 	}
 	s.compile.Exec = slices.Concat(common.Exec, []string{filepath.Join(known.GOROOT, "pkg", "tool")})
 	s.compile.Read = slices.Concat(common.Read, []string{modules})
-	s.fetch.Write = slices.Concat(common.Write, []string{modules})
+	s.fetch.Write = slices.Concat(common.Write, []string{modules, signed})
 	s.fetch.System = slices.Concat(libraries, resolving, files, network.files)
 	s.fetch.Connect = slices.Concat(ports, network.ports)
 	return s, nil
 }
+
+// goPath is the GOPATH of builds, of which only what is in newSandbox exists.
+func goPath(dir string) string { return filepath.Join(dir, "gopath") }
 
 // resolving is what it takes to find hosts by name and to know them by certificate.
 var resolving = []string{
