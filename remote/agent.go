@@ -88,7 +88,7 @@ type Agent struct {
 	versions int // of a function that are kept
 	seal     *sealer
 	waker    *process.Waker
-	holder   atomic.Pointer[process.Holder] // nil: functions end with the agent
+	holder   atomic.Pointer[process.HolderClient] // nil: functions end with the agent
 	stop     bool                           // they do so in any case
 	feed     transport.Feed
 	left     chan struct{} // closed when the functions are left to the next agent

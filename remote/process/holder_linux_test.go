@@ -20,14 +20,14 @@ import (
 
 // holder opens one that is ended with the test, in a folder whose name is longer
 // than a socket's address.
-func holder(t testing.TB) (h *Holder, path string) {
+func holder(t testing.TB) (h *HolderClient, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), strings.Repeat("long", 50), "holder")
 	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
 	return reopen(t, path), path
 }
 
-func reopen(t testing.TB, path string) *Holder {
+func reopen(t testing.TB, path string) *HolderClient {
 	t.Helper()
 	h, err := OpenHolder(context.Background(), path, filepath.Dir(path))
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func file(t testing.TB, text string) *os.File {
 }
 
 // contents are the texts of what a holder keeps.
-func contents(t testing.TB, h *Holder) map[string]string {
+func contents(t testing.TB, h *HolderClient) map[string]string {
 	t.Helper()
 	all, err := h.All()
 	require.NoError(t, err)
@@ -237,7 +237,7 @@ func runHolding(t *testing.T) (path string, ended <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h := holding{listener: listener, path: path, look: 20 * time.Millisecond}
+		h := holderServer{listener: listener, path: path, look: 20 * time.Millisecond}
 		assert.NoError(t, h.run())
 	}()
 	return path, done
@@ -296,7 +296,7 @@ func FuzzHolding(f *testing.F) {
 	f.Add([]byte("."), []byte(">"), []byte("+"))
 	f.Fuzz(func(t *testing.T, a, b, c []byte) {
 		before := descriptors(t)
-		h := holding{listener: -1}
+		h := holderServer{listener: -1}
 		for _, packet := range [][]byte{a, b, c} {
 			if len(packet) == 0 {
 				continue

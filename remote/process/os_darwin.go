@@ -66,29 +66,29 @@ func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
 // HolderMain has nothing to do on this system.
 func HolderMain([]string) (code int, holder bool) { return 0, false }
 
-// Holder cannot be had on this system.
-type Holder struct{}
+// HolderClient cannot be had on this system.
+type HolderClient struct{}
 
 // OpenHolder fails.
-func OpenHolder(context.Context, string, string) (*Holder, error) { return nil, errNotHere }
+func OpenHolder(context.Context, string, string) (*HolderClient, error) { return nil, errNotHere }
 
 // Lost is closed never.
-func (*Holder) Lost() <-chan struct{} { return nil }
+func (*HolderClient) Lost() <-chan struct{} { return nil }
 
 // Put fails.
-func (*Holder) Put(string, ...*os.File) error { return errNotHere }
+func (*HolderClient) Put(string, ...*os.File) error { return errNotHere }
 
 // Drop fails.
-func (*Holder) Drop(string) error { return errNotHere }
+func (*HolderClient) Drop(string) error { return errNotHere }
 
 // All fails.
-func (*Holder) All() (map[string][]*os.File, error) { return nil, errNotHere }
+func (*HolderClient) All() (map[string][]*os.File, error) { return nil, errNotHere }
 
 // Close does nothing.
-func (*Holder) Close() {}
+func (*HolderClient) Close() {}
 
 // End does nothing.
-func (*Holder) End() error { return nil }
+func (*HolderClient) End() error { return nil }
 
 // Waker does not wait on this system.
 type Waker struct{}

@@ -19,8 +19,8 @@ const (
 	// maxClients bounds the connections to a holder; an agent has two, and an agent
 	// that dies may leave two for a moment.
 	maxClients = 8
-	// holdingLook is how often a holder looks whether it is still needed.
-	holdingLook = 15 * time.Second
+	// holderLook is how often a holder looks whether it is still needed.
+	holderLook = 15 * time.Second
 )
 
 // rightsSpace is how large a message of the most files is, in bytes.
@@ -46,17 +46,17 @@ func HolderMain(args []string) (code int, holder bool) {
 	}
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT)
 	debug.FreeOSMemory() // the start has left garbage, and little more will come
-	h := holding{listener: 3, path: args[1], look: holdingLook}
+	h := holderServer{listener: 3, path: args[1], look: holderLook}
 	if err := h.run(); err != nil {
 		return 1, true
 	}
 	return 0, true
 }
 
-// holding is a holder's state. It has no goroutine but its own: each question is
+// holderServer is a holder's state. It has no goroutine but its own: each question is
 // answered at once, or its asker is dropped. Package os has raised the limit of
 // open files to the most that is allowed.
-type holding struct {
+type holderServer struct {
 	listener int
 	path     string        // of the listener
 	socket   unix.Stat_t   // what is there
@@ -71,7 +71,7 @@ type kept struct {
 	fds  []int
 }
 
-func (h *holding) run() error {
+func (h *holderServer) run() error {
 	defer h.close()
 	if err := unix.Lstat(h.path, &h.socket); err != nil {
 		return err
@@ -110,20 +110,20 @@ func (h *holding) run() error {
 }
 
 // reachable reports whether the path still leads to the listener.
-func (h *holding) reachable() bool {
+func (h *holderServer) reachable() bool {
 	var is unix.Stat_t
 	return unix.Lstat(h.path, &is) == nil && is.Dev == h.socket.Dev && is.Ino == h.socket.Ino
 }
 
 // remove removes the path, unless it is another holder's by now.
-func (h *holding) remove() error {
+func (h *holderServer) remove() error {
 	if !h.reachable() {
 		return nil
 	}
 	return os.Remove(h.path)
 }
 
-func (h *holding) close() {
+func (h *holderServer) close() {
 	_ = unix.Close(h.listener)
 	_ = closeFDs(h.clients)
 	for _, k := range h.kept {
@@ -132,7 +132,7 @@ func (h *holding) close() {
 }
 
 // accept takes a connection on, if it is one of the same user's.
-func (h *holding) accept() {
+func (h *holderServer) accept() {
 	fd, _, err := unix.Accept4(h.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {
 		return // it has left again, or there is no descriptor for it
@@ -151,7 +151,7 @@ func (h *holding) accept() {
 }
 
 // serve answers one question of a client. It reports whether the holder goes on.
-func (h *holding) serve(client int) bool {
+func (h *holderServer) serve(client int) bool {
 	var buf [1 + maxHeldName]byte
 	oob := make([]byte, rightsSpace)
 	n, oobn, flags, _, err := unix.Recvmsg(client, buf[:], oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
@@ -187,7 +187,7 @@ func receivedFDs(oob []byte) (fds []int) {
 }
 
 // answer does what is asked. It owns the descriptors that came with it.
-func (h *holding) answer(what byte, name string, fds []int) (reply []byte, files []int, goOn bool) {
+func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, files []int, goOn bool) {
 	reply, goOn = []byte{held}, true
 	at, found := slices.BinarySearchFunc(h.kept, name, func(k kept, name string) int { return cmp.Compare(k.name, name) })
 	if what != askPut {
@@ -234,7 +234,7 @@ func refusal(text string) []byte { return append([]byte{refused}, text...) }
 
 // reply sends an answer. It reports whether that went: the client has room for
 // one, unless it asks and does not read.
-func (h *holding) reply(client int, packet []byte, fds []int) bool {
+func (h *holderServer) reply(client int, packet []byte, fds []int) bool {
 	var rights []byte
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
@@ -242,7 +242,7 @@ func (h *holding) reply(client int, packet []byte, fds []int) bool {
 	return unix.Sendmsg(client, packet, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
 }
 
-func (h *holding) drop(client int) {
+func (h *holderServer) drop(client int) {
 	_ = unix.Close(client)
 	h.clients = slices.DeleteFunc(h.clients, func(fd int) bool { return fd == client })
 }

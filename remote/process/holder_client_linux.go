@@ -49,11 +49,11 @@ const (
 	refused = '!'
 )
 
-// Holder is a connection to a process that keeps files open for an agent while
+// HolderClient is a connection to a process that keeps files open for an agent while
 // there is none: listening sockets, on which callers wait meanwhile, and control
 // connections, by which the next agent knows the processes. Its methods may be
 // called concurrently.
-type Holder struct {
+type HolderClient struct {
 	conn chan *net.UnixConn // holds the connection while nobody uses it
 	life *net.UnixConn      // says nothing, and ends with the holder
 	pid  int
@@ -64,7 +64,7 @@ type Holder struct {
 // OpenHolder connects to the holder at the path of a socket or starts one: this
 // program, which must call HolderMain, in a session of its own and in the folder
 // dir, so that it goes on when the agent is killed.
-func OpenHolder(ctx context.Context, path, dir string) (*Holder, error) {
+func OpenHolder(ctx context.Context, path, dir string) (*HolderClient, error) {
 	h, err := connectHolder(ctx, path)
 	if errors.Is(err, errNoHolder) {
 		h, err = newHolder(ctx, path, dir)
@@ -77,7 +77,7 @@ func OpenHolder(ctx context.Context, path, dir string) (*Holder, error) {
 
 var errNoHolder = errors.New("no holder answers")
 
-func newHolder(ctx context.Context, path, dir string) (*Holder, error) {
+func newHolder(ctx context.Context, path, dir string) (*HolderClient, error) {
 	pid, err := startHolder(path, dir)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func newHolder(ctx context.Context, path, dir string) (*Holder, error) {
 	return h, err
 }
 
-func connectHolder(ctx context.Context, path string) (*Holder, error) {
+func connectHolder(ctx context.Context, path string) (*HolderClient, error) {
 	conn, err := dialHolder(ctx, path)
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func connectHolder(ctx context.Context, path string) (*Holder, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	h := &Holder{conn: make(chan *net.UnixConn, 1), life: life, lost: make(chan struct{}), gone: make(chan struct{})}
+	h := &HolderClient{conn: make(chan *net.UnixConn, 1), life: life, lost: make(chan struct{}), gone: make(chan struct{})}
 	h.conn <- conn
 	pid, _, err := h.ask(askPid, "")
 	if err == nil {
@@ -221,7 +221,7 @@ func listenHolder(path string) (int, error) {
 }
 
 // watch learns of the holder's end, and reaps it if it is a child.
-func (h *Holder) watch() {
+func (h *HolderClient) watch() {
 	defer close(h.gone)
 	_, err := h.life.Read(make([]byte, 1))
 	close(h.lost)
@@ -242,11 +242,11 @@ func reapHolder(pid int) {
 // Lost is closed when the connection is of no more use: the holder has ended, and
 // with it what it held, or does not answer, or the connection was closed. The
 // agent then closes this one, opens another, and puts everything again.
-func (h *Holder) Lost() <-chan struct{} { return h.lost }
+func (h *HolderClient) Lost() <-chan struct{} { return h.lost }
 
 // Put has the holder keep files under a name, in place of what it kept under that
 // name before. The files stay the caller's.
-func (h *Holder) Put(name string, files ...*os.File) error {
+func (h *HolderClient) Put(name string, files ...*os.File) error {
 	switch {
 	case name == "" || len(name) > maxHeldName:
 		return fmt.Errorf("hold %q: the name must have 1 to %d bytes", name, maxHeldName)
@@ -260,7 +260,7 @@ func (h *Holder) Put(name string, files ...*os.File) error {
 }
 
 // Drop has the holder close what it keeps under a name, if it does.
-func (h *Holder) Drop(name string) error {
+func (h *HolderClient) Drop(name string) error {
 	if _, _, err := h.ask(askDrop, name); err != nil {
 		return fmt.Errorf("drop %s: %w", name, err)
 	}
@@ -269,7 +269,7 @@ func (h *Holder) Drop(name string) error {
 
 // All is what the holder keeps, by name. The files are duplicates, which the
 // caller closes.
-func (h *Holder) All() (map[string][]*os.File, error) {
+func (h *HolderClient) All() (map[string][]*os.File, error) {
 	all := make(map[string][]*os.File)
 	for last := ""; ; {
 		name, files, err := h.ask(askNext, last)
@@ -291,7 +291,7 @@ func (h *Holder) All() (map[string][]*os.File, error) {
 }
 
 // Close ends the connection. The holder goes on. It may be called again.
-func (h *Holder) Close() {
+func (h *HolderClient) Close() {
 	_ = h.life.Close()
 	<-h.gone
 	conn := <-h.conn
@@ -300,7 +300,7 @@ func (h *Holder) Close() {
 }
 
 // End ends the holder and closes the connection.
-func (h *Holder) End() error {
+func (h *HolderClient) End() error {
 	_, _, err := h.ask(askEnd, "")
 	if err == nil {
 		<-h.gone
@@ -310,7 +310,7 @@ func (h *Holder) End() error {
 }
 
 // ask asks the holder for something and returns its answer.
-func (h *Holder) ask(what byte, name string, files ...*os.File) (answer string, got []*os.File, err error) {
+func (h *HolderClient) ask(what byte, name string, files ...*os.File) (answer string, got []*os.File, err error) {
 	conn := <-h.conn
 	defer func() { h.conn <- conn }()
 	answer, got, err = exchange(conn, append([]byte{what}, name...), files)
