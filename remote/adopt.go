@@ -9,8 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
+
+// Taking over what an earlier agent left. Until a function's goroutine has started,
+// adopt owns its fields main, canary, pinned, procs, crashes and restarts; from then on
+// run does, which alone calls note and the hold functions.
 
 const (
 	// adoptLimit is how long a process may take to prove itself. It has nothing else
@@ -35,8 +40,6 @@ type served struct {
 	Asleep    bool               `json:",omitempty"`
 	Processes []process.Identity `json:",omitempty"`
 }
-
-func runFile(path string) string { return "functions/" + path + "/run.json" }
 
 // note writes down what runs, if that has changed.
 func (f *function) note() {
@@ -64,7 +67,7 @@ func (f *function) note() {
 	if reflect.DeepEqual(now, f.noted) {
 		return
 	}
-	if err := f.agent.ws.Note(runFile(f.path), now); err != nil {
+	if err := f.agent.disk.Note(disk.RunFile(f.path), now); err != nil {
 		f.log.Error("what runs cannot be written down", "error", err)
 		return
 	}
@@ -110,14 +113,14 @@ func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []proces
 
 // adopt takes over what runs of the function.
 func (f *function) adopt(ctx context.Context, held map[string][]*os.File) (keep []process.Identity) {
-	if _, err := f.agent.ws.Read(crashFile(f.path), &f.crashes); err != nil {
+	if _, err := f.agent.disk.Read(disk.CrashFile(f.path), &f.crashes); err != nil {
 		f.log.Error("how the function's processes ended is forgotten", "error", err)
 	}
 	var was inventory
-	if _, err := f.agent.ws.Read(runFile(f.path), &was); err != nil {
+	if _, err := f.agent.disk.Read(disk.RunFile(f.path), &was); err != nil {
 		f.log.Error("what runs of the function is not known", "error", err)
 	}
-	if f.rec.Stopping {
+	if f.stopping {
 		return nil
 	}
 	f.restarts = was.Restarts
@@ -139,7 +142,7 @@ func (f *function) heir(one served) *service {
 			return s
 		}
 	}
-	v := f.rec.find(one.Version)
+	v := f.history.Find(one.Version)
 	if v == nil || f.at(one.Version) != nil || !f.agent.ports.claim(one.Port) {
 		return nil
 	}
@@ -165,7 +168,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 		return
 	}
 	s.sockets = sockets
-	if s.version == nil || s.version.Number != was.Version {
+	if s.number() != was.Version {
 		return // it was replaced when the agent died
 	}
 	s.seen, s.asleep = true, was.Asleep // callers who wait in the backlog are served
@@ -184,7 +187,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	s.arm()
 }
 
-func adopt(ctx context.Context, v *version, id process.Identity, control []*os.File) (*instance, error) {
+func adopt(ctx context.Context, v *disk.Version, id process.Identity, control []*os.File) (*instance, error) {
 	if len(control) != 1 {
 		return nil, os.ErrNotExist
 	}
@@ -212,7 +215,7 @@ func controlName(id process.Identity) string { return "control/" + id.Nonce }
 
 // openHolder connects to what keeps sockets and connections for the next agent.
 func (a *Agent) openHolder(ctx context.Context) {
-	h, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
+	h, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
 	if err != nil {
 		a.log.Error("functions will not outlive the agent", "error", err)
 		return
@@ -231,7 +234,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 			return
 		}
 		h.Close()
-		next, err := process.OpenHolder(ctx, a.ws.Path("holder.sock"), "/")
+		next, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
 		if err != nil {
 			a.log.Error("functions will not outlive the agent", "error", err)
 			select {

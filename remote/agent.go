@@ -17,20 +17,17 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/logs"
 	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/remote/programs"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-const (
-	// packageSpace bounds the packages that are kept, in bytes. A package is
-	// needed until its deploy has settled; after that it saves an upload.
-	packageSpace = 1 << 30
-	// programSpace bounds the programs that are kept beside those that functions
-	// need, in bytes: some 250 small ones.
-	programSpace = 2 << 30
-)
+// packageSpace bounds the packages that are kept, in bytes. A package is needed
+// until its deploy has settled; after that it saves an upload.
+const packageSpace = 1 << 30
 
 // Config is what an agent needs to know. The zero value of a field is its default.
 type Config struct {
@@ -74,22 +71,19 @@ const DefaultPorts = "5000-5999"
 // Agent keeps the functions of one machine.
 type Agent struct {
 	log      hclog.Logger
-	ws       workspace
+	disk     disk.Folder
 	store    *bundle.Store
-	builder  *build.Builder // nil: it builds nothing
-	builds   builds
-	wanted   chan struct{} // has an element for each program that others wait for
-	programs *build.Store
+	programs *programs.Maker
 	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached
 	addr     string // host:port of the agent
 	expose   bool
 	versions int // of a function that are kept
-	seal     *sealer
+	seal     *disk.Sealer
 	waker    *process.Waker
 	holder   atomic.Pointer[process.HolderClient] // nil: functions end with the agent
-	stop     bool                           // they do so in any case
+	stop     bool                                 // they do so in any case
 	feed     transport.Feed
 	left     chan struct{} // closed when the functions are left to the next agent
 	up       chan struct{} // closed when the functions of the folder are known
@@ -127,49 +121,46 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws, err := openWorkspace(cfg.Dir)
+	folder, err := disk.Open(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		log: cfg.Logger, ws: ws, ports: ports,
+		log: cfg.Logger, disk: folder, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
-		builds: builds{tmp: ws.tmp(), running: make(map[string]*shared)}, wanted: make(chan struct{}, maxBuilds),
 		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
 	if err := a.equip(cfg); err != nil {
-		return nil, errors.Join(err, ws.Close())
+		return nil, errors.Join(err, folder.Close())
 	}
 	return a, nil
 }
 
 // equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
-	if a.store, err = bundle.OpenStore(a.ws.Path("packages"), packageSpace); err != nil {
+	if a.store, err = bundle.OpenStore(a.disk.Path("packages"), packageSpace); err != nil {
 		return err
 	}
-	if a.seal, err = openSealer(a.ws.Path("secrets.key")); err != nil {
+	if a.seal, err = disk.OpenSealer(a.disk.Path("secrets.key")); err != nil {
 		return err
 	}
-	if a.logs, err = logs.Open(a.ws.Path("logs"), logs.Config{Logger: a.log.Named("logs")}); err != nil {
+	if a.logs, err = logs.Open(a.disk.Path("logs"), logs.Config{Logger: a.log.Named("logs")}); err != nil {
 		return err
 	}
 	if a.waker, err = process.NewWaker(); err != nil {
 		return err
 	}
-	if a.programs, err = build.OpenStore(a.ws.Path("programs"), programSpace); err != nil {
-		return err
+	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.log}
+	if !cfg.NoBuild {
+		if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
+			return err
+		}
+		making.Build = &build.Config{
+			Dir: cfg.Cache, Temp: a.disk.Tmp(), Logger: a.log.Named("build"),
+			Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate,
+		}
 	}
-	if cfg.NoBuild {
-		return nil
-	}
-	if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
-		return err
-	}
-	a.builder, err = build.New(build.Config{
-		Dir: cfg.Cache, Temp: a.ws.tmp(), Logger: cfg.Logger.Named("build"),
-		Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate,
-	})
+	a.programs, err = programs.New(making)
 	return err
 }
 
@@ -178,12 +169,7 @@ func (a *Agent) Store() *bundle.Store { return a.store }
 
 // Layers says what confines the builds of this machine. An agent that builds
 // nothing has none.
-func (a *Agent) Layers() []confine.Layer {
-	if a.builder == nil {
-		return nil
-	}
-	return a.builder.Layers()
-}
+func (a *Agent) Layers() []confine.Layer { return a.programs.Layers() }
 
 // ErrReplaced as the cause of the end of Run's context says that the next agent
 // follows at once, so that functions go on even with StopFunctions.
@@ -195,7 +181,7 @@ var ErrReplaced = errors.New("the next agent follows")
 // With StopFunctions the processes are ended first, letting requests in flight
 // finish.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.ws.Close()
+	defer a.disk.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	lives, end := context.WithCancel(helpers)
 	defer end()
@@ -218,14 +204,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.restore(ctx, lives); err != nil {
 		return err
 	}
-	defer a.builds.close()
-	if a.builder != nil {
-		background.Go(func() {
-			if err := a.builder.Run(helpers); err != nil {
-				a.log.Error("functions cannot be built", "error", err)
-			}
-		})
-	}
+	defer a.programs.Close()
+	background.Go(func() {
+		if err := a.programs.Run(helpers); err != nil {
+			a.log.Error("functions cannot be built", "error", err)
+		}
+	})
 	close(a.up)
 	<-ctx.Done()
 	a.mu.Lock()
@@ -245,13 +229,13 @@ func (a *Agent) Run(ctx context.Context) error {
 // restore takes over what runs and starts the goroutines of the functions that are
 // on disk, which last as long as lives.
 func (a *Agent) restore(ctx, lives context.Context) error {
-	records, err := a.ws.records()
+	records, err := a.disk.Records()
 	if err != nil {
 		return err
 	}
 	functions := make([]*function, len(records))
 	for i, rec := range records {
-		if err := a.ws.sweep(rec); err != nil {
+		if err := a.disk.Sweep(rec); err != nil {
 			return err
 		}
 		functions[i] = a.newFunction(rec)
@@ -263,14 +247,14 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 	}
 	keep := a.adopt(ctx, functions)
 	// What is left is in the way.
-	killed, err := process.Leftovers(ctx, a.ws.Path(), keep...)
+	killed, err := process.Leftovers(ctx, a.disk.Path(), keep...)
 	if err != nil {
 		return fmt.Errorf("end the processes of an earlier agent: %w", err)
 	}
 	if killed > 0 {
 		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
 	}
-	if err := a.ws.emptyTmp(); err != nil {
+	if err := a.disk.EmptyTmp(); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -285,7 +269,7 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 // launch starts a function's goroutine. The caller holds mu.
 func (a *Agent) launch(f *function, first func(*function)) {
 	a.functions[f.path] = f
-	if !f.rec.Stopping {
+	if !f.stopping {
 		f.publish() // what is there must be known before anybody can ask
 	}
 	a.live(f, first)
@@ -355,7 +339,7 @@ func (a *Agent) listen(port int) (*process.Sockets, error) {
 		host = "" // every interface
 	}
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
-	sockets, err := process.Listen(addr, a.ws.Path("run", strconv.Itoa(port)+".sock"))
+	sockets, err := process.Listen(addr, a.disk.Path("run", strconv.Itoa(port)+".sock"))
 	if errors.Is(err, process.ErrPathTooLong) {
 		return process.Listen(addr, "")
 	}

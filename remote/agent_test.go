@@ -20,6 +20,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -424,11 +425,13 @@ func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
 	require.NoError(t, err)
 	a.end()
 
-	ws, err := openWorkspace(dir)
+	folder, err := disk.Open(dir)
 	require.NoError(t, err)
-	require.NoError(t, ws.save(&record{Name: "Hello", Generation: 1, Last: 1, Next: &change{Version: &version{Number: 1, Spec: spec{fn}}}}))
-	require.NoError(t, os.MkdirAll(filepath.Join(ws.versionDir("hello", 1), "src"), 0o700))
-	require.NoError(t, ws.Close())
+	require.NoError(t, folder.Save(&disk.Record{
+		History: disk.History{Name: "Hello", Generation: 1, Last: 1}, Next: &disk.Change{Version: &disk.Version{Number: 1, Spec: disk.Spec{FunctionJson: fn}}},
+	}))
+	require.NoError(t, os.MkdirAll(filepath.Join(folder.VersionDir("hello", 1), "src"), 0o700))
+	require.NoError(t, folder.Close())
 
 	a = start(t, dir)
 	row := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
@@ -441,14 +444,14 @@ func TestAStopIsContinuedByTheNextAgent(t *testing.T) {
 	a.deploy(t, "Hello", says("Hello", "hi"))
 	a.end()
 
-	ws, err := openWorkspace(dir)
+	folder, err := disk.Open(dir)
 	require.NoError(t, err)
-	records, err := ws.records()
+	records, err := folder.Records()
 	require.NoError(t, err)
 	require.Len(t, records, 1)
 	records[0].Stopping = true
-	require.NoError(t, ws.save(records[0]))
-	require.NoError(t, ws.Close())
+	require.NoError(t, folder.Save(records[0]))
+	require.NoError(t, folder.Close())
 
 	a = start(t, dir)
 	require.Eventually(t, func() bool { return !exists(filepath.Join(dir, "functions", "hello")) }, patience, time.Millisecond)

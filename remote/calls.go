@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
+
+// Callers reach what a function owns in two ways alone: ask, or order for what changes
+// it, has run answer; post, which the function's own helpers use, has run take an event.
 
 // logAnswer is how much of a function's output one answer carries, in bytes, well
 // below what a gRPC message may hold.
@@ -33,47 +38,52 @@ func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 		}
 	}
 	rows := make([]*proto.FunctionJsonRsp, len(fns))
-	settled := make([]chan answer, len(fns))
+	settled := make([]<-chan outcome, len(fns))
 	for i, fn := range resolved {
-		if fn.GetWait() && !fn.GetPlan() {
-			settled[i] = make(chan answer, 1)
-		}
-		row, err := a.deploy(ctx, fn, settled[i])
+		acc, err := a.deploy(ctx, fn)
 		if err != nil && len(fns) == 1 {
 			return nil, err
 		}
 		if err != nil {
-			row, settled[i] = a.refused(fn.GetName(), err), nil
+			acc = accepted{row: a.refused(fn.GetName(), err)}
 		}
-		rows[i] = row
+		if rows[i] = acc.row; fn.GetWait() {
+			settled[i] = acc.settled
+		}
 	}
 	for i, s := range settled {
 		if s == nil {
 			continue
 		}
-		select {
-		case ans := <-s:
-			if ans.err != nil {
-				return nil, ans.err
-			}
-			rows[i] = ans.row
-		case <-ctx.Done():
-			return nil, waitEnded(ctx, resolved[i].GetName())
+		row, err := await(ctx, resolved[i].GetName(), s)
+		if err != nil {
+			return nil, err
 		}
+		rows[i] = row
 	}
 	return rows, nil
 }
 
 // deploy hands a deploy, or the plan of one, to its function.
-func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson, settled chan<- answer) (*proto.FunctionJsonRsp, error) {
+func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson) (accepted, error) {
 	if !fn.GetPlan() {
-		return a.order(ctx, fn.GetName(), true, settled, func(f *function, o order) { f.deploy(fn, o) })
+		return order(ctx, a, fn.GetName(), true, func(f *function) (accepted, error) { return f.deploy(fn) })
 	}
 	row, err := ask(ctx, a, fn.GetName(), func(f *function) (*proto.FunctionJsonRsp, error) { return f.plan(fn) })
 	if errors.Is(err, proto.ErrNotFound) {
-		return &proto.FunctionJsonRsp{Name: fn.GetName(), AtAgent: a.addr, Package: fn.GetPackage(), Change: changeCreate}, nil
+		row, err = &proto.FunctionJsonRsp{Name: fn.GetName(), AtAgent: a.addr, Package: fn.GetPackage(), Change: disk.ChangeCreate}, nil
 	}
-	return row, err
+	return accepted{row: row}, err
+}
+
+// await waits until an order has come to something.
+func await(ctx context.Context, name string, settled <-chan outcome) (*proto.FunctionJsonRsp, error) {
+	select {
+	case o := <-settled:
+		return o.row, o.err
+	case <-ctx.Done():
+		return nil, waitEnded(ctx, name)
+	}
 }
 
 // examine refuses a call that cannot be served as a whole, before any of it is.
@@ -109,50 +119,40 @@ func collision(name, other, path string) error {
 		WithHint("stop " + other + " first, or choose another name")
 }
 
-// order hands an order to the function of a name and waits until it is accepted;
-// with create, it brings one that is not there into being.
-func (a *Agent) order(ctx context.Context, name string, create bool, settled chan<- answer, what func(*function, order)) (*proto.FunctionJsonRsp, error) {
-	accepted := make(chan answer, 1)
-	give := func(f *function) { what(f, order{accepted, settled}) }
-	if err := a.reach(ctx, name, create, give); err != nil {
-		return nil, err
-	}
-	select {
-	case ans := <-accepted:
-		return ans.row, ans.err
-	case <-ctx.Done():
-		return nil, waitEnded(ctx, name)
-	}
+// question is what the goroutine of a function is asked, or told to do. The answer is
+// buffered: run never waits for a caller.
+type question[T any] struct {
+	ask    func(*function) (T, error)
+	answer chan reply[T]
 }
 
-// reach has the goroutine of a function call what; with create, one that is not
-// there is launched with it.
-func (a *Agent) reach(ctx context.Context, name string, create bool, what func(*function)) error {
-	if err := a.ready(ctx); err != nil {
-		return err
-	}
-	for {
-		f, fresh, err := a.function(name, create, what)
-		if err != nil || fresh {
-			return err
-		}
-		select {
-		case f.events <- func() { what(f) }:
-			return nil
-		case <-f.gone: // it was stopped meanwhile
-		case <-ctx.Done():
-			return waitEnded(ctx, name)
-		}
+type reply[T any] struct {
+	value T
+	err   error
+}
+
+func newQuestion[T any](ask func(*function) (T, error)) question[T] {
+	return question[T]{ask, make(chan reply[T], 1)}
+}
+
+// put is called by run.
+func (q question[T]) put(f *function) {
+	value, err := q.ask(f)
+	q.answer <- reply[T]{value, err}
+}
+
+func (q question[T]) wait(ctx context.Context, name string) (none T, _ error) {
+	select {
+	case r := <-q.answer:
+		return r.value, r.err
+	case <-ctx.Done():
+		return none, waitEnded(ctx, name)
 	}
 }
 
 // ask has the goroutine of a function answer a question. A function that is being
 // stopped, which may take as long as its calls, answers none: ErrUnavailable.
-func ask[T any](ctx context.Context, a *Agent, name string, question func(*function) (T, error)) (none T, _ error) {
-	type reply struct {
-		value T
-		err   error
-	}
+func ask[T any](ctx context.Context, a *Agent, name string, what func(*function) (T, error)) (none T, _ error) {
 	if err := a.ready(ctx); err != nil {
 		return none, err
 	}
@@ -160,22 +160,39 @@ func ask[T any](ctx context.Context, a *Agent, name string, question func(*funct
 	if err != nil {
 		return none, err
 	}
-	answered := make(chan reply, 1)
+	q := newQuestion(what)
 	select {
-	case f.events <- func() {
-		value, err := question(f)
-		answered <- reply{value, err}
-	}:
+	case f.events <- func() { q.put(f) }:
+		return q.wait(ctx, name)
 	case <-f.over:
 		return none, proto.Errorf(proto.ErrUnavailable, "function %s is ending", f.name)
 	case <-ctx.Done():
 		return none, waitEnded(ctx, name)
 	}
-	select {
-	case r := <-answered:
-		return r.value, r.err
-	case <-ctx.Done():
-		return none, waitEnded(ctx, name)
+}
+
+// order is ask for what changes a function. It waits for the end of one that is being
+// stopped and goes to its successor; with create, it launches one that is not there.
+func order[T any](ctx context.Context, a *Agent, name string, create bool, what func(*function) (T, error)) (none T, _ error) {
+	if err := a.ready(ctx); err != nil {
+		return none, err
+	}
+	q := newQuestion(what)
+	for {
+		f, fresh, err := a.function(name, create, q.put)
+		if err != nil {
+			return none, err
+		}
+		if fresh {
+			return q.wait(ctx, name)
+		}
+		select {
+		case f.events <- func() { q.put(f) }:
+			return q.wait(ctx, name)
+		case <-f.gone:
+		case <-ctx.Done():
+			return none, waitEnded(ctx, name)
+		}
 	}
 }
 
@@ -192,7 +209,7 @@ func (a *Agent) function(name string, create bool, first func(*function)) (f *fu
 	case a.live == nil:
 		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
 	case f == nil:
-		a.launch(a.newFunction(&record{Name: name}), first)
+		a.launch(a.newFunction(&disk.Record{History: disk.History{Name: name}}), first)
 		return a.functions[path], true, nil
 	case create && f.name != name:
 		return nil, false, collision(name, f.name, path)
@@ -234,7 +251,7 @@ func waitEnded(ctx context.Context, name string) error {
 
 // Stop implements transport.Interface.
 func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	return a.order(ctx, fnName, false, nil, (*function).stop)
+	return order(ctx, a, fnName, false, (*function).stop)
 }
 
 // List implements transport.Interface.
@@ -334,29 +351,25 @@ func (a *Agent) Versions(ctx context.Context, fnName string) ([]*proto.Version, 
 
 // Rollback implements transport.Interface.
 func (a *Agent) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
-	return a.settle(ctx, fnName, func(f *function, o order) { f.rollback(to, o) })
+	return a.settle(ctx, fnName, func(f *function) (accepted, error) { return f.rollback(to) })
 }
 
 // Shift implements transport.Interface.
 func (a *Agent) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
-	return a.settle(ctx, fnName, func(f *function, o order) { f.shift(canary, o) })
+	return a.settle(ctx, fnName, func(f *function) (accepted, error) { return f.shift(canary) })
 }
 
 // settle hands an order to a function and returns the function when it is settled.
-func (a *Agent) settle(ctx context.Context, name string, what func(*function, order)) ([]*proto.FunctionJsonRsp, error) {
-	settled := make(chan answer, 1)
-	if _, err := a.order(ctx, name, false, settled, what); err != nil {
+func (a *Agent) settle(ctx context.Context, name string, what func(*function) (accepted, error)) ([]*proto.FunctionJsonRsp, error) {
+	acc, err := order(ctx, a, name, false, what)
+	if err != nil {
 		return nil, err
 	}
-	select {
-	case ans := <-settled:
-		if ans.err != nil {
-			return nil, ans.err
-		}
-		return []*proto.FunctionJsonRsp{ans.row}, nil
-	case <-ctx.Done():
-		return nil, waitEnded(ctx, name)
+	row, err := await(ctx, name, acc.settled)
+	if err != nil {
+		return nil, err
 	}
+	return []*proto.FunctionJsonRsp{row}, nil
 }
 
 // Crashes implements transport.Interface.
@@ -373,3 +386,27 @@ func (a *Agent) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, err
 func (a *Agent) Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error) {
 	return ask(ctx, a, fnName, func(f *function) (*proto.Serving, error) { return f.wake(version) })
 }
+
+// Build implements transport.Worker: it builds a program without deploying it.
+func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	return a.programs.Build(ctx, fn)
+}
+
+// HasProgram implements transport.Worker.
+func (a *Agent) HasProgram(key string) bool { return a.programs.Has(key) }
+
+// OpenProgram implements transport.Worker.
+func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
+	return a.programs.Open(key)
+}
+
+// KeepProgram implements transport.Worker.
+func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error {
+	return a.programs.Put(ctx, p, r)
+}
+
+// Info implements transport.Worker.
+func (a *Agent) Info() *proto.AgentInfo { return a.programs.Info() }

@@ -6,49 +6,60 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
+	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
+
+// Of a function's fields, what is here sets next and history, and canary when a change
+// has settled. All of it is called by run.
 
 // outputKept bounds what rows carry of a build's output, in bytes.
 const outputKept = 4 << 10
 
 // move is a change on its way.
 type move struct {
-	*change
+	*disk.Change
 	at      *service // where the version is to serve
 	abandon func()
 	stage   string
 	output  string // the end of what the build has printed, of printed bytes
 	printed uint64
-	waiting chan<- answer // who waits for its end; nil: nobody
+	settled chan outcome // gets its end; nil when it has got it
+}
+
+// newMove is a change that has not begun.
+func (f *function) newMove(c *disk.Change, at *service) *move {
+	return &move{Change: c, at: at, abandon: func() {}, stage: proto.StageQueued, settled: make(chan outcome, 1)}
 }
 
 // accept takes a change on: it is on the disk before it is acknowledged.
-func (f *function) accept(c *change, o order) {
-	if err := f.take(c, o.settled); err != nil {
-		f.refuse(o, err)
-		return
+func (f *function) accept(c *disk.Change) (accepted, error) {
+	if err := f.take(c); err != nil {
+		f.main.silence()
+		if f.history.Generation == 0 { // it was to be the first
+			f.forget()
+		}
+		return accepted{}, err
 	}
-	o.accepted <- f.answer()
+	return accepted{row: f.tell(), settled: f.next.settled}, nil
 }
 
-func (f *function) take(c *change, settled chan<- answer) error {
-	before := *f.rec
-	if f.rec.find(c.Version.Number) == nil {
+func (f *function) take(c *disk.Change) error {
+	before, replaced := f.history, f.next
+	if f.history.Find(c.Version.Number) == nil {
 		number := c.Version.Number
 		if number == 0 {
-			number = f.rec.Last + 1
+			number = f.history.Last + 1
 		}
-		if number <= f.rec.Last {
-			return proto.Errorf(proto.ErrConflict, "version %d of function %s is not above the last one, %d", number, f.name, f.rec.Last)
+		if number <= f.history.Last {
+			return proto.Errorf(proto.ErrConflict, "version %d of function %s is not above the last one, %d", number, f.name, f.history.Last)
 		}
-		c.Version.Number, f.rec.Last = number, number
+		c.Version.Number, f.history.Last = number, number
 	}
-	f.rec.Generation++
-	f.rec.Next, f.rec.Failure = c, nil
-	replaced := f.next
-	f.next = nil
-	if err := f.advance(c, settled); err != nil {
-		*f.rec, f.next = before, replaced
+	f.history.Generation++
+	f.history.Failure = nil
+	if err := f.advance(c); err != nil {
+		f.history, f.next = before, replaced
 		return err
 	}
 	f.giveUp(replaced, before.Generation, "replaced by a later deploy before it was ready")
@@ -56,8 +67,8 @@ func (f *function) take(c *change, settled chan<- answer) error {
 	return nil
 }
 
-// advance stores the record with its change and begins with that.
-func (f *function) advance(c *change, settled chan<- answer) error {
+// advance stores the function with a change and begins with that.
+func (f *function) advance(c *disk.Change) error {
 	at := f.main
 	if c.Canary > 0 {
 		at = &service{f: f, weight: c.Canary}
@@ -65,39 +76,39 @@ func (f *function) advance(c *change, settled chan<- answer) error {
 	if err := at.open(); err != nil {
 		return err
 	}
+	m := f.newMove(c, at)
+	f.next = m
 	if err := f.store(); err != nil {
 		if at != f.main {
 			at.end()
 		}
 		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
 	}
-	m := &move{change: c, at: at, stage: proto.StageQueued, waiting: settled}
-	f.next = m
-	kept := f.rec.find(c.Version.Number) != nil
+	kept := f.history.Find(c.Version.Number) != nil
 	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
 	return nil
 }
 
 // heard takes down how a change goes on.
-func (m *move) heard(p progress) {
-	m.stage = p.stage
-	m.Version.Kind = cmp.Or(p.kind, m.Version.Kind)
-	if p.stage != proto.StageBuilding {
+func (m *move) heard(p programs.Progress) {
+	m.stage = p.Stage
+	m.Version.Kind = cmp.Or(p.Kind, m.Version.Kind)
+	if p.Stage != proto.StageBuilding {
 		m.output, m.printed = "", 0
 		return
 	}
-	m.printed += uint64(len(p.output))
-	m.output += p.output
+	m.printed += uint64(len(p.Output))
+	m.output += p.Output
 	if over := len(m.output) - outputKept; over > 0 {
 		m.output = strings.ToValidUTF8(m.output[over:], "") // from the next whole character on
 	}
 }
 
-// tell answers who waits for a change, if anybody does.
-func (m *move) tell(a answer) {
-	if m.waiting != nil {
-		m.waiting <- a
-		m.waiting = nil
+// end tells the order of a change what it came to.
+func (m *move) end(o outcome) {
+	if m.settled != nil {
+		m.settled <- o
+		m.settled = nil
 	}
 }
 
@@ -112,29 +123,28 @@ func (f *function) settle(r result) {
 	if r.program != nil {
 		v.Program = r.program
 	}
-	f.next, f.rec.Next = nil, nil
+	f.next = nil
 	leaving := f.canary
 	var old []*instance
 	if m.at == f.main {
-		if f.rec.Main != v.Number {
-			f.rec.Before = f.rec.Main
+		if before := f.main.number(); before != v.Number {
+			f.history.Before = before
 		}
-		f.rec.Main, f.rec.Canary, f.canary = v.Number, nil, nil
+		f.canary = nil
 		// Deployed is said when the old code takes no further calls.
 		old = f.main.replace(v, r.procs)
 		f.restarts = 0
 	} else {
-		f.rec.Canary = &canary{Version: v.Number, Weight: m.Canary, Port: m.at.port}
 		f.canary = m.at
 		f.canary.replace(v, r.procs)
 	}
-	dropped := f.rec.keep(v, f.agent.versions, f.needed)
+	dropped := f.history.Keep(v, f.agent.versions, f.needed)
 	for _, v := range dropped {
 		delete(f.totals, v.Number)
 	}
 	f.save()
 	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
-	m.tell(f.answer())
+	m.end(outcome{row: f.tell()})
 	f.let(leaving)
 	f.work.Go(func() {
 		if r.program != nil {
@@ -149,17 +159,17 @@ func (f *function) settle(r result) {
 
 // needed reports whether a version must be kept however old it is.
 func (f *function) needed(number uint32) bool {
-	return number == f.rec.Main || number == f.rec.Before || f.pinned[number] != nil ||
-		f.rec.Canary != nil && number == f.rec.Canary.Version
+	return number == f.main.number() || number == f.history.Before || f.pinned[number] != nil ||
+		f.canary != nil && number == f.canary.number()
 }
 
 // fail ends a change that came to nothing: what ran before goes on.
 func (f *function) fail(why *failure) {
 	m := f.next
 	f.remember(why.crash)
-	why.Generation, why.Kind = f.rec.Generation, m.Version.kind()
-	f.next, f.rec.Next = nil, nil
-	f.rec.Failure = why
+	why.Generation, why.Kind = f.history.Generation, m.Version.KnownKind()
+	f.next = nil
+	f.history.Failure = &why.Failure
 	if m.at == f.main {
 		f.main.silence()
 	} else {
@@ -168,13 +178,13 @@ func (f *function) fail(why *failure) {
 	f.save()
 	f.log.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
 	f.publish()
-	m.tell(answer{row: f.failed(why)})
+	m.end(outcome{row: f.failed(why)})
 }
 
 // abandonNext gives the change that is under way up.
 func (f *function) abandonNext() {
-	f.giveUp(f.next, f.rec.Generation, "given up for a later order")
-	f.next, f.rec.Next = nil, nil
+	f.giveUp(f.next, f.history.Generation, "given up for a later order")
+	f.next = nil
 }
 
 // giveUp ends a change, if it is one, that something else has taken the place of.
@@ -186,7 +196,7 @@ func (f *function) giveUp(m *move, generation uint32, why string) {
 	if m.at != f.main {
 		m.at.end()
 	}
-	m.tell(answer{row: f.failed(&failure{
+	m.end(outcome{row: f.failed(&failure{Failure: disk.Failure{
 		Version: m.Version.Number, Generation: generation, Reason: proto.ReasonAgent, Text: why, At: time.Now().UTC(),
-	})})
+	}})})
 }

@@ -6,8 +6,12 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
+
+// remember, which run calls, owns crashes; inquire is called by the goroutine that
+// waits for a process.
 
 // crashesKept is how many ends of a function's processes are remembered: as many
 // as one looks at.
@@ -22,8 +26,6 @@ const (
 	lastOutput = 64 << 10
 )
 
-func crashFile(path string) string { return "functions/" + path + "/crashes.json" }
-
 // remember notes how a process ended, if that is known, the newest first.
 func (f *function) remember(crash *proto.Crash) {
 	if crash == nil {
@@ -31,7 +33,7 @@ func (f *function) remember(crash *proto.Crash) {
 	}
 	f.crashes = slices.Insert(f.crashes, 0, crash)
 	f.crashes = f.crashes[:min(len(f.crashes), crashesKept)]
-	if err := f.agent.ws.Note(crashFile(f.path), f.crashes); err != nil {
+	if err := f.agent.disk.Note(disk.CrashFile(f.path), f.crashes); err != nil {
 		f.log.Error("how a process ended cannot be stored", "error", err)
 	}
 }
@@ -49,7 +51,7 @@ func (f *function) inquire(p *instance) *proto.Crash {
 	}
 	crash.Cause, crash.OutOfMemory = process.OutOfMemory(exit, limit, output)
 	if p.hung.Load() {
-		crash.Cause = "it left its health unanswered for " + p.version.liveness().String()
+		crash.Cause = "it left its health unanswered for " + p.version.Liveness().String()
 	}
 	if exit.Signal != 0 {
 		crash.Signal = exit.Signal.String()

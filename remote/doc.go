@@ -2,10 +2,10 @@
 // should be.
 //
 // A package comes in through Deploy and goes through the pipeline (pipeline.go):
-// unpacked, checked and completed by funcfw, compiled by build, started by
-// process. Each function has one goroutine (function.go) that alone decides and
-// says what state the function is in (row.go); everything else sends it events.
-// What should run is on disk (workspace.go) before it is acted on, so an agent that
+// programs makes a program of it, process starts that. Each function has one
+// goroutine (run, in function.go) that alone decides and says what state the function
+// is in (row.go). There are two ways to it: callers ask (calls.go), helpers post
+// events. What should run is stored by disk before it is acted on, so an agent that
 // dies at any point is continued by the next one on the same folder.
 //
 // A package with its settings is a version (version.go), numbered from 1 and never
@@ -40,9 +40,8 @@
 //     to be that process. The others are found by where their executable lies,
 //     which no stranger shares, and ended before anything is started in their
 //     place.
-//   - Values of secrets lie on the disk sealed (secrets.go) and are opened when a
-//     process is started. A key beside them keeps nobody out who can read the whole
-//     folder; it keeps secrets out of copies of records, and out of what is said.
+//   - What can be derived is not kept: the record that is stored is made of the
+//     function's fields when it is stored.
 //
 // The package must never serve a function's callers itself: they talk to the
 // function's own process.

@@ -13,6 +13,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
 
 const (
@@ -37,8 +38,9 @@ type function struct {
 	gone   chan struct{}  // closed when run has returned
 	work   sync.WaitGroup // all that posts events, and processes that are being ended
 
-	// The below belong to run.
-	rec      *record
+	// The below belong to run: record says how they lie on the disk.
+	history  disk.History
+	stopping bool // a stop was accepted
 	main     *service
 	canary   *service            // nil: there is none
 	pinned   map[uint32]*service // kept versions that are called by their number
@@ -53,43 +55,50 @@ type function struct {
 	noted    inventory
 }
 
-// answer is what an order comes to.
-type answer struct {
+// accepted is an order that is on the disk.
+type accepted struct {
+	row     *proto.FunctionJsonRsp
+	settled <-chan outcome // has one element when the order has come to something
+}
+
+// outcome is what an order came to.
+type outcome struct {
 	row *proto.FunctionJsonRsp
 	err error
 }
 
-// order tells who asks what became of an order: first that it is on the disk, or
-// why it is refused, then, if settled is not nil, how it ended. The channels are
-// buffered: run never waits for who asks.
-type order struct{ accepted, settled chan<- answer }
-
-// end tells all at once.
-func (o order) end(a answer) {
-	o.accepted <- a
-	if o.settled != nil {
-		o.settled <- a
-	}
-}
-
-func (a *Agent) newFunction(rec *record) *function {
+func (a *Agent) newFunction(rec *disk.Record) *function {
 	path := proto.Path(rec.Name)
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
-		rec: rec, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
+		history: rec.History, stopping: rec.Stopping, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
 	f.shut = sync.OnceFunc(func() { close(f.over) })
-	f.main = &service{f: f, version: rec.find(rec.Main), port: rec.Port}
+	f.main = &service{f: f, version: rec.Find(rec.Main), port: rec.Port}
 	if c := rec.Canary; c != nil {
-		f.canary = &service{f: f, version: rec.find(c.Version), weight: c.Weight, port: c.Port}
+		f.canary = &service{f: f, version: rec.Find(c.Version), weight: c.Weight, port: c.Port}
+	}
+	if rec.Next != nil {
+		f.next = f.newMove(rec.Next, f.main)
 	}
 	return f
 }
 
-// run lives as long as the function, or as the agent.
-//
-// first, if any, is the order that brought it into being.
+// record is what the next agent needs to know to go on with the function.
+func (f *function) record() *disk.Record {
+	rec := &disk.Record{History: f.history, Port: f.main.port, Main: f.main.number(), Stopping: f.stopping}
+	if f.canary != nil {
+		rec.Canary = &disk.Canary{Version: f.canary.number(), Weight: f.canary.weight, Port: f.canary.port}
+	}
+	if f.next != nil {
+		rec.Next = f.next.Change
+	}
+	return rec
+}
+
+// run lives as long as the function, or as the agent. first, if any, is the order
+// that brought it into being.
 func (f *function) run(ctx context.Context, first func(*function)) {
 	defer close(f.gone)
 	defer f.leave()
@@ -97,7 +106,7 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	switch {
-	case f.rec.Stopping: // an earlier agent died half way
+	case f.stopping: // an earlier agent died half way
 		f.forget()
 	case first != nil:
 		first(f)
@@ -148,7 +157,7 @@ func (f *function) services() []*service {
 	if f.canary != nil {
 		all = append(all, f.canary)
 	}
-	for _, v := range f.rec.Versions {
+	for _, v := range f.history.Versions {
 		if s := f.pinned[v.Number]; s != nil {
 			all = append(all, s)
 		}
@@ -171,79 +180,75 @@ func (f *function) post(event func()) (called bool) {
 
 // resume takes up what the record says.
 func (f *function) resume() {
-	if f.rec.Next == nil {
+	if f.next == nil {
 		return
 	}
-	if err := f.advance(f.rec.Next, nil); err != nil {
-		f.next = &move{change: f.rec.Next, at: f.main}
-		f.fail(trouble(f.rec.Next.Version, err))
+	if err := f.advance(f.next.Change); err != nil {
+		f.fail(trouble(f.next.Version, err))
 	}
 }
 
 // deploy takes a deploy on, unless there is nothing to change.
-func (f *function) deploy(fn *proto.FunctionJson, o order) {
-	v := newVersion(fn, f.agent.seal, time.Now().UTC())
+func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
+	v := disk.NewVersion(fn, f.agent.seal, time.Now().UTC())
 	weight := fn.GetCanary()
-	if f.rec.Main == 0 {
+	if f.main.version == nil {
 		weight = 0 // the first version has nothing beside it
 	}
 	switch {
 	case f.same(f.main, v):
-		f.serve(f.main.version, o)
+		return f.serve(f.main.version)
 	case f.same(f.canary, v) && weight > 0:
 		f.abandonNext()
 		f.weigh(weight)
-		o.end(f.answer())
+		return f.done(), nil
 	case f.same(f.canary, v):
-		f.accept(&change{Version: f.canary.version}, o)
+		return f.accept(&disk.Change{Version: f.canary.version})
 	default:
-		f.accept(&change{Version: v, Canary: weight}, o)
+		return f.accept(&disk.Change{Version: v, Canary: weight})
 	}
 }
 
 // same reports whether a service has the package and the settings of a version.
-func (f *function) same(s *service, v *version) bool {
+func (f *function) same(s *service, v *disk.Version) bool {
 	if s == nil || s.version == nil {
 		return false
 	}
-	change, _, err := compare(s.version, v, f.agent.seal)
-	return err == nil && change == changeNone
+	change, _, err := disk.Compare(s.version, v, f.agent.seal)
+	return err == nil && change == disk.ChangeNone
 }
 
 // serve has a kept version serve alone. If it does so already nothing is done but
 // to give up what else was under way.
-func (f *function) serve(v *version, o order) {
+func (f *function) serve(v *disk.Version) (accepted, error) {
 	if v != f.main.version || !f.main.seen || f.main.refusing() {
-		f.accept(&change{Version: v}, o)
-		return
+		return f.accept(&disk.Change{Version: v})
 	}
 	f.abandonNext()
 	f.dropCanary()
-	f.rec.Failure = nil
+	f.history.Failure = nil
 	f.save()
-	o.end(f.answer())
+	return f.done(), nil
 }
 
-// refuse answers an order that changes nothing.
-func (f *function) refuse(o order, err error) {
-	o.accepted <- answer{err: err}
-	f.main.silence()
-	if f.rec.Generation == 0 { // it was to be the first
-		f.forget()
-	}
+// done is an order that there is nothing left to do for.
+func (f *function) done() accepted {
+	row := f.tell()
+	settled := make(chan outcome, 1)
+	settled <- outcome{row: row}
+	return accepted{row, settled}
 }
 
 // rollback has a kept version serve again, 0 for the one that served before.
-func (f *function) rollback(to uint32, o order) {
+func (f *function) rollback(to uint32) (accepted, error) {
 	if to == 0 {
-		to = f.rec.Before
+		to = f.history.Before
 	}
-	v := f.rec.find(to)
+	v := f.history.Find(to)
 	if v == nil {
-		o.end(answer{err: f.notKept(to)})
-		return
+		return accepted{}, f.notKept(to)
 	}
-	f.serve(v, o)
+	return f.serve(v)
 }
 
 // notKept is the error for a version that there is not, 0 for one before the first.
@@ -253,7 +258,7 @@ func (f *function) notKept(number uint32) error {
 		err = proto.Errorf(proto.ErrNotFound, "no version of function %s served before", f.name)
 	}
 	var kept []string
-	for _, v := range f.rec.Versions {
+	for _, v := range f.history.Versions {
 		kept = append(kept, strconv.FormatUint(uint64(v.Number), 10))
 	}
 	if kept == nil {
@@ -263,37 +268,33 @@ func (f *function) notKept(number uint32) error {
 }
 
 // shift changes what part of the calls the canary gets.
-func (f *function) shift(weight uint32, o order) {
+func (f *function) shift(weight uint32) (accepted, error) {
 	switch {
 	case weight > 100:
-		o.end(answer{err: proto.Errorf(proto.ErrInvalid, "a canary cannot get %d %% of the calls", weight)})
+		return accepted{}, proto.Errorf(proto.ErrInvalid, "a canary cannot get %d %% of the calls", weight)
 	case f.canary == nil:
-		o.end(answer{err: proto.Errorf(proto.ErrConflict, "function %s has no canary", f.name).
-			WithHint("deploy one with canary, such as 10")})
+		return accepted{}, proto.Errorf(proto.ErrConflict, "function %s has no canary", f.name).
+			WithHint("deploy one with canary, such as 10")
 	case weight == 100:
-		f.accept(&change{Version: f.canary.version}, o)
+		return f.accept(&disk.Change{Version: f.canary.version})
 	case weight == 0:
 		f.dropCanary()
 		f.save()
-		o.end(f.answer())
 	default:
 		f.weigh(weight)
-		o.end(f.answer())
 	}
+	return f.done(), nil
 }
 
 func (f *function) weigh(weight uint32) {
-	f.canary.weight, f.rec.Canary.Weight = weight, weight
+	f.canary.weight = weight
 	f.save()
 }
 
 // dropCanary ends the canary, if there is one. Its version is kept.
 func (f *function) dropCanary() {
-	if f.canary == nil {
-		return
-	}
 	f.let(f.canary)
-	f.canary, f.rec.Canary = nil, nil
+	f.canary = nil
 }
 
 // let has a service, if it is one, that rows no longer tell of end when nobody
@@ -309,7 +310,7 @@ func (f *function) let(s *service) {
 func (f *function) wake(number uint32) (*proto.Serving, error) {
 	s := f.at(number)
 	if s == nil {
-		v := f.rec.find(number)
+		v := f.history.Find(number)
 		if v == nil {
 			return nil, f.notKept(number)
 		}
@@ -349,20 +350,19 @@ func (f *function) unpin(s *service) {
 
 // stop ends the function for good. Its state on disk says so first, so that an
 // agent that dies half way is continued, not contradicted.
-func (f *function) stop(o order) {
-	f.rec.Stopping = true
+func (f *function) stop() (*proto.FunctionJsonRsp, error) {
+	f.stopping = true
 	if err := f.store(); err != nil {
-		f.rec.Stopping = false
-		o.end(answer{err: proto.Errorf(proto.ErrExhausted, "store the stop of function %s: %w", f.name, err)})
-		return
+		f.stopping = false
+		return nil, proto.Errorf(proto.ErrExhausted, "store the stop of function %s: %w", f.name, err)
 	}
 	if f.next != nil {
-		f.next.tell(answer{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
+		f.next.end(outcome{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
 	}
 	f.quiesce()
 	f.forget()
 	f.log.Info("stopped")
-	o.end(answer{row: protobuf.CloneOf(f.said)})
+	return protobuf.CloneOf(f.said), nil
 }
 
 // quiesce ends every process and attempt and waits for them.
@@ -385,7 +385,7 @@ func (f *function) leave() {
 		return
 	}
 	if f.next != nil {
-		f.next.tell(answer{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
+		f.next.end(outcome{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
 	}
 	select {
 	case <-f.agent.left:
@@ -412,7 +412,7 @@ func (f *function) leave() {
 
 // forget removes all that is left of a function that does not run.
 func (f *function) forget() {
-	if err := os.RemoveAll(f.agent.ws.functionDir(f.path)); err != nil {
+	if err := os.RemoveAll(f.agent.disk.FunctionDir(f.path)); err != nil {
 		f.log.Error("the function's folder cannot be removed", "error", err)
 	}
 	f.stopped = true
@@ -422,8 +422,7 @@ func (f *function) forget() {
 
 // store brings the record to the disk.
 func (f *function) store() error {
-	f.rec.Port = f.main.port
-	return f.agent.ws.save(f.rec)
+	return f.agent.disk.Save(f.record())
 }
 
 // save stores the record after the fact: a change that has settled. Should it
@@ -434,12 +433,12 @@ func (f *function) save() {
 	}
 }
 
-// answer publishes the function as it is now and returns that.
-func (f *function) answer() answer {
+// tell publishes the function as it is now and returns that.
+func (f *function) tell() *proto.FunctionJsonRsp {
 	f.publish()
-	return answer{row: protobuf.CloneOf(f.said)}
+	return protobuf.CloneOf(f.said)
 }
 
-func trouble(v *version, err error) *failure {
+func trouble(v *disk.Version, err error) *failure {
 	return fail(v, proto.ReasonAgent, err)
 }

@@ -14,8 +14,14 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
+
+// Of a function's fields, watch alone adds to procs; what it posts takes away. The rest
+// is called by goroutines that run does not wait for, and touches none but agent, name,
+// path and log.
 
 // killLag is by how much a process may outlive its drain before it is killed.
 const killLag = 5 * time.Second
@@ -26,7 +32,7 @@ const lastBreath = 2 * time.Second
 // instance is one process of a version.
 type instance struct {
 	*process.Process
-	version *version
+	version *disk.Version
 	since   time.Time // it was started
 	last    atomic.Pointer[reading]
 	hung    atomic.Bool // it was ended since it did not answer
@@ -34,7 +40,7 @@ type instance struct {
 
 // start starts a process of a version, whose folder is whole, and waits until it
 // has answered.
-func (f *function) start(ctx context.Context, v *version, kind string, at *process.Sockets) (*instance, *failure) {
+func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *process.Sockets) (*instance, *failure) {
 	spec, err := f.process(v, kind, at)
 	if err != nil {
 		return nil, trouble(v, err)
@@ -75,7 +81,7 @@ func (f *function) start(ctx context.Context, v *version, kind string, at *proce
 }
 
 // process is how a process of a version is started.
-func (f *function) process(v *version, kind string, at *process.Sockets) (process.Spec, error) {
+func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (process.Spec, error) {
 	fn := v.Spec
 	memory, err := fn.MemoryLimit()
 	if err != nil {
@@ -89,11 +95,11 @@ func (f *function) process(v *version, kind string, at *process.Sockets) (proces
 	if err != nil {
 		return process.Spec{}, err
 	}
-	secrets, err := f.agent.seal.open(f.path, v.Secrets)
+	secrets, err := f.agent.seal.Open(f.path, v.Secrets)
 	if err != nil {
 		return process.Spec{}, err
 	}
-	dir := f.agent.ws.versionDir(f.path, v.Number)
+	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	tmp := filepath.Join(dir, "tmp")
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
@@ -109,12 +115,12 @@ func (f *function) process(v *version, kind string, at *process.Sockets) (proces
 	}
 	return process.Spec{
 		Path:        filepath.Join(dir, "fn"),
-		Dir:         filepath.Join(dir, "src", filepath.FromSlash(packagePath(fn.FunctionJson))),
+		Dir:         filepath.Join(dir, "src", filepath.FromSlash(programs.PackagePath(fn.FunctionJson))),
 		Mount:       "/" + f.path,
 		Function:    fn.GetName(),
 		Env:         env,
 		Sockets:     at,
-		Drain:       v.drain(),
+		Drain:       v.Drain(),
 		Memory:      memory,
 		Procs:       cpus,
 		Concurrency: int(fn.GetConcurrency()),
@@ -143,7 +149,7 @@ func (f *function) watch(s *service, p *instance) {
 			f.agent.letGo(control) // the function was stopped
 		}
 	})
-	if limit := p.version.liveness(); limit > 0 {
+	if limit := p.version.Liveness(); limit > 0 {
 		f.work.Go(func() { f.pulse(p, limit) })
 	}
 }
@@ -211,7 +217,7 @@ func (f *function) endAll(procs []*instance) {
 		asked, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = p.Drain(asked) // it is told; how far it is does not matter
-		limit := time.NewTimer(p.version.drain() + killLag)
+		limit := time.NewTimer(p.version.Drain() + killLag)
 		defer limit.Stop()
 		select {
 		case <-p.Done():

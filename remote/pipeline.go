@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
+
+// Attempts run in goroutines of their own. They touch none of a function's fields but
+// agent, name, path and log, and tell run what they have come to by post.
 
 // startLimit is how long a process may take to answer. A Go program needs
 // milliseconds; the rest is for what its init functions connect to.
 const startLimit = 30 * time.Second
-
-// progress is what an attempt tells on its way: the stage that it has come to, the
-// function's kind once the source has told it, and what the build has just printed.
-type progress struct{ stage, kind, output string }
 
 // result is how an attempt ended: with fail, or with processes that have answered.
 type result struct {
@@ -31,10 +32,10 @@ type result struct {
 // none, in a goroutine of its own. run calls told, unless it is nil, and at last
 // done. After abandon neither is called any more, and what the attempt has made is
 // removed, with the version's folder when it is discarded.
-func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, told func(progress), done func(result)) (abandon func()) {
+func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bool, told func(programs.Progress), done func(result)) (abandon func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	// Only run abandons, so what it is posted knows for sure.
-	tell := func(p progress) {
+	tell := func(p programs.Progress) {
 		if told == nil {
 			return // run may be busy with the disk, and callers wait for the process
 		}
@@ -44,7 +45,7 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 			}
 		})
 	}
-	kind := v.kind()
+	kind := v.KnownKind()
 	f.work.Go(func() {
 		defer cancel()
 		r := f.bring(ctx, v, kind, n, at, tell)
@@ -70,22 +71,22 @@ func (f *function) begin(v *version, n int, at *process.Sockets, discard bool, t
 
 // bring takes a version, of whose kind may be known something, from its package to
 // processes that have answered.
-func (f *function) bring(ctx context.Context, v *version, kind string, n int, at *process.Sockets, tell func(progress)) (r result) {
-	dir := f.agent.ws.versionDir(f.path, v.Number)
+func (f *function) bring(ctx context.Context, v *disk.Version, kind string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
+	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
-		checked := func(p progress) {
-			if p.kind != "" {
-				kind = p.kind
+		checked := func(p programs.Progress) {
+			if p.Kind != "" {
+				kind = p.Kind
 			}
 			tell(p)
 		}
-		program, reason, err := f.agent.prepare(ctx, dir, v.Spec.FunctionJson, checked)
+		program, reason, err := f.agent.programs.Prepare(ctx, dir, v.Spec.FunctionJson, checked)
 		if err != nil {
 			return result{fail: fail(v, reason, err)}
 		}
 		r.program = program
 	}
-	tell(progress{stage: proto.StageStarting})
+	tell(programs.Progress{Stage: proto.StageStarting})
 	procs, fails := make([]*instance, n), make([]*failure, n)
 	var starts sync.WaitGroup
 	for i := range n {
@@ -105,27 +106,33 @@ func (f *function) bring(ctx context.Context, v *version, kind string, n int, at
 	return r
 }
 
+// failure is why a deploy or a process came to nothing.
+type failure struct {
+	disk.Failure
+	crash *proto.Crash // how the process ended that it is about; nil: it is about none
+}
+
 // fail is the failure that an error of a version is.
-func fail(v *version, reason string, err error) *failure {
+func fail(v *disk.Version, reason string, err error) *failure {
 	text := err.Error()
 	if hint := proto.AsError(err).Hint; hint != "" {
 		text += "\n" + hint
 	}
-	return &failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}
+	return &failure{Failure: disk.Failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}}
 }
 
 // persist brings a version's program to the disk, for further deploys of the same
 // source. That takes longer than a start, so it is done when the version serves
 // already.
-func (f *function) persist(v *version, program *proto.Program) {
+func (f *function) persist(v *disk.Version, program *proto.Program) {
 	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
 }
 
 // remove deletes the folder of a version that no process runs any more.
-func (f *function) remove(v *version) {
-	if err := os.RemoveAll(f.agent.ws.versionDir(f.path, v.Number)); err != nil {
+func (f *function) remove(v *disk.Version) {
+	if err := os.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
 		f.log.Warn("a folder is left behind", "version", v.Number, "error", err)
 	}
 }

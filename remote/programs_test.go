@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
+	"github.com/Ishan27g/ryo-faas/remote/programs"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
@@ -163,16 +165,6 @@ func TestBuildTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestBuildsForOthersAreBounded(t *testing.T) {
-	a := start(t, t.TempDir())
-	fn := a.send(t, withData(t, "x"))
-	for range maxBuilds {
-		a.wanted <- struct{}{}
-	}
-	_, err := a.Build(t.Context(), fn)
-	require.ErrorIs(t, err, proto.ErrExhausted)
-}
-
 func TestForeignProgramsAreRefused(t *testing.T) {
 	a := start(t, t.TempDir())
 	p := &proto.Program{Key: strings.Repeat("0", 64), Digest: "sha256:" + strings.Repeat("0", 64), Platform: "plan9/arm"}
@@ -235,8 +227,10 @@ func TestRowsShowWhatTheBuildSays(t *testing.T) {
 }
 
 func TestRowsCarryTheEndOfWhatIsSaid(t *testing.T) {
-	m := &move{change: &change{Version: &version{}}}
-	building := func(text string) progress { return progress{stage: proto.StageBuilding, output: text} }
+	m := &move{Change: &disk.Change{Version: &disk.Version{}}}
+	building := func(text string) programs.Progress {
+		return programs.Progress{Stage: proto.StageBuilding, Output: text}
+	}
 	m.heard(building("one\n"))
 	assert.Equal(t, "one\n", m.output)
 	m.heard(building(strings.Repeat("ü", outputKept)))
@@ -244,7 +238,7 @@ func TestRowsCarryTheEndOfWhatIsSaid(t *testing.T) {
 	m.heard(building("x"))
 	assert.Equal(t, strings.Repeat("ü", outputKept/2-1)+"x", m.output)
 	assert.Equal(t, uint64(4+2*outputKept+1), m.printed)
-	m.heard(progress{stage: proto.StageStarting})
+	m.heard(programs.Progress{Stage: proto.StageStarting})
 	assert.Zero(t, m.printed)
 	assert.Empty(t, m.output)
 }

@@ -10,16 +10,20 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
+
+// What is here reads a function's fields and sets said alone. All of it is called by
+// run, but for the first publish, which comes before run starts.
 
 // status is derived from what is there.
 func (f *function) status() proto.Status {
 	switch {
 	case f.stopped:
 		return proto.Stopped
-	case f.rec.Next != nil:
+	case f.next != nil:
 		return proto.Deploying
-	case f.rec.Main == 0 || f.main.refusing():
+	case f.main.version == nil || f.main.refusing():
 		return proto.Failed
 	case f.main.seen:
 		return proto.Deployed
@@ -32,17 +36,17 @@ func (f *function) status() proto.Status {
 func (f *function) row() *proto.FunctionJsonRsp {
 	row := &proto.FunctionJsonRsp{
 		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
-		Generation: f.rec.Generation, Restarts: f.restarts, LastVersion: f.rec.Last,
+		Generation: f.history.Generation, Restarts: f.restarts, LastVersion: f.history.Last,
 	}
 	v := f.main.version
-	if v == nil && f.rec.Next != nil {
-		v = f.rec.Next.Version
+	if v == nil && f.next != nil {
+		v = f.next.Version
 	}
 	if v != nil {
-		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.kind()
-		row.Version, row.Program = f.rec.Main, protobuf.CloneOf(v.Program)
-	} else if f.rec.Failure != nil {
-		row.Kind = f.rec.Failure.Kind
+		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
+		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
+	} else if f.history.Failure != nil {
+		row.Kind = f.history.Failure.Kind
 	}
 	if f.stopped {
 		return row
@@ -70,10 +74,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 
 // serving is a service as callers see it.
 func (s *service) serving() *proto.Serving {
-	row := &proto.Serving{Weight: s.weight, Instances: uint32(len(s.procs))} //nolint:gosec // few
-	if s.version != nil {
-		row.Version = s.version.Number
-	}
+	row := &proto.Serving{Version: s.number(), Weight: s.weight, Instances: uint32(len(s.procs))} //nolint:gosec // few
 	if s == s.f.main {
 		row.Weight = 100
 		if s.f.canary != nil && s.f.canary.seen && !s.f.canary.refusing() {
@@ -94,7 +95,7 @@ func (s *service) serving() *proto.Serving {
 
 // explain says in a row what is wrong, if anything is.
 func (f *function) explain(row *proto.FunctionJsonRsp) {
-	last := f.rec.Failure
+	last := f.history.Failure
 	switch {
 	case f.main.problem != nil && len(f.main.procs) == 0:
 		row.Error, row.Reason = f.main.problem.Text, f.main.problem.Reason
@@ -128,7 +129,7 @@ func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 // publish tells the agent's feed what the function is like now, after that is
 // written down for the next agent.
 func (f *function) publish() {
-	if f.rec.Generation == 0 { // nothing has been accepted yet
+	if f.history.Generation == 0 { // nothing has been accepted yet
 		return
 	}
 	f.note()
@@ -150,12 +151,12 @@ func (f *function) publish() {
 
 // versions are those that are kept, the newest first.
 func (f *function) versions() []*proto.Version {
-	list := make([]*proto.Version, 0, len(f.rec.Versions))
-	for i := len(f.rec.Versions) - 1; i >= 0; i-- {
-		v := f.rec.Versions[i]
+	list := make([]*proto.Version, 0, len(f.history.Versions))
+	for i := len(f.history.Versions) - 1; i >= 0; i-- {
+		v := f.history.Versions[i]
 		row := &proto.Version{
-			Version: v.Number, Package: v.Spec.GetPackage(), Kind: v.kind(), Note: v.Note, Time: timestamp(v.Time),
-			Settings: v.settings(), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
+			Version: v.Number, Package: v.Spec.GetPackage(), Kind: v.KnownKind(), Note: v.Note, Time: timestamp(v.Time),
+			Settings: v.Settings(), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
 		}
 		if s := f.at(v.Number); s != nil {
 			row.Weight = s.serving().GetWeight()
@@ -170,10 +171,10 @@ func (f *function) plan(fn *proto.FunctionJson) (row *proto.FunctionJsonRsp, err
 	row = protobuf.CloneOf(f.said)
 	row.Package = fn.GetPackage()
 	if f.main.version == nil {
-		row.Change = changeCreate
+		row.Change = disk.ChangeCreate
 		return row, nil
 	}
-	v := newVersion(fn, f.agent.seal, time.Now())
-	row.Change, row.Changed, err = compare(f.main.version, v, f.agent.seal)
+	v := disk.NewVersion(fn, f.agent.seal, time.Now())
+	row.Change, row.Changed, err = disk.Compare(f.main.version, v, f.agent.seal)
 	return row, err
 }

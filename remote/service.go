@@ -10,8 +10,12 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
+
+// A service is its function's: run calls all of its methods but idleSince, which gets
+// what it needs, and owns all of its fields.
 
 const (
 	// A process that ends is started again at once, then after backoffFirst,
@@ -33,9 +37,9 @@ const (
 // from whether it is asleep; tend closes the difference.
 type service struct {
 	f       *function
-	version *version // nil: none has come up yet
-	weight  uint32   // percentage of the calls
-	pinned  bool     // it is closed when it is idle
+	version *disk.Version // nil: none has come up yet
+	weight  uint32        // percentage of the calls
+	pinned  bool          // it is closed when it is idle
 	port    int
 	sockets *process.Sockets // nil while callers are refused
 
@@ -51,6 +55,14 @@ type service struct {
 	look    time.Time // when it may be idle
 	asking  bool      // whether it is
 	until   time.Time // it ends; zero: not by itself
+}
+
+// number is that of the service's version, 0 for none.
+func (s *service) number() uint32 {
+	if s.version == nil {
+		return 0
+	}
+	return s.version.Number
 }
 
 // wanted is the number of processes that there should be.
@@ -111,7 +123,7 @@ func (s *service) add(procs []*instance) {
 
 // replace has processes of a version serve in place of those before, which it
 // returns when they take no further calls.
-func (s *service) replace(v *version, procs []*instance) (old []*instance) {
+func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) {
 	s.halt()
 	old, s.procs = s.procs, nil
 	s.version, s.asleep, s.ends = v, false, 0
@@ -190,7 +202,7 @@ func (s *service) idle() time.Duration {
 	if s.pinned {
 		return pinnedIdle
 	}
-	return s.version.idle()
+	return s.version.Idle()
 }
 
 // mayRest finds out whether the service is idle, if it may be by now, and returns

@@ -12,6 +12,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
+// run owns totals: count adds to it, account copies it. Processes are asked by the
+// caller's goroutine.
+
 // readLimit is how long all processes may take to say what they use; one that has
 // not answered by then is reported as it was last.
 const readLimit = 2 * time.Second
@@ -49,7 +52,7 @@ func (p *instance) read(ctx context.Context) (reading, error) {
 
 // count keeps what a process that has ended had done.
 func (f *function) count(p *instance) {
-	if last := p.last.Load(); last != nil && f.rec.find(p.version.Number) != nil {
+	if last := p.last.Load(); last != nil && f.history.Find(p.version.Number) != nil {
 		f.totals[p.version.Number] = f.totals[p.version.Number].plus(*last)
 	}
 }

@@ -1,4 +1,4 @@
-package remote
+package programs
 
 import (
 	"context"
@@ -15,44 +15,49 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// prepare makes the folder of a version: src, the unpacked package; tmp; and fn,
+// Progress is what the making of a program tells on its way: the stage that it has
+// come to, the function's kind once the source has told it, and what the build has
+// just printed.
+type Progress struct{ Stage, Kind, Output string }
+
+// Prepare makes the folder of a version: src, the unpacked package; tmp; and fn,
 // the program, which appears last. On an error it says the failure's reason.
-func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson, tell func(progress)) (program *proto.Program, reason string, err error) {
-	tell(progress{stage: proto.StageChecking})
+func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson, tell func(Progress)) (program *proto.Program, reason string, err error) {
+	tell(Progress{Stage: proto.StageChecking})
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "tmp"), 0o700)); err != nil {
 		return nil, proto.ReasonAgent, err
 	}
 	src, binary := filepath.Join(dir, "src"), filepath.Join(dir, "fn")
-	if reason, err := a.unpack(ctx, fn, src); err != nil {
+	if reason, err := m.unpack(ctx, fn, src); err != nil {
 		return nil, reason, err
 	}
 	if fn.GetProgram() != "" {
-		program, reason, err = a.place(binary, src, fn)
-		tell(progress{stage: proto.StageChecking, kind: program.GetKind()})
+		program, reason, err = m.place(binary, src, fn)
+		tell(Progress{Stage: proto.StageChecking, Kind: program.GetKind()})
 		return program, reason, err
 	}
-	if a.builder == nil {
-		return nil, proto.ReasonProgram, proto.Errorf(proto.ErrUnavailable, "the agent %s builds no functions", a.addr).
+	if m.builder == nil {
+		return nil, proto.ReasonProgram, proto.Errorf(proto.ErrUnavailable, "the agent %s builds no functions", m.addr).
 			WithHint("deploy through a proxy that knows an agent of platform " + build.Platform + " that builds, or start this one without -build never")
 	}
-	target, spec, err := a.draft(src, fn)
+	target, spec, err := m.draft(src, fn)
 	if err != nil {
 		return nil, proto.ReasonCheck, err
 	}
-	tell(progress{stage: proto.StageChecking, kind: target.Kind})
-	key, err := a.builder.Key(spec)
+	tell(Progress{Stage: proto.StageChecking, Kind: target.Kind})
+	key, err := m.builder.Key(spec)
 	if err != nil {
 		return nil, proto.ReasonAgent, err
 	}
-	found, err := a.programs.Take(key, binary)
+	found, err := m.store.Take(key, binary)
 	if err != nil {
-		a.log.Warn("the same source is built again", "error", err)
+		m.log.Warn("the same source is built again", "error", err)
 	}
 	if !found {
-		building := progress{stage: proto.StageBuilding, kind: target.Kind}
+		building := Progress{Stage: proto.StageBuilding, Kind: target.Kind}
 		tell(building)
-		err := a.builds.share(ctx, key, a.recipe(key, fn, spec), func(said string) {
-			building.output = said
+		err := m.builds.share(ctx, key, m.recipe(key, fn, spec), func(said string) {
+			building.Output = said
 			tell(building)
 		}, func(built string) error { return os.Link(built, binary) })
 		if user := (*build.Failure)(nil); errors.As(err, &user) {
@@ -67,8 +72,8 @@ func (a *Agent) prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 }
 
 // unpack brings a function's package to the folder src.
-func (a *Agent) unpack(ctx context.Context, fn *proto.FunctionJson, src string) (reason string, err error) {
-	pkg, err := a.store.Get(fn.GetPackage())
+func (m *Maker) unpack(ctx context.Context, fn *proto.FunctionJson, src string) (reason string, err error) {
+	pkg, err := m.packages.Get(fn.GetPackage())
 	if err != nil {
 		return proto.ReasonAgent, err
 	}
@@ -81,18 +86,18 @@ func (a *Agent) unpack(ctx context.Context, fn *proto.FunctionJson, src string) 
 
 // place takes the stored program that a function names. What the function's kind
 // is, its source says if nobody else does.
-func (a *Agent) place(binary, src string, fn *proto.FunctionJson) (program *proto.Program, reason string, err error) {
+func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *proto.Program, reason string, err error) {
 	kind := fn.GetKind()
 	if kind == "" {
-		target, err := a.check(src, fn)
+		target, err := m.check(src, fn)
 		if err != nil {
 			return nil, proto.ReasonCheck, err
 		}
 		kind = target.Kind
 	}
-	found, err := a.programs.Take(fn.GetProgram(), binary)
+	found, err := m.store.Take(fn.GetProgram(), binary)
 	if err == nil && !found {
-		err = proto.Errorf(proto.ErrUnavailable, "program %s is not stored on the agent %s", fn.GetProgram(), a.addr).
+		err = proto.Errorf(proto.ErrUnavailable, "program %s is not stored on the agent %s", fn.GetProgram(), m.addr).
 			WithHint("deploy again through a proxy that knows an agent of platform " + build.Platform + " that builds")
 	}
 	if err != nil {
@@ -103,51 +108,51 @@ func (a *Agent) place(binary, src string, fn *proto.FunctionJson) (program *prot
 }
 
 // check finds the function in its unpacked package.
-func (a *Agent) check(src string, fn *proto.FunctionJson) (*funcfw.Target, error) {
+func (m *Maker) check(src string, fn *proto.FunctionJson) (*funcfw.Target, error) {
 	return funcfw.Check(os.DirFS(src), funcfw.Spec{
-		Dir: packagePath(fn), Name: fn.GetName(), File: fn.GetFilePath(), Kind: fn.GetKind(),
-	}, a.platform(fn))
+		Dir: PackagePath(fn), Name: fn.GetName(), File: fn.GetFilePath(), Kind: fn.GetKind(),
+	}, m.platform(fn))
 }
 
 // platform is what a function is checked for.
-func (a *Agent) platform(fn *proto.FunctionJson) funcfw.Platform {
+func (m *Maker) platform(fn *proto.FunctionJson) funcfw.Platform {
 	p := funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: runtime.Version()}
-	if a.builder != nil {
-		p = a.builder.Platform()
+	if m.builder != nil {
+		p = m.builder.Platform()
 	}
 	p.Tags = fn.GetTags()
 	return p
 }
 
 // draft checks and completes a function's source.
-func (a *Agent) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build.Spec, error) {
-	target, err := a.check(src, fn)
+func (m *Maker) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build.Spec, error) {
+	target, err := m.check(src, fn)
 	if err != nil {
 		return nil, build.Spec{}, err
 	}
-	generated, err := funcfw.Generate(os.DirFS(src), target, a.platform(fn))
+	generated, err := funcfw.Generate(os.DirFS(src), target, m.platform(fn))
 	return target, build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
 }
 
 // recipe builds a draft in a folder of the build's own: that of who asked first
 // may be gone before the others have their program. Who comes later finds that
 // stored.
-func (a *Agent) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
+func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
 	return func(ctx context.Context, dir string, said io.Writer) (program string, err error) {
 		spec.Root, spec.Work, spec.Out = filepath.Join(dir, "src"), filepath.Join(dir, "work"), filepath.Join(dir, "fn")
 		spec.Output = said
-		if _, err := a.unpack(ctx, fn, spec.Root); err != nil {
+		if _, err := m.unpack(ctx, fn, spec.Root); err != nil {
 			return "", err
 		}
 		if err := os.Mkdir(spec.Work, 0o700); err != nil {
 			return "", err
 		}
 		began := time.Now()
-		if err := a.builder.Build(ctx, spec); err != nil {
+		if err := m.builder.Build(ctx, spec); err != nil {
 			return "", err
 		}
-		a.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
-		return spec.Out, a.programs.Add(key, spec.Out)
+		m.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
+		return spec.Out, m.store.Add(key, spec.Out)
 	}
 }
 
@@ -162,9 +167,9 @@ func describe(key, kind, file string) (*proto.Program, error) {
 	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: kind}, err
 }
 
-// packagePath is the folder of the function's package in its bundle, as io/fs
+// PackagePath is the folder of the function's package in its bundle, as io/fs
 // names it.
-func packagePath(fn *proto.FunctionJson) string {
+func PackagePath(fn *proto.FunctionJson) string {
 	if fn.GetPackagePath() == "" {
 		return "."
 	}

@@ -1,4 +1,4 @@
-package remote
+package disk
 
 import (
 	"crypto/aes"
@@ -12,16 +12,16 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// sealed are the values of secrets by name, as they lie on the disk: a nonce and
+// Sealed are the values of secrets by name, as they lie on the disk: a nonce and
 // the AES-GCM sealing of the value for its function and name alone.
-type sealed map[string][]byte
+type Sealed map[string][]byte
 
-// sealer seals secrets with a key that stays on this machine, so that a copy of
+// Sealer seals secrets with a key that stays on this machine, so that a copy of
 // the records alone discloses nothing. Its methods may be called concurrently.
-type sealer struct{ aead cipher.AEAD }
+type Sealer struct{ aead cipher.AEAD }
 
-// openSealer takes the key from a file, which it makes if there is none.
-func openSealer(path string) (*sealer, error) {
+// OpenSealer takes the key from a file, which it makes if there is none.
+func OpenSealer(path string) (*Sealer, error) {
 	key, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key = make([]byte, 32) // AES-256
@@ -39,7 +39,7 @@ func openSealer(path string) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{aead}, nil
+	return &Sealer{aead}, nil
 }
 
 // writeKey stores a key for good: a secret whose key is lost is lost.
@@ -59,20 +59,20 @@ func writeKey(path string, key []byte) (err error) {
 	return file.Sync()
 }
 
-// all seals the secrets of the function at a path.
-func (s *sealer) all(path string, values map[string]string) sealed {
+// All seals the secrets of the function at a path.
+func (s *Sealer) All(path string, values map[string]string) Sealed {
 	if len(values) == 0 {
 		return nil
 	}
-	out := make(sealed, len(values))
+	out := make(Sealed, len(values))
 	for name, value := range values {
 		out[name] = s.aead.Seal(nil, nil, []byte(value), owner(path, name))
 	}
 	return out
 }
 
-// open returns the values of sealed secrets.
-func (s *sealer) open(path string, secrets sealed) (map[string]string, error) {
+// Open returns the values of sealed secrets.
+func (s *Sealer) Open(path string, secrets Sealed) (map[string]string, error) {
 	values := make(map[string]string, len(secrets))
 	for name, box := range secrets {
 		value, err := s.aead.Open(nil, nil, box, owner(path, name))
