@@ -21,7 +21,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^(Benchmark\S+?)(?:-\d+)?\s.*?(\d+) 
 
 // allocations runs the benchmarks of a GET in the proxy's package.
 func (s *stack) allocations(ctx context.Context, e effort) ([]*table, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=GET", "-benchmem", fmt.Sprintf("-benchtime=%dx", e.benchmark), "./proxy")
+	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=GET", "-benchmem", fmt.Sprintf("-benchtime=%dx", e.benchmark), "./proxy/gateway")
 	cmd.Dir = s.root
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
 const (
@@ -28,8 +29,8 @@ func (p *Proxy) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 		return err
 	}
 	reads := make([]read, len(replicas))
-	for i, l := range replicas {
-		reads[i] = read{l, protobuf.CloneOf(req)}
+	for i, r := range replicas {
+		reads[i] = read{r, protobuf.CloneOf(req)}
 	}
 	switch {
 	case len(reads) == 1:
@@ -47,7 +48,7 @@ func (p *Proxy) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 
 // read is what is asked of the agent of one replica.
 type read struct {
-	located
+	fleet.Replica
 	req *proto.LogsRequest
 }
 
@@ -56,7 +57,7 @@ type read struct {
 func (p *Proxy) lastLogs(ctx context.Context, reads []read, limit int, on func(*proto.LogLines) error) error {
 	past := make([]read, len(reads))
 	for i, r := range reads {
-		past[i] = read{r.located, protobuf.CloneOf(r.req)}
+		past[i] = read{r.Replica, protobuf.CloneOf(r.req)}
 		past[i].req.Follow = false
 		r.req.Tail = 0
 	}
@@ -73,7 +74,7 @@ func (p *Proxy) lastLogs(ctx context.Context, reads []read, limit int, on func(*
 		return nil
 	})
 	for _, r := range reads {
-		if at := timeOf(latest[r.agent.addr]); !at.IsZero() {
+		if at := timeOf(latest[r.Agent]); !at.IsZero() {
 			r.req.Since = at.Add(1).Format(time.RFC3339Nano)
 		}
 	}
@@ -95,22 +96,11 @@ func (p *Proxy) lastLogs(ctx context.Context, reads []read, limit int, on func(*
 
 // readLogs passes the lines of one agent on.
 func (p *Proxy) readLogs(ctx context.Context, r read, on func(*proto.LogLines) error) error {
-	a, client, err := p.fleet.connect(ctx, r.agent.addr)
+	agent, err := p.fleet.Connect(ctx, r.Agent)
 	if err != nil {
 		return err
 	}
-	var refused error
-	err = client.Logs(ctx, r.req, func(lines *proto.LogLines) error {
-		for _, line := range lines.GetLines() {
-			line.AtAgent = a.addr
-		}
-		refused = on(lines)
-		return refused
-	})
-	if refused != nil {
-		return refused
-	}
-	return a.named(ctx, err)
+	return agent.Logs(ctx, r.req, on)
 }
 
 // mergeLogs passes the lines of several agents on.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -75,19 +76,23 @@ func TestProcessServesAndEndsOnSIGTERM(t *testing.T) {
 func TestCallsInFlightAreDrained(t *testing.T) {
 	n := newNode(t)
 	started, release := make(chan struct{}), make(chan struct{})
-	row := function(t, "Hello", func(w http.ResponseWriter, _ *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(started)
 		<-release
 		fmt.Fprint(w, "done")
-	})
-	n.service = row.GetProxy()
+	}))
+	defer srv.Close()
+	n.service = srv.URL
 	p := spawn(t, "-dir", t.TempDir(), "-agents", n.addr)
 	c := transport.NewAgent(transport.HTTP, p.http)
 	defer c.Close()
 	_, err := c.Deploy(t.Context(), source(t, "Hello"))
 	require.NoError(t, err)
 
-	conn, in := dial(t, p.http)
+	conn, err := net.Dial("tcp", p.http)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	fmt.Fprint(conn, "GET /functions/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	<-started
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
@@ -99,7 +104,7 @@ func TestCallsInFlightAreDrained(t *testing.T) {
 		return err != nil
 	}, patience, time.Millisecond)
 	close(release)
-	res, err := http.ReadResponse(in, nil)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	assert.Equal(t, "done", bodyOf(t, res))
 	conn.Close()

@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
 // Log implements transport.Interface. Of several replicas it is the first, by
@@ -20,9 +19,9 @@ func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range replicas {
+	for _, r := range replicas {
 		var logs *proto.FunctionLogs
-		if logs, err = p.logAt(ctx, l); err == nil {
+		if logs, err = p.logAt(ctx, r); err == nil {
 			p.present(ctx, []*proto.FunctionJsonRsp{logs.GetFunction()})
 			return logs, nil
 		}
@@ -32,14 +31,14 @@ func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 
 // printed returns where the log of a function is, at least one place: on its agents,
 // and that of one that was stopped on those that ran it.
-func (p *Proxy) printed(ctx context.Context, name string) (list []located, err error) {
+func (p *Proxy) printed(ctx context.Context, name string) (list []fleet.Replica, err error) {
 	if list, err = p.known(ctx, name); !errors.Is(err, proto.ErrNotFound) {
 		return list, err
 	}
-	for _, l := range p.fleet.connected() {
-		l.row = &proto.FunctionJsonRsp{Name: name}
-		if _, lacks := p.logAt(ctx, l); lacks == nil {
-			list = append(list, l)
+	for _, r := range p.fleet.Connected() {
+		r.Row = &proto.FunctionJsonRsp{Name: name}
+		if _, lacks := p.logAt(ctx, r); lacks == nil {
+			list = append(list, r)
 		}
 	}
 	if len(list) == 0 {
@@ -48,18 +47,12 @@ func (p *Proxy) printed(ctx context.Context, name string) (list []located, err e
 	return list, nil
 }
 
-func (p *Proxy) logAt(ctx context.Context, l located) (logs *proto.FunctionLogs, err error) {
-	if err := p.askAt(ctx, l, func(ctx context.Context, client *transport.Client) error {
-		logs, err = client.Log(ctx, l.row.GetName())
-		return err
-	}); err != nil {
+func (p *Proxy) logAt(ctx context.Context, r fleet.Replica) (*proto.FunctionLogs, error) {
+	agent, err := p.fleet.Connect(ctx, r.Agent)
+	if err != nil {
 		return nil, err
 	}
-	if logs.Function == nil {
-		logs.Function = &proto.FunctionJsonRsp{Name: l.row.GetName()}
-	}
-	logs.Function.AtAgent = l.agent.addr
-	return logs, nil
+	return agent.Log(ctx, r.Row.GetName())
 }
 
 // Crashes implements transport.Interface. Replicas whose agents do not answer are
@@ -69,74 +62,44 @@ func (p *Proxy) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, err
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(p, replicas, func(l located) (list []*proto.Crash, err error) {
-		err = p.askAt(ctx, l, func(ctx context.Context, client *transport.Client) error {
-			list, err = client.Crashes(ctx, l.row.GetName())
-			return err
-		})
-		for _, c := range list {
-			c.AtAgent = l.agent.addr
-		}
-		return list, err
-	})
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Crashes)
 	slices.SortStableFunc(list, func(a, b *proto.Crash) int { return timeOf(b.GetTime()).Compare(timeOf(a.GetTime())) })
 	return list, err
 }
 
 // Usage implements transport.Interface. Agents that do not answer are left out.
 func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
-	if err := p.fleet.started(ctx); err != nil {
+	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
-	replicas := p.fleet.everywhere()
+	replicas := p.fleet.All()
 	if fnName != "" {
 		var err error
 		if replicas, err = p.replicas(fnName); err != nil {
 			return nil, err
 		}
 	}
-	list, err := gather(p, replicas, func(l located) (list []*proto.Usage, err error) {
-		err = p.askAt(ctx, l, func(ctx context.Context, client *transport.Client) error {
-			list, err = client.Usage(ctx, l.row.GetName())
-			return err
-		})
-		for _, u := range list {
-			u.AtAgent = l.agent.addr
-		}
-		return list, err
-	})
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Usage)
 	slices.SortStableFunc(list, func(a, b *proto.Usage) int {
 		return cmp.Or(cmp.Compare(a.GetFunction(), b.GetFunction()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})
 	return list, err
 }
 
-// everywhere returns all agents, without a row.
-func (f *fleet) everywhere() (list []located) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
-		list = append(list, located{agent: f.agents[addr]})
-	}
-	return list
-}
-
-// connected returns the agents that answer, without a row.
-func (f *fleet) connected() (list []located) {
-	all := f.everywhere()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.DeleteFunc(all, func(l located) bool { return l.agent.client == nil })
-}
-
-// gather asks all at once and joins what they answer. Who does not answer is
-// missed in the log; that nobody does is an error.
-func gather[T any](p *Proxy, replicas []located, at func(located) ([]T, error)) ([]T, error) {
+// gather asks the agents of all replicas at once and joins what they say. An agent
+// that does not answer is missed in the log; that no agent does is an error.
+func gather[T any](ctx context.Context, p *Proxy, replicas []fleet.Replica, ask func(*fleet.Session, context.Context, string) ([]T, error)) ([]T, error) {
 	lists := make([][]T, len(replicas))
 	errs := make([]error, len(replicas))
 	var wg sync.WaitGroup
-	for i, l := range replicas {
-		wg.Go(func() { lists[i], errs[i] = at(l) })
+	for i, r := range replicas {
+		wg.Go(func() {
+			agent, err := p.fleet.Connect(ctx, r.Agent)
+			if err == nil {
+				lists[i], err = ask(agent, ctx, r.Row.GetName())
+			}
+			errs[i] = err
+		})
 	}
 	wg.Wait()
 	if len(replicas) > 0 && !slices.Contains(errs, nil) {
@@ -144,7 +107,7 @@ func gather[T any](p *Proxy, replicas []located, at func(located) ([]T, error)) 
 	}
 	for i, err := range errs {
 		if err != nil {
-			p.logger.Warn("an answer lacks an agent", "agent", replicas[i].agent.addr, "error", err)
+			p.logger.Warn("an answer lacks an agent", "agent", replicas[i].Agent, "error", err)
 		}
 	}
 	return slices.Concat(lists...), nil

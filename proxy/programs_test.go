@@ -103,7 +103,7 @@ func TestAgentsThatDoNotBuild(t *testing.T) {
 	})
 	builder.start(t)
 	t.Run("what does not compile is a row", func(t *testing.T) {
-		_, _, err := p.fleet.connect(t.Context(), builder.addr)
+		_, err := p.fleet.Connect(t.Context(), builder.addr)
 		require.NoError(t, err)
 		rows, err := p.Deploy(t.Context(), sourceOf(t, "Hello", "package p\nfunc Hello(", runner.addr))
 		require.NoError(t, err)

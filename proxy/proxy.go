@@ -15,6 +15,9 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway"
+	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
@@ -36,19 +39,16 @@ type Config struct {
 
 // Proxy offers the functions of many agents as if it ran them itself.
 type Proxy struct {
-	cfg     Config
-	dir     *state.Dir
-	store   *bundle.Store
-	fleet   *fleet
-	gateway *gateway
-	logger  hclog.Logger
-	paths   locks // of functions: deploys and stops of one take turns
-
-	followers sync.WaitGroup // of rollouts and wakes
-
-	mu       sync.Mutex          // guards the below
-	rollouts map[string]*rollout // by path
-	wakes    map[string]*wake    // by path@number
+	cfg      Config
+	dir      *state.Dir
+	store    *bundle.Store
+	table    *gateway.Table
+	fleet    *fleet.Fleet
+	rollouts *rollout.Rollouts
+	gateway  *gateway.Gateway
+	logger   hclog.Logger
+	paths    locks // of functions: deploys and stops of one take turns
+	wakes    wakes
 }
 
 var _ transport.Interface = (*Proxy)(nil)
@@ -70,50 +70,54 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, dir: dir, logger: cfg.Logger, rollouts: map[string]*rollout{}, wakes: map[string]*wake{}}
-	table := &routes{}
-	table.update(nil)
-	p.fleet = &fleet{
-		local: !cfg.Insecure, own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)}, dir: dir, routes: table, logger: cfg.Logger,
-		agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{}),
-	}
-	p.gateway = &gateway{
-		routes: table, unknown: p.fleet.unknown, wake: p.wake, agentErr: p.fleet.problem, logger: cfg.Logger,
-		errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	}
+	p := &Proxy{cfg: cfg, dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
-		err = p.fleet.load(cfg.Agents)
+		p.fleet, err = fleet.New(fleet.Config{
+			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
+			Publish: p.publish, Logger: cfg.Logger,
+		})
 	}
 	if err != nil {
 		p.Close()
 		return nil, err
 	}
+	p.rollouts = rollout.New(p.fleet, cfg.Logger)
+	p.wakes.open = p.open
+	p.gateway = gateway.New(gateway.Config{
+		Table: p.table, Unknown: p.fleet.Unknown, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
+	})
 	return p, nil
+}
+
+// publish makes routes of what the agents say.
+func (p *Proxy) publish(changes map[string][]fleet.Replica) {
+	routes := make(map[string][]gateway.Replica, len(changes))
+	for path, replicas := range changes {
+		routes[path] = nil
+		for _, r := range replicas {
+			routes[path] = append(routes[path], gateway.Replica{Row: r.Row, Local: r.Local})
+		}
+	}
+	p.table.Update(routes)
 }
 
 // Run keeps the proxy connected to its agents until ctx ends. It is called once.
 func (p *Proxy) Run(ctx context.Context) error {
-	p.fleet.run(ctx)
-	p.followers.Wait() // they end with the connections to agents
+	p.fleet.Run(ctx)
+	p.rollouts.Wait() // they end with the connections to agents
+	p.wakes.running.Wait()
 	return nil
 }
 
 // Close gives the folder up. Nothing may be called afterwards.
 func (p *Proxy) Close() error {
-	closeIdle(p.fleet.routes.clear())
+	p.table.Clear()
 	return p.dir.Close()
 }
 
 // Ready returns nil once every agent that was known at start has been tried, an
 // ErrUnavailable before.
-func (p *Proxy) Ready() error {
-	p.fleet.mu.Lock()
-	defer p.fleet.mu.Unlock()
-	if list := p.fleet.starting(); len(list) > 0 {
-		return proto.Errorf(proto.ErrUnavailable, "still connecting to %s", strings.Join(list, ", "))
-	}
-	return nil
-}
+func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
 // Functions serves calls of functions, /functions/{name} and below.
 func (p *Proxy) Functions() http.Handler { return p.gateway }
@@ -135,7 +139,7 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 // Stop implements transport.Interface. Calls are no longer routed to the function
 // before its agents are asked.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	if err := p.fleet.started(ctx); err != nil {
+	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
 	path := proto.Path(fnName)
@@ -144,28 +148,30 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 		return nil, err
 	}
 	defer unlock()
-	drafts := p.fleet.drafts(path)
-	p.halt(path, errStopped)
+	drafts := p.fleet.Drafts(path)
+	p.rollouts.Halt(path, rollout.ErrStopped)
 	for _, row := range drafts {
-		p.fleet.rows.Set(stopped(row))
+		p.fleet.Tell(fleet.Stopped(row))
 	}
 	replicas, err := p.replicas(fnName)
 	if err != nil && len(drafts) > 0 { // no agent has been given it
-		return p.present(ctx, []*proto.FunctionJsonRsp{stopped(drafts[0])})[0], nil
+		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	short, cancel := context.WithTimeout(ctx, lastCalls)
 	defer cancel()
-	p.fleet.hide(short, path)
-	defer p.fleet.show(path)
+	underWay := p.table.Calls(path)
+	p.fleet.Hide(path)
+	defer p.fleet.Show(path)
+	underWay.Wait(short)
 
 	rows := make([]*proto.FunctionJsonRsp, len(replicas))
 	errs := make([]error, len(replicas))
 	var wg sync.WaitGroup
-	for i, l := range replicas {
-		wg.Go(func() { rows[i], errs[i] = p.stopAt(ctx, l.agent.addr, l.row.GetName()) })
+	for i, r := range replicas {
+		wg.Go(func() { rows[i], errs[i] = p.stopAt(ctx, r) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -175,55 +181,45 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 }
 
 // known returns the rows of a function, at least one, once all agents were tried.
-func (p *Proxy) known(ctx context.Context, name string) ([]located, error) {
-	if err := p.fleet.started(ctx); err != nil {
+func (p *Proxy) known(ctx context.Context, name string) ([]fleet.Replica, error) {
+	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
 	return p.replicas(name)
 }
 
 // replicas returns the rows of a function, at least one.
-func (p *Proxy) replicas(name string) ([]located, error) {
-	if list := p.fleet.find(proto.Path(name)); len(list) > 0 {
+func (p *Proxy) replicas(name string) ([]fleet.Replica, error) {
+	if list := p.fleet.Find(proto.Path(name)); len(list) > 0 {
 		return list, nil
 	}
-	return nil, notFound(name)
+	return nil, fleet.NotFound(name)
 }
 
-// stopAt stops a function on one agent, and waits until the watch has told so.
-func (p *Proxy) stopAt(ctx context.Context, addr, name string) (*proto.FunctionJsonRsp, error) {
-	a, client, err := p.fleet.connect(ctx, addr)
+func (p *Proxy) stopAt(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
+	agent, err := p.fleet.Connect(ctx, r.Agent)
 	if err != nil {
 		return nil, err
 	}
-	var row *proto.FunctionJsonRsp
-	if err := ask(ctx, a, stopLimit, func(ctx context.Context) error {
-		row, err = client.Stop(ctx, name)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	row.AtAgent = a.addr
-	p.fleet.echo(ctx, a, client, proto.Path(name), func(told *proto.FunctionJsonRsp) bool { return told == nil })
-	return row, nil
+	return agent.Stop(ctx, r.Row.GetName())
 }
 
 // List implements transport.Interface. An agent that was not known is connected to.
 func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	if err := p.fleet.started(ctx); err != nil {
+	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
 	addr, err := transport.NormalizeAddr(atAgent)
 	if err != nil {
 		return nil, err
 	}
-	if !p.fleet.knows(addr) {
-		if _, _, err := p.fleet.connect(ctx, addr); err != nil {
+	if !p.fleet.Knows(addr) {
+		if _, err := p.fleet.Connect(ctx, addr); err != nil {
 			return nil, err
 		}
 	}
 	rows := []*proto.FunctionJsonRsp{}
-	for _, row := range p.fleet.rows.Rows() {
+	for _, row := range p.fleet.Rows() {
 		if row.GetAtAgent() == addr {
 			rows = append(rows, row)
 		}
@@ -234,18 +230,18 @@ func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJson
 // Details implements transport.Interface. The rows of an agent that does not
 // answer are as they were, with an error that says since when.
 func (p *Proxy) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
-	if err := p.fleet.started(ctx); err != nil {
+	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
-	return p.present(ctx, p.fleet.rows.Rows()), nil
+	return p.present(ctx, p.fleet.Rows()), nil
 }
 
 // Watch implements transport.Interface.
 func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
-	if err := p.fleet.started(ctx); err != nil {
+	if err := p.fleet.Started(ctx); err != nil {
 		return err
 	}
-	return p.fleet.rows.Watch(ctx, func(ev *proto.WatchEvent) error {
+	return p.fleet.Watch(ctx, func(ev *proto.WatchEvent) error {
 		p.present(ctx, ev.GetFunctions())
 		return on(ev)
 	})
@@ -255,7 +251,7 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	base := p.base(transport.CallerFrom(ctx))
 	for _, row := range rows {
-		row.Url = base + prefix + url.PathEscape(proto.Path(row.GetName()))
+		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
 	}
 	return rows
 }

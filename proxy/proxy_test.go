@@ -20,6 +20,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
@@ -408,39 +409,20 @@ func TestWrongCallsChangeNothing(t *testing.T) {
 	}
 }
 
-func TestAgentsOnOtherMachinesNeedInsecure(t *testing.T) {
-	_, err := New(Config{Dir: t.TempDir(), Agents: []string{"10.0.0.1:9000"}})
-	require.ErrorIs(t, err, proto.ErrForbidden)
-	assert.Contains(t, proto.AsError(err).Hint, "-insecure")
-
-	dir := t.TempDir()
-	p, err := New(Config{Dir: dir, Agents: []string{"10.0.0.1:9000"}, Insecure: true})
-	require.NoError(t, err)
-	p.fleet.agents["10.0.0.1:9000"].known = true
-	p.fleet.save()
-	require.NoError(t, p.Close())
-
-	// What an insecure proxy remembered, a protected one does not dial.
-	p, err = New(Config{Dir: dir})
-	require.NoError(t, err)
-	assert.Empty(t, p.fleet.agents)
-	require.NoError(t, p.Close())
-}
-
 func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 	n, dead := newNode(t), unused(t)
 	p := start(t, Config{})
 	_, err := p.Deploy(t.Context(), source(t, "Hello", dead))
 	require.ErrorIs(t, err, proto.ErrUnavailable)
 	assert.Contains(t, err.Error(), dead)
-	assert.False(t, p.fleet.knows(dead), "it never was an agent")
+	assert.False(t, p.fleet.Knows(dead), "it never was an agent")
 
 	rows, err := p.Deploy(t.Context(), source(t, "Hello", dead, n.addr), source(t, "Other", n.addr))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Hello Failed " + dead, "Hello Failed " + n.addr, "Other Deployed " + n.addr}, deployedAt(rows))
 	assert.Equal(t, proto.ReasonAgent, rows[0].GetReason())
 	assert.Contains(t, rows[0].GetError(), dead)
-	assert.Equal(t, reasonRollout, rows[1].GetReason())
+	assert.Equal(t, rollout.Reason, rows[1].GetReason())
 	assert.Equal(t, []string{"Other Deployed"}, n.names(t), "nothing is changed where the others cannot follow")
 
 	_, err = p.List(t.Context(), dead)
@@ -607,24 +589,6 @@ func TestFiftyDeploysAtOnce(t *testing.T) {
 	}
 }
 
-func TestLocksLetCallersLeave(t *testing.T) {
-	var l locks
-	unlock, err := l.lock(t.Context(), "a")
-	require.NoError(t, err)
-	other, err := l.lock(t.Context(), "b")
-	require.NoError(t, err)
-	other()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = l.lock(ctx, "a")
-	require.ErrorIs(t, err, context.Canceled)
-	unlock()
-	unlock, err = l.lock(t.Context(), "a")
-	require.NoError(t, err)
-	unlock()
-	assert.Empty(t, l.held)
-}
-
 func TestConformance(t *testing.T) {
 	for name, reach := range map[string]func(*testing.T, *running) transport.Interface{
 		"in process": func(_ *testing.T, p *running) transport.Interface { return p },
@@ -638,31 +602,4 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
-	p, err := New(Config{Dir: t.TempDir(), Agents: []string{"localhost:9000"}})
-	require.NoError(t, err)
-	defer p.Close()
-	a := p.fleet.agents["localhost:9000"]
-	client := transport.NewAgent(transport.RPC, a.addr)
-	defer client.Close()
-	old, changed := deployed("Hello", "127.0.0.1:1"), deployed("HELLO", "127.0.0.1:1")
-
-	assert.True(t, p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{old, nil, {Name: "../x"}}}))
-	rt, _, err := p.fleet.routes.find("hello")
-	require.NoError(t, err)
-	assert.Equal(t, "Hello", rt.name)
-
-	// The path has gone to another function; rows come ordered by name.
-	p.fleet.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{changed, stopped(old)}})
-	rt, _, err = p.fleet.routes.find("hello")
-	require.NoError(t, err)
-	require.NotNil(t, rt)
-	assert.Equal(t, "HELLO", rt.name)
-	assert.Equal(t, []string{"HELLO Deployed localhost:9000"}, deployedAt(p.fleet.rows.Rows()))
-
-	a.gone = true
-	assert.False(t, p.fleet.apply(a, client, &proto.WatchEvent{Snapshot: true}))
-	assert.Len(t, p.fleet.rows.Rows(), 1)
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 )
 
 // answers is a deploy, which waits, of a function Hello that answers with a text.
@@ -96,7 +98,7 @@ func TestAFailedRolloutGoesBack(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []string{"Hello Failed " + nodes[0].addr, "Hello Failed " + nodes[1].addr, "Hello Failed " + nodes[2].addr}, deployedAt(rows))
 			assert.Equal(t, "it is back at version 1: the rollout stopped at agent "+nodes[1].addr, rows[0].GetError())
-			assert.Equal(t, reasonRollout, rows[0].GetReason())
+			assert.Equal(t, rollout.Reason, rows[0].GetReason())
 			assert.Equal(t, fault.reason, rows[1].GetReason())
 			assert.Equal(t, "it was not changed: the rollout stopped at agent "+nodes[1].addr, rows[2].GetError())
 			for range 6 {
@@ -188,7 +190,7 @@ func TestADeployReplacesARolloutUnderWay(t *testing.T) {
 	cancel()
 	replaced := <-ended
 	assert.Equal(t, []string{"Hello Deployed " + nodes[0].addr, "Hello Failed " + nodes[1].addr}, deployedAt(replaced))
-	assert.Equal(t, errReplaced.Error(), replaced[1].GetError())
+	assert.Equal(t, fleet.ErrReplaced.Error(), replaced[1].GetError())
 	assert.Contains(t, rows[0].GetError(), "back at version 1", "not at what the first rollout had begun")
 	for range 4 {
 		_, body := p.call(t, "hello")

@@ -1,11 +1,9 @@
-package proxy
+package gateway
 
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,27 +42,27 @@ func (c *call) plain() bool {
 
 // direct sends a plain call over a link of the target's, in this goroutine alone,
 // and passes the answer on.
-func (c *call) direct(ctx context.Context, w http.ResponseWriter) {
+func (c *call) direct(ctx context.Context) {
 	buf := requests.Get().(*[headBuffer]byte)
 	defer requests.Put(buf)
 	request, err := c.readBody(c.appendHead(buf[:0]))
 	if err != nil {
-		c.failed(ctx, w, err)
+		c.failed(ctx, err)
 		return
 	}
 	var l *link
 	var res *http.Response
 	err = c.try(ctx, func(t *target) (err error) {
-		l, res, err = c.ask(ctx, w, t, request) //nolint:bodyclose // to close it would be to read it; the link is closed
+		l, res, err = c.ask(ctx, t, request) //nolint:bodyclose // to close it would be to read it; the link is closed
 		return err
 	})
 	if err != nil {
-		c.failed(ctx, w, err)
+		c.failed(ctx, err)
 		return
 	}
 	if err := c.relay(res, l); err != nil {
 		l.end()
-		c.logger.Debug("answer cut", "function", c.route.name, "error", err, "id", c.id[0])
+		c.failure = err
 		panic(http.ErrAbortHandler) // the caller sees that it is not whole
 	}
 	if res.Close {
@@ -84,24 +82,16 @@ func (c *call) appendHead(b []byte) []byte {
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendLine(b, "Host", r.Host)
 	for name, values := range r.Header {
-		if name == "Content-Length" || name == requestID || name == executionID || hop(name) || private(name) {
+		if fateOf(name) != passes {
 			continue
 		}
 		for _, v := range values {
 			b = appendLine(b, name, v)
 		}
 	}
-	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		b = appendLine(b, "X-Forwarded-For", ip)
+	for name, value := range c.added {
+		b = appendLine(b, name, value)
 	}
-	b = appendLine(b, "X-Forwarded-Host", r.Host)
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	b = appendLine(b, "X-Forwarded-Proto", scheme)
-	b = appendLine(b, requestID, c.id[0])
-	b = appendLine(b, executionID, c.id[0])
 	if r.ContentLength > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, r.ContentLength, 10)
@@ -132,13 +122,13 @@ func (c *call) readBody(b []byte) ([]byte, error) {
 // ask sends the request to a target. If a link turns out to be closed that has
 // served other calls, it takes another one, unless the function may have begun
 // with a call that must not be made twice.
-func (c *call) ask(ctx context.Context, w http.ResponseWriter, t *target, request []byte) (*link, *http.Response, error) {
+func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http.Response, error) {
 	for {
 		l, reused, err := t.links.get(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
-		res, err := l.ask(ctx, w, c.in, request)
+		res, err := l.ask(ctx, &c.out, c.in, request)
 		if err == nil {
 			err = c.answer(res)
 		}
@@ -196,29 +186,4 @@ func hint(w http.ResponseWriter, res *http.Response) {
 	pass(h, res.Header)
 	w.WriteHeader(res.StatusCode)
 	clear(h)
-}
-
-// pass adds the headers of an answer that do not end with its connection.
-func pass(to, from http.Header) {
-	for _, list := range from["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			from.Del(textproto.TrimString(name))
-		}
-	}
-	for name, values := range from {
-		if !hop(name) {
-			to[name] = values
-		}
-	}
-}
-
-// hop says whether a header is meant for the next party alone (RFC 9110 section
-// 7.6.1).
-func hop(name string) bool {
-	switch name {
-	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return true
-	}
-	return false
 }

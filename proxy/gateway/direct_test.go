@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"bufio"
@@ -28,9 +28,9 @@ const (
 // lanes is a function that keeps the head and the body that reach it and answers
 // with what it is told to.
 type lanes struct {
-	addr   string
-	row    *proto.FunctionJsonRsp
-	routes *routes
+	addr  string
+	row   *proto.FunctionJsonRsp
+	table *Table
 
 	mu     sync.Mutex // guards the below
 	answer string
@@ -52,8 +52,8 @@ func newLanes(t testing.TB) *lanes {
 		l.seen = fmt.Sprintf("%s %s %s %d\n%s%s and %d bytes", r.Method, r.RequestURI, r.Host, r.ContentLength, header.String(), body, in.Buffered())
 		_, _ = io.WriteString(conn, l.answer)
 	})
-	l.routes = table(l.row)
-	l.addr = frontTo(t, l.routes)
+	l.table = table(l.row)
+	l.addr = frontTo(t, l.table)
 	return l
 }
 
@@ -63,7 +63,7 @@ func (l *lanes) call(t testing.TB, request, body, answer string) (seen, got stri
 	l.seen, l.answer = "", answer
 	l.mu.Unlock()
 	l.row.Pid++ // a new process: what the last answer left on its connection, nobody reads
-	closeIdle(l.routes.update(map[string][]replica{"hello": {{row: l.row}}}))
+	l.table.Update(map[string][]Replica{"hello": {{Row: l.row}}})
 	conn, err := net.Dial("tcp", l.addr)
 	require.NoError(t, err)
 	defer conn.Close()

@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"fmt"
@@ -23,15 +23,15 @@ func deployed(name, address string) *proto.FunctionJsonRsp {
 }
 
 // table returns routes to rows, by their paths.
-func table(rows ...*proto.FunctionJsonRsp) *routes {
-	changes := map[string][]replica{}
+func table(rows ...*proto.FunctionJsonRsp) *Table {
+	changes := map[string][]Replica{}
 	for _, row := range rows {
 		path := proto.Path(row.GetName())
-		changes[path] = append(changes[path], replica{row: row})
+		changes[path] = append(changes[path], Replica{Row: row})
 	}
-	r := new(routes)
-	r.update(changes)
-	return r
+	t := NewTable()
+	t.Update(changes)
+	return t
 }
 
 func TestTargetsAreSplitByteForByte(t *testing.T) {
@@ -89,21 +89,26 @@ func TestUpdateLeavesOtherRoutesAndGoodTargetsAlone(t *testing.T) {
 	b, _, _ := r.find("b")
 
 	// The same process again: its idle connections are kept.
-	assert.Empty(t, r.update(map[string][]replica{"a": {{row: deployed("A", "127.0.0.1:1")}}}))
+	r.Update(map[string][]Replica{"a": {{Row: deployed("A", "127.0.0.1:1")}}})
 	again, _, _ := r.find("a")
 	assert.Same(t, a.targets()[0], again.targets()[0])
+	assert.False(t, a.targets()[0].links.ended)
 	other, _, _ := r.find("b")
 	assert.Same(t, b, other)
 
 	next := deployed("A", "127.0.0.1:1")
 	next.Pid = 2
-	assert.Equal(t, a.targets(), r.update(map[string][]replica{"a": {{row: next}}}))
+	r.Update(map[string][]Replica{"a": {{Row: next}}})
+	assert.True(t, a.targets()[0].links.ended)
 
-	assert.Len(t, r.update(map[string][]replica{"a": nil}), 1)
+	last, _, _ := r.find("a")
+	r.Update(map[string][]Replica{"a": nil})
 	gone, _, err := r.find("a")
 	assert.NoError(t, err)
 	assert.Nil(t, gone)
-	assert.Len(t, r.clear(), 1)
+	assert.True(t, last.targets()[0].links.ended)
+	r.Clear()
+	assert.True(t, b.targets()[0].links.ended)
 }
 
 func TestRoutesFollowStatus(t *testing.T) {
@@ -135,10 +140,10 @@ func TestRoutesFollowStatus(t *testing.T) {
 func TestRoutesTakeTimeoutAndSocketFromRows(t *testing.T) {
 	row := deployed("A", "127.0.0.1:1")
 	row.Timeout, row.Socket = "3s", "/run/a.sock"
-	near := newRoute("a", []replica{{row: row, local: true}}, nil)
+	near := newRoute("a", []Replica{{Row: row, Local: true}}, nil)
 	assert.Equal(t, 3*time.Second, near.limit)
 	assert.Equal(t, "/run/a.sock", near.targets()[0].key.socket)
-	far := newRoute("a", []replica{{row: row}}, nil)
+	far := newRoute("a", []Replica{{Row: row}}, nil)
 	assert.Empty(t, far.targets()[0].key.socket, "a path on another machine")
 }
 
@@ -201,7 +206,7 @@ func FuzzTarget(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if prefix+segment+rest != target {
+		if Prefix+segment+rest != target {
 			t.Fatalf("%q was split into %q and %q", target, segment, rest)
 		}
 		if rest != "" && rest[0] != '/' && rest[0] != '?' {
@@ -244,9 +249,9 @@ func BenchmarkUpdateOneOfManyRoutes(b *testing.B) {
 		rows = append(rows, deployed(fmt.Sprintf("Function%d", i), "127.0.0.1:1"))
 	}
 	r := table(rows...)
-	change := map[string][]replica{"function5000": {{row: rows[5000]}}}
+	change := map[string][]Replica{"function5000": {{Row: rows[5000]}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		r.update(change)
+		r.Update(change)
 	}
 }

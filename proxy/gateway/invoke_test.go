@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"bufio"
@@ -36,14 +36,16 @@ func front(t testing.TB, rows ...*proto.FunctionJsonRsp) string {
 	return frontTo(t, table(rows...))
 }
 
-func frontTo(t testing.TB, r *routes) string {
+func frontTo(t testing.TB, table *Table) string {
 	t.Helper()
 	logger := hclog.NewNullLogger()
-	srv := httptest.NewUnstartedServer(&gateway{
-		routes: r, logger: logger, errorLog: logger.StandardLogger(nil),
-		unknown:  func(segment string) error { return notFound(segment) },
-		agentErr: func(string) *proto.Error { return nil },
-	})
+	srv := httptest.NewUnstartedServer(New(Config{
+		Table: table, Logger: logger,
+		Unknown: func(segment string) error {
+			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
+		},
+		AgentErr: func(string) *proto.Error { return nil },
+	}))
 	srv.Config.ErrorLog = logger.StandardLogger(nil)
 	srv.Config.Protocols = new(http.Protocols)
 	srv.Config.Protocols.SetHTTP1(true)
@@ -52,7 +54,7 @@ func frontTo(t testing.TB, r *routes) string {
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
-		closeIdle(r.clear())
+		table.Clear()
 	})
 	return srv.Listener.Addr().String()
 }
@@ -907,8 +909,8 @@ func TestReplicasShareTheLoad(t *testing.T) {
 func TestUnixSocketThatIsNotThereLeavesTCP(t *testing.T) {
 	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
 	row.Socket = filepath.Join(t.TempDir(), "s") // on the agent's machine, behind a tunnel
-	r := new(routes)
-	r.update(map[string][]replica{"hello": {{row: row, local: true}}})
+	r := NewTable()
+	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true}}})
 	res, _ := say(t, frontTo(t, r), "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
 	assert.Equal(t, "tcp me", bodyOf(t, res))
 }
@@ -928,8 +930,8 @@ func TestUnixSocketThatIsGoneDoesNotLeadToTCP(t *testing.T) {
 
 	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
 	row.Socket = socket
-	r := new(routes)
-	r.update(map[string][]replica{"hello": {{row: row, local: true}}})
+	r := NewTable()
+	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true}}})
 	addr := frontTo(t, r)
 	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
 	assert.Equal(t, "unix me", bodyOf(t, res))
@@ -962,7 +964,7 @@ func TestCallsInFlightOutliveTheirRoute(t *testing.T) {
 		answers <- string(b)
 	}()
 	<-started
-	closeIdle(r.update(map[string][]replica{"hello": nil}))
+	r.Update(map[string][]Replica{"hello": nil})
 	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
 	assert.Equal(t, 404, res.StatusCode)
 	close(release)

@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Replica is a function at an agent.
+type Replica struct {
+	Agent string                 // its address
+	Local bool                   // it is on this machine, by its address
+	Row   *proto.FunctionJsonRsp // what the agent says; it is not to be changed
+}
+
+// at returns the rows of a path, ordered by agent. f.mu is held.
+func (f *Fleet) at(path string) []Replica {
+	var list []Replica
+	for _, a := range f.agents {
+		if row := a.rows[path]; row != nil {
+			list = append(list, Replica{Agent: a.addr, Local: a.local, Row: row})
+		}
+	}
+	slices.SortFunc(list, func(a, b Replica) int {
+		return cmp.Or(cmp.Compare(a.Row.GetName(), b.Row.GetName()), cmp.Compare(a.Agent, b.Agent))
+	})
+	return list
+}
+
+// Find returns the rows of a path, ordered by agent.
+func (f *Fleet) Find(path string) []Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at(path)
+}
+
+// Row returns a copy of a function's row at an agent, nil when there is none.
+func (f *Fleet) Row(addr, name string) *proto.FunctionJsonRsp {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.agents[addr]; a != nil && a.rows[proto.Path(name)].GetName() == name {
+		return protobuf.CloneOf(a.rows[proto.Path(name)])
+	}
+	return nil
+}
+
+// Stopped is a row as it ends.
+func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
+	row = protobuf.CloneOf(row)
+	row.Status, row.Instances, row.Pid = string(proto.Stopped), 0, 0
+	return row
+}
+
+// Drafts are the rows that were told of a path at agents which know nothing of it.
+func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
+	return slices.DeleteFunc(f.rows.Rows(), func(row *proto.FunctionJsonRsp) bool {
+		return proto.Path(row.GetName()) != path || f.Row(row.GetAtAgent(), row.GetName()) != nil
+	})
+}
+
+// visible is a row as watchers see it. f.mu is held.
+func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
+	row = protobuf.CloneOf(row)
+	if a.client == nil {
+		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonAgent
+	}
+	return row
+}
+
+// publish tells of some paths what runs now. f.mu is held.
+func (f *Fleet) publish(paths ...string) {
+	changes := make(map[string][]Replica, len(paths))
+	for _, path := range paths {
+		changes[path] = nil
+		if !f.hidden[path] {
+			changes[path] = f.at(path)
+		}
+	}
+	f.Publish(changes)
+}
+
+// Hide lets no further call reach a path until Show.
+func (f *Fleet) Hide(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hidden[path] = true
+	f.publish(path)
+}
+
+// Show ends Hide.
+func (f *Fleet) Show(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.hidden, path)
+	f.publish(path)
+}
+
+// All returns all agents, without a row.
+func (f *Fleet) All() (list []Replica) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		list = append(list, Replica{Agent: addr, Local: f.agents[addr].local})
+	}
+	return list
+}
+
+// Connected returns the agents that answer, without a row.
+func (f *Fleet) Connected() []Replica {
+	all := f.All()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(all, func(r Replica) bool { return f.agents[r.Agent] == nil || f.agents[r.Agent].client == nil })
+}
+
+// Rows returns copies of the rows of all agents. Those of an agent that does not
+// answer say so in their error.
+func (f *Fleet) Rows() []*proto.FunctionJsonRsp { return f.rows.Rows() }
+
+// Watch tells all rows, and each that changes, until ctx ends.
+func (f *Fleet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
+	return f.rows.Watch(ctx, on)
+}
+
+// Tell tells those who watch a row that its agent has not told. What the agent says
+// later takes its place.
+func (f *Fleet) Tell(row *proto.FunctionJsonRsp) { f.rows.Set(row) }

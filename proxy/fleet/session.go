@@ -1,0 +1,344 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// The limits of what is asked of agents.
+const (
+	uploadLimit = 5 * time.Minute  // 64 MiB over 2 Mbit/s
+	askLimit    = 30 * time.Second // for what an agent answers at once
+	stopLimit   = 60 * time.Second // it drains the function and ends its processes
+	buildLimit  = 15 * time.Minute // a cold build behind others
+	echoLimit   = 5 * time.Second  // until the watch tells what was just done
+
+	// WakeLimit is within which a process starts; callers wait no longer.
+	WakeLimit = 20 * time.Second
+)
+
+// ErrReplaced is why a deploy did not come to its own end.
+var ErrReplaced = errors.New("replaced by a later deploy before it was ready")
+
+// Session is an agent and the connection to it. What changes the agent returns once
+// the watch has told the change, so that those who ask the fleet next see it. Errors
+// name the agent, unless they are about a function's source. What the agent says of
+// its functions carries its address.
+type Session struct {
+	Addr   string
+	fleet  *Fleet
+	agent  *agent
+	client *transport.Client
+}
+
+// Connect returns a session with the agent of an address once it answers, trying
+// now rather than after its pause. An agent that nobody knew before and that does
+// not answer is forgotten again.
+func (f *Fleet) Connect(ctx context.Context, addr string) (*Session, error) {
+	a, err := f.add(addr)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	before := a.attempts
+	if a.client == nil {
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	err = f.until(ctx, func() bool { return a.client != nil || a.gone || a.attempts > before })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a.client != nil {
+		return &Session{Addr: a.addr, fleet: f, agent: a, client: a.client}, nil
+	}
+	if err == nil || ctx.Err() != nil {
+		err = a.unavailable()
+	}
+	f.forget(a)
+	return nil, err
+}
+
+// Upload brings a package to the agent.
+func (s *Session) Upload(ctx context.Context, pkg *bundle.Package) error {
+	return s.ask(ctx, uploadLimit, func(ctx context.Context) error { return s.client.Upload(ctx, pkg) })
+}
+
+// Deploy gives a function to the agent and returns the row with which it begins.
+func (s *Session) Deploy(ctx context.Context, fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
+	row, err := s.one(ctx, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Deploy(ctx, fn) })
+	if err != nil || fn.GetPlan() {
+		return row, err
+	}
+	s.echo(ctx, fn.GetName(), func(told *proto.FunctionJsonRsp) bool {
+		return told != nil && told.GetGeneration() >= row.GetGeneration()
+	})
+	return row, nil
+}
+
+// Stop stops a function.
+func (s *Session) Stop(ctx context.Context, name string) (row *proto.FunctionJsonRsp, err error) {
+	if err := s.ask(ctx, stopLimit, func(ctx context.Context) error {
+		row, err = s.client.Stop(ctx, name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	row.AtAgent = s.Addr
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil })
+	return row, nil
+}
+
+// Rollback lets a function serve with a version that it had.
+func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.FunctionJsonRsp, error) {
+	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
+}
+
+// Shift changes the share of a function's canary.
+func (s *Session) Shift(ctx context.Context, name string, canary uint32) (*proto.FunctionJsonRsp, error) {
+	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Shift(ctx, name, canary) })
+}
+
+// change changes what serves.
+func (s *Session) change(ctx context.Context, name string, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
+	row, err := s.one(ctx, stopLimit, call)
+	if err != nil {
+		return nil, err
+	}
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil || SameVersions(told, row) })
+	return row, nil
+}
+
+// Wake opens a version that is kept but does not serve.
+func (s *Session) Wake(ctx context.Context, name string, number uint32) error {
+	if err := s.ask(ctx, WakeLimit, func(ctx context.Context) error {
+		_, err := s.client.Wake(ctx, name, number)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool {
+		return slices.ContainsFunc(told.GetServing(), func(v *proto.Serving) bool { return v.GetVersion() == number })
+	})
+	return nil
+}
+
+// Build makes the program of a function.
+func (s *Session) Build(ctx context.Context, fn *proto.FunctionJson) (program *proto.Program, err error) {
+	err = s.ask(ctx, buildLimit, func(ctx context.Context) error {
+		program, err = s.client.Build(ctx, fn)
+		return err
+	})
+	return program, err
+}
+
+// SendProgram copies a program to another agent, which may have it already. It
+// passes through; nothing of it stays here.
+func (s *Session) SendProgram(ctx context.Context, key string, to *Session) error {
+	stored := false
+	if err := to.ask(ctx, askLimit, func(ctx context.Context) (err error) {
+		stored, err = to.client.HasProgram(ctx, key)
+		return err
+	}); err != nil || stored {
+		return err
+	}
+	return s.ask(ctx, uploadLimit, func(ctx context.Context) error { return s.client.MoveProgram(ctx, key, to.client) })
+}
+
+// Versions returns the versions of a function.
+func (s *Session) Versions(ctx context.Context, name string) (list []*proto.Version, err error) {
+	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
+		list, err = s.client.Versions(ctx, name)
+		return err
+	})
+	for _, v := range list {
+		v.AtAgent = s.Addr
+	}
+	return list, err
+}
+
+// Crashes returns how processes of a function ended by themselves.
+func (s *Session) Crashes(ctx context.Context, name string) (list []*proto.Crash, err error) {
+	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
+		list, err = s.client.Crashes(ctx, name)
+		return err
+	})
+	for _, c := range list {
+		c.AtAgent = s.Addr
+	}
+	return list, err
+}
+
+// Usage returns what a function uses, or, without a name, all functions.
+func (s *Session) Usage(ctx context.Context, name string) (list []*proto.Usage, err error) {
+	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
+		list, err = s.client.Usage(ctx, name)
+		return err
+	})
+	for _, u := range list {
+		u.AtAgent = s.Addr
+	}
+	return list, err
+}
+
+// Log returns what a function has printed.
+func (s *Session) Log(ctx context.Context, name string) (logs *proto.FunctionLogs, err error) {
+	if err := s.ask(ctx, askLimit, func(ctx context.Context) error {
+		logs, err = s.client.Log(ctx, name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if logs.Function == nil {
+		logs.Function = &proto.FunctionJsonRsp{Name: name}
+	}
+	logs.Function.AtAgent = s.Addr
+	return logs, nil
+}
+
+// Logs passes on the lines that a function has printed. An error of on is returned
+// as it is.
+func (s *Session) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+	var refused error
+	err := s.client.Logs(ctx, req, func(lines *proto.LogLines) error {
+		for _, line := range lines.GetLines() {
+			line.AtAgent = s.Addr
+		}
+		refused = on(lines)
+		return refused
+	})
+	if refused != nil {
+		return refused
+	}
+	return s.named(ctx, err)
+}
+
+// Settled waits until a deploy that the agent has accepted has come to its end, and
+// returns the row as those who wait for the deploy must see it. That the deploy was
+// replaced by a later one is ErrReplaced in its row; so is the cause for which ctx
+// was ended.
+func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, limit time.Duration) *proto.FunctionJsonRsp {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	a := s.agent
+	var row *proto.FunctionJsonRsp
+	var lost *proto.Error
+	ended := s.fleet.until(ctx, func() bool {
+		row, lost = a.rows[proto.Path(accepted.GetName())], nil
+		if a.client == nil {
+			lost = a.unavailable()
+			return time.Since(a.since) > lostLimit
+		}
+		return row == nil || row.GetGeneration() > accepted.GetGeneration() ||
+			row.GetGeneration() == accepted.GetGeneration() && proto.Status(row.GetStatus()).Settled()
+	})
+	row = protobuf.CloneOf(cmp.Or(row, &proto.FunctionJsonRsp{Name: accepted.GetName(), Status: string(proto.Stopped), AtAgent: accepted.GetAtAgent()}))
+	fail := func(why error) *proto.FunctionJsonRsp {
+		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, why.Error()
+		return row
+	}
+	cause := context.Cause(ctx)
+	switch {
+	case cause != nil && !errors.Is(cause, ctx.Err()):
+		return fail(cause)
+	case lost != nil:
+		return fail(lost)
+	case errors.Is(cause, context.DeadlineExceeded):
+		return fail(fmt.Errorf("it was not settled within %s", limit))
+	case ended != nil:
+		return fail(ended)
+	case row.GetGeneration() > accepted.GetGeneration():
+		return fail(ErrReplaced)
+	case row.GetError() != "":
+		// The old process serves on; the deploy that is waited for has failed.
+		row.Status, row.Error = string(proto.Failed), strings.TrimPrefix(row.GetError(), proto.Unchanged)
+	}
+	return row
+}
+
+// one calls the agent and returns the one row of its answer.
+func (s *Session) one(ctx context.Context, limit time.Duration, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
+	var rows []*proto.FunctionJsonRsp
+	if err := s.ask(ctx, limit, func(ctx context.Context) (err error) {
+		rows, err = call(ctx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if len(rows) != 1 {
+		return nil, proto.Errorf(proto.ErrBadGateway, "agent %s answered for one function with %d rows", s.Addr, len(rows))
+	}
+	rows[0].AtAgent = s.Addr
+	return rows[0], nil
+}
+
+// ask calls the agent within a limit.
+func (s *Session) ask(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.named(ctx, call(limited))
+}
+
+// echo waits until the watch has told what was just done, or the agent is lost.
+func (s *Session) echo(ctx context.Context, name string, told func(*proto.FunctionJsonRsp) bool) {
+	ctx, cancel := context.WithTimeout(ctx, echoLimit)
+	defer cancel()
+	path := proto.Path(name)
+	_ = s.fleet.until(ctx, func() bool { return s.agent.client != s.client || told(s.agent.rows[path]) })
+}
+
+// named names the agent in the error of a call, unless that is about the source:
+// any agent would say the same. That ctx has ended goes before.
+func (s *Session) named(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case Refused(err):
+		return err
+	}
+	e := proto.AsError(err)
+	kind := e.Kind
+	if kind == proto.ErrCanceled { // not by the caller: the connection was lost and closed
+		kind = proto.ErrUnavailable
+	}
+	component, reason := e.Component, e.Reason
+	if component == "" {
+		component, reason = "agent", string(kind)
+	}
+	return proto.Errorf(kind, "agent %s: %w", s.Addr, err).WithHint(e.Hint).From(component, reason)
+}
+
+// Refused says whether an error is about a function's source.
+func Refused(err error) bool {
+	reason := proto.AsError(err).Reason
+	return reason == proto.ReasonCheck || reason == proto.ReasonBuild
+}
+
+// SameVersions says whether the same versions serve as before, with the same
+// weights.
+func SameVersions(before, after *proto.FunctionJsonRsp) bool {
+	weighted := func(row *proto.FunctionJsonRsp) []*proto.Serving {
+		return slices.DeleteFunc(slices.Clone(row.GetServing()), func(s *proto.Serving) bool { return s.GetWeight() == 0 })
+	}
+	return before != nil && before.GetVersion() == after.GetVersion() && before.GetLastVersion() == after.GetLastVersion() &&
+		slices.EqualFunc(weighted(before), weighted(after), func(a, b *proto.Serving) bool {
+			return a.GetVersion() == b.GetVersion() && a.GetWeight() == b.GetWeight()
+		})
+}

@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+func TestWeightsOfAgentsAreAdded(t *testing.T) {
+	a, b := deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2")
+	a.Serving = []*proto.Serving{{Version: 1, Weight: 70, Proxy: "http://127.0.0.1:1"}, {Version: 2, Weight: 30, Proxy: "http://127.0.0.1:3"}, {Version: 3, Proxy: "http://127.0.0.1:4"}}
+	b.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: "http://127.0.0.1:2"}}
+	rt, _, err := table(a, b).find("a")
+	require.NoError(t, err)
+	seen := map[uint32]int{}
+	var run, longest int
+	for range 200 {
+		v := rt.choose()
+		seen[v.number]++
+		if run++; v.number != 1 {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	assert.Equal(t, map[uint32]int{1: 170, 2: 30}, seen)
+	assert.LessOrEqual(t, longest, 12, "they are spread")
+	assert.Len(t, rt.version(1).targets, 2)
+	assert.Len(t, rt.version(3).targets, 1)
+}
+
+func TestAVersionThatCannotBeDialedLeavesTheOthers(t *testing.T) {
+	live := function(t, "Hello", func(http.ResponseWriter, *http.Request) {})
+	row := deployed("Hello", "127.0.0.1:1")
+	row.Serving = []*proto.Serving{{Version: 1, Weight: 50, Proxy: live.GetProxy(), Instances: 1}, {Version: 2, Weight: 50, Proxy: "http://" + unused(t), Instances: 1}}
+	addr := front(t, row)
+	for range 4 {
+		res, err := client(t).Get("http://" + addr + "/functions/hello")
+		require.NoError(t, err)
+		assert.Equal(t, 200, res.StatusCode)
+		bodyOf(t, res)
+	}
+	res, err := client(t).Get("http://" + addr + "/functions/hello@2")
+	require.NoError(t, err)
+	assert.Equal(t, 502, res.StatusCode)
+	assert.Equal(t, "dial", errorOf(t, res)["reason"])
+}
+
+func TestACrashLoopSaysWhenItIsTriedAgain(t *testing.T) {
+	row := deployed("Hello", unused(t))
+	row.Status, row.Instances, row.Reason = string(proto.Failed), 0, proto.ReasonCrash
+	row.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: row.GetProxy()}}
+	for in, least := range map[time.Duration]int{20 * time.Second: 18, -time.Second: 1} {
+		row.Retry = time.Now().Add(in).UTC().Format(time.RFC3339)
+		res, err := client(t).Get("http://" + front(t, row) + "/functions/hello")
+		require.NoError(t, err)
+		assert.Equal(t, 503, res.StatusCode)
+		after, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		require.NoError(t, err)
+		assert.InDelta(t, least+1, after, 1)
+		assert.Equal(t, proto.ReasonCrash, errorOf(t, res)["reason"])
+	}
+}
+
+func TestIdleFunctionsAreCalledAndLeftAlone(t *testing.T) {
+	row := deployed("A", "127.0.0.1:1")
+	row.Instances, row.Pid = 0, 0
+	for idle, limit := range map[string]time.Duration{"": idleLimit, "0": idleLimit, "15m": idleLimit, "1m": 30 * time.Second, "1ns": 1, "nonsense": idleLimit} {
+		row.Idle = idle
+		rt, _, err := table(row).find("a")
+		require.NoError(t, err)
+		assert.Nil(t, rt.unready)
+		assert.Equal(t, limit, rt.targets()[0].transport.IdleConnTimeout, idle)
+	}
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// fail is failed, as ReverseProxy calls it.
+func (c *call) fail(_ http.ResponseWriter, out *http.Request, err error) {
+	c.failed(out.Context(), err)
+}
+
+// failed answers a call to which the function gave no answer.
+func (c *call) failed(ctx context.Context, err error) {
+	name := c.route.name
+	var e *proto.Error
+	switch {
+	case errors.Is(context.Cause(ctx), errLimit):
+		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
+			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
+	case c.in.Context().Err() != nil:
+		e = proto.Errorf(proto.ErrCanceled, "the caller left").From("caller", "canceled")
+	case c.bodyFailed.Load():
+		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
+	case isDial(err):
+		e = c.unreachable(err)
+	default:
+		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, err).
+			WithHint("proxyCli log "+name+" shows its last output").From("function", "answer")
+	}
+	c.refuse(e)
+}
+
+func (c *call) unreachable(err error) *proto.Error {
+	if c.to != nil {
+		if e := c.AgentErr(c.to.key.agent); e != nil {
+			return e
+		}
+	}
+	return proto.Errorf(proto.ErrBadGateway, "function %q is down: %w", c.route.name, err).
+		WithHint("proxyCli list says why").From("function", "dial")
+}
+
+// refuse answers in the function's place.
+func (c *call) refuse(err error) {
+	c.failure = err
+	w := &c.out
+	e := *proto.AsError(err)
+	e.RequestID = c.id[0]
+	if e.Component == "" {
+		e = *e.From("gateway", string(e.Kind))
+	}
+	w.Header().Set(requestID, c.id[0])
+	if e.Kind == proto.ErrUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
+	}
+	if c.in.ContentLength != 0 && c.in.ProtoMajor == 1 {
+		// The Transport may still read the body; to keep the connection the server
+		// would read the rest of it at the same time.
+		w.Header().Set("Connection", "close")
+	}
+	transport.WriteError(w, &e)
+}
+
+// retryAfter is in how many seconds the caller may try again.
+func (c *call) retryAfter() int {
+	if c.route == nil || c.route.retry.IsZero() {
+		return 1
+	}
+	return max(1, int(math.Ceil(time.Until(c.route.retry).Seconds())))
+}

@@ -1,0 +1,232 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Prefix is where functions are called: below it come a name and whatever reaches
+// the function.
+const Prefix = "/functions/"
+
+// errLimit is why the context of a call ended whose function took too long.
+var errLimit = errors.New("no answer within the function's time limit")
+
+// Config is what a gateway needs.
+type Config struct {
+	Table   *Table
+	Unknown func(segment string) error // why a path has no route
+	// Wake opens a version that has no route, and returns when it has one.
+	Wake     func(ctx context.Context, name string, version uint32) error
+	AgentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
+	Logger   hclog.Logger
+}
+
+// Gateway serves calls of functions, Prefix and below.
+type Gateway struct {
+	Config
+	errorLog *log.Logger
+}
+
+// New returns a gateway.
+func New(cfg Config) *Gateway {
+	return &Gateway{Config: cfg, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+}
+
+// call is one call of a function on its way.
+type call struct {
+	*Gateway
+	in     *http.Request
+	id     [1]string // the value of headers that carry it, without a slice for each
+	begun  time.Time
+	route  *route
+	number uint32 // of the version that the caller named; 0: none
+	chosen *version
+	target string // the request target at the function's service
+
+	out        response
+	to         *target // counts this call as in flight
+	tunnel     bool    // the caller asked for a websocket
+	cancel     context.CancelCauseFunc
+	limit      *time.Timer
+	answered   atomic.Bool // the answer's head is there: the limit is over
+	bodyFailed atomic.Bool // the caller's body could not be read
+	failure    error       // why the caller has no answer of the function's, or a cut one
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{Gateway: g, in: r, id: [1]string{idOf(r)}, begun: time.Now()}
+	c.out.ResponseWriter = w
+	defer c.end()
+	if err := c.find(); err != nil {
+		c.refuse(err)
+		return
+	}
+	c.route.calls.enter()
+	ctx := c.limited()
+	if c.plain() {
+		c.direct(ctx)
+	} else {
+		c.reverse(ctx)
+	}
+}
+
+// end is the end of each call, however it came. What was answered is in out, and
+// what went wrong in failure.
+func (c *call) end() {
+	c.leave()
+	if c.cancel != nil {
+		c.limit.Stop()
+		c.cancel(nil)
+		c.route.calls.leave()
+	}
+	if !c.Logger.IsDebug() {
+		return
+	}
+	about := []any{
+		"method", c.in.Method, "target", c.in.RequestURI, "status", c.out.status, "bytes", c.out.bytes,
+		"took", time.Since(c.begun), "id", c.id[0],
+	}
+	if c.failure != nil {
+		about = append(about, "error", c.failure)
+	}
+	c.Logger.Debug("call ended", about...)
+}
+
+// limited returns the context of the call, which ends when the function has not
+// begun to answer within its limit.
+func (c *call) limited() context.Context {
+	ctx, cancel := context.WithCancelCause(c.in.Context())
+	c.cancel = cancel
+	c.limit = time.AfterFunc(c.route.limit, func() {
+		if c.answered.Load() {
+			return
+		}
+		cancel(errLimit)
+		if c.in.ContentLength != 0 {
+			// A Transport does not return before it has read what it is reading.
+			_ = http.NewResponseController(c.out.ResponseWriter).SetReadDeadline(time.Now())
+		}
+	})
+	return ctx
+}
+
+// find sets the route and the target, from the raw request target: what lies
+// below the name reaches the function byte for byte.
+func (c *call) find() error {
+	if c.in.Method == http.MethodConnect {
+		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
+	}
+	segment, rest, err := splitTarget(c.in.RequestURI)
+	if err != nil {
+		return err
+	}
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route == nil {
+		err = c.Unknown(segment)
+		// An agent may have told of it between the two looks.
+		if _ = c.look(segment); c.route == nil {
+			return err
+		}
+	}
+	if err := c.choose(segment); err != nil {
+		return err
+	}
+	c.target = c.route.mount + rest
+	return nil
+}
+
+func (c *call) look(segment string) (err error) {
+	c.route, c.number, err = c.Table.find(segment)
+	return err
+}
+
+// choose sets the version. One that the caller names is opened if need be.
+func (c *call) choose(segment string) error {
+	if c.number == 0 {
+		if c.route.unready != nil {
+			return c.route.unready
+		}
+		c.chosen = c.route.choose()
+		return nil
+	}
+	if c.chosen = c.route.version(c.number); c.chosen != nil {
+		return nil
+	}
+	if err := c.Wake(c.in.Context(), c.route.name, c.number); err != nil {
+		return err
+	}
+	if err := c.look(segment); err != nil {
+		return err
+	}
+	if c.route != nil {
+		c.chosen = c.route.version(c.number)
+	}
+	if c.chosen == nil {
+		return proto.Errorf(proto.ErrUnavailable, "function %.*q has just gone again", proto.MaxName, segment).WithHint("call again")
+	}
+	return nil
+}
+
+// try sends the call to a replica, and to the next one if a replica cannot be
+// dialed: then it has seen nothing of the call.
+func (c *call) try(ctx context.Context, send func(*target) error) error {
+	var tried []*target
+	var failed error
+	for {
+		t := c.pick(tried)
+		if t == nil {
+			return failed
+		}
+		c.leave()
+		c.to = t
+		t.inFlight.Add(1)
+		if failed = send(t); !isDial(failed) || ctx.Err() != nil {
+			return failed
+		}
+		tried = append(tried, t)
+	}
+}
+
+// pick chooses a replica that was not tried, of another version only if the
+// caller named none.
+func (c *call) pick(tried []*target) *target {
+	t := c.chosen.pick(tried)
+	if t != nil || c.number != 0 {
+		return t
+	}
+	for _, v := range c.route.versions {
+		if v.weight == 0 {
+			continue
+		}
+		if t := v.pick(tried); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// leave takes the call out of its target's count.
+func (c *call) leave() {
+	if c.to != nil {
+		c.to.inFlight.Add(-1)
+		c.to = nil
+	}
+}
+
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

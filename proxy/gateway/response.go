@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	copyBuffer = 32 << 10             // bytes, as io.Copy's
+	headLag    = 5 * time.Millisecond // how long the head of an answer waits for its body, to leave with it
+)
+
+// answer sees the head of the function's answer.
+func (c *call) answer(res *http.Response) error {
+	c.answered.Store(true)
+	c.limit.Stop()
+	switch {
+	case res.StatusCode < 100:
+		return fmt.Errorf("it has the status %d", res.StatusCode)
+	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
+		return errors.New("it switched protocols unasked")
+	}
+	res.Header[requestID] = c.id[:]
+	if _, ok := res.Header["Content-Type"]; !ok {
+		c.out.Header()["Content-Type"] = nil // or the server would guess it
+	}
+	c.out.left = res.ContentLength
+	return nil
+}
+
+// response is the answer to the caller. It sends each part on as it comes. Where
+// the length is known the last part is left to the server, which joins the head of
+// the answer to it: a short answer is one write instead of two.
+type response struct {
+	http.ResponseWriter
+	left   int64 // of the declared length, in bytes; negative when there is none
+	status int   // 0: none was sent
+	bytes  int64 // of the body, so far
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (o *response) WriteHeader(status int) {
+	if status > 199 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *response) Write(p []byte) (int, error) {
+	n, err := o.ResponseWriter.Write(p)
+	o.bytes += int64(n)
+	if o.left -= int64(n); o.left != 0 && err == nil {
+		err = http.NewResponseController(o.ResponseWriter).Flush()
+	}
+	return n, err
+}
+
+// Unwrap serves http.ResponseController.
+func (o *response) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+// buffers is the pool of the buffers that answers are copied with.
+type buffers struct{}
+
+var pool = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+
+func (buffers) Get() []byte  { return pool.Get().(*[copyBuffer]byte)[:] }
+func (buffers) Put(b []byte) { pool.Put((*[copyBuffer]byte)(b)) }

@@ -1,0 +1,285 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Table is the routes of all functions, by path. Reading it takes no lock: what is
+// read never changes, and Update swaps all of it.
+type Table struct {
+	routes atomic.Pointer[map[string]*route]
+}
+
+// NewTable returns a table without routes.
+func NewTable() *Table {
+	t := new(Table)
+	t.routes.Store(&map[string]*route{})
+	return t
+}
+
+// route is one function as callers reach it. It never changes.
+type route struct {
+	name     string
+	mount    string        // what its service calls it: "/" and the escaped path
+	limit    time.Duration // until the answer begins
+	versions []*version    // those that can be called, in the order of their numbers
+	total    uint32        // of their weights
+	step     uint32        // between the places of two calls among total
+	unready  *proto.Error  // why calls that name no version are not taken
+	retry    time.Time     // when they may be again; zero when nobody knows
+	calls    *Calls
+}
+
+// version is one version of a function with the replicas that serve it. Only turn
+// changes.
+type version struct {
+	number  uint32
+	weight  uint32 // its share of the route's total; 0: it is called by its number alone
+	targets []*target
+	turn    atomic.Uint32
+}
+
+// Calls counts the calls of a path, over all routes that it has had.
+type Calls struct {
+	n     atomic.Int64  // under way
+	turn  atomic.Uint32 // that named no version
+	ended chan struct{} // has room for one: the last one has
+}
+
+func (c *Calls) enter() { c.n.Add(1) }
+
+func (c *Calls) leave() {
+	if c.n.Add(-1) == 0 {
+		select {
+		case c.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Wait returns when no call is under way, or with ctx.
+func (c *Calls) Wait(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	for c.n.Load() > 0 {
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Replica is what an agent says about one function.
+type Replica struct {
+	Row   *proto.FunctionJsonRsp
+	Local bool // the agent was reached at a loopback address
+}
+
+// find returns the route of an escaped path segment, NAME in any case or
+// NAME@VERSION, and the version's number, 0 for none. The route is nil when there
+// is none; when there can be none it is an ErrInvalid.
+func (t *Table) find(segment string) (rt *route, number uint32, err error) {
+	routes := *t.routes.Load()
+	if rt := routes[segment]; rt != nil {
+		return rt, 0, nil
+	}
+	plain, err := url.PathUnescape(segment)
+	if err != nil {
+		return nil, 0, proto.Errorf(proto.ErrInvalid, "%.*q is not a path segment", proto.MaxName, segment)
+	}
+	name, digits, pinned := strings.Cut(plain, "@")
+	if pinned {
+		n, err := strconv.ParseUint(digits, 10, 32)
+		if err != nil || digits[0] == '0' {
+			return nil, 0, proto.Errorf(proto.ErrInvalid, "%.20q is not the number of a version", digits).
+				WithHint("versions are counted from 1: " + Prefix + "hello@3")
+		}
+		number = uint32(n)
+	}
+	// Paths of routes were names once, so what is found needs no check.
+	path := proto.Path(name)
+	if rt := routes[path]; rt != nil {
+		return rt, number, nil
+	}
+	first, size := utf8.DecodeRuneInString(path)
+	return nil, number, proto.CheckName(string(unicode.ToUpper(first)) + path[size:])
+}
+
+// Update replaces the routes of some paths; a path without replicas is taken out.
+// The idle connections of replicas to which no route leads any longer are closed.
+// Writers take turns.
+func (t *Table) Update(changes map[string][]Replica) {
+	routes := maps.Clone(*t.routes.Load())
+	var retired []*target
+	for path, replicas := range changes {
+		var before []*target
+		underWay := &Calls{ended: make(chan struct{}, 1)}
+		if rt := routes[path]; rt != nil {
+			before, underWay = rt.targets(), rt.calls
+		}
+		var after []*target
+		delete(routes, path)
+		if len(replicas) > 0 {
+			rt := newRoute(path, replicas, before)
+			rt.calls = underWay
+			routes[path], after = rt, rt.targets()
+		}
+		for _, t := range before {
+			if !slices.Contains(after, t) {
+				retired = append(retired, t)
+			}
+		}
+	}
+	t.routes.Store(&routes)
+	for _, t := range retired {
+		t.closeIdle()
+	}
+}
+
+// Clear takes all routes out.
+func (t *Table) Clear() {
+	changes := map[string][]Replica{}
+	for path := range *t.routes.Load() {
+		changes[path] = nil
+	}
+	t.Update(changes)
+}
+
+// Calls returns the calls of a path, nil when it has no route.
+func (t *Table) Calls(path string) *Calls {
+	if rt := (*t.routes.Load())[path]; rt != nil {
+		return rt.calls
+	}
+	return nil
+}
+
+// newRoute makes the route of a path from its replicas, of which there is at
+// least one, reusing targets that are still good.
+func newRoute(path string, replicas []Replica, old []*target) *route {
+	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), limit: proto.DefaultTimeout}
+	for _, r := range replicas {
+		// Two agents may have been given, not through a proxy, functions whose names
+		// differ in case alone: no name may answer with the other's function.
+		if r.Row.GetName() != rt.name {
+			continue
+		}
+		for _, s := range serving(r.Row) {
+			key, ok := keyOf(r, s)
+			if !ok {
+				continue
+			}
+			if limit, err := (&proto.FunctionJson{Timeout: r.Row.GetTimeout()}).TimeLimit(); err == nil {
+				rt.limit = limit
+			}
+			v := rt.version(s.GetVersion())
+			if v == nil {
+				v = &version{number: s.GetVersion()}
+				rt.versions = append(rt.versions, v)
+			}
+			v.weight += s.GetWeight()
+			rt.total += s.GetWeight()
+			if i := slices.IndexFunc(old, func(t *target) bool { return t.key == key }); i >= 0 {
+				v.targets = append(v.targets, old[i])
+			} else {
+				v.targets = append(v.targets, newTarget(key))
+			}
+		}
+	}
+	slices.SortFunc(rt.versions, func(a, b *version) int { return cmp.Compare(a.number, b.number) })
+	rt.balance()
+	if rt.total == 0 {
+		rt.unready, rt.retry = unready(replicas)
+	}
+	return rt
+}
+
+// serving returns the versions of a replica to which calls may be sent. The agent
+// keeps the sockets of a version open while no process serves it, so that calls
+// queue: while it restarts, or is idle. A function that is being replaced, or
+// could not be, serves with what it had before.
+func serving(row *proto.FunctionJsonRsp) []*proto.Serving {
+	status := proto.Status(row.GetStatus())
+	list := row.GetServing()
+	queues := status == proto.Deployed || status == proto.Deploying && len(list) > 0
+	if len(list) == 0 { // of a function without versions
+		list = []*proto.Serving{{
+			Version: row.GetVersion(), Weight: 100, Proxy: row.GetProxy(), Socket: row.GetSocket(),
+			Instances: row.GetInstances(), Pid: row.GetPid(),
+		}}
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(s *proto.Serving) bool { return !queues && s.GetInstances() == 0 })
+}
+
+// unready says why a function takes no calls, and when it may again.
+func unready(replicas []Replica) (*proto.Error, time.Time) {
+	row := replicas[0].Row
+	var retry time.Time
+	for _, r := range replicas {
+		if proto.Status(r.Row.GetStatus()) == proto.Deploying {
+			return proto.Errorf(proto.ErrUnavailable, "function %q is not deployed yet", r.Row.GetName()).
+				WithHint("call again in a moment").From("function", "deploying"), time.Time{}
+		}
+		if at, err := time.Parse(time.RFC3339, r.Row.GetRetry()); err == nil && (retry.IsZero() || at.Before(retry)) {
+			row, retry = r.Row, at
+		}
+	}
+	kind, does := proto.ErrBadGateway, "does not run"
+	if !retry.IsZero() {
+		kind, does = proto.ErrUnavailable, "keeps ending and is tried again at "+row.GetRetry()
+	}
+	return proto.Errorf(kind, "function %q %s", row.GetName(), does).
+		WithHint("proxyCli list says why; proxyCli log "+row.GetName()+" shows its last output").
+		From("function", row.GetReason()), retry
+}
+
+// version returns the version of a number, nil when it cannot be called.
+func (rt *route) version(number uint32) *version {
+	for _, v := range rt.versions {
+		if v.number == number {
+			return v
+		}
+	}
+	return nil
+}
+
+// targets returns those of all versions.
+func (rt *route) targets() (list []*target) {
+	for _, v := range rt.versions {
+		list = append(list, v.targets...)
+	}
+	return list
+}
+
+// splitTarget takes a request target apart: the escaped segment after Prefix,
+// and the rest, byte for byte, which is empty or begins with "/" or "?".
+func splitTarget(target string) (segment, rest string, err error) {
+	below, ok := strings.CutPrefix(target, Prefix)
+	if !ok {
+		return "", "", proto.Errorf(proto.ErrInvalid, "the request target must have the form %sNAME", Prefix)
+	}
+	for i := range len(below) {
+		// HTTP/2 lets bytes through that would end an HTTP/1.1 request line.
+		if below[i] <= ' ' || below[i] == 0x7f {
+			return "", "", proto.Errorf(proto.ErrInvalid, "the request target holds the byte 0x%02x", below[i])
+		}
+	}
+	end := strings.IndexAny(below, "/?")
+	if end < 0 {
+		end = len(below)
+	}
+	return below[:end], below[end:], nil
+}

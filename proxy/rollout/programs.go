@@ -1,0 +1,159 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+)
+
+// origin is an agent that holds a program.
+type origin struct {
+	addr    string
+	program *proto.Program
+}
+
+// program brings a program to an agent that would otherwise have to build it, or
+// cannot, and returns it; nil when the agent is to build.
+func (r *Rollouts) program(ctx context.Context, o *Rollout, to *fleet.Session) (*proto.Program, error) {
+	info := r.fleet.Info(to.Addr)
+	from, found := r.origin(ctx, o, to.Addr, info)
+	if !found {
+		if info.Builds() {
+			return nil, nil
+		}
+		var err error
+		if from, err = r.buildElsewhere(ctx, o, to.Addr, info.GetPlatform()); err != nil {
+			return nil, err
+		}
+	}
+	if from.addr == to.Addr {
+		return from.program, nil
+	}
+	holder, err := r.fleet.Connect(ctx, from.addr)
+	if err == nil {
+		err = holder.SendProgram(ctx, from.program.GetKey(), to)
+	}
+	if err != nil && info.Builds() && ctx.Err() == nil {
+		r.logger.Warn("a program cannot be moved; it is built anew", "function", o.Function.GetName(), "from", from.addr, "to", to.Addr, "error", err)
+		return nil, nil
+	}
+	return from.program, err
+}
+
+// origin finds an agent that has the program which a build for another would give:
+// one of this rollout, or one that has the same package deployed.
+func (r *Rollouts) origin(ctx context.Context, o *Rollout, to string, info fleet.Abilities) (origin, bool) {
+	if info.GetPlatform() == "" {
+		return origin{}, false
+	}
+	if from, ok := o.programs[info.GetPlatform()]; ok {
+		return from, true
+	}
+	for _, replica := range r.fleet.Find(o.path) {
+		// An agent that builds knows best whether what it has is up to date.
+		if replica.Row.GetPackage() != o.Function.GetPackage() || replica.Agent == to && info.Builds() {
+			continue
+		}
+		list, err := r.versions(ctx, replica)
+		if err != nil {
+			r.logger.Warn("its versions are not known", "function", replica.Row.GetName(), "agent", replica.Agent, "error", err)
+			continue
+		}
+		for _, v := range list {
+			built := v.GetProgram()
+			if built.GetKey() == "" || built.GetPlatform() != info.GetPlatform() || !sameBuild(v, o.Function) {
+				continue
+			}
+			return origin{replica.Agent, &proto.Program{Key: built.GetKey(), Digest: built.GetDigest(), Platform: built.GetPlatform(), Kind: v.GetKind()}}, true
+		}
+	}
+	return origin{}, false
+}
+
+func (r *Rollouts) versions(ctx context.Context, replica fleet.Replica) ([]*proto.Version, error) {
+	agent, err := r.fleet.Connect(ctx, replica.Agent)
+	if err != nil {
+		return nil, err
+	}
+	return agent.Versions(ctx, replica.Row.GetName())
+}
+
+// sameBuild says whether building a function gives the program of a version.
+func sameBuild(v *proto.Version, fn *proto.FunctionJson) bool {
+	was := v.GetSettings()
+	return v.GetPackage() == fn.GetPackage() && (fn.GetKind() == "" || fn.GetKind() == v.GetKind()) &&
+		was.GetPackagePath() == fn.GetPackagePath() && was.GetFilePath() == fn.GetFilePath() &&
+		was.GetLdflags() == fn.GetLdflags() && slices.Equal(was.GetTags(), fn.GetTags())
+}
+
+// buildElsewhere lets a connected agent build a function for one that cannot.
+func (r *Rollouts) buildElsewhere(ctx context.Context, o *Rollout, to, platform string) (origin, error) {
+	addr, ok := r.fleet.Builder(platform)
+	if !ok {
+		return origin{}, proto.Errorf(proto.ErrUnavailable, "agent %s does not build, and no connected agent builds for %s", to, platform).
+			WithHint("start an agent on "+platform+" that has Go and is not told -build never, and name it to the proxy: -agents").
+			From("gateway", proto.ReasonAgent)
+	}
+	agent, err := r.fleet.Connect(ctx, addr)
+	if err != nil {
+		return origin{}, err
+	}
+	if err := agent.Upload(ctx, o.Package); err != nil {
+		return origin{}, err
+	}
+	r.logger.Info("building for another agent", "function", o.Function.GetName(), "at", addr, "for", to, "platform", platform)
+	r.announce(o, to)
+	o.answer(outcome{rows: r.underWay(o, nil)}) // a build may take minutes
+	program, err := agent.Build(ctx, o.Function)
+	if err != nil {
+		return origin{}, err
+	}
+	o.programs[platform] = origin{addr, program}
+	return o.programs[platform], nil
+}
+
+// announce tells of a function whose agent does not know of it until it has its
+// program. What that agent says of the function later takes the place of this.
+func (r *Rollouts) announce(o *Rollout, addr string) {
+	o.awaiting = append(o.awaiting, addr)
+	row := r.awaited(o, addr, proto.StageBuilding)
+	row.Since = time.Now().UTC().Format(time.RFC3339)
+	r.fleet.Tell(row)
+}
+
+// conclude tells how a rollout ended at agents which have not been asked to do
+// their part, so that they cannot tell. Its rows, or its error, are set.
+func (r *Rollouts) conclude(ctx context.Context, o *Rollout) {
+	name, cause := o.Function.GetName(), context.Cause(ctx)
+	for i, addr := range o.Agents {
+		if !slices.Contains(o.awaiting, addr) {
+			continue
+		}
+		var end *proto.FunctionJsonRsp
+		if o.end.err != nil {
+			end = Failed(name, addr, o.end.err)
+		} else {
+			end = o.end.rows[i]
+		}
+		if end.GetGeneration() > 0 { // the agent's own
+			continue
+		}
+		row := r.fleet.Row(addr, name)
+		switch {
+		case errors.Is(cause, fleet.ErrReplaced), errors.Is(cause, ErrStopped):
+			row = cmp.Or(row, fleet.Stopped(end))
+		case row != nil:
+			row.Error, row.Reason = proto.Unchanged+end.GetError(), end.GetReason()
+		default:
+			row = protobuf.CloneOf(end)
+		}
+		r.fleet.Tell(row)
+	}
+}

@@ -1,0 +1,314 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// Reason is the reason in rows of agents that did their part, or would
+// have, where another could not.
+const Reason = "rollout"
+
+// settleLimit is within which a deploy comes to its end at an agent: a cold build
+// behind others.
+const settleLimit = 15 * time.Minute
+
+// ErrStopped is why a rollout was given up whose function was stopped.
+var ErrStopped = errors.New("stopped before it was ready")
+
+// Order is a function to deploy.
+type Order struct {
+	Function *proto.FunctionJson
+	Package  *bundle.Package
+	Agents   []string // addresses, in the order in which callers see their rows
+}
+
+// Rollouts changes functions over several agents. Changes of one path take turns:
+// callers see to that.
+type Rollouts struct {
+	fleet     *fleet.Fleet
+	logger    hclog.Logger
+	followers sync.WaitGroup
+
+	mu    sync.Mutex          // guards the below
+	under map[string]*Rollout // way, by path
+}
+
+// New returns what changes the functions of a fleet.
+func New(f *fleet.Fleet, logger hclog.Logger) *Rollouts {
+	return &Rollouts{fleet: f, logger: logger, under: map[string]*Rollout{}}
+}
+
+// Wait returns when no rollout is under way. They end with the fleet.
+func (r *Rollouts) Wait() { r.followers.Wait() }
+
+// Rollout is the newest deploy of a function, until it is settled.
+type Rollout struct {
+	Order
+	path   string
+	cancel context.CancelCauseFunc
+
+	accept   sync.Once
+	accepted chan struct{} // closed when begun is set
+	begun    outcome       // for those who do not wait
+	done     chan struct{} // closed when end is set
+	end      outcome       // for those who wait
+
+	// The below belong to follow, and once done is closed to the rollout after this.
+	programs map[string]origin // by platform
+	awaiting []string          // agents for which another builds
+	taken    []Step            // what it has changed and not undone
+}
+
+// outcome is the answer to a deploy of one function.
+type outcome struct {
+	rows []*proto.FunctionJsonRsp
+	err  error
+}
+
+// answer answers those who do not wait, unless they have their answer.
+func (o *Rollout) answer(a outcome) {
+	o.accept.Do(func() {
+		o.begun = a
+		close(o.accepted)
+	})
+}
+
+// Begun returns the rows with which the deploy begins.
+func (o *Rollout) Begun() ([]*proto.FunctionJsonRsp, error) { return o.begun.rows, o.begun.err }
+
+// End waits for the end of the deploy and returns the rows with which it ends.
+func (o *Rollout) End(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-o.done:
+		return o.end.rows, o.end.err
+	}
+}
+
+// Of returns the rollout of a path that is under way, nil when there is none.
+func (r *Rollouts) Of(path string) *Rollout {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.under[path]
+}
+
+// Halt ends the rollout of a path, if there is one, for a reason, and returns it
+// once it has let go.
+func (r *Rollouts) Halt(path string, why error) *Rollout {
+	o := r.Of(path)
+	if o != nil {
+		o.cancel(why)
+		<-o.done
+	}
+	return o
+}
+
+// Begin begins to roll a function out, in the place of a rollout of the same path
+// that is under way. It returns when the first agent has taken the function, or has
+// refused; the rollout goes on when the caller leaves. Before the first agent is
+// changed all of them have answered and have the package.
+func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
+	o := &Rollout{
+		Order: order, path: proto.Path(order.Function.GetName()),
+		accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{},
+	}
+	if r.prepare(ctx, o); o.end.rows != nil || o.end.err != nil {
+		o.answer(o.end)
+		close(o.done)
+		return o, nil
+	}
+	r.begin(ctx, o)
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-o.accepted:
+		return o, nil
+	}
+}
+
+// prepare brings the package to all agents. Where one does not answer, nothing is
+// changed anywhere and that is the end of the rollout.
+func (r *Rollouts) prepare(ctx context.Context, o *Rollout) {
+	name := o.Function.GetName()
+	errs := make([]error, len(o.Agents))
+	var wg sync.WaitGroup
+	for i, addr := range o.Agents {
+		wg.Go(func() { errs[i] = r.upload(ctx, addr, o.Package) })
+	}
+	wg.Wait()
+	bad := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	switch {
+	case bad < 0:
+	case len(errs) == 1:
+		o.end.err = errs[0]
+	default:
+		for i, addr := range o.Agents {
+			row := r.aborted(name, addr, "it was not changed: the rollout stopped at agent "+o.Agents[bad])
+			if errs[i] != nil {
+				row = Failed(name, addr, errs[i])
+			}
+			o.end.rows = append(o.end.rows, row)
+		}
+	}
+}
+
+func (r *Rollouts) upload(ctx context.Context, addr string, pkg *bundle.Package) error {
+	agent, err := r.fleet.Connect(ctx, addr)
+	if err != nil {
+		return err
+	}
+	return agent.Upload(ctx, pkg)
+}
+
+// begin starts a rollout to agents that have its package.
+func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
+	if old := r.Halt(o.path, fleet.ErrReplaced); old != nil {
+		o.taken = old.taken
+	}
+	for _, row := range r.fleet.Drafts(o.path) {
+		if !slices.Contains(o.Agents, row.GetAtAgent()) {
+			r.fleet.Tell(fleet.Stopped(row))
+		}
+	}
+	steps := r.steps(o)
+	ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.under[o.path] = o
+	r.followers.Go(func() {
+		defer o.cancel(nil)
+		r.follow(ctx, o, steps)
+	})
+}
+
+// steps are those of a deploy. Agents that run the same package go first, since
+// what they have saves others a build; then those that can build.
+func (r *Rollouts) steps(o *Rollout) []Step {
+	name, version := o.Function.GetName(), r.nextVersion(o)
+	steps := make([]Step, len(o.Agents))
+	for i, addr := range o.Agents {
+		steps[i] = Step{
+			Agent: addr, Name: name, Before: r.fleet.Row(addr, name),
+			Action: Deploy, Version: version, Canary: o.Function.GetCanary(),
+		}
+	}
+	rank := func(s Step) int {
+		switch {
+		case s.Before.GetPackage() == o.Function.GetPackage():
+			return 0
+		case r.fleet.Info(s.Agent).Builds():
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(rank(a), rank(b)) })
+	return steps
+}
+
+// nextVersion is the number of the version that a deploy makes, one for all
+// replicas. For a single one, 0: its agent knows.
+func (r *Rollouts) nextVersion(o *Rollout) uint32 {
+	last, agents := uint32(0), slices.Clone(o.Agents)
+	for _, replica := range r.fleet.Find(o.path) {
+		last = max(last, replica.Row.GetLastVersion())
+		agents = append(agents, replica.Agent)
+	}
+	slices.Sort(agents)
+	if len(slices.Compact(agents)) == 1 {
+		return 0
+	}
+	return last + 1
+}
+
+// follow brings a rollout to its end, and takes the function from the agents that
+// it has left.
+func (r *Rollouts) follow(ctx context.Context, o *Rollout, steps []Step) {
+	defer close(o.done)
+	c := &change{Rollouts: r, name: o.Function.GetName(), steps: steps, order: o, taken: o.taken, rows: map[string]*proto.FunctionJsonRsp{}}
+	o.end.err = c.roll(ctx)
+	whole := o.end.err == nil
+	for _, addr := range o.Agents {
+		row := c.rows[addr]
+		whole = whole && proto.Status(row.GetStatus()) == proto.Deployed
+		o.end.rows = append(o.end.rows, row)
+	}
+	r.conclude(ctx, o)
+	o.answer(o.end)
+	o.taken = c.taken
+	if whole {
+		r.leave(ctx, o)
+		o.taken = nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.under, o.path)
+}
+
+// leave stops a function on the agents that its new deploy does not name.
+func (r *Rollouts) leave(ctx context.Context, o *Rollout) {
+	for _, old := range r.fleet.Find(o.path) {
+		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
+			continue
+		}
+		agent, err := r.fleet.Connect(ctx, old.Agent)
+		if err == nil {
+			_, err = agent.Stop(ctx, old.Row.GetName())
+		}
+		if err != nil && !errors.Is(err, proto.ErrNotFound) {
+			r.logger.Error("a replica that was replaced goes on", "function", old.Row.GetName(), "agent", old.Agent, "error", err)
+		}
+	}
+}
+
+// Change takes steps, one to an agent, at the replicas of a function, and returns
+// their rows. While a deploy is under way it is an ErrConflict.
+func (r *Rollouts) Change(ctx context.Context, steps ...Step) ([]*proto.FunctionJsonRsp, error) {
+	name := steps[0].Name
+	if r.Of(proto.Path(name)) != nil {
+		return nil, proto.Errorf(proto.ErrConflict, "function %q is being deployed", name).
+			WithHint("wait until proxyCli list shows that it is settled, or deploy again, which replaces the deploy")
+	}
+	c := &change{Rollouts: r, name: name, steps: steps, rows: map[string]*proto.FunctionJsonRsp{}}
+	if err := c.roll(ctx); err != nil {
+		return nil, err
+	}
+	rows := make([]*proto.FunctionJsonRsp, len(steps))
+	for i, s := range steps {
+		rows[i] = c.rows[s.Agent]
+	}
+	return rows, nil
+}
+
+// aborted is the row of an agent where a change does not stand.
+func (r *Rollouts) aborted(name, addr, text string) *proto.FunctionJsonRsp {
+	row := cmp.Or(r.fleet.Row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr, Since: time.Now().UTC().Format(time.RFC3339)})
+	row.Status, row.Reason, row.Error = string(proto.Failed), Reason, text
+	return row
+}
+
+// Failed is the row of a function that an agent did not take.
+func Failed(name, addr string, err error) *proto.FunctionJsonRsp {
+	reason, text := proto.ReasonAgent, err.Error()
+	if fleet.Refused(err) {
+		reason = proto.AsError(err).Reason
+	}
+	if hint := proto.AsError(err).Hint; hint != "" {
+		text += "\n" + hint
+	}
+	return &proto.FunctionJsonRsp{
+		Name: name, Status: string(proto.Failed), AtAgent: addr,
+		Error: text, Reason: reason, Since: time.Now().UTC().Format(time.RFC3339),
+	}
+}

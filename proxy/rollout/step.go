@@ -1,0 +1,93 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Action is what a step does at its agent.
+type Action string
+
+// The actions.
+const (
+	Deploy   Action = "deploy"   // give the agent the function that is rolled out
+	Rollback Action = "rollback" // serve with a version that the agent has
+	Shift    Action = "shift"    // change the share of a canary
+)
+
+// Step is what a change of a function does at one agent: data, from which it can be
+// done and undone.
+type Step struct {
+	Agent   string                 // its address
+	Name    string                 // of the function
+	Before  *proto.FunctionJsonRsp // the agent's row; nil: the function was not there
+	Action  Action
+	Version uint32 // that a deploy makes, or a rollback goes to; 0: as the agent counts
+	Canary  uint32 // percentage of the calls, of a deploy or a shift
+}
+
+// follow makes the step end at the version at which one before it ended: that of an
+// agent which had nothing to change, or the one to which the first went back.
+func (s *Step) follow(version uint32) {
+	switch s.Action {
+	case Deploy:
+		if s.Canary == 0 && version < s.Version && version > s.Before.GetLastVersion() {
+			s.Version = version
+		}
+	case Rollback:
+		if s.Version == 0 {
+			s.Version = version
+		}
+	case Shift:
+	}
+}
+
+// apply takes a step and returns the row with which the agent ends.
+func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, error) {
+	agent, err := c.fleet.Connect(ctx, s.Agent)
+	if err != nil {
+		return nil, err
+	}
+	switch s.Action {
+	case Rollback:
+		return agent.Rollback(ctx, s.Name, s.Version)
+	case Shift:
+		return agent.Shift(ctx, s.Name, s.Canary)
+	case Deploy:
+	}
+	return c.deploy(ctx, c.order, agent, s)
+}
+
+// undo brings an agent back to what it had before a step. A canary that the step
+// took away does not come back.
+func (r *Rollouts) undo(ctx context.Context, s Step) error {
+	agent, err := r.fleet.Connect(ctx, s.Agent)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.Action == Deploy && s.Before.GetVersion() == 0:
+		_, err = agent.Stop(ctx, s.Name)
+	case s.Action == Deploy && s.Canary > 0:
+		_, err = agent.Shift(ctx, s.Name, 0)
+	case s.Action == Shift && s.Canary == 0:
+		err = errors.New("its canary was dropped")
+	case s.Action == Shift && s.Canary < 100:
+		_, err = agent.Shift(ctx, s.Name, canaryOf(s.Before))
+	default:
+		_, err = agent.Rollback(ctx, s.Name, s.Before.GetVersion())
+	}
+	return err
+}
+
+// canaryOf is the percentage of the calls that a replica's canary gets, 0 without one.
+func canaryOf(row *proto.FunctionJsonRsp) uint32 {
+	for _, s := range row.GetServing() {
+		if s.GetVersion() != row.GetVersion() && s.GetWeight() > 0 {
+			return s.GetWeight()
+		}
+	}
+	return 0
+}
