@@ -1129,7 +1129,7 @@ type Usage struct {
 	Requests    uint64 `protobuf:"varint,10,opt,name=requests,proto3" json:"requests,omitempty"`
 	InFlight    uint32 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	Connections uint32 `protobuf:"varint,12,opt,name=connections,proto3" json:"connections,omitempty"`
-	// Bytes of bodies.
+	// Bytes that passed over its connections.
 	Received uint64 `protobuf:"varint,13,opt,name=received,proto3" json:"received,omitempty"`
 	Sent     uint64 `protobuf:"varint,14,opt,name=sent,proto3" json:"sent,omitempty"`
 	// Start of the process, RFC 3339, UTC.

@@ -32,8 +32,8 @@ type Stats struct {
 	InFlight    uint32        // requests under way
 	Connections uint32        // that are open
 	Idle        time.Duration // since the last request or connection ended; 0 while a connection is open
-	Received    uint64        // bytes of request bodies
-	Sent        uint64        // bytes of response bodies
+	Received    uint64        // bytes that came over its connections
+	Sent        uint64        // bytes that went over its connections
 }
 
 // said is Stats as a process writes it.

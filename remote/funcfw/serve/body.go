@@ -11,16 +11,17 @@ import (
 func limitBody(next http.Handler, limit int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > limit {
-			// Whoever is still sending when the answer comes sees a broken connection
-			// instead of it. So as much is read as a body that is taken may have.
-			_, _ = io.CopyN(io.Discard, r.Body, limit)
+			// A caller that is still sending when the answer comes sees a broken
+			// connection instead of it. So as much is read as a body that is taken may
+			// have, unless the caller waits to be asked for it.
+			if r.Header.Get("Expect") == "" {
+				_, _ = io.CopyN(io.Discard, r.Body, limit)
+			}
 			answerTooLarge(w, limit)
 			return
 		}
-		limited := new(http.Request)
-		*limited = *r
-		limited.Body = http.MaxBytesReader(w, r.Body, limit)
-		next.ServeHTTP(w, limited)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		next.ServeHTTP(w, r)
 	})
 }
 

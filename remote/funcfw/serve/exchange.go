@@ -6,16 +6,17 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 )
 
 // exchange is a request and its answer, as the writer that handlers answer to. It
-// counts, notes whether the answer has begun, and offers what the server's own
-// writers offer, since functions ask for it by type assertion.
+// notes whether the answer has begun, and offers what the server's own writers
+// offer, since functions ask for it by type assertion: see http1 and http2.
 type exchange struct {
 	http.ResponseWriter
+	// request is the server's own: what net/http learns of a request after its head,
+	// and cleans up at its end, is kept there and would be lost by a copy.
+	request *http.Request
 	traffic *traffic
-	body    body
 	began   bool // the answer
 	// aborted says that the answer is to be broken off: the caller must not take the
 	// part that it has for the whole. What is still written is dropped.
@@ -24,23 +25,30 @@ type exchange struct {
 	holders int           // guarded by traffic.mu: the handler, and the connection that it took over
 }
 
+// http1 is an exchange over HTTP/1.
+type http1 struct{ exchange }
+
+// http2 is an exchange over HTTP/2.
+type http2 struct{ exchange }
+
 var (
 	_ http.Flusher    = (*exchange)(nil)
-	_ http.Hijacker   = (*exchange)(nil)
-	_ io.ReaderFrom   = (*exchange)(nil)
 	_ io.StringWriter = (*exchange)(nil)
+	_ http.Hijacker   = (*http1)(nil)
+	_ io.ReaderFrom   = (*http1)(nil)
+	_ http.Pusher     = (*http2)(nil)
 )
 
-// body counts what is read of a request's body.
-type body struct {
-	io.ReadCloser
-	read *atomic.Int64
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.read.Add(int64(n))
-	return n, err
+// exchangeOf is the exchange behind a writer that the framework has handed on as it
+// is, nil if there is none.
+func exchangeOf(w http.ResponseWriter) *exchange {
+	switch x := w.(type) {
+	case *http1:
+		return &x.exchange
+	case *http2:
+		return &x.exchange
+	}
+	return nil
 }
 
 // release is called at the end of each holder. With the last one the request has
@@ -79,12 +87,13 @@ func (x *exchange) WriteHeader(status int) {
 		x.aborted = true
 		return
 	}
-	switch { // any other is informational, and followed by the answer's own
+	switch {
+	case status > 999: // no status, for which the server panics
 	case status >= http.StatusOK:
 		x.begin()
 	case status == http.StatusSwitchingProtocols:
 		x.began = true // its Connection header is its own
-	}
+	} // any other is informational, and followed by the answer's own
 	x.ResponseWriter.WriteHeader(status)
 }
 
@@ -94,9 +103,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	x.begin()
-	n, err := x.ResponseWriter.Write(p)
-	x.traffic.sent.Add(int64(n))
-	return n, err
+	return x.ResponseWriter.Write(p)
 }
 
 // WriteString is Write without a copy.
@@ -105,17 +112,7 @@ func (x *exchange) WriteString(s string) (int, error) {
 		return len(s), nil
 	}
 	x.begin()
-	n, err := io.WriteString(x.ResponseWriter, s)
-	x.traffic.sent.Add(int64(n))
-	return n, err
-}
-
-// ReadFrom lets the server copy from a file without a buffer of ours.
-func (x *exchange) ReadFrom(r io.Reader) (int64, error) {
-	x.begin()
-	n, err := io.Copy(x.ResponseWriter, r)
-	x.traffic.sent.Add(n)
-	return n, err
+	return io.WriteString(x.ResponseWriter, s)
 }
 
 // Flush sends what is buffered.
@@ -132,53 +129,38 @@ func (x *exchange) CloseNotify() <-chan bool {
 	return x.ResponseWriter.(http.CloseNotifier).CloseNotify() //nolint:staticcheck // as the server's own writers do
 }
 
+// Push fails as that of the server's own writer does without a client that wants it.
+func (x *http2) Push(target string, opts *http.PushOptions) error {
+	return x.ResponseWriter.(http.Pusher).Push(target, opts)
+}
+
+// ReadFrom lets the server copy from a file without a buffer of ours.
+func (x *http1) ReadFrom(r io.Reader) (int64, error) {
+	x.begin()
+	return io.Copy(x.ResponseWriter, r)
+}
+
 // Hijack takes the connection over, which then counts until it is closed.
-func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (x *http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	x.began = true
+	taken, ok := conn.(takeable)
+	if !ok {
+		return conn, rw, nil // it is none of listener's
+	}
 	t := x.traffic
 	t.mu.Lock()
 	x.holders++
 	t.taken++
 	t.mu.Unlock()
-	closed := sync.OnceFunc(func() {
+	taken.take(sync.OnceFunc(func() {
 		t.mu.Lock()
 		t.taken--
 		t.mu.Unlock()
 		x.release()
-	})
-	switch c := conn.(type) { // what else a connection can do, it still can
-	case *net.TCPConn:
-		conn = &tcpConn{c, closed}
-	case *net.UnixConn:
-		conn = &unixConn{c, closed}
-	}
+	}))
 	return conn, rw, nil
-}
-
-// tcpConn is a connection that says when it is closed.
-type tcpConn struct {
-	*net.TCPConn
-	closed func()
-}
-
-// Close closes the connection.
-func (c *tcpConn) Close() error {
-	defer c.closed()
-	return c.TCPConn.Close()
-}
-
-// unixConn is tcpConn for the other kind of listener.
-type unixConn struct {
-	*net.UnixConn
-	closed func()
-}
-
-// Close closes the connection.
-func (c *unixConn) Close() error {
-	defer c.closed()
-	return c.UnixConn.Close()
 }

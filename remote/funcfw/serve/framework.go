@@ -6,13 +6,26 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	_ "unsafe" // for go:linkname
+	"unsafe" // for go:linkname too
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework" // defines initServer
 )
 
 //go:linkname initServer github.com/GoogleCloudPlatform/functions-framework-go/funcframework.initServer
 func initServer() (*http.ServeMux, error)
+
+// registration is the beginning of the framework's RegisteredFunction.
+type registration struct {
+	Name, Path   string
+	CloudEventFn func() // of another type
+	HTTPFn       func(http.ResponseWriter, *http.Request)
+}
+
+//go:linkname registry github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.Default
+func registry() unsafe.Pointer
+
+//go:linkname registered github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.(*Registry).GetRegisteredFunction
+func registered(registry unsafe.Pointer, name string) (*registration, bool)
 
 const (
 	envTarget = "FUNCTION_TARGET"
@@ -35,9 +48,18 @@ func Registered(err error) (http.Handler, error) {
 	return h, nil
 }
 
+// guardDeclared replaces an HTTP function that was declared by name, if that was, by
+// its Guard.
+func guardDeclared(name string) {
+	if fn, ok := registered(registry(), name); ok && fn.HTTPFn != nil {
+		fn.HTTPFn = Guard(fn.HTTPFn)
+	}
+}
+
 // Declared returns the handler of a function that an init function has declared by
 // name.
 func Declared(name string) (http.Handler, error) {
+	guardDeclared(name)
 	// Where the framework does not find the name it takes what was registered last
 	// without one. That shall be no function of the user's but this one, which no
 	// handler can be made of.

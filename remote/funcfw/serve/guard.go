@@ -13,12 +13,20 @@ import (
 // panic in the midst of an answer, and after http.ErrAbortHandler, the
 // connection is broken, so that the caller does not take a part for the whole.
 //
+// The function is given the server's own request, see exchange.
+//
 // Guard of nil is nil, which Registered reports.
 func Guard(target func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) {
 	if target == nil {
 		return nil
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(w)
+		if x != nil {
+			// The framework has made a copy, for a context of its own.
+			*x.request = *r
+			r = x.request
+		}
 		defer func() {
 			v := recover()
 			if v == nil {
@@ -26,8 +34,7 @@ func Guard(target func(http.ResponseWriter, *http.Request)) func(http.ResponseWr
 			}
 			err, _ := v.(error)
 			meant := errors.Is(err, http.ErrAbortHandler)
-			x, ok := w.(*exchange) // the framework hands it on as it is
-			if !ok || !meant && !x.began {
+			if x == nil || !meant && !x.began {
 				panic(v) // the framework logs it with its stack and answers
 			}
 			if !meant {

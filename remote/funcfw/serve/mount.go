@@ -2,7 +2,9 @@ package serve
 
 import (
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -10,7 +12,17 @@ import (
 // healthPath lies beside every mount: a function's name cannot begin with _.
 const healthPath = "/_ryo/healthz"
 
-// mount serves next at and below a path of one segment.
+const (
+	// callerHeader is in which a gateway on the same machine says who its caller is,
+	// as an address and a port.
+	callerHeader = "X-Ryo-Remote-Addr"
+	// prefixHeader is below which path the caller sees the function, as web frameworks
+	// read it.
+	prefixHeader = "X-Forwarded-Prefix"
+)
+
+// mount serves next at and below a path of one segment. The function is to see the
+// request as if it were served at / and called directly.
 type mount struct {
 	path string // such as /helloworld
 	next http.Handler
@@ -26,10 +38,44 @@ func (m mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	below := new(http.Request)
-	*below = *r
-	below.URL = u
-	m.next.ServeHTTP(w, below)
+	// All of this is done in place: see exchange.request.
+	r.URL, r.RequestURI = u, target(r.RequestURI, u)
+	setCaller(r)
+	if r.Header[prefixHeader] == nil {
+		r.Header.Set(prefixHeader, m.path)
+	}
+	m.next.ServeHTTP(w, r)
+}
+
+// setCaller believes a gateway that comes by the unix socket, which nobody else can
+// open, about who calls. By TCP anybody may say anything.
+func setCaller(r *http.Request) {
+	caller := r.Header.Get(callerHeader)
+	if caller == "" {
+		return
+	}
+	r.Header.Del(callerHeader)
+	at, _ := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	if _, err := netip.ParseAddrPort(caller); err == nil && at != nil {
+		r.RemoteAddr = caller
+	}
+}
+
+// target is the target of a request line, sent for another path, with the path and
+// query of u.
+func target(sent string, u *url.URL) string {
+	if !strings.HasPrefix(sent, "/") { // the absolute form
+		return u.String()
+	}
+	_, query, asked := strings.Cut(sent, "?")
+	below := u.RawPath
+	if below == "" {
+		below = u.EscapedPath()
+	}
+	if asked {
+		below += "?" + query
+	}
+	return below
 }
 
 // strip returns u without the mount, and whether u is at or below it. What

@@ -1,6 +1,10 @@
 package serve
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -77,4 +81,36 @@ func FuzzStrip(f *testing.F) {
 			t.Fatalf("%q arrives as the path %q", path, got.Path)
 		}
 	})
+}
+
+func TestMountSaysWhoCallsAndWhere(t *testing.T) {
+	var got *http.Request
+	m := mount{path: "/f", next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r })}
+	tcp, unix := net.Addr(&net.TCPAddr{}), net.Addr(&net.UnixAddr{})
+	for _, c := range []struct {
+		at              net.Addr
+		says, prefix    string // in headers
+		caller, mount   string // seen by the function
+		target, target2 string
+	}{
+		{unix, "192.0.2.1:99", "/functions/f", "192.0.2.1:99", "/functions/f", "/f/a%2Fb?q=%2f&&", "/a%2Fb?q=%2f&&"},
+		{unix, "[2001:db8::1]:99", "", "[2001:db8::1]:99", "/f", "/f?", "/?"},
+		{unix, "192.0.2.1", "", "@", "/f", "/f", "/"},
+		{unix, "", "", "@", "/f", "http://other/f/a?q", "http://other/a?q"},
+		{tcp, "192.0.2.1:99", "/x", "@", "/x", "/%66//x/", "//x/"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, c.target, http.NoBody)
+		r = r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, c.at))
+		r.RemoteAddr = "@"
+		for name, value := range map[string]string{callerHeader: c.says, prefixHeader: c.prefix} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		m.ServeHTTP(httptest.NewRecorder(), r)
+		require.Same(t, r, got, "it is the server's own")
+		assert.Equal(t, c.caller, got.RemoteAddr)
+		assert.Equal(t, http.Header{prefixHeader: {c.mount}}, got.Header)
+		assert.Equal(t, c.target2, got.RequestURI)
+	}
 }

@@ -14,7 +14,7 @@ func atMost(n int, next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusServiceUnavailable) // seldom read: most such callers have left
 			return
 		}
-		w.(*exchange).places = places
+		exchangeOf(w).places = places
 		next.ServeHTTP(w, r)
 	})
 }

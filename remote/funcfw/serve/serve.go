@@ -178,7 +178,7 @@ func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Li
 	for _, l := range listeners {
 		go func(l net.Listener) {
 			defer accepting.Done()
-			failed <- srv.Serve(l)
+			failed <- srv.Serve(listener{l, traffic})
 		}(l)
 	}
 	// No time limits: the agent is the only one who asks, whenever it likes.

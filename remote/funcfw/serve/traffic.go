@@ -14,15 +14,15 @@ import (
 // within this time.
 const lameDuck = time.Second
 
-// traffic is what goes on at a server. It counts connections and requests, which
-// costs a request one allocation and two locks, and ends the server without
+// traffic is what goes on at a server. It counts connections, requests and bytes,
+// which costs a request one allocation and two locks, and ends the server without
 // losing a request. http.Server.Shutdown alone loses some: it does not answer what
 // it has read but not handed to a handler when it begins, be it on a connection
 // that was just accepted or on an idle one. So traffic first lets the connections
 // run out: each is closed with its next answer.
 type traffic struct {
 	next           http.Handler
-	received, sent atomic.Int64 // bytes of bodies
+	received, sent atomic.Int64 // bytes
 	draining       atomic.Bool
 	changed        chan struct{} // has room for one
 
@@ -39,17 +39,28 @@ func newTraffic(next http.Handler) *traffic {
 }
 
 func (t *traffic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{ResponseWriter: w, traffic: t, holders: 1}
-	if r.Body != http.NoBody { // which callers compare with
-		x.body = body{r.Body, &t.received}
-		r.Body = &x.body
+	var x *exchange
+	if r.ProtoMajor == 1 {
+		x1 := &http1{exchange{ResponseWriter: w}}
+		x, w = &x1.exchange, x1
+	} else {
+		x2 := &http2{exchange{ResponseWriter: w}}
+		x, w = &x2.exchange, x2
 	}
+	x.request, x.traffic, x.holders = r, t, 1
 	t.mu.Lock()
 	t.requests++
 	t.running++
 	t.mu.Unlock()
 	defer x.release()
-	t.next.ServeHTTP(x, r)
+	body := r.Body
+	t.next.ServeHTTP(w, r)
+	// By its own body the server decides whether it can take further requests from
+	// the connection. A function may have put a reader around it.
+	r.Body = body
+	if r.MultipartForm != nil {
+		_ = r.MultipartForm.RemoveAll() // the server does it, but not after a panic or for a connection taken over
+	}
 	x.begin() // an answer without a body
 	if x.aborted {
 		panic(http.ErrAbortHandler) // where the framework cannot catch it

@@ -70,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // calls a handler with a body.
-func post(h http.HandlerFunc, body string) *httptest.ResponseRecorder {
+func call(h http.HandlerFunc, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
 	return w
@@ -98,22 +98,22 @@ func TestTypedForms(t *testing.T) {
 		"context":                   {TypedContextNoError(func(_ context.Context, n int) { _ = fail(n) }), false, ""},
 	} {
 		got = 0
-		w := post(h.handler, "7")
+		w := call(h.handler, "7")
 		assert.Equal(t, 7, got, name)
 		assert.Equal(t, h.body, w.Body.String(), name)
 		assert.Equal(t, map[bool]int{true: http.StatusNoContent, false: http.StatusOK}[h.body == ""], w.Code, name)
-		w = post(h.handler, "-7")
+		w = call(h.handler, "-7")
 		assert.Equal(t, h.fails, w.Code == http.StatusInternalServerError, name)
-		assert.Equal(t, http.StatusBadRequest, post(h.handler, "").Code, name)
+		assert.Equal(t, http.StatusBadRequest, call(h.handler, "").Code, name)
 	}
 }
 
 func TestTypedResultsThatAreNoJSON(t *testing.T) {
-	w := post(Typed(func(bool) (float64, error) { return math.NaN(), nil }), "true")
+	w := call(Typed(func(bool) (float64, error) { return math.NaN(), nil }), "true")
 	assert.Equal(t, http.StatusInternalServerError, w.Code)
 	assert.JSONEq(t, `{"error": {"code": "internal", "message": "the function's result cannot be turned into JSON"}}`, w.Body.String())
 
-	w = post(Typed(func(bool) (*int, error) { return nil, nil }), "true")
+	w = call(Typed(func(bool) (*int, error) { return nil, nil }), "true")
 	assert.Equal(t, "null\n", w.Body.String())
 }
 
@@ -134,6 +134,6 @@ func BenchmarkTyped(b *testing.B) {
 	h := Typed(func(p point) (point, error) { return p, nil })
 	b.ReportAllocs()
 	for b.Loop() {
-		post(h, `{"X": 1, "Y": 2, "Name": "a"}`)
+		call(h, `{"X": 1, "Y": 2, "Name": "a"}`)
 	}
 }

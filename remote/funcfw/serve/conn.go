@@ -1,0 +1,116 @@
+package serve
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+)
+
+// listener counts what passes over its connections.
+type listener struct {
+	net.Listener
+	traffic *traffic
+}
+
+// Accept returns a connection that can what it could.
+func (l listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		return &tcpConn{TCPConn: c, passed: passed{traffic: l.traffic}}, nil
+	case *net.UnixConn:
+		return &unixConn{UnixConn: c, passed: passed{traffic: l.traffic}}, nil
+	}
+	return conn, nil // inherit makes no others
+}
+
+// takeable is a connection that a handler can take over.
+type takeable interface {
+	// take sets what is called when the connection is closed.
+	take(closed func())
+}
+
+// passed counts what passes over a connection.
+type passed struct {
+	traffic *traffic
+	closed  atomic.Pointer[func()]
+}
+
+func (p *passed) take(closed func()) { p.closed.Store(&closed) }
+
+func (p *passed) close() {
+	if closed := p.closed.Load(); closed != nil {
+		(*closed)()
+	}
+}
+
+func (p *passed) in(n int64)  { p.traffic.received.Add(n) }
+func (p *passed) out(n int64) { p.traffic.sent.Add(n) }
+
+type tcpConn struct {
+	*net.TCPConn
+	passed
+}
+
+var (
+	_ io.ReaderFrom = (*tcpConn)(nil)
+	_ io.WriterTo   = (*tcpConn)(nil)
+	_ takeable      = (*tcpConn)(nil)
+	_ takeable      = (*unixConn)(nil)
+)
+
+func (c *tcpConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	c.in(int64(n))
+	return n, err
+}
+
+func (c *tcpConn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	c.out(int64(n))
+	return n, err
+}
+
+// ReadFrom sends a file by the kernel alone.
+func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
+	n, err := c.TCPConn.ReadFrom(r)
+	c.out(n)
+	return n, err
+}
+
+// WriteTo is ReadFrom in the other direction.
+func (c *tcpConn) WriteTo(w io.Writer) (int64, error) {
+	n, err := c.TCPConn.WriteTo(w)
+	c.in(n)
+	return n, err
+}
+
+func (c *tcpConn) Close() error {
+	defer c.close()
+	return c.TCPConn.Close()
+}
+
+type unixConn struct {
+	*net.UnixConn
+	passed
+}
+
+func (c *unixConn) Read(p []byte) (int, error) {
+	n, err := c.UnixConn.Read(p)
+	c.in(int64(n))
+	return n, err
+}
+
+func (c *unixConn) Write(p []byte) (int, error) {
+	n, err := c.UnixConn.Write(p)
+	c.out(int64(n))
+	return n, err
+}
+
+func (c *unixConn) Close() error {
+	defer c.close()
+	return c.UnixConn.Close()
+}
