@@ -18,15 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
 // TestMain lets the test binary be the program, so that tests run real processes.
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
 	if os.Getenv("PROXY_TEST_MAIN") != "" {
 		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(guarded)
 }
 
 // process is a proxy in a process of its own.

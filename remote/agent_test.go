@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
@@ -27,6 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
 	if code, launcher := confine.Main(os.Args); launcher {
 		os.Exit(code)
 	}
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beAgent) != "" {
 		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(guarded)
 }
 
 // beAgent has the test's own program be the agent.

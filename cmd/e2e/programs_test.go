@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/cli"
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proxy"
 	"github.com/Ishan27g/ryo-faas/remote"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
@@ -38,6 +39,7 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 }
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
 	if code, launcher := confine.Main(os.Args); launcher {
 		os.Exit(code)
 	}
@@ -51,7 +53,7 @@ func TestMain(m *testing.M) {
 	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
 		_ = run.Value.Set(crowded) // fails for what is no pattern alone
 	}
-	os.Exit(m.Run())
+	os.Exit(guarded.Run())
 }
 
 // crowded are the tests in which much happens at the same time: those that are left

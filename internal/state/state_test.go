@@ -11,10 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
 	if dir := os.Getenv("STATE_TEST_HOLD"); dir != "" {
 		if _, err := state.Open(dir); err != nil {
 			_, _ = os.Stdout.WriteString(err.Error())
@@ -22,7 +24,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(guarded.Run())
 }
 
 func TestAFolderHasOneHolder(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
@@ -19,10 +20,11 @@ import (
 var builder *Builder
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(withBuilder{m})
 	if code, launcher := confine.Main(os.Args); launcher {
 		os.Exit(code)
 	}
-	goleak.VerifyTestMain(withBuilder{m})
+	goleak.VerifyTestMain(guarded)
 }
 
 // withBuilder runs the tests while builder runs.

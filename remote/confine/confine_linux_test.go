@@ -21,16 +21,19 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // helper is the program of testdata/attack, statically linked.
 var helper string
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(withHelper{m})
 	if code, launcher := Main(os.Args); launcher {
 		os.Exit(code)
 	}
-	goleak.VerifyTestMain(withHelper{m})
+	goleak.VerifyTestMain(guarded)
 }
 
 type withHelper struct{ *testing.M }

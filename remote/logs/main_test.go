@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -23,10 +24,11 @@ const patience = 20 * time.Second
 
 // TestMain is also the main of the processes that tests start.
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
 	part, arg, _ := strings.Cut(os.Getenv("LOGS_TEST"), ":")
 	switch part {
 	case "":
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(guarded)
 	case "count":
 		n, _ := strconv.Atoi(arg)
 		out := bufio.NewWriterSize(os.Stdout, 3000) // so that writes end within lines

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // patience is how long a test waits for what should take milliseconds.
@@ -20,16 +22,25 @@ const patience = 20 * time.Second
 var childPath string
 
 func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(withChild{m})
 	if code, holder := HolderMain(os.Args); holder {
 		os.Exit(code)
 	}
 	if code, is := role(os.Args); is {
 		os.Exit(code)
 	}
+	goleak.VerifyTestMain(guarded)
+}
+
+// withChild runs the tests with childPath.
+type withChild struct{ *testing.M }
+
+func (w withChild) Run() int {
 	dir, err := os.MkdirTemp("", "process")
 	if err != nil {
 		panic(err)
 	}
+	defer os.RemoveAll(dir)
 	childPath = filepath.Join(dir, "child")
 	build := exec.Command("go", "build", "-o", childPath, "./testdata/child")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as functions are built: threads of C need more memory
@@ -39,10 +50,7 @@ func TestMain(m *testing.M) {
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // plain users run it
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	return w.M.Run()
 }
 
 // stage is where processes of one function are started.

@@ -1,0 +1,262 @@
+package testkit
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// guardVariable makes a process the guard of the root that it names.
+	guardVariable = "RYO_TESTKIT_GUARD"
+	// guardedVariable is set in processes of tests that are guarded: their death may be
+	// a part of a test, and their guard would hide what outlives them.
+	guardedVariable = "RYO_TESTKIT_GUARDED"
+	// rootPattern names roots. It is short: paths of sockets may have 108 bytes.
+	rootPattern = "ryo-test-*"
+	// lockName is a file in a root that is locked while its tests or its guard run.
+	lockName = ".lock"
+	// undoName is a file in a root, of commands that undo what the kernel would keep.
+	undoName = ".undo"
+	// endLimit is how long what a run has started may take to end after it.
+	endLimit = 5 * time.Second
+	// pause is the time between two looks at what is left.
+	pause = 20 * time.Millisecond
+)
+
+// Runner runs tests, as testing.M does.
+type Runner interface{ Run() int }
+
+// Guarded returns tests that nothing outlives. TestMain calls it first of all: in the
+// process that is the guard it does not return.
+func Guarded(m Runner) Runner {
+	if root := os.Getenv(guardVariable); root != "" {
+		os.Exit(guard(root, os.Stdin, os.Stderr)) //nolint:forbidigo // this process is no test
+	}
+	return guarded{m}
+}
+
+type guarded struct{ Runner }
+
+func (g guarded) Run() int {
+	if os.Getenv(guardedVariable) != "" {
+		return g.Runner.Run()
+	}
+	sweep(os.TempDir())
+	end, err := begin()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start the guard of the tests:", err)
+		return 1
+	}
+	code := g.Runner.Run()
+	if err := end(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "the tests left something behind:", err)
+		return 1
+	}
+	return code
+}
+
+// begin makes a root, leads temporary files there, and starts its guard.
+func begin() (end func() error, err error) {
+	root, err := os.MkdirTemp("", rootPattern)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(root, 0o777|os.ModeSticky); err != nil { // as /tmp is: some tests become other users
+		return nil, err
+	}
+	lock, err := lockRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), guardVariable+"="+root, "GORACE=atexit_sleep_ms=0")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{lock}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if os.Getenv("GOTMPDIR") != "" { // where testing.T makes folders, if it is set
+		err = os.Setenv("GOTMPDIR", root)
+	}
+	if err := errors.Join(err, os.Setenv("TMPDIR", root), os.Setenv(guardedVariable, "1")); err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := io.WriteString(alive, "done\n")
+		return errors.Join(err, alive.Close(), cmd.Wait(), lock.Close())
+	}, nil
+}
+
+// lockRoot locks a root. The error is EWOULDBLOCK while another process has it.
+func lockRoot(root string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// Undo has a command run after the tests when they are interrupted, for what no end
+// of a process undoes, such as a network namespace with a name.
+func Undo(t testing.TB, command ...string) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), undoName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintln(file, strings.Join(command, " "))
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// guard waits for the end of the tests and cleans up after them. After tests that
+// were not interrupted it tells what they left, and returns 1.
+func guard(root string, tests io.Reader, w io.Writer) (code int) {
+	said, _ := bufio.NewReader(tests).ReadString('\n')
+	finished := said != ""
+	if finished {
+		for deadline := time.Now().Add(endLimit); time.Now().Before(deadline); <-time.After(pause) {
+			if len(belonging(root)) == 0 {
+				break
+			}
+		}
+		for _, pid := range belonging(root) {
+			command, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+			fmt.Fprintf(w, "process %d: %q\n", pid, command)
+			code = 1
+		}
+		for _, name := range files(root) {
+			fmt.Fprintf(w, "file %s\n", name)
+			code = 1
+		}
+	}
+	if err := clean(root, !finished); err != nil {
+		fmt.Fprintf(w, "clean up after tests: %v\n", err)
+		code = 1
+	}
+	return code
+}
+
+// files returns what tests left in a root.
+func files(root string) (names []string) {
+	entries, _ := os.ReadDir(root)
+	for _, entry := range entries {
+		if name := entry.Name(); name != lockName && name != undoName {
+			names = append(names, filepath.Join(root, name))
+		}
+	}
+	return names
+}
+
+// sweep cleans up after runs whose guards were killed with them.
+func sweep(dir string) {
+	roots, _ := filepath.Glob(filepath.Join(dir, rootPattern))
+	for _, root := range roots {
+		info, err := os.Lstat(root)
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
+			continue
+		}
+		if lock, err := lockRoot(root); err == nil {
+			_ = clean(root, true) // what cannot be removed now is met again
+			_ = lock.Close()
+		}
+	}
+}
+
+// clean kills all that belongs to a run, and removes its root.
+func clean(root string, interrupted bool) error {
+	// What is killed may just have started another process.
+	for deadline, gone := time.Now().Add(endLimit), 0; gone < 2 && time.Now().Before(deadline); <-time.After(pause) {
+		pids := belonging(root)
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		gone++
+		if len(pids) > 0 {
+			gone = 0
+		}
+	}
+	if interrupted {
+		undo(root)
+	}
+	return os.RemoveAll(root)
+}
+
+// undo unmounts what is mounted below a root and runs the commands of Undo.
+func undo(root string) {
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], root+"/") {
+			_ = exec.Command("umount", "-l", fields[1]).Run()
+		}
+	}
+	commands, _ := os.ReadFile(filepath.Join(root, undoName))
+	for line := range strings.Lines(string(commands)) {
+		if words := strings.Fields(line); len(words) > 0 {
+			_ = exec.Command(words[0], words[1:]...).Run() // it may have been done
+		}
+	}
+}
+
+// belonging returns the processes that belong to the run of a root, but for this one
+// and its parent.
+func belonging(root string) (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == os.Getpid() || pid == os.Getppid() {
+			continue
+		}
+		proc := "/proc/" + entry.Name()
+		exe, _ := os.Readlink(proc + "/exe")
+		cwd, _ := os.Readlink(proc + "/cwd")
+		cmdline, _ := os.ReadFile(proc + "/cmdline")
+		environ, _ := os.ReadFile(proc + "/environ")
+		if names(exe, root) || names(cwd, root) || names(string(cmdline), root) || names(string(environ), root) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// names reports whether a text holds the path of a folder or of what lies below it.
+func names(text, folder string) bool {
+	for {
+		_, after, found := strings.Cut(text, folder)
+		if !found {
+			return false
+		}
+		if after == "" || strings.IndexByte("\x00/ :", after[0]) >= 0 {
+			return true
+		}
+		text = after
+	}
+}

@@ -1,0 +1,48 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// Patience is how long a test waits for what should take milliseconds.
+	Patience = 30 * time.Second
+	// BuildPatience is how long a test waits for what takes a build: the first run on
+	// a machine fills the build cache.
+	BuildPatience = 5 * time.Minute
+)
+
+// Files writes files into a folder of their own, their names relative to it.
+func Files(t testing.TB, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	Write(t, dir, files)
+	return dir
+}
+
+// Write writes files into a folder, their names relative to it.
+func Write(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+}
+
+// Source writes a package of one file and returns its folder.
+func Source(t testing.TB, code string) (dir string) {
+	t.Helper()
+	return Files(t, map[string]string{"fn.go": code})
+}
+
+// Says is the source of a function that answers with a text.
+func Says(name, text string) string {
+	return fmt.Sprintf("package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc %s(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, %q) }\n", name, text)
+}
