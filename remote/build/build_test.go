@@ -163,7 +163,7 @@ func TestFailuresSpeakOfTheUsersFiles(t *testing.T) {
 		},
 		"not a handler": {
 			files{"p.go": head1 + ")\n\ntype W = *http.ResponseWriter\n\nfunc F(w W, r *http.Request) {}\n"}, ".",
-			`p.go:9:6: cannot use fn.F (value of type func(w p.W, r *"net/http".Request)) as func("net/http".ResponseWriter, *"net/http".Request) value in variable declaration`,
+			`p.go:9:6: cannot use F (value of type func(w p.W, r *"net/http".Request)) as func("net/http".ResponseWriter, *"net/http".Request) value`,
 		},
 		"cycle": {
 			files{

@@ -45,10 +45,14 @@ func (g *Generated) Layout(root, work string) (map[string][]byte, error) {
 	files := map[string][]byte{"go.mod": g.GoMod, "go.sum": g.GoSum}
 	for name, content := range g.Overlay {
 		path := filepath.FromSlash(name)
-		if !filepath.IsLocal(path) {
-			return nil, fmt.Errorf("%q is not below the package", name)
+		below, beside := strings.CutPrefix(name, besideDir+"/")
+		if !filepath.IsLocal(filepath.FromSlash(below)) {
+			return nil, fmt.Errorf("%q is not a path of generated files", name)
 		}
 		file := filepath.Join("overlay", path)
+		if beside {
+			file = filepath.Join("beside", filepath.FromSlash(below))
+		}
 		files[file] = content
 		overlay.Replace[filepath.Join(root, path)] = filepath.Join(work, file)
 	}

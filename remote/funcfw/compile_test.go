@@ -26,16 +26,23 @@ func TestLinkerFlags(t *testing.T) {
 	}
 }
 
-func TestLayoutMapsTheGeneratedFilesIntoThePackage(t *testing.T) {
+func TestLayoutMapsTheGeneratedFiles(t *testing.T) {
 	g := &funcfw.Generated{
 		GoMod: []byte("module a.b/c\n"), GoSum: []byte("sum\n"),
-		Overlay: map[string][]byte{"p/zz_ryo_main/main_F.go": []byte("package main\n")},
+		Overlay: map[string][]byte{"p/go.mod": []byte("module p\n"), "../zz_ryo/main/main.go": []byte("package main\n")},
 	}
-	files, err := g.Layout("/src", "/build")
+	files, err := g.Layout("/a/src", "/build")
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"Replace": {"/src/p/zz_ryo_main/main_F.go": "/build/overlay/p/zz_ryo_main/main_F.go"}}`, string(files["overlay.json"]))
+	assert.JSONEq(t, `{"Replace": {"/a/src/p/go.mod": "/build/overlay/p/go.mod", "/a/zz_ryo/main/main.go": "/build/beside/main/main.go"}}`, string(files["overlay.json"]))
 	delete(files, "overlay.json")
 	assert.Equal(t, map[string][]byte{
-		"go.mod": g.GoMod, "go.sum": g.GoSum, "overlay/p/zz_ryo_main/main_F.go": []byte("package main\n"),
+		"go.mod": g.GoMod, "go.sum": g.GoSum, "overlay/p/go.mod": []byte("module p\n"), "beside/main/main.go": []byte("package main\n"),
 	}, files)
+}
+
+func TestLayoutStaysBelowItsFolders(t *testing.T) {
+	for _, name := range []string{"../x", "../zz_ryo/../x", "../zz_ryox/../../x", "/x", "../../zz_ryo/x"} {
+		_, err := (&funcfw.Generated{Overlay: map[string][]byte{name: nil}}).Layout("/a/src", "/build")
+		assert.Error(t, err, name)
+	}
 }

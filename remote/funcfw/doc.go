@@ -42,17 +42,21 @@
 // # The generated files
 //
 // Generate returns an overlay for go build, so that the user's folder is never
-// written to:
+// written to. What it adds lies beside the bundle's root, where no go:embed pattern
+// of the user's reaches it (a pattern * also takes folders and hidden files, and
+// refuses other modules):
 //
-//   - zz_ryo_main/main_{Name}.go for each function of the package, which registers
-//     it, and zz_ryo_main/main.go, which calls the one that RYO_FUNCTION names. They
-//     lie in the package's folder, since below it alone a package in a nested
-//     internal/ may be imported. A package main without func main cannot be
-//     imported; there the files join the package.
-//   - zz_ryo, a module a.ryo.local in the module's root: the packages boot and
-//     serve of this folder, as source. Its relative path is recorded in the
-//     program, so two folders give the same bytes.
+//   - ../zz_ryo/main, a module with the generated main, which registers the function
+//     that RYO_FUNCTION names. Its path lies below that of the user's package, so that
+//     it may import one in a nested internal/.
+//   - ../zz_ryo/runtime, a module a.ryo.local: the packages boot and serve of this
+//     folder, as source. Relative paths to both are recorded in the program, so two
+//     folders give the same bytes. Since the main is no part of the user's module,
+//     debug.ReadBuildInfo lists that among the dependencies.
 //   - a go.mod, where the user has none.
+//
+// A package main without func main cannot be imported. There the main joins the
+// text of the package's first file, whose lines keep their numbers.
 //
 // and an alternative go.mod and go.sum (go build -modfile): the user's, with the
 // framework and all it needs.

@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 	"testing"
@@ -325,7 +327,7 @@ func TestCompilerBlamesTheUsersLine(t *testing.T) {
 		src  files
 		want string
 	}{
-		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": src}, `(?m)^p/a\.go:7:6: cannot use fn\.F \(.*\) as func\(.*ResponseWriter, .*Request\) value in variable declaration$`},
+		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": src}, `(?m)^p/a\.go:7:6: cannot use fn\.F \(.*\) as func\(.*ResponseWriter, .*Request\) value in argument to serve\.HTTP$`},
 		{".", files{"a.go": src}, `(?m)^a\.go:7:6: cannot use fn\.F`},
 		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": strings.Replace(src, "package p", "package main", 1)}, `(?m)^p/a\.go:7:6: cannot use F `},
 		{"p", files{"go.mod": "module a.b/c\n", "p/a.go": "package p\n\nvar F = 1 +\n\tx\n"}, `(?m)^p/a\.go:4:2: undefined: x$`},
@@ -391,4 +393,83 @@ func Background(ctx context.Context, v *in) error          { fmt.Println("backgr
 	p := launch(t, program, "Unsure")
 	assert.EqualError(t, p.wait(t), "exit status 1")
 	p.prints(t, `RYO_FUNCTION="Unsure" is no function of this program`)
+}
+
+// embedder is a package whose patterns reach all that lies in its folder.
+const embedder = `
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed *
+var plain embed.FS
+
+//go:embed all:*
+var all embed.FS
+
+//go:embed d all:d d/* [a-z]*
+var some embed.FS
+
+func F(w http.ResponseWriter, r *http.Request) { List(w) }
+
+func List(w http.ResponseWriter) {
+	for _, f := range []embed.FS{plain, all, some} {
+		fs.WalkDir(f, ".", func(name string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				fmt.Fprint(w, name, " ")
+			}
+			return err
+		})
+		fmt.Fprintln(w)
+	}
+}
+`
+
+// What is generated is seen by no pattern, wherever the package lies.
+func TestGeneratedFilesAreNotEmbedded(t *testing.T) {
+	data := func(dir string) files {
+		return files{path.Join(dir, ".hidden"): "x", path.Join(dir, "d/_x"): "x", path.Join(dir, "d/y"): "y"}
+	}
+	with := func(src files, more ...files) files {
+		all := maps.Clone(src)
+		for _, m := range more {
+			maps.Copy(all, m)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name, dir string
+		src       files
+		want      string
+	}{
+		{
+			"in an internal folder of a module that embeds itself", "cmd/internal/fn",
+			with(data("."), data("cmd/internal/fn"), files{
+				"go.mod":  "module a.b/c\n\ngo 1.24\n",
+				"root.go": "package c\n" + strings.Replace(embedder, "*http.Request", "*http.Request, _ int", 1),
+				"cmd/internal/fn/f.go": "package fn\n\nimport (\n\t\"net/http\"\n\n\t\"a.b/c\"\n)\n\n" +
+					"func F(w http.ResponseWriter, r *http.Request) { c.List(w); Own(w) }\n",
+				"cmd/internal/fn/own.go": "package fn\n" + strings.NewReplacer("func F", "func unused", "func List", "func Own", "List(w)", "Own(w)").Replace(embedder),
+			}),
+			".hidden cmd/internal/fn/d/y cmd/internal/fn/f.go cmd/internal/fn/own.go d/y go.mod root.go \n" +
+				".hidden cmd/internal/fn/.hidden cmd/internal/fn/d/_x cmd/internal/fn/d/y cmd/internal/fn/f.go cmd/internal/fn/own.go d/_x d/y go.mod root.go \n" +
+				"cmd/internal/fn/d/y cmd/internal/fn/f.go cmd/internal/fn/own.go d/_x d/y go.mod root.go \n" +
+				".hidden d/y f.go own.go \n.hidden d/_x d/y f.go own.go \nd/_x d/y f.go own.go \n",
+		},
+		{"at the root", ".", with(data("."), files{"go.mod": "module a.b/c\n", "f.go": "package c\n" + embedder}),
+			".hidden d/y f.go go.mod \n.hidden d/_x d/y f.go go.mod \nd/_x d/y f.go go.mod \n"},
+		{"package main", ".", with(data("."), files{"go.mod": "module a.b/c\n", "f.go": "package main\n" + embedder}),
+			".hidden d/y f.go go.mod \n.hidden d/_x d/y f.go go.mod \nd/_x d/y f.go go.mod \n"},
+		{"without go.mod, in a folder", "p", with(data("p"), files{"p/f.go": "package p\n" + embedder}),
+			".hidden d/y f.go go.mod \n.hidden d/_x d/y f.go go.mod \nd/_x d/y f.go go.mod \n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := start(t, mustBuild(t, c.src, c.dir, "F"), "F")
+			_, body := p.get(t, "")
+			assert.Equal(t, c.want, body)
+		})
+	}
 }

@@ -17,6 +17,9 @@ var (
 	noise = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*|[A-Za-z0-9._~+/-]+)(\n|$)`)
 	// viaMain is the beginning of a chain of imports: from the generated main.
 	viaMain = regexp.MustCompile(`(?m)^package \S*` + reserved + `\S*\n\timports (\S+)(?: from \S+)?`)
+	// handedOver is what the compiler says of a function of another type than package
+	// serve takes: the generated main is none of the user's.
+	handedOver = regexp.MustCompile(`(?m)cannot use (?:fn\.)?(\S+ \(.*) in argument to (?:` + reserved + `_)?serve\.\w+$`)
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
 	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
@@ -39,6 +42,7 @@ func (p Places) module() string {
 // about the generated files, and nobody's fault but ours when said is empty.
 func (p Places) Explain(output string) (said, ours string) {
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")
+	text = handedOver.ReplaceAllString(text, "cannot use $1")
 	var user, own strings.Builder
 	for line := range strings.Lines(text) {
 		if line, ours := p.Line(line); ours {
@@ -64,6 +68,8 @@ func (p Places) rename(line string) string {
 	}
 	return strings.NewReplacer(
 		filepath.Join(p.Work, "overlay")+"/", "",
+		filepath.Join(p.Root, besideDir), reserved,
+		filepath.Join(p.Work, "beside"), reserved,
 		filepath.Join(p.Work, "go.mod"), path.Join(p.Generated.ModuleRoot, "go.mod"),
 		filepath.Clean(p.Work)+"/", "",
 		filepath.Clean(p.Root)+"/", "",

@@ -2,11 +2,13 @@ module a.ryo.local
 
 go 1.21
 
-require github.com/GoogleCloudPlatform/functions-framework-go v1.9.2
+require (
+	github.com/GoogleCloudPlatform/functions-framework-go v1.9.2
+	github.com/cloudevents/sdk-go/v2 v2.15.2
+)
 
 require (
 	cloud.google.com/go/functions v1.19.3 // indirect
-	github.com/cloudevents/sdk-go/v2 v2.15.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect

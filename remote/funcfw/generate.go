@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
-	"go/format"
 	"go/version"
 	"io/fs"
 	"path"
@@ -28,7 +27,13 @@ const (
 	// cpuLimitGo is the first whose GOMAXPROCS follows the container's CPU limit,
 	// unless the go line of the user's module is older.
 	cpuLimitGo = "go1.25"
-	mainDir    = reserved + "_main"
+	// besideDir holds what is generated, beside the bundle's root: go:embed patterns
+	// reach whatever lies below it.
+	besideDir = "../" + reserved
+	mainDir   = besideDir + "/main"
+	mainName  = reserved + "_main"
+	mainFile  = reserved + "_main.go"
+	mainGo    = "1.21" // the language of the generated main
 	// maxFunctions is more than people deploy from one package. One with more is a
 	// library, and each function that nobody wants costs a build some 4 ms.
 	maxFunctions = 32
@@ -38,11 +43,10 @@ const (
 type Generated struct {
 	// ModuleRoot is the folder to run go build in, relative to the bundle's root.
 	ModuleRoot string
-	// Main is the package to build, relative to ModuleRoot, as go build takes it:
-	// "./hello/zz_ryo_main".
+	// Main is the package to build, as go build takes it in ModuleRoot.
 	Main string
-	// Overlay maps paths, relative to the bundle's root, to their content. Their
-	// folders need not exist.
+	// Overlay maps paths, relative to the bundle's root, to their content. Some lie
+	// beside the root, below "../zz_ryo". Their folders need not exist.
 	Overlay map[string][]byte
 	// GoMod and GoSum are for -modfile: two files whose names differ in .mod and .sum.
 	GoMod, GoSum []byte
@@ -82,44 +86,40 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 			g.Overlay[at] = v.goMod()
 		}
 	}
-	if g.GoMod, g.GoSum, err = m.alternative(); err != nil {
+	if err := g.addMain(m, t, importPath); err != nil {
 		return nil, err
 	}
 	if err := g.addRuntime(); err != nil {
 		return nil, err
 	}
-	if err := g.addMain(m, t, importPath, p); err != nil {
+	if g.GoMod, g.GoSum, err = m.alternative(t, importPath, p); err != nil {
 		return nil, err
 	}
 	return g, nil
 }
 
-// addMain adds the main package: a file for each function and one that names them.
-func (g *Generated) addMain(m *userModule, t *Target, importPath string, p Platform) error {
-	file := generatedFile(t, "main")
-	g.Main = "./" + path.Dir(m.rel(file))
-	functions := m.together(t)
-	text, err := fill(mainTemplate, mainData{
-		names: names{t.IsMain}, PackageName: t.PackageName, Functions: functions,
-		FollowCPULimit: version.Compare(p.version(), cpuLimitGo) >= 0,
-	})
-	if err != nil {
+// addMain adds the main package: a module of its own, since all that lies in the
+// user's is seen by go:embed patterns. Its path lies below the package's, so that it
+// may import one in a nested internal/. A package main without func main cannot be
+// imported; there the text joins the package's first file.
+func (g *Generated) addMain(m *userModule, t *Target, importPath string) (err error) {
+	data := mainData{names: names{t.IsMain}, ImportPath: importPath, File: mainFile}
+	for _, f := range m.together(t) {
+		data.Functions = append(data.Functions, functionData{data.names, f, m.rel(f.File)})
+	}
+	if t.IsMain {
+		g.Main = "./" + m.rel(t.Dir)
+		g.Overlay[t.pkg.first.path], err = data.within(t.pkg.first)
 		return err
 	}
-	if g.Overlay[file], err = format.Source(text); err != nil {
-		return fmt.Errorf("generate %s: %w", file, err)
-	}
-	for _, f := range functions {
-		file := functionFile(f)
-		g.Overlay[file], err = fill(functionTemplate, functionData{
-			names: names{t.IsMain}, Target: f, ImportPath: importPath, UserFile: m.rel(f.File), File: m.rel(file),
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	g.Main = mainModule(importPath)
+	g.Overlay[mainDir+"/go.mod"] = []byte("module " + g.Main + "\n\ngo " + mainGo + "\n")
+	g.Overlay[mainDir+"/main.go"], err = data.text()
+	return err
 }
+
+// mainModule is the path of the module of the main package.
+func mainModule(importPath string) string { return path.Join(importPath, mainName) }
 
 // together returns the functions that one program serves, ordered by name: the
 // target and all of its package that surely are functions too. One that only may
@@ -146,217 +146,168 @@ func (m *userModule) together(t *Target) []*Target {
 
 // addRuntime adds the module of boot and serve.
 func (g *Generated) addRuntime() error {
-	root := path.Join(g.ModuleRoot, runtimeDir)
-	g.Overlay[path.Join(root, "go.mod")] = frameworkMod
+	g.Overlay[path.Join(runtimeDir, "go.mod")] = frameworkMod
 	return fs.WalkDir(runtimeSource, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		g.Overlay[path.Join(root, name)], err = runtimeSource.ReadFile(name)
+		g.Overlay[path.Join(runtimeDir, name)], err = runtimeSource.ReadFile(name)
 		return err
 	})
 }
 
-// generatedFile is the path of a file of the main package.
-func generatedFile(t *Target, name string) string {
-	if t.IsMain {
-		return path.Join(t.Dir, reserved+"_"+name+".go")
-	}
-	return path.Join(t.Dir, mainDir, name+".go")
-}
-
-// functionFile is the path of a function's generated file. Names are upper-case at
-// their beginning, so that only what follows a _ could be an ending that means
-// something to Go, such as _test or _linux.
-func functionFile(t *Target) string {
-	name := "main_" + t.Name
-	if strings.Contains(t.Name, "_") {
-		name += "_fn"
-	}
-	return generatedFile(t, name)
-}
-
-// mainTemplate is the generated main. Within the user's own package its names do
-// not clash with the package's.
-var mainTemplate = template.Must(template.New("main").Parse(
-	`// Code generated to serve the functions of package {{.PackageName}}. DO NOT EDIT.
-{{if .FollowCPULimit}}
-//go:debug containermaxprocs=1
-//go:debug updatemaxprocs=1
-{{end}}
-package main
-
-import (
-	_ "a.ryo.local/boot" // first: it announces the function
-
-	{{.Import "log"}}
-
-	{{.Import "serve"}}
-)
-
-func main() {
-	err := {{.Name "serve"}}.Run({{.Name "serve"}}.Functions{
-{{- range .Functions}}
-		"{{.Name}}": {{$.Name "handle"}}{{.Name}},
-{{- end}}
-	})
-	if err != nil {
-		{{.Name "log"}}.Fatal(err)
-	}
-}
-`))
-
-// functionTemplate is the file of one function, which is called when it is the one
-// that the process serves.
+// mainTemplate is the generated main below its imports. Within the user's own
+// package its names do not clash with the package's.
 //
 // The first line comment makes the compiler report a wrong type where the user
 // declares the function, to the column; the second has it name this file again.
-var functionTemplate = template.Must(template.New("function").Parse(
-	`// Code generated to serve {{.Target.Name}}. DO NOT EDIT.
-
-package main
-
-import (
-{{- range .Imports}}
-{{- range .}}
-	{{$.Import .}}
+var mainTemplate = template.Must(template.New("main").Parse(`
+func main() {
+	err := {{.As "serve"}}.Run({{.As "serve"}}.Functions{
+{{- range .Functions}}
+		"{{.Name}}": func() ({{$.As "http"}}.Handler, error) {
+			return {{.Open}}/*line {{.UserFile}}:{{.Line}}:{{.Col}}*/{{.Value}}{{.Close}}
+//line {{$.File}}:1
+		},
 {{- end}}
-{{end}}
-{{- if not .Target.IsMain}}
-	{{.User}} {{printf "%q" .ImportPath}}
-{{end}})
-{{define "fn"}}/*line {{.UserFile}}:{{.Target.Line}}:{{.Target.Col}}*/{{if not .Target.IsMain}}fn.{{end}}{{.Target.Name}}{{end}}
-func {{.Name "handle"}}{{.Target.Name}}() ({{.Name "http"}}.Handler, error) {
-{{- if .Target.Declared}}
-	return {{.Name "serve"}}.Declared("{{.Target.Name}}")
-{{- else}}
-	var target{{with .Type}} {{.}}{{end}} = {{if .Wrapper}}{{.Name "serve"}}.{{.Wrapper}}({{template "fn" .}}){{else}}{{template "fn" .}}{{end}}
-//line {{.File}}:1
-{{- if eq .Target.Kind "gin"}}
-	{{.Name "gin"}}.SetMode({{.Name "gin"}}.ReleaseMode)
-	engine := {{.Name "gin"}}.New()
-	engine.NoRoute(func(c *{{.Name "gin"}}.Context) { // each method and every path below the mount
-		c.Status({{.Name "http"}}.StatusOK) // it would be 404
-		c.Params = {{.Name "gin"}}.Params{{"{{"}}Key: "path", Value: c.Request.URL.Path{{"}}"}}
-		target(c)
 	})
-{{- end}}
-	return {{.Name "serve"}}.Registered({{.Name "funcframework"}}.{{.Register}}({{.Name "context"}}.Background(), "/", {{.Handler}}))
-{{- end}}
+	if err != nil {
+		{{.As "log"}}.Fatal(err)
+	}
 }
+{{- if .HasGin}}
+
+func {{.As "ginHandler"}}(fn func(*{{.As "gin"}}.Context)) ({{.As "http"}}.Handler, error) {
+	{{.As "gin"}}.SetMode({{.As "gin"}}.ReleaseMode)
+	engine := {{.As "gin"}}.New()
+	engine.NoRoute(func(c *{{.As "gin"}}.Context) { // each method and every path below the mount
+		c.Status({{.As "http"}}.StatusOK) // it would be 404
+		c.Params = {{.As "gin"}}.Params{{"{{"}}Key: "path", Value: c.Request.URL.Path{{"}}"}}
+		fn(c)
+	})
+	return {{.As "serve"}}.HTTP(engine.ServeHTTP)
+}
+{{- end}}
 `))
 
 // mainData is what mainTemplate is filled from.
 type mainData struct {
 	names
-	PackageName    string
-	Functions      []*Target
-	FollowCPULimit bool
+	ImportPath string // of the user's package
+	File       string // that the compiler says this text is of
+	Functions  []functionData
 }
 
-// functionData is what functionTemplate is filled from.
-type functionData struct {
-	names
-	Target         *Target
-	ImportPath     string
-	UserFile, File string // relative to the module's root, as the compiler names files
+// HasGin reports whether one of the functions is for gin.
+func (d mainData) HasGin() bool {
+	return slices.ContainsFunc(d.Functions, func(f functionData) bool { return f.Kind == proto.KindGin && !f.Declared })
 }
 
-// importPaths are those of the packages that a main may need, by name.
-var importPaths = map[string]string{
-	"context": "context", "log": "log", "http": "net/http",
-	"serve":         runtimeModule + "/serve",
-	"cloudevents":   "github.com/cloudevents/sdk-go/v2",
-	"funcframework": frameworkPath + "/funcframework",
-	"gin":           ginPath,
+// Imports are what a main imports, in groups.
+func (d mainData) Imports() [][]string {
+	groups := [][]string{
+		{"_ " + strconv.Quote(runtimeModule+"/boot")}, // first: it announces the function
+		{d.imported("log", "log"), d.imported("http", "net/http")},
+		{d.imported("serve", runtimeModule+"/serve")},
+	}
+	if d.HasGin() {
+		groups[2] = append(groups[2], d.imported("gin", ginPath))
+	}
+	switch {
+	case d.apart:
+		return groups
+	case slices.ContainsFunc(d.Functions, func(f functionData) bool { return !f.Declared }):
+		return append(groups, []string{"fn " + strconv.Quote(d.ImportPath)})
+	}
+	return append(groups, []string{"_ " + strconv.Quote(d.ImportPath)})
 }
 
-// names are those of a generated file: kept apart from the user's where they
-// share a package.
+// names are those of generated text: kept apart from the user's where they share a
+// package.
 type names struct{ apart bool }
 
-// Name is the name of something generated or imported.
-func (n names) Name(name string) string {
+// As is the name of something generated or imported.
+func (n names) As(name string) string {
 	if n.apart {
 		return reserved + "_" + name
 	}
 	return name
 }
 
-// Import is the line that imports a package under its Name.
-func (n names) Import(name string) string {
-	quoted := strconv.Quote(importPaths[name])
-	if n.apart || name == "cloudevents" { // its package is called v2
-		return n.Name(name) + " " + quoted
+// imported is the import of a package of a name.
+func (n names) imported(name, importPath string) string {
+	if n.apart {
+		return n.As(name) + " " + strconv.Quote(importPath)
 	}
-	return quoted
+	return strconv.Quote(importPath)
 }
 
-// Imports are the packages that a function's file needs, in two groups.
-func (d functionData) Imports() [][]string {
-	if d.Target.Declared {
-		return [][]string{{"http"}, {"serve"}}
-	}
-	other := []string{"serve", "funcframework"}
-	switch d.Target.Kind {
-	case proto.KindCloudEvent:
-		other = append(other, "cloudevents")
-	case proto.KindGin:
-		other = append(other, "gin")
-	}
-	return [][]string{{"context", "http"}, other}
+// functionData is what a function's part of mainTemplate is filled from.
+type functionData struct {
+	names
+	*Target
+	UserFile string // relative to the module's root, as the compiler names files
 }
 
-// User is the name that the user's package is imported by.
-func (d functionData) User() string {
-	if d.Target.Declared {
-		return "_"
+// Value is the function, as the main knows it.
+func (d functionData) Value() string {
+	switch {
+	case d.Declared:
+		return strconv.Quote(d.Name)
+	case d.IsMain:
+		return d.Name
 	}
-	return "fn"
+	return "fn." + d.Name
 }
 
-// Type is the function's type, where it is known.
-func (d functionData) Type() string {
-	switch d.Target.Kind {
-	case proto.KindHTTP:
-		return fmt.Sprintf("func(%s.ResponseWriter, *%[1]s.Request)", d.Name("http"))
-	case proto.KindCloudEvent:
-		return fmt.Sprintf("func(%s.Context, %s.Event) error", d.Name("context"), d.Name("cloudevents"))
-	case proto.KindGin:
-		return fmt.Sprintf("func(*%s.Context)", d.Name("gin"))
+// Open is what stands before the function's Value, to make a handler of it.
+func (d functionData) Open() string {
+	serve := d.As("serve") + "."
+	switch {
+	case d.Declared:
+		return serve + "Declared("
+	case d.Kind == proto.KindGin:
+		return d.As("ginHandler") + "("
+	case d.Kind == proto.KindCloudEvent:
+		return serve + "CloudEvent("
+	case d.Kind == proto.KindEvent:
+		return serve + "Event("
+	case d.wrapper != "":
+		return serve + "HTTP(" + serve + d.wrapper + "("
 	}
-	return ""
+	return serve + "HTTP("
 }
 
-// Wrapper is the function of package serve that wraps one whose type is not known.
-func (d functionData) Wrapper() string { return d.Target.wrapper }
+// Close closes what Open has opened.
+func (d functionData) Close() string { return strings.Repeat(")", strings.Count(d.Open(), "(")) }
 
-// Register is the framework's function that registers one of this kind.
-func (d functionData) Register() string {
-	switch d.Target.Kind {
-	case proto.KindCloudEvent:
-		return "RegisterCloudEventFunctionContext"
-	case proto.KindEvent:
-		return "RegisterEventFunctionContext"
-	}
-	return "RegisterHTTPFunctionContext"
-}
-
-// Handler is what is registered.
-func (d functionData) Handler() string {
-	switch d.Target.Kind {
-	case proto.KindCloudEvent, proto.KindEvent:
-		return "target"
-	case proto.KindGin:
-		return d.Name("serve") + ".Guard(engine.ServeHTTP)"
-	}
-	return d.Name("serve") + ".Guard(target)"
-}
-
-func fill(t *template.Template, data any) ([]byte, error) {
+// text is a main as a file of its own.
+func (d mainData) text() ([]byte, error) {
 	var out bytes.Buffer
-	if err := t.Execute(&out, data); err != nil {
-		return nil, fmt.Errorf("generate a main: %w", err)
+	out.WriteString("// Code generated to serve the functions of package " + d.Functions[0].PackageName + ". DO NOT EDIT.\n\npackage main\n\nimport (\n")
+	for i, group := range d.Imports() {
+		if i > 0 {
+			out.WriteString("\n")
+		}
+		for _, line := range group {
+			out.WriteString("\t" + line + "\n")
+		}
 	}
-	return out.Bytes(), nil
+	out.WriteString(")\n")
+	err := mainTemplate.Execute(&out, d)
+	return out.Bytes(), err
+}
+
+// within is the text of a file of a package main, with a main added. Its lines keep
+// their numbers.
+func (d mainData) within(f *file) ([]byte, error) {
+	var out bytes.Buffer
+	out.Write(f.text[:f.clauseEnd])
+	for _, line := range slices.Concat(d.Imports()...) {
+		out.WriteString("; import " + line)
+	}
+	out.Write(f.text[f.clauseEnd:])
+	out.WriteString("\n//line " + d.File + ":1\n")
+	err := mainTemplate.Execute(&out, d)
+	return out.Bytes(), err
 }

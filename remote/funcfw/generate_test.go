@@ -2,11 +2,10 @@ package funcfw_test
 
 import (
 	"fmt"
-	"go/format"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,31 +25,16 @@ func generate(t *testing.T, src files, dir, name string, p funcfw.Platform) (*fu
 	return funcfw.Generate(src.fs(), target, p)
 }
 
-func TestGeneratedMainReadsWell(t *testing.T) {
-	g, err := generate(t, files{"m/go.mod": "module a.b/c\n", "m/p/hello.go": hello}, "m/p", "HelloWorld", linux)
-	require.NoError(t, err)
-	assert.Equal(t, "m", g.ModuleRoot)
-	assert.Equal(t, "./p/zz_ryo_main", g.Main)
-	assert.Equal(t, `// Code generated to serve HelloWorld. DO NOT EDIT.
+// generatedMain is where the main package lies.
+const generatedMain = "../zz_ryo/main/main.go"
 
-package main
-
-import (
-	"context"
-	"net/http"
-
-	"a.ryo.local/serve"
-	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
-
-	fn "a.b/c/p"
-)
-
-func handleHelloWorld() (http.Handler, error) {
-	var target func(http.ResponseWriter, *http.Request) = /*line p/hello.go:9:6*/fn.HelloWorld
-//line p/zz_ryo_main/main_HelloWorld.go:1
-	return serve.Registered(funcframework.RegisterHTTPFunctionContext(context.Background(), "/", serve.Guard(target)))
-}
-`, string(g.Overlay["m/p/zz_ryo_main/main_HelloWorld.go"]))
+// served are the functions that a generated main serves.
+func served(g *funcfw.Generated) []string {
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^\t\t"(.+)": func`).FindAllSubmatch(g.Overlay[generatedMain], -1) {
+		names = append(names, string(m[1]))
+	}
+	return names
 }
 
 // manyKinds is a package with a function of each kind, and one that the compiler
@@ -73,13 +57,7 @@ func Typed(o Order) (Order, error)                         { return o, nil }`),
 func TestFunctionsOfAPackageShareAProgram(t *testing.T) {
 	all, err := generate(t, manyKinds, ".", "F", linux)
 	require.NoError(t, err)
-	var mains []string
-	for _, at := range slices.Sorted(maps.Keys(all.Overlay)) {
-		if strings.HasPrefix(at, "zz_ryo_main/") {
-			mains = append(mains, path.Base(at))
-		}
-	}
-	assert.Equal(t, []string{"main.go", "main_Background.go", "main_Cloud.go", "main_Declared.go", "main_F.go", "main_Gin.go", "main_Typed.go"}, mains)
+	assert.Equal(t, []string{"Background", "Cloud", "Declared", "F", "Gin", "Typed"}, served(all))
 	for _, name := range []string{"Background", "Cloud", "Declared", "Gin", "Typed"} {
 		g, err := generate(t, manyKinds, ".", name, linux)
 		require.NoError(t, err)
@@ -87,8 +65,7 @@ func TestFunctionsOfAPackageShareAProgram(t *testing.T) {
 	}
 	unsure, err := generate(t, manyKinds, ".", "Unsure", linux)
 	require.NoError(t, err)
-	assert.Contains(t, unsure.Overlay, "zz_ryo_main/main_Unsure.go")
-	assert.Contains(t, unsure.Overlay, "zz_ryo_main/main_F.go")
+	assert.Equal(t, []string{"Background", "Cloud", "Declared", "F", "Gin", "Typed", "Unsure"}, served(unsure))
 }
 
 func TestFunctionsThatDoNotTakePart(t *testing.T) {
@@ -120,13 +97,7 @@ func TestFunctionsThatDoNotTakePart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g, err := generate(t, c.src, ".", "F", linux)
 			require.NoError(t, err)
-			var got []string
-			for at := range g.Overlay {
-				if fn, ok := strings.CutPrefix(at, "zz_ryo_main/main_"); ok {
-					got = append(got, strings.TrimSuffix(fn, ".go"))
-				}
-			}
-			assert.ElementsMatch(t, c.want, got)
+			assert.ElementsMatch(t, c.want, served(g))
 		})
 	}
 }
@@ -140,40 +111,44 @@ func TestGenerateAddsFiles(t *testing.T) {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
 	}
 	for _, c := range []struct {
-		name, dir, fn string
-		src           files
-		root, main    string
-		fnFile        string
-		mod           bool
+		name, dir  string
+		src        files
+		root, main string
+		adds       []string
+		replace    string
 	}{
-		{"without go.mod", "x", "HelloWorld", files{"x/a.go": hello}, "x", "./zz_ryo_main", "x/zz_ryo_main/main_HelloWorld.go", true},
-		{"at the root", ".", "HelloWorld", files{"go.mod": "module m\n", "a.go": hello}, ".", "./zz_ryo_main", "zz_ryo_main/main_HelloWorld.go", false},
-		{"underscore", ".", "F_linux", files{"go.mod": "module m\n", "a.go": strings.ReplaceAll(hello, "HelloWorld", "F_linux")}, ".", "./zz_ryo_main", "zz_ryo_main/main_F_linux_fn.go", false},
-		{"package main", "x", "F_test", files{"go.mod": "module m\n", "x/a.go": main("F_test")}, ".", "./x", "x/zz_ryo_main_F_test_fn.go", false},
-		{"package main at the root", ".", "F", files{"a.go": main("F")}, ".", "./.", "zz_ryo_main_F.go", true},
+		{"without go.mod", "x", files{"x/a.go": hello}, "x", "ryo.local/hello/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod", "x/go.mod"}, "../../zz_ryo/"},
+		{"at the root", ".", files{"go.mod": "module m\n", "a.go": hello}, ".", "m/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod"}, "../zz_ryo/"},
+		{"in a nested internal", "m/internal/x", files{"m/go.mod": "module m\n", "m/internal/x/a.go": hello}, "m", "m/internal/x/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod"}, "../../zz_ryo/"},
+		{"package main", "x", files{"go.mod": "module m\n", "x/a.go": main("HelloWorld")}, ".", "./x", []string{"x/a.go"}, "../zz_ryo/"},
+		{"package main at the root", ".", files{"a.go": main("HelloWorld"), "b.go": "package main\n"}, ".", "./.", []string{"a.go", "go.mod"}, "../zz_ryo/"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g, err := generate(t, c.src, c.dir, c.fn, linux)
+			g, err := generate(t, c.src, c.dir, "HelloWorld", linux)
 			require.NoError(t, err)
 			assert.Equal(t, c.root, g.ModuleRoot)
 			assert.Equal(t, c.main, g.Main)
-			main, _, _ := strings.Cut(c.fnFile, "main_"+c.fn)
-			want := []string{c.fnFile, main + "main.go"}
+			want := c.adds
 			for _, f := range runtime {
-				want = append(want, path.Join(c.root, "zz_ryo", f))
+				want = append(want, path.Join("../zz_ryo/runtime", f))
 			}
-			if c.mod {
-				want = append(want, path.Join(c.root, "go.mod"))
-			}
-			slices.Sort(want)
-			assert.Equal(t, want, slices.Sorted(maps.Keys(g.Overlay)))
-			for at := range g.Overlay {
-				assert.NotContains(t, c.src, at, "a file of the user")
-			}
-			_, err = format.Source(g.Overlay[c.fnFile])
-			assert.NoError(t, err)
+			assert.ElementsMatch(t, want, slices.Collect(maps.Keys(g.Overlay)))
+			assert.Contains(t, string(g.GoMod), "replace a.ryo.local => "+c.replace+"runtime\n")
 		})
 	}
+}
+
+// Lines of the user's file keep their numbers: only behind its end something is added.
+func TestAPackageMainGetsTheMainInItsFirstFile(t *testing.T) {
+	text := "\ufeff//go:build !windows\n\n// Package main is mine.\npackage main // import \"a.b/c\"\n\nimport \"net/http\"\n\n" + handler + " // the end"
+	g, err := generate(t, files{"a.go": text, "b.go": "package main\n"}, ".", "F", linux)
+	require.NoError(t, err)
+	got := string(g.Overlay["a.go"])
+	head, _, ok := strings.Cut(got, "\n//line zz_ryo_main.go:1\n")
+	require.True(t, ok)
+	added := regexp.MustCompile(`; import [a-z_]+ "[a-z./]+"`).ReplaceAllString(head, "")
+	assert.Equal(t, text, added)
+	assert.NotEqual(t, text, head)
 }
 
 func TestRuntimeIsComplete(t *testing.T) {
@@ -184,7 +159,7 @@ func TestRuntimeIsComplete(t *testing.T) {
 		require.NoError(t, err)
 		for _, e := range entries {
 			if !strings.HasSuffix(e.Name(), "_test.go") {
-				assert.Contains(t, g.Overlay, path.Join("zz_ryo", dir, e.Name()), "embed it")
+				assert.Contains(t, g.Overlay, path.Join("../zz_ryo/runtime", dir, e.Name()), "embed it")
 			}
 		}
 	}
@@ -195,7 +170,7 @@ func TestOldToolchains(t *testing.T) {
 	p.GoVersion = "go1.24.3"
 	g, err := generate(t, files{"a.go": hello}, ".", "HelloWorld", p)
 	require.NoError(t, err)
-	assert.NotContains(t, string(g.Overlay["zz_ryo_main/main.go"]), "maxprocs", "go1.24 does not know the setting")
+	assert.NotContains(t, string(g.GoMod), "maxprocs", "go1.24 does not know the setting")
 
 	p.GoVersion = "go1.26.8 X:experiment"
 	_, err = generate(t, files{"go.mod": "module m\n\ngo 1.26\n", "a.go": hello}, ".", "HelloWorld", p)
@@ -241,7 +216,7 @@ replace a.b/local => ./local
 	assert.Equal(t, "1.21", f.Go.Version, "raised to what the framework needs")
 	assert.Nil(t, f.Toolchain)
 	assert.Empty(t, f.Tool)
-	assert.Len(t, f.Godebug, 1)
+	assert.Len(t, f.Godebug, 3, "the user's one, and two that make GOMAXPROCS follow the container's limit")
 	assert.Len(t, f.Exclude, 1)
 	requires, replaces := map[string]string{}, map[string]string{}
 	for _, r := range f.Require {
@@ -251,8 +226,9 @@ replace a.b/local => ./local
 		replaces[r.Old.String()] = r.New.String()
 	}
 	assert.Equal(t, map[string]string{
-		"a.b/local":   "./local",
-		"a.ryo.local": "./zz_ryo",
+		"a.b/local":           "./local",
+		"a.ryo.local":         "../zz_ryo/runtime",
+		"a.b/c/p/zz_ryo_main": "../zz_ryo/main",
 		"github.com/GoogleCloudPlatform/functions-framework-go": "github.com/GoogleCloudPlatform/functions-framework-go@v1.9.2",
 	}, replaces)
 	assert.Equal(t, "v1.2.3", requires["a.b/lib"])
@@ -386,9 +362,10 @@ func FuzzGenerateWithSurroundings(f *testing.F) {
 			return
 		}
 		for name := range g.Overlay {
-			assert.True(t, fs.ValidPath(name), name)
 			assert.NotContains(t, src, name)
 		}
+		_, err = g.Layout("/a/src", "/work")
+		require.NoError(t, err)
 		_, err = modfile.Parse("go.mod", g.GoMod, nil)
 		require.NoError(t, err, string(g.GoMod))
 	})

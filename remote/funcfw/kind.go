@@ -39,7 +39,7 @@ var forms = []form{
 	{kind: proto.KindHTTP, params: []string{responseWriter, "*" + request}},
 	{kind: proto.KindGin, params: []string{"*" + ginContext}},
 	{kind: proto.KindCloudEvent, params: []string{contextType, eventType}, results: []string{errorType}},
-	{kind: proto.KindEvent, params: []string{contextType, anything}, results: []string{errorType}, wrapper: "Event"},
+	{kind: proto.KindEvent, params: []string{contextType, anything}, results: []string{errorType}},
 	{kind: proto.KindTyped, params: []string{anything}, results: []string{anything, errorType}, wrapper: "Typed"},
 	{kind: proto.KindTyped, params: []string{anything}, results: []string{errorType}, wrapper: "TypedNoResult"},
 	{kind: proto.KindTyped, params: []string{anything}, wrapper: "TypedNoError"},

@@ -21,7 +21,7 @@ import (
 const (
 	// runtimeModule holds boot and serve in every program. An early path, see boot.
 	runtimeModule = "a.ryo.local"
-	runtimeDir    = reserved // relative to the module's root
+	runtimeDir    = besideDir + "/runtime"
 	// wrapped begins the module path of a package that came without a go.mod.
 	wrapped = "ryo.local/"
 	// frameworkPath is the one module that no one may replace: serve links to it.
@@ -142,8 +142,8 @@ func (m *userModule) check(fsys fs.FS, p Platform) error {
 	if err := m.checkFile(fsys, p); err != nil {
 		return err
 	}
-	if _, err := fs.Stat(fsys, path.Join(m.root, runtimeDir)); err == nil {
-		return &Refusal{File: path.Join(m.root, runtimeDir), Reason: "names beginning " + reserved + " are reserved", Fix: "rename it"}
+	if at := path.Join(m.root, reserved); exists(fsys, at) { // an error in it would be taken for one of ours
+		return &Refusal{File: at, Reason: "names beginning " + reserved + " are reserved", Fix: "rename it"}
 	}
 	return m.checkSurroundings(fsys, p)
 }
@@ -197,7 +197,7 @@ func exists(fsys fs.FS, name string) bool {
 // alternative returns the go.mod and go.sum to build with: the user's, with the
 // runtime module, the framework and what that requires, each at the higher of
 // both versions.
-func (m *userModule) alternative() (mod, sum []byte, err error) {
+func (m *userModule) alternative(t *Target, importPath string, p Platform) (mod, sum []byte, err error) {
 	ours, err := modfile.Parse("framework.mod", frameworkMod, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("embedded framework.mod: %w", err)
@@ -230,14 +230,34 @@ func (m *userModule) alternative() (mod, sum []byte, err error) {
 			err = errors.Join(err, f.AddReplace(frameworkPath, "", frameworkPath, r.Mod.Version))
 		}
 	}
-	err = errors.Join(err,
-		f.AddRequire(runtimeModule, "v0.0.0"),
-		f.AddReplace(runtimeModule, "", "./"+runtimeDir, ""))
+	err = errors.Join(err, m.add(runtimeModule, runtimeDir))
+	if !t.IsMain {
+		err = errors.Join(err, m.add(mainModule(importPath), mainDir))
+	}
+	if version.Compare(p.version(), cpuLimitGo) >= 0 {
+		err = errors.Join(err, m.followCPULimit())
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
 	}
 	f.Cleanup()
 	return modfile.Format(f.Syntax), sums(slices.Concat([][]byte{m.sum}, m.sums, [][]byte{frameworkSum})...), nil
+}
+
+// add requires a module that lies in a folder.
+func (m *userModule) add(modPath, dir string) error {
+	return errors.Join(m.file.AddRequire(modPath, "v0.0.0"), m.point(modPath, dir))
+}
+
+// followCPULimit makes GOMAXPROCS follow the container's limit whatever the go
+// line of the module is, unless the user has said otherwise.
+func (m *userModule) followCPULimit() (err error) {
+	for _, key := range []string{"containermaxprocs", "updatemaxprocs"} {
+		if !slices.ContainsFunc(m.file.Godebug, func(g *modfile.Godebug) bool { return g.Key == key }) {
+			err = errors.Join(err, m.file.AddGodebug(key, "1"))
+		}
+	}
+	return err
 }
 
 // sums joins go.sum files: each line once, the first file's first.

@@ -3,7 +3,6 @@ package funcfw_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,16 +66,12 @@ func goBuild(t *testing.T, src files, dir, name string) (program, output string,
 	g, err := funcfw.Generate(os.DirFS(root), target, here())
 	require.NoError(t, err)
 
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for at, text := range g.Overlay {
-		file := filepath.Join(work, "f"+strconv.Itoa(len(overlay.Replace))+"_"+filepath.Base(at))
-		require.NoError(t, os.WriteFile(file, text, 0o600))
-		overlay.Replace[filepath.Join(root, filepath.FromSlash(at))] = file
-	}
-	text, err := json.Marshal(overlay)
+	layout, err := g.Layout(root, work)
 	require.NoError(t, err)
-	for file, text := range map[string][]byte{"overlay.json": text, "go.mod": g.GoMod, "go.sum": g.GoSum} {
-		require.NoError(t, os.WriteFile(filepath.Join(work, file), text, 0o600))
+	for name, text := range layout {
+		file := filepath.Join(work, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
+		require.NoError(t, os.WriteFile(file, text, 0o600))
 	}
 	program = filepath.Join(work, "fn")
 	goCommand := func(mod string) (string, error) {

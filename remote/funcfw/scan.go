@@ -48,16 +48,18 @@ type source struct {
 	methods  map[string]*decl
 	declared map[string]*declaration
 	excluded []*excluded
-	first    string // the file that gave the package its name
+	first    *file // that gave the package its name
 }
 
 // file is a Go file that joins the build.
 type file struct {
-	path    string // relative to the bundle's root
-	text    []byte
-	fset    *token.FileSet
-	imports map[string]string // local name → path, for the names that are sure
-	dots    map[string]bool   // paths that are imported with a dot
+	path string // relative to the bundle's root
+	text []byte
+	// clauseEnd is where the package clause ends in text.
+	clauseEnd int
+	fset      *token.FileSet
+	imports   map[string]string // local name → path, for the names that are sure
+	dots      map[string]bool   // paths that are imported with a dot
 }
 
 // decl is a declaration at package level.
@@ -224,12 +226,13 @@ func (pkg *source) add(at string, text []byte) error {
 	if err != nil {
 		return f.syntaxError(err)
 	}
+	f.clauseEnd = f.place(tree.Name.End()).Offset
 	switch pkg.name {
 	case tree.Name.Name:
 	case "":
-		pkg.name, pkg.first = tree.Name.Name, at
+		pkg.name, pkg.first = tree.Name.Name, f
 	default:
-		return refuse(at, f.place(tree.Name.Pos()), fmt.Sprintf("package %s in a folder whose package is %s (%s)", tree.Name.Name, pkg.name, pkg.first), "a folder holds one package")
+		return refuse(at, f.place(tree.Name.Pos()), fmt.Sprintf("package %s in a folder whose package is %s (%s)", tree.Name.Name, pkg.name, pkg.first.path), "a folder holds one package")
 	}
 	if err := f.readImports(tree); err != nil {
 		return err

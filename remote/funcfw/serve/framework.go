@@ -9,6 +9,7 @@ import (
 	"unsafe" // for go:linkname too
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework" // defines initServer
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 )
 
 //go:linkname initServer github.com/GoogleCloudPlatform/functions-framework-go/funcframework.initServer
@@ -35,9 +36,25 @@ const (
 	noTarget = "ryo/main"
 )
 
-// Registered returns the handler of the function that was registered last, with
+// HTTP returns the handler of a function that answers requests.
+func HTTP(fn func(http.ResponseWriter, *http.Request)) (http.Handler, error) {
+	return registered(funcframework.RegisterHTTPFunctionContext(context.Background(), "/", Guard(fn)))
+}
+
+// CloudEvent returns the handler of a function that takes CloudEvents.
+func CloudEvent(fn func(context.Context, cloudevents.Event) error) (http.Handler, error) {
+	return registered(funcframework.RegisterCloudEventFunctionContext(context.Background(), "/", fn))
+}
+
+// Event returns the handler of a function that takes background events, of which
+// the framework takes any.
+func Event[T any](fn func(context.Context, T) error) (http.Handler, error) {
+	return registered(funcframework.RegisterEventFunctionContext(context.Background(), "/", fn))
+}
+
+// registered returns the handler of the function that was registered last, with
 // the error that registering it gave.
-func Registered(err error) (http.Handler, error) {
+func registered(err error) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("functions-framework: %w", err)
 	}

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // framework registers a function and returns the framework's handler of it.
 func framework(t *testing.T, fn http.HandlerFunc) http.Handler {
 	t.Helper()
-	h, err := Registered(funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(fn)))
+	h, err := HTTP(fn)
 	require.NoError(t, err)
 	return h
 }
@@ -68,7 +68,7 @@ func TestFrameworkHandlerLeavesTheEnvironment(t *testing.T) {
 }
 
 func TestNilFunction(t *testing.T) {
-	_, err := Registered(funcframework.RegisterHTTPFunctionContext(t.Context(), "/", Guard(nil)))
+	_, err := HTTP(nil)
 	assert.ErrorContains(t, err, "the function may be a variable that is nil")
 	assert.ErrorContains(t, err, "missing function entry")
 }
@@ -560,9 +560,9 @@ func TestListenerFails(t *testing.T) {
 
 // What counting, limits and the mount cost a request.
 func BenchmarkHandler(b *testing.B) {
-	fn, err := Registered(funcframework.RegisterHTTPFunctionContext(b.Context(), "/", Guard(func(w http.ResponseWriter, _ *http.Request) {
+	fn, err := HTTP(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok")
-	})))
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

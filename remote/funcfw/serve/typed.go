@@ -152,7 +152,3 @@ func answerError(w http.ResponseWriter, status int, code, message string) {
 		Error problem `json:"error"`
 	}{problem{code, message}})
 }
-
-// Event returns fn: calling it has the compiler check its type, of which the
-// framework takes any.
-func Event[T any](fn func(context.Context, T) error) func(context.Context, T) error { return fn }
