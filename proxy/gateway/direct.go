@@ -60,15 +60,16 @@ func (c *call) direct(ctx context.Context) {
 		c.failed(ctx, err)
 		return
 	}
+	c.adapt(res)
 	if err := c.relay(res, l); err != nil {
 		l.end()
 		c.failure = err
 		panic(http.ErrAbortHandler) // the caller sees that it is not whole
 	}
-	if res.Close {
-		l.end()
-	} else {
+	if again(res) {
 		c.to.links.put(l)
+	} else {
+		l.end()
 	}
 }
 
@@ -119,27 +120,42 @@ func (c *call) readBody(b []byte) ([]byte, error) {
 	return b, err
 }
 
-// ask sends the request to a target. If a link turns out to be closed that has
-// served other calls, it takes another one, unless the function may have begun
-// with a call that must not be made twice.
+// ask sends the request to a target. It is sent a second time, over a new link, if
+// the first was closed while it was idle: at least nothing of an answer has come, and
+// the caller allows that its call is made twice or nothing of it was sent. There is
+// no third time, whatever happens: it may be this call that ends the function's
+// process, and each process would be given it.
 func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http.Response, error) {
-	for {
-		l, reused, err := t.links.get(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		res, err := l.ask(ctx, &c.out, c.in, request)
-		if err == nil {
-			err = c.answer(res)
-		}
-		if err == nil {
-			return l, res, nil
-		}
-		l.end()
-		if !reused || l.heard || !c.repeatable() || ctx.Err() != nil {
-			return nil, nil, err
-		}
+	l, reused, err := t.links.get(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
+	res, err := l.ask(ctx, &c.out, c.in, request)
+	if err != nil && reused && !l.heard && (c.repeatable() || !l.sent) && ctx.Err() == nil {
+		l.end()
+		if l, err = t.links.fresh(ctx); err != nil {
+			return nil, nil, err
+		}
+		res, err = l.ask(ctx, &c.out, c.in, request)
+	}
+	if err == nil {
+		err = c.begins(res)
+	}
+	if err != nil {
+		l.end()
+		return nil, nil, err
+	}
+	return l, res, nil
+}
+
+// again says whether the link can serve another call after a whole answer. One that
+// announces a body where there can be none may be followed by it.
+func again(res *http.Response) bool {
+	switch res.StatusCode {
+	case http.StatusNoContent, http.StatusNotModified:
+		return !res.Close && res.ContentLength <= 0 && len(res.TransferEncoding) == 0
+	}
+	return !res.Close
 }
 
 // repeatable says whether the caller allows that its call is made twice, as

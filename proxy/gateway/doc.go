@@ -31,5 +31,8 @@
 // copied: splice(2) took 1.7 times the CPU for 1 MiB.
 //
 // Each replica has connections of its own, in links and in a Transport: the idle
-// ones end with it, and a unix socket needs no invented host name.
+// ones end with it, and a unix socket needs no invented host name. The Transport is
+// for calls with bodies alone. It repeats a call without one on each connection that
+// turns out to be closed, and when the function's process ends that is all of them:
+// such calls take links in both lanes, and are sent twice at most.
 package gateway

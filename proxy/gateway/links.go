@@ -25,6 +25,7 @@ type link struct {
 	probe func(fd uintptr) bool // sets open
 	open  bool
 	room  int64       // bytes that may still be read before the head of an answer must have ended
+	sent  bool        // something of the request may have arrived
 	heard bool        // something of the answer has come
 	stop  func() bool // keeps the link from closing with the call; false: it has
 	since time.Time   // it has been idle
@@ -72,7 +73,9 @@ func (l *link) idle() bool {
 func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request, request []byte) (*http.Response, error) {
 	l.stop = context.AfterFunc(ctx, func() { _ = l.Close() })
 	l.heard = false
-	if _, err := l.Write(request); err != nil {
+	n, err := l.Write(request)
+	l.sent = n > 0
+	if err != nil {
 		return nil, err
 	}
 	for {
@@ -114,12 +117,17 @@ func (s *links) get(ctx context.Context) (l *link, reused bool, err error) {
 		}
 		_ = l.Close()
 	}
+	l, err = s.fresh(ctx)
+	return l, false, err
+}
+
+// fresh returns a new link.
+func (s *links) fresh(ctx context.Context) (*link, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	l, err = newLink(conn)
-	return l, false, err
+	return newLink(conn)
 }
 
 func (s *links) pop() *link {

@@ -13,8 +13,8 @@ const (
 	headLag    = 5 * time.Millisecond // how long the head of an answer waits for its body, to leave with it
 )
 
-// answer sees the head of the function's answer.
-func (c *call) answer(res *http.Response) error {
+// begins sees the head of the function's answer first. An error is why it is none.
+func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
 	switch {
@@ -23,12 +23,19 @@ func (c *call) answer(res *http.Response) error {
 	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
 		return errors.New("it switched protocols unasked")
 	}
+	return nil
+}
+
+// adapt gives the answer what the gateway says to the caller.
+func (c *call) adapt(res *http.Response) {
 	res.Header[requestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.out.Header()["Content-Type"] = nil // or the server would guess it
 	}
 	c.out.left = res.ContentLength
-	return nil
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		c.out.status = res.StatusCode // it is not sent by WriteHeader
+	}
 }
 
 // response is the answer to the caller. It sends each part on as it comes. Where

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -11,7 +12,7 @@ import (
 
 // reverse sends a call that is not plain through httputil.ReverseProxy.
 func (c *call) reverse(ctx context.Context) {
-	c.tunnel = strings.EqualFold(c.in.Header.Get("Upgrade"), "websocket")
+	c.tunnel = c.in.ProtoAtLeast(1, 1) && strings.EqualFold(c.in.Header.Get("Upgrade"), "websocket")
 	if c.in.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
 		_ = http.NewResponseController(&c.out).EnableFullDuplex()
@@ -19,7 +20,7 @@ func (c *call) reverse(ctx context.Context) {
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      c,
-		ModifyResponse: c.answer,
+		ModifyResponse: func(res *http.Response) error { c.adapt(res); return nil },
 		ErrorHandler:   c.fail,
 		FlushInterval:  headLag,
 		BufferPool:     buffers{},
@@ -55,14 +56,88 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// RoundTrip sends a call that is not plain.
+// RoundTrip sends a call that is not plain. One without a body goes over a link: a
+// Transport would repeat it on each idle connection that it has.
 func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
-	err = c.try(out.Context(), func(t *target) (err error) {
-		out.URL.Host = t.key.address
-		res, err = t.transport.RoundTrip(out) //nolint:bodyclose // ReverseProxy does
-		return err
+	ctx := out.Context()
+	if out.Body != nil {
+		err = c.try(ctx, func(t *target) (err error) {
+			out.URL.Host = t.key.address
+			res, err = t.transport.RoundTrip(out) //nolint:bodyclose // ReverseProxy does
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err = c.begins(res); err != nil {
+			_ = res.Body.Close()
+			return nil, err
+		}
+		return res, nil
+	}
+	out.URL.Host = "function" // Write wants one; it is not sent
+	var request bytes.Buffer
+	if err := out.Write(&request); err != nil {
+		return nil, err
+	}
+	err = c.try(ctx, func(t *target) error {
+		l, r, err := c.ask(ctx, t, request.Bytes()) //nolint:bodyclose // ReverseProxy does
+		if err != nil {
+			return err
+		}
+		res = r
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			res.Body = tunnelBody{l}
+		} else {
+			res.Body = &linkBody{ReadCloser: res.Body, res: res, l: l, links: &t.links}
+		}
+		return nil
 	})
 	return res, err
+}
+
+// linkBody is the body of an answer that came over a link.
+type linkBody struct {
+	io.ReadCloser
+	res   *http.Response
+	l     *link // nil: given back
+	links *links
+}
+
+// Read gives the link back at the end.
+func (b *linkBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && b.l != nil && again(b.res) {
+		b.links.put(b.l)
+		b.l = nil
+	}
+	return n, err
+}
+
+// Close does not read what is left.
+func (b *linkBody) Close() error {
+	if b.l != nil {
+		b.l.end()
+		b.l = nil
+	}
+	return nil
+}
+
+// tunnelBody is a link that has switched protocols.
+type tunnelBody struct{ l *link }
+
+func (b tunnelBody) Read(p []byte) (int, error)  { return b.l.in.Read(p) }
+func (b tunnelBody) Write(p []byte) (int, error) { return b.l.Write(p) }
+
+// CloseWrite tells the function that the caller sends no more.
+func (b tunnelBody) CloseWrite() error {
+	return b.l.Conn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// Close may be called at any time.
+func (b tunnelBody) Close() error {
+	b.l.end()
+	return nil
 }
 
 // body is the caller's body on its way to the function. It does not close what

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// inBothLanes runs a test with a header line that leads calls to each lane.
+func inBothLanes(t *testing.T, test func(t *testing.T, line string)) {
+	for name, line := range map[string]string{"plain": "", "reverse": "TE: trailers\r\n"} {
+		t.Run(name, func(t *testing.T) { test(t, line) })
+	}
+}
+
+// A process that dies of a call closes all its connections: each idle one is a
+// chance to make the call again.
+func TestACallThatEndsTheProcessIsMadeTwiceAtMost(t *testing.T) {
+	const idle = 40
+	for _, more := range []string{"", "Idempotency-Key: 1\r\n"} {
+		inBothLanes(t, func(t *testing.T, line string) {
+			var runs atomic.Int32
+			var together sync.WaitGroup
+			together.Add(idle)
+			addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+				for {
+					head, err := readHead(in)
+					switch {
+					case err != nil:
+						return
+					case strings.Contains(head, "/die"):
+						runs.Add(1)
+						return
+					}
+					together.Done()
+					together.Wait()
+					_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+				}
+			}))
+			var calls sync.WaitGroup
+			for range idle {
+				calls.Go(func() {
+					conn, in := dial(t, addr)
+					fmt.Fprintf(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n%s\r\n", line)
+					res, err := http.ReadResponse(in, nil)
+					if assert.NoError(t, err) {
+						assert.Equal(t, 204, res.StatusCode)
+					}
+				})
+			}
+			calls.Wait()
+			method := "GET"
+			if more != "" {
+				method = "POST"
+			}
+			res, _ := say(t, addr, method+" /functions/hello/die HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n"+line+more+"\r\n")
+			assert.Equal(t, 502, res.StatusCode)
+			assert.LessOrEqual(t, runs.Load(), int32(2))
+		})
+	}
+}
+
+// What a function says after an answer that has no body is not the next answer.
+func TestABodyThatMayNotBeIsNoAnswer(t *testing.T) {
+	inBothLanes(t, func(t *testing.T, line string) {
+		for _, answer := range []string{
+			"HTTP/1.1 304 Not Modified\r\nContent-Length: 59\r\n\r\n",
+			"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+		} {
+			next := make(chan struct{}, 2)
+			addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+				_, _ = readHead(in)
+				_, _ = io.WriteString(conn, answer)
+				<-next // the head of the next call has come, perhaps here
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil")
+			}))
+			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
+			require.Contains(t, []int{204, 304}, res.StatusCode)
+			conn, in := dial(t, addr)
+			fmt.Fprintf(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n%s\r\n", line)
+			next <- struct{}{}
+			next <- struct{}{}
+			res, err := http.ReadResponse(in, nil)
+			require.NoError(t, err)
+			assert.Contains(t, []int{204, 304}, res.StatusCode)
+		}
+	})
+}
