@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -103,10 +102,6 @@ func TestFunctionsThatDoNotTakePart(t *testing.T) {
 }
 
 func TestGenerateAddsFiles(t *testing.T) {
-	runtime := []string{
-		"boot/boot.go", "go.mod", "serve/body.go", "serve/doc.go", "serve/exchange.go", "serve/framework.go",
-		"serve/guard.go", "serve/mount.go", "serve/places.go", "serve/serve.go", "serve/traffic.go", "serve/typed.go",
-	}
 	main := func(name string) string {
 		return "package main\n\nimport \"net/http\"\n\nfunc " + name + "(w http.ResponseWriter, r *http.Request) {}\n"
 	}
@@ -128,11 +123,13 @@ func TestGenerateAddsFiles(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.root, g.ModuleRoot)
 			assert.Equal(t, c.main, g.Main)
-			want := c.adds
-			for _, f := range runtime {
-				want = append(want, path.Join("../zz_ryo/runtime", f))
+			var adds []string
+			for name := range g.Overlay {
+				if !strings.HasPrefix(name, "../zz_ryo/runtime/") {
+					adds = append(adds, name)
+				}
 			}
-			assert.ElementsMatch(t, want, slices.Collect(maps.Keys(g.Overlay)))
+			assert.ElementsMatch(t, c.adds, adds)
 			assert.Contains(t, string(g.GoMod), "replace a.ryo.local => "+c.replace+"runtime\n")
 		})
 	}
@@ -239,6 +236,23 @@ replace a.b/local => ./local
 
 	assert.True(t, strings.HasPrefix(string(g.GoSum), "a.b/lib v1.2.3 h1:x=\ngo.uber.org/zap v1.28.0 h1:y=\n"))
 	assert.Contains(t, string(g.GoSum), "github.com/GoogleCloudPlatform/functions-framework-go v1.9.2 h1:")
+}
+
+// Editors of some systems begin every text so, and end lines so.
+func TestTextsOfOtherSystems(t *testing.T) {
+	src := files{
+		"go.mod": "module m\n\ngo 1.24\n\nrequire a.b/lib v1.2.3\n", "go.sum": "a.b/lib v1.2.3 h1:x=\n", "p/a.go": hello,
+		"vendor/modules.txt": "# a.b/lib v1.2.3\n## explicit; go 1.22\na.b/lib\n", "go.work": "go 1.24\n\nuse .\n", "go.work.sum": "a.b/other v1.0.0 h1:y=\n",
+	}
+	plain, err := generate(t, src, "p", "HelloWorld", linux)
+	require.NoError(t, err)
+	marked := files{}
+	for name, text := range src {
+		marked[name] = "\ufeff" + strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	g, err := generate(t, marked, "p", "HelloWorld", linux)
+	require.NoError(t, err)
+	assert.Equal(t, plain, g)
 }
 
 func TestAlternativeGoModKeepsALaterGoLine(t *testing.T) {

@@ -55,7 +55,7 @@ func (m *userModule) look(fsys fs.FS) error {
 		vendor = path.Join(m.workDir, "vendor")
 	}
 	at := path.Join(vendor, "modules.txt")
-	text, err := readFile(fsys, at, maxModFile)
+	text, err := readText(fsys, at, maxModFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (m *userModule) lookForWorkspace(fsys fs.FS) error {
 		dir = path.Dir(dir)
 	}
 	at := path.Join(dir, "go.work")
-	text, err := readFile(fsys, at, maxModFile)
+	text, err := readText(fsys, at, maxModFile)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (m *userModule) addSibling(fsys fs.FS, use *modfile.Use) error {
 	if path.IsAbs(use.Path) || !fs.ValidPath(at) || !exists(fsys, at) {
 		return refuse(path.Join(m.workDir, "go.work"), start(use.Syntax), fmt.Sprintf("%s is not in the package that was sent", use.Path), "send the folder that holds all modules of go.work, or remove the line")
 	}
-	text, err := readFile(fsys, at, maxModFile)
+	text, err := readText(fsys, at, maxModFile)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (m *userModule) addSibling(fsys fs.FS, use *modfile.Use) error {
 }
 
 func (m *userModule) addSum(fsys fs.FS, at string) error {
-	sum, err := readFile(fsys, at, maxSumFile)
+	sum, err := readText(fsys, at, maxSumFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

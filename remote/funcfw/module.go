@@ -56,7 +56,7 @@ type userModule struct {
 func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 	for dir := t.Dir; ; dir = path.Dir(dir) {
 		at := path.Join(dir, "go.mod")
-		text, err := readFile(fsys, at, maxModFile)
+		text, err := readText(fsys, at, maxModFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			if dir != "." {
 				continue
@@ -74,7 +74,7 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 		if m.file.Module == nil {
 			return nil, &Refusal{File: at, Reason: "has no module line", Fix: "go mod init example.com/" + t.PackageName}
 		}
-		m.sum, err = readFile(fsys, path.Join(dir, "go.sum"), maxSumFile)
+		m.sum, err = readText(fsys, path.Join(dir, "go.sum"), maxSumFile)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -199,6 +199,13 @@ func (pkg *source) exclude(at string, text []byte, p Platform) {
 	pkg.excluded = append(pkg.excluded, x)
 }
 
+// readText is readFile of a text other than Go, without the byte order mark that
+// editors of some systems begin one with.
+func readText(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	text, err := readFile(fsys, name, limit)
+	return bytes.TrimPrefix(text, []byte("\ufeff")), err
+}
+
 // readFile reads at most limit bytes; a longer file is refused.
 func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)

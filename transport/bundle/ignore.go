@@ -1,11 +1,13 @@
 package bundle
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -15,6 +17,9 @@ import (
 // counts from the folder, another is of names at any depth; a slash at the end
 // means folders alone. Empty lines and those that begin with # mean nothing.
 const ignoreName = ".ryoignore"
+
+// lineEnds makes one kind of them.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 type ignored struct {
 	dir      string
@@ -38,8 +43,11 @@ func readIgnored(dir string) (ignored, error) {
 	if err != nil {
 		return ig, err
 	}
+	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 { // its patterns would match nothing
+		return ig, proto.Errorf(proto.ErrInvalid, "%s is not a text in UTF-8", name).WithHint("save it as UTF-8, so that what it names is left out")
+	}
 	n := 0
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.SplitSeq(lineEnds.Replace(string(data)), "\n") {
 		n++
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -202,7 +203,8 @@ func isFile(name string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// readRegular reads a file that is no symbolic link.
+// readRegular reads a text that is no symbolic link. Editors of some systems begin
+// one with a byte order mark, which is left out.
 func readRegular(name string) ([]byte, error) {
 	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
 		return nil, irregular(name)
@@ -211,5 +213,5 @@ func readRegular(name string) ([]byte, error) {
 	if err != nil {
 		return nil, unreadable(name, err)
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil
 }

@@ -148,6 +148,14 @@ func TestSelect(t *testing.T) {
 			},
 			want: []string{"data/deep/x.csv", "deep/top.txt", "lib.go", "other/logs"}, path: ".",
 		},
+		"a .ryoignore of another system": {
+			files: map[string]string{".ryoignore": "\ufeffsecret.key\r\nlogs/\rx.tmp", "a.go": goFile, "secret.key": "", "logs/x": "", "x.tmp": "", "data": ""},
+			want:  []string{"a.go", "data"}, path: ".",
+		},
+		"a go.mod and a go.work that begin with a byte order mark": {
+			files: map[string]string{"go.work": "\ufeffgo 1.24\r\nuse ./m\r\n", "m/go.mod": "\ufeff" + goMod, "m/a.go": "\ufeff" + goFile},
+			dir:   "m", want: []string{"go.work", "m/a.go", "m/go.mod"}, path: "m",
+		},
 		"what .ryoignore leaves out of includes": {
 			files: map[string]string{
 				"go.mod": goMod, "fn/a.go": goFile, "fn/.ryoignore": "*.tmp\nskip/\n", "fn/data/x": "", "fn/data/x.tmp": "", "fn/y.tmp": "", "fn/skip/s": "",
@@ -195,6 +203,8 @@ func TestSelectRefuses(t *testing.T) {
 		"an include that matches nothing": {files: module(nil), include: "*.tmpl", words: `include "*.tmpl" matches no file`},
 		"an include of ignored files":     {files: module(map[string]string{"x/y": "", ".ryoignore": "x/"}), include: "x/y", words: "matches no file"},
 		"a .ryoignore that brings back":   {files: module(map[string]string{".ryoignore": "*.a\n!b.a\n"}), words: `.ryoignore:2: "!b.a": ! and ** are not supported`},
+		"a .ryoignore in UTF-16":          {files: module(map[string]string{".ryoignore": "\xff\xfes\x00"}), words: ".ryoignore is not a text in UTF-8"},
+		"a .ryoignore with zero bytes":    {files: module(map[string]string{".ryoignore": "s\x00e\x00"}), words: ".ryoignore is not a text in UTF-8"},
 		"a malformed .ryoignore":          {files: module(map[string]string{".ryoignore": "["}), words: `.ryoignore:1: "[": syntax error in pattern`},
 		"a symlinked .ryoignore":          {files: module(map[string]string{".ryoignore": "-> /etc/passwd"}), words: ".ryoignore is a symbolic link"},
 		"an include of hidden files":      {files: module(map[string]string{".env": "x"}), include: ".env", words: "matches no file"},
