@@ -153,7 +153,8 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 func again(res *http.Response) bool {
 	switch res.StatusCode {
 	case http.StatusNoContent, http.StatusNotModified:
-		return !res.Close && res.ContentLength <= 0 && len(res.TransferEncoding) == 0
+		length := res.Header.Get("Content-Length") // of a 304 ContentLength says 0
+		return !res.Close && (length == "" || length == "0") && len(res.TransferEncoding) == 0
 	}
 	return !res.Close
 }
