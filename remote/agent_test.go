@@ -323,6 +323,7 @@ func TestAFailedDeploySaysWhy(t *testing.T) {
 		"SyntaxError": {"package fn\n\nfunc SyntaxError(\n", proto.ReasonCheck, "fn.go:"},
 		"TypeError":   {strings.Replace(says("TypeError", ""), "fmt.Fprint", "fmt.Fprit", 1), proto.ReasonBuild, "fn.go:8:"},
 		"Panics":      {says("Panics", "") + "\nfunc init() { panic(\"boom\") }\n", proto.ReasonStart, "panic: boom"},
+		"Listens":     {"package hello\n\nimport (\n\t\"log\"\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc init() { log.Fatal(http.ListenAndServe(\":\"+os.Getenv(\"PORT\"), nil)) }\n\nfunc Listens(http.ResponseWriter, *http.Request) {}\n", proto.ReasonStart, "the platform serves the function"},
 		"Exits":       {says("Exits", "") + "\nfunc init() { println(\"bye\"); panic(nil) }\n", proto.ReasonStart, "exit status 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

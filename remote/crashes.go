@@ -26,6 +26,9 @@ const (
 	lastOutput = 64 << 10
 )
 
+// notToListen is the way out for programs that serve by themselves.
+const notToListen = "it could not listen on a port; the platform serves the function, at PORT, so the package need not listen"
+
 // remember notes how a process ended, if that is known, the newest first.
 func (f *function) remember(crash *proto.Crash) {
 	if crash == nil {
@@ -59,6 +62,9 @@ func (f *function) inquire(p *instance) *proto.Crash {
 	if crash.Output == "" {
 		output = output[max(0, len(output)-lastWords):]
 		crash.Output = strings.TrimSpace(strings.ToValidUTF8(output, ""))
+	}
+	if exit.Code != 0 && process.Listens(crash.Output) {
+		crash.Cause += ": " + notToListen
 	}
 	return crash
 }

@@ -72,6 +72,9 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 		p.Stop(context.WithoutCancel(ctx), 0)
 		why := fail(v, proto.ReasonStart, err)
 		why.crash = f.inquire(p)
+		if process.Listens(why.crash.GetOutput()) {
+			why.Text += ": " + notToListen
+		}
 		if words := why.crash.GetOutput(); words != "" {
 			why.Text += "\n" + words
 		}

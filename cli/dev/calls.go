@@ -83,6 +83,7 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 	forward := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetXForwarded()
+			p.Out.Header.Set("X-Forwarded-Prefix", strings.TrimSuffix(prefix, "/")+f.mount)
 			// net/url would encode some bytes anew; what is opaque it writes as it is.
 			p.Out.URL = &url.URL{Scheme: "http", Host: f.sockets.Addr(), Opaque: target}
 		},

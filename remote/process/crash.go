@@ -47,6 +47,12 @@ func OutOfMemory(exit Exit, limit int64, output string) (cause string, is bool) 
 	return cause, true
 }
 
+// Listens reports whether the end of a program's output says that it could not
+// listen on an address.
+func Listens(output string) bool {
+	return strings.Contains(output, "bind: address already in use") || strings.Contains(output, "bind: permission denied")
+}
+
 // failedForMemory reports whether a Go program ended itself and said why.
 func failedForMemory(exit Exit, output string) bool {
 	if exit.Code == 0 || exit.Signal != 0 {

@@ -37,7 +37,8 @@ type Spec struct {
 	// Function is the one to serve of those that the program has; "": its only one.
 	Function string
 	// Env is the environment, "NAME=value", to which the RYO_ variables are added,
-	// and nothing else. Of two with one name the last counts.
+	// and PORT, that of the TCP socket, unless Env holds that. Of two with one name
+	// the last counts.
 	Env     []string
 	Sockets *Sockets // where it serves; borrowed
 	// Stdout and Stderr take what it prints, and should be in append mode; borrowed.
@@ -189,6 +190,9 @@ func environment(spec Spec) []string {
 	}
 	if spec.Procs > 0 {
 		all = append(all, "GOMAXPROCS="+strconv.Itoa(int(math.Ceil(spec.Procs))))
+	}
+	if _, port, err := net.SplitHostPort(spec.Sockets.Addr()); err == nil {
+		all = append(all, "PORT="+port)
 	}
 	all = append(all, spec.Env...)
 	all = append(all,

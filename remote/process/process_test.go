@@ -215,6 +215,12 @@ func TestGenerationsShareSocketsWithoutALostCall(t *testing.T) {
 	callers.Wait()
 }
 
+func (s *stage) port() string {
+	_, port, err := net.SplitHostPort(s.Sockets.Addr())
+	require.NoError(s.t, err)
+	return port
+}
+
 func TestProcessGetsWhatItIsMeantToGet(t *testing.T) {
 	inherited, err := unix.Open("/etc/hostname", unix.O_RDONLY, 0) // as from a careless parent: not close-on-exec
 	require.NoError(t, err)
@@ -231,6 +237,7 @@ func TestProcessGetsWhatItIsMeantToGet(t *testing.T) {
 		"dir " + s.dir,
 		"args [" + childPath + "]",
 		"env A=2", "env CHILD=report", "env EMPTY=", "env GOMAXPROCS=2", "env GOMEMLIMIT=966367638", "env PATH=" + os.Getenv("PATH"),
+		"env PORT=" + s.port(),
 		"env RYO_CONCURRENCY=7", "env RYO_DRAIN=3s", "env RYO_FUNCTION=HelloWorld", "env RYO_LISTEN=2", "env RYO_MOUNT=/fn", "env RYO_NONCE=abc",
 		"fd 0 /dev/null", "fd 1 " + s.dir + "/output", "fd 2 " + s.dir + "/output", "fd 3 socket:", "fd 4 socket:", "fd 5 socket:",
 		"standard error", "leads true", "",

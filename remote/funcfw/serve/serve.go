@@ -181,6 +181,8 @@ func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Li
 			failed <- srv.Serve(listener{l, traffic})
 		}(l)
 	}
+	look := time.AfterFunc(settled, func() { tellListens(os.Stderr, listeners) })
+	defer look.Stop()
 	// No time limits: the agent is the only one who asks, whenever it likes.
 	agent := &http.Server{Handler: answers(traffic, s.nonce)}
 	go func() { _ = agent.Serve(newOneConn(control)) }()

@@ -558,6 +558,26 @@ func TestListenerFails(t *testing.T) {
 	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
+func TestFunctionsThatListenAreTold(t *testing.T) {
+	listen := func(network, addr string) net.Listener {
+		l, err := net.Listen(network, addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}
+	ours := []net.Listener{listen("tcp", "127.0.0.1:0"), listen("unix", t.TempDir()+"/s")}
+	var said strings.Builder
+	tellListens(&said, ours)
+	assert.Empty(t, said.String())
+
+	theirs := listen("tcp", "127.0.0.1:0").Addr().String()
+	anywhere := listen("tcp", ":0").Addr().String()
+	tellListens(&said, ours)
+	assert.Equal(t, 2, strings.Count(said.String(), "\n"))
+	assert.Contains(t, said.String(), "the function listens on "+theirs+" by itself")
+	assert.Contains(t, said.String(), "the function listens on "+anywhere+" by itself")
+}
+
 // What counting, limits and the mount cost a request.
 func BenchmarkHandler(b *testing.B) {
 	fn, err := HTTP(func(w http.ResponseWriter, _ *http.Request) {
