@@ -77,7 +77,7 @@ func callTyped(t *testing.T, url string) {
 	assert.Equal(t, http.StatusBadRequest, status)
 	assert.Contains(t, answer, "line 2, column 2")
 	status, answer = fetch(t, http.MethodPost, url, "[]")
-	assert.Equal(t, http.StatusInternalServerError, status)
+	assert.Equal(t, http.StatusBadRequest, status)
 	assert.Contains(t, answer, "there are no numbers")
 	status, _ = fetch(t, http.MethodPost, url, "["+strings.Repeat(" ", 10<<20)+"]")
 	assert.Equal(t, http.StatusRequestEntityTooLarge, status)

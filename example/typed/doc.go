@@ -5,6 +5,7 @@
 //	curl -d '[3, 1, 2]' http://localhost:9002/functions/summary
 //
 // JSON that does not fit is answered with 400 and its line and column, an error of
-// the function's with 500. A context.Context as the first parameter is the
+// the function's with its StatusCode and text. Without that method it goes to the
+// log, and callers get 500. A context.Context as the first parameter is the
 // request's.
 package typed

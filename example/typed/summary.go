@@ -1,7 +1,7 @@
 package typed
 
 import (
-	"errors"
+	"net/http"
 	"slices"
 )
 
@@ -18,7 +18,7 @@ type Numbers struct {
 func Summary(numbers []float64) (Numbers, error) {
 	n := len(numbers)
 	if n == 0 {
-		return Numbers{}, errors.New("there are no numbers")
+		return Numbers{}, invalid("there are no numbers")
 	}
 	slices.Sort(numbers) // they are of this call alone
 	sum := 0.0
@@ -31,3 +31,11 @@ func Summary(numbers []float64) (Numbers, error) {
 		Mean:   sum / float64(n),
 	}, nil
 }
+
+// invalid is an error that the caller is told, with this status. The text of any
+// other error goes to the log alone.
+type invalid string
+
+func (e invalid) Error() string { return string(e) }
+
+func (invalid) StatusCode() int { return http.StatusBadRequest }

@@ -82,7 +82,7 @@ func TestTypedProgram(t *testing.T) {
 		status, header, body := p.call(t, http.MethodPost, "", `{"A": "fail"}`)
 		assert.Equal(t, http.StatusInternalServerError, status)
 		assert.Equal(t, "application/json", header.Get("Content-Type"))
-		assert.Equal(t, `{"error":{"code":"internal","message":"100% <b>wrong</b>"}}`+"\n", body) //nolint:testifylint // byte for byte
+		assert.Equal(t, `{"error":{"code":"internal","message":"the function has failed; its log says why"}}`+"\n", body) //nolint:testifylint // byte for byte
 		p.prints(t, "Function error: 100% <b>wrong</b>\n")
 
 		status, header, body = p.call(t, http.MethodPost, "", `{"A": "panic"}`)

@@ -9,13 +9,18 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
 // Typed makes a handler of a function from JSON to JSON. The type says what the
 // request's body must be: one JSON value that T can hold, else the answer is 400
-// and names the place. The answer's body is R, and without an R it is 204. An
-// error of the function's is logged and answered with 500.
+// and names the place. The answer's body is R, and without an R it is 204.
+//
+// An error that has, or wraps one that has, the method StatusCode() int is for
+// callers: it is answered with that status, from 400 to 599, and its text. Any other
+// is for the log: callers get 500 and the request's id, by which it is found there.
 //
 // Each request has a T of its own; functions.Typed of the framework decodes all
 // of them into one, so that what one caller leaves out comes from another.
@@ -72,8 +77,7 @@ func TypedContext[T, R any](fn func(context.Context, T) (R, error)) func(http.Re
 		}
 		out, err := fn(r.Context(), in)
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "Function error:", err)
-			answerError(w, http.StatusInternalServerError, "internal", err.Error())
+			answerFailure(w, r, err)
 			return
 		}
 		if _, ok := any(out).(none); ok {
@@ -142,13 +146,74 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(body.Bytes()) // a caller that left is no news
 }
 
+// answerFailure answers a call whose function has failed.
+func answerFailure(w http.ResponseWriter, r *http.Request, failed error) {
+	var meant interface {
+		error
+		StatusCode() int
+	}
+	if errors.As(failed, &meant) {
+		if status := meant.StatusCode(); status >= 400 && status <= 599 {
+			answerError(w, status, codeOf(status), meant.Error())
+			return
+		}
+	}
+	id := r.Header.Get(requestHeader)
+	logFailure(id, failed)
+	const message = "the function has failed; its log says why"
+	if id == "" {
+		answerError(w, http.StatusInternalServerError, "internal", message)
+		return
+	}
+	answer(w, http.StatusInternalServerError, failure{problem{"internal", message, id}})
+}
+
+// logFailure writes a line that is found by the request's id, where there is one.
+func logFailure(id string, failed error) {
+	if id == "" {
+		fmt.Fprintln(os.Stderr, "Function error:", failed)
+		return
+	}
+	line, _ := json.Marshal(struct { // of strings, which cannot fail
+		Severity string `json:"severity"`
+		Message  string `json:"message"`
+		Request  string `json:"request_id"`
+	}{"ERROR", "Function error: " + failed.Error(), id})
+	fmt.Fprintf(os.Stderr, "%s\n", line)
+}
+
+// requestHeader is the id of the request, the gateway's or the caller's.
+const requestHeader = "X-Request-Id"
+
+// codes are the platform's words for statuses.
+var codes = map[int]string{
+	http.StatusBadRequest: "invalid", http.StatusMethodNotAllowed: "unsupported", http.StatusRequestEntityTooLarge: "too_large",
+	http.StatusInternalServerError: "internal", http.StatusServiceUnavailable: "unavailable", http.StatusGatewayTimeout: "timeout",
+}
+
+// codeOf is a word for a status: the platform's, or made from the usual text.
+func codeOf(status int) string {
+	if code := codes[status]; code != "" {
+		return code
+	}
+	if text := http.StatusText(status); text != "" {
+		return strings.ToLower(strings.NewReplacer(" ", "_", "-", "_", "'", "").Replace(text))
+	}
+	return "status_" + strconv.Itoa(status)
+}
+
+// failure is the body of an answer that tells of one, as the platform's own are.
+type failure struct {
+	Error problem `json:"error"`
+}
+
+type problem struct {
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"requestId,omitempty"`
+}
+
 // answerError answers as the platform does.
 func answerError(w http.ResponseWriter, status int, code, message string) {
-	type problem struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	answer(w, status, struct {
-		Error problem `json:"error"`
-	}{problem{code, message}})
+	answer(w, status, failure{problem{Code: code, Message: message}})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +116,46 @@ func TestTypedResultsThatAreNoJSON(t *testing.T) {
 
 	w = call(Typed(func(bool) (*int, error) { return nil, nil }), "true")
 	assert.Equal(t, "null\n", w.Body.String())
+}
+
+// teapot is an error that says how it is to be answered.
+type teapot int
+
+func (teapot) Error() string     { return "no coffee <here>" }
+func (t teapot) StatusCode() int { return int(t) }
+
+func TestTypedErrors(t *testing.T) {
+	const hidden = `{"error": {"code": "internal", "message": "the function has failed; its log says why", "requestId": "id-1"}}`
+	shown := func(code string) string {
+		return `{"error": {"code": "` + code + `", "message": "no coffee <here>"}}`
+	}
+	for _, c := range []struct {
+		err    error
+		status int
+		body   string
+	}{
+		{teapot(418), 418, shown("im_a_teapot")},
+		{teapot(400), 400, shown("invalid")},
+		{teapot(404), 404, shown("not_found")},
+		{teapot(422), 422, shown("unprocessable_entity")},
+		{teapot(503), 503, shown("unavailable")},
+		{teapot(499), 499, shown("status_499")},
+		{fmt.Errorf("the pot of %s: %w", "a secret", teapot(409)), 409, shown("conflict")},
+		{errors.Join(errors.New("a secret"), teapot(403)), 403, shown("forbidden")},
+		{teapot(200), 500, hidden},
+		{teapot(0), 500, hidden},
+		{teapot(1000), 500, hidden},
+		{errors.New("a secret"), 500, hidden},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("1"))
+		r.Header.Set("X-Request-Id", "id-1")
+		w := httptest.NewRecorder()
+		TypedNoResult(func(int) error { return c.err })(w, r)
+		assert.Equal(t, c.status, w.Code, "%v", c.err)
+		assert.JSONEq(t, c.body, w.Body.String(), "%v", c.err)
+	}
+	w := call(TypedNoResult(func(int) error { return errors.New("a secret") }), "1")
+	assert.JSONEq(t, `{"error": {"code": "internal", "message": "the function has failed; its log says why"}}`, w.Body.String())
 }
 
 func TestLimitBody(t *testing.T) {
