@@ -5,9 +5,14 @@ SHELL := bash
 .DEFAULT_GOAL := build
 
 GO ?= go
-# gin's msgpack binding adds a megabyte to each binary, and nothing here speaks msgpack.
-TAGS := nomsgpack
+# What the libraries bring and nothing here uses: gin's msgpack, grpc's traces for
+# golang.org/x/net/trace, which keep the linker from dropping unused methods. They are
+# named here alone: whoever builds the programs elsewhere calls make.
+TAGS := nomsgpack,grpcnotrace
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS)
+
+# The folder of the programs.
+BIN ?= bin
 
 LINT_VERSION := v2.15.0
 LINT := bin/tools/golangci-lint-$(LINT_VERSION)
@@ -25,7 +30,7 @@ build: remote proxy cli ## all three programs, into bin/ (the default)
 
 .PHONY: remote
 remote: $(SHIPPED) ## bin/agent, which builds and runs functions on its machine
-	$(GOBUILD) -o bin/agent ./cmd/agent
+	$(GOBUILD) -o $(BIN)/agent ./cmd/agent
 
 # What every function is built with comes in the agent, so that it needs no network.
 $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
@@ -34,11 +39,11 @@ $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
 
 .PHONY: proxy
 proxy: ## bin/proxy, the gateway to the functions of many agents
-	$(GOBUILD) -o bin/proxy ./cmd/proxy
+	$(GOBUILD) -o $(BIN)/proxy ./cmd/proxy
 
 .PHONY: cli
 cli: ## bin/proxyCli, which deploys functions and looks after them
-	$(GOBUILD) -o bin/proxyCli ./cmd/proxyCli
+	$(GOBUILD) -o $(BIN)/proxyCli ./cmd/proxyCli
 
 .PHONY: clean
 clean: ## remove the programs (but not bin/tools)
@@ -51,8 +56,8 @@ demo: build ## deploy example/hello to an agent and a proxy of its own, and call
 	@bench/demo
 
 .PHONY: bench
-bench: ## the figures of docs/figures.md, beside nginx, in under four minutes
-	$(GO) run -tags $(TAGS) ./bench
+bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; QUICK=-quick for a look
+	$(GO) run -tags $(TAGS) ./bench $(QUICK)
 
 ##@ Check
 

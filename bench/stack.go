@@ -115,10 +115,8 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 		return s, err
 	}
 	say("building agent, proxy and proxyCli")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "nomsgpack", "-o", s.dir,
-		"./cmd/agent", "./cmd/proxy", "./cmd/proxyCli")
+	build := exec.CommandContext(ctx, "make", "BIN="+s.dir)
 	build.Dir = s.root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return s, fmt.Errorf("build the programs: %w\n%s", err, out)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	tserver "github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -137,7 +138,7 @@ func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- transport.Serve(ctx, s, s.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store()})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

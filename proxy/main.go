@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
-	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
 // Main is the program: it serves until it is told to stop by SIGTERM or SIGINT,
@@ -75,8 +75,8 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 	go func() { ended <- p.Run(running) }()
 	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
-	err = transport.Serve(ctx, p, p.store, transport.ServerConfig{
-		Listeners: []net.Listener{web, rpc}, Functions: p.Functions(), Insecure: cfg.Insecure,
+	err = server.Serve(ctx, p, server.Config{
+		Listeners: []net.Listener{web, rpc}, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
 	done()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -20,6 +19,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // packagesLimit bounds the stored packages in bytes: they are only on their way
@@ -119,8 +120,10 @@ func (p *Proxy) Close() error {
 // ErrUnavailable before.
 func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
-// Functions serves calls of functions, /functions/{name} and below.
-func (p *Proxy) Functions() http.Handler { return p.gateway }
+// mounts serves calls of functions, /functions/{name} and below.
+func (p *Proxy) mounts() []server.Mount {
+	return []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: p.gateway}}
+}
 
 // Upload implements transport.Interface.
 func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
@@ -249,7 +252,7 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 
 // present gives rows the url by which the caller reaches their functions.
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
-	base := p.base(transport.CallerFrom(ctx))
+	base := p.base(server.CallerFrom(ctx))
 	for _, row := range rows {
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
 	}
@@ -258,7 +261,7 @@ func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*p
 
 // base is the beginning of urls for a caller: by the host that it addressed
 // itself, with the HTTP port if it came to the other.
-func (p *Proxy) base(caller transport.Caller) string {
+func (p *Proxy) base(caller server.Caller) string {
 	if p.cfg.URL != "" {
 		return p.cfg.URL
 	}

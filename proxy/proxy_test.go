@@ -22,6 +22,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -121,7 +122,7 @@ func (n *node) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- transport.Serve(ctx, n, n.Store(), transport.ServerConfig{Listeners: []net.Listener{l}, Worker: n})
+		ended <- server.Serve(ctx, n, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n})
 	}()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
@@ -184,7 +185,7 @@ func start(t *testing.T, cfg Config) *running {
 	served, ran := make(chan error, 1), make(chan error, 1)
 	go func() { ran <- p.Run(ctx) }()
 	go func() {
-		served <- transport.Serve(serving, p, p.store, transport.ServerConfig{Listeners: listeners, Functions: p.Functions(), Ready: p.Ready})
+		served <- server.Serve(serving, p, server.Config{Listeners: listeners, Store: p.store, Mounts: p.mounts(), Ready: p.Ready})
 	}()
 	r := &running{Proxy: p, http: listeners[0].Addr().String(), rpc: listeners[1].Addr().String()}
 	r.stop = sync.OnceFunc(func() {
@@ -291,15 +292,15 @@ func TestPublicURLIsWhatRowsSay(t *testing.T) {
 func TestURLHasTheHostThatTheCallerAddressed(t *testing.T) {
 	p := &Proxy{cfg: Config{HTTPPort: 9002}}
 	for _, tt := range []struct {
-		caller transport.Caller
+		caller server.Caller
 		base   string
 	}{
-		{transport.Caller{}, "http://localhost:9002"},
-		{transport.Caller{Kind: transport.HTTP, Host: "gateway"}, "http://gateway"},
-		{transport.Caller{Kind: transport.HTTP, Host: "10.0.0.1:80"}, "http://10.0.0.1:80"},
-		{transport.Caller{Kind: transport.RPC, Host: "localhost:9001"}, "http://localhost:9002"},
-		{transport.Caller{Kind: transport.RPC, Host: "gateway"}, "http://gateway:9002"},
-		{transport.Caller{Kind: transport.RPC, Host: "[::1]:9001"}, "http://[::1]:9002"},
+		{server.Caller{}, "http://localhost:9002"},
+		{server.Caller{Kind: transport.HTTP, Host: "gateway"}, "http://gateway"},
+		{server.Caller{Kind: transport.HTTP, Host: "10.0.0.1:80"}, "http://10.0.0.1:80"},
+		{server.Caller{Kind: transport.RPC, Host: "localhost:9001"}, "http://localhost:9002"},
+		{server.Caller{Kind: transport.RPC, Host: "gateway"}, "http://gateway:9002"},
+		{server.Caller{Kind: transport.RPC, Host: "[::1]:9001"}, "http://[::1]:9002"},
 	} {
 		assert.Equal(t, tt.base, p.base(tt.caller))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/process"
-	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // Main is the program agent. It returns the exit code. It is also the launcher of
@@ -123,8 +125,9 @@ func serve(ctx context.Context, s serving) error {
 	go func() { defer end(nil); ended <- agent.Run(ctx) }()
 	go func() {
 		defer end(nil)
-		ended <- transport.Serve(ctx, agent, agent.Store(), transport.ServerConfig{
-			Listeners: []net.Listener{listener}, Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent, Metrics: agent.Metrics(),
+		ended <- server.Serve(ctx, agent, server.Config{
+			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
+			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Handler: agent.Metrics()}},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers()}, Logger: log.Named("transport"),
 		})
 	}()

@@ -9,26 +9,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
-)
-
-// The waits of a client. A context with a deadline replaces those for an
-// answer.
-const (
-	connectLimit = 5 * time.Second  // to a connection that works
-	callLimit    = 30 * time.Second // for an answer
-	wakeLimit    = 2 * time.Minute  // for one to Wake, which starts a process on a machine that may be busy
-	deployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
-	watchSilence = 3 * heartbeat    // after which a stream of events is taken for lost
-
-	// settleLimit is for calls that drain a process: Stop, Rollback and Shift.
-	settleLimit = proto.MaxDrain + wakeLimit
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // Client talks to a proxy or to an agent; they are alike. It is an Interface.
@@ -101,38 +86,18 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	return c
 }
 
-// dialRPC returns a connection that tries each call once, at once.
-func dialRPC(addr string) (*grpc.ClientConn, error) {
-	// passthrough: the dialer resolves names. gRPC's own resolver would remember
-	// that a name could not be resolved.
-	return grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithAuthority(addr),
-		grpc.WithNoProxy(),
-		grpc.WithDisableRetry(),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			// Short waits: who calls again wants to know whether the server is back.
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: connectLimit,
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 2 * heartbeat, Timeout: heartbeat}),
-	)
-}
-
 // Close ends the connection. Calls fail afterwards.
 func (c *Client) Close() error { return c.close() }
 
 // Deploy implements Interface.
 func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
-	limit := callLimit
+	limit := wire.CallLimit
 	for _, fn := range fns {
 		if err := fn.Check(); err != nil {
 			return nil, err
 		}
 		if fn.GetWait() {
-			limit = deployLimit
+			limit = wire.DeployLimit
 		}
 	}
 	if c.invalid != nil {
@@ -206,7 +171,7 @@ func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
 
 // Stop implements Interface.
 func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
-	err = c.call(ctx, "stop", settleLimit, func(ctx context.Context) (err error) {
+	err = c.call(ctx, "stop", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Stop(ctx, &proto.StopRequest{Name: fnName})
 		return err
 	})
@@ -216,7 +181,7 @@ func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJs
 // List implements Interface.
 func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "list", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "list", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.List(ctx, &proto.ListRequest{AtAgent: atAgent})
 		return err
 	})
@@ -225,7 +190,7 @@ func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJso
 
 // Log implements Interface.
 func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLogs, err error) {
-	err = c.call(ctx, "log", callLimit, func(ctx context.Context) (err error) {
+	err = c.call(ctx, "log", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Log(ctx, &proto.LogRequest{Entrypoint: fnName})
 		return err
 	})
@@ -235,7 +200,7 @@ func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLog
 // Details implements Interface.
 func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "details", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "details", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Details(ctx, &proto.DetailsRequest{})
 		return err
 	})
@@ -245,7 +210,7 @@ func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) 
 // Versions implements Interface.
 func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	var rsp *proto.VersionList
-	err := c.call(ctx, "versions", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "versions", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Versions(ctx, &proto.VersionsRequest{Name: fnName})
 		return err
 	})
@@ -255,7 +220,7 @@ func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version,
 // Rollback implements Interface.
 func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "rollback", settleLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "rollback", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Rollback(ctx, &proto.RollbackRequest{Name: fnName, To: to})
 		return err
 	})
@@ -265,7 +230,7 @@ func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*pro
 // Shift implements Interface.
 func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "shift", settleLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "shift", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Shift(ctx, &proto.ShiftRequest{Name: fnName, Canary: canary})
 		return err
 	})
@@ -275,7 +240,7 @@ func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*pr
 // Crashes implements Interface.
 func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
 	var rsp *proto.CrashList
-	err := c.call(ctx, "crashes", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "crashes", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Crashes(ctx, &proto.CrashesRequest{Name: fnName})
 		return err
 	})
@@ -285,7 +250,7 @@ func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, er
 // Usage implements Interface.
 func (c *Client) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
 	var rsp *proto.UsageList
-	err := c.call(ctx, "usage", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "usage", wire.CallLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.calls.Usage(ctx, &proto.UsageRequest{Name: fnName})
 		return err
 	})
@@ -310,10 +275,10 @@ func (c *Client) Logs(ctx context.Context, req *proto.LogsRequest, on func(*prot
 // listen calls on with the messages of a stream, heartbeats aside, until it ends,
 // which is the error end, on refuses one, or the server falls silent.
 func listen[M any](ctx context.Context, c *Client, verb string, end error, open func(context.Context) (grpc.ServerStreamingClient[M], error), on func(*M) error) error {
-	silent := proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, watchSilence)
+	silent := proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, wire.WatchSilence)
 	stream, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	alive := time.AfterFunc(watchSilence, func() { cancel(silent) })
+	alive := time.AfterFunc(wire.WatchSilence, func() { cancel(silent) })
 	defer alive.Stop()
 
 	var refused error // what on returned
@@ -337,7 +302,7 @@ func listen[M any](ctx context.Context, c *Client, verb string, end error, open 
 			if refused != nil {
 				return refused
 			}
-			alive.Reset(watchSilence)
+			alive.Reset(wire.WatchSilence)
 		}
 	})
 	switch {
@@ -356,14 +321,14 @@ func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Package) error {
 	var state *proto.PackageState
-	err := c.call(ctx, "upload", callLimit, func(ctx context.Context) (err error) {
+	err := c.call(ctx, "upload", wire.CallLimit, func(ctx context.Context) (err error) {
 		state, err = c.calls.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
 		return err
 	})
 	if err != nil || state.GetStored() {
 		return err
 	}
-	return c.call(ctx, "upload", deployLimit, func(ctx context.Context) error {
+	return c.call(ctx, "upload", wire.DeployLimit, func(ctx context.Context) error {
 		file, err := os.Open(pkg.Path)
 		if err != nil {
 			return proto.Errorf(proto.ErrInvalid, "open the package: %w", err)
@@ -389,7 +354,7 @@ func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Packag
 func (c *Client) sendChunks(stream grpc.ClientStreamingClient[proto.PackageChunk, proto.PackageRef], r io.Reader, function string, pkg *bundle.Package) error {
 	progress := Progress{Function: function, Stage: Uploading, Total: pkg.Size}
 	digest := pkg.Digest
-	for buf := make([]byte, chunkSize); ; {
+	for buf := make([]byte, wire.ChunkSize); ; {
 		n, err := io.ReadFull(r, buf)
 		if n > 0 || digest != "" {
 			sent := stream.Send(&proto.PackageChunk{Digest: digest, Data: buf[:n]})
@@ -439,7 +404,7 @@ func (c *Client) fault(ctx context.Context, verb string, err error) error {
 	// Which of the two ended first, the context or the call, is a race: the
 	// context says why.
 	if ended := ctx.Err(); ended != nil {
-		return proto.Errorf(asError(ended).Kind, "%s at %s: %w", verb, c.addr, ended)
+		return proto.Errorf(wire.AsError(ended).Kind, "%s at %s: %w", verb, c.addr, ended)
 	}
 	return fromPeer(c.addr, err)
 }

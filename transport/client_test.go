@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +18,30 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
+
+const helloSource = `package hello
+
+import "net/http"
+
+func HelloWorld(w http.ResponseWriter, r *http.Request) {}
+`
+
+// source writes the package of HelloWorld and returns its folder.
+func source(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "hello")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "helloWorld.go"), []byte(helloSource), 0o644))
+	return dir
+}
+
+// zeros is an endless body.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 var bothKinds = []transport.Kind{transport.RPC, transport.HTTP}
 
@@ -103,7 +126,7 @@ func TestClientsComeBackWithTheServer(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)
 		go func() {
-			served <- transport.Serve(ctx, fake, fake.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
+			served <- server.Serve(ctx, fake, server.Config{Listeners: []net.Listener{l}, Store: fake.Store()})
 		}()
 		require.Eventually(t, func() bool { _, err := cli.Details(t.Context()); return err == nil }, 10*time.Second, 10*time.Millisecond)
 		cancel()
@@ -158,14 +181,14 @@ func TestStrangersAreTold(t *testing.T) {
 	}
 	for name, handler := range handlers {
 		for _, http2 := range []bool{false, true} {
-			server := httptest.NewUnstartedServer(handler)
-			server.Config.Protocols = new(http.Protocols)
-			server.Config.Protocols.SetHTTP1(true)
-			server.Config.Protocols.SetUnencryptedHTTP2(http2)
-			server.Start()
-			t.Cleanup(server.Close)
+			web := httptest.NewUnstartedServer(handler)
+			web.Config.Protocols = new(http.Protocols)
+			web.Config.Protocols.SetHTTP1(true)
+			web.Config.Protocols.SetUnencryptedHTTP2(http2)
+			web.Start()
+			t.Cleanup(web.Close)
 			for _, kind := range bothKinds {
-				for call, err := range everyCall(t.Context(), t, connect(t, kind, server.URL)) {
+				for call, err := range everyCall(t.Context(), t, connect(t, kind, web.URL)) {
 					require.Error(t, err, "%s over %s, %s", name, kind, call)
 					assert.ErrorIs(t, err, proto.ErrUnavailable, "%s over %s, %s", name, kind, call)
 					assert.Contains(t, err.Error(), "neither a proxy nor an agent", "%s over %s, %s", name, kind, call)
@@ -204,18 +227,18 @@ func TestASilentServerEndsWithTheContext(t *testing.T) {
 }
 
 func TestAnswersAreBounded(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Ryo-Api", "v1")
-		_, _ = io.Copy(w, io.LimitReader(new(zeros), 64<<20))
+		_, _ = io.Copy(w, io.LimitReader(zeros{}, 64<<20))
 	}))
-	t.Cleanup(server.Close)
-	_, err := connect(t, transport.HTTP, server.URL).Details(t.Context())
+	t.Cleanup(web.Close)
+	_, err := connect(t, transport.HTTP, web.URL).Details(t.Context())
 	require.ErrorIs(t, err, proto.ErrTooLarge)
 }
 
 func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{Hosts: []string{"node-a"}})
+	addr := transporttest.Serve(t, fake, server.Config{Store: fake.Store(), Hosts: []string{"node-a"}})
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"} {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
@@ -227,7 +250,7 @@ func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 
 func TestProgressOfADeploy(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := transporttest.Serve(t, fake, server.Config{Store: fake.Store()})
 	fn := &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)}
 	for i, kind := range bothKinds {
 		var seen []transport.Progress
@@ -249,7 +272,7 @@ func TestAPlanUploadsNothing(t *testing.T) {
 	for _, kind := range bothKinds {
 		fake := transporttest.NewFake(t)
 		var seen []transport.Progress
-		cli := connect(t, kind, serve(t, fake, fake, transport.ServerConfig{}), transport.WithProgress(func(p transport.Progress) { seen = append(seen, p) }))
+		cli := connect(t, kind, transporttest.Serve(t, fake, server.Config{Store: fake.Store()}), transport.WithProgress(func(p transport.Progress) { seen = append(seen, p) }))
 		rows, err := cli.Deploy(t.Context(), &proto.FunctionJson{Name: "HelloWorld", Dir: source(t), Plan: true})
 		require.NoError(t, err)
 		assert.Equal(t, "create", rows[0].GetChange())
@@ -260,7 +283,7 @@ func TestAPlanUploadsNothing(t *testing.T) {
 
 func TestClientDeploysRelativeFolders(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	cli := connect(t, transport.HTTP, serve(t, fake, fake, transport.ServerConfig{}))
+	cli := connect(t, transport.HTTP, transporttest.Serve(t, fake, server.Config{Store: fake.Store()}))
 	t.Chdir(source(t) + "/..")
 	for _, fn := range []*proto.FunctionJson{
 		{Name: "HelloWorld", Dir: "hello"},

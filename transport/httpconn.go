@@ -4,23 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protojson"
 	protobuf "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // httpConn makes gRPC calls as the HTTP calls that routes says.
@@ -33,15 +31,7 @@ var _ grpc.ClientConnInterface = (*httpConn)(nil)
 
 func newHTTPConn(addr string) *httpConn {
 	return &httpConn{addr: addr, client: &http.Client{
-		Transport: &http.Transport{
-			// No Proxy: an address is what it says, whatever the environment holds.
-			DialContext:            (&net.Dialer{Timeout: connectLimit}).DialContext,
-			DisableCompression:     true, // what is bounded is what travels
-			ExpectContinueTimeout:  connectLimit,
-			IdleConnTimeout:        idleLimit / 2, // before the server's own
-			MaxIdleConnsPerHost:    16,            // as many as a proxy has calls in flight to one agent
-			MaxResponseHeaderBytes: maxHeader,
-		},
+		Transport:     newHTTPTransport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -53,7 +43,7 @@ func (c *httpConn) close() error {
 
 // Invoke makes a call with one message each way.
 func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grpc.CallOption) error {
-	rt, ok := routeOf(rpc)
+	rt, ok := wire.RouteOf(rpc)
 	if !ok {
 		return proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
 	}
@@ -77,7 +67,7 @@ func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grp
 
 // NewStream makes a call with many messages one way.
 func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	rt, _ := routeOf(rpc)
+	rt, _ := wire.RouteOf(rpc)
 	s := stream{conn: c, route: rt, request: func(m protobuf.Message) (*http.Request, error) {
 		return c.request(ctx, rt, m)
 	}}
@@ -93,12 +83,12 @@ func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string
 }
 
 // request returns the HTTP request for a message.
-func (c *httpConn) request(ctx context.Context, rt route, m protobuf.Message) (*http.Request, error) {
-	target := &url.URL{Scheme: "http", Host: c.addr, Path: rt.path}
-	prefix, inPath, _ := strings.Cut(rt.path, ":")
+func (c *httpConn) request(ctx context.Context, rt wire.Route, m protobuf.Message) (*http.Request, error) {
+	target := &url.URL{Scheme: "http", Host: c.addr, Path: rt.Path}
+	prefix, inPath, _ := strings.Cut(rt.Path, ":")
 	var body io.Reader
-	if rt.body != "" {
-		data, err := encodePart(requests, m, rt.body)
+	if rt.Body != "" {
+		data, err := wire.EncodeRequest(m, rt.Body)
 		if err != nil {
 			return nil, err
 		}
@@ -119,9 +109,9 @@ func (c *httpConn) request(ctx context.Context, rt route, m protobuf.Message) (*
 		}
 		target.RawQuery = query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, rt.method, target.String(), body)
+	req, err := http.NewRequestWithContext(ctx, rt.Method, target.String(), body)
 	if err != nil {
-		return nil, proto.Errorf(proto.ErrInvalid, "%s %s: %w", rt.method, rt.path, err)
+		return nil, proto.Errorf(proto.ErrInvalid, "%s %s: %w", rt.Method, rt.Path, err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -148,15 +138,15 @@ func (c *httpConn) do(req *http.Request) (*http.Response, error) {
 }
 
 // answer reads an answer into m, or the error that it is.
-func (c *httpConn) answer(rsp *http.Response, rt route, m protobuf.Message) error {
+func (c *httpConn) answer(rsp *http.Response, rt wire.Route, m protobuf.Message) error {
 	data, err := c.body(rsp)
 	if err != nil {
 		return err
 	}
-	if rt.answer != whole {
-		data = slices.Concat([]byte(`{"`+rt.answer+`":`), data, []byte("}"))
+	if rt.Answer != wire.Whole {
+		data = slices.Concat([]byte(`{"`+rt.Answer+`":`), data, []byte("}"))
 	}
-	if rsp.Header.Get(apiHeader) == "" || read(data, m) != nil {
+	if rsp.Header.Get(wire.APIHeader) == "" || wire.Read(data, m) != nil {
 		return stranger(c.addr, "its answer is "+describe(rsp))
 	}
 	return nil
@@ -164,12 +154,12 @@ func (c *httpConn) answer(rsp *http.Response, rt route, m protobuf.Message) erro
 
 // body reads the body of an answer, or the error that it is.
 func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer+1))
+	data, err := io.ReadAll(io.LimitReader(rsp.Body, wire.MaxAnswer+1))
 	switch {
 	case err != nil:
 		return nil, lost(c.addr, err.Error())
-	case len(data) > maxAnswer:
-		return nil, proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, maxAnswer)
+	case len(data) > wire.MaxAnswer:
+		return nil, proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, wire.MaxAnswer)
 	case rsp.StatusCode != http.StatusOK:
 		return nil, c.refusal(rsp, data)
 	}
@@ -178,23 +168,10 @@ func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
 
 // refusal returns the error that an answer is.
 func (c *httpConn) refusal(rsp *http.Response, data []byte) error {
-	if d, ok := decodeError(data); ok {
+	if d, ok := wire.DecodeError(data); ok {
 		return d.Err()
 	}
 	return stranger(c.addr, "it answered "+describe(rsp))
-}
-
-// decodeError reads the body of an answer that says that a call failed.
-func decodeError(data []byte) (*proto.ErrorDetail, bool) {
-	var body struct{ Error json.RawMessage }
-	if json.Unmarshal(data, &body) != nil || body.Error == nil {
-		return nil, false
-	}
-	d := new(proto.ErrorDetail)
-	if read(body.Error, d) != nil || d.GetCode() == "" {
-		return nil, false
-	}
-	return d, true
 }
 
 // describe names an answer of a stranger without repeating it.
@@ -210,18 +187,12 @@ func describe(rsp *http.Response) string {
 	return text
 }
 
-// read decodes what a server said. Fields that it has and we do not know are
-// those of a newer one.
-func read(data []byte, m protobuf.Message) error {
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
-}
-
 // stream is what all streams share. The embedded interface stands for the
 // methods that a generated client does not call.
 type stream struct {
 	grpc.ClientStream
 	conn    *httpConn
-	route   route
+	route   wire.Route
 	request func(protobuf.Message) (*http.Request, error) // within the stream's context
 }
 
@@ -255,26 +226,26 @@ type listenStream struct {
 }
 
 func (s *listenStream) SendMsg(m any) (err error) {
-	if s.rsp, err = s.open(m.(protobuf.Message), eventStream); err != nil { //nolint:bodyclose // RecvMsg closes it
+	if s.rsp, err = s.open(m.(protobuf.Message), wire.EventStream); err != nil { //nolint:bodyclose // RecvMsg closes it
 		return err
 	}
-	s.lines = newEventScanner(s.rsp.Body)
+	s.lines = wire.NewEventScanner(s.rsp.Body)
 	return nil
 }
 
 func (s *listenStream) CloseSend() error { return nil }
 
 func (s *listenStream) RecvMsg(m any) error {
-	name, data, err := readEvent(s.lines)
+	name, data, err := wire.ReadEvent(s.lines)
 	switch {
 	case err != nil:
-	case name == errorEvent:
+	case name == wire.ErrorEvent:
 		d := new(proto.ErrorDetail)
-		if err = read(data, d); err == nil {
+		if err = wire.Read(data, d); err == nil {
 			err = d.Err()
 		}
 	default:
-		err = read(data, m.(protobuf.Message))
+		err = wire.Read(data, m.(protobuf.Message))
 	}
 	if err == nil {
 		return nil
@@ -289,15 +260,15 @@ type fetchStream struct {
 	stream
 	rsp     *http.Response
 	program *proto.Program // goes with the first chunk
-	buf     [chunkSize]byte
+	buf     [wire.ChunkSize]byte
 }
 
 func (s *fetchStream) SendMsg(m any) (err error) {
-	if s.rsp, err = s.open(m.(protobuf.Message), zstdType); err != nil { //nolint:bodyclose // RecvMsg closes it
+	if s.rsp, err = s.open(m.(protobuf.Message), wire.ZstdType); err != nil { //nolint:bodyclose // RecvMsg closes it
 		return err
 	}
 	s.program = new(proto.Program)
-	if err := read([]byte(s.rsp.Header.Get(programHeader)), s.program); err != nil {
+	if err := wire.Read([]byte(s.rsp.Header.Get(wire.ProgramHeader)), s.program); err != nil {
 		_ = s.rsp.Body.Close()
 		return stranger(s.conn.addr, "its answer does not say which program it is")
 	}
@@ -339,14 +310,14 @@ func (s *uploadStream) SendMsg(m any) error {
 	case *proto.PackageChunk:
 		of = &proto.PackageRef{Digest: m.GetDigest()}
 	case *proto.ProgramChunk:
-		of, kind = m.GetProgram(), zstdType
+		of, kind = m.GetProgram(), wire.ZstdType
 	}
 	if s.body == nil {
 		if err := s.start(of, kind); err != nil {
 			return err
 		}
 	}
-	if _, err := s.body.Write(m.(chunk).GetData()); err != nil {
+	if _, err := s.body.Write(m.(wire.Chunk).GetData()); err != nil {
 		return io.EOF // as gRPC says that the server has answered
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // fromPeer returns the error of a call to addr with its kind: the server's own
@@ -35,7 +36,7 @@ func fromPeer(addr string, err error) error {
 	case strings.Contains(text, "server preface"), strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "content-type"):
 		return stranger(addr, "it does not speak gRPC")
 	case st.Code() != codes.Unavailable:
-		return proto.Errorf(kindOf(st.Code()), "%s: %s", addr, text)
+		return proto.Errorf(wire.KindOf(st.Code()), "%s: %s", addr, text)
 	case strings.Contains(text, "dialing"):
 		return unreachable(addr, strings.TrimSuffix(text[strings.Index(text, "dialing")+len("dialing"):], `"`))
 	default:

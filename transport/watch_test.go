@@ -2,58 +2,17 @@ package transport
 
 import (
 	"context"
-	"errors"
-	"io"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
-
-// quiet is an implementer with one row that never changes.
-type quiet struct {
-	Interface
-	feed Feed
-}
-
-func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
-	return q.feed.Watch(ctx, on)
-}
-
-func TestWatchBeatsWhileNothingChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &service{impl: new(quiet), closing: t.Context().Done(), log: hclog.NewNullLogger()}
-		gone := errors.New("gone")
-		start := time.Now()
-		var events []*proto.WatchEvent
-		err := s.watch(t.Context(), func(e *proto.WatchEvent) error {
-			if events = append(events, e); len(events) == 4 {
-				return gone
-			}
-			return nil
-		})
-		require.ErrorIs(t, err, gone)
-		assert.True(t, events[0].GetSnapshot())
-		assert.False(t, events[3].GetSnapshot())
-		assert.Equal(t, 3*heartbeat, time.Since(start))
-	})
-}
-
-func TestWatchEndsWithTheServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		closing, end := context.WithCancel(t.Context())
-		s := &service{impl: new(quiet), closing: closing.Done(), log: hclog.NewNullLogger()}
-		err := s.watch(t.Context(), func(*proto.WatchEvent) error { end(); return nil })
-		require.ErrorIs(t, err, proto.ErrUnavailable)
-	})
-}
 
 // mute is a server that sends some events and is then silent.
 type mute struct {
@@ -81,38 +40,13 @@ func (m *mute) Recv() (*proto.WatchEvent, error) {
 
 func TestClientGivesASilentStreamUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &mute{delay: heartbeat, events: []*proto.WatchEvent{{Snapshot: true}, {}, {}, {}, {}}}
+		server := &mute{delay: wire.Heartbeat, events: []*proto.WatchEvent{{Snapshot: true}, {}, {}, {}, {}}}
 		c := &Client{addr: "a:1", calls: server}
 		start, seen := time.Now(), 0
 		err := c.Watch(t.Context(), func(*proto.WatchEvent) error { seen++; return nil })
 		require.ErrorIs(t, err, proto.ErrUnavailable)
 		assert.Contains(t, err.Error(), "no sign of life")
-		assert.Equal(t, 5*heartbeat+watchSilence, time.Since(start))
+		assert.Equal(t, 5*wire.Heartbeat+wire.WatchSilence, time.Since(start))
 		assert.Equal(t, 1, seen, "heartbeats are not handed on")
-	})
-}
-
-func TestGateReadsOnlyWhatIsWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGate(io.NopCloser(strings.NewReader("ab")))
-		var got []byte
-		var ended error
-		go func() {
-			for b := make([]byte, 1); ended == nil; {
-				var n int
-				n, ended = g.Read(b)
-				got = append(got, b[:n]...)
-				g.shut()
-			}
-		}()
-		synctest.Wait()
-		assert.Empty(t, got)
-		g.open()
-		synctest.Wait()
-		assert.Equal(t, "a", string(got))
-		require.NoError(t, g.Close())
-		synctest.Wait()
-		assert.Equal(t, "ab", string(got), "a closed gate holds nobody")
-		require.ErrorIs(t, ended, io.EOF)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // The limits of what is asked of agents.
@@ -25,7 +26,7 @@ const (
 	echoLimit   = 5 * time.Second  // until the watch tells what was just done
 
 	// WakeLimit is within which a process starts; callers wait no longer.
-	WakeLimit = 20 * time.Second
+	WakeLimit = wire.CallerWakeLimit
 )
 
 // ErrReplaced is why a deploy did not come to its own end.

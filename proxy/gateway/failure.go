@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // fail is failed, as ReverseProxy calls it.
@@ -66,7 +66,7 @@ func (c *call) refuse(err error) {
 		// would read the rest of it at the same time.
 		w.Header().Set("Connection", "close")
 	}
-	transport.WriteError(w, &e)
+	wire.WriteError(w, &e)
 }
 
 // retryAfter is in how many seconds the caller may try again.

@@ -81,7 +81,7 @@ func NewFake(t testing.TB) *Fake {
 	return f
 }
 
-// Store is where the fake takes packages from: the one for transport.Serve.
+// Store is where the fake takes packages from: the one for server.Serve.
 func (f *Fake) Store() *bundle.Store { return f.store }
 
 // deploy is one deploy of one function on its way.

@@ -1,15 +1,13 @@
 package transporttest_test
 
 import (
-	"context"
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -26,19 +24,9 @@ func TestClients(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			transporttest.Run(t, func(t *testing.T) transport.Interface {
 				fake := transporttest.NewFake(t)
-				l, err := net.Listen("tcp", "127.0.0.1:0")
-				require.NoError(t, err)
-				ctx, cancel := context.WithCancel(t.Context())
-				served := make(chan error, 1)
-				go func() {
-					served <- transport.Serve(ctx, fake, fake.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
-				}()
-				client := transport.NewAgent(kind, l.Addr().String())
-				t.Cleanup(func() {
-					assert.NoError(t, client.Close())
-					cancel()
-					assert.NoError(t, <-served)
-				})
+				addr := transporttest.Serve(t, fake, server.Config{Store: fake.Store()})
+				client := transport.NewAgent(kind, addr)
+				t.Cleanup(func() { assert.NoError(t, client.Close()) })
 				return client
 			})
 		})

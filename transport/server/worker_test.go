@@ -1,4 +1,4 @@
-package transport_test
+package server_test
 
 import (
 	"bytes"
@@ -18,10 +18,14 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
 var _ transport.Worker = (*transporttest.Fake)(nil)
+
+// someKey is the key of no program.
+var someKey = strings.Repeat("0", 64)
 
 // large is the text of a program of some size.
 func large() (data []byte, about *proto.Program) {
@@ -34,7 +38,7 @@ func large() (data []byte, about *proto.Program) {
 func TestProgramsTravel(t *testing.T) {
 	for _, kind := range bothKinds {
 		fake := transporttest.NewFake(t)
-		cli := connect(t, kind, serve(t, fake, fake, transport.ServerConfig{Worker: fake}))
+		cli := connect(t, kind, serve(t, fake, fake, server.Config{Worker: fake}))
 		data, about := large()
 
 		stored, err := cli.HasProgram(t.Context(), someKey)
@@ -88,7 +92,7 @@ func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func TestProgramsAreBuiltAndRun(t *testing.T) {
 	for _, kind := range bothKinds {
 		fake := transporttest.NewFake(t)
-		cli := connect(t, kind, serve(t, fake, fake, transport.ServerConfig{Worker: fake}))
+		cli := connect(t, kind, serve(t, fake, fake, server.Config{Worker: fake}))
 		fn := &proto.FunctionJson{Name: "HelloWorld", Dir: source(t), Wait: true}
 		program, err := cli.Build(t.Context(), fn)
 		require.NoError(t, err)
@@ -112,7 +116,7 @@ func TestProgramsAreBuiltAndRun(t *testing.T) {
 
 func TestSnapshotsSayWhatTheAgentIs(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{Worker: fake})
+	addr := serve(t, fake, fake, server.Config{Worker: fake})
 	for _, kind := range bothKinds {
 		ctx, cancel := context.WithCancel(t.Context())
 		err := connect(t, kind, addr).Watch(ctx, func(e *proto.WatchEvent) error {
@@ -126,7 +130,7 @@ func TestSnapshotsSayWhatTheAgentIs(t *testing.T) {
 
 func TestWithoutAWorkerItsCallsAreUnsupported(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	for _, kind := range bothKinds {
 		cli := connect(t, kind, addr)
 		_, err := cli.Wake(t.Context(), "HelloWorld", 1)
@@ -142,7 +146,7 @@ func TestWithoutAWorkerItsCallsAreUnsupported(t *testing.T) {
 // With nothing but an HTTP client and zstd.
 func TestProgramsOverPlainHTTP(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	url := "http://" + serve(t, fake, fake, transport.ServerConfig{Worker: fake}) + "/programs/" + someKey
+	url := "http://" + serve(t, fake, fake, server.Config{Worker: fake}) + "/programs/" + someKey
 	data, about := large()
 	do := func(method, query string, body io.Reader) (int, *http.Response) {
 		t.Helper()
@@ -185,8 +189,8 @@ func TestProgramsOverPlainHTTP(t *testing.T) {
 func TestProgramsMoveBetweenServers(t *testing.T) {
 	for _, kind := range bothKinds {
 		from, to := transporttest.NewFake(t), transporttest.NewFake(t)
-		source := connect(t, kind, serve(t, from, from, transport.ServerConfig{Worker: from}))
-		target := connect(t, transport.RPC, serve(t, to, to, transport.ServerConfig{Worker: to}))
+		source := connect(t, kind, serve(t, from, from, server.Config{Worker: from}))
+		target := connect(t, transport.RPC, serve(t, to, to, server.Config{Worker: to}))
 		require.ErrorIs(t, source.MoveProgram(t.Context(), someKey, target), proto.ErrNotFound, "%s", kind)
 		data, about := large()
 		require.NoError(t, from.KeepProgram(t.Context(), about, bytes.NewReader(data)))

@@ -1,25 +1,22 @@
-package transport
+package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
 	protobuf "google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // calls answers the calls of routes over HTTP.
@@ -37,19 +34,19 @@ func newCalls(s *service) http.Handler {
 	engine.NoMethod(c.handle(func(g *gin.Context) error {
 		return proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %s", g.Request.Method, g.Request.URL.Path).WithHint(knownCalls())
 	}))
-	for _, rt := range routes {
-		engine.Handle(rt.method, rt.path, c.handle(c.handler(rt)))
+	for _, rt := range wire.Routes {
+		engine.Handle(rt.Method, rt.Path, c.handle(c.handler(rt)))
 	}
 	return engine
 }
 
 func knownCalls() string {
 	known := "known are: "
-	for i, rt := range routes {
+	for i, rt := range wire.Routes {
 		if i > 0 {
 			known += ", "
 		}
-		known += rt.method + " " + rt.path
+		known += rt.Method + " " + rt.Path
 	}
 	return known
 }
@@ -64,14 +61,14 @@ func (c calls) handle(f func(*gin.Context) error) gin.HandlerFunc {
 		case g.Writer.Written():
 			panic(http.ErrAbortHandler)
 		default:
-			WriteError(g.Writer, err)
+			wire.WriteError(g.Writer, err)
 		}
 	}
 }
 
 // handler returns the handler of a route.
-func (c calls) handler(rt route) func(*gin.Context) error {
-	switch rt.rpc {
+func (c calls) handler(rt wire.Route) func(*gin.Context) error {
+	switch rt.RPC {
 	case proto.Functions_Deploy_FullMethodName:
 		return c.deploy(rt)
 	case proto.Functions_Watch_FullMethodName:
@@ -86,7 +83,7 @@ func (c calls) handler(rt route) func(*gin.Context) error {
 		return c.sendProgram(rt)
 	}
 	i := slices.IndexFunc(proto.Functions_ServiceDesc.Methods, func(m grpc.MethodDesc) bool {
-		return rt.rpc == "/"+proto.Functions_ServiceDesc.ServiceName+"/"+m.MethodName
+		return rt.RPC == "/"+proto.Functions_ServiceDesc.ServiceName+"/"+m.MethodName
 	})
 	method := proto.Functions_ServiceDesc.Methods[i]
 	return func(g *gin.Context) error {
@@ -107,89 +104,48 @@ func (c calls) handler(rt route) func(*gin.Context) error {
 	}
 }
 
-func writeAnswer(w http.ResponseWriter, rt route, answer protobuf.Message) error {
-	body, err := encodePart(answers, answer, rt.answer)
+func writeAnswer(w http.ResponseWriter, rt wire.Route, answer protobuf.Message) error {
+	body, err := wire.EncodePart(answer, rt.Answer)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, body)
+	wire.WriteJSON(w, http.StatusOK, body)
 	return nil
 }
 
 // decode reads a request into its message.
-func (c calls) decode(g *gin.Context, rt route, req protobuf.Message) error {
-	switch rt.body {
+func (c calls) decode(g *gin.Context, rt wire.Route, req protobuf.Message) error {
+	switch rt.Body {
 	case "":
-		fields := req.ProtoReflect().Descriptor().Fields()
-		object, err := fromQuery(g.Request.URL.Query(), fields)
-		if err != nil {
-			return err
-		}
+		query := g.Request.URL.Query()
 		for _, p := range g.Params {
-			object[p.Key] = p.Value
+			query.Set(p.Key, p.Value)
 		}
-		data, err := json.Marshal(object)
-		if err != nil {
-			return proto.Errorf(proto.ErrInvalid, "read the query: %w", err)
-		}
-		return Decode(data, req)
-	case whole:
+		return wire.DecodeQuery(query, req)
+	case wire.Whole:
 		data, err := readJSON(g)
 		if err != nil {
 			return err
 		}
-		return Decode(data, req)
+		return wire.Decode(data, req)
 	}
 	return c.decodeDeploy(g, req.(*proto.DeployRequest))
 }
 
-// fromQuery makes a JSON object of a query: what is given once is a single value.
-func fromQuery(query url.Values, fields protoreflect.FieldDescriptors) (map[string]any, error) {
-	object := make(map[string]any, len(query))
-	for key, values := range query {
-		field := fieldNamed(fields, key)
-		switch {
-		case len(values) != 1:
-			object[key] = values
-		case field != nil && field.Kind() == protoreflect.BoolKind:
-			claim, err := isTrue(key, values[0])
-			if err != nil {
-				return nil, err
-			}
-			object[key] = claim
-		default:
-			object[key] = values[0]
-		}
-	}
-	return object, nil
-}
-
-// isTrue reads a claim of a query; its name alone will do.
-func isTrue(key, value string) (bool, error) {
-	if value == "" {
-		return true, nil
-	}
-	claim, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, proto.Errorf(proto.ErrInvalid, "%s=%.20s is neither true nor false", key, value)
-	}
-	return claim, nil
-}
-
 func readJSON(g *gin.Context) ([]byte, error) {
-	return io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, maxJSON))
+	return io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, wire.MaxJSON))
 }
 
 // deploy answers with the rows, or, to a caller that waits and asks for events,
 // with each change of the functions' rows on their way there: the last event,
 // named result, holds the list of rows.
-func (c calls) deploy(rt route) func(*gin.Context) error {
+func (c calls) deploy(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		req, ctx := new(proto.DeployRequest), g.Request.Context()
 		if err := c.decodeDeploy(g, req); err != nil {
 			return err
 		}
-		if !waits(req) || !accepts(g.Request.Header, eventStream) {
+		if !waits(req) || !accepts(g.Request.Header, wire.EventStream) {
 			answer, err := c.service.Deploy(ctx, req)
 			if err != nil {
 				return err
@@ -197,11 +153,11 @@ func (c calls) deploy(rt route) func(*gin.Context) error {
 			return writeAnswer(g.Writer, rt, answer)
 		}
 		return c.events(g, func(send sendEvent) error {
-			rows, err := c.service.follow(ctx, req, func(e *proto.WatchEvent) error { return send("", e, whole) })
+			rows, err := c.service.follow(ctx, req, func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
 			if err != nil {
 				return err
 			}
-			return send(resultEvent, rows, rt.answer)
+			return send(wire.ResultEvent, rows, rt.Answer)
 		})
 	}
 }
@@ -224,10 +180,10 @@ func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	for key, values := range g.Request.URL.Query() {
 		claim, known := map[string]*bool{"wait": &wait, "plan": &plan}[key]
 		if !known {
-			return unknownKey(key, []string{"wait", "plan"})
+			return wire.UnknownKey(key, []string{"wait", "plan"})
 		}
 		var err error
-		if *claim, err = isTrue(key, values[0]); err != nil {
+		if *claim, err = wire.IsTrue(key, values[0]); err != nil {
 			return err
 		}
 	}
@@ -238,7 +194,7 @@ func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	} else {
 		var data []byte
 		if data, err = readJSON(g); err == nil {
-			req.Functions, err = decodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) })
+			req.Functions, err = wire.DecodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) })
 		}
 	}
 	if err != nil {
@@ -267,21 +223,21 @@ func (c calls) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error {
 			break
 		}
 		if err != nil {
-			return inputError(err)
+			return wire.InputError(err)
 		}
 		switch name := part.FormName(); {
 		case name == definition && req.Functions == nil:
-			data, err := io.ReadAll(http.MaxBytesReader(g.Writer, part, maxJSON))
+			data, err := io.ReadAll(http.MaxBytesReader(g.Writer, part, wire.MaxJSON))
 			if err != nil {
-				return inputError(err)
+				return wire.InputError(err)
 			}
-			if req.Functions, err = decodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) }); err != nil {
+			if req.Functions, err = wire.DecodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) }); err != nil {
 				return err
 			}
 		case name == definition:
 			return proto.Errorf(proto.ErrInvalid, "there are two parts %q", definition)
-		case name == pkg && len(digests) == maxPackages:
-			return proto.Errorf(proto.ErrTooLarge, "more than %d packages in one body", maxPackages)
+		case name == pkg && len(digests) == wire.MaxPackages:
+			return proto.Errorf(proto.ErrTooLarge, "more than %d packages in one body", wire.MaxPackages)
 		case name == pkg:
 			stored, err := c.service.store.Put(g.Request.Context(), "", input{part})
 			if err != nil {
@@ -289,7 +245,7 @@ func (c calls) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error {
 			}
 			digests = append(digests, stored.Digest)
 		default:
-			return unknownKey(name, []string{definition, pkg})
+			return wire.UnknownKey(name, []string{definition, pkg})
 		}
 	}
 	return assign(req.GetFunctions(), digests)
@@ -326,10 +282,10 @@ func (c calls) upload(g *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return writeAnswer(g.Writer, route{answer: whole}, ref)
+	return writeAnswer(g.Writer, wire.Route{Answer: wire.Whole}, ref)
 }
 
-func (c calls) sendProgram(rt route) func(*gin.Context) error {
+func (c calls) sendProgram(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		program := new(proto.Program)
 		if err := c.decode(g, rt, program); err != nil {
@@ -345,25 +301,25 @@ func (c calls) sendProgram(rt route) func(*gin.Context) error {
 
 func (c calls) fetchProgram(g *gin.Context) error {
 	return c.service.fetch(g.Param("key"), func(p *proto.Program) (io.Writer, error) {
-		about, err := Encode(p)
+		about, err := wire.Encode(p)
 		if err != nil {
 			return nil, err
 		}
 		h := g.Writer.Header()
-		h.Set(apiHeader, apiVersion)
-		h.Set("Content-Type", zstdType)
-		h.Set(programHeader, string(about))
+		h.Set(wire.APIHeader, wire.APIVersion)
+		h.Set("Content-Type", wire.ZstdType)
+		h.Set(wire.ProgramHeader, string(about))
 		return prompt{g.Writer}, nil
 	})
 }
 
 // prompt is an answer that the caller must keep taking: what waits longer than
-// writeSilence fails.
+// WriteSilence fails.
 type prompt struct{ gin.ResponseWriter }
 
 func (w prompt) Write(p []byte) (int, error) {
 	conn := http.NewResponseController(w.ResponseWriter)
-	_ = conn.SetWriteDeadline(time.Now().Add(writeSilence))
+	_ = conn.SetWriteDeadline(time.Now().Add(wire.WriteSilence))
 	n, err := w.ResponseWriter.Write(p)
 	if err == nil {
 		err = conn.Flush()
@@ -375,18 +331,18 @@ func (w prompt) Write(p []byte) (int, error) {
 
 func (c calls) watch(g *gin.Context) error {
 	return c.events(g, func(send sendEvent) error {
-		return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, whole) })
+		return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
 	})
 }
 
-func (c calls) logs(rt route) func(*gin.Context) error {
+func (c calls) logs(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		req := new(proto.LogsRequest)
 		if err := c.decode(g, rt, req); err != nil {
 			return err
 		}
 		return c.events(g, func(send sendEvent) error {
-			return c.service.logs(g.Request.Context(), req, func(l *proto.LogLines) error { return send("", l, whole) })
+			return c.service.logs(g.Request.Context(), req, func(l *proto.LogLines) error { return send("", l, wire.Whole) })
 		})
 	}
 }
@@ -399,20 +355,20 @@ type sendEvent func(name string, m protobuf.Message, part string) error
 func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
 	begin := func() {
 		h := g.Writer.Header()
-		h.Set(apiHeader, apiVersion)
-		h.Set("Content-Type", eventStream)
+		h.Set(wire.APIHeader, wire.APIVersion)
+		h.Set("Content-Type", wire.EventStream)
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Accel-Buffering", "no") // else nginx holds events back
 	}
 	send := func(name string, m protobuf.Message, part string) error {
-		data, err := encodePart(answers, m, part)
+		data, err := wire.EncodePart(m, part)
 		if err != nil {
 			return err
 		}
 		if !g.Writer.Written() {
 			begin()
 		}
-		return writeEvent(prompt{g.Writer}, name, data)
+		return wire.WriteEvent(prompt{g.Writer}, name, data)
 	}
 	err := run(send)
 	switch {
@@ -423,5 +379,5 @@ func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
 	case err == nil || errors.Is(err, context.Canceled) || !g.Writer.Written():
 		return err
 	}
-	return send(errorEvent, detail(err), whole)
+	return send(wire.ErrorEvent, wire.Detail(err), wire.Whole)
 }

@@ -1,4 +1,4 @@
-package transport
+package server
 
 import (
 	"context"
@@ -14,19 +14,17 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
-
-// heartbeat is how often a stream of events says that it lives. Proxies and
-// firewalls on the way forget connections that are silent for a minute.
-const heartbeat = 15 * time.Second
 
 // service is an Interface as the gRPC service of proto. The HTTP handlers call
 // it too, so that both protocols do the same.
 type service struct {
 	proto.UnimplementedFunctionsServer
-	impl       Interface
-	worker     Worker // nil: there is none
+	impl       transport.Interface
+	worker     transport.Worker // nil: there is none
 	store      *bundle.Store
 	sourceRoot string
 	closing    <-chan struct{} // closed when the server begins to end, and streams with it
@@ -249,7 +247,7 @@ func relay[M any](ctx context.Context, s *service, call string, source func(cont
 			})
 		})
 	}()
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(wire.Heartbeat)
 	defer beat.Stop()
 	for {
 		var last error
@@ -281,7 +279,7 @@ func (s *service) Upload(stream grpc.ClientStreamingServer[proto.PackageChunk, p
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	ref, err := s.put(stream.Context(), first.GetDigest(), newChunkReader(first, next))
+	ref, err := s.put(stream.Context(), first.GetDigest(), wire.NewChunkReader(first, next))
 	if err != nil {
 		return err
 	}
@@ -322,7 +320,7 @@ func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		return err
 	})
 	if err != nil {
-		return nil, toStatus(err).Err()
+		return nil, wire.ToStatus(err).Err()
 	}
 	return rsp, nil
 }
@@ -330,7 +328,7 @@ func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 func (s *service) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	err := s.safely(info.FullMethod, func() error { return handle(srv, stream) })
 	if err != nil {
-		return toStatus(err).Err()
+		return wire.ToStatus(err).Err()
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package transport
+package wire
 
 import (
 	"bytes"
@@ -13,23 +13,23 @@ import (
 )
 
 func TestReadEvent(t *testing.T) {
-	lines := newEventScanner(strings.NewReader(": comment\n\ndata: {\"a\":1}\n\nevent: error\r\ndata:x\r\ndata: y\r\nid: 7\r\n\r\nevent: lost\n\ndata: z\n\ndata: cut"))
+	lines := NewEventScanner(strings.NewReader(": comment\n\ndata: {\"a\":1}\n\nevent: error\r\ndata:x\r\ndata: y\r\nid: 7\r\n\r\nevent: lost\n\ndata: z\n\ndata: cut"))
 	for _, want := range [][2]string{{"", `{"a":1}`}, {"error", "x\ny"}, {"", "z"}} {
-		name, data, err := readEvent(lines)
+		name, data, err := ReadEvent(lines)
 		require.NoError(t, err)
 		assert.Equal(t, want, [2]string{name, string(data)})
 	}
-	_, _, err := readEvent(lines)
+	_, _, err := ReadEvent(lines)
 	require.ErrorIs(t, err, io.EOF)
 }
 
 func TestEventsAreBounded(t *testing.T) {
-	long := strings.Repeat("x", maxAnswer/4)
+	long := strings.Repeat("x", MaxAnswer/4)
 	for name, stream := range map[string]string{
 		"one line":   "data: " + strings.Repeat(long, 5) + "\n\n",
 		"many lines": strings.Repeat("data: "+long+"\n", 5) + "\n",
 	} {
-		_, _, err := readEvent(newEventScanner(strings.NewReader(stream)))
+		_, _, err := ReadEvent(NewEventScanner(strings.NewReader(stream)))
 		require.ErrorIs(t, err, proto.ErrTooLarge, name)
 	}
 }
@@ -39,9 +39,9 @@ func FuzzReadEvent(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		lines := newEventScanner(bytes.NewReader(stream))
+		lines := NewEventScanner(bytes.NewReader(stream))
 		for {
-			name, data, err := readEvent(lines)
+			name, data, err := ReadEvent(lines)
 			if err != nil {
 				return
 			}
@@ -49,8 +49,8 @@ func FuzzReadEvent(f *testing.F) {
 				continue // never written
 			}
 			var b bytes.Buffer
-			require.NoError(t, writeEvent(&b, name, data))
-			again, same, err := readEvent(newEventScanner(&b))
+			require.NoError(t, WriteEvent(&b, name, data))
+			again, same, err := ReadEvent(NewEventScanner(&b))
 			require.NoError(t, err)
 			assert.Equal(t, name, again)
 			assert.Equal(t, string(data), string(same))

@@ -1,4 +1,4 @@
-package transport_test
+package server_test
 
 import (
 	"bytes"
@@ -21,24 +21,16 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // serve offers impl on 127.0.0.1 until the test ends and returns the address.
-func serve(t *testing.T, impl transport.Interface, fake *transporttest.Fake, cfg transport.ServerConfig) string {
+func serve(t *testing.T, impl transport.Interface, fake *transporttest.Fake, cfg server.Config) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	cfg.Listeners = append(cfg.Listeners, l)
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- transport.Serve(ctx, impl, fake.Store(), cfg) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-served)
-	})
-	return addr
+	cfg.Store = fake.Store()
+	return transporttest.Serve(t, impl, cfg)
 }
 
 // abroad is a listener whose callers seem to be on another machine.
@@ -131,12 +123,14 @@ func TestGuardOverHTTP(t *testing.T) {
 		fake := transporttest.NewFake(t)
 		far, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		near := serve(t, fake, fake, transport.ServerConfig{
+		near := serve(t, fake, fake, server.Config{
 			Listeners: []net.Listener{abroad{far}},
 			Insecure:  insecure,
 			Hosts:     []string{"Node-A"},
-			Functions: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
-			Metrics:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+			Mounts: []server.Mount{
+				{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })},
+				{Path: "/metrics", Scope: wire.ScopeRead, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
+			},
 		})
 		web := client(t)
 		// call returns whether the call was let through.
@@ -188,7 +182,7 @@ func TestGuardOverGRPC(t *testing.T) {
 		fake := transporttest.NewFake(t)
 		far, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		near := serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: open, Hosts: []string{"node-a:9000"}})
+		near := serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: open, Hosts: []string{"node-a:9000"}})
 		for _, c := range callers {
 			addr, authority := near, c.host
 			if c.abroad {
@@ -256,7 +250,7 @@ func TestClientsSayWhyTheyWereRefused(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	far, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}})
+	serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}})
 	dir := source(t)
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		cli := transport.NewAgent(kind, far.Addr().String())
@@ -273,7 +267,7 @@ func TestClientsSayWhyTheyWereRefused(t *testing.T) {
 
 func TestForwardProxyingIsRefused(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{Insecure: true})
+	addr := serve(t, fake, fake, server.Config{Insecure: true})
 	for _, request := range []string{
 		"GET http://example.com/details HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		"CONNECT example.com:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",

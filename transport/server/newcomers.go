@@ -1,16 +1,13 @@
-package transport
+package server
 
 import (
 	"context"
 	"net"
 	"net/http"
 	"sync"
-	"time"
-)
 
-// greetLimit is how long a connection may take to send its first request when the
-// server ends; a caller sends it right after connecting.
-const greetLimit = time.Second
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
 
 // newcomers are the connections that have sent nothing yet. http.Server.Shutdown
 // would close them without an answer to what they are about to ask.
@@ -37,7 +34,7 @@ func (n *newcomers) note(c net.Conn, state http.ConnState) {
 
 // wait returns when all that were accepted have begun to ask, or with ctx.
 func (n *newcomers) wait(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, greetLimit)
+	ctx, cancel := context.WithTimeout(ctx, wire.GreetLimit)
 	defer cancel()
 	for {
 		n.mu.Lock()

@@ -1,4 +1,4 @@
-package transport
+package wire
 
 import (
 	"bufio"
@@ -15,13 +15,13 @@ import (
 // error ends the stream with an ErrorDetail, one named result with what a call
 // came to.
 const (
-	eventStream = "text/event-stream"
-	errorEvent  = "error"
-	resultEvent = "result"
+	EventStream = "text/event-stream"
+	ErrorEvent  = "error"
+	ResultEvent = "result"
 )
 
-// writeEvent writes one event. data holds no line break: it is compact JSON.
-func writeEvent(w io.Writer, name string, data []byte) error {
+// WriteEvent writes one event. data holds no line break: it is compact JSON.
+func WriteEvent(w io.Writer, name string, data []byte) error {
 	if name != "" {
 		name = "event: " + name + "\n"
 	}
@@ -29,17 +29,17 @@ func writeEvent(w io.Writer, name string, data []byte) error {
 	return err
 }
 
-// newEventScanner returns a scanner of the lines of a stream, each within maxAnswer.
-func newEventScanner(r io.Reader) *bufio.Scanner {
+// NewEventScanner returns a scanner of the lines of a stream, each within MaxAnswer.
+func NewEventScanner(r io.Reader) *bufio.Scanner {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxAnswer)
+	lines.Buffer(nil, MaxAnswer)
 	return lines
 }
 
-// readEvent reads the next event that has data. Its error is io.EOF at the end
+// ReadEvent reads the next event that has data. Its error is io.EOF at the end
 // of the stream, where what is no whole event is dropped, and ErrTooLarge for an
-// event over maxAnswer.
-func readEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
+// event over MaxAnswer.
+func ReadEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
 	for lines.Scan() {
 		key, value, _ := bytes.Cut(lines.Bytes(), []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
@@ -55,7 +55,7 @@ func readEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
 		case "event":
 			name = string(value)
 		case "data":
-			if len(data)+len(value) > maxAnswer {
+			if len(data)+len(value) > MaxAnswer {
 				return "", nil, errEventTooLarge
 			}
 			data = append(append(data, '\n'), value...)
@@ -71,4 +71,4 @@ func readEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
 	}
 }
 
-var errEventTooLarge = proto.Errorf(proto.ErrTooLarge, "an event is larger than %d bytes", maxAnswer)
+var errEventTooLarge = proto.Errorf(proto.ErrTooLarge, "an event is larger than %d bytes", MaxAnswer)

@@ -1,8 +1,10 @@
-package transport
+package wire
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,10 +15,6 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
-
-// maxErrorText bounds an error's message in bytes: gRPC carries it in headers,
-// which many peers limit to 8 KiB. What a compiler says travels in rows.
-const maxErrorText = 2 << 10
 
 // kinds is the one table of errors, as kind, gRPC code and HTTP status. Several
 // kinds share a code; an error without detail is then of the first of them.
@@ -40,8 +38,8 @@ var kinds = []struct {
 	{proto.ErrInternal, codes.Internal, http.StatusInternalServerError},
 }
 
-// codeOf returns the gRPC code and the HTTP status of a kind.
-func codeOf(kind proto.Kind) (codes.Code, int) {
+// CodeOf returns the gRPC code and the HTTP status of a kind.
+func CodeOf(kind proto.Kind) (codes.Code, int) {
 	for _, k := range kinds {
 		if k.kind == kind {
 			return k.code, k.status
@@ -50,8 +48,8 @@ func codeOf(kind proto.Kind) (codes.Code, int) {
 	return codes.Internal, http.StatusInternalServerError
 }
 
-// kindOf returns the kind of an error of which the gRPC code alone is known.
-func kindOf(code codes.Code) proto.Kind {
+// KindOf returns the kind of an error of which the gRPC code alone is known.
+func KindOf(code codes.Code) proto.Kind {
 	for _, k := range kinds {
 		if k.code == code {
 			return k.kind
@@ -60,9 +58,9 @@ func kindOf(code codes.Code) proto.Kind {
 	return proto.ErrInternal
 }
 
-// asError is proto.AsError, which also knows the errors of the standard library
+// AsError is proto.AsError, which also knows the errors of the standard library
 // that have a kind.
-func asError(err error) *proto.Error {
+func AsError(err error) *proto.Error {
 	var kind proto.Kind
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -80,24 +78,32 @@ func asError(err error) *proto.Error {
 	return proto.AsError(err)
 }
 
-// detail is the form in which an error travels: valid UTF-8 of bounded length.
-func detail(err error) *proto.ErrorDetail {
-	d := asError(err).Detail()
+// InputError gives an error of reading a body its kind.
+func InputError(err error) error {
+	if err == nil || err == io.EOF || AsError(err).Kind != proto.ErrInternal { //nolint:errorlint // readers return io.EOF itself
+		return err
+	}
+	return proto.Errorf(proto.ErrInvalid, "read the body: %w", err)
+}
+
+// Detail is the form in which an error travels: valid UTF-8 of bounded length.
+func Detail(err error) *proto.ErrorDetail {
+	d := AsError(err).Detail()
 	d.Message, d.Hint, d.RequestId = clip(d.GetMessage()), clip(d.GetHint()), clip(d.GetRequestId())
 	return d
 }
 
 func clip(s string) string {
-	if len(s) > maxErrorText {
-		s = s[:maxErrorText] + "…"
+	if len(s) > MaxErrorText {
+		s = s[:MaxErrorText] + "…"
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// toStatus is an error in the form that gRPC sends.
-func toStatus(err error) *status.Status {
-	d := detail(err)
-	code, _ := codeOf(proto.Kind(d.GetCode()))
+// ToStatus is an error in the form that gRPC sends.
+func ToStatus(err error) *status.Status {
+	d := Detail(err)
+	code, _ := CodeOf(proto.Kind(d.GetCode()))
 	bare := status.New(code, d.GetMessage())
 	if full, err := bare.WithDetails(d); err == nil {
 		return full
@@ -108,26 +114,39 @@ func toStatus(err error) *status.Status {
 // WriteError answers an HTTP request with an error, in the JSON form and with
 // the status that every part of the platform uses.
 func WriteError(w http.ResponseWriter, err error) {
-	d := detail(err)
+	d := Detail(err)
 	body, encodeErr := Encode(d)
 	if encodeErr != nil {
 		http.Error(w, encodeErr.Error(), http.StatusInternalServerError)
 		return
 	}
-	_, code := codeOf(proto.Kind(d.GetCode()))
-	writeJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))
+	_, code := CodeOf(proto.Kind(d.GetCode()))
+	WriteJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))
 }
 
-// apiHeader marks the answers of proxies and agents, so that clients can tell
+// DecodeError reads the body of an answer that says that a call failed.
+func DecodeError(data []byte) (*proto.ErrorDetail, bool) {
+	var body struct{ Error json.RawMessage }
+	if json.Unmarshal(data, &body) != nil || body.Error == nil {
+		return nil, false
+	}
+	d := new(proto.ErrorDetail)
+	if Read(body.Error, d) != nil || d.GetCode() == "" {
+		return nil, false
+	}
+	return d, true
+}
+
+// APIHeader marks the answers of proxies and agents, so that clients can tell
 // them from the JSON of a stranger.
 const (
-	apiHeader  = "Ryo-Api"
-	apiVersion = "v1"
+	APIHeader  = "Ryo-Api"
+	APIVersion = "v1"
 )
 
-// writeJSON answers with a line of JSON.
-func writeJSON(w http.ResponseWriter, code int, body []byte) {
-	w.Header().Set(apiHeader, apiVersion)
+// WriteJSON answers with a line of JSON.
+func WriteJSON(w http.ResponseWriter, code int, body []byte) {
+	w.Header().Set(APIHeader, APIVersion)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)

@@ -1,7 +1,6 @@
-package transport
+package wire
 
 import (
-	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
@@ -71,7 +70,7 @@ func TestDecodeNamesWhatIsWrong(t *testing.T) {
 		`[{"name": "A"}, {"nam": "B"}]`: `element 1: unknown key "nam"`,
 		`[{"name": "A"}`:                "the JSON is not valid",
 	} {
-		_, err := decodeList([]byte(body), newFunction)
+		_, err := DecodeList([]byte(body), newFunction)
 		require.ErrorIs(t, err, proto.ErrInvalid, body)
 		assert.Contains(t, err.Error(), message)
 	}
@@ -90,11 +89,11 @@ func TestEncodeKeepsEveryKey(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(string(body), `{"name":"HelloWorld","status":"Deploying","url":"","proxy":"","atAgent":"","error":"",`), "%s", body)
 
-	body, err = encodePart(answers, &proto.FunctionList{}, "functions")
+	body, err = EncodePart(&proto.FunctionList{}, "functions")
 	require.NoError(t, err)
 	assert.Equal(t, "[]", string(body))
 
-	body, err = encodePart(requests, &proto.DeployRequest{Functions: []*proto.FunctionJson{{Name: "A"}}}, "functions")
+	body, err = EncodeRequest(&proto.DeployRequest{Functions: []*proto.FunctionJson{{Name: "A"}}}, "functions")
 	require.NoError(t, err)
 	assert.JSONEq(t, `[{"name":"A"}]`, string(body))
 }
@@ -108,14 +107,14 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		fns, err := decodeList(body, newFunction)
+		fns, err := DecodeList(body, newFunction)
 		if err != nil {
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			return
 		}
 		// What was taken can be sent on, and means the same there.
 		for _, fn := range fns {
-			data, err := encodePart(requests, fn, whole)
+			data, err := EncodeRequest(fn, Whole)
 			require.NoError(t, err)
 			again := newFunction()
 			require.NoError(t, Decode(data, again))
@@ -124,7 +123,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func FuzzFromQuery(f *testing.F) {
+func FuzzDecodeQuery(f *testing.F) {
 	for _, seed := range []string{"name=F&follow&tail=7", "follow=true&since=10m", "tail=-1", "name=A&name=B", "follow=maybe", "%zz", "version=4294967296"} {
 		f.Add(seed)
 	}
@@ -134,14 +133,7 @@ func FuzzFromQuery(f *testing.F) {
 			return
 		}
 		req := new(proto.LogsRequest)
-		object, err := fromQuery(query, req.ProtoReflect().Descriptor().Fields())
-		if err == nil {
-			var data []byte
-			data, err = json.Marshal(object)
-			require.NoError(t, err)
-			err = Decode(data, req)
-		}
-		if err != nil {
+		if err := DecodeQuery(query, req); err != nil {
 			require.ErrorIs(t, err, proto.ErrInvalid)
 		}
 	})

@@ -1,4 +1,4 @@
-package transport_test
+package server_test
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -52,7 +52,7 @@ func events(t *testing.T, method, url, body string) []event {
 
 func TestADeployThatWaitsIsFollowed(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{})
+	base := "http://" + serve(t, fake, fake, server.Config{})
 	dir := source(t)
 	definition := `[{"name": "HelloWorld", "dir": "` + dir + `"}]`
 	statusOf := func(v any) string {
@@ -90,7 +90,7 @@ func TestADeployThatWaitsIsFollowed(t *testing.T) {
 
 func TestPlansOverHTTP(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{})
+	base := "http://" + serve(t, fake, fake, server.Config{})
 	definition := `[{"name": "HelloWorld", "dir": "` + source(t) + `"}]`
 	for _, query := range []string{"?plan", "?plan=true", "?plan=1&wait=false"} {
 		code, v := answer(t, "POST", base+"/deploy"+query, "", definition)
@@ -107,8 +107,10 @@ func TestPlansOverHTTP(t *testing.T) {
 // The verbs of a function's life, with nothing but an HTTP client.
 func TestLifeOverPlainHTTP(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+	base := "http://" + serve(t, fake, fake, server.Config{
+		Mounts: []server.Mount{{Path: "/metrics", Methods: []string{"GET"}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "up 1\n")
+		})}},
 	})
 	code, v := answer(t, "POST", base+"/deploy?wait", "", `[{"name": "HelloWorld", "dir": "`+source(t)+`", "note": "first", "min": 1, "secrets": {"A": "b"}}]`)
 	require.Equal(t, http.StatusOK, code, "%v", v)

@@ -1,4 +1,4 @@
-package transport
+package wire
 
 import (
 	"bytes"
@@ -22,20 +22,20 @@ func noise(n int) []byte {
 }
 
 func TestProgramsComeBackAsTheyWere(t *testing.T) {
-	for _, data := range [][]byte{nil, []byte("x"), noise(3 * chunkSize), make([]byte, 8<<20)} {
+	for _, data := range [][]byte{nil, []byte("x"), noise(3 * ChunkSize), make([]byte, 8<<20)} {
 		var chunks []*proto.ProgramChunk
-		w := &programWriter{program: &proto.Program{Key: "k"}, send: func(c *proto.ProgramChunk) error {
+		w := NewProgramWriter(&proto.Program{Key: "k"}, func(c *proto.ProgramChunk) error {
 			chunks = append(chunks, &proto.ProgramChunk{Program: c.GetProgram(), Data: bytes.Clone(c.GetData())})
 			return nil
-		}}
-		require.NoError(t, compress(w, bytes.NewReader(data)))
+		})
+		require.NoError(t, Compress(w, bytes.NewReader(data)))
 		require.NotEmpty(t, chunks)
 		for i, c := range chunks {
 			assert.Equal(t, i == 0, c.GetProgram() != nil, "the first chunk says what it is")
-			assert.LessOrEqual(t, len(c.GetData()), chunkSize)
+			assert.LessOrEqual(t, len(c.GetData()), ChunkSize)
 		}
 		at := 0
-		plain, err := decompress(newChunkReader(chunks[0], func() (*proto.ProgramChunk, error) {
+		plain, err := Decompress(NewChunkReader(chunks[0], func() (*proto.ProgramChunk, error) {
 			if at++; at == len(chunks) {
 				return nil, io.EOF
 			}
@@ -51,13 +51,13 @@ func TestProgramsComeBackAsTheyWere(t *testing.T) {
 
 func TestCompressedProgramsAreBounded(t *testing.T) {
 	var bomb bytes.Buffer
-	require.NoError(t, compress(&bomb, io.LimitReader(zeros{}, maxProgram+1)))
+	require.NoError(t, Compress(&bomb, io.LimitReader(zeros{}, MaxProgram+1)))
 	assert.Less(t, bomb.Len(), 1<<20)
-	plain, err := decompress(&bomb)
+	plain, err := Decompress(&bomb)
 	require.NoError(t, err)
 	n, err := io.Copy(io.Discard, plain)
 	require.ErrorIs(t, err, proto.ErrTooLarge)
-	assert.LessOrEqual(t, n, int64(maxProgram))
+	assert.LessOrEqual(t, n, int64(MaxProgram))
 	require.NoError(t, plain.Close())
 
 	// One that refers further back than the window would take as much memory.
@@ -67,7 +67,7 @@ func TestCompressedProgramsAreBounded(t *testing.T) {
 	_, err = z.Write(noise(4 * programWindow))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
-	plain, err = decompress(&wide)
+	plain, err = Decompress(&wide)
 	require.NoError(t, err)
 	_, err = io.Copy(io.Discard, plain)
 	require.ErrorIs(t, err, proto.ErrInvalid)
@@ -81,8 +81,8 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func TestAPartOfAProgramIsNone(t *testing.T) {
 	lost := errors.New("the disk is gone")
 	var part bytes.Buffer
-	require.ErrorIs(t, compress(&part, io.MultiReader(bytes.NewReader(noise(8<<20)), failing{lost})), lost)
-	plain, err := decompress(&part)
+	require.ErrorIs(t, Compress(&part, io.MultiReader(bytes.NewReader(noise(8<<20)), failing{lost})), lost)
+	plain, err := Decompress(&part)
 	require.NoError(t, err)
 	_, err = io.Copy(io.Discard, plain)
 	require.ErrorIs(t, err, proto.ErrInvalid, "it must not look whole")
@@ -96,17 +96,17 @@ func (f failing) Read([]byte) (int, error) { return 0, f.error }
 func FuzzDecompress(f *testing.F) {
 	for _, plain := range [][]byte{nil, []byte("a program"), make([]byte, 1<<16), noise(1 << 10)} {
 		var b bytes.Buffer
-		require.NoError(f, compress(&b, bytes.NewReader(plain)))
+		require.NoError(f, Compress(&b, bytes.NewReader(plain)))
 		f.Add(b.Bytes())
 		f.Add(b.Bytes()[:b.Len()/2])
 	}
 	f.Add([]byte("not zstd"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		plain, err := decompress(bytes.NewReader(stream))
+		plain, err := Decompress(bytes.NewReader(stream))
 		require.NoError(t, err)
 		n, err := io.Copy(io.Discard, plain)
 		require.NoError(t, plain.Close())
-		require.LessOrEqual(t, n, int64(maxProgram))
+		require.LessOrEqual(t, n, int64(MaxProgram))
 		if err != nil {
 			kind := proto.AsError(err).Kind
 			require.True(t, kind == proto.ErrInvalid || kind == proto.ErrTooLarge, "%v", err)

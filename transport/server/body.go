@@ -1,4 +1,4 @@
-package transport
+package server
 
 import (
 	"context"
@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // body is a request's body that must keep coming: a read that waits longer than
-// bodySilence fails. Its errors are the caller's fault and say so.
+// BodySilence fails. Its errors are the caller's fault and say so.
 type body struct {
 	io.ReadCloser
 	conn *http.ResponseController
@@ -25,15 +26,15 @@ func newBody(w http.ResponseWriter, r io.ReadCloser) *body {
 
 func (b *body) Read(p []byte) (int, error) {
 	// Where the deadline cannot be set, reads are merely not bounded.
-	_ = b.conn.SetReadDeadline(time.Now().Add(bodySilence))
+	_ = b.conn.SetReadDeadline(time.Now().Add(wire.BodySilence))
 	n, err := b.ReadCloser.Read(p)
 	// A deadline that stays would end the call when it runs out: net/http reads on,
 	// to learn when the caller leaves.
 	_ = b.conn.SetReadDeadline(time.Time{})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, proto.Errorf(proto.ErrTimeout, "the body stopped coming for %s", bodySilence)
+		return n, proto.Errorf(proto.ErrTimeout, "the body stopped coming for %s", wire.BodySilence)
 	}
-	return n, inputError(err)
+	return n, wire.InputError(err)
 }
 
 // input is a reader of what a caller sent; its errors are the caller's fault.
@@ -41,15 +42,7 @@ type input struct{ io.Reader }
 
 func (i input) Read(p []byte) (int, error) {
 	n, err := i.Reader.Read(p)
-	return n, inputError(err)
-}
-
-// inputError gives an error of reading a body its kind.
-func inputError(err error) error {
-	if err == nil || err == io.EOF || asError(err).Kind != proto.ErrInternal { //nolint:errorlint // readers return io.EOF itself
-		return err
-	}
-	return proto.Errorf(proto.ErrInvalid, "read the body: %w", err)
+	return n, wire.InputError(err)
 }
 
 // gate lets a body be read only while somebody waits for what it holds.

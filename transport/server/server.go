@@ -1,4 +1,4 @@
-package transport
+package server
 
 import (
 	"context"
@@ -7,8 +7,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -16,52 +17,63 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
+// The paths at which a program says how it is.
 const (
-	functionsPath = "/functions/"
-	healthzPath   = "/healthz"
-	readyzPath    = "/readyz"
-	metricsPath   = "/metrics"
+	healthzPath = "/healthz"
+	readyzPath  = "/readyz"
+	healthRPC   = "/grpc.health.v1.Health/"
 )
 
-// The limits of a connection. There is none on writing: functions and events
-// stream for as long as they like.
-const (
-	headerLimit   = 10 * time.Second  // to send a request's headers
-	idleLimit     = 120 * time.Second // without a request
-	maxHeader     = 64 << 10          // bytes
-	pingAfter     = 30 * time.Second  // of silence on HTTP/2: is the peer still there?
-	drainLimit    = 10 * time.Second  // for calls in flight when the server ends
-	bodySilence   = 30 * time.Second  // between two reads of a body
-	writeSilence  = 30 * time.Second  // for a watcher to take an event
-	maxConcurrent = 250               // calls on one HTTP/2 connection
-)
+// Config says what Serve serves, where, and for whom.
+type Config struct {
+	Listeners  []net.Listener   // Serve closes them
+	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
+	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
+	Mounts     []Mount          // what is served beside the Interface's calls; default: nothing
+	Insecure   bool             // lets callers on other machines in; default: refuse them
+	Hosts      []string         // names of this machine that callers may address, besides localhost
+	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
+	Ready      func() error     // why this program cannot do its work now; default: it always can
+	About      map[string]any   // what /readyz says beside the status; default: nothing
+	Logger     hclog.Logger     // default: none
+}
 
-// ServerConfig says where and for whom Serve serves.
-type ServerConfig struct {
-	Listeners  []net.Listener // Serve closes them
-	Worker     Worker         // what an agent does for proxies; default: those calls are ErrUnsupported
-	Functions  http.Handler   // serves /functions/…; default: there are none
-	Metrics    http.Handler   // serves GET /metrics; default: there are none
-	Insecure   bool           // lets callers on other machines in; default: refuse them
-	Hosts      []string       // names of this machine that callers may address, besides localhost
-	SourceRoot string         // folder below which "dir" may lie for callers on other machines; default: nowhere
-	Ready      func() error   // why this program cannot do its work now; default: it always can
-	About      map[string]any // what /readyz says beside the status; default: nothing
-	Logger     hclog.Logger   // default: none
+// Mount is a handler of its own on the listeners.
+type Mount struct {
+	// Path is the one that is served, or, with a slash at its end, all below it. It
+	// is compared with the path as it came: what is unescaped later cannot pass for it.
+	Path    string
+	Methods []string   // default: all
+	Scope   wire.Scope // what callers must be allowed
+	Handler http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (m Mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if m.Methods == nil || slices.Contains(m.Methods, r.Method) {
+		m.Handler.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(m.Methods, ", "))
+	wire.WriteError(w, proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %s", r.Method, m.Path))
+}
+
+func (m Mount) serves(path string) bool {
+	return path == m.Path || strings.HasSuffix(m.Path, "/") && strings.HasPrefix(path, m.Path)
 }
 
 // Serve offers impl over gRPC and HTTP on every listener until ctx ends. It then
 // ends streams, gives other calls ten seconds, and returns nil when no call is
 // left. A listener that fails ends it with that error.
-//
-// store is the one from which impl takes packages: uploads are put there.
-func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerConfig) error {
+func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := newServer(ctx.Done(), impl, store, cfg)
+	s := newServer(ctx.Done(), impl, cfg)
 	// Calls in flight must outlive ctx while they are drained.
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutCalls()
@@ -69,13 +81,13 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 	web := &http.Server{
 		Handler:           s,
 		ConnState:         greeting.note,
-		ReadHeaderTimeout: headerLimit,
-		IdleTimeout:       idleLimit,
-		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: wire.HeaderLimit,
+		IdleTimeout:       wire.IdleLimit,
+		MaxHeaderBytes:    wire.MaxHeader,
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          s.stdLog(),
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConcurrent, SendPingTimeout: pingAfter},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
 	}
 	web.Protocols.SetHTTP1(true)
 	web.Protocols.SetUnencryptedHTTP2(true)
@@ -92,7 +104,7 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 	}
 	cancel() // streams end
 
-	drain, stop := context.WithTimeout(calls, drainLimit)
+	drain, stop := context.WithTimeout(calls, wire.DrainLimit)
 	defer stop()
 	for _, l := range cfg.Listeners {
 		_ = l.Close()
@@ -101,7 +113,7 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 	web.SetKeepAlivesEnabled(false)
 	greeting.wait(drain)
 	if late := web.Shutdown(drain); late != nil {
-		s.log.Warn("calls were cut after the time to drain", "limit", drainLimit)
+		s.log.Warn("calls were cut after the time to drain", "limit", wire.DrainLimit)
 	}
 	cutCalls()
 	_ = web.Close() // also what Shutdown left
@@ -112,11 +124,11 @@ func Serve(ctx context.Context, impl Interface, store *bundle.Store, cfg ServerC
 
 // server is everything behind the listeners.
 type server struct {
-	cfg     ServerConfig
+	cfg     Config
 	log     hclog.Logger
 	closing <-chan struct{} // closed when the server begins to end
 	service *service
-	guard   *guard
+	access  access
 	grpc    *grpc.Server
 	calls   http.Handler // the calls of routes.go
 	// inFlight is held for reading by each request, so that Serve can wait for the
@@ -124,15 +136,15 @@ type server struct {
 	inFlight sync.RWMutex
 }
 
-func newServer(closing <-chan struct{}, impl Interface, store *bundle.Store, cfg ServerConfig) *server {
+func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, log: cfg.Logger, closing: closing, guard: newGuard(cfg)}
-	s.service = &service{impl: impl, worker: cfg.Worker, store: store, sourceRoot: cfg.SourceRoot, closing: closing, log: cfg.Logger}
+	s := &server{cfg: cfg, log: cfg.Logger, closing: closing, access: newAccess(cfg.Insecure, cfg.Hosts)}
+	s.service = &service{impl: impl, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, log: cfg.Logger}
 	s.grpc = grpc.NewServer(
-		grpc.MaxRecvMsgSize(maxRequest),
-		grpc.MaxSendMsgSize(maxAnswer),
+		grpc.MaxRecvMsgSize(wire.MaxRequest),
+		grpc.MaxSendMsgSize(wire.MaxAnswer),
 		grpc.UnaryInterceptor(s.service.unary),
 		grpc.StreamInterceptor(s.service.stream),
 	)
@@ -143,7 +155,7 @@ func newServer(closing <-chan struct{}, impl Interface, store *bundle.Store, cfg
 	return s
 }
 
-// ServeHTTP leads each request past the guard to who answers it.
+// ServeHTTP leads each request past the decision who may call to who answers it.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.inFlight.TryRLock() {
 		refuse(w, r, proto.Errorf(proto.ErrUnavailable, "the server has ended"))
@@ -154,32 +166,71 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, proto.Errorf(proto.ErrUnsupported, "this server is no forward proxy"))
 		return
 	}
-	if err := s.guard.check(r); err != nil {
+	mount := s.mountOf(r)
+	if err := s.access.check(requestOf(r, s.scopeOf(r, mount))); err != nil {
 		refuse(w, r, err)
 		return
 	}
-	if isFunction(r) && s.cfg.Functions != nil {
-		s.cfg.Functions.ServeHTTP(w, r)
+	if mount != nil {
+		mount.ServeHTTP(w, r)
 		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, callerOf(r)))
+	caller := Caller{Kind: transport.HTTP, Host: r.Host, Loopback: isLoopback(r.RemoteAddr) && forwardedBy(r) == ""}
+	if isGRPC(r) {
+		caller.Kind = transport.RPC
+	}
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
 	switch {
 	case isGRPC(r):
 		s.serveGRPC(w, r)
 	case r.URL.Path == healthzPath:
-		writeJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
+		wire.WriteJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	case r.URL.Path == readyzPath:
 		if err := s.ready(); err != nil {
-			WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready: %w", err))
+			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready: %w", err))
 			return
 		}
 		s.about(w)
-	case r.Method == http.MethodGet && r.URL.Path == metricsPath && s.cfg.Metrics != nil:
-		s.cfg.Metrics.ServeHTTP(w, r)
 	default:
 		r.Body = newBody(w, r.Body)
 		s.calls.ServeHTTP(w, r)
 	}
+}
+
+// mountOf returns the mount that a request is for, or nil.
+func (s *server) mountOf(r *http.Request) *Mount {
+	if isGRPC(r) {
+		return nil
+	}
+	path := r.URL.EscapedPath()
+	i := slices.IndexFunc(s.cfg.Mounts, func(m Mount) bool { return m.serves(path) })
+	if i < 0 {
+		return nil
+	}
+	return &s.cfg.Mounts[i]
+}
+
+// scopeOf returns what the caller of a request must be allowed. For what is not
+// known it is the most that there is.
+func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
+	path := r.URL.Path
+	if mount != nil {
+		return mount.Scope
+	}
+	if path == healthzPath || path == readyzPath || strings.HasPrefix(path, healthRPC) {
+		return wire.ScopeOpen
+	}
+	if rt, ok := wire.RouteOf(path); ok && isGRPC(r) {
+		return rt.Scope
+	}
+	if rt, ok := wire.RouteFor(r.Method, path); ok && !isGRPC(r) {
+		return rt.Scope
+	}
+	return wire.ScopeDeploy
+}
+
+func isGRPC(r *http.Request) bool {
+	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
 // serveGRPC bounds what grpc reads ahead: behind ServeHTTP it has no flow
@@ -192,7 +243,7 @@ func (s *server) serveGRPC(w http.ResponseWriter, r *http.Request) {
 		r.Body = g
 		r = r.WithContext(context.WithValue(r.Context(), gateKey{}, g))
 	default:
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest+chunkSize)
+		r.Body = http.MaxBytesReader(w, r.Body, wire.MaxRequest+wire.ChunkSize)
 	}
 	s.grpc.ServeHTTP(w, r)
 }
@@ -219,10 +270,10 @@ func (s *server) about(w http.ResponseWriter) {
 	answer["status"] = "ready"
 	data, err := json.Marshal(answer)
 	if err != nil {
-		WriteError(w, err)
+		wire.WriteError(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, data)
+	wire.WriteJSON(w, http.StatusOK, data)
 }
 
 // stdLog is the log of net/http, which speaks of peers' faults and of panics.

@@ -1,4 +1,4 @@
-package transport_test
+package server_test
 
 import (
 	"bufio"
@@ -27,6 +27,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
@@ -36,6 +37,16 @@ import "net/http"
 
 func HelloWorld(w http.ResponseWriter, r *http.Request) {}
 `
+
+var bothKinds = []transport.Kind{transport.RPC, transport.HTTP}
+
+// connect returns a client that is closed with the test.
+func connect(t *testing.T, kind transport.Kind, addr string) *transport.Client {
+	t.Helper()
+	cli := transport.NewAgent(kind, addr)
+	t.Cleanup(func() { assert.NoError(t, cli.Close()) })
+	return cli
+}
 
 // source writes the package of HelloWorld and returns its folder.
 func source(t *testing.T) string {
@@ -75,7 +86,7 @@ func answer(t *testing.T, method, url, kind, body string) (int, any) {
 // The contract's own examples, with the fake's addresses.
 func TestContractsExamples(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{})
+	base := "http://" + serve(t, fake, fake, server.Config{})
 	dir := source(t)
 	definition := fmt.Sprintf(`[{"dir": %q, "name": "HelloWorld", "filePath": %q, "toAgent": "localhost:9000"}]`, dir, filepath.Join(dir, "helloWorld.go"))
 	has := func(v any, status string) {
@@ -132,7 +143,7 @@ func form(t *testing.T, parts ...[2]string) (kind, body string) {
 
 func TestMultipartDeploy(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{})
+	base := "http://" + serve(t, fake, fake, server.Config{})
 	pkg := [2]string{"package", string(archive(t))}
 	definition := [2]string{"definition", `[{"name": "HelloWorld", "filePath": "/home/me/hello/helloWorld.go"}]`}
 	for _, parts := range [][][2]string{{definition, pkg}, {pkg, definition}} {
@@ -176,7 +187,7 @@ func TestMultipartDeploy(t *testing.T) {
 
 func TestBadInputIsRefusedAndTheServerGoesOn(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	base := "http://" + serve(t, fake, fake, transport.ServerConfig{})
+	base := "http://" + serve(t, fake, fake, server.Config{})
 	dir := source(t)
 	huge := strings.Repeat(" ", 1<<20+1)
 	for _, c := range []struct {
@@ -249,7 +260,7 @@ func (faulty) Log(context.Context, string) (*proto.FunctionLogs, error) {
 
 func TestFaultsOfAnImplementerStayInTheirCall(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, faulty{fake}, fake, transport.ServerConfig{})
+	addr := serve(t, faulty{fake}, fake, server.Config{})
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		cli := transport.NewAgent(kind, addr)
 		t.Cleanup(func() { assert.NoError(t, cli.Close()) })
@@ -281,7 +292,7 @@ func (crowded) Details(context.Context) ([]*proto.FunctionJsonRsp, error) {
 
 func TestListsHoldTwoThousandRows(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, crowded{fake}, fake, transport.ServerConfig{})
+	addr := serve(t, crowded{fake}, fake, server.Config{})
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		cli := transport.NewAgent(kind, addr)
 		t.Cleanup(func() { assert.NoError(t, cli.Close()) })
@@ -295,14 +306,14 @@ func TestListsHoldTwoThousandRows(t *testing.T) {
 type asked struct{ transport.Interface }
 
 func (asked) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
-	return []*proto.FunctionJsonRsp{{Name: fmt.Sprintf("%+v", transport.CallerFrom(ctx))}}, nil
+	return []*proto.FunctionJsonRsp{{Name: fmt.Sprintf("%+v", server.CallerFrom(ctx))}}, nil
 }
 
 func TestCallersAreKnown(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	far, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	near := serve(t, asked{fake}, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: true})
+	near := serve(t, asked{fake}, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: true})
 	for _, c := range []struct {
 		kind transport.Kind
 		addr string
@@ -318,7 +329,7 @@ func TestCallersAreKnown(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, c.want, rows[0].GetName())
 	}
-	assert.Zero(t, transport.CallerFrom(t.Context()))
+	assert.Zero(t, server.CallerFrom(t.Context()))
 }
 
 func TestDirIsReadForStrangersBelowTheSourceRootOnly(t *testing.T) {
@@ -330,7 +341,7 @@ func TestDirIsReadForStrangersBelowTheSourceRootOnly(t *testing.T) {
 	require.NoError(t, err)
 	link := filepath.Join(root, "link")
 	require.NoError(t, os.Symlink(outside, link))
-	near := serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: true, SourceRoot: root})
+	near := serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: true, SourceRoot: root})
 	for _, c := range []struct {
 		addr, source string
 		code         int
@@ -355,7 +366,7 @@ func TestTheSourceRootHoldsForTheWholeModule(t *testing.T) {
 	require.NoError(t, err)
 	dir := source(t)
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "go.mod"), []byte("module m\n"), 0o600))
-	serve(t, fake, fake, transport.ServerConfig{Listeners: []net.Listener{abroad{far}}, Insecure: true, SourceRoot: dir})
+	serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: true, SourceRoot: dir})
 	code, v := answer(t, "POST", "http://"+far.Addr().String()+"/deploy", "", `[{"name": "HelloWorld", "dir": "`+dir+`"}]`)
 	assert.Equal(t, http.StatusForbidden, code, v)
 }
@@ -363,7 +374,7 @@ func TestTheSourceRootHoldsForTheWholeModule(t *testing.T) {
 func TestHealthAndReadiness(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	var down error
-	addr := serve(t, fake, fake, transport.ServerConfig{
+	addr := serve(t, fake, fake, server.Config{
 		Ready: func() error { return down }, About: map[string]any{"isolation": "full", "status": "not this one's"},
 	})
 	code, _ := answer(t, "GET", "http://"+addr+"/healthz", "", "")
@@ -381,7 +392,7 @@ func TestHealthAndReadiness(t *testing.T) {
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	assert.Contains(t, string(raw(t, addr, "GET /details HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")), "431")
 
 	start := time.Now()
@@ -402,7 +413,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 
 func TestAHugeBodyIsNotRead(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	for _, c := range []struct{ method, path string }{{"POST", "/list"}, {"GET", "/details"}, {"POST", "/nowhere"}, {"PUT", "/packages/x"}} {
 		body := new(zeros)
 		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+addr+c.path, body)
@@ -419,7 +430,7 @@ func TestAHugeBodyIsNotRead(t *testing.T) {
 
 func TestAnEndlessGRPCMessageIsRefused(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	cli := proto.NewFunctionsClient(dial(t, serve(t, fake, fake, transport.ServerConfig{}), "localhost"))
+	cli := proto.NewFunctionsClient(dial(t, serve(t, fake, fake, server.Config{}), "localhost"))
 	_, err := cli.Stop(t.Context(), &proto.StopRequest{Name: strings.Repeat("x", 5<<20)})
 	assert.Equal(t, codes.ResourceExhausted, status.Code(err))
 	_, err = cli.Details(t.Context(), &proto.DetailsRequest{})
@@ -428,7 +439,7 @@ func TestAnEndlessGRPCMessageIsRefused(t *testing.T) {
 
 func TestUploadIsNotHeldInMemory(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	stream, err := proto.NewFunctionsClient(dial(t, addr, "localhost")).Upload(t.Context())
 	require.NoError(t, err)
 	// One that is larger than a package may be is refused before it ends.
@@ -445,7 +456,7 @@ func TestUploadIsNotHeldInMemory(t *testing.T) {
 
 func TestUploadInOneChunkOrMany(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	cli := proto.NewFunctionsClient(dial(t, serve(t, fake, fake, transport.ServerConfig{}), "localhost"))
+	cli := proto.NewFunctionsClient(dial(t, serve(t, fake, fake, server.Config{}), "localhost"))
 	zip := archive(t)
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(zip))
 	for _, size := range []int{len(zip), 1} {
@@ -468,7 +479,7 @@ func TestUploadInOneChunkOrMany(t *testing.T) {
 
 func TestEventsAreNotHeldBack(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/watch", nil)
@@ -504,7 +515,7 @@ func TestServeEndsStreamsAndWaitsForCalls(t *testing.T) {
 		defer cancel()
 		served := make(chan error, 1)
 		go func() {
-			served <- transport.Serve(ctx, impl, fake.Store(), transport.ServerConfig{Listeners: []net.Listener{l}})
+			served <- server.Serve(ctx, impl, server.Config{Listeners: []net.Listener{l}, Store: fake.Store()})
 		}()
 		cli := transport.NewAgent(kind, l.Addr().String())
 		t.Cleanup(func() { assert.NoError(t, cli.Close()) })
@@ -537,13 +548,13 @@ func TestServeReturnsTheErrorOfAListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	require.Error(t, transport.Serve(t.Context(), fake, fake.Store(), transport.ServerConfig{Listeners: []net.Listener{l}}))
+	require.Error(t, server.Serve(t.Context(), fake, server.Config{Listeners: []net.Listener{l}, Store: fake.Store()}))
 }
 
 // One address speaks gRPC, HTTP/1 and HTTP/2 without TLS.
 func TestEveryListenerSpeaksHTTP2(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := serve(t, fake, fake, transport.ServerConfig{})
+	addr := serve(t, fake, fake, server.Config{})
 	h2 := &http.Transport{Protocols: new(http.Protocols)}
 	h2.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(h2.CloseIdleConnections)

@@ -1,4 +1,4 @@
-package transport
+package wire
 
 import (
 	"bytes"
@@ -34,15 +34,23 @@ var (
 )
 
 // Encode returns m as answers are written: as compact JSON with every field.
-func Encode(m protobuf.Message) ([]byte, error) { return encodePart(answers, m, whole) }
+func Encode(m protobuf.Message) ([]byte, error) { return EncodePart(m, Whole) }
 
-// encodePart returns m, or one list of it as an array, as compact JSON.
-func encodePart(opts protojson.MarshalOptions, m protobuf.Message, field string) ([]byte, error) {
+// EncodePart is Encode of m, or of one list of it as an array.
+func EncodePart(m protobuf.Message, field string) ([]byte, error) { return encode(answers, m, field) }
+
+// EncodeRequest returns m, or one list of it as an array, as requests are
+// written: as compact JSON with the fields that are set.
+func EncodeRequest(m protobuf.Message, field string) ([]byte, error) {
+	return encode(requests, m, field)
+}
+
+func encode(opts protojson.MarshalOptions, m protobuf.Message, field string) ([]byte, error) {
 	data, err := opts.Marshal(m)
 	if err != nil {
 		return nil, proto.Errorf(proto.ErrInternal, "encode %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
-	if field != whole {
+	if field != Whole {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(data, &fields); err != nil {
 			return nil, proto.Errorf(proto.ErrInternal, "read own JSON: %w", err)
@@ -57,6 +65,12 @@ func encodePart(opts protojson.MarshalOptions, m protobuf.Message, field string)
 		return nil, proto.Errorf(proto.ErrInternal, "compact JSON: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// Read decodes what a server said. Fields that it has and we do not know are
+// those of a newer one.
+func Read(data []byte, m protobuf.Message) error {
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 }
 
 // Decode reads one JSON object that a person or a program wrote into m. Fields
@@ -74,7 +88,7 @@ func Decode(data []byte, m protobuf.Message) error {
 	for _, e := range entries {
 		field := fieldNamed(fields, e.key)
 		if field == nil {
-			return unknownKey(e.key, keysOf(fields))
+			return UnknownKey(e.key, keysOf(fields))
 		}
 		value, err := shape(field, e)
 		if err != nil {
@@ -111,8 +125,8 @@ func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 	return fmt.Sprintf("%.60s", value)
 }
 
-// decodeList reads a JSON array of objects, each as Decode does.
-func decodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, error) {
+// DecodeList reads a JSON array of objects, each as Decode does.
+func DecodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, error) {
 	if first(data) != '[' {
 		return nil, proto.Errorf(proto.ErrInvalid, "the body is not a JSON array").
 			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
@@ -207,8 +221,8 @@ func keysOf(fields protoreflect.FieldDescriptors) []string {
 	return keys
 }
 
-// unknownKey is the error for a key, or the name of a part, that is not known.
-func unknownKey(key string, known []string) error {
+// UnknownKey is the error for a key, or the name of a part, that is not known.
+func UnknownKey(key string, known []string) error {
 	err := proto.Errorf(proto.ErrInvalid, "unknown key %.60q", key)
 	if near := proto.Nearest(key, known); near != "" {
 		return err.WithHint(fmt.Sprintf("did you mean %q?", near))

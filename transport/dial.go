@@ -1,0 +1,54 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// dial opens the connections of both kinds of client. An address is what it
+// says: proxies of the environment are not asked.
+func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: wire.ConnectLimit}
+	return d.DialContext(ctx, network, addr)
+}
+
+// dialRPC returns a gRPC connection, which tries each call once, at once.
+func dialRPC(addr string) (*grpc.ClientConn, error) {
+	// passthrough: the dialer resolves names. gRPC's own resolver would remember
+	// that a name could not be resolved.
+	return grpc.NewClient("passthrough:///"+addr,
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority(addr),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxAnswer)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// Short waits: who calls again wants to know whether the server is back.
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: wire.ConnectLimit,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 2 * wire.Heartbeat, Timeout: wire.Heartbeat}),
+	)
+}
+
+// newHTTPTransport returns the pool of connections of an HTTP client.
+func newHTTPTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		DisableCompression:     true, // what is bounded is what travels
+		ExpectContinueTimeout:  wire.ConnectLimit,
+		IdleConnTimeout:        wire.IdleLimit / 2, // before the server's own
+		MaxIdleConnsPerHost:    16,                 // as many as a proxy has calls in flight to one agent
+		MaxResponseHeaderBytes: wire.MaxHeader,
+	}
+}

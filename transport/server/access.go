@@ -1,0 +1,147 @@
+package server
+
+import (
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// access is the one place that decides who may call, over gRPC and HTTP alike.
+//
+// Without credentials it protects: peers must be on this machine. That alone
+// does not stop web pages, which a browser on this machine loads from anywhere,
+// so the host that they address must be one of our own (a page whose name was
+// rebound to 127.0.0.1 addresses its own name), and unsafe calls must not come
+// from a foreign origin. Nor does it stop callers of a reverse proxy on this
+// machine, which all look local: they may call functions, not control them.
+type access struct {
+	insecure bool     // let everybody in
+	hosts    []string // own names besides the loopback ones, lower case
+}
+
+func newAccess(insecure bool, hosts []string) access {
+	a := access{insecure: insecure}
+	for _, h := range hosts {
+		a.hosts = append(a.hosts, hostOnly(h))
+	}
+	return a
+}
+
+// request is what is decided upon.
+type request struct {
+	peer      string // host:port of who connected
+	host      string // that the caller addressed
+	page      page   // whose browser sends it
+	forwarded string // the header by which a reverse proxy says that it handed it on; "": none
+	scope     wire.Scope
+}
+
+// page tells the web page, if any, whose browser sends a request.
+type page int
+
+const (
+	noPage   page = iota // no page, or one of the host that is addressed, or a harmless call
+	samePage             // one of the same site at another port
+	foreignPage
+)
+
+// check returns the ErrForbidden that a request deserves, or nil.
+func (a access) check(r request) error {
+	switch {
+	case a.insecure || r.scope == wire.ScopeOpen:
+		return nil
+	case !isLoopback(r.peer):
+		return forbidden("callers on other machines are refused, and %s is one", r.peer).
+			WithHint("call from this machine, for example through ssh -L; on a trusted network, start with -insecure")
+	case !a.ownHost(r.host):
+		return forbidden("the host %.100q is none of this machine's own names", r.host).
+			WithHint("address localhost; behind a trusted gateway, start with -insecure")
+	// A page that is developed on this machine calls functions from another port.
+	case r.page == foreignPage, r.page == samePage && r.scope != wire.ScopeInvoke:
+		return forbidden("a web page of another origin may not call this machine").
+			WithHint("call with curl or proxyCli; on a trusted network, start with -insecure")
+	case r.forwarded != "" && r.scope != wire.ScopeInvoke:
+		return forbidden("calls that came through a gateway (header %s) may not control functions", r.forwarded).
+			WithHint("call directly; behind a gateway that keeps strangers out, start with -insecure")
+	}
+	return nil
+}
+
+func (a access) ownHost(host string) bool {
+	name := hostOnly(host)
+	ip, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && ip.Unmap().IsLoopback() || slices.Contains(a.hosts, name)
+}
+
+// hostOnly returns the host of a host with or without a port.
+func hostOnly(s string) string {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	return strings.ToLower(strings.Trim(s, "[]"))
+}
+
+func isLoopback(peer string) bool {
+	addr, err := netip.ParseAddrPort(peer)
+	return err == nil && addr.Addr().Unmap().IsLoopback()
+}
+
+// requestOf returns what is decided upon for an HTTP request.
+func requestOf(r *http.Request, scope wire.Scope) request {
+	return request{peer: r.RemoteAddr, host: r.Host, page: pageOf(r), forwarded: forwardedBy(r), scope: scope}
+}
+
+var crossOrigin = http.NewCrossOriginProtection()
+
+func pageOf(r *http.Request) page {
+	switch {
+	case crossOrigin.Check(r) == nil:
+		return noPage
+	case r.Header.Get("Sec-Fetch-Site") == "same-site":
+		return samePage
+	}
+	return foreignPage
+}
+
+// forwardedBy returns the first header of r that a reverse proxy sets, "" for none.
+func forwardedBy(r *http.Request) string {
+	for name := range r.Header {
+		if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+			return name
+		}
+	}
+	return ""
+}
+
+func forbidden(format string, args ...any) *proto.Error {
+	return proto.Errorf(proto.ErrForbidden, format, args...)
+}
+
+// refuse answers a request that reaches no handler, in the form of its protocol.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if !isGRPC(r) {
+		wire.WriteError(w, err)
+		return
+	}
+	// A gRPC answer without messages is its trailers, sent as headers:
+	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
+	st := wire.ToStatus(err)
+	h := w.Header()
+	h.Set("Content-Type", "application/grpc")
+	h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))
+	h.Set("Grpc-Message", url.PathEscape(st.Message()))
+	if data, err := protobuf.Marshal(st.Proto()); err == nil {
+		h.Set("Grpc-Status-Details-Bin", base64.RawStdEncoding.EncodeToString(data))
+	}
+	w.WriteHeader(http.StatusOK)
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// The Worker's calls of the service.
+
+var errNoWorker = proto.Errorf(proto.ErrUnsupported, "agents alone offer this call, and this is none")
+
+func (s *service) Wake(ctx context.Context, req *proto.WakeRequest) (*proto.Serving, error) {
+	switch {
+	case s.worker == nil:
+		return nil, errNoWorker
+	case req.GetName() == "":
+		return nil, proto.CheckName("")
+	}
+	return s.worker.Wake(ctx, req.GetName(), req.GetVersion())
+}
+
+func (s *service) Build(ctx context.Context, req *proto.BuildRequest) (*proto.Program, error) {
+	if s.worker == nil {
+		return nil, errNoWorker
+	}
+	fn := req.GetFunction()
+	if err := fn.Check(); err != nil {
+		return nil, err
+	}
+	if err := s.mayRead(CallerFrom(ctx), fn); err != nil {
+		return nil, err
+	}
+	return s.worker.Build(ctx, fn)
+}
+
+func (s *service) HasProgram(_ context.Context, req *proto.Program) (*proto.PackageState, error) {
+	if s.worker == nil {
+		return nil, errNoWorker
+	}
+	if err := proto.CheckProgramKey(req.GetKey()); err != nil {
+		return nil, err
+	}
+	return &proto.PackageState{Stored: s.worker.HasProgram(req.GetKey())}, nil
+}
+
+func (s *service) FetchProgram(req *proto.Program, stream grpc.ServerStreamingServer[proto.ProgramChunk]) error {
+	return s.fetch(req.GetKey(), func(p *proto.Program) (io.Writer, error) {
+		return wire.NewProgramWriter(p, stream.Send), nil
+	})
+}
+
+// fetch writes a stored program, compressed, to what begin makes of it.
+func (s *service) fetch(key string, begin func(*proto.Program) (io.Writer, error)) error {
+	if s.worker == nil {
+		return errNoWorker
+	}
+	if err := proto.CheckProgramKey(key); err != nil {
+		return err
+	}
+	file, program, err := s.worker.OpenProgram(key)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w, err := begin(program)
+	if err != nil {
+		return err
+	}
+	return wire.Compress(w, file)
+}
+
+func (s *service) SendProgram(stream grpc.ClientStreamingServer[proto.ProgramChunk, proto.Program]) error {
+	next := gated(stream.Context(), stream.Recv)
+	first, err := next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	program, err := s.keep(stream.Context(), first.GetProgram(), wire.NewChunkReader(first, next))
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(program)
+}
+
+// keep stores the program that r holds, compressed. It reads nothing when that
+// is stored already.
+func (s *service) keep(ctx context.Context, p *proto.Program, r io.Reader) (*proto.Program, error) {
+	if s.worker == nil {
+		return nil, errNoWorker
+	}
+	if err := proto.CheckProgramKey(p.GetKey()); err != nil {
+		return nil, err
+	}
+	if s.worker.HasProgram(p.GetKey()) {
+		return p, nil
+	}
+	plain, err := wire.Decompress(r)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	return p, s.worker.KeepProgram(ctx, p, plain)
+}
+
+// gated opens the gate of a call for as long as a chunk is waited for.
+func gated[C wire.Chunk](ctx context.Context, recv func() (C, error)) func() (C, error) {
+	g := gateFrom(ctx)
+	return func() (C, error) {
+		g.open()
+		defer g.shut()
+		return recv()
+	}
+}

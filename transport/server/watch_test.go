@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// quiet is an implementer with one row that never changes.
+type quiet struct {
+	transport.Interface
+	feed transport.Feed
+}
+
+func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
+	return q.feed.Watch(ctx, on)
+}
+
+func TestWatchBeatsWhileNothingChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{impl: new(quiet), closing: t.Context().Done(), log: hclog.NewNullLogger()}
+		gone := errors.New("gone")
+		start := time.Now()
+		var events []*proto.WatchEvent
+		err := s.watch(t.Context(), func(e *proto.WatchEvent) error {
+			if events = append(events, e); len(events) == 4 {
+				return gone
+			}
+			return nil
+		})
+		require.ErrorIs(t, err, gone)
+		assert.True(t, events[0].GetSnapshot())
+		assert.False(t, events[3].GetSnapshot())
+		assert.Equal(t, 3*wire.Heartbeat, time.Since(start))
+	})
+}
+
+func TestWatchEndsWithTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closing, end := context.WithCancel(t.Context())
+		s := &service{impl: new(quiet), closing: closing.Done(), log: hclog.NewNullLogger()}
+		err := s.watch(t.Context(), func(*proto.WatchEvent) error { end(); return nil })
+		require.ErrorIs(t, err, proto.ErrUnavailable)
+	})
+}
+
+func TestGateReadsOnlyWhatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(io.NopCloser(strings.NewReader("ab")))
+		var got []byte
+		var ended error
+		go func() {
+			for b := make([]byte, 1); ended == nil; {
+				var n int
+				n, ended = g.Read(b)
+				got = append(got, b[:n]...)
+				g.shut()
+			}
+		}()
+		synctest.Wait()
+		assert.Empty(t, got)
+		g.open()
+		synctest.Wait()
+		assert.Equal(t, "a", string(got))
+		require.NoError(t, g.Close())
+		synctest.Wait()
+		assert.Equal(t, "ab", string(got), "a closed gate holds nobody")
+		require.ErrorIs(t, ended, io.EOF)
+	})
+}

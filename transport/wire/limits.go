@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// How much may travel, in bytes where nothing else is said.
+const (
+	// MaxAnswer bounds a message to a client. 2,000 rows with long texts of
+	// errors fit; so does the longest log.
+	MaxAnswer = 16 << 20
+	// MaxRequest bounds a gRPC message to a server; it is grpc's own default.
+	MaxRequest = 4 << 20
+	// MaxJSON bounds a JSON body. A function to deploy takes about 200 bytes.
+	MaxJSON = 1 << 20
+	// MaxPackages bounds the packages in one multipart body.
+	MaxPackages = 64
+	// MaxProgram bounds a program that is not compressed: large ones have 100 MiB.
+	// A stream that a few bytes expand to more is refused when it comes to that.
+	MaxProgram = 200 << 20
+	// MaxErrorText bounds an error's message: gRPC carries it in headers, which many
+	// peers limit to 8 KiB. What a compiler says travels in rows.
+	MaxErrorText = 2 << 10
+	// MaxHeader bounds the headers of a request and of an answer.
+	MaxHeader = 64 << 10
+	// MaxConcurrent bounds the calls on one HTTP/2 connection.
+	MaxConcurrent = 250
+	// ChunkSize is the data in one message of an upload: large enough that framing
+	// costs nothing, small enough that progress is seen.
+	ChunkSize = 128 << 10
+	// programWindow bounds how far a compressed program refers back, and so the
+	// memory that reading it takes: as far as RFC 8878 asks every reader to follow.
+	programWindow = 8 << 20
+)
+
+// How long a client waits. A context with a deadline replaces the waits for an
+// answer.
+const (
+	ConnectLimit = 5 * time.Second  // for a connection that works
+	CallLimit    = 30 * time.Second // for an answer
+	DeployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
+	WatchSilence = 3 * Heartbeat    // after which a stream of events is taken for lost
+
+	// WakeLimit is for one process to start, on a machine that may be busy.
+	WakeLimit = 2 * time.Minute
+	// CallerWakeLimit is how long a caller of a function waits for that: callers
+	// give up sooner, and by then another replica may serve.
+	CallerWakeLimit = 20 * time.Second
+	// SettleLimit is for calls that drain a process and start another: Stop,
+	// Rollback and Shift.
+	SettleLimit = proto.MaxDrain + WakeLimit
+)
+
+// How long a server waits. Nothing limits how long an answer takes: functions
+// and events stream for as long as they like.
+const (
+	HeaderLimit  = 10 * time.Second  // for a request's headers
+	IdleLimit    = 120 * time.Second // without a request
+	PingAfter    = 30 * time.Second  // of silence on HTTP/2: is the peer still there?
+	BodySilence  = 30 * time.Second  // between two reads of a body
+	WriteSilence = 30 * time.Second  // for a watcher to take an event
+	DrainLimit   = 10 * time.Second  // for calls in flight when the server ends
+	// GreetLimit is for a connection to send its first request when the server
+	// ends; a caller sends it right after connecting.
+	GreetLimit = time.Second
+	// Heartbeat is how often a stream of events says that it lives. Proxies and
+	// firewalls on the way forget connections that are silent for a minute.
+	Heartbeat = 15 * time.Second
+)

@@ -1,0 +1,106 @@
+package wire
+
+import (
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Over HTTP a program is a body of this media type (RFC 8878). The header says
+// which it is, as a Program in JSON.
+const (
+	ZstdType      = "application/zstd"
+	ProgramHeader = "Ryo-Program"
+)
+
+// Compress writes what r holds to w as a zstd stream.
+func Compress(w io.Writer, r io.Reader) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
+	if err != nil {
+		return proto.Errorf(proto.ErrInternal, "compress a program: %w", err)
+	}
+	if _, err := z.ReadFrom(r); err != nil {
+		return err // without Close, which would make a whole stream of a part
+	}
+	return z.Close()
+}
+
+// Decompress reads the zstd stream that r is, up to MaxProgram. What r returned
+// as an error is returned as it is; anything else that is wrong is an ErrInvalid.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(programWindow))
+	if err != nil {
+		return nil, proto.Errorf(proto.ErrInternal, "read a compressed program: %w", err)
+	}
+	return &plainReader{z: z, left: MaxProgram}, nil
+}
+
+// plainReader reads a program out of its compressed form.
+type plainReader struct {
+	z    *zstd.Decoder
+	left int64 // bytes that may still come
+}
+
+func (p *plainReader) Read(b []byte) (int, error) {
+	n, err := p.z.Read(b)
+	if p.left -= int64(n); p.left < 0 {
+		return 0, proto.Errorf(proto.ErrTooLarge, "the program is larger than %d bytes", MaxProgram)
+	}
+	return n, InputError(err)
+}
+
+func (p *plainReader) Close() error {
+	p.z.Close()
+	return nil
+}
+
+// NewProgramWriter sends what is written to it as the chunks of a program, which
+// the first of them names.
+func NewProgramWriter(p *proto.Program, send func(*proto.ProgramChunk) error) io.Writer {
+	return &programWriter{program: p, send: send}
+}
+
+type programWriter struct {
+	program *proto.Program // not sent yet
+	send    func(*proto.ProgramChunk) error
+}
+
+func (w *programWriter) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		part := b[:min(len(b), ChunkSize)]
+		if err := w.send(&proto.ProgramChunk{Program: w.program, Data: part}); err != nil {
+			return n, err
+		}
+		w.program, n, b = nil, n+len(part), b[len(part):]
+	}
+	return n, nil
+}
+
+// Chunk is a part of an upload.
+type Chunk interface{ GetData() []byte }
+
+// chunkReader reads the data of chunks.
+type chunkReader[C Chunk] struct {
+	next func() (C, error)
+	data []byte
+}
+
+// NewChunkReader reads the data of first, and of the chunks that follow.
+func NewChunkReader[C Chunk](first C, next func() (C, error)) io.Reader {
+	return &chunkReader[C]{next: next, data: first.GetData()}
+}
+
+func (c *chunkReader[C]) Read(p []byte) (int, error) {
+	for len(c.data) == 0 {
+		chunk, err := c.next()
+		if err != nil {
+			return 0, err
+		}
+		c.data = chunk.GetData()
+	}
+	n := copy(p, c.data)
+	c.data = c.data[n:]
+	return n, nil
+}

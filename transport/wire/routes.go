@@ -1,0 +1,95 @@
+package wire
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Route says which HTTP call stands for which gRPC method, and what a caller
+// must be allowed. A field of the request travels in the body, or else in the
+// path (":digest"), or else in the query.
+type Route struct {
+	RPC    string // full name of the gRPC method
+	Method string
+	Path   string
+	Body   string // the field that the body is; Whole: the message itself; "": there is none
+	Answer string // the field that the answer is; Whole: the message itself
+	Scope  Scope
+}
+
+// Whole stands for a message itself, where else one field of it would do.
+const Whole = "*"
+
+// Scope is what a caller must be allowed for a call.
+type Scope string
+
+// The scopes.
+const (
+	ScopeOpen   Scope = ""       // nothing: everyone may ask whether a program is alive
+	ScopeInvoke Scope = "invoke" // to call functions
+	ScopeRead   Scope = "read"   // to see what there is
+	ScopeDeploy Scope = "deploy" // to change it
+)
+
+// Routes is the one table of calls. The server registers it, the HTTP client
+// looks its calls up in it.
+//
+// Some calls are not plain messages in JSON: Watch and Logs answer with
+// server-sent events, each a message; HasPackage and HasProgram answer with
+// their status alone; the bodies of Upload and SendProgram, and the answer of
+// FetchProgram, are the package or the compressed program itself. Deploy takes
+// ?wait=true and ?plan=true for all its functions at once, and
+// multipart/form-data as well; one that waits is answered with events if asked
+// so.
+var Routes = []Route{
+	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions", ScopeDeploy},
+	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", Whole, Whole, ScopeDeploy},
+	{proto.Functions_List_FullMethodName, http.MethodPost, "/list", Whole, "functions", ScopeRead},
+	{proto.Functions_Log_FullMethodName, http.MethodGet, "/log", "", Whole, ScopeRead},
+	{proto.Functions_Details_FullMethodName, http.MethodGet, "/details", "", "functions", ScopeRead},
+	{proto.Functions_Watch_FullMethodName, http.MethodGet, "/watch", "", Whole, ScopeRead},
+	{proto.Functions_HasPackage_FullMethodName, http.MethodHead, "/packages/:digest", "", "", ScopeDeploy},
+	{proto.Functions_Upload_FullMethodName, http.MethodPut, "/packages/:digest", "", Whole, ScopeDeploy},
+	{proto.Functions_Versions_FullMethodName, http.MethodGet, "/versions", "", "versions", ScopeRead},
+	{proto.Functions_Rollback_FullMethodName, http.MethodPost, "/rollback", Whole, "functions", ScopeDeploy},
+	{proto.Functions_Shift_FullMethodName, http.MethodPost, "/shift", Whole, "functions", ScopeDeploy},
+	{proto.Functions_Crashes_FullMethodName, http.MethodGet, "/crashes", "", "crashes", ScopeRead},
+	{proto.Functions_Logs_FullMethodName, http.MethodGet, "/logs", "", Whole, ScopeRead},
+	{proto.Functions_Usage_FullMethodName, http.MethodGet, "/usage", "", "usage", ScopeRead},
+	{proto.Functions_Wake_FullMethodName, http.MethodPost, "/wake", Whole, Whole, ScopeDeploy},
+	{proto.Functions_Build_FullMethodName, http.MethodPost, "/build", Whole, Whole, ScopeDeploy},
+	{proto.Functions_HasProgram_FullMethodName, http.MethodHead, "/programs/:key", "", "", ScopeDeploy},
+	{proto.Functions_FetchProgram_FullMethodName, http.MethodGet, "/programs/:key", "", Whole, ScopeDeploy},
+	{proto.Functions_SendProgram_FullMethodName, http.MethodPut, "/programs/:key", "", Whole, ScopeDeploy},
+}
+
+// RouteOf returns the route of a gRPC method.
+func RouteOf(rpc string) (Route, bool) {
+	for _, rt := range Routes {
+		if rt.RPC == rpc {
+			return rt, true
+		}
+	}
+	return Route{}, false
+}
+
+// RouteFor returns the route of an HTTP call.
+func RouteFor(method, path string) (Route, bool) {
+	for _, rt := range Routes {
+		if rt.Method == method && rt.matches(path) {
+			return rt, true
+		}
+	}
+	return Route{}, false
+}
+
+func (rt Route) matches(path string) bool {
+	prefix, _, last := strings.Cut(rt.Path, ":")
+	if !last {
+		return path == rt.Path
+	}
+	rest, ok := strings.CutPrefix(path, prefix)
+	return ok && rest != "" && !strings.Contains(rest, "/")
+}
