@@ -50,6 +50,8 @@ type Generated struct {
 	Overlay map[string][]byte
 	// GoMod and GoSum are for -modfile: two files whose names differ in .mod and .sum.
 	GoMod, GoSum []byte
+	// Warnings are what the user should know of a function that builds, a line each.
+	Warnings []string `json:"-"`
 }
 
 // Generate returns what makes a program of a target that Check found in fsys, and
@@ -92,7 +94,7 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 	if err := g.addRuntime(); err != nil {
 		return nil, err
 	}
-	if g.GoMod, g.GoSum, err = m.alternative(t, importPath, p); err != nil {
+	if err := g.addAlternative(m, t, importPath, p); err != nil {
 		return nil, err
 	}
 	return g, nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -253,6 +254,62 @@ func TestTextsOfOtherSystems(t *testing.T) {
 	g, err := generate(t, marked, "p", "HelloWorld", linux)
 	require.NoError(t, err)
 	assert.Equal(t, plain, g)
+}
+
+func TestTheFrameworkRaisesWhatItMust(t *testing.T) {
+	for name, c := range map[string]struct {
+		requires string // of the user
+		want     map[string]string
+		warnings []string
+	}{
+		"nothing is named": {"", nil, nil},
+		"later versions": {
+			"go.uber.org/zap v1.99.0\ngolang.org/x/text v0.99.0\ngithub.com/stretchr/testify v1.11.1",
+			map[string]string{"go.uber.org/zap": "v1.99.0", "golang.org/x/text": "v0.99.0", "github.com/stretchr/testify": "v1.11.1"}, nil,
+		},
+		"versions that suffice": {
+			"go.uber.org/zap v1.26.0\ngo.uber.org/multierr v1.10.0\ngithub.com/stretchr/testify v1.8.0",
+			map[string]string{"go.uber.org/zap": "v1.26.0", "go.uber.org/multierr": "v1.10.0", "github.com/stretchr/testify": "v1.8.0"}, nil,
+		},
+		"versions that do not": {
+			"go.uber.org/zap v1.24.0\ngithub.com/stretchr/testify v1.8.0\ngolang.org/x/text v0.3.0\ngithub.com/json-iterator/go v1.1.10",
+			map[string]string{"go.uber.org/zap": "v1.28.0", "github.com/stretchr/testify": "v1.8.1", "golang.org/x/text": "v0.21.0", "github.com/json-iterator/go": "v1.1.12"},
+			[]string{
+				"github.com/json-iterator/go v1.1.10 → v1.1.12 (the functions framework requires it)",
+				"github.com/stretchr/testify v1.8.0 → v1.8.1 (the functions framework requires it)",
+				"go.uber.org/zap v1.24.0 → v1.28.0 (the functions framework requires it)",
+				"golang.org/x/text v0.3.0 → v0.21.0 (the functions framework requires it)",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := generate(t, files{"go.mod": "module m\n\ngo 1.24\n\nrequire (\n" + c.requires + "\n)\n", "a.go": hello}, ".", "HelloWorld", linux)
+			require.NoError(t, err)
+			f, err := modfile.Parse("go.mod", g.GoMod, nil)
+			require.NoError(t, err)
+			got := map[string]string{}
+			for _, r := range f.Require {
+				got[r.Mod.Path] = r.Mod.Version
+			}
+			assert.Subset(t, got, c.want)
+			assert.NotContains(t, got, "google.golang.org/api", "no program needs it")
+			slices.Sort(g.Warnings)
+			assert.Equal(t, c.warnings, g.Warnings)
+			for _, w := range c.warnings {
+				mod, to := strings.Fields(w)[0], strings.Fields(w)[3]
+				assert.Contains(t, string(g.GoSum), mod+" "+to+" h1:")
+			}
+		})
+	}
+}
+
+// The go command raises what the alternative go.mod had not foreseen.
+func TestRaised(t *testing.T) {
+	lines, err := funcfw.Raised(
+		[]byte("module m\n\nrequire (\n\ta.b/c v1.0.0\n\ta.b/d v1.0.0\n\ta.b/e v1.0.0\n)\n"),
+		[]byte("module m\n\nrequire (\n\ta.b/c v1.1.0\n\ta.b/d v1.0.0\n\ta.b/e v1.1.0\n\ta.b/f v1.0.0\n)\n\nreplace a.b/e => ./e\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a.b/c v1.0.0 → v1.1.0 (another module requires it)"}, lines)
 }
 
 func TestAlternativeGoModKeepsALaterGoLine(t *testing.T) {

@@ -194,22 +194,22 @@ func exists(fsys fs.FS, name string) bool {
 	return err == nil
 }
 
-// alternative returns the go.mod and go.sum to build with: the user's, with the
-// runtime module, the framework and what that requires, each at the higher of
-// both versions.
-func (m *userModule) alternative(t *Target, importPath string, p Platform) (mod, sum []byte, err error) {
+// addAlternative adds the go.mod and go.sum to build with: the user's, with the
+// generated modules, the framework and what that requires.
+func (g *Generated) addAlternative(m *userModule, t *Target, importPath string, p Platform) error {
 	ours, err := modfile.Parse("framework.mod", frameworkMod, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("embedded framework.mod: %w", err)
+		return fmt.Errorf("embedded framework.mod: %w", err)
 	}
-	if err := m.join(ours); err != nil {
-		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
-	}
-	have := map[string]*modfile.Require{}
-	for _, r := range m.file.Require {
-		have[r.Mod.Path] = r
+	framework := find(ours, frameworkPath).Mod
+	if mine := find(m.file, frameworkPath); mine != nil && semver.Compare(mine.Mod.Version, framework.Version) > 0 {
+		return m.refuse(mine.Syntax, fmt.Sprintf("functions-framework-go %s has not been tested; programs are built with %s", mine.Mod.Version, framework.Version), "go get "+framework.String())
 	}
 	f := m.file
+	before := required(f)
+	if err := m.join(ours); err != nil {
+		return fmt.Errorf("complete go.mod: %w", err)
+	}
 	f.DropToolchainStmt()
 	for _, t := range slices.Clone(f.Tool) {
 		err = errors.Join(err, f.DropTool(t.Path))
@@ -217,20 +217,11 @@ func (m *userModule) alternative(t *Target, importPath string, p Platform) (mod,
 	if f.Go == nil || version.Compare("go"+f.Go.Version, "go"+ours.Go.Version) < 0 {
 		err = errors.Join(err, f.AddGoStmt(ours.Go.Version))
 	}
-	for _, r := range ours.Require {
-		mine := have[r.Mod.Path]
-		if r.Mod.Path == frameworkPath && mine != nil && semver.Compare(mine.Mod.Version, r.Mod.Version) > 0 {
-			return nil, nil, m.refuse(mine.Syntax, fmt.Sprintf("functions-framework-go %s has not been tested; programs are built with %s", mine.Mod.Version, r.Mod.Version), "go get "+frameworkPath+"@"+r.Mod.Version)
-		}
-		if mine == nil || semver.Compare(mine.Mod.Version, r.Mod.Version) < 0 {
-			err = errors.Join(err, f.AddRequire(r.Mod.Path, r.Mod.Version))
-		}
-		if r.Mod.Path == frameworkPath {
-			// Another module's requirement must not raise it either.
-			err = errors.Join(err, f.AddReplace(frameworkPath, "", frameworkPath, r.Mod.Version))
-		}
-	}
-	err = errors.Join(err, m.add(runtimeModule, runtimeDir))
+	err = errors.Join(err,
+		m.addFramework(ours),
+		// Another module's requirement must not raise it either.
+		f.AddReplace(frameworkPath, "", frameworkPath, framework.Version),
+		m.add(runtimeModule, runtimeDir))
 	if !t.IsMain {
 		err = errors.Join(err, m.add(mainModule(importPath), mainDir))
 	}
@@ -238,10 +229,12 @@ func (m *userModule) alternative(t *Target, importPath string, p Platform) (mod,
 		err = errors.Join(err, m.followCPULimit())
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("complete go.mod: %w", err)
+		return fmt.Errorf("complete go.mod: %w", err)
 	}
 	f.Cleanup()
-	return modfile.Format(f.Syntax), sums(slices.Concat([][]byte{m.sum}, m.sums, [][]byte{frameworkSum})...), nil
+	g.GoMod, g.GoSum = modfile.Format(f.Syntax), sums(slices.Concat([][]byte{m.sum}, m.sums, [][]byte{frameworkSum})...)
+	g.Warnings = append(g.Warnings, raised(before, f)...)
+	return nil
 }
 
 // add requires a module that lies in a folder.
