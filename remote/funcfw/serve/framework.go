@@ -25,8 +25,8 @@ type registration struct {
 //go:linkname registry github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.Default
 func registry() unsafe.Pointer
 
-//go:linkname registered github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.(*Registry).GetRegisteredFunction
-func registered(registry unsafe.Pointer, name string) (*registration, bool)
+//go:linkname declared github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.(*Registry).GetRegisteredFunction
+func declared(registry unsafe.Pointer, name string) (*registration, bool)
 
 const (
 	envTarget = "FUNCTION_TARGET"
@@ -68,7 +68,7 @@ func registered(err error) (http.Handler, error) {
 // guardDeclared replaces an HTTP function that was declared by name, if that was, by
 // its Guard.
 func guardDeclared(name string) {
-	if fn, ok := registered(registry(), name); ok && fn.HTTPFn != nil {
+	if fn, ok := declared(registry(), name); ok && fn.HTTPFn != nil {
 		fn.HTTPFn = Guard(fn.HTTPFn)
 	}
 }
