@@ -38,23 +38,23 @@ const (
 
 // HTTP returns the handler of a function that answers requests.
 func HTTP(fn func(http.ResponseWriter, *http.Request)) (http.Handler, error) {
-	return registered(funcframework.RegisterHTTPFunctionContext(context.Background(), "/", Guard(fn)))
+	return handlerOf(funcframework.RegisterHTTPFunctionContext(context.Background(), "/", Guard(fn)))
 }
 
 // CloudEvent returns the handler of a function that takes CloudEvents.
 func CloudEvent(fn func(context.Context, cloudevents.Event) error) (http.Handler, error) {
-	return registered(funcframework.RegisterCloudEventFunctionContext(context.Background(), "/", fn))
+	return handlerOf(funcframework.RegisterCloudEventFunctionContext(context.Background(), "/", fn))
 }
 
 // Event returns the handler of a function that takes background events, of which
 // the framework takes any.
 func Event[T any](fn func(context.Context, T) error) (http.Handler, error) {
-	return registered(funcframework.RegisterEventFunctionContext(context.Background(), "/", fn))
+	return handlerOf(funcframework.RegisterEventFunctionContext(context.Background(), "/", fn))
 }
 
-// registered returns the handler of the function that was registered last, with
+// handlerOf returns the handler of the function that was registered last, with
 // the error that registering it gave.
-func registered(err error) (http.Handler, error) {
+func handlerOf(err error) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("functions-framework: %w", err)
 	}
