@@ -1,8 +1,8 @@
 // Package proto holds the words that agent, proxy and clients share: the
 // messages and the service of deploy.proto with the code generated from it,
 // what a function may be called and what its path is (name.go), its states and
-// their legal moves (status.go), its settings and their defaults (settings.go),
-// since when its lines are asked for (logs.go), and the kinds of error
+// their legal moves (status.go), its settings, each
+// of which is listed once (settings.go), with their limits (check.go), since when its lines are asked for (logs.go), and the kinds of error
 // (errors.go).
 //
 // It imports the standard library and what the generated code needs, nothing
@@ -14,3 +14,4 @@
 package proto
 
 //go:generate sh -c "cd .. && protoc -I . --plugin=protoc-gen-go=\"$(go tool -n protoc-gen-go)\" --plugin=protoc-gen-go-grpc=\"$(go tool -n protoc-gen-go-grpc)\" --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative proto/deploy.proto"
+//go:generate go test -count=1 -run ^TestReadmeListsTheSettings$ . -write

@@ -2,273 +2,296 @@ package proto
 
 import (
 	"fmt"
-	"math"
-	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-	"unicode"
+
+	protobuf "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The kinds of functions. Which one a function is, its declaration tells.
-const (
-	KindHTTP       = "http"       // func(http.ResponseWriter, *http.Request)
-	KindCloudEvent = "cloudevent" // func(context.Context, cloudevents.Event) error
-	KindEvent      = "event"      // func(context.Context, T) error: a background event
-	KindTyped      = "typed"      // func(T) (R, error), with a context before T or not
-	KindGin        = "gin"        // func(*gin.Context)
-)
+// Setting is one thing that a deployer can say about a function. The flags of
+// proxyCli, the keys of definition files, help, the README's table and Compare
+// follow from the list of settings: a new one is a field of FunctionJson, an entry
+// here, and its effect where it is used.
+type Setting struct {
+	// Name is its key in definition files and in the JSON of calls.
+	Name string
+	// Flag is its flag on the command line.
+	Flag string
+	// Value stands for its value in help: DURATION.
+	Value string
+	Form  Form
+	// Help says what it is, as the rest of "-timeout DURATION  …".
+	Help string
+	// Default says what holds where it is not given.
+	Default string
+	Effect  Effect
 
-var kinds = []string{KindHTTP, KindCloudEvent, KindEvent, KindTyped, KindGin}
-
-// The defaults and limits of a function's settings.
-const (
-	DefaultTimeout = 60 * time.Second // as long as common gateways wait for an answer to begin
-	MaxTimeout     = 24 * time.Hour
-	DefaultBody    = 10 << 20  // bytes; each is held in memory while its call lasts
-	MinMemory      = 16 << 20  // a Go program that serves HTTP needs about 10 MiB
-	MaxEnv         = 128       // variables
-	MaxEnvBytes    = 128 << 10 // names and values; Linux limits one string to 128 KiB
-	MaxPatterns    = 64        // include globs, or build tags
-
-	DefaultIdle  = 15 * time.Minute     // a start takes milliseconds; what it saves is memory
-	MaxIdle      = 365 * 24 * time.Hour // "0" says for ever
-	DefaultDrain = 30 * time.Second     // as orchestrators wait before they kill
-	MaxDrain     = time.Hour            // a version that goes must be gone some day
-	MinLiveness  = time.Second          // below it a busy machine is taken for a stuck process
-	MaxLiveness  = 24 * time.Hour
-	MaxInstances = 64     // processes of one function on one agent
-	MinCPU       = 0.01   // a cgroup's smallest share: 1 ms of every 100 ms
-	MaxCPU       = 1024.0 // more than any machine has
-	MaxCanary    = 99     // percent; 100 is no canary
-	MaxNote      = 256    // bytes: what a list of versions shows in a line
-)
-
-var (
-	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	buildTag    = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
-	sizeForm    = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB)?$`)
-	cpuForm     = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`) // no exponents, no infinity
-	programForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
-// reservedEnv are the variables that the platform sets or that would change how
-// functions-framework-go serves; a function cannot set them.
-var reservedEnv = map[string]bool{
-	"FUNCTION_TARGET": true, "FUNCTION_SIGNATURE_TYPE": true, "K_SERVICE": true,
-	"CLOUD_RUN_TIMEOUT_SECONDS": true, "PORT": true,
+	check func(*FunctionJson) error
 }
 
-// Check reports the first thing that is wrong with a function to deploy, its
-// name and settings, as an ErrInvalid. It reads no files.
-func (f *FunctionJson) Check() error {
-	if f == nil {
-		return Errorf(ErrInvalid, "an element of the list of functions is null")
-	}
-	if err := CheckName(f.GetName()); err != nil {
+// Form is how the value of a setting is written.
+type Form int
+
+// The forms, each with what it is in JSON.
+const (
+	Text      Form = iota // a string
+	Count                 // a whole number from 0 on
+	Switch                // true or false
+	List                  // strings, or one string
+	Variables             // an object of strings
+	Secrets               // the same; people give references instead of values
+)
+
+// Effect is what a change of a setting comes to.
+type Effect int
+
+// The effects. A later one contains those before it.
+const (
+	// OnDeploy: the setting is about one deploy alone, and no part of the version.
+	OnDeploy Effect = iota
+	// OnPackage: it chooses files, so that the digest of the package tells a change.
+	OnPackage
+	// OnProcess: a change makes a version, served by new processes.
+	OnProcess
+	// OnBuild: the setting enters the build, so that a change makes a new program.
+	OnBuild
+)
+
+// String says what a change comes to.
+func (e Effect) String() string {
+	return [...]string{"is of one deploy alone", "is one of the package", "starts new processes", "builds anew"}[e]
+}
+
+// settings are all of them, in the order in which people are shown them.
+var settings = []Setting{
+	{
+		Name: "env", Flag: "env", Value: "K=V", Form: Variables, Effect: OnProcess, check: (*FunctionJson).checkEnv,
+		Help:    "environment variable of the function; may be repeated",
+		Default: "none; nothing is inherited",
+	},
+	{
+		Name: "secrets", Flag: "secret", Value: "K=env:NAME|K=file:PATH", Form: Secrets, Effect: OnProcess, check: (*FunctionJson).checkEnv,
+		Help:    "environment variable that is never shown, taken from a variable or a file here; may be repeated",
+		Default: "none",
+	},
+	{
+		Name: "include", Flag: "include", Value: "GLOB,…", Form: List, Effect: OnPackage, check: (*FunctionJson).checkInclude,
+		Help:    "files below the package's folder that the function opens at run time",
+		Default: "none",
+	},
+	{
+		Name: "tags", Flag: "tags", Value: "TAG,…", Form: List, Effect: OnBuild, check: (*FunctionJson).checkTags,
+		Help:    "build tags",
+		Default: "none",
+	},
+	{
+		Name: "ldflags", Flag: "ldflags", Value: "FLAGS", Form: Text, Effect: OnBuild, check: (*FunctionJson).checkLdflags,
+		Help:    "linker flags, of the form -X importpath.name=value",
+		Default: "none",
+	},
+	{
+		Name: "kind", Flag: "kind", Value: "KIND", Form: Text, Effect: OnBuild, check: (*FunctionJson).checkKind,
+		Help:    "what the function must be: http, cloudevent, event, typed or gin",
+		Default: "what its declaration says",
+	},
+	{
+		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
+		Help:    "how long the gateway waits for an answer to begin, such as 30s",
+		Default: plain(DefaultTimeout),
+	},
+	{
+		Name: "body", Flag: "body", Value: "SIZE", Form: Text, Effect: OnProcess,
+		check: valid(func(f *FunctionJson) (int64, error) { return f.BodyLimit(KindHTTP) }),
+		Help:  "largest body of a request, such as 1MiB", Default: "10MiB for typed, cloudevent and event, else none",
+	},
+	{
+		Name: "strict", Flag: "strict", Form: Switch, Effect: OnProcess, check: always,
+		Help:    "a typed function refuses JSON with fields that its type does not have",
+		Default: "false",
+	},
+	{
+		Name: "memory", Flag: "memory", Value: "SIZE", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).MemoryLimit),
+		Help:    "memory limit of a process, such as 128MiB, at least 16MiB; GOMEMLIMIT is 90 % of it",
+		Default: "none",
+	},
+	{
+		Name: "cpu", Flag: "cpu", Value: "N", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).CPUs),
+		Help:    "processors of a process, such as 0.5; it sets GOMAXPROCS, rounded up, and is no limit",
+		Default: "all",
+	},
+	{
+		Name: "concurrency", Flag: "concurrency", Value: "N", Form: Count, Effect: OnProcess, check: always,
+		Help:    "calls that a process serves at the same time; further ones wait",
+		Default: "any number",
+	},
+	{
+		Name: "instances", Flag: "instances", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkInstances,
+		Help:    fmt.Sprintf("processes that serve at the same time, up to %d", MaxInstances),
+		Default: "1",
+	},
+	{
+		Name: "min", Flag: "min", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkMin,
+		Help:    "processes that are kept although they are idle",
+		Default: "0",
+	},
+	{
+		Name: "idle", Flag: "idle", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).IdleLimit),
+		Help:    "how long a process without connections is kept; 0: for ever",
+		Default: plain(DefaultIdle),
+	},
+	{
+		Name: "drain", Flag: "drain", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).DrainLimit),
+		Help:    "how long calls may go on when their process is replaced or stopped, up to " + plain(MaxDrain),
+		Default: plain(DefaultDrain),
+	},
+	{
+		Name: "liveness", Flag: "liveness", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).LivenessLimit),
+		Help:    "a process whose server does not answer for that long is replaced",
+		Default: "never",
+	},
+	{
+		Name: "note", Flag: "note", Value: "TEXT", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkNote,
+		Help:    "what the list of versions shows beside this one",
+		Default: "none",
+	},
+	{
+		Name: "canary", Flag: "canary", Value: "PERCENT", Form: Count, Effect: OnDeploy, check: (*FunctionJson).checkCanary,
+		Help:    "part of the calls that the new version gets; the one that serves keeps the rest",
+		Default: "all calls",
+	},
+}
+
+// valid is the check of a setting that has a getter.
+func valid[T any](get func(*FunctionJson) (T, error)) func(*FunctionJson) error {
+	return func(f *FunctionJson) error {
+		_, err := get(f)
 		return err
 	}
-	if k := f.GetKind(); k != "" && !slices.Contains(kinds, k) {
-		return f.invalid("kind", "%q is not known; use one of %s", k, strings.Join(kinds, ", "))
+}
+
+// always is the check of a setting whose every value is good.
+func always(*FunctionJson) error { return nil }
+
+// Settings returns all settings, in the order in which people are shown them.
+func Settings() []Setting { return slices.Clone(settings) }
+
+// source are the fields that say which code a function is.
+var source = []string{"package", "packagePath", "filePath"}
+
+// effectOf returns what a change of a field comes to. What is neither a setting nor
+// the source says how one deploy goes on.
+func effectOf(field string) Effect {
+	if slices.Contains(source, field) {
+		return OnBuild
 	}
-	_, timeout := f.TimeLimit()
-	_, memory := f.MemoryLimit()
-	_, body := f.BodyLimit(KindHTTP)
-	_, idle := f.IdleLimit()
-	_, drain := f.DrainLimit()
-	_, liveness := f.LivenessLimit()
-	_, cpu := f.CPUs()
-	for _, err := range []error{timeout, memory, body, idle, drain, liveness, cpu, f.checkEnv(), f.checkRelease()} {
+	for i := range settings {
+		if settings[i].Name == field {
+			return settings[i].Effect
+		}
+	}
+	return OnDeploy
+}
+
+// Compare returns the fields that make a in another version than b, by their names
+// in JSON, and the greatest effect that one of them has, OnDeploy if there is none.
+func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
+	fields := a.ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		of := effectOf(field.JSONName())
+		if of < OnProcess || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
+			continue
+		}
+		changed, effect = append(changed, field.JSONName()), max(effect, of)
+	}
+	return changed, effect
+}
+
+// Lasting returns a copy of f with what its version keeps: its name, its source
+// and the settings that outlive the deploy.
+func (f *FunctionJson) Lasting() *FunctionJson {
+	kept := &FunctionJson{}
+	f.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if field.JSONName() == "name" || effectOf(field.JSONName()) > OnDeploy {
+			kept.ProtoReflect().Set(field, value)
+		}
+		return true
+	})
+	return protobuf.CloneOf(kept) // lists and maps are f's
+}
+
+// field is the setting's field in a FunctionJson.
+func (s *Setting) field(f *FunctionJson) (protoreflect.Message, protoreflect.FieldDescriptor) {
+	m := f.ProtoReflect()
+	return m, m.Descriptor().Fields().ByJSONName(s.Name)
+}
+
+// Set gives the setting a value: a string, uint32, bool, []string or
+// map[string]string, as its form wants it.
+func (s *Setting) Set(f *FunctionJson, value any) {
+	m, field := s.field(f)
+	switch value := value.(type) {
+	case []string:
+		list := m.NewField(field).List()
+		for _, e := range value {
+			list.Append(protoreflect.ValueOfString(e))
+		}
+		m.Set(field, protoreflect.ValueOfList(list))
+	case map[string]string:
+		vars := m.NewField(field).Map()
+		for k, v := range value {
+			vars.Set(protoreflect.ValueOfString(k).MapKey(), protoreflect.ValueOfString(v))
+		}
+		m.Set(field, protoreflect.ValueOfMap(vars))
+	default:
+		m.Set(field, protoreflect.ValueOf(value))
+	}
+}
+
+// Parse gives the setting the value that a word of a command line is. A list is
+// separated by commas; of a list and of variables each call adds to those before.
+func (s *Setting) Parse(f *FunctionJson, word string) error {
+	m, field := s.field(f)
+	switch s.Form {
+	case Count:
+		n, err := ParseCount(word)
 		if err != nil {
 			return err
 		}
-	}
-	if len(f.GetTags()) > MaxPatterns || len(f.GetInclude()) > MaxPatterns {
-		return f.invalid("tags and include", "each takes at most %d entries", MaxPatterns)
-	}
-	for _, t := range f.GetTags() {
-		if !buildTag.MatchString(t) {
-			return f.invalid("tags", "%q is not a build tag", t)
+		s.Set(f, n)
+	case Switch:
+		on, err := strconv.ParseBool(word)
+		if err != nil {
+			return fmt.Errorf("%.40q is neither true nor false", word)
 		}
-	}
-	for _, g := range f.GetInclude() {
-		if _, err := path.Match(g, ""); err != nil || g == "" || path.IsAbs(g) || strings.HasPrefix(path.Clean(g), "..") {
-			return f.invalid("include", "%q is not a glob of files below the package's folder", g)
+		s.Set(f, on)
+	case List:
+		for e := range strings.SplitSeq(word, ",") {
+			m.Mutable(field).List().Append(protoreflect.ValueOfString(e))
 		}
-	}
-	return f.checkLdflags()
-}
-
-// checkEnv checks env and secrets, which are one environment to the process.
-func (f *FunctionJson) checkEnv() error {
-	count, size := 0, 0
-	for _, vars := range []struct {
-		field  string
-		values map[string]string
-	}{{"env", f.GetEnv()}, {"secrets", f.GetSecrets()}} {
-		for k, v := range vars.values {
-			count, size = count+1, size+len(k)+len(v)
-			switch {
-			case !envName.MatchString(k):
-				return f.invalid(vars.field, "%q is not the name of an environment variable", k)
-			case reservedEnv[k] || strings.HasPrefix(k, "RYO_"):
-				return f.invalid(vars.field, "%s is set by the platform", k)
-			case strings.ContainsRune(v, 0):
-				return f.invalid(vars.field, "the value of %s holds a NUL byte", k)
-			}
+	case Variables, Secrets:
+		k, v, ok := strings.Cut(word, "=")
+		if !ok {
+			return fmt.Errorf("%.40q is not of the form K=V", word)
 		}
-	}
-	for k := range f.GetSecrets() {
-		if _, twice := f.GetEnv()[k]; twice {
-			return f.invalid("secrets", "%s is in env as well", k)
+		key := protoreflect.ValueOfString(k).MapKey()
+		if m.Get(field).Map().Has(key) {
+			return fmt.Errorf("%s is given twice", k)
 		}
-	}
-	if count > MaxEnv || size > MaxEnvBytes {
-		return f.invalid("env", "at most %d variables and %d bytes are taken, secrets included", MaxEnv, MaxEnvBytes)
+		m.Mutable(field).Map().Set(key, protoreflect.ValueOfString(v))
+	default:
+		s.Set(f, word)
 	}
 	return nil
 }
 
-// checkRelease checks how many processes serve a version, and how it is released.
-func (f *FunctionJson) checkRelease() error {
-	switch {
-	case f.GetInstances() > MaxInstances:
-		return f.invalid("instances", "%d are more than %d", f.GetInstances(), MaxInstances)
-	case int(f.GetMin()) > f.Processes():
-		return f.invalid("min", "%d are more than the instances, %d", f.GetMin(), f.Processes())
-	case f.GetCanary() > MaxCanary:
-		return f.invalid("canary", "%d is not a percentage from 1 to %d, or 0 for all calls", f.GetCanary(), MaxCanary)
-	case len(f.GetNote()) > MaxNote || strings.ContainsFunc(f.GetNote(), unicode.IsControl):
-		return f.invalid("note", "it is one line of at most %d bytes", MaxNote)
+// ParseCount understands a whole number from 0 on.
+func ParseCount(text string) (uint32, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not a whole number from 0 on", text)
 	}
-	if f.GetProgram() != "" {
-		return CheckProgramKey(f.GetProgram())
-	}
-	return nil
-}
-
-// CheckProgramKey reports why key is no program's key, as an ErrInvalid: it is 64
-// hexadecimal digits. It is checked before it touches a path.
-func CheckProgramKey(key string) error {
-	if !programForm.MatchString(key) {
-		return Errorf(ErrInvalid, "%.80q is not the key of a program: 64 hexadecimal digits", key)
-	}
-	return nil
-}
-
-// checkLdflags lets only -X through: any other linker flag can run programs or
-// read files of the machine that builds.
-func (f *FunctionJson) checkLdflags() error {
-	words := strings.Fields(f.GetLdflags())
-	for i := 0; i < len(words); i++ {
-		value, joined := strings.CutPrefix(words[i], "-X=")
-		if !joined {
-			if words[i] != "-X" || i+1 == len(words) {
-				return f.invalid("ldflags", "%q: only -X importpath.name=value is allowed", words[i])
-			}
-			i++
-			value = words[i]
-		}
-		if name, _, ok := strings.Cut(value, "="); !ok || !strings.Contains(name, ".") || strings.ContainsAny(value, `'"`) {
-			return f.invalid("ldflags", "%q is not of the form importpath.name=value", value)
-		}
-	}
-	return nil
-}
-
-// TimeLimit is how long the gateway waits for the function's answer to begin.
-func (f *FunctionJson) TimeLimit() (time.Duration, error) {
-	return f.duration("timeout", f.GetTimeout(), DefaultTimeout, 1, MaxTimeout)
-}
-
-// IdleLimit is how long a process without connections is kept, 0 for ever.
-func (f *FunctionJson) IdleLimit() (time.Duration, error) {
-	return f.duration("idle", f.GetIdle(), DefaultIdle, 0, MaxIdle)
-}
-
-// DrainLimit is how long calls may take that are under way when their process is
-// replaced or stopped.
-func (f *FunctionJson) DrainLimit() (time.Duration, error) {
-	return f.duration("drain", f.GetDrain(), DefaultDrain, 1, MaxDrain)
-}
-
-// LivenessLimit is how long a process may leave its health unanswered, 0 for ever.
-func (f *FunctionJson) LivenessLimit() (time.Duration, error) {
-	return f.duration("liveness", f.GetLiveness(), 0, MinLiveness, MaxLiveness)
-}
-
-// duration returns the duration that a setting says, within bounds, or the
-// default of one that says nothing.
-func (f *FunctionJson) duration(field, text string, fallback, least, most time.Duration) (time.Duration, error) {
-	if text == "" {
-		return fallback, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < least || d > most {
-		return 0, f.invalid(field, `%q is not a duration between %s and %s, such as "30s"`, text, least, most)
-	}
-	return d, nil
-}
-
-// Processes is how many processes serve the function at the same time.
-func (f *FunctionJson) Processes() int { return max(1, int(f.GetInstances())) }
-
-// CPUs is how many processors a process may use, 0 for all.
-func (f *FunctionJson) CPUs() (float64, error) {
-	if f.GetCpu() == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseFloat(f.GetCpu(), 64)
-	if err != nil || !cpuForm.MatchString(f.GetCpu()) || n < MinCPU || n > MaxCPU {
-		return 0, f.invalid("cpu", `%.40q is not a number of processors from %g to %g, such as "0.5"`, f.GetCpu(), MinCPU, MaxCPU)
-	}
-	return n, nil
-}
-
-// MemoryLimit is the limit of a process's memory in bytes, 0 for none.
-func (f *FunctionJson) MemoryLimit() (int64, error) {
-	if f.GetMemory() == "" {
-		return 0, nil
-	}
-	n, ok := parseSize(f.GetMemory())
-	if !ok || n < MinMemory {
-		return 0, f.invalid("memory", `%q is not a size of at least 16MiB, such as "128MiB"`, f.GetMemory())
-	}
-	return n, nil
-}
-
-// BodyLimit is the limit of a request's body in bytes, 0 for none, of a function
-// that is of a kind.
-func (f *FunctionJson) BodyLimit(kind string) (int64, error) {
-	if f.GetBody() == "" {
-		if kind == KindHTTP || kind == KindGin {
-			return 0, nil // they read their bodies as a stream
-		}
-		return DefaultBody, nil
-	}
-	n, ok := parseSize(f.GetBody())
-	if !ok || n == 0 {
-		return 0, f.invalid("body", `%q is not a size, such as "1MiB"`, f.GetBody())
-	}
-	return n, nil
-}
-
-// parseSize understands sizes such as "128MiB".
-func parseSize(text string) (bytes int64, ok bool) {
-	m := sizeForm.FindStringSubmatch(text)
-	if m == nil {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	unit := map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]]
-	if err != nil || n > math.MaxInt64/unit {
-		return 0, false
-	}
-	return n * unit, true
-}
-
-func (f *FunctionJson) invalid(field, format string, args ...any) error {
-	return Errorf(ErrInvalid, "function %s: %s: %s", f.GetName(), field, fmt.Sprintf(format, args...))
+	return uint32(n), nil
 }

@@ -87,10 +87,10 @@ func (r *Rollouts) versions(ctx context.Context, replica fleet.Replica) ([]*prot
 
 // sameBuild says whether building a function gives the program of a version.
 func sameBuild(v *proto.Version, fn *proto.FunctionJson) bool {
-	was := v.GetSettings()
-	return v.GetPackage() == fn.GetPackage() && (fn.GetKind() == "" || fn.GetKind() == v.GetKind()) &&
-		was.GetPackagePath() == fn.GetPackagePath() && was.GetFilePath() == fn.GetFilePath() &&
-		was.GetLdflags() == fn.GetLdflags() && slices.Equal(was.GetTags(), fn.GetTags())
+	was, now := v.GetSettings().Lasting(), fn.Lasting()
+	was.Package, was.Kind, now.Kind = v.GetPackage(), v.GetKind(), cmp.Or(fn.GetKind(), v.GetKind())
+	_, effect := proto.Compare(was, now)
+	return effect < proto.OnBuild
 }
 
 // buildElsewhere lets a connected agent build a function for one that cannot.

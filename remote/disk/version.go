@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	protobuf "google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -46,28 +45,10 @@ func (s *Spec) UnmarshalJSON(data []byte) error {
 func NewVersion(fn *proto.FunctionJson, seal *Sealer, now time.Time) *Version {
 	v := &Version{
 		Number: fn.GetVersion(), Time: now, Note: fn.GetNote(),
-		Spec: Spec{&proto.FunctionJson{}}, Secrets: seal.All(proto.Path(fn.GetName()), fn.GetSecrets()),
+		Spec: Spec{fn.Lasting()}, Secrets: seal.All(proto.Path(fn.GetName()), fn.GetSecrets()),
 	}
-	fn.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if !passing[field.Name()] {
-			v.Spec.ProtoReflect().Set(field, value)
-		}
-		return true
-	})
-	v.Spec.FunctionJson = protobuf.CloneOf(v.Spec.FunctionJson) // fn is its caller's
 	v.Spec.Secrets, v.Spec.Program = nil, fn.GetProgram()
 	return v
-}
-
-// passing are the fields of a FunctionJson that say how a deploy goes on. The
-// others make the version.
-var passing = map[protoreflect.Name]bool{
-	"dir": true, "include": true, "to_agent": true, "wait": true, "note": true, "canary": true, "plan": true, "version": true, "program": true,
-}
-
-// coded are the fields that enter the build.
-var coded = map[protoreflect.Name]bool{
-	"package": true, "package_path": true, "file_path": true, "kind": true, "tags": true, "ldflags": true,
 }
 
 // What a deploy would change, as rows of a plan say it.
@@ -81,18 +62,7 @@ const (
 // Compare says what a deploy of b in place of a would change, and the names of the
 // settings that differ.
 func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err error) {
-	change = ChangeNone
-	fields := a.Spec.ProtoReflect().Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if passing[field.Name()] || a.Spec.ProtoReflect().Get(field).Equal(b.Spec.ProtoReflect().Get(field)) {
-			continue
-		}
-		changed = append(changed, field.JSONName())
-		if coded[field.Name()] {
-			change = ChangeCode
-		}
-	}
+	changed, effect := proto.Compare(a.Spec.FunctionJson, b.Spec.FunctionJson)
 	path := proto.Path(a.Spec.GetName())
 	before, err := seal.Open(path, a.Secrets)
 	if err != nil {
@@ -105,10 +75,13 @@ func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err 
 	if !maps.Equal(before, after) {
 		changed = append(changed, "secrets")
 	}
-	if change == ChangeNone && len(changed) > 0 {
-		change = ChangeSettings
+	switch {
+	case effect == proto.OnBuild:
+		return ChangeCode, changed, nil
+	case len(changed) > 0:
+		return ChangeSettings, changed, nil
 	}
-	return change, changed, nil
+	return ChangeNone, nil, nil
 }
 
 // Settings is what a version's deployer said, of secrets the names alone.

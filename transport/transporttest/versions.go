@@ -9,7 +9,6 @@ import (
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -40,35 +39,20 @@ const (
 	changeNone     = "none"
 )
 
-// passing are the fields that say how a deploy goes on; coded are those that make
-// the program. The rest are settings.
-var (
-	passing = []protoreflect.Name{"dir", "include", "to_agent", "wait", "note", "canary", "plan", "version", "program"}
-	coded   = []protoreflect.Name{"package", "package_path", "file_path", "kind", "tags", "ldflags"}
-)
-
 // compare says what a deploy of to would change of the version that serves, and
 // which fields.
 func (fn *function) compare(to *proto.FunctionJson) (change string, changed []string) {
 	if fn == nil || fn.serves == nil {
 		return changeCreate, nil
 	}
-	change = changeNone
-	before, after := fn.serves.fn.ProtoReflect(), to.ProtoReflect()
-	fields := after.Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if slices.Contains(passing, field.Name()) || before.Get(field).Equal(after.Get(field)) {
-			continue
-		}
-		changed = append(changed, field.JSONName())
-		if slices.Contains(coded, field.Name()) {
-			change = changeCode
-		} else if change == changeNone {
-			change = changeSettings
-		}
+	changed, effect := proto.Compare(fn.serves.fn, to)
+	switch {
+	case effect == proto.OnBuild:
+		return changeCode, changed
+	case len(changed) > 0:
+		return changeSettings, changed
 	}
-	return change, changed
+	return changeNone, nil
 }
 
 // plan returns the row of a deploy that changes nothing. f.mu is held.
@@ -183,8 +167,7 @@ func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, e
 	}
 	list := make([]*proto.Version, 0, len(fn.versions))
 	for _, v := range slices.Backward(fn.versions) {
-		settings := protobuf.CloneOf(v.fn)
-		settings.Wait, settings.Note, settings.Canary = false, "", 0
+		settings := v.fn.Lasting()
 		for name := range settings.GetSecrets() {
 			settings.Secrets[name] = ""
 		}

@@ -1,0 +1,100 @@
+package proto
+
+import (
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var write = flag.Bool("write", false, "write the README's table of settings anew")
+
+// TestReadmeListsTheSettings compares the README's table with the list of settings.
+func TestReadmeListsTheSettings(t *testing.T) {
+	const file, begin, end = "../README.md", "<!-- settings, written by go generate -->\n", "<!-- end of settings -->\n"
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	before, rest, found := strings.Cut(string(text), begin)
+	require.True(t, found)
+	table, after, found := strings.Cut(rest, end)
+	require.True(t, found)
+
+	want := "| key | flag | meaning | default | a change |\n| --- | --- | --- | --- | --- |\n"
+	for _, s := range settings {
+		value := strings.ReplaceAll(strings.TrimSpace("-"+s.Flag+" "+s.Value), "|", `\|`)
+		want += "| `" + s.Name + "` | `" + value + "` | " + s.Help + " | " + s.Default + " | " + s.Effect.String() + " |\n"
+	}
+	if *write {
+		require.NoError(t, os.WriteFile(file, []byte(before+begin+want+end+after), 0o644))
+		return
+	}
+	assert.Equal(t, want, table, "go generate ./proto writes it anew")
+}
+
+// What every entry of the list must have, whoever adds one.
+func TestSettingsAreWhole(t *testing.T) {
+	fields := (&FunctionJson{}).ProtoReflect().Descriptor().Fields()
+	for _, s := range settings {
+		field := fields.ByJSONName(s.Name)
+		require.NotNil(t, field, s.Name)
+		assert.NotEmpty(t, s.Flag, s.Name)
+		assert.NotEmpty(t, s.Help, s.Name)
+		assert.NotEmpty(t, s.Default, s.Name)
+		assert.Equal(t, s.Form == Switch, s.Value == "", "%s: what stands for its value in help", s.Name)
+		values := map[Form]any{
+			Text: "x", Count: uint32(3), Switch: true, List: []string{"x", "y"}, Variables: map[string]string{"K": "v"}, Secrets: map[string]string{"K": "v"},
+		}
+		words := map[Form][]string{
+			Text: {"x"}, Count: {"3"}, Switch: {"true"}, List: {"x,y"}, Variables: {"K=v"}, Secrets: {"K=v"},
+		}
+		set, parsed := &FunctionJson{Name: "F"}, &FunctionJson{Name: "F"}
+		s.Set(set, values[s.Form])
+		for _, w := range words[s.Form] {
+			require.NoError(t, s.Parse(parsed, w), s.Name)
+		}
+		assert.Equal(t, set.String(), parsed.String(), s.Name)
+
+		changed, effect := Compare(&FunctionJson{}, set)
+		if s.Effect < OnProcess {
+			assert.Empty(t, changed)
+			continue
+		}
+		assert.Equal(t, []string{s.Name}, changed)
+		assert.Equal(t, s.Effect, effect)
+	}
+}
+
+func TestSettingsRefuseWordsInPlainWords(t *testing.T) {
+	for _, c := range []struct{ setting, word, says string }{
+		{"min", "-1", `"-1" is not a whole number from 0 on`},
+		{"instances", "4294967296", `"4294967296" is not a whole number from 0 on`},
+		{"strict", "maybe", `"maybe" is neither true nor false`},
+		{"env", "A", `"A" is not of the form K=V`},
+	} {
+		s := settings[slices.IndexFunc(settings, func(s Setting) bool { return s.Name == c.setting })]
+		assert.EqualError(t, s.Parse(&FunctionJson{}, c.word), c.says)
+	}
+	env := settings[0]
+	fn := &FunctionJson{}
+	require.NoError(t, env.Parse(fn, "A=1=2"))
+	require.EqualError(t, env.Parse(fn, "A=3"), "A is given twice")
+	assert.Equal(t, map[string]string{"A": "1=2"}, fn.GetEnv())
+}
+
+func TestLastingIsWhatAVersionKeeps(t *testing.T) {
+	fn := &FunctionJson{
+		Name: "F", Dir: "/f", ToAgent: []string{"a:1"}, Package: "p", PackagePath: "q", FilePath: "f.go", Include: []string{"x"},
+		Env: map[string]string{"A": "1"}, Wait: true, Plan: true, Version: 3, Note: "n", Canary: 10, Memory: "1GiB", Program: "k",
+	}
+	want := &FunctionJson{
+		Name: "F", Package: "p", PackagePath: "q", FilePath: "f.go", Include: []string{"x"}, Env: map[string]string{"A": "1"}, Memory: "1GiB",
+	}
+	got := fn.Lasting()
+	assert.Equal(t, want.String(), got.String())
+	got.Env["A"] = "2"
+	assert.Equal(t, "1", fn.GetEnv()["A"])
+}
