@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	protobuf "google.golang.org/protobuf/proto"
@@ -90,6 +92,9 @@ func Decode(data []byte, m protobuf.Message) error {
 		if field == nil {
 			return UnknownKey(e.key, keysOf(fields))
 		}
+		if !utf8.Valid(e.value) {
+			return notText(e)
+		}
 		value, err := shape(field, e)
 		if err != nil {
 			return err
@@ -109,12 +114,48 @@ func Decode(data []byte, m protobuf.Message) error {
 		for name, value := range values {
 			one, _ := json.Marshal(map[string]json.RawMessage{name: value})
 			if protojson.Unmarshal(one, m.ProtoReflect().New().Interface()) != nil {
-				return proto.Errorf(proto.ErrInvalid, "%q: %s is not of its type", sources[name], shown(fieldNamed(fields, name), value))
+				field := fieldNamed(fields, name)
+				return proto.Errorf(proto.ErrInvalid, "%q must be %s; %s is not", sources[name], form(field), shown(field, value))
 			}
 		}
 		return proto.Errorf(proto.ErrInvalid, "read JSON: %s", reason(err))
 	}
 	return nil
+}
+
+// notText is the error of a value that is not UTF-8. Of an object it names the
+// entry.
+func notText(e entry) error {
+	what := fmt.Sprintf("%q", e.key)
+	var values map[string]json.RawMessage
+	_ = json.Unmarshal(e.value, &values) // or there is nothing further to name
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		if !utf8.Valid(values[k]) {
+			what += ": the value of " + strings.ToValidUTF8(k, "\uFFFD")
+			break
+		}
+	}
+	return proto.Errorf(proto.ErrInvalid, "%s is not UTF-8 text", what).
+		WithHint("encode bytes, with base64 for example, and decode them where they are used")
+}
+
+// form is how the value of a field is written.
+func form(field protoreflect.FieldDescriptor) string {
+	switch {
+	case field.IsMap():
+		return "an object of strings"
+	case field.IsList() && field.Kind() == protoreflect.StringKind:
+		return "a list of strings"
+	case field.IsList():
+		return "a list"
+	case field.Kind() == protoreflect.StringKind:
+		return "a string"
+	case field.Kind() == protoreflect.BoolKind:
+		return "true or false"
+	case field.Kind() == protoreflect.MessageKind:
+		return "an object"
+	}
+	return "a whole number from 0 on"
 }
 
 // shown is what a message tells of a value: its beginning, and of secrets nothing.
