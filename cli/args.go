@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -118,6 +119,27 @@ func unknownFlag(cmd *cobra.Command, arg string) error {
 func each(cmd *cobra.Command, visit func(*pflag.Flag)) {
 	cmd.LocalFlags().VisitAll(visit)
 	cmd.InheritedFlags().VisitAll(visit)
+}
+
+// badFlag is the error of a flag whose value is not taken, in plain words: the
+// standard library's speak of parsing.
+func badFlag(cmd *cobra.Command, err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return usagef(cmd, "%s", strings.ReplaceAll(err.Error(), "--", "-"))
+	}
+	cause := proto.AsError(bad.Unwrap())
+	if what, ok := wanted[bad.GetFlag().Value.Type()]; ok {
+		cause.Message = fmt.Sprintf("%.40q is %s", bad.GetValue(), what)
+	}
+	return proto.AsError(usagef(cmd, "-%s: %s", bad.GetFlag().Name, cause.Message)).WithHint(cause.Hint)
+}
+
+// wanted says of the flags of pflag's own types what a wrong value is not.
+var wanted = map[string]string{
+	"bool":     "neither true nor false",
+	"uint32":   "not a whole number from 0 on",
+	"duration": "not a duration; write a number with its unit, such as 500ms, 30s or 5m",
 }
 
 func didYouMean(dash, word string, known []string) string {

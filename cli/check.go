@@ -163,8 +163,7 @@ with 3, and says why, when there is none, or when the one named cannot be.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` check this function alone, and say what is wrong with it")
-	fs.StringVar(&fn.Kind, "kind", "", "`KIND` it is to be of: http, cloudevent, event, typed or gin (default: what it is)")
-	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
+	settingFlags(fs, fn, nil, "tags", "kind")
 	return cmd
 }
 

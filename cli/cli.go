@@ -112,7 +112,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	root.SetVersionTemplate("proxyCli {{.Version}}\n")
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd) })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef(cmd, "%s", strings.ReplaceAll(err.Error(), "--", "-"))
+		return badFlag(cmd, err)
 	})
 
 	fs := root.PersistentFlags()

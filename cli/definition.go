@@ -174,31 +174,16 @@ func (d *document) deploy(n *node, dir string) (step, error) {
 func (d *document) function(n *node, dir string) (*entry, error) {
 	fn := &proto.FunctionJson{}
 	e := &entry{fn: fn, at: d.position(n.offset)}
-	err := d.object(n, "an entry of deploy", map[string]setter{
-		"name":        d.text("name", &fn.Name),
-		"packageDir":  d.path("packageDir", dir, &fn.Dir),
-		"filePath":    d.path("filePath", dir, &fn.FilePath),
-		"agentAddr":   d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
-		"kind":        d.text("kind", &fn.Kind),
-		"env":         d.dict("env", &fn.Env),
-		"secrets":     d.references("secrets", dir, &e.secrets),
-		"include":     d.texts("include", &fn.Include, notEmpty),
-		"tags":        d.texts("tags", &fn.Tags, notEmpty),
-		"ldflags":     d.text("ldflags", &fn.Ldflags),
-		"timeout":     d.text("timeout", &fn.Timeout),
-		"memory":      d.text("memory", &fn.Memory),
-		"cpu":         d.text("cpu", &fn.Cpu),
-		"concurrency": d.count("concurrency", &fn.Concurrency),
-		"instances":   d.count("instances", &fn.Instances),
-		"min":         d.count("min", &fn.Min),
-		"idle":        d.text("idle", &fn.Idle),
-		"drain":       d.text("drain", &fn.Drain),
-		"liveness":    d.text("liveness", &fn.Liveness),
-		"body":        d.text("body", &fn.Body),
-		"strict":      d.flag("strict", &fn.Strict),
-		"note":        d.text("note", &fn.Note),
-		"canary":      d.count("canary", &fn.Canary),
-	})
+	setters := map[string]setter{
+		"name":       d.text("name", &fn.Name),
+		"packageDir": d.path("packageDir", dir, &fn.Dir),
+		"filePath":   d.path("filePath", dir, &fn.FilePath),
+		"agentAddr":  d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
+	}
+	for _, s := range proto.Settings() {
+		setters[s.Name] = d.setting(s, e, dir)
+	}
+	err := d.object(n, "an entry of deploy", setters)
 	switch {
 	case err != nil:
 		return nil, err

@@ -38,7 +38,7 @@ func (w *waiting) decide(a *app, cmd *cobra.Command) (bool, error) {
 
 func (a *app) deployCommand() *cobra.Command {
 	fn := &proto.FunctionJson{}
-	var env, secrets []string
+	e := &entry{fn: fn}
 	var plan bool
 	var w waiting
 	cmd := &cobra.Command{
@@ -59,13 +59,6 @@ this shell or from a file, less a line end at its end, and never shown.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wait, err := w.decide(a, cmd)
 			if err != nil {
-				return err
-			}
-			if fn.Env, err = parseEnv(cmd, env); err != nil {
-				return err
-			}
-			e := &entry{fn: fn}
-			if e.secrets, err = parseSecrets(cmd, secrets); err != nil {
 				return err
 			}
 			for i, addr := range fn.GetToAgent() {
@@ -96,43 +89,10 @@ this shell or from a file, less a line end at its end, and never shown.`,
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` the function's Go name (default: the only one that the package has)")
 	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, a replica on each (default: the proxy chooses one)")
-	fs.StringArrayVar(&env, "env", nil, "`K=V` environment variable of the function; may be repeated")
-	fs.StringSliceVar(&fn.Include, "include", nil, "`GLOB,…` files below DIR that the function opens at run time")
-	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
-	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
-	fs.StringVar(&fn.Timeout, "timeout", "", "`DURATION` how long the gateway waits for an answer to begin, such as 30s (default 60s)")
-	fs.StringVar(&fn.Kind, "kind", "", "`KIND` what the function is: http, cloudevent, event, typed or gin (default: as its declaration says)")
-	fs.StringVar(&fn.Body, "body", "", "`SIZE` largest body of a request, such as 1MiB (default: 10MiB where it is read whole, else none)")
-	fs.BoolVar(&fn.Strict, "strict", false, "have a typed function refuse JSON with fields that it does not know")
-	fs.StringVar(&fn.Memory, "memory", "", "`SIZE` memory limit of a process, such as 128MiB (default: none)")
-	fs.StringVar(&fn.Cpu, "cpu", "", "`N` processors that a process may use, such as 0.5 (default: all)")
-	fs.Uint32Var(&fn.Concurrency, "concurrency", 0, "`N` calls that a process serves at the same time; further ones wait (default: any number)")
-	fs.Uint32Var(&fn.Instances, "instances", 0, "`N` processes that serve at the same time (default 1)")
-	fs.Uint32Var(&fn.Min, "min", 0, "`N` processes that are kept although they are idle (default 0)")
-	fs.StringVar(&fn.Idle, "idle", "", "`DURATION` how long a process without connections is kept; 0: for ever (default 15m)")
-	fs.StringVar(&fn.Drain, "drain", "", "`DURATION` how long calls may take whose process is replaced or stopped (default 30s)")
-	fs.StringVar(&fn.Liveness, "liveness", "", "`DURATION` how long a process may leave its health unanswered before it is replaced (default: for ever)")
-	fs.StringArrayVar(&secrets, "secret", nil, "`K=env:NAME|K=file:PATH` environment variable that is never shown; may be repeated")
-	fs.StringVar(&fn.Note, "note", "", "`TEXT` what versions is to show beside the version")
-	fs.Uint32Var(&fn.Canary, "canary", 0, "`PERCENT` of the calls for the new version; the one before serves the rest (default: all)")
+	settingFlags(fs, fn, &e.secrets)
 	fs.BoolVar(&plan, "plan", false, "change nothing; say what a deploy would change")
 	w.flags(cmd)
 	return cmd
-}
-
-func parseEnv(cmd *cobra.Command, words []string) (map[string]string, error) {
-	env := make(map[string]string, len(words))
-	for _, word := range words {
-		k, v, ok := strings.Cut(word, "=")
-		if !ok {
-			return nil, usagef(cmd, "-env %q is not of the form K=V", word)
-		}
-		if _, twice := env[k]; twice {
-			return nil, usagef(cmd, "-env gives %s twice", k)
-		}
-		env[k] = v
-	}
-	return env, nil
 }
 
 // modules asks the go command of this machine which modules are private and where

@@ -11,7 +11,6 @@ import (
 
 func (a *app) devCommand() *cobra.Command {
 	fn := &proto.FunctionJson{}
-	var env []string
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "dev [DIR]",
@@ -28,9 +27,6 @@ shell are no part of it, those of -env are. What functions print goes to stdout.
   proxyCli dev -name HelloWorld -env GREETING=hi -listen localhost:8081 ./hello`,
 		Args: atMostOne("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if fn.Env, err = parseEnv(cmd, env); err != nil {
-				return err
-			}
 			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
 				return err
 			}
@@ -41,9 +37,6 @@ shell are no part of it, those of -env are. What functions print goes to stdout.
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` serve this function alone (default: all that the package has)")
 	fs.StringVar(&listen, "listen", "localhost:8080", "`ADDR` where to serve, host:port; port 0 takes a free one (default localhost:8080)")
-	fs.StringArrayVar(&env, "env", nil, "`K=V` environment variable of the functions; may be repeated")
-	fs.StringSliceVar(&fn.Tags, "tags", nil, "`TAG,…` build tags")
-	fs.StringVar(&fn.Ldflags, "ldflags", "", "`FLAGS` linker flags, of the form -X importpath.name=value")
-	fs.StringVar(&fn.Kind, "kind", "", "`KIND` what the function -name is: http, cloudevent, event, typed or gin (default: as its declaration says)")
+	settingFlags(fs, fn, nil, "env", "tags", "ldflags", "kind")
 	return cmd
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// helpWidth is how long a line of help may be.
+const helpWidth = 80
+
 // help prints what a command does to stdout, its flags with one dash. The usage
 // of a flag begins with the name of its value in back quotes.
 func (a *app) help(cmd *cobra.Command) {

@@ -174,8 +174,9 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/script",
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits": exits,
-					"call":  call,
+					"exits":  exits,
+					"call":   call,
+					"binary": binary,
 				},
 				Setup: func(env *testscript.Env) error {
 					_, addr := openStage(env.T().(testing.TB))
@@ -233,6 +234,11 @@ func call(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Fatalf("there is no function %s", args[0])
+}
+
+// binary writes a file that is no text: binary FILE
+func binary(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("k\xff\xfey"), 0o600))
 }
 
 func get(ctx context.Context, url string) (answer string, err error) {

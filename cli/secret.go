@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -40,24 +38,25 @@ func parseReference(text, dir string) (r reference, err error) {
 	return r, errNoReference
 }
 
-// parseSecrets takes the values of the flag -secret.
-func parseSecrets(cmd *cobra.Command, words []string) (map[string]reference, error) {
-	secrets := make(map[string]reference, len(words))
-	for _, word := range words {
-		k, text, ok := strings.Cut(word, "=")
-		if !ok {
-			return nil, usagef(cmd, "a -secret is not of the form K=env:NAME or K=file:PATH")
-		}
-		if _, twice := secrets[k]; twice {
-			return nil, usagef(cmd, "-secret gives %s twice", k)
-		}
-		r, err := parseReference(text, ".")
-		if err != nil {
-			return nil, proto.AsError(usagef(cmd, "-secret %s is %v", k, err)).WithHint(referenceHint)
-		}
-		secrets[k] = r
+// addReference adds what the flag -secret says. Its errors do not repeat it: it may
+// be a secret.
+func addReference(to *map[string]reference, word string) error {
+	k, text, ok := strings.Cut(word, "=")
+	if !ok {
+		return proto.Errorf(proto.ErrInvalid, "a secret is not of the form K=env:NAME or K=file:PATH")
 	}
-	return secrets, nil
+	if _, twice := (*to)[k]; twice {
+		return proto.Errorf(proto.ErrInvalid, "%s is given twice", k)
+	}
+	r, err := parseReference(text, ".")
+	if err != nil {
+		return proto.Errorf(proto.ErrInvalid, "%s is %v", k, err).WithHint(referenceHint)
+	}
+	if *to == nil {
+		*to = map[string]reference{}
+	}
+	(*to)[k] = r
+	return nil
 }
 
 // readSecrets reads the values of the entry's secrets.
