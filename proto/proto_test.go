@@ -171,7 +171,7 @@ func TestSettings(t *testing.T) {
 		`liveness: "1ms"`:                          {Name: "F", Liveness: "1ms"},
 		`cpu: "NaN"`:                               {Name: "F", Cpu: "NaN"},
 		`cpu: "1e2"`:                               {Name: "F", Cpu: "1e2"},
-		"cpu: 0 is out of bounds":                                 {Name: "F", Cpu: "0"},
+		"cpu: 0 is out of bounds":                  {Name: "F", Cpu: "0"},
 		"instances: 65 are too many; the most is 64": {Name: "F", Instances: 65},
 		"min: 2":                               {Name: "F", Min: 2},
 		"canary: 100":                          {Name: "F", Canary: 100},
