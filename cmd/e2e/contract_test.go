@@ -2,16 +2,20 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime/multipart"
+	"net"
 	"net/http"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -122,6 +126,55 @@ func TestFunctionSeesWhatItsCallerSends(t *testing.T) {
 				assert.Equal(t, "yes", rsp.Header.Get("X-Answer"))
 				assert.Equal(t, method+" please body", string(answer))
 			}
+		}
+	})
+	t.Run("it sees who calls, and below what", func(t *testing.T) {
+		for base, want := range map[string]string{
+			through: "127.0.0.1 <nil> /functions/inspect /caller?q true\n", direct: "127.0.0.1 <nil> /inspect /caller?q true\n",
+		} {
+			_, answer := fetch(t, http.MethodGet, base+"/caller?q", "")
+			assert.Equal(t, want, answer)
+		}
+	})
+	t.Run("nothing of a form stays behind", func(t *testing.T) {
+		const size = 40 << 20 // more than is kept in memory
+		for _, base := range []string{through, direct} {
+			var body bytes.Buffer
+			form := multipart.NewWriter(&body)
+			part, err := form.CreateFormFile("f", "f")
+			require.NoError(t, err)
+			_, err = part.Write(make([]byte, size))
+			require.NoError(t, err)
+			require.NoError(t, form.Close())
+			rsp, err := http.Post(base+"/upload", form.FormDataContentType(), &body)
+			require.NoError(t, err)
+			answer, _ := io.ReadAll(rsp.Body)
+			rsp.Body.Close()
+			require.Equal(t, fmt.Sprintln(size, nil), string(answer))
+			eventually(t, func() bool { // they go after the answer
+				_, left := fetch(t, http.MethodGet, base+"/left", "")
+				return left == "0 <nil>\n"
+			}, "files are left")
+		}
+	})
+	t.Run("a body that is refused is not asked for", func(t *testing.T) {
+		for _, base := range []string{through, direct} {
+			addr, path, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
+			conn, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = fmt.Fprintf(conn, "PUT /%s/refuse HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 30000000\r\n\r\n", path)
+			require.NoError(t, err)
+			require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+			answer, err := io.ReadAll(conn)
+			require.NoError(t, err, "the connection is closed at once")
+			assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 413 "), "%s: %s", base, answer)
+		}
+	})
+	t.Run("what is no status is answered with 500", func(t *testing.T) {
+		for _, base := range []string{through, direct} {
+			status, _ := fetch(t, http.MethodGet, base+"/wrong", "")
+			assert.Equal(t, http.StatusInternalServerError, status)
 		}
 	})
 	t.Run("a function that takes too long is answered for", func(t *testing.T) {

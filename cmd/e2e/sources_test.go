@@ -53,8 +53,10 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -79,6 +81,20 @@ func Inspect(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.URL.Query().Get("status"))
 		w.WriteHeader(status)
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.Header.Get("X-Ask"), body)
+	case "/caller":
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		_, port, _ := net.SplitHostPort(r.Context().Value(http.LocalAddrContextKey).(net.Addr).String())
+		fmt.Fprintln(w, host, err, r.Header.Get("X-Forwarded-Prefix"), r.RequestURI, port == "" || port == os.Getenv("PORT"))
+	case "/upload":
+		_, h, err := r.FormFile("f")
+		fmt.Fprintln(w, h.Size, err)
+	case "/left":
+		files, err := filepath.Glob(filepath.Join(os.TempDir(), "multipart-*"))
+		fmt.Fprintln(w, len(files), err)
+	case "/refuse":
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	case "/wrong":
+		w.WriteHeader(1000)
 	default:
 		fmt.Fprintf(w, "%s?%s", r.URL.EscapedPath(), r.URL.RawQuery)
 	}

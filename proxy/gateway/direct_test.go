@@ -46,6 +46,9 @@ func newLanes(t testing.TB) *lanes {
 		}
 		body, _ := io.ReadAll(r.Body)
 		var header strings.Builder
+		if r.Header.Get(remoteAddr) != "" {
+			r.Header.Set(remoteAddr, "the caller's") // each call has a connection of its own
+		}
 		_ = r.Header.Write(&header) // sorted
 		l.mu.Lock()
 		defer l.mu.Unlock()

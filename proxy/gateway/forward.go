@@ -13,6 +13,9 @@ const (
 	requestID    = "X-Request-Id"
 	executionID  = "Function-Execution-Id" // what functions-framework-go logs
 	maxRequestID = 128                     // bytes; longer than any id in use
+	// remoteAddr is what a function's server on this machine takes for the request's
+	// remote address, and does not hand on.
+	remoteAddr = "X-Ryo-Remote-Addr"
 )
 
 // fate is what becomes of a header on its way through the gateway.
@@ -73,8 +76,10 @@ func hasPrefix(name, prefix string) bool {
 // added yields the headers that the gateway says to the function.
 func (c *call) added(yield func(name, value string) bool) {
 	r := c.in
-	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil && !yield("X-Forwarded-For", ip) {
-		return
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		if !yield("X-Forwarded-For", ip) || !yield(remoteAddr, r.RemoteAddr) {
+			return
+		}
 	}
 	scheme := "http"
 	if r.TLS != nil {
@@ -82,6 +87,7 @@ func (c *call) added(yield func(name, value string) bool) {
 	}
 	_ = yield("X-Forwarded-Host", r.Host) &&
 		yield("X-Forwarded-Proto", scheme) &&
+		yield("X-Forwarded-Prefix", c.prefix) &&
 		yield(requestID, c.id[0]) &&
 		yield(executionID, c.id[0])
 }

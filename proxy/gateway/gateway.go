@@ -51,6 +51,7 @@ type call struct {
 	route  *route
 	number uint32 // of the version that the caller named; 0: none
 	chosen *version
+	prefix string // the part of the path that the function does not see
 	target string // the request target at the function's service
 
 	out        response
@@ -131,6 +132,7 @@ func (c *call) find() error {
 	if err != nil {
 		return err
 	}
+	c.prefix = Prefix + segment
 	if err := c.look(segment); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/netip"
 	"net/textproto"
 	"path/filepath"
 	"strings"
@@ -209,8 +210,12 @@ func TestTargetReachesFunctionByteForByte(t *testing.T) {
 func TestForwardingHeadersAreSetFreshly(t *testing.T) {
 	_, h := headSeen(t, "GET /functions/hello HTTP/1.1\r\nHost: me.example:9002\r\n"+
 		"X-Forwarded-For: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Proto: https\r\n"+
-		"X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=6.6.6.6\r\nX-Ryo-Auth: a\r\nX_Ryo_Auth: b\r\n\r\n")
+		"X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=6.6.6.6\r\nX-Ryo-Auth: a\r\nX_Ryo_Auth: b\r\nX-Ryo-Remote-Addr: 6.6.6.6:6\r\n\r\n")
+	caller, err := netip.ParseAddrPort(h.Get("X-Ryo-Remote-Addr"))
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1", caller.Addr().String())
 	assert.Equal(t, http.Header{
+		"X-Ryo-Remote-Addr": {caller.String()}, "X-Forwarded-Prefix": {"/functions/hello"},
 		"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"me.example:9002"}, "X-Forwarded-Proto": {"http"},
 		"Host": {"me.example:9002"}, "X-Request-Id": h["X-Request-Id"], "Function-Execution-Id": h["X-Request-Id"],
 	}, h)
