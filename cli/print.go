@@ -122,10 +122,17 @@ var failures = map[string]string{
 	proto.ReasonCrash: "keeps ending",
 }
 
-// reportRows says on stderr what is wrong with rows. The files that they name
+// reportRows says on stderr what is wrong with rows, or should be known of them. The files that they name
 // are looked for below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
+	warned := map[string]bool{} // several agents may run one program
 	for _, r := range rows {
+		for _, w := range r.GetProgram().GetWarnings() {
+			if line := r.GetName() + ": " + w; !warned[line] {
+				warned[line] = true
+				a.warn(line)
+			}
+		}
 		failed := proto.Status(r.GetStatus()) == proto.Failed
 		switch {
 		case r.GetError() == "" && !failed:
@@ -154,6 +161,14 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		}
 		a.complain(r.GetName()+" "+what, text, hint, roots)
 	}
+}
+
+// warn says on stderr what may surprise the user, unless -quiet.
+func (a *app) warn(text string) {
+	if a.quiet {
+		return
+	}
+	_, _ = fmt.Fprintf(a.stderr, "%s %s\n", a.painter()(yellow, "warning:"), clean(text))
 }
 
 // fail says on stderr what went wrong.
@@ -291,9 +306,10 @@ func firstLine(s string) string {
 
 // Escape sequences of colours (ECMA-48, SGR).
 const (
-	red   = "\x1b[1;31m"
-	cyan  = "\x1b[36m"
-	reset = "\x1b[0m"
+	red    = "\x1b[1;31m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	reset  = "\x1b[0m"
 )
 
 // painter colours text.

@@ -49,6 +49,16 @@ func TestRowsAsLinesAndAsJSON(t *testing.T) {
 		`"output":"","printed":"0","version":0,"serving":[],"change":"","changed":[],"retry":"","idle":"","lastVersion":0}]`, row)
 }
 
+func TestWarningsAreSaidOnce(t *testing.T) {
+	program := &proto.Program{Warnings: []string{"a.b/c v1.0.0 → v1.1.0 (the functions framework requires it)"}}
+	c := newConsole(false)
+	c.reportRows([]*proto.FunctionJsonRsp{
+		{Name: "HelloWorld", Status: "Deployed", AtAgent: "a:9000", Program: program},
+		{Name: "HelloWorld", Status: "Deployed", AtAgent: "b:9000", Program: program},
+	}, nil)
+	assert.Equal(t, "warning: HelloWorld: a.b/c v1.0.0 → v1.1.0 (the functions framework requires it)\n", c.stderr.String())
+}
+
 const source = `package hello
 
 func HelloWorld(w http.ResponseWriter, r *http.Request) {

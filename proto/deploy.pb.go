@@ -1283,7 +1283,10 @@ type Program struct {
 	// Such as "linux/amd64".
 	Platform string `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
 	// The function's kind.
-	Kind          string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What is to be known of a function that it runs, such as "golang.org/x/text v0.3.0
+	// → v0.21.0 (the functions framework requires it)". Said where it was built.
+	Warnings      []string `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1344,6 +1347,13 @@ func (x *Program) GetKind() string {
 		return x.Kind
 	}
 	return ""
+}
+
+func (x *Program) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // ProgramChunk is a part of a program that is compressed as a zstd stream.
@@ -2801,12 +2811,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\vconnections\x18\f \x01(\rR\vconnections\x12\x1a\n" +
 	"\breceived\x18\r \x01(\x04R\breceived\x12\x12\n" +
 	"\x04sent\x18\x0e \x01(\x04R\x04sent\x12\x14\n" +
-	"\x05since\x18\x0f \x01(\tR\x05since\"c\n" +
+	"\x05since\x18\x0f \x01(\tR\x05since\"\x7f\n" +
 	"\aProgram\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x12\n" +
-	"\x04kind\x18\x04 \x01(\tR\x04kind\"Q\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bwarnings\x18\x05 \x03(\tR\bwarnings\"Q\n" +
 	"\fProgramChunk\x12-\n" +
 	"\aprogram\x18\x01 \x01(\v2\x13.ryofaas.v1.ProgramR\aprogram\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"y\n" +

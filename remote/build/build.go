@@ -220,6 +220,9 @@ type Spec struct {
 	// errors. It is bounded, and written to at most ten times a second, by one
 	// goroutine at a time and never after the build. Default: nobody listens.
 	Output io.Writer
+	// Warn gets what the build found out that its user should know beside
+	// Generated.Warnings, a line each, before Build returns. Default: nobody listens.
+	Warn func(line string)
 }
 
 // Failure is the error of a source that does not build. It is the user's to
@@ -296,6 +299,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		args := slices.Concat([]string{"list", "-deps", "-f=", mod}, files, []string{spec.Generated.Main})
 		return run(b.sandbox.fetch, b.sandbox.online, args...)
 	}
+	updated := false
 	output, err := compile()
 	if err != nil && b.sandbox.lacks.MatchString(output) {
 		if output, err = fetch("-mod=readonly"); err == nil {
@@ -308,6 +312,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		if output, err = fetch("-mod=mod"); err == nil {
 			output, err = compile()
 		}
+		updated = true
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
@@ -325,7 +330,27 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	if info.Size() > maxProgram {
 		return &Failure{fmt.Sprintf("the program has %d MiB; at most %d are taken", info.Size()>>20, maxProgram>>20)}
 	}
+	if updated {
+		if err := warn(spec); err != nil {
+			return err
+		}
+	}
 	return os.Rename(program, spec.Out)
+}
+
+// warn says what the go command has updated in the alternative go.mod.
+func warn(spec Spec) error {
+	mod, err := os.ReadFile(filepath.Join(spec.Work, "go.mod"))
+	if err != nil {
+		return err
+	}
+	lines, err := funcfw.Raised(spec.Generated.GoMod, mod)
+	for _, line := range lines {
+		if spec.Warn != nil {
+			spec.Warn(line)
+		}
+	}
+	return err
 }
 
 // write lays out the work folder: tmp and what Layout says.

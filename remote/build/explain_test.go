@@ -71,6 +71,10 @@ func TestExplain(t *testing.T) {
 		"words of a source": {
 			"# example.com/app\n./a.go:1:2: cannot use \"dial tcp\" as int\n", "app/a.go:1:2: cannot use \"dial tcp\" as int", proto.ErrInvalid,
 		},
+		"our own fault, in several lines": {
+			"# a.ryo.local/serve\nzz_ryo/serve/x.go:7:1: too many arguments\n\thave (error)\n\twant ()\n",
+			"the generated files do not build: app/zz_ryo/serve/x.go:7:1: too many arguments\n\thave (error)\n\twant ()", proto.ErrInternal,
+		},
 		"our own fault": {
 			"# example.com/app/zz_ryo_main\nzz_ryo_main/main_F.go:7:1: undefined: x\n",
 			"the generated files do not build: app/zz_ryo_main/main_F.go:7:1: undefined: x", proto.ErrInternal,

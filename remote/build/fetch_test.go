@@ -229,15 +229,20 @@ func TestModulesAreCheckedByADatabase(t *testing.T) {
 	server := httptest.NewServer(own)
 	defer server.Close()
 	config := Config{Proxy: server.URL, SumDB: own.key + " " + server.URL + "/sumdb"}
+	var raised []string
 	build := func(b *Builder) error {
-		return b.Build(t.Context(), files{
+		raised = nil
+		spec := files{
 			"go.mod": gomod + "\nrequire (\n\t" + private + " v1.0.0\n\tcorp.example/y v1.0.0\n)\n",
 			"go.sum": own.sums(x, y),
 			"p.go":   head1 + "\t\"" + private + "\"\n\t\"corp.example/y\"\n)\n\n" + fn + " w.Write([]byte(x.X()+y.Y)) }\n",
-		}.spec(t, ".", "F"))
+		}.spec(t, ".", "F")
+		spec.Warn = func(line string) { raised = append(raised, line) }
+		return b.Build(t.Context(), spec)
 	}
 	b := fresh(t, config)
 	require.NoError(t, build(b))
+	assert.Equal(t, []string{"corp.example/x v1.0.0 → v1.1.0 (another module requires it)"}, raised)
 	require.NoError(t, os.RemoveAll(b.modCache))
 	require.NoError(t, os.Mkdir(b.modCache, 0o700))
 	require.NoError(t, build(b), "what it signed is known by now")

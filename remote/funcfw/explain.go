@@ -44,12 +44,16 @@ func (p Places) Explain(output string) (said, ours string) {
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")
 	text = handedOver.ReplaceAllString(text, "cannot use $1")
 	var user, own strings.Builder
+	last := &user
 	for line := range strings.Lines(text) {
-		if line, ours := p.Line(line); ours {
-			own.WriteString(line)
-		} else {
-			user.WriteString(line)
+		line, ours := p.Line(line)
+		switch {
+		case ours:
+			last = &own
+		case !strings.HasPrefix(line, "\t"): // else it goes on with the one above
+			last = &user
 		}
+		last.WriteString(line)
 	}
 	return strings.TrimSpace(user.String()), strings.TrimSpace(own.String())
 }

@@ -21,14 +21,20 @@ type builds struct {
 
 // recipe makes a program in dir, an empty folder of its own, and tells said what
 // the tools print.
-type recipe func(ctx context.Context, dir string, said io.Writer) (program string, err error)
+type recipe func(ctx context.Context, dir string, said io.Writer) (product, error)
+
+// product is a program in a file, and what is to be known of it.
+type product struct {
+	file     string
+	warnings []string
+}
 
 // shared is one build for all who wait for it.
 type shared struct {
 	cancel  context.CancelFunc
 	waiting int           // callers; guarded by builds.mu
 	done    chan struct{} // closed when the build has ended; then the next two are set
-	program string
+	made    product
 	err     error
 
 	mu   sync.Mutex // guards the below
@@ -40,7 +46,7 @@ type shared struct {
 // tell gets what the build says, from its beginning and while it goes on, and use
 // gets the program, which is removed when all have used it. Only when nobody waits
 // any more is a build given up.
-func (b *builds) share(ctx context.Context, key string, how recipe, tell func(said string), use func(program string) error) error {
+func (b *builds) share(ctx context.Context, key string, how recipe, tell func(said string), use func(product) error) error {
 	s, err := b.join(key, how)
 	if err != nil {
 		return err
@@ -49,7 +55,7 @@ func (b *builds) share(ctx context.Context, key string, how recipe, tell func(sa
 	if err := s.wait(ctx, tell); err != nil {
 		return err
 	}
-	return use(s.program)
+	return use(s.made)
 }
 
 // join finds the build of a key or begins one.
@@ -72,7 +78,7 @@ func (b *builds) join(key string, how recipe) (*shared, error) {
 	b.running[key] = s
 	b.work.Go(func() {
 		defer os.RemoveAll(dir)
-		s.program, s.err = how(ctx, dir, s)
+		s.made, s.err = how(ctx, dir, s)
 		if s.err != nil { // who asks from now on has it tried again
 			b.mu.Lock()
 			b.forget(key, s)

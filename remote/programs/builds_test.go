@@ -34,7 +34,7 @@ func script(result error) *steps {
 	return &steps{begun: make(chan string, 1), say: make(chan string), result: result, ended: make(chan struct{})}
 }
 
-func (s *steps) recipe(ctx context.Context, dir string, said io.Writer) (string, error) {
+func (s *steps) recipe(ctx context.Context, dir string, said io.Writer) (product, error) {
 	defer close(s.ended)
 	s.begun <- dir
 	for {
@@ -42,11 +42,11 @@ func (s *steps) recipe(ctx context.Context, dir string, said io.Writer) (string,
 		case text, more := <-s.say:
 			if !more {
 				program := filepath.Join(dir, "fn")
-				return program, errors.Join(s.result, os.WriteFile(program, []byte("program"), 0o600))
+				return product{file: program}, errors.Join(s.result, os.WriteFile(program, []byte("program"), 0o600))
 			}
 			_, _ = io.WriteString(said, text)
 		case <-ctx.Done():
-			return "", context.Cause(ctx)
+			return product{}, context.Cause(ctx)
 		}
 	}
 }
@@ -65,8 +65,8 @@ func (b *builds) call(t *testing.T, key string, how recipe) *caller {
 	c := &caller{cancel: cancel, heard: make(chan string, 10), got: make(chan error, 1)}
 	var calling sync.WaitGroup
 	calling.Go(func() {
-		c.got <- b.share(ctx, key, how, func(said string) { c.heard <- said }, func(program string) error {
-			text, err := os.ReadFile(program)
+		c.got <- b.share(ctx, key, how, func(said string) { c.heard <- said }, func(made product) error {
+			text, err := os.ReadFile(made.file)
 			c.used = string(text)
 			return err
 		})
@@ -75,8 +75,8 @@ func (b *builds) call(t *testing.T, key string, how recipe) *caller {
 	return c
 }
 
-func never(context.Context, string, io.Writer) (string, error) {
-	return "", errors.New("built twice")
+func never(context.Context, string, io.Writer) (product, error) {
+	return product{}, errors.New("built twice")
 }
 
 func TestCallersShareABuild(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -53,13 +54,17 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	if err != nil {
 		m.log.Warn("the same source is built again", "error", err)
 	}
+	warnings := spec.Generated.Warnings
 	if !found {
 		building := Progress{Stage: proto.StageBuilding, Kind: target.Kind}
 		tell(building)
 		err := m.builds.share(ctx, key, m.recipe(key, fn, spec), func(said string) {
 			building.Output = said
 			tell(building)
-		}, func(built string) error { return os.Link(built, binary) })
+		}, func(made product) error {
+			warnings = made.warnings
+			return os.Link(made.file, binary)
+		})
 		if user := (*build.Failure)(nil); errors.As(err, &user) {
 			return nil, proto.ReasonBuild, err
 		}
@@ -68,7 +73,11 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 		}
 	}
 	program, err = describe(key, target.Kind, binary)
-	return program, proto.ReasonAgent, err
+	if err != nil {
+		return nil, proto.ReasonAgent, err
+	}
+	program.Warnings = warnings
+	return program, "", nil
 }
 
 // unpack brings a function's package to the folder src.
@@ -138,21 +147,23 @@ func (m *Maker) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build
 // may be gone before the others have their program. Who comes later finds that
 // stored.
 func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
-	return func(ctx context.Context, dir string, said io.Writer) (program string, err error) {
+	return func(ctx context.Context, dir string, said io.Writer) (product, error) {
 		spec.Root, spec.Work, spec.Out = filepath.Join(dir, "src"), filepath.Join(dir, "work"), filepath.Join(dir, "fn")
+		made := product{spec.Out, slices.Clone(spec.Generated.Warnings)}
 		spec.Output = said
+		spec.Warn = func(line string) { made.warnings = append(made.warnings, line) }
 		if _, err := m.unpack(ctx, fn, spec.Root); err != nil {
-			return "", err
+			return product{}, err
 		}
 		if err := os.Mkdir(spec.Work, 0o700); err != nil {
-			return "", err
+			return product{}, err
 		}
 		began := time.Now()
 		if err := m.builder.Build(ctx, spec); err != nil {
-			return "", err
+			return product{}, err
 		}
 		m.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
-		return spec.Out, m.store.Add(key, spec.Out)
+		return made, m.store.Add(key, spec.Out)
 	}
 }
 
