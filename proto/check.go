@@ -79,7 +79,7 @@ func (f *FunctionJson) Check() error {
 	if f.GetProgram() != "" {
 		return CheckProgramKey(f.GetProgram())
 	}
-	return nil
+	return f.checkKeep()
 }
 
 func (f *FunctionJson) checkKind() error {

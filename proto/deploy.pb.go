@@ -98,7 +98,11 @@ type FunctionJson struct {
 	Plan bool `protobuf:"varint,28,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Number of the version that a change makes, above all earlier ones. Default: the
 	// next. Set by proxies, so that a version has one number on all agents.
-	Version       uint32 `protobuf:"varint,29,opt,name=version,proto3" json:"version,omitempty"`
+	Version uint32 `protobuf:"varint,29,opt,name=version,proto3" json:"version,omitempty"`
+	// Settings, by their names, that stay as the version that serves has them; of env
+	// and secrets those variables that are not given here. include stays as it is
+	// where the package is made.
+	Keep          []string `protobuf:"bytes,30,rep,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,6 +338,13 @@ func (x *FunctionJson) GetVersion() uint32 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *FunctionJson) GetKeep() []string {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
 }
 
 // FunctionJsonRsp is one function as it stands on one agent.
@@ -2683,7 +2694,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xff\x06\n" +
+	"ryofaas.v1\"\x93\a\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -2714,7 +2725,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06canary\x18\x1a \x01(\rR\x06canary\x12\x1a\n" +
 	"\bliveness\x18\x1b \x01(\tR\bliveness\x12\x12\n" +
 	"\x04plan\x18\x1c \x01(\bR\x04plan\x12\x18\n" +
-	"\aversion\x18\x1d \x01(\rR\aversion\x1a6\n" +
+	"\aversion\x18\x1d \x01(\rR\aversion\x12\x12\n" +
+	"\x04keep\x18\x1e \x03(\tR\x04keep\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

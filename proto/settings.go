@@ -222,6 +222,62 @@ func (f *FunctionJson) Lasting() *FunctionJson {
 	return protobuf.CloneOf(kept) // lists and maps are f's
 }
 
+// Retain takes settings, by their names, from a version; of env and secrets those
+// variables that f does not give itself.
+func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
+	given := map[string]bool{}
+	for _, vars := range []map[string]string{f.GetEnv(), f.GetSecrets()} {
+		for k := range vars {
+			given[k] = true
+		}
+	}
+	for i := range settings {
+		s := &settings[i]
+		if !slices.Contains(names, s.Name) {
+			continue
+		}
+		to, field := s.field(f)
+		value := from.ProtoReflect().Get(field)
+		switch {
+		case s.Form == Variables || s.Form == Secrets:
+			value.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+				if !given[k.String()] {
+					to.Mutable(field).Map().Set(k, v)
+				}
+				return true
+			})
+		case s.Form == List:
+			to.Clear(field) // from's list is its own
+			for i := range value.List().Len() {
+				to.Mutable(field).List().Append(value.List().Get(i))
+			}
+		default:
+			to.Set(field, value)
+		}
+	}
+}
+
+// checkKeep checks the names of settings to retain.
+func (f *FunctionJson) checkKeep() error {
+	var known []string
+	for i := range settings {
+		if settings[i].Effect > OnDeploy {
+			known = append(known, settings[i].Name)
+		}
+	}
+	for _, name := range f.GetKeep() {
+		if slices.Contains(known, name) {
+			continue
+		}
+		err := f.invalid("keep", "%q is not a setting that a version keeps", name)
+		if near := Nearest(name, known); near != "" {
+			return err.WithHint(fmt.Sprintf("did you mean %q?", near))
+		}
+		return err.WithHint("known are " + strings.Join(known, ", "))
+	}
+	return nil
+}
+
 // field is the setting's field in a FunctionJson.
 func (s *Setting) field(f *FunctionJson) (protoreflect.Message, protoreflect.FieldDescriptor) {
 	m := f.ProtoReflect()

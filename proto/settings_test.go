@@ -98,3 +98,27 @@ func TestLastingIsWhatAVersionKeeps(t *testing.T) {
 	got.Env["A"] = "2"
 	assert.Equal(t, "1", fn.GetEnv()["A"])
 }
+
+func TestRetainKeepsWhatIsNotGiven(t *testing.T) {
+	was := &FunctionJson{
+		Memory: "1GiB", Timeout: "5s", Strict: true, Min: 2, Tags: []string{"a"}, Note: "n",
+		Env: map[string]string{"A": "1", "B": "2", "S": "now a secret"}, Secrets: map[string]string{"C": "3", "E": "now plain"},
+	}
+	fn := &FunctionJson{
+		Timeout: "7s", Env: map[string]string{"B": "new", "E": "5"}, Secrets: map[string]string{"S": "6"}, Tags: []string{"b"},
+	}
+	fn.Retain(was, []string{"memory", "strict", "min", "tags", "env", "secrets"})
+	want := &FunctionJson{
+		Memory: "1GiB", Timeout: "7s", Strict: true, Min: 2, Tags: []string{"a"},
+		Env: map[string]string{"A": "1", "B": "new", "E": "5"}, Secrets: map[string]string{"C": "3", "S": "6"},
+	}
+	assert.Equal(t, want.String(), fn.String())
+	fn.Tags[0] = "c"
+	assert.Equal(t, []string{"a"}, was.GetTags())
+
+	for name, says := range map[string]string{"memroy": `did you mean "memory"?`, "note": "known are env, secrets"} {
+		err := (&FunctionJson{Name: "F", Keep: []string{name}}).Check()
+		require.ErrorIs(t, err, ErrInvalid)
+		assert.Contains(t, AsError(err).Hint, says)
+	}
+}

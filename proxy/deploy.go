@@ -2,13 +2,16 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -116,6 +119,9 @@ func collision(name, other string) error {
 
 // deploy gives one function to its agents.
 func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, error) {
+	if err := p.retain(ctx, o); err != nil {
+		return nil, err
+	}
 	if o.fn.GetPlan() {
 		return p.plan(ctx, o)
 	}
@@ -127,6 +133,50 @@ func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, 
 		return r.Begun()
 	}
 	return r.End(ctx)
+}
+
+// retain gives a function the settings that it keeps, so that all of its agents get
+// the same. The values of secrets are known to agents alone: each keeps its own.
+func (p *Proxy) retain(ctx context.Context, o order) error {
+	replicas := p.fleet.Find(o.path)
+	if len(o.fn.GetKeep()) == 0 || len(replicas) == 0 {
+		o.fn.Keep = nil
+		return nil
+	}
+	agent, err := p.fleet.Connect(ctx, replicas[0].Agent)
+	if err != nil {
+		return err
+	}
+	list, err := agent.Versions(ctx, replicas[0].Row.GetName())
+	if err != nil {
+		return err
+	}
+	serving := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == replicas[0].Row.GetVersion() })
+	if serving < 0 {
+		o.fn.Keep = nil
+		return nil
+	}
+	was := list[serving].GetSettings()
+	secrets := slices.Sorted(maps.Keys(was.GetSecrets()))
+	secrets = slices.DeleteFunc(secrets, func(k string) bool {
+		_, plain := o.fn.GetEnv()[k]
+		_, secret := o.fn.GetSecrets()[k]
+		return plain || secret
+	})
+	was.Secrets = nil
+	o.fn.Retain(was, o.fn.GetKeep())
+	if !slices.Contains(o.fn.GetKeep(), "secrets") || len(secrets) == 0 {
+		o.fn.Keep = nil
+		return o.fn.Check()
+	}
+	o.fn.Keep = []string{"secrets"}
+	for _, addr := range o.fn.GetToAgent() {
+		if addr, err := transport.NormalizeAddr(addr); err == nil && !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
+			return proto.Errorf(proto.ErrConflict, "function %s: agent %s does not have the secrets that are kept: %s", o.fn.GetName(), addr, strings.Join(secrets, ", ")).
+				WithHint("give them with the deploy; no agent hands out what it keeps")
+		}
+	}
+	return o.fn.Check()
 }
 
 // begin chooses the agents of a function and begins its rollout to them, one deploy

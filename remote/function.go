@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -190,6 +191,10 @@ func (f *function) resume() {
 
 // deploy takes a deploy on, unless there is nothing to change.
 func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
+	fn, err := f.retained(fn)
+	if err != nil {
+		return accepted{}, err
+	}
 	v := disk.NewVersion(fn, f.agent.seal, time.Now().UTC())
 	weight := fn.GetCanary()
 	if f.main.version == nil {
@@ -207,6 +212,24 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	default:
 		return f.accept(&disk.Change{Version: v, Canary: weight})
 	}
+}
+
+// retained is a deploy with the settings that it keeps of the version that serves.
+func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error) {
+	if len(fn.GetKeep()) == 0 || f.main.version == nil {
+		return fn, nil
+	}
+	was := protobuf.CloneOf(f.main.version.Spec.FunctionJson)
+	var err error
+	if was.Secrets, err = f.agent.seal.Open(f.path, f.main.version.Secrets); err != nil {
+		return nil, err
+	}
+	fn = protobuf.CloneOf(fn)
+	fn.Retain(was, fn.GetKeep())
+	if err := fn.Check(); err != nil {
+		return nil, fmt.Errorf("with what is kept of version %d: %w", f.main.version.Number, err)
+	}
+	return fn, nil
 }
 
 // same reports whether a service has the package and the settings of a version.

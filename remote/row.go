@@ -174,6 +174,9 @@ func (f *function) plan(fn *proto.FunctionJson) (row *proto.FunctionJsonRsp, err
 		row.Change = disk.ChangeCreate
 		return row, nil
 	}
+	if fn, err = f.retained(fn); err != nil {
+		return nil, err
+	}
 	v := disk.NewVersion(fn, f.agent.seal, time.Now())
 	row.Change, row.Changed, err = disk.Compare(f.main.version, v, f.agent.seal)
 	return row, err

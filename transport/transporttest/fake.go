@@ -159,6 +159,12 @@ func (f *Fake) begin(deploys []*deploy) error {
 		}
 	}
 	for _, d := range deploys {
+		if fn := f.functions[proto.Path(d.fn.GetName())]; fn != nil && fn.serves != nil {
+			d.fn.Retain(fn.serves.fn, d.fn.GetKeep())
+		}
+		if err := d.fn.Check(); err != nil {
+			return err
+		}
 		if d.fn.GetPlan() {
 			d.row = f.plan(d.fn)
 			continue

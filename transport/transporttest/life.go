@@ -424,3 +424,38 @@ func usage(t *tester) {
 	slices.Sort(names)
 	assert.Equal(t, []string{"HelloWorld", "Other"}, names)
 }
+
+// keeps deploys again with some settings only: what is to be kept stays, of variables
+// each by itself, and secrets too, which no caller could give again.
+func keeps(t *tester) {
+	dir := t.source("HelloWorld", 1)
+	row := t.only(t.Deploy(t.Context(), &proto.FunctionJson{
+		Name: "HelloWorld", Dir: dir, Wait: true, Timeout: "7s", Idle: "5m",
+		Env: map[string]string{"A": "1", "B": "2"}, Secrets: map[string]string{"WORD": "open-sesame"},
+	}))
+	t.answers(row.GetProxy(), 1, "open-sesame")
+	again := &proto.FunctionJson{
+		Name: "HelloWorld", Dir: dir, Wait: true, Env: map[string]string{"B": "3"}, Keep: []string{"env", "secrets", "timeout"},
+	}
+	row = t.only(t.Deploy(t.Context(), again))
+	t.answers(row.GetProxy(), 1, "open-sesame")
+	versions, err := t.Versions(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	got := versions[0].GetSettings()
+	assert.Equal(t, map[string]string{"A": "1", "B": "3"}, got.GetEnv())
+	assert.Equal(t, map[string]string{"WORD": ""}, got.GetSecrets())
+	assert.Equal(t, "7s", got.GetTimeout())
+	assert.Empty(t, got.GetIdle(), "it was neither given nor kept")
+
+	again.Plan, again.Wait = true, false
+	row = t.only(t.Deploy(t.Context(), again))
+	assert.Equal(t, changeNone, row.GetChange(), row.GetChanged())
+
+	_, err = t.Deploy(t.Context(), &proto.FunctionJson{
+		Name: "HelloWorld", Dir: dir, Plan: true, Env: map[string]string{"WORD": "plain"}, Keep: []string{"secrets"},
+	})
+	require.NoError(t, err, "what is given goes before what is kept")
+	_, err = t.Deploy(t.Context(), &proto.FunctionJson{Name: "HelloWorld", Dir: dir, Keep: []string{"timeuot"}})
+	require.ErrorIs(t, err, proto.ErrInvalid)
+	assert.Contains(t, proto.AsError(err).Hint, "timeout")
+}

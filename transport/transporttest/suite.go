@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"RollbackServesTheOlderVersion", rollback},
 		{"ACanaryServesBesideTheOther", canary},
 		{"SecretsAreHandedOverAndNotShown", secrets},
+		{"SettingsThatAreKeptStay", keeps},
 		{"CrashesAreKept", crashes},
 		{"LogsAreLines", logLines},
 		{"LogsFollow", logsFollow},
