@@ -101,15 +101,18 @@ func (a *app) root() *cobra.Command {
 Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable,
 5 not found, 6 partly failed, 7 not authorised, 8 timed out or unhealthy,
 130 interrupted.`,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.checkGlobals(cmd) },
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		Version:           flags.Version(),
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.HasParent() {
+				return nil // it asks nobody
+			}
+			return a.checkGlobals(cmd)
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetVersionTemplate("proxyCli {{.Version}}\n")
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd) })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return badFlag(cmd, err)
@@ -121,7 +124,16 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
-	root.Flags().Bool("version", false, "print the version and exit")
+	// Cobra's own would do it by a text/template, and with one the linker drops no
+	// method of any type in the program.
+	version := root.Flags().Bool("version", false, "print the version and exit")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return a.printVersion()
+		}
+		a.help(cmd)
+		return nil
+	}
 
 	root.AddCommand(a.defCommand(), a.checkCommand(), a.devCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
 		a.planCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),

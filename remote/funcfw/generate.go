@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -88,9 +87,7 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 			g.Overlay[at] = v.goMod()
 		}
 	}
-	if err := g.addMain(m, t, importPath); err != nil {
-		return nil, err
-	}
+	g.addMain(m, t, importPath)
 	if err := g.addRuntime(); err != nil {
 		return nil, err
 	}
@@ -104,20 +101,19 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 // user's is seen by go:embed patterns. Its path lies below the package's, so that it
 // may import one in a nested internal/. A package main without func main cannot be
 // imported; there the text joins the package's first file.
-func (g *Generated) addMain(m *userModule, t *Target, importPath string) (err error) {
+func (g *Generated) addMain(m *userModule, t *Target, importPath string) {
 	data := mainData{names: names{t.IsMain}, ImportPath: importPath, File: mainFile}
 	for _, f := range m.together(t) {
 		data.Functions = append(data.Functions, functionData{data.names, f, m.rel(f.File)})
 	}
 	if t.IsMain {
 		g.Main = "./" + m.rel(t.Dir)
-		g.Overlay[t.pkg.first.path], err = data.within(t.pkg.first)
-		return err
+		g.Overlay[t.pkg.first.path] = data.within(t.pkg.first)
+		return
 	}
 	g.Main = mainModule(importPath)
 	g.Overlay[mainDir+"/go.mod"] = []byte("module " + g.Main + "\n\ngo " + mainGo + "\n")
-	g.Overlay[mainDir+"/main.go"], err = data.text()
-	return err
+	g.Overlay[mainDir+"/main.go"] = data.text()
 }
 
 // mainModule is the path of the module of the main package.
@@ -158,41 +154,45 @@ func (g *Generated) addRuntime() error {
 	})
 }
 
-// mainTemplate is the generated main below its imports. Within the user's own
+// These are the generated main below its imports. Within the user's own
 // package its names do not clash with the package's.
 //
 // The first line comment makes the compiler report a wrong type where the user
 // declares the function, to the column; the second has it name this file again.
-var mainTemplate = template.Must(template.New("main").Parse(`
+//
+// A word after $ stands for what fill puts there. A text/template would do the
+// same, and with it the linker drops no method of any type in the program.
+const (
+	mainBegin = `
 func main() {
-	err := {{.As "serve"}}.Run({{.As "serve"}}.Functions{
-{{- range .Functions}}
-		"{{.Name}}": func() ({{$.As "http"}}.Handler, error) {
-			return {{.Open}}/*line {{.UserFile}}:{{.Line}}:{{.Col}}*/{{.Value}}{{.Close}}
-//line {{$.File}}:1
+	err := $serve.Run($serve.Functions{
+`
+	mainFunction = `		"$name": func() ($http.Handler, error) {
+			return $open/*line $userFile:$line:$col*/$value$close
+//line $file:1
 		},
-{{- end}}
-	})
+`
+	mainEnd = `	})
 	if err != nil {
-		{{.As "log"}}.Fatal(err)
+		$log.Fatal(err)
 	}
 }
-{{- if .HasGin}}
-
-func {{.As "ginHandler"}}(fn func(*{{.As "gin"}}.Context)) ({{.As "http"}}.Handler, error) {
-	{{.As "gin"}}.SetMode({{.As "gin"}}.ReleaseMode)
-	engine := {{.As "gin"}}.New()
-	engine.NoRoute(func(c *{{.As "gin"}}.Context) { // each method and every path below the mount
-		c.Status({{.As "http"}}.StatusOK) // it would be 404
-		c.Params = {{.As "gin"}}.Params{{"{{"}}Key: "path", Value: c.Request.URL.Path{{"}}"}}
+`
+	mainGin = `
+func $ginHandler(fn func(*$gin.Context)) ($http.Handler, error) {
+	$gin.SetMode($gin.ReleaseMode)
+	engine := $gin.New()
+	engine.NoRoute(func(c *$gin.Context) { // each method and every path below the mount
+		c.Status($http.StatusOK) // it would be 404
+		c.Params = $gin.Params{{Key: "path", Value: c.Request.URL.Path}}
 		fn(c)
 	})
-	return {{.As "serve"}}.HTTP(engine.ServeHTTP)
+	return $serve.HTTP(engine.ServeHTTP)
 }
-{{- end}}
-`))
+`
+)
 
-// mainData is what mainTemplate is filled from.
+// mainData is what a main is filled from.
 type mainData struct {
 	names
 	ImportPath string // of the user's package
@@ -244,7 +244,7 @@ func (n names) imported(name, importPath string) string {
 	return strconv.Quote(importPath)
 }
 
-// functionData is what a function's part of mainTemplate is filled from.
+// functionData is what a function's part of a main is filled from.
 type functionData struct {
 	names
 	*Target
@@ -284,7 +284,7 @@ func (d functionData) Open() string {
 func (d functionData) Close() string { return strings.Repeat(")", strings.Count(d.Open(), "(")) }
 
 // text is a main as a file of its own.
-func (d mainData) text() ([]byte, error) {
+func (d mainData) text() []byte {
 	var out bytes.Buffer
 	out.WriteString("// Code generated to serve the functions of package " + d.Functions[0].PackageName + ". DO NOT EDIT.\n\npackage main\n\nimport (\n")
 	for i, group := range d.Imports() {
@@ -296,13 +296,13 @@ func (d mainData) text() ([]byte, error) {
 		}
 	}
 	out.WriteString(")\n")
-	err := mainTemplate.Execute(&out, d)
-	return out.Bytes(), err
+	d.writeMain(&out)
+	return out.Bytes()
 }
 
 // within is the text of a file of a package main, with a main added. Its lines keep
 // their numbers.
-func (d mainData) within(f *file) ([]byte, error) {
+func (d mainData) within(f *file) []byte {
 	var out bytes.Buffer
 	out.Write(f.text[:f.clauseEnd])
 	for _, line := range slices.Concat(d.Imports()...) {
@@ -310,6 +310,25 @@ func (d mainData) within(f *file) ([]byte, error) {
 	}
 	out.Write(f.text[f.clauseEnd:])
 	out.WriteString("\n//line " + d.File + ":1\n")
-	err := mainTemplate.Execute(&out, d)
-	return out.Bytes(), err
+	d.writeMain(&out)
+	return out.Bytes()
+}
+
+// writeMain writes what is below the imports.
+func (d mainData) writeMain(out *bytes.Buffer) {
+	fill := func(text string, values ...string) {
+		for _, name := range []string{"serve", "http", "log", "ginHandler", "gin"} { // the longer name first
+			values = append(values, "$"+name, d.As(name))
+		}
+		_, _ = strings.NewReplacer(values...).WriteString(out, text) // a buffer takes all
+	}
+	fill(mainBegin)
+	for _, f := range d.Functions {
+		fill(mainFunction, "$name", f.Name, "$open", f.Open(), "$value", f.Value(), "$close", f.Close(),
+			"$userFile", f.UserFile, "$line", strconv.Itoa(f.Line), "$col", strconv.Itoa(f.Col), "$file", d.File)
+	}
+	fill(mainEnd)
+	if d.HasGin() {
+		fill(mainGin)
+	}
 }
