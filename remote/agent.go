@@ -84,9 +84,11 @@ type Agent struct {
 	waker    *process.Waker
 	holder   atomic.Pointer[process.HolderClient] // nil: functions end with the agent
 	stop     bool                                 // they do so in any case
-	feed     transport.Feed
-	left     chan struct{} // closed when the functions are left to the next agent
-	up       chan struct{} // closed when the functions of the folder are known
+	// furniture is the environment by which functions find what the machine lacks.
+	furniture []string
+	feed      transport.Feed
+	left      chan struct{} // closed when the functions are left to the next agent
+	up        chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
 
@@ -148,6 +150,9 @@ func (a *Agent) equip(cfg Config) (err error) {
 		return err
 	}
 	if a.waker, err = process.NewWaker(); err != nil {
+		return err
+	}
+	if a.furniture, err = furnish(a.disk.Path("furniture"), "/"); err != nil {
 		return err
 	}
 	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.log}

@@ -105,6 +105,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	tmp := filepath.Join(dir, "tmp")
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
+	env = append(env, f.agent.furniture...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
 		for name, value := range values {
 			env = append(env, name+"="+value) // the last of two counts, so the user's own wins

@@ -3,10 +3,13 @@ package funcfw_test
 import (
 	"encoding/json"
 	"fmt"
+	"go/build"
 	"io"
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -362,5 +365,47 @@ func TestCompilerTellsTheKindsToo(t *testing.T) {
 		assert.Regexp(t, want, output)
 		assert.Equal(t, 1, strings.Count(output, "a.go:"), "said once: %s", output)
 		assert.NotContains(t, output, "main_F")
+	}
+}
+
+const zones = `package fn
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
+
+var berlin, err = time.LoadLocation("Europe/Berlin")
+
+var early = time.Unix(0, 0).Format("-0700")
+
+func Zones(w http.ResponseWriter, r *http.Request) {
+	_, set := os.LookupEnv("GOROOT")
+	fmt.Fprintln(w, berlin, err, early, time.Unix(0, 0).Format("-0700"), set, os.Getenv("GOROOT"))
+}
+`
+
+func TestTimeZonesOfAMachineWithoutThem(t *testing.T) {
+	if os.Getuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("root alone hides folders from a process")
+	}
+	program := mustBuild(t, files{"fn.go": zones}, ".", "Zones")
+	bare := filepath.Join(t.TempDir(), "bare")
+	require.NoError(t, os.WriteFile(bare, []byte("#!/bin/sh\nexec unshare -m sh -c 'for d in /usr/share/zoneinfo /etc/zoneinfo; do test ! -d $d || mount -t tmpfs none $d; done; exec "+program+"'\n"), 0o700)) //nolint:gosec // it is run
+	goroot := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(goroot, "lib"), 0o700))
+	require.NoError(t, os.Symlink(filepath.Join(build.Default.GOROOT, "lib", "time"), filepath.Join(goroot, "lib", "time")))
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"TZ=Europe/Berlin"}, "UTC unknown time zone Europe/Berlin +0000 +0000 false \n"}, // none are there
+		{[]string{"TZ=Europe/Berlin", "GOROOT=" + goroot, "RYO_GOROOT=" + goroot}, "Europe/Berlin <nil> +0100 +0100 false \n"},
+		{[]string{"TZ=Europe/Berlin", "GOROOT=/mine", "RYO_GOROOT=" + goroot}, "UTC unknown time zone Europe/Berlin +0000 +0000 true /mine\n"},
+	} {
+		_, _, body := start(t, bare, "Zones", c.env...).call(t, http.MethodGet, "", "")
+		assert.Equal(t, c.want, body, "%v", c.env)
 	}
 }

@@ -7,6 +7,10 @@
 // a.ryo.local/boot, and imports syscall alone, the smallest package that can
 // write. It must never fail: what is wrong is reported later, by serve.
 //
+// It takes GOROOT out of the environment where the agent has put it there: Go's
+// runtime has taken note of it and finds time zones by it, on machines that have
+// none, but programs that the function starts must not.
+//
 // It also marks the inherited sockets close-on-exec, since a program that the
 // user starts from an init function would otherwise keep them open.
 package boot
@@ -17,6 +21,7 @@ import "syscall"
 const (
 	envMount  = "RYO_MOUNT"
 	envListen = "RYO_LISTEN"
+	envGoroot = "RYO_GOROOT"
 )
 
 // firstFD is the first inherited descriptor after the three standard ones.
@@ -26,6 +31,11 @@ func init() { //nolint:gochecknoinits // to run before the user's is what it is 
 	if mount, ok := syscall.Getenv(envMount); ok {
 		// Nothing can be done about an output that cannot be written to.
 		_, _ = syscall.Write(1, []byte("deploying at "+mount+"\n"))
+	}
+	if brought, ok := syscall.Getenv(envGoroot); ok {
+		if goroot, _ := syscall.Getenv("GOROOT"); goroot == brought {
+			_ = syscall.Unsetenv("GOROOT") // its name is valid
+		}
 	}
 	n, _ := syscall.Getenv(envListen)
 	for fd := firstFD; fd < firstFD+inherited(n); fd++ {
