@@ -95,7 +95,7 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	failed := make(chan error, len(cfg.Listeners))
 	var serving sync.WaitGroup
 	for _, l := range cfg.Listeners {
-		serving.Go(func() { failed <- web.Serve(l) })
+		serving.Go(func() { failed <- web.Serve(framed{l, wire.SilentWrite}) })
 	}
 	var err error
 	select {
@@ -162,6 +162,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.inFlight.RUnlock()
+	if isWebsocket(r) {
+		// What follows its wish belongs to it: unless it is granted there is no next request.
+		w.Header().Set("Connection", "close")
+	}
 	if r.Method == http.MethodConnect || r.URL.Host != "" {
 		refuse(w, r, proto.Errorf(proto.ErrUnsupported, "this server is no forward proxy"))
 		return
@@ -231,6 +235,12 @@ func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 
 func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
+// isWebsocket says whether a request asks for a websocket, as framing sees it.
+func isWebsocket(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
+		slices.ContainsFunc(r.Header["Upgrade"], func(v string) bool { return strings.EqualFold(v, "websocket") })
 }
 
 // serveGRPC bounds what grpc reads ahead: behind ServeHTTP it has no flow

@@ -61,6 +61,7 @@ const (
 	PingAfter    = 30 * time.Second  // of silence on HTTP/2: is the peer still there?
 	BodySilence  = 30 * time.Second  // between two reads of a body
 	WriteSilence = 30 * time.Second  // for a watcher to take an event
+	SilentWrite  = 60 * time.Second  // for a caller to take anything of what it is sent, as long as nginx waits
 	DrainLimit   = 10 * time.Second  // for calls in flight when the server ends
 	// GreetLimit is for a connection to send its first request when the server
 	// ends; a caller sends it right after connecting.

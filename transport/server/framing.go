@@ -1,0 +1,359 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// linger is how long a caller may take to read that it was refused, as in net/http.
+const linger = 500 * time.Millisecond
+
+// framed is a listener whose connections pass requests of HTTP/1 on only as long as
+// it is beyond doubt where each ends. net/http takes what others read otherwise, and
+// hides it from handlers: a length beside chunks, chunks in HTTP/1.0, two equal
+// lengths, lines that end without CR, folded lines. With a gateway in front, bytes of
+// a body could so become the next request (RFC 9112 section 11.2).
+//
+// In the place of such bytes net/http is given some that it refuses: it answers 400
+// in its turn, after the requests before, and closes. All else passes unchanged.
+// HTTP/2, and what follows the wish for a websocket, is not looked into.
+//
+// It also gives a connection up whose caller has read nothing for a while.
+type framed struct {
+	net.Listener
+	silence time.Duration // how long a write may take without any progress
+}
+
+// Accept implements net.Listener.
+func (l framed) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &framedConn{Conn: conn, silence: l.silence}, nil
+}
+
+// framedConn is one connection. One goroutine at a time reads it, one writes.
+type framedConn struct {
+	net.Conn
+	silence time.Duration
+	in      framing
+	instead []byte      // of what was refused
+	refused atomic.Bool // nothing more is read
+
+	limited atomic.Int64 // when the limit of a write was set, in unix nanoseconds
+	foreign atomic.Bool  // the server has set a limit of its own
+}
+
+// Read implements net.Conn.
+func (c *framedConn) Read(p []byte) (int, error) {
+	for {
+		if len(c.instead) > 0 {
+			n := copy(p, c.instead)
+			c.instead = c.instead[n:]
+			return n, nil
+		}
+		if c.refused.Load() {
+			return 0, io.EOF
+		}
+		n, err := c.Conn.Read(p)
+		good, instead := c.in.take(p[:n])
+		if instead != "" {
+			c.instead, err = []byte(instead), nil
+			c.refused.Store(true)
+		}
+		if good > 0 || err != nil || len(p) == 0 {
+			return good, err
+		}
+	}
+}
+
+// Write implements net.Conn. It fails when the caller takes nothing for a while.
+func (c *framedConn) Write(p []byte) (written int, err error) {
+	for {
+		own := !c.foreign.Load()
+		// A limit that is renewed now and then is nearly as long, and costs less.
+		if now := time.Now(); own && now.UnixNano()-c.limited.Load() > int64(c.silence/8) {
+			c.limited.Store(now.UnixNano())
+			if err := c.Conn.SetWriteDeadline(now.Add(c.silence)); err != nil {
+				return written, err
+			}
+		}
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if !own || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return written, err
+		}
+	}
+}
+
+// Close implements net.Conn. What a caller sends after what was refused is read for a
+// moment: closed with bytes unread, a connection is reset, and the answer lost.
+func (c *framedConn) Close() error {
+	if c.refused.Load() && c.CloseWrite() == nil {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(linger))
+		_, _ = io.CopyN(io.Discard, c.Conn, wire.MaxHeader)
+	}
+	return c.Conn.Close()
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *framedConn) SetWriteDeadline(t time.Time) error {
+	c.foreign.Store(!t.IsZero())
+	c.limited.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *framedConn) SetDeadline(t time.Time) error {
+	c.foreign.Store(!t.IsZero())
+	c.limited.Store(0)
+	return c.Conn.SetDeadline(t)
+}
+
+// CloseWrite says that no more is sent. net/http and tunnels ask for it.
+func (c *framedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// framing is the place in a stream of requests up to which it was read.
+type framing struct {
+	place place
+	begun bool   // with a request, so that it is not HTTP/2
+	line  []byte // the beginning of one that comes in pieces
+	left  uint64 // bytes of a body, or a chunk
+	head  framingHead
+}
+
+// framingHead is what a head says about the end of its request.
+type framingHead struct {
+	blank     bool // an empty line came before
+	old       bool // HTTP/1.0
+	length    bool // there is a Content-Length
+	coded     bool // there is a Transfer-Encoding
+	chunked   bool // it is chunked
+	websocket bool // one is asked for
+}
+
+// place is between which bytes of a request the next one comes.
+type place int
+
+const (
+	atRequest place = iota
+	afterCR         // of an empty line before a request
+	inRequestLine
+	inHead
+	inBody // of known length
+	atChunk
+	inChunk
+	afterChunk
+	inTrailer
+	opaque // whatever comes is nobody's business here
+)
+
+// What net/http refuses, in the place of the rest of a line of a head, of a chunk's
+// first line, of its end, or of a trailer.
+const (
+	badLine    = "\r\x00\r\n\r\n"
+	badSize    = "\r\x00\r\n"
+	badEnd     = "\x00\x00"
+	badTrailer = "\r\n:\r\n\r\n"
+)
+
+func insteadOf(at place, line []byte) string {
+	switch {
+	case at == atChunk:
+		return badSize
+	case at == afterChunk:
+		return badEnd
+	case at == inTrailer && len(line) == 0:
+		return strings.TrimPrefix(badTrailer, "\r\n") // which would end the trailers
+	case at == inTrailer:
+		return badTrailer
+	}
+	return badLine
+}
+
+// take looks at the next bytes. The first good of them are to be passed on; if that is
+// not all of them, instead is passed on after them, and nothing more. An empty line
+// before a request, which some old clients send after a body, is taken out of p.
+func (f *framing) take(p []byte) (good int, instead string) {
+	i := 0
+	for i < len(p) {
+		switch f.place {
+		case opaque:
+			return len(p), ""
+		case inBody, inChunk:
+			n := min(f.left, uint64(len(p)-i))
+			f.left -= n
+			i += int(n)
+			if f.left > 0 {
+				return len(p), ""
+			}
+			if f.place == inBody {
+				f.next()
+			} else {
+				f.place = afterChunk
+			}
+			continue
+		case atRequest, afterCR:
+			switch b := p[i]; {
+			case f.place == afterCR && b == '\n':
+				f.place, f.head.blank = atRequest, true
+			case f.place == atRequest && b == '\r' && !f.head.blank:
+				f.place = afterCR
+			case f.place == atRequest && isToken(b):
+				f.place = inRequestLine
+				continue
+			default:
+				return i, badLine
+			}
+			p = append(p[:i], p[i+1:]...)
+			continue
+		}
+		end := bytes.IndexByte(p[i:], '\n')
+		if end < 0 {
+			f.line = append(f.line, p[i:]...) // as long as net/http asks for more
+			return len(p), ""
+		}
+		line := p[i : i+end]
+		if len(f.line) > 0 {
+			line = append(f.line, line...)
+			f.line = nil
+		}
+		at := f.place
+		if text, whole := bytes.CutSuffix(line, []byte("\r")); !whole || !f.takeLine(text) {
+			return i + end, insteadOf(at, line)
+		}
+		i += end + 1
+	}
+	return len(p), ""
+}
+
+// next is after a request.
+func (f *framing) next() {
+	f.place, f.head = atRequest, framingHead{}
+}
+
+// takeLine looks at a whole line, and says whether it is good.
+func (f *framing) takeLine(text []byte) bool {
+	switch f.place {
+	case inRequestLine:
+		if !f.begun && string(text) == "PRI * HTTP/2.0" {
+			f.place = opaque
+			return true
+		}
+		f.begun, f.place = true, inHead
+		f.head.old = bytes.HasSuffix(text, []byte(" HTTP/1.0"))
+		return f.head.old || bytes.HasSuffix(text, []byte(" HTTP/1.1"))
+	case inHead:
+		if len(text) == 0 {
+			return f.takeHead()
+		}
+		return f.takeHeader(text)
+	case atChunk:
+		return f.takeSize(text)
+	case afterChunk:
+		f.place = atChunk
+		return len(text) == 0
+	case inTrailer:
+		if len(text) == 0 {
+			f.next()
+			return true
+		}
+		return text[0] != ' ' && text[0] != '\t'
+	}
+	return false
+}
+
+// takeHeader looks at a header line.
+func (f *framing) takeHeader(text []byte) bool {
+	if text[0] == ' ' || text[0] == '\t' {
+		return false // it belongs to the line before
+	}
+	name, value, _ := bytes.Cut(text, []byte(":"))
+	h := &f.head
+	switch len(name) { // most lines are done with here
+	case len("Content-Length"):
+		if !bytes.EqualFold(name, []byte("Content-Length")) {
+			return true
+		}
+		var ok bool
+		again := h.length
+		h.length = true
+		f.left, ok = number(bytes.Trim(value, " \t"), 10)
+		return ok && !again
+	case len("Transfer-Encoding"):
+		if !bytes.EqualFold(name, []byte("Transfer-Encoding")) {
+			return true
+		}
+		again := h.coded
+		h.coded = true
+		h.chunked = bytes.EqualFold(bytes.Trim(value, " \t"), []byte("chunked"))
+		return !again
+	case len("Upgrade"):
+		if bytes.EqualFold(name, []byte("Upgrade")) && bytes.EqualFold(bytes.Trim(value, " \t"), []byte("websocket")) {
+			h.websocket = true
+		}
+	}
+	return true
+}
+
+// takeHead looks at a head that has come to its end.
+func (f *framing) takeHead() bool {
+	h := f.head
+	switch websocket := h.websocket && !h.old; {
+	case h.coded && (h.old || h.length || websocket), websocket && f.left > 0:
+		return false
+	case websocket, h.coded && !h.chunked: // which net/http refuses, and closes
+		f.place = opaque
+	case h.chunked:
+		f.place = atChunk
+	case f.left > 0:
+		f.place = inBody
+	default:
+		f.next()
+	}
+	return true
+}
+
+// takeSize looks at the first line of a chunk.
+func (f *framing) takeSize(text []byte) (ok bool) {
+	digits, extension, _ := bytes.Cut(text, []byte(";"))
+	if f.left, ok = number(digits, 16); !ok || bytes.IndexByte(extension, '\r') >= 0 {
+		return false
+	}
+	f.place = inChunk
+	if f.left == 0 {
+		f.place = inTrailer
+	}
+	return true
+}
+
+// number reads digits and nothing else. Fifteen of them fit whatever counts bytes.
+func number(digits []byte, base int) (uint64, bool) {
+	for _, b := range digits {
+		if !('0' <= b && b <= '9' || base == 16 && ('a' <= b && b <= 'f' || 'A' <= b && b <= 'F')) {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseUint(string(digits), base, 64)
+	return n, err == nil && len(digits) <= 15
+}
+
+// isToken says whether a byte can stand in a method (RFC 9110 section 5.6.2).
+func isToken(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0
+}
