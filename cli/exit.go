@@ -29,6 +29,7 @@ var kindCodes = map[proto.Kind]int{
 	proto.ErrForbidden:    exitDenied,
 	proto.ErrNotFound:     exitNotFound,
 	proto.ErrTimeout:      exitUnhealthy,
+	proto.ErrStalled:      exitUnhealthy,
 	proto.ErrUnavailable:  exitUnreachable,
 }
 

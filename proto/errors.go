@@ -19,6 +19,7 @@ const (
 	ErrTooLarge     Kind = "too_large"    // over a limit
 	ErrUnsupported  Kind = "unsupported"  // no such call, or not with this method
 	ErrTimeout      Kind = "timeout"      // a time limit ran out
+	ErrStalled      Kind = "stalled"      // the caller did not go on with what it sends
 	ErrCanceled     Kind = "canceled"     // the caller left
 	ErrUnavailable  Kind = "unavailable"  // a part cannot be reached now; it may be later
 	ErrBadGateway   Kind = "bad_gateway"  // the function's process gave no valid answer

@@ -25,6 +25,9 @@ func (c *call) failed(ctx context.Context, err error) {
 	case errors.Is(context.Cause(ctx), errLimit):
 		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
 			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
+	case errors.Is(context.Cause(ctx), errStalled):
+		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.route.limit).
+			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
 	case c.in.Context().Err() != nil:
 		e = proto.Errorf(proto.ErrCanceled, "the caller left").From("caller", "canceled")
 	case c.bodyFailed.Load():
@@ -61,7 +64,7 @@ func (c *call) refuse(err error) {
 	if e.Kind == proto.ErrUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}
-	if c.in.ContentLength != 0 && c.in.ProtoMajor == 1 {
+	if c.unread() {
 		// The Transport may still read the body; to keep the connection the server
 		// would read the rest of it at the same time.
 		w.Header().Set("Connection", "close")

@@ -18,8 +18,11 @@ import (
 // the function.
 const Prefix = "/functions/"
 
-// errLimit is why the context of a call ended whose function took too long.
-var errLimit = errors.New("no answer within the function's time limit")
+// Why the context of a call ended that took too long.
+var (
+	errLimit   = errors.New("no answer within the function's time limit")
+	errStalled = errors.New("no more of the caller's body within the function's time limit")
+)
 
 // Config is what a gateway needs.
 type Config struct {
@@ -60,7 +63,9 @@ type call struct {
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer
 	answered   atomic.Bool // the answer's head is there: the limit is over
-	bodyFailed atomic.Bool // the caller's body could not be read
+	reading    atomic.Bool // the caller's body is waited for
+	bodyEnded  atomic.Bool // it has come whole
+	bodyFailed atomic.Bool // it could not be read
 	failure    error       // why the caller has no answer of the function's, or a cut one
 }
 
@@ -113,7 +118,11 @@ func (c *call) limited() context.Context {
 		if c.answered.Load() {
 			return
 		}
-		cancel(errLimit)
+		if c.reading.Load() {
+			cancel(errStalled)
+		} else {
+			cancel(errLimit)
+		}
 		if c.in.ContentLength != 0 {
 			// A Transport does not return before it has read what it is reading.
 			_ = http.NewResponseController(c.out.ResponseWriter).SetReadDeadline(time.Now())

@@ -728,6 +728,44 @@ func TestCutAnswersNeverLookComplete(t *testing.T) {
 	}
 }
 
+// What is left of a body when the answer begins is not the next request.
+func TestTheRestOfAnUploadIsNoRequest(t *testing.T) {
+	var smuggled atomic.Int32
+	for _, framing := range []string{"Transfer-Encoding: chunked\r\n\r\n100000\r\n", "Content-Length: 1048576\r\n\r\n"} {
+		addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+			head, _ := readHead(in)
+			if strings.Contains(head, "smuggled") {
+				smuggled.Add(1)
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Much\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, in)
+		}))
+		conn, in := dial(t, addr)
+		fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\n"+framing+"part")
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		assert.Equal(t, 413, res.StatusCode)
+		assert.True(t, res.Close)
+		_, _ = io.WriteString(conn, "GET /functions/hello/smuggled HTTP/1.1\r\nHost: h\r\n\r\n")
+		_, err = http.ReadResponse(in, nil)
+		assert.Error(t, err)
+	}
+	assert.Zero(t, smuggled.Load())
+}
+
+// An upload that has come whole leaves the connection to the next request.
+func TestAWholeUploadKeepsTheConnection(t *testing.T) {
+	addr := front(t, function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	conn, in := dial(t, addr)
+	for range 2 {
+		fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		assert.Equal(t, 200, res.StatusCode)
+		assert.False(t, res.Close)
+	}
+}
+
 // Refusals.
 
 func TestMalformedRequestsAreRefused(t *testing.T) {
@@ -859,12 +897,42 @@ func TestSlowUploadIsNoFaultOfTheFunction(t *testing.T) {
 	assert.Equal(t, "5", bodyOf(t, res))
 }
 
-func TestStalledUploadEndsWithTheLimit(t *testing.T) {
+// The party that was slow is named.
+func TestStalledUploadIsTheCallersFault(t *testing.T) {
 	row := function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	row.Timeout = "50ms"
-	res, _ := say(t, front(t, row), "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nx")
-	assert.Equal(t, 504, res.StatusCode)
+	addr := front(t, row)
+	for _, framing := range []string{"Content-Length: 5\r\n\r\nx", "Content-Length: 50000\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n5\r\nx"} {
+		res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\n"+framing)
+		assert.Equal(t, 408, res.StatusCode)
+		assert.True(t, res.Close)
+		assert.Equal(t, "caller", errorOf(t, res)["component"])
+	}
 }
+
+// A function that takes nothing of an upload holds it up, not the caller.
+func TestAnUploadThatIsNotReadIsTheFunctionsFault(t *testing.T) {
+	release := make(chan struct{})
+	row := scripted(t, func(_ net.Conn, in *bufio.Reader) {
+		_, _ = readHead(in)
+		<-release
+	})
+	defer close(release)
+	row.Timeout = "200ms"
+	conn, in := dial(t, front(t, row))
+	go func() {
+		fmt.Fprint(conn, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n")
+		_, _ = io.Copy(conn, io.LimitReader(zeros{}, 100_000_000))
+	}()
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 504, res.StatusCode)
+	assert.Equal(t, "function", errorOf(t, res)["component"])
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // Replicas and sockets.
 

@@ -33,9 +33,20 @@ func (c *call) adapt(res *http.Response) {
 		c.out.Header()["Content-Type"] = nil // or the server would guess it
 	}
 	c.out.left = res.ContentLength
+	if c.unread() {
+		// What is left of the body would be taken for the next request.
+		c.out.Header().Set("Connection", "close")
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		c.out.status = res.StatusCode // it is not sent by WriteHeader
+		c.out.Header().Del("Connection")
 	}
+}
+
+// unread says whether the answer leaves before the caller's body has come whole, on a
+// connection that would carry another request after it.
+func (c *call) unread() bool {
+	return c.in.ProtoMajor == 1 && c.in.ContentLength != 0 && !c.bodyEnded.Load()
 }
 
 // response is the answer to the caller. It sends each part on as it comes. Where

@@ -149,7 +149,12 @@ type body struct {
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	b.call.reading.Store(true)
 	n, err := b.Reader.Read(p)
+	b.call.reading.Store(false)
+	if err == io.EOF {
+		b.call.bodyEnded.Store(true)
+	}
 	if !b.call.answered.Load() {
 		// The limit counts from the last part of the body: a slow upload is no fault
 		// of the function.

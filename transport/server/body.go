@@ -32,7 +32,7 @@ func (b *body) Read(p []byte) (int, error) {
 	// to learn when the caller leaves.
 	_ = b.conn.SetReadDeadline(time.Time{})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, proto.Errorf(proto.ErrTimeout, "the body stopped coming for %s", wire.BodySilence)
+		return n, proto.Errorf(proto.ErrStalled, "the body stopped coming for %s", wire.BodySilence)
 	}
 	return n, wire.InputError(err)
 }

@@ -33,6 +33,7 @@ var kinds = []struct {
 	{proto.ErrExhausted, codes.ResourceExhausted, http.StatusInsufficientStorage},
 	{proto.ErrCanceled, codes.Canceled, 499}, // as nginx says when the caller left
 	{proto.ErrTimeout, codes.DeadlineExceeded, http.StatusGatewayTimeout},
+	{proto.ErrStalled, codes.DeadlineExceeded, http.StatusRequestTimeout},
 	{proto.ErrUnavailable, codes.Unavailable, http.StatusServiceUnavailable},
 	{proto.ErrBadGateway, codes.Unavailable, http.StatusBadGateway},
 	{proto.ErrInternal, codes.Internal, http.StatusInternalServerError},
