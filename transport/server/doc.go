@@ -14,6 +14,8 @@
 //     whatever reads requests can ask.
 //   - What is no call of wire.Routes is a Mount: a path, what its callers must be
 //     allowed, a handler. Functions and metrics are mounts.
+//   - net/http decides alone where a request ends, and hides from handlers what
+//     others would read otherwise. So connections look at that first (framing.go).
 //   - What comes bit by bit (Watch, Logs, a deploy that is followed) has a
 //     heartbeat between (relay in service.go). A slow caller is cut, not waited for.
 //   - Bodies are read only as fast as they are stored (gate in body.go): behind
