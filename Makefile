@@ -28,24 +28,27 @@ FUZZTIME ?= 20s
 ##@ Build
 
 .PHONY: build
-build: remote proxy cli ## all three programs, into bin/ (the default)
+build: $(SHIPPED) ## all three programs, into bin/ (the default)
+	@echo "building agent, proxy and proxyCli: a minute or two when nothing is compiled yet"
+	$(GOBUILD) -o bin/ ./cmd/agent ./cmd/proxy ./cmd/proxyCli
 
 .PHONY: remote
 remote: $(SHIPPED) ## bin/agent, which builds and runs functions on its machine
-	$(GOBUILD) -o $(BIN)/agent ./cmd/agent
+	$(GOBUILD) -o bin/agent ./cmd/agent
 
 # What every function is built with comes in the agent, so that it needs no network.
 $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
-	sh remote/build/modules.sh $@
+	@echo "fetching the modules of functions"
+	@sh remote/build/modules.sh $@
 	@touch $@
 
 .PHONY: proxy
 proxy: ## bin/proxy, the gateway to the functions of many agents
-	$(GOBUILD) -o $(BIN)/proxy ./cmd/proxy
+	$(GOBUILD) -o bin/proxy ./cmd/proxy
 
 .PHONY: cli
 cli: ## bin/proxyCli, which deploys functions and looks after them
-	$(GOBUILD) -o $(BIN)/proxyCli ./cmd/proxyCli
+	$(GOBUILD) -o bin/proxyCli ./cmd/proxyCli
 
 .PHONY: clean
 clean: ## remove the programs (but not bin/tools)
@@ -63,10 +66,14 @@ bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; Q
 
 ##@ Check
 
+# Tests are built with the flags of the programs and of functions, so that what one of
+# them has compiled is compiled for all.
+TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -timeout 10m
+
 .PHONY: test
-test: ## all tests
-	$(GO) test ./...
-	@for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
+test: $(SHIPPED) ## all tests
+	$(TEST) ./...
+	@for m in $(MODULES); do (cd $$m && $(TEST) ./...); done
 
 .PHONY: race
 race: ## all tests, under the race detector; SHORT=-short takes those of cmd/e2e with much at once

@@ -64,6 +64,8 @@ type Builder struct {
 	limit     time.Duration // wallLimit
 	goRoot    string
 	modCache  string
+	cache     string // of the go command
+	owners    string // the agent's owner's, which an empty cache begins with; "": none
 	temp      string
 	target    []string // what of env decides about the program
 	launcher  *confine.Launcher
@@ -130,6 +132,8 @@ func New(cfg Config) (*Builder, error) {
 		limit:     wallLimit,
 		goRoot:    known.GOROOT,
 		modCache:  modCache,
+		cache:     filepath.Join(dir, "gocache"),
+		owners:    seeds(known.GOCACHE, filepath.Join(dir, "gocache")),
 		temp:      cfg.Temp,
 		target:    target,
 		launcher:  launcher,
@@ -150,7 +154,7 @@ func New(cfg Config) (*Builder, error) {
 }
 
 // toolchain is what go env says.
-type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB, GONOSUMDB string }
+type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB, GONOSUMDB, GOCACHE string }
 
 // ask asks a go command about itself, as its owner has configured it. What it
 // writes, it writes to home.
@@ -165,7 +169,7 @@ func ask(command, dir, home string) (*toolchain, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB", "GONOSUMDB")
+	cmd := exec.CommandContext(ctx, command, "env", "-json", "GOROOT", "GOVERSION", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOCACHE")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "XDG_CONFIG_HOME="+filepath.Join(home, ".config"))
 	if config, err := os.UserConfigDir(); err == nil && os.Getenv("GOENV") == "" {
@@ -223,6 +227,8 @@ type Spec struct {
 	// Warn gets what the build found out that its user should know beside
 	// Generated.Warnings, a line each, before Build returns. Default: nobody listens.
 	Warn func(line string)
+
+	own bool // it is the builder's own source, which an empty cache is seeded for
 }
 
 // Failure is the error of a source that does not build. It is the user's to
@@ -271,7 +277,6 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		return fmt.Errorf("write the generated files: %w", err)
 	}
 	program := filepath.Join(spec.Work, "fn")
-	module := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
 	places := funcfw.Places{
 		Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated,
 	}
@@ -282,16 +287,12 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		"-tags=" + strings.Join(spec.Tags, ","),
 	}
 	run := func(rules confine.Rules, env []string, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
-		tmp := filepath.Join(spec.Work, "tmp")
-		cmd.Dir = module
-		cmd.Env = slices.Concat(b.env, env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + module})
-		return b.runGroup(cmd, with(rules, spec), pace, said)
+		return b.runGroup(b.command(ctx, spec, env, args...), with(rules, spec), pace, said)
 	}
+	building := slices.Concat([]string{"-mod=readonly"}, files, funcfw.BuildFlags,
+		[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
 	compile := func() (string, error) {
-		args := slices.Concat([]string{"build", "-v", "-mod=readonly"}, files, funcfw.BuildFlags,
-			[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
-		return run(b.sandbox.compile, unreachable, args...)
+		return run(b.sandbox.compile, unreachable, slices.Concat([]string{"build", "-v"}, building)...)
 	}
 	// Loads what compile will, and no more: `go mod download` would fetch all that
 	// go.mod names, also for tests and for packages that nothing imports.
@@ -300,6 +301,11 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		return run(b.sandbox.fetch, b.sandbox.online, args...)
 	}
 	updated := false
+	if spec.own && b.owners != "" && b.empty() {
+		if _, err := fetch("-mod=readonly"); err == nil {
+			b.seed(func(said io.Writer) error { return b.plan(ctx, spec, pace, building, said) })
+		}
+	}
 	output, err := compile()
 	if err != nil && b.sandbox.lacks.MatchString(output) {
 		if output, err = fetch("-mod=readonly"); err == nil {
@@ -351,6 +357,15 @@ func warn(spec Spec) error {
 		}
 	}
 	return err
+}
+
+// command is a go command in a spec's module.
+func (b *Builder) command(ctx context.Context, spec Spec, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
+	tmp := filepath.Join(spec.Work, "tmp")
+	cmd.Dir = filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
+	cmd.Env = slices.Concat(b.env, env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + cmd.Dir})
+	return cmd
 }
 
 // write lays out the work folder: tmp and what Layout says.

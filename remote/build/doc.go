@@ -40,6 +40,9 @@
 //     function of its own by the same way: the standard library and the framework
 //     are compiled before the first user waits for them, and again each day, since
 //     the go command forgets what it has not used for five days.
+//   - An empty cache begins with copies of what the agent's owner has compiled, as by
+//     building the agent. The owner's cache is read for Run's own function alone, and is
+//     never written to.
 //   - What every function is built with, the framework and its requirements, comes
 //     with the agent as the files of a module proxy, whole and unchanged, so that
 //     the go command checks them by go.sum like all modules. Smaller forms were

@@ -95,7 +95,7 @@ func (b *Builder) prewarm(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, warmLimit)
 	defer cancel()
-	if err := b.build(ctx, Spec{Root: root, Work: work, Out: filepath.Join(dir, "fn"), Generated: generated}, &pace{prio: low}); err != nil {
+	if err := b.build(ctx, Spec{Root: root, Work: work, Out: filepath.Join(dir, "fn"), Generated: generated, own: true}, &pace{prio: low}); err != nil {
 		return fmt.Errorf("build the first function: %w", err)
 	}
 	return nil
