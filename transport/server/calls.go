@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -22,8 +23,12 @@ import (
 // calls answers the calls of routes over HTTP.
 type calls struct{ service *service }
 
+// quietly keeps gin from printing each route to stdout. Its mode is a variable of
+// the process without a lock.
+var quietly = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
 func newCalls(s *service) http.Handler {
-	gin.SetMode(gin.ReleaseMode) // else it prints each route to stdout
+	quietly()
 	c := calls{s}
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true

@@ -20,6 +20,9 @@
 //     heartbeat between (relay in service.go). A slow caller is cut, not waited for.
 //   - Bodies are read only as fast as they are stored (gate in body.go): behind
 //     ServeHTTP gRPC has no flow control of its own.
+//   - gin is 1.10.1: of its later versions, 1.11 links QUIC and 1.12 BSON (46 packages,
+//     whose faults would be ours to follow, and 0.7 MB), and what they mend (redirects,
+//     binding, recovery, hijacking) is not used here.
 //   - A panic is an error of its call alone.
 //   - Serve ends streams, drains other calls and returns when none is left.
 package server

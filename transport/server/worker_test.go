@@ -177,7 +177,7 @@ func TestProgramsOverPlainHTTP(t *testing.T) {
 	code, rsp := do("GET", "", nil)
 	assert.Equal(t, http.StatusOK, code)
 	assert.Equal(t, "application/zstd", rsp.Header.Get("Content-Type"))
-	assert.JSONEq(t, fmt.Sprintf(`{"key": %q, "digest": %q, "platform": "linux/amd64", "kind": "http"}`, someKey, about.GetDigest()), rsp.Header.Get("Ryo-Program"))
+	assert.JSONEq(t, fmt.Sprintf(`{"key": %q, "digest": %q, "platform": "linux/amd64", "kind": "http", "warnings": []}`, someKey, about.GetDigest()), rsp.Header.Get("Ryo-Program"))
 	plain, err := zstd.NewReader(rsp.Body)
 	require.NoError(t, err)
 	defer plain.Close()
