@@ -32,6 +32,10 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if code, holder := process.HolderMain(args); holder {
 		return code
 	}
+	// A container's functions cannot outlive their agent: they end as it wishes.
+	if code, first := process.InitMain(args, stderr, map[string]string{flags.Env("stop-functions"): "true"}); first {
+		return code
+	}
 	set := flags.New("agent", "builds and runs Go functions on this machine", stdout, stderr)
 	port := set.String("port", ":9000", "`address` to serve gRPC and HTTP on")
 	dir := set.String("dir", flags.StateDir(), "state `folder`; the agent uses agent in it")
@@ -98,6 +102,9 @@ func serve(ctx context.Context, s serving) error {
 		return err
 	}
 	log := s.agent.Logger
+	if s.agent.StopFunctions {
+		log.Info("functions end with this agent")
+	}
 	tell(log, agent.Layers())
 	if err := s.mayBuild(agent.Layers()); err != nil {
 		return err

@@ -68,6 +68,8 @@ func role(args []string) (code int, is bool) {
 		err = inherit(args)
 	case roleStarve, roleKill:
 		err = starve(args)
+	case roleSecond:
+		return second(), true
 	default:
 		return 0, false
 	}

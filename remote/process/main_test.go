@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if code, holder := HolderMain(os.Args); holder {
 		os.Exit(code)
 	}
+	if code, first := InitMain(os.Args, os.Stderr, map[string]string{"FIRST": "no"}); first {
+		os.Exit(code)
+	}
 	if code, is := role(os.Args); is {
 		os.Exit(code)
 	}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"io"
 	"os"
 	"syscall"
 
@@ -89,6 +90,9 @@ func (*HolderClient) Close() {}
 
 // End does nothing.
 func (*HolderClient) End() error { return nil }
+
+// InitMain has nothing to do on this system.
+func InitMain([]string, io.Writer, map[string]string) (code int, first bool) { return 0, false }
 
 // Waker does not wait on this system.
 type Waker struct{}
