@@ -10,9 +10,25 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
+
+// ErrDamaged is the error of a file that holds what this package did not store.
+var ErrDamaged = errors.New("it is damaged")
+
+// maxFile is what a file may have, in bytes; Write is for small ones.
+const maxFile = 64 << 20
+
+// TempPrefix begins the names of files that Write had not finished.
+const TempPrefix = ".tmp-"
+
+// DamagedSuffix comes between the name of a file that is set aside and the time.
+const DamagedSuffix = ".damaged-"
+
+// DamagedTime is how that time, in UTC, is written.
+const DamagedTime = "20060102T150405.000Z"
 
 // Dir is a folder that this process holds.
 type Dir struct {
@@ -21,8 +37,9 @@ type Dir struct {
 }
 
 // Open makes the folder if need be, readable by its owner alone, and locks it. A
-// folder that another process holds is an ErrConflict that names the process.
-// The lock is the kernel's: it ends with the process, however that ends.
+// folder that others own or may write to is an ErrForbidden, as Check says it; one
+// that another process holds is an ErrConflict that names the process. The lock is
+// the kernel's: it ends with the process, however that ends.
 func Open(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -31,7 +48,10 @@ func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err := Check(path); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the state folder: %w", err)
 	}
@@ -75,20 +95,29 @@ func (d *Dir) Note(name string, v any) error {
 	return d.write(name, v, func(*os.File) error { return nil }, func(string) error { return nil })
 }
 
-func (d *Dir) write(name string, v any, sync func(*os.File) error, syncFolder func(string) error) (err error) {
+// WriteFile is Write for what is no JSON.
+func (d *Dir) WriteFile(name string, data []byte) error {
+	return d.writeFile(name, data, (*os.File).Sync, syncFolder)
+}
+
+func (d *Dir) write(name string, v any, sync func(*os.File) error, syncFolder func(string) error) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
+	return d.writeFile(name, append(data, '\n'), sync, syncFolder)
+}
+
+func (d *Dir) writeFile(name string, data []byte, sync func(*os.File) error, syncFolder func(string) error) error {
 	path := d.Path(filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	tmp, err := os.CreateTemp(filepath.Dir(path), TempPrefix+"*")
 	if err != nil {
 		return err
 	}
-	_, err = tmp.Write(append(data, '\n'))
+	_, err = tmp.Write(data)
 	if err == nil {
 		err = sync(tmp)
 	}
@@ -103,8 +132,9 @@ func (d *Dir) write(name string, v any, sync func(*os.File) error, syncFolder fu
 }
 
 // Read fills v from what Write stored under name; it reports whether there was any.
+// What Write cannot have stored is ErrDamaged; v may have been filled in part then.
 func (d *Dir) Read(name string, v any) (bool, error) {
-	data, err := os.ReadFile(d.Path(filepath.FromSlash(name)))
+	data, err := d.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -112,9 +142,47 @@ func (d *Dir) Read(name string, v any) (bool, error) {
 		return false, err
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return false, fmt.Errorf("read %s: %w", d.Path(filepath.FromSlash(name)), err)
+		return false, fmt.Errorf("read %s: %w: %w", d.Path(filepath.FromSlash(name)), ErrDamaged, err)
 	}
 	return true, nil
+}
+
+// ReadFile returns what a file holds. One that is a link, or that others may have
+// written, is ErrDamaged.
+func (d *Dir) ReadFile(name string) ([]byte, error) {
+	path := d.Path(filepath.FromSlash(name))
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // a fifo would block
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("read %s: %w: it is a link", path, ErrDamaged)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("read %s: %w: it is no file", path, ErrDamaged)
+	case foreign(info) != "":
+		return nil, fmt.Errorf("read %s: %w: %s", path, ErrDamaged, foreign(info))
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("read %s: %w: it has more than %d MiB", path, ErrDamaged, maxFile>>20)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if errors.Is(err, syscall.EIO) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return data, err
+}
+
+// SetAside gives a file or folder that is damaged a name that says so, and returns
+// that: what cannot be used may still tell somebody something.
+func (d *Dir) SetAside(name string) (string, error) {
+	from := d.Path(filepath.FromSlash(name))
+	to := from + DamagedSuffix + time.Now().UTC().Format(DamagedTime)
+	return to, os.Rename(from, to)
 }
 
 // syncFolder makes a rename last: it is a change of the folder.

@@ -1,10 +1,13 @@
 package state_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -71,4 +74,98 @@ func TestWriteReplacesAndLeavesNothingElse(t *testing.T) {
 	require.NoError(t, os.WriteFile(d.Path("x", "list.json"), []byte(`["c"`), 0o600))
 	_, err = d.Read("x/list.json", &got)
 	require.ErrorContains(t, err, "list.json")
+}
+
+// Nobody else is to decide what a program holds for its own.
+func TestFoldersOfOthersAreRefused(t *testing.T) {
+	root := os.Geteuid() == 0
+	for name, c := range map[string]struct {
+		make func(dir string) error // dir is there, and lies in a folder of its own
+		says string
+		hint string // of dir, or of the folder it lies in
+	}{
+		"as it should be":           {func(string) error { return nil }, "", ""},
+		"readable by all":           {func(dir string) error { return os.Chmod(dir, 0o755) }, "", ""},
+		"writable by its group":     {func(dir string) error { return os.Chmod(dir, 0o770) }, "its group may write to it", "chmod go-w DIR"},
+		"writable by all":           {func(dir string) error { return os.Chmod(dir, 0o707) }, "everybody may write to it", "chmod go-w DIR"},
+		"of everybody, sticky":      {func(dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) }, "its group may write to it", "chmod go-w DIR"},
+		"of another user":           {func(dir string) error { return os.Chown(dir, 65534, -1) }, "it belongs to the user 65534", "chown -R " + strconv.Itoa(os.Geteuid()) + " DIR"},
+		"in a folder of all":        {func(dir string) error { return os.Chmod(filepath.Dir(dir), 0o777) }, "everybody may write to it", "chmod go-w IN"},
+		"in a sticky folder of all": {func(dir string) error { return os.Chmod(filepath.Dir(dir), 0o777|os.ModeSticky) }, "", ""},
+		"in a folder of a group":    {func(dir string) error { return os.Chmod(filepath.Dir(dir), 0o770) }, "", ""},
+		"in that of another group": {func(dir string) error {
+			in := filepath.Dir(dir)
+			if err := os.Chown(in, -1, 65534); err != nil {
+				return err
+			}
+			return os.Chmod(in, 0o770)
+		}, "the group 65534 may write to it", "chmod go-w IN"},
+		"in that of another user": {func(dir string) error { return os.Chown(filepath.Dir(dir), 65534, -1) }, "it belongs to the user 65534", "chown -R"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if strings.Contains(name, "another") && !root {
+				t.Skip("only root gives folders away")
+			}
+			dir := filepath.Join(t.TempDir(), "in", "dir")
+			require.NoError(t, os.MkdirAll(dir, 0o700))
+			require.NoError(t, c.make(dir))
+			link := filepath.Join(t.TempDir(), "link")
+			require.NoError(t, os.Symlink(dir, link))
+			for _, path := range []string{dir, link} {
+				d, err := state.Open(path)
+				if c.says == "" {
+					require.NoError(t, err)
+					require.NoError(t, d.Close())
+					continue
+				}
+				require.ErrorIs(t, err, proto.ErrForbidden)
+				assert.Contains(t, err.Error(), c.says)
+				way := strings.NewReplacer("DIR", dir, "IN", filepath.Dir(dir)).Replace(c.hint)
+				assert.Contains(t, proto.AsError(err).Hint, way)
+				assert.NoFileExists(t, filepath.Join(dir, "LOCK"))
+			}
+		})
+	}
+}
+
+func TestALockIsNoLink(t *testing.T) {
+	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	require.NoError(t, os.WriteFile(victim, []byte("precious"), 0o600))
+	require.NoError(t, os.Symlink(victim, filepath.Join(dir, "LOCK")))
+	_, err := state.Open(dir)
+	require.Error(t, err)
+	got, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(got))
+}
+
+func TestWhatWriteDidNotStoreIsDamaged(t *testing.T) {
+	for name, spoil := range map[string]func(file string) error{
+		"empty":           func(f string) error { return os.Truncate(f, 0) },
+		"truncated":       func(f string) error { return os.Truncate(f, 5) },
+		"other text":      func(f string) error { return os.WriteFile(f, []byte("\x00\x00\x00\x00"), 0o600) },
+		"another value":   func(f string) error { return os.WriteFile(f, []byte(`"x"`), 0o600) },
+		"endless":         func(f string) error { return os.Truncate(f, 1<<40) },
+		"writable by all": func(f string) error { return os.Chmod(f, 0o666) },
+		"a link":          func(f string) error { return errors.Join(os.Rename(f, f+"2"), os.Symlink(f+"2", f)) },
+		"a folder":        func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o700)) },
+		"a fifo":          func(f string) error { return errors.Join(os.Remove(f), syscall.Mkfifo(f, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := state.Open(t.TempDir())
+			require.NoError(t, err)
+			defer d.Close()
+			require.NoError(t, d.Write("x/list.json", []string{"a", "b"}))
+			require.NoError(t, spoil(d.Path("x", "list.json")))
+			var got []string
+			_, err = d.Read("x/list.json", &got)
+			require.ErrorIs(t, err, state.ErrDamaged)
+			aside, err := d.SetAside("x/list.json")
+			require.NoError(t, err)
+			assert.Regexp(t, `/x/list\.json\.damaged-\d{8}T\d{6}\.\d{3}Z$`, aside)
+			found, err := d.Read("x/list.json", &got)
+			require.NoError(t, err)
+			assert.False(t, found)
+		})
+	}
 }
