@@ -40,6 +40,8 @@ const (
 	ReasonAgent = "agent" // the platform could not do its part
 	// ReasonProgram is for an agent that neither has the program nor can build it.
 	ReasonProgram = "program"
+	// ReasonDamaged is for a function of which files on the agent's disk are damaged.
+	ReasonDamaged = "damaged"
 )
 
 // Unchanged begins the error of a Deployed row whose last deploy has failed; why,

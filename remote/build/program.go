@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -22,7 +22,19 @@ func Digest(r io.Reader) (string, error) {
 	if _, err := io.Copy(sum, r); err != nil {
 		return "", fmt.Errorf("read program: %w", err)
 	}
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+	return digestPrefix + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+const digestPrefix = "sha256:"
+
+// fileDigest is the digest of a file's bytes.
+func fileDigest(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return Digest(f)
 }
 
 // readerFunc is an io.Reader that is one function.
@@ -53,21 +65,30 @@ func receive(ctx context.Context, w io.Writer, digest string, r io.Reader) error
 // machines are the processors for which programs are taken from elsewhere.
 var machines = map[string]elf.Machine{"linux/amd64": elf.EM_X86_64, "linux/arm64": elf.EM_AARCH64}
 
-// native reads as much of a program as tells whether it is one of this machine.
-// Whoever may send one may run any code here, so no more is to be found out.
-func native(r io.ReaderAt) error {
+// Inspect refuses a program that is none of this machine, or that loads others when
+// it starts: what it runs would not be what its digest is of. It is an ErrInvalid.
+// Whoever may send a program may run any code here, so no more is to be found out.
+func Inspect(r io.ReaderAt) error {
 	machine, known := machines[Platform]
 	if !known {
 		return proto.Errorf(proto.ErrUnsupported, "programs from elsewhere do not run on %s", Platform)
 	}
-	var head [20]byte
-	_, err := r.ReadAt(head[:], 0)
-	word := func(at int) uint16 { return binary.LittleEndian.Uint16(head[at:]) }
-	executable := elf.Type(word(16)) == elf.ET_EXEC || elf.Type(word(16)) == elf.ET_DYN
-	if err != nil || string(head[:elf.EI_CLASS]) != elf.ELFMAG || elf.Class(head[elf.EI_CLASS]) != elf.ELFCLASS64 ||
-		elf.Data(head[elf.EI_DATA]) != elf.ELFDATA2LSB || elf.Machine(word(18)) != machine || !executable {
-		return proto.Errorf(proto.ErrInvalid, "this is not a program for %s", Platform).
-			WithHint("have it built by an agent of that platform")
+	foreign := proto.Errorf(proto.ErrInvalid, "this is not a program for %s", Platform).
+		WithHint("have it built by an agent of that platform")
+	program, err := elf.NewFile(r)
+	if err != nil {
+		return foreign
+	}
+	defer program.Close()
+	if program.Class != elf.ELFCLASS64 || program.Data != elf.ELFDATA2LSB || program.Machine != machine ||
+		program.Type != elf.ET_EXEC && program.Type != elf.ET_DYN {
+		return foreign
+	}
+	for _, segment := range program.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return proto.Errorf(proto.ErrInvalid, "the program is linked dynamically: it would load code of this machine when it starts").
+				WithHint("build it without cgo, and without //go:cgo_import_dynamic")
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package programs
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 
@@ -51,6 +50,7 @@ type Maker struct {
 	builder  *build.Builder // nil: it builds nothing
 	builds   builds
 	wanted   chan struct{} // has an element for each program that other agents wait for
+	checked  checked
 }
 
 // New returns a maker, which holds Dir. It starts nothing: Run does.
@@ -60,7 +60,7 @@ func New(cfg Config) (*Maker, error) {
 		builds: builds{tmp: cfg.Temp, running: make(map[string]*shared)}, wanted: make(chan struct{}, maxWanted),
 	}
 	var err error
-	if m.store, err = build.OpenStore(cfg.Dir, space); err != nil {
+	if m.store, err = build.OpenStore(cfg.Dir, space, cfg.Logger); err != nil {
 		return nil, err
 	}
 	if cfg.Build == nil {
@@ -143,16 +143,9 @@ func (m *Maker) Has(key string) bool { return m.store.Has(key) }
 // Open opens a stored program and says what it is, without its kind. It is up to
 // the caller to close it.
 func (m *Maker) Open(key string) (io.ReadCloser, *proto.Program, error) {
-	f, err := m.store.Open(key)
+	f, digest, err := m.store.Open(key)
 	if err != nil {
 		return nil, nil, err
-	}
-	digest, err := build.Digest(f)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, &proto.Program{Key: key, Digest: digest, Platform: build.Platform}, nil
 }

@@ -54,3 +54,21 @@ func TestWithoutAToolchainTheWayOutIsNamed(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrInvalid)
 	require.ErrorIs(t, m.Put(t.Context(), &proto.Program{Platform: "plan9/arm"}, bytes.NewReader(nil)), proto.ErrInvalid)
 }
+
+func TestADamagedPackageIsNoFaultOfItsSource(t *testing.T) {
+	for name, damage := range map[string]func(file string) error{
+		"swapped":   func(file string) error { return os.WriteFile(file, []byte("PK"), 0o600) },
+		"truncated": func(file string) error { return os.Truncate(file, 10) },
+		"empty":     func(file string) error { return os.Truncate(file, 0) },
+	} {
+		m := newMaker(t)
+		fn := resolved(t, m)
+		pkg, err := m.packages.Get(fn.GetPackage())
+		require.NoError(t, err)
+		require.NoError(t, damage(pkg.Path))
+		reason, err := m.unpack(t.Context(), fn, filepath.Join(t.TempDir(), "src"))
+		require.ErrorIs(t, err, proto.ErrUnavailable, name)
+		require.Equal(t, proto.ReasonDamaged, reason)
+		require.False(t, m.packages.Has(fn.GetPackage()), "it can be uploaded again")
+	}
+}

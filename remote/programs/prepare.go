@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
@@ -50,12 +51,12 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	if err != nil {
 		return nil, proto.ReasonAgent, err
 	}
-	found, err := m.store.Take(key, binary)
+	digest, err := m.store.Take(key, binary)
 	if err != nil {
 		m.log.Warn("the same source is built again", "error", err)
 	}
 	warnings := spec.Generated.Warnings
-	if !found {
+	if digest == "" {
 		building := Progress{Stage: proto.StageBuilding, Kind: target.Kind}
 		tell(building)
 		err := m.builds.share(ctx, key, m.recipe(key, fn, spec), func(said string) {
@@ -71,13 +72,11 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 		if err != nil {
 			return nil, proto.ReasonAgent, err
 		}
+		if digest, err = m.checked.digest(binary); err != nil {
+			return nil, proto.ReasonAgent, err
+		}
 	}
-	program, err = describe(key, target.Kind, binary)
-	if err != nil {
-		return nil, proto.ReasonAgent, err
-	}
-	program.Warnings = warnings
-	return program, "", nil
+	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: target.Kind, Warnings: warnings}, "", nil
 }
 
 // unpack brings a function's package to the folder src.
@@ -86,11 +85,34 @@ func (m *Maker) unpack(ctx context.Context, fn *proto.FunctionJson, src string) 
 	if err != nil {
 		return proto.ReasonAgent, err
 	}
+	if err := m.whole(pkg); err != nil {
+		return proto.ReasonDamaged, err
+	}
 	err = bundle.Extract(ctx, pkg.Path, src, bundle.DefaultLimits)
 	if kind := proto.AsError(err); err != nil && (kind.Kind == proto.ErrInvalid || kind.Kind == proto.ErrTooLarge) {
 		return proto.ReasonCheck, err
 	}
 	return proto.ReasonAgent, err // such as a full disk, which is no fault of the package
+}
+
+// whole sets a package aside whose bytes have changed since it came.
+func (m *Maker) whole(pkg *bundle.Package) error {
+	f, err := os.Open(pkg.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	digest, err := build.Digest(f)
+	if err != nil || digest == pkg.Digest {
+		return err
+	}
+	aside := pkg.Path + state.DamagedSuffix + time.Now().UTC().Format(state.DamagedTime)
+	if err := os.Rename(pkg.Path, aside); err != nil {
+		return err
+	}
+	m.log.Error("a stored package is damaged and is set aside", "set aside as", aside, "digest", digest, "should be", pkg.Digest)
+	return proto.Errorf(proto.ErrUnavailable, "package %s is damaged on the agent %s; it is set aside as %s", pkg.Digest, m.addr, aside).
+		WithHint("deploy the function again")
 }
 
 // place takes the stored program that a function names. What the function's kind
@@ -104,16 +126,15 @@ func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *prot
 		}
 		kind = target.Kind
 	}
-	found, err := m.store.Take(fn.GetProgram(), binary)
-	if err == nil && !found {
+	digest, err := m.store.Take(fn.GetProgram(), binary)
+	if err == nil && digest == "" {
 		err = proto.Errorf(proto.ErrUnavailable, "program %s is not stored on the agent %s", fn.GetProgram(), m.addr).
 			WithHint("deploy again through a proxy that knows an agent of platform " + build.Platform + " that builds")
 	}
 	if err != nil {
 		return nil, proto.ReasonProgram, err
 	}
-	program, err = describe(fn.GetProgram(), kind, binary)
-	return program, proto.ReasonAgent, err
+	return &proto.Program{Key: fn.GetProgram(), Digest: digest, Platform: build.Platform, Kind: kind}, "", nil
 }
 
 // check finds the function in its unpacked package.
@@ -162,20 +183,26 @@ func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) reci
 		if err := m.builder.Build(ctx, spec); err != nil {
 			return product{}, err
 		}
+		if err := inspect(spec.Out); err != nil {
+			return product{}, err
+		}
 		m.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
 		return made, m.store.Add(key, spec.Out)
 	}
 }
 
-// describe is what others need to know of a program in a file.
-func describe(key, kind, file string) (*proto.Program, error) {
-	f, err := os.Open(file)
+// inspect refuses what a build has made if it loads others: its source says so with
+// directives of cgo.
+func inspect(program string) error {
+	f, err := os.Open(program)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	digest, err := build.Digest(f)
-	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: kind}, err
+	if err = build.Inspect(f); errors.Is(err, proto.ErrInvalid) {
+		return &build.Failure{Output: err.Error() + "\n" + proto.AsError(err).Hint}
+	}
+	return nil // also where programs are in a format that Inspect does not know
 }
 
 // PackagePath is the folder of the function's package in its bundle, as io/fs
