@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -113,12 +114,12 @@ func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []proces
 
 // adopt takes over what runs of the function.
 func (f *function) adopt(ctx context.Context, held map[string][]*os.File) (keep []process.Identity) {
-	if _, err := f.agent.disk.Read(disk.CrashFile(f.path), &f.crashes); err != nil {
-		f.log.Error("how the function's processes ended is forgotten", "error", err)
-	}
 	var was inventory
-	if _, err := f.agent.disk.Read(disk.RunFile(f.path), &was); err != nil {
-		f.log.Error("what runs of the function is not known", "error", err)
+	if !f.agent.disk.Recall(disk.RunFile(f.path), &was) {
+		was = inventory{}
+	}
+	if !f.agent.disk.Recall(disk.CrashFile(f.path), &f.crashes) || slices.Contains(f.crashes, nil) {
+		f.crashes = nil
 	}
 	if f.stopping {
 		return nil

@@ -32,6 +32,7 @@ type program struct {
 	dir  string
 	// started has the address of each program that begins to serve in the process.
 	started <-chan string
+	said    *lines
 	wait    func() error
 }
 
@@ -39,19 +40,25 @@ type program struct {
 // is given. When the test ends nothing of it goes on.
 func launch(t *testing.T, dir, addr string, flags ...string) *program {
 	t.Helper()
+	return launchFrom(t, os.Args[0], dir, addr, flags...)
+}
+
+// launchFrom is launch of the program in a file.
+func launchFrom(t *testing.T, file, dir, addr string, flags ...string) *program {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
 	if addr == "" {
 		addr = "localhost:0"
 	}
-	cmd := exec.Command(os.Args[0], append([]string{
+	cmd := exec.Command(file, append([]string{
 		"-port", addr, "-dir", dir, "-ports", testPorts(), "-cache", filepath.Join(cache, "ryo-faas-test"),
 	}, flags...)...)
 	cmd.Env = append(os.Environ(), beAgent+"=1")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	var said lines
-	cmd.Stderr = &said
+	said := new(lines)
+	cmd.Stderr = said
 	require.NoError(t, cmd.Start())
 	started := make(chan string, 8)
 	var reading sync.WaitGroup
@@ -63,7 +70,7 @@ func launch(t *testing.T, dir, addr string, flags ...string) *program {
 			}
 		}
 	})
-	p := &program{cmd: cmd, dir: filepath.Join(dir, "agent"), started: started, wait: sync.OnceValue(func() error {
+	p := &program{cmd: cmd, dir: filepath.Join(dir, "agent"), started: started, said: said, wait: sync.OnceValue(func() error {
 		reading.Wait()
 		return cmd.Wait()
 	})}
@@ -219,7 +226,16 @@ func TestFunctionsSurviveTheirAgent(t *testing.T) {
 
 func TestAnAgentIsReplacedInPlace(t *testing.T) {
 	dir := t.TempDir()
-	a := launch(t, dir, "", "-stop-functions") // which does not mean a replacement
+	file := filepath.Join(t.TempDir(), "agent")
+	install := func(from string) {
+		t.Helper()
+		data, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file+".new", data, 0o700))
+		require.NoError(t, os.Rename(file+".new", file))
+	}
+	install(os.Args[0])
+	a := launchFrom(t, file, dir, "", "-stop-functions") // which does not mean a replacement
 	hello := a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "hi"))})
 	end := load(t, 3, func() []string { return []string{hello.GetUrl()} }, "hi")
 	managed := load(t, 2, func() []string { return []string{"http://" + a.addr + "/healthz"} }, "{\"status\":\"ok\"}\n")
@@ -230,6 +246,17 @@ func TestAnAgentIsReplacedInPlace(t *testing.T) {
 		assert.Equal(t, hello.GetPid(), now.GetPid())
 		assert.Equal(t, string(proto.Deployed), now.GetStatus())
 	}
+	// A program that is no agent does not get the place.
+	broken := filepath.Join(dir, "broken")
+	require.NoError(t, os.WriteFile(broken, []byte("\x7fELF and then a full disk"), 0o700))
+	install(broken)
+	require.NoError(t, a.cmd.Process.Signal(syscall.SIGHUP))
+	require.Eventually(t, func() bool { return strings.Contains(a.said.String(), "this agent stays") }, patience, time.Millisecond)
+	assert.Equal(t, hello.GetPid(), a.row(t, "Hello").GetPid())
+	install(os.Args[0])
+	require.NoError(t, a.cmd.Process.Signal(syscall.SIGHUP))
+	require.NotEmpty(t, <-a.started)
+
 	calls, failed := end()
 	assert.Zero(t, failed, "of %d", calls)
 	calls, failed = managed()

@@ -11,9 +11,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
@@ -72,6 +74,7 @@ const DefaultPorts = "5000-5999"
 type Agent struct {
 	log      hclog.Logger
 	disk     disk.Folder
+	damage   *damages
 	store    *bundle.Store
 	programs *programs.Maker
 	logs     *logs.Store
@@ -123,12 +126,13 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder, err := disk.Open(cfg.Dir)
+	damage := &damages{log: cfg.Logger}
+	folder, err := disk.Open(cfg.Dir, damage.add)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		log: cfg.Logger, disk: folder, ports: ports,
+		log: cfg.Logger, disk: folder, damage: damage, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
 		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
 	}
@@ -143,10 +147,10 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.disk.Path("packages"), packageSpace); err != nil {
 		return err
 	}
-	if a.seal, err = disk.OpenSealer(a.disk.Path("secrets.key")); err != nil {
+	if a.seal, err = a.disk.Sealer(); err != nil {
 		return err
 	}
-	if a.logs, err = logs.Open(a.disk.Path("logs"), logs.Config{Logger: a.log.Named("logs")}); err != nil {
+	if a.logs, err = a.openLogs(); err != nil {
 		return err
 	}
 	if a.waker, err = process.NewWaker(); err != nil {
@@ -157,7 +161,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 	}
 	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.log}
 	if !cfg.NoBuild {
-		if err := os.MkdirAll(cfg.Cache, 0o700); err != nil {
+		if err := errors.Join(os.MkdirAll(cfg.Cache, 0o700), state.Check(cfg.Cache)); err != nil {
 			return err
 		}
 		making.Build = &build.Config{
@@ -167,6 +171,24 @@ func (a *Agent) equip(cfg Config) (err error) {
 	}
 	a.programs, err = programs.New(making)
 	return err
+}
+
+// openLogs opens what functions print. What cannot be opened is set aside: functions
+// run without what was printed before.
+func (a *Agent) openLogs() (*logs.Store, error) {
+	open := func() (*logs.Store, error) {
+		return logs.Open(a.disk.Path("logs"), logs.Config{Logger: a.log.Named("logs")})
+	}
+	store, err := open()
+	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return store, err
+	}
+	aside, asideErr := a.disk.SetAside("logs")
+	if asideErr != nil {
+		return nil, errors.Join(err, asideErr)
+	}
+	a.damage.add(disk.Damage{File: a.disk.Path("logs"), Why: err.Error(), Aside: aside, Way: "none is needed: it is written anew"})
+	return open()
 }
 
 // Store is where the agent keeps packages.
@@ -246,7 +268,8 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 		functions[i] = a.newFunction(rec)
 		for _, s := range functions[i].services() {
 			if s.port != 0 && !a.ports.claim(s.port) {
-				return fmt.Errorf("two functions have port %d; one is %s", s.port, rec.Name)
+				a.log.Error("two functions have one port; this one gets another", "function", rec.Name, "port", s.port)
+				s.port = 0
 			}
 		}
 	}

@@ -428,7 +428,7 @@ func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
 	require.NoError(t, err)
 	a.end()
 
-	folder, err := disk.Open(dir)
+	folder, err := disk.Open(dir, nil)
 	require.NoError(t, err)
 	require.NoError(t, folder.Save(&disk.Record{
 		History: disk.History{Name: "Hello", Generation: 1, Last: 1}, Next: &disk.Change{Version: &disk.Version{Number: 1, Spec: disk.Spec{FunctionJson: fn}}},
@@ -447,7 +447,7 @@ func TestAStopIsContinuedByTheNextAgent(t *testing.T) {
 	a.deploy(t, "Hello", says("Hello", "hi"))
 	a.end()
 
-	folder, err := disk.Open(dir)
+	folder, err := disk.Open(dir, nil)
 	require.NoError(t, err)
 	records, err := folder.Records()
 	require.NoError(t, err)

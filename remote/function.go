@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -435,7 +434,7 @@ func (f *function) leave() {
 
 // forget removes all that is left of a function that does not run.
 func (f *function) forget() {
-	if err := os.RemoveAll(f.agent.disk.FunctionDir(f.path)); err != nil {
+	if err := f.agent.disk.Remove(f.path); err != nil {
 		f.log.Error("the function's folder cannot be removed", "error", err)
 	}
 	f.stopped = true
@@ -463,5 +462,8 @@ func (f *function) tell() *proto.FunctionJsonRsp {
 }
 
 func trouble(v *disk.Version, err error) *failure {
+	if proto.AsError(err).Reason == proto.ReasonDamaged {
+		return fail(v, proto.ReasonDamaged, err)
+	}
 	return fail(v, proto.ReasonAgent, err)
 }

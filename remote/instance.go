@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -53,10 +51,6 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 	spec.Stdout, spec.Stderr = output.Stdout, output.Stderr
 	p := &instance{version: v, since: time.Now()}
 	p.Process, err = process.Start(spec)
-	if errors.Is(err, syscall.ENOEXEC) {
-		// A loss of power came before the binary was on the disk: build it anew.
-		err = errors.Join(err, os.Remove(spec.Path))
-	}
 	if err != nil {
 		return nil, trouble(v, err)
 	}

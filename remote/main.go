@@ -135,14 +135,20 @@ func serve(ctx context.Context, s serving) error {
 		ended <- server.Serve(ctx, agent, server.Config{
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Handler: agent.Metrics()}},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers()}, Logger: log.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage}, Logger: log.Named("transport"),
 		})
 	}()
-	select {
-	case <-renew:
-		log.Info("another agent takes this one's place", "program", next.program)
-		end(ErrReplaced)
-	case <-ctx.Done():
+	for ctx.Err() == nil {
+		select {
+		case <-renew:
+			if err := next.prove(ctx, os.Args[1:], proofLimit); err != nil {
+				log.Error("this agent stays, since the program in its place is none that could take over", "error", err)
+				continue
+			}
+			log.Info("another agent takes this one's place", "program", next.program)
+			end(ErrReplaced)
+		case <-ctx.Done():
+		}
 	}
 	err = errors.Join(<-ended, <-ended)
 	if err == nil && errors.Is(context.Cause(ctx), ErrReplaced) {

@@ -3,11 +3,14 @@ package remote
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
@@ -45,10 +48,10 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 			}
 		})
 	}
-	kind := v.KnownKind()
+	kind, digest := v.KnownKind(), v.Program.GetDigest()
 	f.work.Go(func() {
 		defer cancel()
-		r := f.bring(ctx, v, kind, n, at, tell)
+		r := f.bring(ctx, v, kind, digest, n, at, tell)
 		if r.fail != nil && discard {
 			f.remove(v)
 		}
@@ -69,11 +72,12 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 	return cancel
 }
 
-// bring takes a version, of whose kind may be known something, from its package to
-// processes that have answered.
-func (f *function) bring(ctx context.Context, v *disk.Version, kind string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
+// bring takes a version, of whose kind and program may be known something, from its
+// package to processes that have answered.
+func (f *function) bring(ctx context.Context, v *disk.Version, kind, digest string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
-	if _, err := os.Stat(filepath.Join(dir, "fn")); err != nil {
+	missing := f.missing(v, dir, digest)
+	if missing != nil {
 		checked := func(p programs.Progress) {
 			if p.Kind != "" {
 				kind = p.Kind
@@ -81,6 +85,10 @@ func (f *function) bring(ctx context.Context, v *disk.Version, kind string, n in
 			tell(p)
 		}
 		program, reason, err := f.agent.programs.Prepare(ctx, dir, v.Spec.FunctionJson, checked)
+		if errors.Is(missing, state.ErrDamaged) && err != nil {
+			reason, err = proto.ReasonDamaged, proto.Errorf(proto.ErrUnavailable, "%w; it cannot be made again: %w", missing, err).
+				WithHint("deploy the function again")
+		}
 		if err != nil {
 			return result{fail: fail(v, reason, err)}
 		}
@@ -104,6 +112,19 @@ func (f *function) bring(ctx context.Context, v *disk.Version, kind string, n in
 		r.procs = nil
 	}
 	return r
+}
+
+// missing says why the program of a version, of which the digest is known if it has
+// been there before, has to be made; nil: it is there. One that is damaged is set aside.
+func (f *function) missing(v *disk.Version, dir, digest string) error {
+	if digest == "" {
+		return fs.ErrNotExist
+	}
+	err := f.agent.programs.Verify(filepath.Join(dir, "fn"), digest)
+	if errors.Is(err, state.ErrDamaged) {
+		f.agent.disk.SetProgramAside(f.path, v.Number, err)
+	}
+	return err
 }
 
 // failure is why a deploy or a process came to nothing.

@@ -97,7 +97,8 @@ func (s *service) grow() {
 		s.lost(trouble(s.version, err))
 		return
 	}
-	s.abandon = s.f.begin(s.version, 1, s.sockets, false, nil, func(r result) {
+	v := s.version
+	s.abandon = s.f.begin(v, 1, s.sockets, false, nil, func(r result) {
 		s.abandon = nil
 		if r.fail != nil {
 			if s.seen && r.fail.Reason == proto.ReasonStart {
@@ -105,6 +106,11 @@ func (s *service) grow() {
 			}
 			s.lost(r.fail)
 			return
+		}
+		if r.program != nil { // what was there had been damaged
+			v.Program = r.program
+			s.f.save()
+			s.f.work.Go(func() { s.f.persist(v, r.program) })
 		}
 		s.add(r.procs)
 		s.f.log.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid())

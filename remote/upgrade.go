@@ -1,12 +1,17 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -95,6 +100,47 @@ func newBequest(listener net.Listener) (*bequest, error) {
 		return nil, err
 	}
 	return &bequest{program, file}, nil
+}
+
+const (
+	// proofLimit is how long a program may take to say its version. It has nothing
+	// to wait for; a machine may be busy.
+	proofLimit = 10 * time.Second
+	// proofOutput is how much it may say, in bytes; a version has 100.
+	proofOutput = 4 << 10
+)
+
+// prove finds out whether the program is an agent that takes the arguments of this one:
+// it is run with these and -version, which starts nothing. What is told of it is an
+// ErrInvalid.
+func (b *bequest) prove(ctx context.Context, args []string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var said bounded
+	cmd := exec.CommandContext(ctx, b.program, append(slices.Clone(args), "-version")...)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &said, &said, time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("it did not tell its version within %s", limit)
+	}
+	if err == nil && !bytes.HasPrefix(said.text, []byte("agent ")) {
+		err = errors.New("it is no agent")
+	}
+	if err != nil {
+		return proto.Errorf(proto.ErrInvalid, "%s %s: %w: %.200q", b.program, strings.Join(append(slices.Clone(args), "-version"), " "), err, said.text)
+	}
+	return nil
+}
+
+// bounded is the beginning of what is written; the rest is an error of the writer.
+type bounded struct{ text []byte }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n := min(len(p), proofOutput-len(b.text))
+	if b.text = append(b.text, p[:n]...); n < len(p) {
+		return n, io.ErrShortWrite
+	}
+	return n, nil
 }
 
 // execute has the program take this one's place: process, arguments, environment

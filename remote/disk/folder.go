@@ -2,10 +2,17 @@ package disk
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -23,18 +30,37 @@ import (
 //	run/<port>.sock                 unix sockets of the functions
 //	secrets.key                     what seals the secrets in the records
 //	tmp/                            what one agent's life needs
-type Folder struct{ *state.Dir }
+//
+// A file that is damaged is set aside, under a name that ends in .damaged- and the
+// time, and the rest goes on.
+type Folder struct {
+	*state.Dir
+	report func(Damage)
+}
+
+// Damage is a file that cannot be used.
+type Damage struct {
+	File  string `json:"file"`
+	Why   string `json:"why"`
+	Aside string `json:"setAside,omitempty"` // where it is now
+	Way   string `json:"wayOut"`             // what an operator can do
+}
 
 // Open makes the folder if need be and holds it until Close. Another process that
-// holds it is an ErrConflict.
-func Open(dir string) (Folder, error) {
+// holds it is an ErrConflict; a folder in it that others may write to is an
+// ErrForbidden. What is found to be damaged, then or later, report is told.
+func Open(dir string, report func(Damage)) (Folder, error) {
 	held, err := state.Open(dir)
 	if err != nil {
 		return Folder{}, err
 	}
-	d := Folder{held}
-	for _, sub := range []string{"functions", "run"} {
-		if err := os.MkdirAll(d.Path(sub), 0o700); err != nil {
+	d := Folder{held, report}
+	for _, sub := range []string{"functions", "logs", "packages", "programs", "run"} {
+		err := os.MkdirAll(d.Path(sub), 0o700)
+		if err == nil {
+			err = state.Check(d.Path(sub))
+		}
+		if err != nil {
 			d.Close()
 			return Folder{}, err
 		}
@@ -42,8 +68,9 @@ func Open(dir string) (Folder, error) {
 	return d, nil
 }
 
-// Records returns what is stored. A record that cannot be read is an error: to
-// guess would be to forget a function.
+// Records returns what is stored, and tells of what is damaged. In place of a record
+// that is damaged or missing comes one that has failed with ReasonDamaged: a later
+// deploy or stop settles what becomes of the function.
 func (d Folder) Records() ([]*Record, error) {
 	entries, err := os.ReadDir(d.Path("functions"))
 	if err != nil {
@@ -51,26 +78,143 @@ func (d Folder) Records() ([]*Record, error) {
 	}
 	var list []*Record
 	for _, e := range entries {
-		rec := new(Record)
-		found, err := d.Read(recordFile(e.Name()), rec)
+		if !e.IsDir() || proto.Path(nameOf(e.Name())) != e.Name() || proto.CheckName(nameOf(e.Name())) != nil {
+			d.report(Damage{File: d.Path("functions", e.Name()), Why: "it is no folder of a function", Way: "remove it"})
+			continue
+		}
+		rec, err := d.record(e.Name())
 		if err != nil {
 			return nil, err
 		}
-		if !found { // a deploy that was never acknowledged, or a stop that was nearly done
-			if err := os.RemoveAll(d.FunctionDir(e.Name())); err != nil {
-				return nil, err
-			}
-			continue
+		if rec != nil {
+			list = append(list, rec)
 		}
-		if rec.Name == "" || proto.Path(rec.Name) != e.Name() {
-			return nil, fmt.Errorf("read %s: it is the record of %q", d.Path(recordFile(e.Name())), rec.Name)
-		}
-		if rec.Next != nil { // the same version, not a copy of it
-			rec.Next.Version = cmp.Or(rec.Find(rec.Next.Version.Number), rec.Next.Version)
-		}
-		list = append(list, rec)
 	}
 	return list, nil
+}
+
+// record returns the record of the function at a path, nil when there has been none.
+func (d Folder) record(path string) (*Record, error) {
+	file := recordFile(path)
+	rec := new(Record)
+	found, err := d.Read(file, rec)
+	if err == nil && found {
+		err = rec.check(path)
+	}
+	switch {
+	case errors.Is(err, state.ErrDamaged):
+		aside, asideErr := d.SetAside(file)
+		if asideErr != nil {
+			return nil, errors.Join(err, asideErr)
+		}
+		return d.lost(path, err.Error(), aside)
+	case err != nil:
+		return d.lost(path, err.Error(), "")
+	case !found:
+		return d.remains(path)
+	}
+	if rec.Next != nil { // the same version, not a copy of it
+		rec.Next.Version = cmp.Or(rec.Find(rec.Next.Version.Number), rec.Next.Version)
+	}
+	return rec, nil
+}
+
+// remains finds out about a folder without a record: a deploy that was never
+// acknowledged has left nothing in it.
+func (d Folder) remains(path string) (*Record, error) {
+	entries, err := os.ReadDir(d.FunctionDir(path))
+	if err != nil {
+		return nil, err
+	}
+	empty := true
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(recordFile(path))+state.DamagedSuffix) {
+			return d.lost(path, "its record was damaged", filepath.Join(d.FunctionDir(path), e.Name()))
+		}
+		empty = empty && strings.HasPrefix(e.Name(), state.TempPrefix)
+	}
+	if empty {
+		return nil, os.RemoveAll(d.FunctionDir(path))
+	}
+	return d.lost(path, "its record, "+d.Path(recordFile(path))+", is missing", "")
+}
+
+// lost is the record of a function whose own cannot be had. Numbers go on where the
+// folders of its versions end.
+func (d Folder) lost(path, why, aside string) (*Record, error) {
+	entries, err := os.ReadDir(d.FunctionDir(path))
+	if err != nil {
+		return nil, err
+	}
+	rec := &Record{History: History{Name: nameOf(path)}}
+	for _, e := range entries {
+		if number, err := strconv.ParseUint(e.Name(), 10, 32); err == nil {
+			rec.Last = max(rec.Last, uint32(number))
+		}
+	}
+	rec.Generation = max(rec.Last, 1)
+	text := "what is known of the function cannot be used: " + why
+	if aside != "" {
+		text += "; it is set aside as " + aside
+		if name := d.namedIn(filepath.Base(aside), path); name != "" {
+			rec.Name = name
+		}
+	}
+	const way = "deploy the function again, or stop it to remove what is left"
+	rec.Failure = &Failure{Generation: rec.Generation, Reason: proto.ReasonDamaged, Text: text + "\n" + way, At: time.Now().UTC()}
+	d.report(Damage{File: d.Path(recordFile(path)), Why: why, Aside: aside, Way: way})
+	return rec, nil
+}
+
+// nameOf is a name that a function at a path may have.
+func nameOf(path string) string {
+	first, size := utf8.DecodeRuneInString(path)
+	return string(unicode.ToUpper(first)) + path[size:]
+}
+
+// namedIn looks for the function's name in what is left of a record.
+func (d Folder) namedIn(file, path string) string {
+	data, err := d.ReadFile("functions/" + path + "/" + file)
+	if err != nil {
+		return ""
+	}
+	for _, m := range nameInRecord.FindAllSubmatch(data, -1) {
+		if name := string(m[1]); proto.Path(name) == path && proto.CheckName(name) == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+var nameInRecord = regexp.MustCompile(`"[Nn]ame":\s*"([^"]+)"`)
+
+// SetProgramAside sets the program of a version aside, out of the version's folder,
+// which is made again.
+func (d Folder) SetProgramAside(path string, number uint32, why error) {
+	file := filepath.Join(d.VersionDir(path, number), "fn")
+	damage := Damage{File: file, Why: why.Error(), Way: "none is needed where it can be built again; else deploy the function again"}
+	damage.Aside = fmt.Sprintf("%s-fn%s%s", d.VersionDir(path, number), state.DamagedSuffix, time.Now().UTC().Format(state.DamagedTime))
+	if err := os.Rename(file, damage.Aside); err != nil {
+		damage.Why, damage.Aside = damage.Why+"; "+err.Error(), ""
+	}
+	d.report(damage)
+}
+
+// Recall fills v from what Note stored under a name. What is damaged is told of, set
+// aside and not there: the next Note begins anew.
+func (d Folder) Recall(name string, v any) (found bool) {
+	found, err := d.Read(name, v)
+	if err == nil {
+		return found
+	}
+	damage := Damage{File: d.Path(filepath.FromSlash(name)), Why: err.Error(), Way: "none is needed: it is written anew"}
+	if errors.Is(err, state.ErrDamaged) {
+		if damage.Aside, err = d.SetAside(name); err != nil {
+			damage.Why += "; " + err.Error()
+		}
+	}
+	d.report(damage)
+	return false
 }
 
 // Save brings a record to the disk.
@@ -90,6 +234,22 @@ func (d Folder) FunctionDir(path string) string { return d.Path("functions", pat
 // VersionDir is the folder of one of its versions.
 func (d Folder) VersionDir(path string, number uint32) string {
 	return filepath.Join(d.FunctionDir(path), strconv.FormatUint(uint64(number), 10))
+}
+
+// Remove removes a function's folder. To others it is gone at once: what an agent that
+// is killed has not removed yet lies in Tmp.
+func (d Folder) Remove(path string) error {
+	if err := os.MkdirAll(d.Tmp(), 0o700); err != nil {
+		return err
+	}
+	gone, err := os.MkdirTemp(d.Tmp(), "removed-")
+	if err != nil { // such as a full disk, where to remove is all the more needed
+		return os.RemoveAll(d.FunctionDir(path))
+	}
+	if err := os.Rename(d.FunctionDir(path), filepath.Join(gone, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(gone)
 }
 
 // Tmp is the folder for what is needed as long as the agent lives.

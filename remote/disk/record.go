@@ -1,8 +1,12 @@
 package disk
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // Record is what must outlive the agent about one function: what should run.
@@ -55,6 +59,32 @@ type Failure struct {
 	Reason     string // one of proto's reasons
 	Text       string
 	At         time.Time
+}
+
+// check finds out whether the record is one of the function at a path, and sound.
+func (r *Record) check(path string) error {
+	damaged := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{state.ErrDamaged}, args...)...)
+	}
+	if proto.CheckName(r.Name) != nil || proto.Path(r.Name) != path {
+		return damaged("it is the record of %q", r.Name)
+	}
+	for i, v := range r.Versions {
+		if v == nil || v.Number == 0 || v.Number > r.Last || v.Spec.FunctionJson == nil || r.Find(v.Number) != v {
+			return damaged("element %d of Versions", i)
+		}
+	}
+	switch {
+	case r.Port < 0 || r.Port > 65535 || r.Canary != nil && (r.Canary.Port < 0 || r.Canary.Port > 65535):
+		return damaged("Port")
+	case r.Main != 0 && r.Find(r.Main) == nil:
+		return damaged("version %d, which serves, is not in it", r.Main)
+	case r.Canary != nil && r.Find(r.Canary.Version) == nil:
+		return damaged("version %d, the canary, is not in it", r.Canary.Version)
+	case r.Next != nil && (r.Next.Version == nil || r.Next.Version.Spec.FunctionJson == nil):
+		return damaged("Next")
+	}
+	return nil
 }
 
 // Find returns the version of a number among those that are kept, nil if it is none.

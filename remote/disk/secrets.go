@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -20,43 +20,47 @@ type Sealed map[string][]byte
 // the records alone discloses nothing. Its methods may be called concurrently.
 type Sealer struct{ aead cipher.AEAD }
 
-// OpenSealer takes the key from a file, which it makes if there is none.
-func OpenSealer(path string) (*Sealer, error) {
-	key, err := os.ReadFile(path)
+// keyFile has the key of secrets.
+const keyFile = "secrets.key"
+
+// keySize is that of a key of AES-256, in bytes.
+const keySize = 32
+
+// Sealer returns what seals secrets with the folder's key, which it makes if there is
+// none. A damaged key is set aside: secrets that it has sealed cannot be opened then.
+func (d Folder) Sealer() (*Sealer, error) {
+	key, err := d.ReadFile(keyFile)
+	if err == nil && len(key) != keySize {
+		err = fmt.Errorf("%w: it has %d bytes instead of %d", state.ErrDamaged, len(key), keySize)
+	}
+	if errors.Is(err, state.ErrDamaged) {
+		damage := Damage{
+			File: d.Path(keyFile), Why: err.Error(),
+			Way: "put the key back, with the agent stopped, or deploy functions that have secrets again, with these",
+		}
+		if damage.Aside, err = d.SetAside(keyFile); err != nil {
+			return nil, err
+		}
+		d.report(damage)
+		err = fs.ErrNotExist
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		key = make([]byte, 32) // AES-256
-		_, _ = rand.Read(key)  // it never fails
-		err = writeKey(path, key)
+		key = make([]byte, keySize)
+		_, _ = rand.Read(key) // it never fails
+		err = d.WriteFile(keyFile, key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the key of the secrets: %w", err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("the key of the secrets, %s: %w", path, err)
+		return nil, err
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		return nil, err
 	}
 	return &Sealer{aead}, nil
-}
-
-// writeKey stores a key for good: a secret whose key is lost is lost.
-func writeKey(path string, key []byte) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, file.Close()); err != nil {
-			_ = os.Remove(path)
-		}
-	}()
-	if _, err := file.Write(key); err != nil {
-		return err
-	}
-	return file.Sync()
 }
 
 // All seals the secrets of the function at a path.
@@ -78,7 +82,7 @@ func (s *Sealer) Open(path string, secrets Sealed) (map[string]string, error) {
 		value, err := s.aead.Open(nil, nil, box, owner(path, name))
 		if err != nil {
 			return nil, proto.Errorf(proto.ErrUnavailable, "the secret %s of function %s cannot be read: %w", name, path, err).
-				WithHint("the agent's key has changed since; deploy the function with its secrets again")
+				WithHint("the agent's key has changed since; deploy the function with its secrets again").From("agent", proto.ReasonDamaged)
 		}
 		values[name] = string(value)
 	}
