@@ -45,6 +45,8 @@ type app struct {
 	// The flags that all commands share.
 	proxy, kind, output string
 	quiet               bool
+
+	hurried bool // a deploy does not wait, though nobody said so
 }
 
 func isTerminal(stream any) bool {

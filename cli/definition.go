@@ -18,6 +18,9 @@ import (
 // the same JSON may hold.
 const maxDefinition = 1 << 20
 
+// schemaKey names the schema of a JSON text to editors.
+const schemaKey = "$schema"
+
 // definition is what a definition file asks for.
 type definition struct {
 	steps []step
@@ -37,6 +40,7 @@ type entry struct {
 	at string // where a definition file holds it, file:line:column; else ""
 
 	secrets map[string]reference // by the variable that is to hold it
+	serves  *proto.Version       // before the deploy, where it was asked for
 
 	// What the function's source is part of, known once the entry is checked: the
 	// bundle's folder, and the package's folder in it, slash separated.
@@ -125,7 +129,7 @@ func interruptible(ctx context.Context, r io.Reader) ([]byte, error) {
 // parseDefinition understands the text of a definition file whose relative
 // paths count from dir. It reads nothing else.
 func parseDefinition(name, dir string, data []byte) (*definition, error) {
-	d := &document{file: name, data: data}
+	d := &document{file: name, data: withoutMark(data)}
 	root, err := d.parse()
 	if err != nil {
 		return nil, err
@@ -136,10 +140,11 @@ func parseDefinition(name, dir string, data []byte) (*definition, error) {
 		return err
 	}
 	err = d.object(root, "the definition", map[string]setter{
-		"deploy": func(n *node) error { return add(d.deploy(n, dir)) },
-		"list":   func(n *node) error { return add(d.list(n)) },
-		"stop":   func(n *node) error { return add(d.named("stop", n)) },
-		"log":    func(n *node) error { return add(d.named("log", n)) },
+		schemaKey: func(*node) error { return nil },
+		"deploy":  func(n *node) error { return add(d.deploy(n, dir)) },
+		"list":    func(n *node) error { return add(d.list(n)) },
+		"stop":    func(n *node) error { return add(d.named("stop", n)) },
+		"log":     func(n *node) error { return add(d.named("log", n)) },
 	})
 	switch {
 	case err != nil:

@@ -81,6 +81,22 @@ func TestDefinitionSecretsAreReferences(t *testing.T) {
 	}
 }
 
+// As editors of some systems write it.
+func TestDefinitionWithAMarkAndOtherLineEnds(t *testing.T) {
+	text := "\uFEFF" + strings.ReplaceAll("{\n\"deploy\": [\n{\"name\": \"F\", \"packageDir\": \".\", \"kind\": \"http\"}]}\n", "\n", "\r\n")
+	def, err := parseDefinition("d.json", "/src", []byte(text))
+	require.NoError(t, err)
+	assert.Equal(t, "d.json:3:1", def.steps[0].entries[0].at)
+	_, err = parseDefinition("d.json", "/src", []byte("\uFEFF{\"deplyo\": []}"))
+	require.EqualError(t, err, `d.json:1:2: unknown key "deplyo" in the definition; did you mean "deploy"?`)
+
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("\uFEFFopen sesame\r\n"), 0o600))
+	value, err := reference{file: file}.read()
+	require.NoError(t, err)
+	assert.Equal(t, "open sesame", value)
+}
+
 func TestDefinitionSectionsKeepTheirOrder(t *testing.T) {
 	def, err := parseDefinition("d.json", "/src", []byte(`{
 		"stop": {"name": "Old"},

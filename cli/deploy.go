@@ -3,10 +3,13 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +22,12 @@ import (
 type waiting struct{ wait, noWait bool }
 
 func (w *waiting) flags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.wait, "wait", false, "answer when the function is Deployed or Failed (the default on a terminal)")
+	cmd.Flags().BoolVar(&w.wait, "wait", false, "answer when the function is Deployed or Failed (the default on a terminal, and where CI is set)")
 	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "answer at once, with Deploying")
 }
 
-// decide resolves the default: people at a terminal want to know how it went.
+// decide resolves the default: people at a terminal want to know how it went, and a
+// pipeline must fail when it did not go well.
 func (w *waiting) decide(a *app, cmd *cobra.Command) (bool, error) {
 	switch {
 	case w.wait && w.noWait:
@@ -33,23 +37,33 @@ func (w *waiting) decide(a *app, cmd *cobra.Command) (bool, error) {
 	case cmd.Flags().Changed("wait"):
 		return w.wait, nil
 	}
-	return a.isTerminal(a.stdout), nil
+	ci := os.Getenv("CI")
+	wait := a.isTerminal(a.stdout) || ci != "" && ci != "false" && ci != "0"
+	a.hurried = !wait
+	return wait, nil
 }
 
 func (a *app) deployCommand() *cobra.Command {
 	fn := &proto.FunctionJson{}
 	e := &entry{fn: fn}
 	var plan bool
+	var reset string
 	var w waiting
 	cmd := &cobra.Command{
 		Use:   "deploy [DIR]",
 		Short: "deploys the function in a folder",
 		Long: `
-Packs the package in DIR (default: the working directory), uploads it, and has it
-built and started. Without -name the package's only function is deployed. A deploy
-that changes code or settings makes the function's next version; when it fails, the
-version before goes on serving. The value of a secret is read from a variable of
-this shell or from a file, less a line end at its end, and never shown.`,
+Packs the package in DIR (default: the working directory), uploads it, builds and
+starts it. A deploy that changes code or settings makes the function's next version;
+if it fails, the version before goes on serving.
+
+If DIR has a definition, deploy.json, its functions are deployed as it says, and
+flags go before it. Without one the package's only function is deployed, or the one
+that -name names. Its settings stay as they are, except for those that are given; of
+variables each counts by itself. What changes is said.
+
+The value of a secret is read from a variable of this shell or from a file, without
+the line end at its end, and never shown.`,
 		Example: `
   proxyCli deploy ./example/hello
   proxyCli deploy -canary 10 -note "new greeting" ./example/hello
@@ -69,20 +83,22 @@ this shell or from a file, less a line end at its end, and never shown.`,
 			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
 				return err
 			}
-			if fn.GetName() == "" {
-				if fn.Name, err = a.onlyFunction(e); err != nil {
-					return err
-				}
+			entries, unasked, err := a.entries(cmd, e, reset)
+			if err != nil {
+				return err
 			}
 			p := a.startProgress()
 			defer p.stop()
-			if err := a.checkEntries([]*entry{e}, p); err != nil {
+			if err := a.checkEntries(entries, p); err != nil {
 				return err
 			}
-			if plan {
-				return a.plan(cmd.Context(), []*entry{e}, p)
+			if unasked != nil { // what is wrong here is told first
+				return unasked
 			}
-			return a.send(cmd.Context(), []*entry{e}, wait, p)
+			if plan {
+				return a.plan(cmd.Context(), entries, p)
+			}
+			return a.send(cmd.Context(), entries, wait, p)
 		},
 	}
 	fs := cmd.Flags()
@@ -90,6 +106,8 @@ this shell or from a file, less a line end at its end, and never shown.`,
 	fs.StringVar(&fn.Name, "name", "", "`NAME` the function's Go name (default: the only one that the package has)")
 	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, a replica on each (default: the proxy chooses one)")
 	settingFlags(fs, fn, &e.secrets)
+	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` keep no settings of the version that serves, or not these")
+	fs.Lookup("reset").NoOptDefVal = resetAll
 	fs.BoolVar(&plan, "plan", false, "change nothing; say what a deploy would change")
 	w.flags(cmd)
 	return cmd
@@ -115,6 +133,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 		e.fn.Wait = wait
 		roots = append(roots, e.root, filepath.Join(e.root, e.dir))
 	}
+	began := time.Now()
 	rows, err := a.submit(ctx, entries, p)
 	if err != nil {
 		return err
@@ -123,10 +142,33 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 		return err
 	}
 	a.reportRows(rows, roots)
+	if wait {
+		a.tellDeployed(rows, entries, time.Since(began))
+	} else if a.hurried && slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deploying) }) {
+		a.note("not waiting until it is ready; -wait waits, and proxyCli details shows how it goes")
+	}
 	if code := rowsCode(rows); code != exitOK {
 		return reported(code)
 	}
 	return nil
+}
+
+// tellDeployed says of each function that is deployed on all its agents what came of
+// it and what to do next.
+func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took time.Duration) {
+	for _, e := range entries {
+		name := e.fn.GetName()
+		of := slices.DeleteFunc(slices.Clone(rows), func(r *proto.FunctionJsonRsp) bool { return r.GetName() != name })
+		if len(of) == 0 || rowsCode(of) != exitOK {
+			continue
+		}
+		r := of[0]
+		what := strings.Join(shares(r), ", ")
+		if e.serves != nil && e.serves.GetVersion() == r.GetVersion() && e.fn.GetCanary() == 0 {
+			what = fmt.Sprintf("nothing changed, version %d goes on serving", r.GetVersion())
+		}
+		a.note("%s: %s, after %.1fs, at %s; try: proxyCli invoke %s", name, what, took.Seconds(), r.GetUrl(), name)
+	}
 }
 
 // submit has entries deployed, or planned, as they say, and ends the progress.

@@ -132,6 +132,7 @@ func (d *document) object(n *node, what string, setters map[string]setter) error
 		return d.errorf(n.offset, "%s must be an object, not %s", what, n.kind())
 	}
 	known := slices.Sorted(maps.Keys(setters))
+	known = slices.DeleteFunc(known, func(key string) bool { return key == schemaKey })
 	for _, m := range members {
 		set, ok := setters[m.key]
 		if !ok {

@@ -77,8 +77,8 @@ func (e *entry) readSecrets() error {
 	return nil
 }
 
-// read returns the value. A line end at the end of a file is an editor's, and no
-// part of it.
+// read returns the value. A byte order mark and a line end at the end of a file are an
+// editor's, and no part of it.
 func (r reference) read() (string, error) {
 	if r.variable != "" {
 		value, ok := os.LookupEnv(r.variable)
@@ -96,6 +96,6 @@ func (r reference) read() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	value := strings.TrimSuffix(string(data), "\n")
+	value := strings.TrimSuffix(string(withoutMark(data)), "\n")
 	return strings.TrimSuffix(value, "\r"), nil
 }

@@ -306,6 +306,32 @@ func (s *Setting) Set(f *FunctionJson, value any) {
 	}
 }
 
+// Text is the setting's value as it is written on a command line, "" where it is not
+// given. Of variables it is their names.
+func (s *Setting) Text(f *FunctionJson) string {
+	m, field := s.field(f)
+	value := m.Get(field)
+	switch {
+	case !m.Has(field):
+		return ""
+	case field.IsMap():
+		var names []string
+		value.Map().Range(func(k protoreflect.MapKey, _ protoreflect.Value) bool {
+			names = append(names, k.String())
+			return true
+		})
+		slices.Sort(names)
+		return strings.Join(names, ",")
+	case field.IsList():
+		var elements []string
+		for i := range value.List().Len() {
+			elements = append(elements, value.List().Get(i).String())
+		}
+		return strings.Join(elements, ",")
+	}
+	return value.String()
+}
+
 // Parse gives the setting the value that a word of a command line is. A list is
 // separated by commas; of a list and of variables each call adds to those before.
 func (s *Setting) Parse(f *FunctionJson, word string) error {

@@ -57,6 +57,8 @@ func TestSettingsAreWhole(t *testing.T) {
 			require.NoError(t, s.Parse(parsed, w), s.Name)
 		}
 		assert.Equal(t, set.String(), parsed.String(), s.Name)
+		assert.Equal(t, strings.TrimSuffix(words[s.Form][0], "=v"), s.Text(set), s.Name)
+		assert.Empty(t, s.Text(&FunctionJson{}), s.Name)
 
 		changed, effect := Compare(&FunctionJson{}, set)
 		if s.Effect < OnProcess {

@@ -218,7 +218,7 @@ func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error)
 	if len(fn.GetKeep()) == 0 || f.main.version == nil {
 		return fn, nil
 	}
-	was := protobuf.CloneOf(f.main.version.Spec.FunctionJson)
+	was := f.main.version.Settings()
 	var err error
 	if was.Secrets, err = f.agent.seal.Open(f.path, f.main.version.Secrets); err != nil {
 		return nil, err

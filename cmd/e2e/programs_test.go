@@ -75,7 +75,7 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 		}
 	}
 	// The race detector would have each process wait a second at its end.
-	cmd.Env = append(cmd.Env, program+"="+name, "RYO_STOP_FUNCTIONS=true", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(cmd.Env, program+"="+name, "CI=", "RYO_STOP_FUNCTIONS=true", "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = time.Second
 	return cmd
 }

@@ -87,6 +87,9 @@ func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err 
 // Settings is what a version's deployer said, of secrets the names alone.
 func (v *Version) Settings() *proto.FunctionJson {
 	fn := protobuf.CloneOf(v.Spec.FunctionJson)
+	if fn.GetProgram() != "" { // a program is given with its kind, whatever its deployer said
+		fn.Kind = ""
+	}
 	for name := range v.Secrets {
 		if fn.Secrets == nil {
 			fn.Secrets = make(map[string]string)

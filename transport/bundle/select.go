@@ -17,6 +17,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
+// Definition is the file of a package's folder that says how its function is
+// deployed. It is shipped where go:embed or an include names it.
+const Definition = "deploy.json"
+
 // Select lists what has to be shipped for a function whose Dir or FilePath lies
 // on this machine. Files are slash separated and sorted, relative to root, an
 // absolute folder that may lie above Dir; packagePath is the package's folder
@@ -46,7 +50,9 @@ func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath 
 	if found {
 		err = s.addModules(moduleRoot)
 	} else {
-		err = s.walk(dir, ignore.shipped)
+		err = s.walk(dir, func(name string, e fs.DirEntry) bool {
+			return name != filepath.Join(dir, Definition) && ignore.shipped(name, e)
+		})
 	}
 	if err != nil {
 		return nil, "", err

@@ -26,6 +26,15 @@ func TestSelect(t *testing.T) {
 			files: map[string]string{"go.mod": goMod, "go.sum": "", "a.go": goFile, "README.md": "", "a_test.go": goFile},
 			want:  []string{"a.go", "go.mod", "go.sum"}, path: ".",
 		},
+		"no definition of the folder itself": {
+			files: map[string]string{"a.go": goFile, "deploy.json": "", "conf/deploy.json": ""},
+			want:  []string{"a.go", "conf/deploy.json"}, path: ".",
+		},
+		"a definition that is embedded or included": {
+			files:   map[string]string{"a.go": "package hello\n\nimport _ \"embed\"\n\n//go:embed deploy.json\nvar x string\n", "deploy.json": ""},
+			include: []string{"deploy.json"},
+			want:    []string{"a.go", "deploy.json"}, path: ".",
+		},
 		"a package in a subfolder with what it imports": {
 			files: map[string]string{
 				"go.mod": goMod, "main.go": goFile,

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
+)
+
+// resetAll is the value of the flag -reset that names no settings.
+const resetAll = "all"
+
+// resets takes the flag -reset apart.
+func resets(cmd *cobra.Command, value string) (names []string, err error) {
+	var known []string
+	for _, s := range proto.Settings() {
+		if s.Effect > proto.OnDeploy {
+			known = append(known, s.Name)
+		}
+	}
+	switch value {
+	case "":
+		return nil, nil
+	case resetAll:
+		return known, nil
+	}
+	names = strings.Split(value, ",")
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, usagef(cmd, "-reset: there is no setting %q that a version keeps%s", name, didYouMean("", name, known))
+		}
+	}
+	return names, nil
+}
+
+// entries returns what the command deploy is to deploy: what a definition in the
+// folder states, or one function with the settings that it keeps. The error unasked
+// is why nobody could say what serves now.
+func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries []*entry, unasked, err error) {
+	drop, err := resets(cmd, reset)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err = a.entriesIn(cmd.Context(), cmd, flags)
+	if err != nil {
+		return nil, nil, err
+	}
+	stated := len(entries) > 0
+	if !stated {
+		if flags.fn.GetName() == "" {
+			if flags.fn.Name, err = a.onlyFunction(flags); err != nil {
+				return nil, nil, err
+			}
+		}
+		entries = []*entry{flags}
+	}
+	for _, e := range entries {
+		if e.serves, err = a.current(cmd.Context(), e.fn.GetName()); err != nil {
+			return entries, err, nil
+		}
+		if e.serves == nil {
+			continue
+		}
+		if !stated {
+			e.keep(cmd.Flags().Changed, drop)
+		}
+		a.tellChanges(e)
+	}
+	return entries, nil, nil
+}
+
+// entriesIn returns what the definition in the folder of flags says, with the flags
+// before it; none if the folder has none.
+func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) ([]*entry, error) {
+	file := shorten(filepath.Join(flags.fn.GetDir(), bundle.Definition))
+	data, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, nil
+	case err != nil:
+		return nil, proto.Errorf(proto.ErrInvalid, "read %s: %w", file, err)
+	}
+	var sections map[string]json.RawMessage
+	if json.Unmarshal(withoutMark(data), &sections) == nil && sections["deploy"] == nil {
+		a.note("%s has no section deploy; it is left alone", file)
+		return nil, nil
+	}
+	def, err := readDefinition(ctx, file, nil)
+	if err != nil {
+		return nil, err
+	}
+	entries := entriesOf(def.steps)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.fn.GetName())
+	}
+	if name := flags.fn.GetName(); name != "" {
+		entries = slices.DeleteFunc(entries, func(e *entry) bool { return proto.Path(e.fn.GetName()) != proto.Path(name) })
+		if len(entries) == 0 {
+			return nil, usagef(cmd, "-name: %s does not deploy %s, but %s", file, name, strings.Join(names, ", "))
+		}
+	}
+	for _, e := range entries {
+		e.override(flags, cmd.Flags().Changed)
+	}
+	a.note("as %s says", file)
+	return entries, nil
+}
+
+// override lets flags that are given go before what the entry says; of variables
+// each by itself.
+func (e *entry) override(flags *entry, given func(flag string) bool) {
+	for _, s := range proto.Settings() {
+		switch {
+		case !given(s.Flag):
+		case s.Form == proto.Variables:
+			if e.fn.Env == nil {
+				e.fn.Env = map[string]string{}
+			}
+			for k, v := range flags.fn.GetEnv() {
+				e.fn.Env[k] = v
+				delete(e.secrets, k)
+			}
+		case s.Form == proto.Secrets:
+			if e.secrets == nil {
+				e.secrets = map[string]reference{}
+			}
+			for k, r := range flags.secrets {
+				e.secrets[k] = r
+				delete(e.fn.Env, k)
+			}
+		default:
+			e.fn.Retain(flags.fn, []string{s.Name})
+		}
+	}
+	if given("agent") {
+		e.fn.ToAgent = flags.fn.ToAgent
+	}
+}
+
+// current asks for the version that serves the entry's function; nil if there is none.
+func (a *app) current(ctx context.Context, name string) (*proto.Version, error) {
+	list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) { return client.Versions(ctx, name) })
+	if errors.Is(err, proto.ErrNotFound) || err == nil && len(list) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.MaxFunc(list, func(a, b *proto.Version) int { return int(a.GetWeight()) - int(b.GetWeight()) }), nil
+}
+
+// keep lets the settings stay as the version has them that serves, except for those
+// that are given or are to be reset.
+func (e *entry) keep(given func(flag string) bool, reset []string) {
+	was := e.serves.GetSettings()
+	for _, s := range proto.Settings() {
+		variables := s.Form == proto.Variables || s.Form == proto.Secrets
+		if s.Effect > proto.OnDeploy && !slices.Contains(reset, s.Name) && (variables || !given(s.Flag)) && s.Text(was) != "" {
+			e.fn.Keep = append(e.fn.Keep, s.Name)
+		}
+	}
+	// Values of secrets are not known here; the agent adds them.
+	env := maps.Clone(e.fn.GetEnv())
+	e.fn.Retain(was, slices.DeleteFunc(slices.Clone(e.fn.Keep), func(name string) bool { return name == "secrets" }))
+	for k := range e.secrets {
+		if _, given := env[k]; !given { // else it is given twice, which Check tells
+			delete(e.fn.Env, k)
+		}
+	}
+}
+
+// tellChanges says what becomes of the settings of the version that serves.
+func (a *app) tellChanges(e *entry) {
+	was := e.serves.GetSettings()
+	var kept, changes []string
+	for _, s := range proto.Settings() {
+		switch {
+		case s.Effect == proto.OnDeploy:
+		case s.Form == proto.Variables:
+			k, c := variables("env", was.GetEnv(), e.fn.GetEnv(), func(k string) bool { return e.fn.Env[k] != was.GetEnv()[k] })
+			kept, changes = append(kept, k...), append(changes, c...)
+		case s.Form == proto.Secrets:
+			now := map[string]string{}
+			if slices.Contains(e.fn.GetKeep(), s.Name) {
+				for k := range was.GetSecrets() {
+					if _, plain := e.fn.GetEnv()[k]; !plain {
+						now[k] = ""
+					}
+				}
+			}
+			for k := range e.secrets {
+				now[k] = ""
+			}
+			k, c := variables("secret", was.GetSecrets(), now, func(k string) bool { _, given := e.secrets[k]; return given })
+			kept, changes = append(kept, k...), append(changes, c...)
+		default:
+			before, after := s.Text(was), s.Text(e.fn)
+			switch {
+			case before != after:
+				changes = append(changes, fmt.Sprintf("%s: %s → %s", s.Name, orDefault(s, before), orDefault(s, after)))
+			case after != "":
+				kept = append(kept, s.Name+" "+after)
+			}
+		}
+	}
+	name := e.fn.GetName()
+	if len(kept) > 0 && len(e.fn.GetKeep()) > 0 {
+		a.note("%s keeps of version %d: %s (-reset drops what is not given)", name, e.serves.GetVersion(), strings.Join(kept, ", "))
+	}
+	for _, c := range changes {
+		a.note("%s changes %s", name, c)
+	}
+}
+
+func orDefault(s proto.Setting, text string) string {
+	if text == "" {
+		return s.Default + " (default)"
+	}
+	return text
+}
+
+// variables tells which of the variables stay and which change. Values are not
+// shown: a screen is no place for them.
+func variables(what string, was, now map[string]string, changed func(string) bool) (kept, changes []string) {
+	all := maps.Clone(was)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, now)
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		_, before := was[k]
+		_, after := now[k]
+		switch {
+		case !before:
+			changes = append(changes, what+" "+k+": added")
+		case !after:
+			changes = append(changes, what+" "+k+": dropped")
+		case changed(k):
+			changes = append(changes, what+" "+k+": given anew")
+		default:
+			kept = append(kept, what+" "+k)
+		}
+	}
+	return kept, changes
+}
