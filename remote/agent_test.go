@@ -164,9 +164,8 @@ func assertSays(t *testing.T, text, url string) {
 }
 
 func TestConformance(t *testing.T) {
-	transporttest.Run(t, func(t *testing.T) transport.Interface {
-		return start(t, t.TempDir()).Agent
-	})
+	agent := start(t, t.TempDir()).Agent
+	transporttest.Run(t, func(*testing.T) transport.Interface { return agent })
 }
 
 func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {

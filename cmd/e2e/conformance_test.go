@@ -17,12 +17,10 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			transporttest.Run(t, func(t *testing.T) transport.Interface {
-				a := startAgent(t, "", "")
-				client := dial(startProxy(t, "", "-agents", a.addr))
-				t.Cleanup(func() { assert.NoError(t, client.Close()) })
-				return client
-			})
+			a := startAgent(t, "", "")
+			client := dial(startProxy(t, "", "-agents", a.addr))
+			t.Cleanup(func() { assert.NoError(t, client.Close()) })
+			transporttest.Run(t, func(*testing.T) transport.Interface { return client })
 		})
 	}
 }

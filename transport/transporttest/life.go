@@ -297,10 +297,13 @@ func crashes(t *tester) {
 	t.answers(row.GetProxy(), 1, "") // another process took its place
 }
 
+// printer is a function of logLines alone: what is printed outlives who printed it.
+const printer = "Printer"
+
 // lines returns the lines that a request asks for.
 func (t *tester) lines(req *proto.LogsRequest) (lines []*proto.LogLine) {
 	t.Helper()
-	req.Name = "HelloWorld"
+	req.Name = printer
 	require.NoError(t, t.Logs(t.Context(), req, func(l *proto.LogLines) error {
 		lines = append(lines, l.GetLines()...)
 		return nil
@@ -316,17 +319,18 @@ func texts(lines []*proto.LogLine) (texts []string) {
 }
 
 func logLines(t *tester) {
-	row := t.deployed("HelloWorld")
-	t.answers(row.GetProxy(), 1, "")
+	row := t.deployed(printer)
+	_, err := t.call(row.GetProxy(), printer, "")
+	require.NoError(t, err)
 	var all []*proto.LogLine
 	t.until(func() bool {
 		all = t.lines(&proto.LogsRequest{})
 		return slices.Contains(texts(all), "stdout: called") && slices.Contains(texts(all), "stderr: warned")
 	}, "what was printed")
-	assert.Equal(t, "deploying at /helloworld", all[0].GetText())
+	assert.Equal(t, "deploying at /printer", all[0].GetText())
 	var last time.Time
 	for _, l := range all {
-		assert.Equal(t, "HelloWorld", l.GetFunction())
+		assert.Equal(t, printer, l.GetFunction())
 		assert.EqualValues(t, 1, l.GetVersion())
 		assert.Equal(t, row.GetAtAgent(), l.GetAtAgent())
 		at, err := time.Parse(time.RFC3339Nano, l.GetTime())
@@ -339,16 +343,16 @@ func logLines(t *tester) {
 	assert.Len(t, t.lines(&proto.LogsRequest{Version: 1, Since: "1h"}), len(all))
 	assert.Empty(t, t.lines(&proto.LogsRequest{Version: 2}))
 	assert.Empty(t, t.lines(&proto.LogsRequest{Since: time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}))
-	err := t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld", Since: "then"}, func(*proto.LogLines) error { return nil })
+	err = t.Logs(t.Context(), &proto.LogsRequest{Name: printer, Since: "then"}, func(*proto.LogLines) error { return nil })
 	require.ErrorIs(t, err, proto.ErrInvalid)
 	enough := errors.New("seen enough")
-	err = t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld"}, func(*proto.LogLines) error { return enough })
+	err = t.Logs(t.Context(), &proto.LogsRequest{Name: printer}, func(*proto.LogLines) error { return enough })
 	require.ErrorIs(t, err, enough)
 
-	_, err = t.Stop(t.Context(), "HelloWorld")
+	_, err = t.Stop(t.Context(), printer)
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, len(t.lines(&proto.LogsRequest{})), len(all), "they outlive the function")
-	logs, err := t.Log(t.Context(), "HelloWorld")
+	logs, err := t.Log(t.Context(), printer)
 	require.NoError(t, err)
 	assert.Contains(t, logs.GetLogs(), "called\n")
 }

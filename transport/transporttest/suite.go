@@ -20,7 +20,8 @@ import (
 
 // Run puts what open returns, an implementation on which nothing is deployed,
 // through the suite. It is called for each case, and registers with t what has to
-// be closed.
+// be closed. What a case has deployed it stops at its end, so that one implementation
+// may be returned for all.
 func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 	for _, c := range []struct {
 		name string
@@ -63,7 +64,9 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"UsageIsOfProcesses", usage},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.run(&tester{T: t, Interface: open(t)})
+			tester := &tester{T: t, Interface: open(t)}
+			t.Cleanup(tester.stopAll)
+			c.run(tester)
 		})
 	}
 }
@@ -72,6 +75,17 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 type tester struct {
 	*testing.T
 	transport.Interface
+}
+
+// stopAll leaves nothing deployed for the next case.
+func (t *tester) stopAll() {
+	ctx := context.Background() // the test's own has ended
+	rows, err := t.Details(ctx)
+	require.NoError(t, err)
+	for _, r := range rows {
+		_, err := t.Stop(ctx, r.GetName())
+		assert.NoError(t, err)
+	}
 }
 
 // source writes the package of a function and returns its folder. The function
