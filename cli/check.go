@@ -88,7 +88,7 @@ func (a *app) checkSource(e *entry, p *progress) (ok bool, err error) {
 
 // check finds the entry's function in its source.
 func (e *entry) check() (*funcfw.Target, error) {
-	spec := funcfw.Spec{Dir: e.dir, Name: e.fn.GetName(), Kind: e.fn.GetKind()}
+	spec := funcfw.Spec{Dir: e.dir, Name: e.fn.GetName(), Target: e.fn.GetTarget(), Kind: e.fn.GetKind()}
 	if file := e.fn.GetFilePath(); file != "" {
 		spec.File = filepath.Base(file)
 	}
@@ -117,16 +117,20 @@ func (a *app) candidates(e *entry) ([]*funcfw.Target, error) {
 }
 
 // onlyFunction finds the name of the function to deploy from a folder that
-// declares one. What merely takes and returns data is most often a helper, so it
-// counts where there is nothing else.
+// declares one. What merely takes and returns data is most often a helper, and a
+// variable most often a part of a function, so they count where there is nothing
+// else.
 func (a *app) onlyFunction(e *entry) (string, error) {
 	found, err := a.candidates(e)
 	if err != nil {
 		return "", err
 	}
+	variable := func(t *funcfw.Target) bool { return t.Variable }
 	helper := func(t *funcfw.Target) bool { return t.Kind == proto.KindTyped || t.Kind == proto.KindEvent }
-	if plain := slices.DeleteFunc(slices.Clone(found), helper); len(plain) > 0 {
-		found = plain
+	for _, less := range []func(*funcfw.Target) bool{helper, variable} {
+		if better := slices.DeleteFunc(slices.Clone(found), less); len(better) > 0 {
+			found = better
+		}
 	}
 	if len(found) == 1 {
 		return found[0].Name, nil

@@ -189,6 +189,7 @@ func (d *document) function(n *node, dir string) (*entry, error) {
 		setters[s.Name] = d.setting(s, e, dir)
 	}
 	err := d.object(n, "an entry of deploy", setters)
+	fn.Complete()
 	switch {
 	case err != nil:
 		return nil, err

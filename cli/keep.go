@@ -60,7 +60,8 @@ func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries [
 	}
 	stated := len(entries) > 0
 	if !stated {
-		if flags.fn.GetName() == "" {
+		flags.fn.Complete()
+		if flags.fn.GetName() == "" && flags.fn.GetTarget() == "" {
 			if flags.fn.Name, err = a.onlyFunction(flags); err != nil {
 				return nil, nil, err
 			}

@@ -44,6 +44,7 @@ const (
 	MinCPU       = 0.01   // a cgroup's smallest share: 1 ms of every 100 ms
 	MaxCPU       = 1024.0 // more than any machine has
 	MaxCanary    = 99     // percent; 100 is no canary
+	MaxTarget    = 256    // bytes: it is a variable of the process's environment
 	MaxNote      = 256    // bytes: what a list of versions shows in a line
 )
 
@@ -62,11 +63,22 @@ var reservedEnv = map[string]bool{
 	"CLOUD_RUN_TIMEOUT_SECONDS": true, "PORT": true,
 }
 
+// Complete gives a function without a name the one that its target makes, if that
+// makes one.
+func (f *FunctionJson) Complete() {
+	if f != nil && f.GetName() == "" {
+		f.Name = NameOf(f.GetTarget())
+	}
+}
+
 // Check reports the first thing that is wrong with a function to deploy, its
 // name and settings, as an ErrInvalid. It reads no files.
 func (f *FunctionJson) Check() error {
 	if f == nil {
 		return Errorf(ErrInvalid, "an element of the list of functions is null")
+	}
+	if f.GetName() == "" && f.GetTarget() != "" {
+		return Errorf(ErrInvalid, "no name can be made of the target %.100q", f.GetTarget()).WithHint(`give one: "name": "HelloWorld"`)
 	}
 	if err := CheckName(f.GetName()); err != nil {
 		return err
@@ -85,6 +97,16 @@ func (f *FunctionJson) Check() error {
 func (f *FunctionJson) checkKind() error {
 	if k := f.GetKind(); k != "" && !slices.Contains(kinds, k) {
 		return f.invalid("kind", "%q is not known; use one of %s", k, strings.Join(kinds, ", "))
+	}
+	return nil
+}
+
+func (f *FunctionJson) checkTarget() error {
+	switch t := f.GetTarget(); {
+	case len(t) > MaxTarget:
+		return f.invalid("target", "%.40q… is longer than %d bytes", t, MaxTarget)
+	case !utf8.ValidString(t) || strings.ContainsFunc(t, unicode.IsControl):
+		return f.invalid("target", "%q is not plain text", t)
 	}
 	return nil
 }

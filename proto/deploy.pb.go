@@ -32,7 +32,8 @@ const (
 // (the digest of a package that the receiver has stored): one of the two.
 type FunctionJson struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A Go exported identifier. Its path is the name in lower case.
+	// A Go exported identifier. Its path is the name in lower case. Empty, with a
+	// target: made from that.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The folder of the function's package, on the machine of the process that reads it.
 	Dir string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
@@ -102,7 +103,11 @@ type FunctionJson struct {
 	// Settings, by their names, that stay as the version that serves has them; of env
 	// and secrets those variables that are not given here. include stays as it is
 	// where the package is made.
-	Keep          []string `protobuf:"bytes,30,rep,name=keep,proto3" json:"keep,omitempty"`
+	Keep []string `protobuf:"bytes,30,rep,name=keep,proto3" json:"keep,omitempty"`
+	// The name that the package declares the function by, such as "blur-images" of
+	// functions.HTTP("blur-images", blur), or that of an exported function. Empty: name
+	// is an exported function's, or made from the declared one (BlurImages).
+	Target        string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +350,13 @@ func (x *FunctionJson) GetKeep() []string {
 		return x.Keep
 	}
 	return nil
+}
+
+func (x *FunctionJson) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
 }
 
 // FunctionJsonRsp is one function as it stands on one agent.
@@ -2694,7 +2706,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\x93\a\n" +
+	"ryofaas.v1\"\xab\a\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -2726,7 +2738,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bliveness\x18\x1b \x01(\tR\bliveness\x12\x12\n" +
 	"\x04plan\x18\x1c \x01(\bR\x04plan\x12\x18\n" +
 	"\aversion\x18\x1d \x01(\rR\aversion\x12\x12\n" +
-	"\x04keep\x18\x1e \x03(\tR\x04keep\x1a6\n" +
+	"\x04keep\x18\x1e \x03(\tR\x04keep\x12\x16\n" +
+	"\x06target\x18\x1f \x01(\tR\x06target\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

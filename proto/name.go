@@ -3,6 +3,8 @@ package proto
 import (
 	"go/token"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // MaxName bounds a function's name and path in bytes: both become file names,
@@ -35,3 +37,21 @@ func CheckName(name string) error {
 // Path is the path segment under which a function is called: its name in lower
 // case. Two names with one path are the same function to callers.
 func Path(name string) string { return strings.ToLower(name) }
+
+// NameOf is the name that is made of what a function is declared by, in places that
+// know names alone: BlurImages of "blur-images". It is "" when none can be made.
+func NameOf(target string) string {
+	if CheckName(target) == nil {
+		return target
+	}
+	var b strings.Builder
+	for word := range strings.FieldsFuncSeq(target, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		first, size := utf8.DecodeRuneInString(word)
+		b.WriteRune(unicode.ToUpper(first))
+		b.WriteString(word[size:])
+	}
+	if CheckName(b.String()) != nil {
+		return ""
+	}
+	return b.String()
+}

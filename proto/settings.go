@@ -97,6 +97,11 @@ var settings = []Setting{
 		Default: "what its declaration says",
 	},
 	{
+		Name: "target", Flag: "target", Value: "NAME", Form: Text, Effect: OnBuild, check: (*FunctionJson).checkTarget,
+		Help:    "name that functions.HTTP, CloudEvent or Typed declares the function by, or an exported one, if it is not the name",
+		Default: "the name, or what it is made from",
+	},
+	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
 		Help:    "how long the gateway waits for an answer to begin, such as 30s",
 		Default: plain(DefaultTimeout),

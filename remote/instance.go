@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 		Path:        filepath.Join(dir, "fn"),
 		Dir:         filepath.Join(dir, "src", filepath.FromSlash(programs.PackagePath(fn.FunctionJson))),
 		Mount:       "/" + f.path,
-		Function:    fn.GetName(),
+		Function:    cmp.Or(fn.GetTarget(), fn.GetName()),
 		Env:         env,
 		Sockets:     at,
 		Drain:       v.Drain(),

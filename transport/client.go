@@ -93,6 +93,7 @@ func (c *Client) Close() error { return c.close() }
 func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
 	limit := wire.CallLimit
 	for _, fn := range fns {
+		fn.Complete()
 		if err := fn.Check(); err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func (s *session) targets(src snapshot) ([]*funcfw.Target, error) {
 	}
 	fn, fsys := s.cfg.Function, os.DirFS(src.root)
 	if fn.GetName() != "" {
-		spec := funcfw.Spec{Dir: src.dir, Name: fn.GetName(), Kind: fn.GetKind()}
+		spec := funcfw.Spec{Dir: src.dir, Name: fn.GetName(), Target: fn.GetTarget(), Kind: fn.GetKind()}
 		target, err := funcfw.Check(fsys, spec, s.tools.platform)
 		if err != nil {
 			return nil, s.refused(src, fn.GetName(), err)

@@ -30,24 +30,33 @@ func (p Platform) version() string {
 
 // Spec says which function is meant.
 type Spec struct {
-	Dir  string // the package's folder, slash separated, relative to the bundle's root; "" and "." mean the root
+	Dir string // the package's folder, slash separated, relative to the bundle's root; "" and "." mean the root
+	// Name is that of the deployed function. Without a Target it is a function's, or
+	// made from the name that one is declared by.
 	Name string
-	File string // in Dir, that should declare it; "" for any
-	Kind string // that it should be of, one of proto's; "" for any
+	// Target is the name that a function is declared by, any text, or that of an
+	// exported one; "" where Name tells.
+	Target string
+	File   string // in Dir, that should declare it; "" for any
+	Kind   string // that it should be of, one of proto's; "" for any
 }
 
 // Target is a function that was found.
 type Target struct {
-	Name        string
+	Name        string // of the deployed function
 	Kind        string // one of proto's
 	Dir         string // the package's folder, slash separated, relative to the bundle's root; "." for the root
 	PackageName string // as its package clauses say
 	IsMain      bool   // the package is main, without func main
 	File        string // that declares the function, relative to the bundle's root
 	Line, Col   int    // of its name there
-	// Declared says that an init function of the package declares the function by
-	// name, with functions.HTTP or functions.CloudEvent. It need not be exported.
-	Declared bool
+	// Declared is the name that the package declares the function by, with
+	// functions.HTTP, CloudEvent or Typed; "" for an exported one.
+	Declared string
+	// Function is the exported function's name, where Name is another.
+	Function string
+	// Variable says that it is one that holds a handler.
+	Variable bool
 	// Deferred says why only the compiler can tell whether the function has the
 	// right type; empty when it surely has.
 	Deferred string
@@ -70,10 +79,16 @@ func Check(fsys fs.FS, spec Spec, p Platform) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := pkg.find(spec.Name, spec.Kind)
+	var t *Target
+	if spec.Target == "" {
+		t, err = pkg.find(spec.Name, spec.Kind)
+	} else {
+		t, err = pkg.targeted(spec.Target, spec.Name, spec.Kind)
+	}
 	if err != nil {
 		return nil, err
 	}
+	t.Note = pkg.withoutCgo()
 	if spec.File == "" {
 		return t, nil
 	}
@@ -103,12 +118,12 @@ func Candidates(fsys fs.FS, dir string, p Platform) (found []*Target, refused []
 func (pkg *source) candidates() (found []*Target, refused []*Refusal) {
 	names := map[string]bool{}
 	for name, d := range pkg.decls {
-		if token.IsExported(name) && d.kind == token.FUNC {
+		if token.IsExported(name) && (d.kind == token.FUNC || pkg.isHandler(d)) {
 			names[name] = true
 		}
 	}
-	for name := range pkg.declared {
-		names[name] = true
+	for declared := range pkg.declared {
+		names[cmp.Or(proto.NameOf(declared), declared)] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		t, err := pkg.find(name, "")
@@ -124,13 +139,28 @@ func (pkg *source) candidates() (found []*Target, refused []*Refusal) {
 // find returns the function called name, or why it cannot be deployed as of a
 // kind; "" is any.
 func (pkg *source) find(name, kind string) (*Target, error) {
-	if d, ok := pkg.declared[name]; ok && d.stands(kind) {
-		return d.target(pkg, kind)
+	if d, ok := pkg.declared[name]; ok && (d.sure || pkg.decls[name] == nil || pkg.decls[name].kind != token.FUNC) {
+		if err := proto.CheckName(name); err != nil {
+			return nil, refuse(d.file.path, d.at, fmt.Sprintf("no name of a function can be made of %q", name), "give it one with the setting name, and this one as target")
+		}
+		return d.target(pkg, name, kind)
 	}
-	d, ok := pkg.decls[name]
-	if !ok {
-		return nil, pkg.missing(name, kind)
+	if pkg.decls[name] != nil {
+		return pkg.function(name, kind)
 	}
+	d, err := pkg.declaredAs(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case d != nil:
+		return d.target(pkg, name, kind)
+	}
+	return nil, pkg.missing(name, kind)
+}
+
+// function returns the exported function called name.
+func (pkg *source) function(name, kind string) (*Target, error) {
+	d := pkg.decls[name]
 	t := &Target{
 		Name: name, pkg: pkg,
 		Dir: pkg.dir, PackageName: pkg.name, IsMain: pkg.name == "main",
@@ -147,15 +177,11 @@ func (pkg *source) find(name, kind string) (*Target, error) {
 			return nil, err
 		}
 		t.Kind, t.Deferred, t.wrapper = f.kind, deferred, f.wrapper
+		return t, nil
 	case token.VAR:
-		t.Kind, t.Deferred = cmp.Or(kind, proto.KindHTTP), name+" is a variable"
-		if t.Kind == proto.KindTyped || t.Kind == proto.KindEvent {
-			return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable, of which the kind %s cannot be told", name, t.Kind), wantFix(name, t.Kind))
-		}
-	default:
-		return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a %s, not a function", name, kindWords[d.kind]), wantFix(name, cmp.Or(kind, proto.KindHTTP)))
+		return t, pkg.variable(t, d, kind)
 	}
-	return t, nil
+	return nil, refuse(d.file.path, d.at, fmt.Sprintf("%s is a %s, not a function", name, kindWords[d.kind]), wantFix(name, cmp.Or(kind, proto.KindHTTP)))
 }
 
 var kindWords = map[token.Token]string{token.TYPE: "type", token.CONST: "constant"}
@@ -173,11 +199,13 @@ func (pkg *source) missing(name, kind string) error {
 		}
 	}
 	r := &Refusal{Reason: fmt.Sprintf("package %s has no function %s", pkg.name, name), Fix: fix}
+	if len(pkg.unnamed) > 0 {
+		d := pkg.unnamed[0]
+		r.Fix = fmt.Sprintf("if functions.%s at %s:%d declares it, say its name there in the setting target: it is made at run time", d.verb, d.file.path, d.at.Line)
+	}
 	var names []string
 	for other := range pkg.declared {
-		if proto.CheckName(other) == nil {
-			names = append(names, other)
-		}
+		names = append(names, cmp.Or(proto.NameOf(other), other))
 	}
 	for other, d := range pkg.decls {
 		if d.kind != token.FUNC {

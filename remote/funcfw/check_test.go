@@ -41,6 +41,7 @@ func TestCheckAccepts(t *testing.T) {
 		"hidden files":                {"a.go": withHTTP(handler), "_b.go": "package q", ".c.go": "package q", "_d.c": ""},
 		"an own build tag":            {"a.go": "//go:build special && go1.26 && !go1.27\n\n" + withHTTP(handler)},
 		"C for another system":        {"a.go": withHTTP(handler), "b_windows.s": "", "c.c": "//go:build ignore\n"},
+		"C and Objective-C beside":    {"a.go": withHTTP(handler), "x.c": "int x;", "x.m": "", "x.cpp": "", "x.h": "", "x.swig": "", "x.S": ""},
 		"import of C when excluded":   {"a.go": withHTTP(handler), "b.go": "//go:build windows\n\npackage p\nimport \"C\"\n"},
 		"a method of the same name":   {"a.go": withHTTP("type T int\nfunc (T) F() {}\n" + handler)},
 		"event functions beside":      {"a.go": withHTTP("func G(e int) error { return nil }\n" + handler)},
@@ -80,7 +81,6 @@ func TestCheckDefersToTheCompiler(t *testing.T) {
 		"alias of the package": {withHTTP("type W = http.ResponseWriter\nfunc F(w W, r *http.Request) {}"), "the type of parameter 1 of F is known to the compiler alone"},
 		"alias of the request": {withHTTP("type R = http.Request\nfunc F(w http.ResponseWriter, r *R) {}"), "the type of parameter 2 of F is known to the compiler alone"},
 		"variable":             {withHTTP("var F = func(w http.ResponseWriter, r *http.Request) {}"), "F is a variable"},
-		"typed variable":       {withHTTP("var G, F http.HandlerFunc"), "F is a variable"},
 		"another http":         {"package p\nimport http \"example.com/http\"\nfunc F(w http.ResponseWriter, r *http.Request) {}", "the type of parameter 1 of F is known to the compiler alone"},
 		"another http, perhaps": {
 			"package p\nimport \"example.com/http\"\nfunc F(w http.ResponseWriter, r *http.Request) {}", "the type of parameter 1 of F is known to the compiler alone",
@@ -141,9 +141,11 @@ func TestCheckRefuses(t *testing.T) {
 		"a bad constraint":         {files{"a.go": "//go:build (\n\npackage p\n"}, "a.go: ", ""},
 		"a NUL byte":               {files{"a.go": "\x00package p\n"}, "a.go: ", ""},
 		"a program":                {files{"a.go": "package main\n\nfunc main() {}\n"}, "a.go:3:6: the package is a program: it has a func main", "of its own"},
-		"cgo":                      {files{"a.go": withHTTP(handler), "b.go": "package p\n\nimport \"C\"\n"}, `b.go:3:8: cgo (import "C") is not supported`, "in Go alone"},
-		"assembly":                 {files{"a.go": withHTTP(handler), "a_amd64.s": ""}, "a_amd64.s: C, assembly and object files are not built", ""},
-		"object file":              {files{"a.go": withHTTP(handler), "x.syso": ""}, "x.syso: C, assembly and object files are not built", ""},
+		"cgo":                      {files{"a.go": "package p\n\nimport \"C\"\n\n" + handler, "b.go": "package p\n"}, `a.go:5:6: F is declared in a file that is left out, since it needs cgo`, "in Go alone"},
+		"nothing but cgo":          {files{"a.go": "package p\n\nimport \"C\"\n\n" + handler}, `a.go: is left out, since it needs cgo, and the folder has no other Go files`, "in Go alone"},
+		"Fortran":                  {files{"a.go": withHTTP(handler), "x.f90": ""}, "x.f90: assembly, Fortran and object files are not built", ""},
+		"assembly":                 {files{"a.go": withHTTP(handler), "a_amd64.s": ""}, "a_amd64.s: assembly, Fortran and object files are not built", ""},
+		"object file":              {files{"a.go": withHTTP(handler), "x.syso": ""}, "x.syso: assembly, Fortran and object files are not built", ""},
 		"a reserved file":          {files{"a.go": withHTTP(handler), "zz_ryo_x.go": "package p"}, "zz_ryo_x.go: names beginning zz_ryo are reserved", "rename it"},
 		"a reserved folder":        {files{"a.go": withHTTP(handler), "zz_ryo_main/x.go": "package p"}, "zz_ryo_main: names beginning zz_ryo are reserved", "rename it"},
 		"a name that breaks lines": {files{"a.go": withHTTP(handler), "a\nb.go": "package p"}, "a\nb.go: malformed file path", "rename it"},
@@ -222,10 +224,9 @@ func TestCandidates(t *testing.T) {
 	for _, r := range refused {
 		reasons = append(reasons, r.Error())
 	}
-	assert.Equal(t, []string{"b.go:3 http One", "c.go:5 http Small", "a.go:3 http Two", "a.go:8 typed Typed"}, names)
+	assert.Equal(t, []string{"b.go:3 http One", "c.go:5 http Small", "a.go:3 http Two", "a.go:8 typed Typed", "a.go:6 http V"}, names)
 	assert.Equal(t, []string{
 		"a.go:5:11: Other has 0 parameters, want 2",
-		`c.go:4:17: functions.HTTP declares "small": function name "small" is not exported`,
 	}, reasons)
 
 	found, refused, err = funcfw.Candidates(files{"a.go": "package p"}.fs(), ".", linux)
@@ -235,6 +236,88 @@ func TestCandidates(t *testing.T) {
 
 	_, _, err = funcfw.Candidates(files{"a.go": "package"}.fs(), ".", linux)
 	assert.ErrorIs(t, err, proto.ErrInvalid)
+}
+
+// Optional files that need cgo are left out, as the go command leaves them out.
+func TestFilesThatNeedCgoAreLeftOut(t *testing.T) {
+	got, err := funcfw.Check(files{
+		"a.go": withHTTP(handler), "x.c": "int x;\n", "c.go": "package p\n\nimport \"C\"\n\nfunc F(", "d.go": "//go:build cgo\n\npackage p\n\nimport \"C\"\n",
+	}.fs(), funcfw.Spec{Name: "F"}, linux)
+	require.NoError(t, err)
+	assert.Equal(t, "c.go is left out, since it needs cgo", got.Note)
+}
+
+// The name that a function is declared by may be any text.
+func TestDeclaredNames(t *testing.T) {
+	src := files{
+		"f.go": `package p
+
+import (
+	"net/http"
+	"os"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+)
+
+const name = "ConstName"
+
+func init() {
+	functions.HTTP("blur-images", f)
+	functions.HTTP("streamBigQuery", f)
+	functions.HTTP(name+other, func(w http.ResponseWriter, r *http.Request) {})
+	functions.HTTP("/", s{}.h)
+	functions.HTTP("Method", mux().ServeHTTP)
+	functions.HTTP(os.Getenv("NAME"), f)
+	functions.HTTP("a-b", f)
+	functions.HTTP("aB", f)
+	for _, name := range []string{"x"} {
+		functions.HTTP(name, f)
+	}
+}
+
+func Exported(w http.ResponseWriter, r *http.Request) {}
+`, "g.go": "package p\n\nconst other string = (\"2\")\n",
+	}
+	for _, c := range []struct{ name, target, declared, refused, fix string }{
+		{"BlurImages", "", "blur-images", "", ""},
+		{"BlurImages", "blur-images", "blur-images", "", ""},
+		{"Blur", "blur-images", "blur-images", "", ""},
+		{"StreamBigQuery", "", "streamBigQuery", "", ""},
+		{"ConstName2", "", "ConstName2", "", ""},
+		{"Root", "/", "/", "", ""},
+		{"Method", "", "Method", "", ""},
+		{"Unseen", "unseen", "unseen", "", ""},
+		{"AB", "aB", "aB", "", ""},
+		{"Other", "Exported", "", "", ""},
+		{"AB", "", "", `f.go:19:17: AB may be the one declared as "a-b" or as "aB"`, "target"},
+		{"Blur", "blur-image", "", `target: the package declares no function "blur-image"`, `did you mean "blur-images"?`},
+		{"Nothing", "", "", "package p has no function Nothing", "if functions.HTTP at f.go:18 declares it, say its name there in the setting target"},
+	} {
+		t.Run(c.name+" "+c.target, func(t *testing.T) {
+			got, err := funcfw.Check(src.fs(), funcfw.Spec{Name: c.name, Target: c.target}, linux)
+			if c.refused != "" {
+				var refusal *funcfw.Refusal
+				require.ErrorAs(t, err, &refusal)
+				assert.ErrorContains(t, err, c.refused)
+				assert.Contains(t, refusal.Fix, c.fix)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.name, got.Name)
+			assert.Equal(t, c.declared, got.Declared)
+			assert.Equal(t, c.target == "unseen", got.Deferred != "")
+		})
+	}
+	_, refused, err := funcfw.Candidates(src.fs(), ".", linux)
+	require.NoError(t, err)
+	var reasons []string
+	for _, r := range refused {
+		reasons = append(reasons, r.Reason+"; "+r.Fix)
+	}
+	assert.Equal(t, []string{
+		`no name of a function can be made of "/"; give it one with the setting name, and this one as target`,
+		`AB may be the one declared as "a-b" or as "aB"; say which in the setting target`,
+	}, reasons)
 }
 
 func FuzzCheck(f *testing.F) {

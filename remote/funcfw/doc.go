@@ -17,23 +17,29 @@
 //
 // What a function is, its declaration tells:
 //
-//	http        func(http.ResponseWriter, *http.Request)
+//	http        func(http.ResponseWriter, *http.Request), with a context before them too;
+//	            a variable that is an http.Handler, such as a router, or such a function
 //	gin         func(*gin.Context)
-//	cloudevent  func(context.Context, cloudevents.Event) error
+//	cloudevent  func(context.Context, cloudevents.Event) error, also without the context
+//	            or the error; with (*cloudevents.Event, error) it answers by an event
 //	event       func(context.Context, T) error
 //	typed       func(T) (R, error), func(T) error, func(T); with a context before T too
 //
-// The setting kind may say it as well, and must where only types could tell, as of
-// a variable or behind an alias; a function that is surely another one is then
-// refused. Without it such a function is taken for http where it could be.
-// func(context.Context, T) error is an event, since that is exactly the
-// framework's form of a background event, and such a function also takes plain
-// JSON; with kind typed it is served as a typed one.
+// The setting kind may say it as well, and must where only types could tell, as
+// behind an alias; a function that is surely another one is then refused. Without it
+// such a function is taken for http where it could be. func(context.Context, T) error
+// is an event, since that is exactly the framework's form of a background event, and
+// such a function also takes plain JSON; with kind typed it is served as a typed one.
+// Whether a variable holds a handler, and one that is not nil, its process finds out
+// at its start.
 //
-// A function that an init function of the package declares by functions.HTTP or
-// functions.CloudEvent needs no exported Go function: the declared name counts. A
-// declared functions.Typed is refused, since the framework's wrapper hands one
-// caller's data to the next.
+// A function that an init function of the package declares by functions.HTTP,
+// functions.CloudEvent or functions.Typed needs no exported Go function: the declared
+// name counts. It may be any text, named by the setting target, or by the name that
+// is made of it. Names are found that are literals or constants of the package. One
+// that is declared elsewhere, or made at run time, is taken when target says it, and
+// its process finds out. What functions.Typed declares is served by the wrapper of
+// package serve: the framework's own hands one caller's data to the next.
 //
 // Hostile sources cost bounded time and memory: files, folders and their number
 // are limited, syntax trees are dropped file by file, and //line comments cannot
@@ -88,8 +94,9 @@
 // Build with -mod=readonly and GOWORK=off. Refused are: a go line above the
 // toolchain, also of a module beside, replacements and modules of a workspace
 // that were not sent, a vendor folder that disagrees with go.mod, paths that
-// cannot be imported or that the standard library has, cgo, C and assembly of
-// the package itself, names beginning zz_ryo.
+// cannot be imported or that the standard library has, assembly and object files of
+// the package itself, names beginning zz_ryo. Files that need cgo are left out, as
+// the go command leaves them out.
 //
 // # Decisions
 //

@@ -2,6 +2,7 @@ package funcfw
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"go/version"
@@ -17,7 +18,7 @@ import (
 // runtimeSource is the runtime module. Tests are left out by name, so a file
 // that is added to a package must be added here.
 //
-//go:embed boot/boot.go serve/body.go serve/conn.go serve/doc.go serve/exchange.go serve/framework.go serve/guard.go serve/listens.go serve/mount.go serve/places.go serve/serve.go serve/traffic.go serve/typed.go
+//go:embed boot/boot.go serve/body.go serve/conn.go serve/doc.go serve/events.go serve/exchange.go serve/framework.go serve/guard.go serve/listens.go serve/mount.go serve/places.go serve/serve.go serve/traffic.go serve/typed.go serve/variable.go
 var runtimeSource embed.FS
 
 const (
@@ -103,8 +104,17 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 // imported; there the text joins the package's first file.
 func (g *Generated) addMain(m *userModule, t *Target, importPath string) {
 	data := mainData{names: names{t.IsMain}, ImportPath: importPath, File: mainFile}
-	for _, f := range m.together(t) {
-		data.Functions = append(data.Functions, functionData{data.names, f, m.rel(f.File)})
+	keys := map[string]bool{"": true}
+	functions := m.together(t)
+	for _, f := range functions {
+		data.Functions = append(data.Functions, functionData{names: data.names, Target: f, UserFile: m.rel(f.File)})
+		keys[cmp.Or(f.Declared, f.Function, f.Name)] = true
+	}
+	for _, f := range functions { // one may be known by the name that is made of the declared one
+		if made := proto.NameOf(f.Declared); f.Declared != "" && !keys[made] {
+			data.Functions = append(data.Functions, functionData{names: data.names, Target: f, UserFile: m.rel(f.File), key: made})
+			keys[made] = true
+		}
 	}
 	if t.IsMain {
 		g.Main = "./" + m.rel(t.Dir)
@@ -119,18 +129,16 @@ func (g *Generated) addMain(m *userModule, t *Target, importPath string) {
 // mainModule is the path of the module of the main package.
 func mainModule(importPath string) string { return path.Join(importPath, mainName) }
 
-// together returns the functions that one program serves, ordered by name: the
-// target and all of its package that surely are functions too. One that only may
-// be a function takes part as the target alone, since it could fail the build of
-// the others.
+// together returns the functions that one program serves, in one order: the target
+// and all of its package that surely are functions too. One that only may be a
+// function takes part as the target alone, since it could fail the build of the
+// others.
 func (m *userModule) together(t *Target) []*Target {
+	own := func(f *Target) string { return cmp.Or(f.Declared, f.Function, f.Name) }
 	list := []*Target{t}
 	others, _ := t.pkg.candidates()
 	for _, f := range others {
-		// Functions whose names differ in case share a path, so only one is deployed;
-		// and the go command refuses files whose names do.
-		taken := slices.ContainsFunc(list, func(have *Target) bool { return strings.EqualFold(have.Name, f.Name) })
-		if taken || m.checkKind(f) != nil {
+		if own(f) == own(t) || m.checkKind(f) != nil {
 			continue
 		}
 		if len(list) == maxFunctions {
@@ -138,7 +146,7 @@ func (m *userModule) together(t *Target) []*Target {
 		}
 		list = append(list, f)
 	}
-	slices.SortFunc(list, func(a, b *Target) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b *Target) int { return strings.Compare(own(a), own(b)) })
 	return list
 }
 
@@ -167,7 +175,7 @@ const (
 func main() {
 	err := $serve.Run($serve.Functions{
 `
-	mainFunction = `		"$name": func() ($http.Handler, error) {
+	mainFunction = `		$key: func() ($http.Handler, error) {
 			return $open/*line $userFile:$line:$col*/$value$close
 //line $file:1
 		},
@@ -202,7 +210,7 @@ type mainData struct {
 
 // HasGin reports whether one of the functions is for gin.
 func (d mainData) HasGin() bool {
-	return slices.ContainsFunc(d.Functions, func(f functionData) bool { return f.Kind == proto.KindGin && !f.Declared })
+	return slices.ContainsFunc(d.Functions, func(f functionData) bool { return f.Kind == proto.KindGin && f.Declared == "" })
 }
 
 // Imports are what a main imports, in groups.
@@ -218,7 +226,7 @@ func (d mainData) Imports() [][]string {
 	switch {
 	case d.apart:
 		return groups
-	case slices.ContainsFunc(d.Functions, func(f functionData) bool { return !f.Declared }):
+	case slices.ContainsFunc(d.Functions, func(f functionData) bool { return f.Declared == "" }):
 		return append(groups, []string{"fn " + strconv.Quote(d.ImportPath)})
 	}
 	return append(groups, []string{"_ " + strconv.Quote(d.ImportPath)})
@@ -248,30 +256,39 @@ func (n names) imported(name, importPath string) string {
 type functionData struct {
 	names
 	*Target
+	key      string // where it is not the function's own
 	UserFile string // relative to the module's root, as the compiler names files
+}
+
+// Key is what RYO_FUNCTION names the function by.
+func (d functionData) Key() string {
+	return strconv.Quote(cmp.Or(d.key, d.Declared, d.Function, d.Name))
 }
 
 // Value is the function, as the main knows it.
 func (d functionData) Value() string {
-	switch {
-	case d.Declared:
-		return strconv.Quote(d.Name)
+	switch name := cmp.Or(d.Function, d.Name); {
+	case d.Declared != "":
+		return strconv.Quote(d.Declared)
 	case d.IsMain:
-		return d.Name
+		return name
+	default:
+		return "fn." + name
 	}
-	return "fn." + d.Name
 }
 
 // Open is what stands before the function's Value, to make a handler of it.
 func (d functionData) Open() string {
 	serve := d.As("serve") + "."
 	switch {
-	case d.Declared:
+	case d.Declared != "":
 		return serve + "Declared("
+	case d.Variable:
+		return serve + "Variable(" + strconv.Quote(cmp.Or(d.Function, d.Name)) + ", &"
 	case d.Kind == proto.KindGin:
 		return d.As("ginHandler") + "("
 	case d.Kind == proto.KindCloudEvent:
-		return serve + "CloudEvent("
+		return serve + cmp.Or(d.wrapper, "CloudEvent") + "("
 	case d.Kind == proto.KindEvent:
 		return serve + "Event("
 	case d.wrapper != "":
@@ -324,7 +341,7 @@ func (d mainData) writeMain(out *bytes.Buffer) {
 	}
 	fill(mainBegin)
 	for _, f := range d.Functions {
-		fill(mainFunction, "$name", f.Name, "$open", f.Open(), "$value", f.Value(), "$close", f.Close(),
+		fill(mainFunction, "$key", f.Key(), "$open", f.Open(), "$value", f.Value(), "$close", f.Close(),
 			"$userFile", f.UserFile, "$line", strconv.Itoa(f.Line), "$col", strconv.Itoa(f.Col), "$file", d.File)
 	}
 	fill(mainEnd)

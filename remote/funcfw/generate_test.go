@@ -86,7 +86,7 @@ func TestFunctionsThatDoNotTakePart(t *testing.T) {
 	}{
 		"alone":                                {more(), []string{"F"}},
 		"another":                              {more("G"), []string{"F", "G"}},
-		"names that differ in case":            {more("Gg", "GG"), []string{"F", "GG"}},
+		"names that differ in case":            {more("Gg", "GG"), []string{"F", "GG", "Gg"}},
 		"the same, of the target":              {files{"a.go": withHTTP(handler + "\nfunc \u017f(int) {}")}, []string{"F"}},
 		"a gin function without gin":           {files{"a.go": kinds(handler + "\nfunc G(*gin.Context) {}")}, []string{"F"}},
 		"as many as there may be":              {more(many[1:]...), append([]string{"F"}, many[1:]...)},

@@ -1,7 +1,11 @@
 package funcfw
 
 import (
+	"cmp"
 	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
 	"slices"
 	"strings"
 
@@ -20,6 +24,52 @@ const (
 	ginPath = "github.com/gin-gonic/gin"
 )
 
+// The types whose variables surely hold a handler.
+var handlers = []string{"net/http.Handler", "net/http.HandlerFunc", "*net/http.ServeMux", "net/http.ServeMux"}
+
+// isHandler reports whether a variable surely holds a handler of requests.
+func (pkg *source) isHandler(d *decl) bool {
+	if d.kind != token.VAR {
+		return false
+	}
+	if d.typ != nil {
+		return slices.Contains(handlers, pkg.typeOf(d.file, d.typ, 0))
+	}
+	call, ok := d.value.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	switch made := pkg.typeOf(d.file, call.Fun, 0); made {
+	case "net/http.HandlerFunc", "net/http.NewServeMux", "net/http.FileServer", "net/http.FileServerFS",
+		"net/http.StripPrefix", "net/http.TimeoutHandler", "net/http.RedirectHandler", "net/http.NotFoundHandler":
+		return true
+	}
+	return false
+}
+
+// variable completes a target that is a variable. Its type is for the compiler and
+// its value for the process to know, but where it surely is none.
+func (pkg *source) variable(t *Target, d *decl, kind string) error {
+	t.Kind = cmp.Or(kind, proto.KindHTTP)
+	if t.Kind == proto.KindTyped || t.Kind == proto.KindEvent {
+		return refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable, of which the kind %s cannot be told", t.Name, t.Kind), wantFix(t.Name, t.Kind))
+	}
+	t.Variable = t.Kind == proto.KindHTTP
+	if !pkg.isHandler(d) {
+		t.Deferred = t.Name + " is a variable"
+	}
+	if d.typ == nil || !t.Variable {
+		return nil
+	}
+	switch typ := pkg.typeOf(d.file, d.typ, 0); {
+	case types.Universe.Lookup(typ) != nil, strings.HasPrefix(typ, "[]"), strings.HasPrefix(typ, "map["), strings.HasPrefix(typ, "chan "),
+		slices.Contains(dotted, strings.TrimPrefix(typ, "*")):
+		return refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable of type %s, which answers no requests", t.Name, typ),
+			"declare it as an http.Handler, or "+wantFix(t.Name, proto.KindHTTP))
+	}
+	return nil
+}
+
 // anything stands in a form for a type of the user's, to and from JSON.
 const anything = "T"
 
@@ -37,8 +87,13 @@ type form struct {
 // event, is one of a typed function only where the setting says so.
 var forms = []form{
 	{kind: proto.KindHTTP, params: []string{responseWriter, "*" + request}},
+	{kind: proto.KindHTTP, params: []string{contextType, responseWriter, "*" + request}, wrapper: "WithContext"},
 	{kind: proto.KindGin, params: []string{"*" + ginContext}},
 	{kind: proto.KindCloudEvent, params: []string{contextType, eventType}, results: []string{errorType}},
+	{kind: proto.KindCloudEvent, params: []string{contextType, eventType}, results: []string{"*" + eventType, errorType}, wrapper: "CloudEventAnswer"},
+	{kind: proto.KindCloudEvent, params: []string{contextType, eventType}, results: []string{eventType, errorType}, wrapper: "CloudEventAnswer"},
+	{kind: proto.KindCloudEvent, params: []string{eventType}, results: []string{errorType}, wrapper: "CloudEventNoContext"},
+	{kind: proto.KindCloudEvent, params: []string{contextType, eventType}, wrapper: "CloudEventNoError"},
 	{kind: proto.KindEvent, params: []string{contextType, anything}, results: []string{errorType}},
 	{kind: proto.KindTyped, params: []string{anything}, results: []string{anything, errorType}, wrapper: "Typed"},
 	{kind: proto.KindTyped, params: []string{anything}, results: []string{errorType}, wrapper: "TypedNoResult"},
@@ -119,7 +174,11 @@ func (s *signature) resembles() string {
 func (s *signature) nearest(kind string) form {
 	distance := func(f form) int {
 		params, results := len(f.params)-len(s.params), len(f.results)-len(s.results)
-		return 2*params*params + results*results
+		d := 2*params*params + results*results
+		if slices.Contains(f.params, contextType) && !slices.ContainsFunc(s.params, func(p param) bool { return p.typ == contextType }) {
+			d += 3 // more than a parameter counts
+		}
+		return d
 	}
 	of := slices.DeleteFunc(slices.Clone(forms), func(f form) bool { return f.kind != kind })
 	return slices.MinFunc(of, func(a, b form) int { return distance(a) - distance(b) })

@@ -294,7 +294,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 
 	p = launch(t, mustBuild(t, src, ".", "Never"), "Never")
 	assert.EqualError(t, p.wait(t), "exit status 1")
-	p.prints(t, "the init functions have not declared Never")
+	p.prints(t, `the init functions have declared no function "Never"`)
 }
 
 func TestGinProgram(t *testing.T) {
@@ -408,4 +408,75 @@ func TestTimeZonesOfAMachineWithoutThem(t *testing.T) {
 		_, _, body := start(t, bare, "Zones", c.env...).call(t, http.MethodGet, "", "")
 		assert.Equal(t, c.want, body, "%v", c.env)
 	}
+}
+
+// One program serves whatever a package declares or exports, by every name that an
+// agent may know it by.
+func TestEveryFormIsServed(t *testing.T) {
+	program := mustBuild(t, files{"f.go": `package p
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+)
+
+const name = "ConstName"
+
+type in struct{ A, B string }
+
+func init() {
+	functions.HTTP("kebab-name", f)
+	functions.HTTP("lowerCamel", f)
+	functions.HTTP("/", f)
+	functions.HTTP(name, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "closure") })
+	functions.HTTP("Method", s{}.h)
+	functions.Typed("greet", func(v in) (*in, error) { return &v, nil })
+}
+
+type s struct{}
+
+func (s) h(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "method") }
+
+func f(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "f") }
+
+// API is a router.
+var API http.Handler = mux()
+
+func mux() *http.ServeMux {
+	m := http.NewServeMux()
+	m.HandleFunc("POST /items/{id}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.PathValue("id")) })
+	return m
+}
+
+var None http.HandlerFunc
+
+func Context(ctx context.Context, w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "context", ctx.Err()) }
+
+func Answers(_ context.Context, e cloudevents.Event) (*cloudevents.Event, error) {
+	e.SetType("answer")
+	return &e, nil
+}
+`}, ".", "Method")
+	event := []string{"Ce-Id", "7", "Ce-Source", "s", "Ce-Type", "t", "Ce-Specversion", "1.0"}
+	for _, c := range []struct{ fn, path, body, want string }{
+		{"kebab-name", "", "", "f"}, {"KebabName", "", "", "f"}, {"LowerCamel", "", "", "f"},
+		{"ConstName", "", "", "closure"}, {"Method", "", "", "method"}, {"API", "/items/7", "", "7"},
+		{"Context", "", "", "context<nil>"}, {"greet", "", `{"A": "x"}`, `{"A":"x","B":""}`}, {"Answers", "", "{}", "{}"},
+	} {
+		p := start(t, program, c.fn)
+		status, header, body := p.call(t, http.MethodPost, c.path, c.body, event...)
+		assert.Equal(t, http.StatusOK, status, c.fn)
+		assert.Equal(t, c.want, strings.TrimSpace(body), c.fn)
+		if c.fn == "Answers" {
+			assert.Equal(t, "answer", header.Get("Ce-Type"))
+		}
+	}
+	p := launch(t, program, "None")
+	assert.EqualError(t, p.wait(t), "exit status 1")
+	p.prints(t, "the variable None is nil: give it a handler where it is declared, or in an init function")
 }

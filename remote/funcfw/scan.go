@@ -33,12 +33,10 @@ const reserved = "zz_ryo"
 
 const wantDir = "packageDir is the folder of the function's package"
 
-// compiled are the endings of files that the go command compiles or links. All
-// but the first are refused.
-var compiled = []string{
-	".go", ".c", ".cc", ".cpp", ".cxx", ".m", ".f", ".F", ".for", ".f90",
-	".s", ".S", ".sx", ".swig", ".swigcxx", ".syso",
-}
+// compiled are the endings of files that the go command compiles or links without
+// cgo, or refuses. All but the first are refused here. Others, such as .c, it leaves
+// out.
+var compiled = []string{".go", ".s", ".syso", ".f", ".F", ".for", ".f90"}
 
 // source is a scanned package: what its files declare at package level.
 type source struct {
@@ -46,7 +44,10 @@ type source struct {
 	name     string
 	decls    map[string]*decl
 	methods  map[string]*decl
-	declared map[string]*declaration
+	declared map[string]*declaration // by the name that is declared
+	calls    []*declaration          // all of them
+	unnamed  []*declaration          // those whose name is not known
+	foreign  string                  // a package of others that is imported; "" for none
 	excluded []*excluded
 	first    *file // that gave the package its name
 }
@@ -60,14 +61,18 @@ type file struct {
 	fset      *token.FileSet
 	imports   map[string]string // local name → path, for the names that are sure
 	dots      map[string]bool   // paths that are imported with a dot
+	// declares says that functions may be declared by name here.
+	declares bool
 }
 
 // decl is a declaration at package level.
 type decl struct {
-	file *file
-	at   token.Position // of its name
-	kind token.Token    // FUNC, VAR, CONST or TYPE
-	fn   *ast.FuncDecl  // for FUNC; without the statements of its body
+	file  *file
+	at    token.Position // of its name
+	kind  token.Token    // FUNC, VAR, CONST or TYPE
+	fn    *ast.FuncDecl  // for FUNC; without the statements of its body
+	typ   ast.Expr       // for VAR; nil when its value tells
+	value ast.Expr       // for VAR and CONST; nil for none
 	// defines is set for a TYPE that is a new one, not another name of an old one.
 	defines bool
 }
@@ -112,6 +117,7 @@ func scan(fsys fs.FS, dir string, p Platform) (*source, error) {
 	if pkg.name == "" {
 		return nil, pkg.empty()
 	}
+	pkg.nameDeclarations()
 	if d, ok := pkg.decls["main"]; ok && pkg.name == "main" && d.kind == token.FUNC {
 		return nil, refuse(d.file.path, d.at, "the package is a program: it has a func main", "move the function to a package of its own, or remove func main")
 	}
@@ -156,12 +162,14 @@ func (pkg *source) take(at string, text []byte, p Platform) error {
 	}
 	isGo := path.Ext(at) == ".go"
 	switch {
+	case isGo && joins && importsC(text):
+		pkg.excluded = append(pkg.excluded, &excluded{at, text, needsCgo, "functions are built without cgo: write it in Go alone"})
 	case isGo && joins:
 		return pkg.add(at, text)
 	case isGo:
 		pkg.exclude(at, text, p)
 	case joins:
-		return &Refusal{File: at, Reason: "C, assembly and object files are not built", Fix: "write the package in Go alone"}
+		return &Refusal{File: at, Reason: "assembly, Fortran and object files are not built", Fix: "write the package in Go alone"}
 	}
 	return nil
 }
@@ -186,6 +194,28 @@ func matches(at string, text []byte, p Platform) (bool, error) {
 		return false, &Refusal{File: at, Reason: err.Error()}
 	}
 	return joins, nil
+}
+
+// needsCgo is why a file is left out that imports "C".
+const needsCgo = "left out, since it needs cgo"
+
+// importsC reports whether a Go file uses cgo. The rest of it need not even be Go.
+func importsC(text []byte) bool {
+	if !bytes.Contains(text, []byte(`"C"`)) {
+		return false
+	}
+	tree, _ := parser.ParseFile(token.NewFileSet(), "", text, parser.ImportsOnly)
+	return tree != nil && slices.ContainsFunc(tree.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"C"` })
+}
+
+// withoutCgo names a file of the package that is left out, since it needs cgo.
+func (pkg *source) withoutCgo() string {
+	for _, x := range pkg.excluded {
+		if x.why == needsCgo {
+			return x.path + " is " + needsCgo
+		}
+	}
+	return ""
 }
 
 // exclude keeps a file that does not join the build, to look for the function
@@ -241,10 +271,9 @@ func (pkg *source) add(at string, text []byte) error {
 	default:
 		return refuse(at, f.place(tree.Name.Pos()), fmt.Sprintf("package %s in a folder whose package is %s (%s)", tree.Name.Name, pkg.name, pkg.first.path), "a folder holds one package")
 	}
-	if err := f.readImports(tree); err != nil {
-		return err
-	}
+	pkg.readImports(f, tree)
 	for _, d := range tree.Decls {
+		pkg.readDeclarations(f, d)
 		pkg.declare(f, d)
 	}
 	return nil
@@ -262,15 +291,17 @@ func (f *file) syntaxError(err error) error {
 }
 
 // readImports notes the imports whose local names are sure.
-func (f *file) readImports(tree *ast.File) error {
+func (pkg *source) readImports(f *file, tree *ast.File) {
 	for _, spec := range tree.Imports {
 		p, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			continue // the compiler reports it
 		}
+		f.declares = f.declares || p == declaringPath
+		if pkg.foreign == "" && isForeign(p) {
+			pkg.foreign = p
+		}
 		switch {
-		case p == "C":
-			return refuse(f.path, f.place(spec.Pos()), `cgo (import "C") is not supported`, "write the package in Go alone")
 		case spec.Name == nil:
 			if name, known := packageNames[p]; known {
 				f.imports[name] = p
@@ -281,7 +312,6 @@ func (f *file) readImports(tree *ast.File) error {
 			f.imports[spec.Name.Name] = p
 		}
 	}
-	return nil
 }
 
 // declare notes a declaration. A name that is declared twice is the compiler's
@@ -296,9 +326,6 @@ func (pkg *source) declare(f *file, d ast.Decl) {
 	switch d := d.(type) {
 	case *ast.FuncDecl:
 		if d.Body != nil {
-			if d.Recv == nil && d.Name.Name == "init" {
-				pkg.readDeclarations(f, d)
-			}
 			d.Body.List = nil // frees most of the tree
 		}
 		to := pkg.decls
@@ -312,8 +339,12 @@ func (pkg *source) declare(f *file, d ast.Decl) {
 			case *ast.TypeSpec:
 				note(pkg.decls, spec.Name, decl{kind: token.TYPE, defines: !spec.Assign.IsValid()})
 			case *ast.ValueSpec:
-				for _, id := range spec.Names {
-					note(pkg.decls, id, decl{kind: d.Tok})
+				for i, id := range spec.Names {
+					v := decl{kind: d.Tok, typ: spec.Type}
+					if len(spec.Values) == len(spec.Names) {
+						v.value = spec.Values[i]
+					}
+					note(pkg.decls, id, v)
 				}
 			}
 		}

@@ -140,7 +140,7 @@ func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *prot
 // check finds the function in its unpacked package.
 func (m *Maker) check(src string, fn *proto.FunctionJson) (*funcfw.Target, error) {
 	return funcfw.Check(os.DirFS(src), funcfw.Spec{
-		Dir: PackagePath(fn), Name: fn.GetName(), File: fn.GetFilePath(), Kind: fn.GetKind(),
+		Dir: PackagePath(fn), Name: fn.GetName(), Target: fn.GetTarget(), File: fn.GetFilePath(), Kind: fn.GetKind(),
 	}, m.platform(fn))
 }
 

@@ -38,6 +38,7 @@ func (s *service) Deploy(ctx context.Context, req *proto.DeployRequest) (*proto.
 		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
 	}
 	for _, fn := range req.GetFunctions() {
+		fn.Complete()
 		if err := fn.Check(); err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"unsafe" // for go:linkname too
+	"unsafe" // also for go:linkname
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework" // defines initServer
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -15,18 +15,22 @@ import (
 //go:linkname initServer github.com/GoogleCloudPlatform/functions-framework-go/funcframework.initServer
 func initServer() (*http.ServeMux, error)
 
-// registration is the beginning of the framework's RegisteredFunction.
-type registration struct {
-	Name, Path   string
-	CloudEventFn func() // of another type
-	HTTPFn       func(http.ResponseWriter, *http.Request)
+// defaultRegistry is where declared functions are, and registered finds one.
+//
+//go:linkname defaultRegistry github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.Default
+func defaultRegistry() unsafe.Pointer
+
+//go:linkname registered github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.(*Registry).GetRegisteredFunction
+func registered(registry unsafe.Pointer, name string) (*declared, bool)
+
+// declared is the framework's registry.RegisteredFunction.
+type declared struct {
+	name, path string
+	cloudEvent func(context.Context, cloudevents.Event) error
+	http       func(http.ResponseWriter, *http.Request)
+	event      any
+	typed      any
 }
-
-//go:linkname registry github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.Default
-func registry() unsafe.Pointer
-
-//go:linkname declared github.com/GoogleCloudPlatform/functions-framework-go/internal/registry.(*Registry).GetRegisteredFunction
-func declared(registry unsafe.Pointer, name string) (*registration, bool)
 
 const (
 	envTarget = "FUNCTION_TARGET"
@@ -52,49 +56,45 @@ func Event[T any](fn func(context.Context, T) error) (http.Handler, error) {
 	return handlerOf(funcframework.RegisterEventFunctionContext(context.Background(), "/", fn))
 }
 
-// handlerOf returns the handler of the function that was registered last, with
-// the error that registering it gave.
+// handlerOf returns the handler of the function that was registered last, with the
+// error that registering it gave.
 func handlerOf(err error) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("functions-framework: %w", err)
 	}
-	h, err := frameworkHandler(noTarget)
+	h, err := frameworkHandler()
 	if err != nil {
 		return nil, fmt.Errorf("the function may be a variable that is nil: %w", err)
 	}
 	return h, nil
 }
 
-// guardDeclared replaces an HTTP function that was declared by name, if that was, by
-// its Guard.
-func guardDeclared(name string) {
-	if fn, ok := declared(registry(), name); ok && fn.HTTPFn != nil {
-		fn.HTTPFn = Guard(fn.HTTPFn)
-	}
-}
-
 // Declared returns the handler of a function that an init function has declared by
 // name.
 func Declared(name string) (http.Handler, error) {
-	guardDeclared(name)
-	// Where the framework does not find the name it takes what was registered last
-	// without one. That shall be no function of the user's but this one, which no
-	// handler can be made of.
-	if err := funcframework.RegisterEventFunctionContext(context.Background(), "/", func() {}); err != nil {
-		return nil, fmt.Errorf("functions-framework: %w", err)
+	fn, ok := registered(defaultRegistry(), name)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("the init functions have declared no function %q", name)
+	case fn.http != nil:
+		return HTTP(fn.http)
+	case fn.cloudEvent != nil:
+		return CloudEvent(fn.cloudEvent)
+	case fn.typed != nil:
+		typed, err := typedValue(fn.typed)
+		if err != nil {
+			return nil, fmt.Errorf("function %q: %w", name, err)
+		}
+		return HTTP(typed)
 	}
-	h, err := frameworkHandler(name)
-	if err != nil {
-		return nil, fmt.Errorf("the init functions have not declared %s: %w", name, err)
-	}
-	return h, nil
+	return nil, fmt.Errorf("function %q is declared with a function that is nil", name)
 }
 
 // frameworkHandler returns the framework's handler of the function that was
-// declared by name, or, without such a one, registered last without a name.
-func frameworkHandler(name string) (http.Handler, error) {
+// registered last without a name.
+func frameworkHandler() (http.Handler, error) {
 	before, was := os.LookupEnv(envTarget)
-	if err := os.Setenv(envTarget, name); err != nil {
+	if err := os.Setenv(envTarget, noTarget); err != nil {
 		return nil, fmt.Errorf("choose the function: %w", err)
 	}
 	mux, err := initServer()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -60,32 +61,65 @@ type none struct{}
 // TypedContext is Typed of a function that takes the request's context.
 func TypedContext[T, R any](fn func(context.Context, T) (R, error)) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		var large *http.MaxBytesError
-		switch {
-		case errors.As(err, &large):
-			answerTooLarge(w, large.Limit)
-			return
-		case err != nil:
-			answerError(w, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
-			return
-		}
-		var in T
-		if err := decode(body, &in, isStrict(r)); err != nil {
-			answerError(w, http.StatusBadRequest, "invalid", err.Error())
-			return
-		}
-		out, err := fn(r.Context(), in)
-		if err != nil {
-			answerFailure(w, r, err)
-			return
-		}
-		if _, ok := any(out).(none); ok {
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		answer(w, http.StatusOK, out)
+		in := new(T)
+		answerTyped(w, r, in, func() (any, error) { return fn(r.Context(), *in) })
 	}
+}
+
+// typedValue is Typed of a function whose type is only known when it runs: one that
+// functions.Typed has declared.
+func typedValue(fn any) (func(http.ResponseWriter, *http.Request), error) {
+	v, failure := reflect.ValueOf(fn), reflect.TypeFor[error]()
+	t := v.Type()
+	if t.Kind() != reflect.Func || t.IsVariadic() || t.NumIn() != 1 || t.NumOut() > 2 || t.NumOut() > 0 && t.Out(t.NumOut()-1) != failure {
+		return nil, fmt.Errorf("a typed function is a func(T) (R, error), func(T) error or func(T), not a %s", t)
+	}
+	if v.IsNil() {
+		return nil, errors.New("it is nil")
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		in := reflect.New(t.In(0))
+		answerTyped(w, r, in.Interface(), func() (any, error) {
+			out := v.Call([]reflect.Value{in.Elem()})
+			var err error
+			if n := len(out); n > 0 {
+				err, _ = out[n-1].Interface().(error)
+			}
+			if len(out) < 2 {
+				return none{}, err
+			}
+			return out[0].Interface(), err
+		})
+	}, nil
+}
+
+// answerTyped decodes a request's body to what in points to, calls the function and
+// answers with its result.
+func answerTyped(w http.ResponseWriter, r *http.Request, in any, call func() (any, error)) {
+	body, err := io.ReadAll(r.Body)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		answerTooLarge(w, large.Limit)
+		return
+	case err != nil:
+		answerError(w, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
+		return
+	}
+	if err := decode(body, in, isStrict(r)); err != nil {
+		answerError(w, http.StatusBadRequest, "invalid", err.Error())
+		return
+	}
+	out, err := call()
+	if err != nil {
+		answerFailure(w, r, err)
+		return
+	}
+	if _, ok := out.(none); ok {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	answer(w, http.StatusOK, out)
 }
 
 // decode reads the one JSON value that a body consists of. What is wrong with it
