@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"reflect"
@@ -221,7 +222,19 @@ func (a *Agent) openHolder(ctx context.Context) {
 		a.log.Error("functions will not outlive the agent", "error", err)
 		return
 	}
+	a.boundLogs(h)
 	a.holder.Store(h)
+}
+
+// boundLogs has the holder bound what functions print while no agent reads it.
+func (a *Agent) boundLogs(h *process.HolderClient) {
+	dir, limit, err := a.logs.Unread()
+	if err == nil {
+		err = errors.Join(h.Bound(dir, limit), dir.Close())
+	}
+	if err != nil { // of an agent before, perhaps, that did not know of it
+		a.log.Warn("what functions print while no agent runs is not bounded", "error", err)
+	}
 }
 
 // keepHolder replaces a holder that has ended, until ctx ends.
@@ -246,6 +259,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 			}
 		}
 		a.log.Warn("the holder had ended; another one takes its place")
+		a.boundLogs(next)
 		a.holder.Store(next)
 		h = next
 		a.mu.Lock()

@@ -41,6 +41,7 @@ func (s source) String() string {
 const (
 	tooFast = iota + 1
 	diskFull
+	unread
 )
 
 // loss is what was lost at a place in a journal.
@@ -59,8 +60,11 @@ func (l loss) add(m loss) loss {
 // String is the line that stands for those that were lost.
 func (l loss) String() string {
 	why, about := "the disk was full", ""
-	if l.why == tooFast {
+	switch l.why {
+	case tooFast:
 		why, about = "they came too fast", "about "
+	case unread:
+		why, about = "no agent read them", "at least "
 	}
 	return fmt.Sprintf("[%s%d lines, %d bytes, were lost here: %s]", about, l.lines, l.bytes, why)
 }

@@ -17,7 +17,8 @@
 //
 //   - A pipe would end or block a function with its reader. A file does neither;
 //     what was read is punched out of it, so that it takes no room. On ext4 a file
-//     ends at 16 TiB, after which that process prints into the void.
+//     ends at 16 TiB, after which that process prints into the void. While no agent
+//     runs, the holder of package process punches out what is too much.
 //   - The journal says with each block how far its raw file had been read, in one
 //     checksummed write: lines and position cannot disagree. Killed at any moment,
 //     the next agent goes on behind the last whole block, and no line is lost or

@@ -124,8 +124,16 @@ func (s *Store) resume() error {
 	return nil
 }
 
-// find sets where a raw file is to be read on. An agent that was killed while the
-// disk was full had given back what it could not store.
+// Unread is the folder of what processes print, and how much of the disk each of its
+// files may take while nobody reads them. The caller closes it. A Store that runs
+// keeps them smaller.
+func (s *Store) Unread() (dir *os.File, limit int64, err error) {
+	dir, err = os.Open(s.rawDir())
+	return dir, 2 * s.cfg.Bytes, err
+}
+
+// find sets where a raw file is to be read on. What lies before may have been given
+// back while no agent ran, or by one that was killed while the disk was full.
 func (s *Store) find(r *raw, j *journal) error {
 	file, err := os.Open(s.rawPath(r))
 	if err != nil {
@@ -138,7 +146,7 @@ func (s *Store) find(r *raw, j *journal) error {
 		return err
 	}
 	if hole > 0 {
-		j.lose(loss{lines: 1, bytes: uint64(hole), why: diskFull})
+		j.lose(loss{lines: 1, bytes: uint64(hole), why: unread})
 	}
 	r.pos += hole
 	return nil

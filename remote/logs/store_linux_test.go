@@ -431,6 +431,35 @@ func TestAFullDiskStopsNobodyAndIsCounted(t *testing.T) {
 	assert.Equal(t, []string{"here again"}, s.texts(&proto.LogsRequest{Name: "Hello", Tail: 1}))
 }
 
+func TestWhatNoAgentReadIsCounted(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Config{})
+	signal := fifo(t)
+	process := sh(`echo one; read x <` + signal + `; yes flood | head -c 999996; echo three`)
+	s.start("Hello", 1, process)
+	require.Eventually(t, func() bool { return s.tail("Hello", 100) == "one\n" }, patience, time.Millisecond)
+	folder, limit, err := s.Unread()
+	require.NoError(t, err)
+	defer folder.Close()
+	assert.Equal(t, int64(2*bytesKept), limit)
+	s.stop()
+	require.NoError(t, os.WriteFile(signal, []byte("go\n"), 0))
+	require.NoError(t, process.Wait())
+	files, err := filepath.Glob(filepath.Join(folder.Name(), "*.1"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	file, err := os.OpenFile(files[0], os.O_WRONLY, 0)
+	require.NoError(t, err)
+	require.NoError(t, punch(file, 0, 10*punchSize))
+	require.NoError(t, file.Close())
+
+	s = openStore(t, dir, Config{})
+	lines := strings.Split(s.tail("Hello", 1<<20), "\n")
+	assert.Regexp(t, `^\[at least 1 lines, \d+ bytes, were lost here: no agent read them\]$`, lines[1])
+	assert.Equal(t, []string{"three", ""}, lines[len(lines)-2:])
+	assert.NotContains(t, strings.Join(lines, ""), "\x00")
+}
+
 func TestANewStoreGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir, Config{})

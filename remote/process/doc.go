@@ -44,5 +44,7 @@
 //   - One question at a time is asked over a control connection, so that an asker
 //     who leaves owes no more than one answer to skip.
 //   - Output goes straight to a file in append mode. A pipe would end or block
-//     the function with its reader.
+//     the function with its reader. The holder keeps such files bounded: it alone is
+//     there also while an agent is not. It is told of writes at most once in 25 ms,
+//     and a flood of 4 GB/s leaves some 100 MB on the disk for a moment.
 package process

@@ -44,6 +44,8 @@ const (
 	askDrop = '-'
 	askNext = '>' // answered with the first name after that one, and its files
 	askEnd  = '.'
+	// keep the files in the folder of this packet below so many bytes, which the name says
+	askBound = '='
 
 	held    = '+'
 	refused = '!'
@@ -255,6 +257,17 @@ func (h *HolderClient) Put(name string, files ...*os.File) error {
 	}
 	if _, _, err := h.ask(askPut, name, files...); err != nil {
 		return fmt.Errorf("hold %s: %w", name, err)
+	}
+	return nil
+}
+
+// Bound has the holder keep each file in a folder, to which processes append, from
+// taking more than limit bytes of the disk, also while no agent runs: it gives back
+// what was written first. What is written within a moment may come on top. The
+// folder stays the caller's.
+func (h *HolderClient) Bound(dir *os.File, limit int64) error {
+	if _, _, err := h.ask(askBound, strconv.FormatInt(limit, 10), dir); err != nil {
+		return fmt.Errorf("bound the files in %s: %w", dir.Name(), err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -323,4 +324,49 @@ func BenchmarkHolderPut(b *testing.B) {
 	for b.Loop() {
 		require.NoError(b, h.Put("a", f, f))
 	}
+}
+
+// Output is flooded, and there is no agent: the file stays bounded, and nobody is
+// held up.
+func TestHolderBoundsWhatNobodyReads(t *testing.T) {
+	h, path := holder(t)
+	dir := t.TempDir()
+	folder, err := os.Open(dir)
+	require.NoError(t, err)
+	const limit = 4 << 20
+	require.NoError(t, h.Bound(folder, limit))
+	require.NoError(t, folder.Close())
+	require.NoError(t, h.Put("it", file(t, "is needed")))
+	h.Close()
+	small := filepath.Join(dir, "small")
+	require.NoError(t, os.WriteFile(small, []byte("small"), 0o600))
+
+	output, err := os.OpenFile(filepath.Join(dir, "output"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	require.NoError(t, err)
+	defer output.Close()
+	var info unix.Stat_t
+	line := append(bytes.Repeat([]byte("x"), 1023), '\n')
+	most := int64(0)
+	for range 512 << 10 {
+		_, err := output.Write(line)
+		require.NoError(t, err)
+		require.NoError(t, unix.Fstat(int(output.Fd()), &info))
+		most = max(most, info.Blocks*512)
+	}
+	t.Logf("at most %d of %d MiB", most>>20, info.Size>>20)
+	assert.Less(t, most, info.Size/2)
+	require.Eventually(t, func() bool {
+		require.NoError(t, unix.Fstat(int(output.Fd()), &info))
+		return info.Blocks*512 <= limit
+	}, patience, time.Millisecond)
+	last := make([]byte, limit/4)
+	_, err = output.ReadAt(last, info.Size-int64(len(last)))
+	require.NoError(t, err)
+	assert.Equal(t, bytes.Repeat(line, len(last)/len(line)), last, "what was written last is there")
+	text, err := os.ReadFile(small)
+	require.NoError(t, err)
+	assert.Equal(t, "small", string(text))
+
+	h = reopen(t, path)
+	assert.ErrorContains(t, h.Bound(file(t, ""), limit), "and a folder")
 }

@@ -64,6 +64,7 @@ type holderServer struct {
 
 	clients []int
 	kept    []kept // by name
+	bound   *bound
 }
 
 type kept struct {
@@ -79,16 +80,22 @@ func (h *holderServer) run() error {
 	var polled []unix.PollFd
 	next, used := time.Now().Add(h.look), true
 	for {
-		polled = append(polled[:0], unix.PollFd{Fd: int32(h.listener), Events: unix.POLLIN}) //nolint:gosec // a descriptor
+		polled = append(polled[:0],
+			unix.PollFd{Fd: int32(h.listener), Events: unix.POLLIN}, //nolint:gosec // a descriptor
+			h.bound.tells(),
+		)
 		for _, fd := range h.clients {
 			polled = append(polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) //nolint:gosec // a descriptor
 		}
-		_, err := unix.Poll(polled, int(max(time.Until(next).Milliseconds(), 0))+1)
+		_, err := unix.Poll(polled, int(max(time.Until(h.bound.before(next)).Milliseconds(), 0))+1)
 		if err != nil && err != unix.EINTR {
 			return err
 		}
 		if err == nil {
-			for _, p := range polled[1:] {
+			if polled[1].Revents != 0 {
+				h.bound.told()
+			}
+			for _, p := range polled[2:] {
 				if p.Revents != 0 && !h.serve(int(p.Fd)) {
 					return h.remove()
 				}
@@ -97,6 +104,7 @@ func (h *holderServer) run() error {
 				h.accept()
 			}
 		}
+		h.bound.tend()
 		needed := len(h.clients)+len(h.kept) > 0
 		used = used || needed
 		if time.Now().Before(next) {
@@ -125,6 +133,7 @@ func (h *holderServer) remove() error {
 
 func (h *holderServer) close() {
 	_ = unix.Close(h.listener)
+	h.bound.close()
 	_ = closeFDs(h.clients)
 	for _, k := range h.kept {
 		_ = closeFDs(k.fds)
@@ -190,7 +199,7 @@ func receivedFDs(oob []byte) (fds []int) {
 func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, files []int, goOn bool) {
 	reply, goOn = []byte{held}, true
 	at, found := slices.BinarySearchFunc(h.kept, name, func(k kept, name string) int { return cmp.Compare(k.name, name) })
-	if what != askPut {
+	if what != askPut && what != askBound {
 		_ = closeFDs(fds)
 	}
 	switch what {
@@ -222,6 +231,18 @@ func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, 
 		if at < len(h.kept) {
 			reply, files = append(reply, h.kept[at].name...), h.kept[at].fds
 		}
+	case askBound:
+		if len(fds) != 1 {
+			_ = closeFDs(fds)
+			return refusal("there is no folder"), nil, true
+		}
+		limit, _ := strconv.ParseInt(name, 10, 64)
+		next, err := newBound(fds[0], limit)
+		if err != nil {
+			return refusal(err.Error()), nil, true
+		}
+		h.bound.close()
+		h.bound = next
 	case askEnd:
 		goOn = false
 	default:

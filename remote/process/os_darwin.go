@@ -79,6 +79,9 @@ func (*HolderClient) Lost() <-chan struct{} { return nil }
 // Put fails.
 func (*HolderClient) Put(string, ...*os.File) error { return errNotHere }
 
+// Bound fails.
+func (*HolderClient) Bound(*os.File, int64) error { return errNotHere }
+
 // Drop fails.
 func (*HolderClient) Drop(string) error { return errNotHere }
 
