@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -19,10 +18,9 @@ func (a *app) versionCommand() *cobra.Command {
 }
 
 func (a *app) printVersion() error {
-	platform := runtime.GOOS + "/" + runtime.GOARCH
 	if a.output == "json" {
-		return a.printJSON(map[string]string{"version": flags.Version(), "go": runtime.Version(), "platform": platform})
+		return a.printJSON(flags.ThisBuild())
 	}
-	_, err := fmt.Fprintf(a.stdout, "proxyCli %s %s %s\n", flags.Version(), runtime.Version(), platform)
+	_, err := fmt.Fprintf(a.stdout, "proxyCli %s\n", flags.ThisBuild())
 	return err
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -55,7 +53,7 @@ func (s *Set) Parse(args []string) (code int, ok bool) {
 	case err != nil:
 		return s.Failf("%s", s.explain(err)), false
 	case s.version:
-		_, _ = fmt.Fprintf(s.stdout, "%s %s %s %s/%s\n", s.Name(), Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		_, _ = fmt.Fprintf(s.stdout, "%s %s\n", s.Name(), ThisBuild())
 		return 0, false
 	case s.NArg() > 0:
 		return s.Failf("unexpected argument %q%s", s.Arg(0), s.suggest(s.Arg(0))), false
@@ -136,16 +134,6 @@ func (s *Set) help() {
 // Env is the environment variable of a flag: RYO_SOURCE_ROOT for -source-root.
 func Env(name string) string {
 	return "RYO_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-}
-
-// Version is the version that this program was built from: a tag, a
-// pseudo-version with the commit, or "devel" where the build knows neither.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return info.Main.Version
 }
 
 // StateDir is the default of -dir: $XDG_STATE_HOME/ryo-faas, or
