@@ -37,6 +37,10 @@ func normalize(root *cobra.Command, args []string) ([]string, error) {
 			continue
 		}
 		flag, rest := lookup(cmd, arg)
+		if flag == nil && arg[1] >= '0' && arg[1] <= '9' {
+			out = append(out, "--", arg) // a number below 0, which the command refuses by name
+			return append(out, args[i+1:]...), nil
+		}
 		if flag == nil {
 			return nil, unknownFlag(cmd, arg)
 		}
@@ -98,6 +102,9 @@ func child(cmd *cobra.Command, name string) *cobra.Command {
 	return nil
 }
 
+// maxNamed is how many commands an error lists.
+const maxNamed = 6
+
 func unknownCommand(cmd *cobra.Command, word string) error {
 	var names []string
 	for _, c := range cmd.Commands() {
@@ -105,7 +112,11 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 			names = append(names, c.Name())
 		}
 	}
-	return usagef(cmd, "unknown command %q%s", word, didYouMean("", word, names))
+	near := didYouMean("", word, names)
+	if near == "" && len(names) <= maxNamed {
+		near = "; there are " + strings.Join(names, ", ")
+	}
+	return usagef(cmd, "unknown command %q%s", word, near)
 }
 
 func unknownFlag(cmd *cobra.Command, arg string) error {
@@ -124,6 +135,10 @@ func each(cmd *cobra.Command, visit func(*pflag.Flag)) {
 // badFlag is the error of a flag whose value is not taken, in plain words: the
 // standard library's speak of parsing.
 func badFlag(cmd *cobra.Command, err error) error {
+	if lacks, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		value, _ := pflag.UnquoteUsage(lacks.GetFlag())
+		return usagef(cmd, "-%s needs a value: %s", lacks.GetFlag().Name, value)
+	}
 	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
 		return usagef(cmd, "%s", strings.ReplaceAll(err.Error(), "--", "-"))

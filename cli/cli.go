@@ -176,6 +176,12 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
+	for _, name := range []string{"proxy", "transport", "output", "name", "agent", "listen", "method", "since", "id", "reset"} {
+		// What an unset variable of a script leaves must not come to mean the default.
+		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
+			return usagef(cmd, "-%s: the value is empty", name)
+		}
+	}
 	if k := transport.Kind(a.kind); k != transport.RPC && k != transport.HTTP {
 		return usagef(cmd, "%s: %q is neither rpc nor http", origin["transport"], a.kind)
 	}

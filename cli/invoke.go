@@ -151,8 +151,14 @@ func (a *app) payload(in invocation) (payload, error) {
 	return p, nil
 }
 
-// functionURL asks where a function is called.
-func (a *app) functionURL(ctx context.Context, name string) (string, error) {
+// functionURL asks where a function is called, or, as NAME@3, its version 3.
+func (a *app) functionURL(ctx context.Context, called string) (string, error) {
+	name, number, versioned := strings.Cut(called, "@")
+	version, err := proto.ParseCount(number)
+	if versioned && (err != nil || version == 0) {
+		return "", proto.Errorf(proto.ErrInvalid, "%q: %q is not the number of a version", called, number).
+			WithHint("proxyCli versions " + name + " shows them")
+	}
 	rows, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
 	if err != nil {
 		return "", err
@@ -179,7 +185,19 @@ func (a *app) functionURL(ctx context.Context, name string) (string, error) {
 		return "", proto.Errorf(proto.ErrUnavailable, "function %q is %s and has no url yet", found.GetName(), found.GetStatus()).
 			WithHint("proxyCli list shows how it stands")
 	}
-	return found.GetUrl(), nil
+	if !versioned {
+		return found.GetUrl(), nil
+	}
+	if strings.Contains(found.GetUrl(), "/functions/") { // a proxy's, which opens any version
+		return found.GetUrl() + "@" + number, nil
+	}
+	for _, s := range found.GetServing() {
+		if s.GetVersion() == version {
+			return s.GetProxy() + "/" + proto.Path(name), nil
+		}
+	}
+	return "", proto.Errorf(proto.ErrNotFound, "version %d of %s is not open at this agent", version, found.GetName()).
+		WithHint("ask a proxy, which opens every version that is kept")
 }
 
 // request builds the call. The path reaches the function byte for byte.
@@ -195,9 +213,12 @@ func (in *invocation) request(ctx context.Context, base string, body payload) (*
 			method = http.MethodPost
 		}
 	}
+	if _, err := http.NewRequestWithContext(ctx, method, base, http.NoBody); err != nil {
+		return nil, fmt.Errorf("-method: %q is not a method; GET, POST and DELETE are", method)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, base+path, body.ReadCloser)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-path: %q is not a path of a url; %% is followed by two hexadecimal digits, and written %%25 itself", in.path)
 	}
 	req.ContentLength = body.length
 	if body.mediaType != "" {

@@ -151,7 +151,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-htpp", ":1"}, 2, "-http"},
 		{[]string{"-dir", t.TempDir(), "-http", taken.Addr().String()}, 1, "in use"},
 		{[]string{"-dir", t.TempDir(), "-http", "127.0.0.1:0", "-rpc", taken.Addr().String()}, 1, "-rpc"},
-		{[]string{"-dir", t.TempDir(), "-http", "nonsense"}, 1, "-http"},
+		{[]string{"-dir", t.TempDir(), "-http", "nonsense"}, 2, "-http"},
 		{append([]string{"-url", "public:9002"}, free...), 2, "url"},
 		{append([]string{"-agents", "nowhere"}, free...), 2, "nowhere"},
 		{append([]string{"-agents", "10.0.0.1:9000"}, free...), 1, "-insecure"},

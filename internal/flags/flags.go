@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -84,7 +87,7 @@ func (s *Set) fromEnv() error {
 			return
 		}
 		if err := s.Set(f.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("invalid value %q for %s: %w", value, Env(f.Name), err))
+			errs = append(errs, fmt.Errorf("%s: %s", Env(f.Name), why(f, value, err)))
 		}
 	})
 	if len(errs) > 0 {
@@ -94,13 +97,42 @@ func (s *Set) fromEnv() error {
 }
 
 // explain turns the standard package's error into ours: it alone knows which
-// flag was unknown, and says so in its text only.
+// flag was unknown, or had what value, and says so in its text only.
 func (s *Set) explain(err error) string {
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !unknown {
-		return err.Error()
+	text := err.Error()
+	if name, unknown := strings.CutPrefix(text, "flag provided but not defined: -"); unknown {
+		return "unknown flag -" + name + s.suggest(name)
 	}
-	return "unknown flag -" + name + s.suggest(name)
+	if name, lacking := strings.CutPrefix(text, "flag needs an argument: -"); lacking {
+		return "-" + name + " needs a value"
+	}
+	if m := refused.FindStringSubmatch(text); m != nil {
+		value, unquoted := strconv.Unquote(m[1])
+		if f := s.Lookup(m[2]); f != nil && unquoted == nil {
+			return fmt.Sprintf("-%s: %s", f.Name, why(f, value, errors.New(m[3])))
+		}
+	}
+	return text
+}
+
+// refused is the standard package's error of a value that is not taken.
+var refused = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-(\S+): (.*)$`)
+
+// why says why a flag does not take a value. The standard types speak of parsing.
+func why(f *flag.Flag, value string, err error) string {
+	if getter, ok := f.Value.(flag.Getter); ok {
+		switch getter.Get().(type) {
+		case bool:
+			return fmt.Sprintf("%q is neither true nor false", value)
+		case int, int64, uint, uint64:
+			return fmt.Sprintf("%q is not a whole number", value)
+		case float64:
+			return fmt.Sprintf("%q is not a number", value)
+		case time.Duration:
+			return fmt.Sprintf("%q is not a duration; write a number with its unit, such as 500ms, 30s or 5m", value)
+		}
+	}
+	return fmt.Sprintf("%q is not taken: %v", value, err)
 }
 
 func (s *Set) suggest(word string) string {

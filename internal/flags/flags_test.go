@@ -121,10 +121,10 @@ func TestMistakesTakeOneLine(t *testing.T) {
 		"unknown flag":  {args: []string{"-zzzzzz"}, stderr: "unknown flag -zzzzzz"},
 		"near argument": {args: []string{"port"}, stderr: `unexpected argument "port"; did you mean -port?`},
 		"argument":      {args: []string{"-port", ":1", "x.json"}, stderr: `unexpected argument "x.json"`},
-		"no value":      {args: []string{"-port"}, stderr: "flag needs an argument: -port"},
-		"bad value":     {args: []string{"-slots", "many"}, stderr: `invalid value "many" for flag -slots: parse error`},
-		"checked value": {args: []string{"-source-root", "src"}, stderr: `invalid value "src" for flag -source-root: not absolute`},
-		"bad variable":  {env: "many", stderr: `invalid value "many" for RYO_SLOTS: parse error`},
+		"no value":      {args: []string{"-port"}, stderr: "-port needs a value"},
+		"bad value":     {args: []string{"-slots", "many"}, stderr: `-slots: "many" is not a whole number`},
+		"checked value": {args: []string{"-source-root", "src"}, stderr: `-source-root: "src" is not taken: not absolute`},
+		"bad variable":  {env: "many", stderr: `RYO_SLOTS: "many" is not a whole number`},
 		"bad syntax":    {args: []string{"-=x"}, stderr: "bad flag syntax: -=x"},
 	}
 	for name, tt := range tests {

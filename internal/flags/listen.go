@@ -11,17 +11,38 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Listen opens the listener that a flag names: "9000", ":9000" or "host:9000".
+// Listen opens the listener that a flag names: "9000", ":9000" or "host:9000". What
+// cannot be an address here is an ErrInvalid.
 func Listen(flag, addr string) (net.Listener, error) {
+	given := addr
 	if !strings.Contains(addr, ":") {
 		addr = ":" + addr
 	}
+	invalid := func(why string, args ...any) error {
+		return proto.Errorf(proto.ErrInvalid, "-%s %q: %s", flag, given, fmt.Sprintf(why, args...)).
+			WithHint(`an address is host:port or :port, such as "localhost:8080"`)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, invalid("it is not of the form host:port")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return nil, invalid("the port is not a number from 0 to 65535")
+	}
 	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	unresolved := new(net.DNSError)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, proto.Errorf(proto.ErrConflict, "the address %s is in use by another program", addr).
 			WithHint("choose another one with -" + flag)
-	}
-	if err != nil {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, invalid("%s is no address of this machine", host)
+	case errors.Is(err, syscall.EACCES):
+		return nil, proto.Errorf(proto.ErrForbidden, "this user may not listen on port %s", port).
+			WithHint("choose one from 1024 on with -" + flag)
+	case errors.As(err, &unresolved):
+		return nil, invalid("the host %s has no address that can be found", host)
+	case err != nil:
 		return nil, fmt.Errorf("-%s %s: %w", flag, addr, err)
 	}
 	return l, nil

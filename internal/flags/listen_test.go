@@ -39,6 +39,19 @@ func TestAnAddressInUseIsNamedWithTheWayOut(t *testing.T) {
 	assert.Equal(t, 1, set.Fail(err))
 	assert.Equal(t, fmt.Sprintf("proxy: the address %s is in use by another program\nhint: choose another one with -http\n", l.Addr()), stderr.String())
 
-	_, err = flags.Listen("http", "nowhere.invalid:99999")
-	require.ErrorContains(t, err, "-http")
+}
+
+func TestAddressesThatCannotBeAreRefusedInPlainWords(t *testing.T) {
+	for addr, says := range map[string]string{
+		"abc":             `-http "abc": the port is not a number from 0 to 65535`,
+		"tcp/abc":         `-http "tcp/abc": the port is not a number from 0 to 65535`,
+		"localhost:http":  `-http "localhost:http": the port is not a number from 0 to 65535`,
+		"localhost:99999": `-http "localhost:99999": the port is not a number from 0 to 65535`,
+		"::1":             `-http "::1": it is not of the form host:port`,
+		"192.0.2.1:9":     `-http "192.0.2.1:9": 192.0.2.1 is no address of this machine`,
+	} {
+		_, err := flags.Listen("http", addr)
+		require.ErrorIs(t, err, proto.ErrInvalid, addr)
+		assert.EqualError(t, err, says)
+	}
 }
