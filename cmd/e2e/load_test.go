@@ -137,9 +137,18 @@ func TestFiftyDeploysAtOnceLeaveNothingBehind(t *testing.T) {
 	a := newSite(t).start(t)
 	p := startProxy(t, "", "-agents", a.addr)
 	deployAll := func(first, n int) {
+		const together = 10 // functions of a package, which is built once
 		var all sync.WaitGroup
+		var dirs []string
 		for i := first; i < first+n; i++ {
-			dir := source(t, says(fmt.Sprint("Fn", i), fmt.Sprint("I am ", i)))
+			if (i-first)%together == 0 {
+				code := "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n"
+				for j := i; j < i+together; j++ {
+					code += fmt.Sprintf("\nfunc Fn%[1]d(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, \"I am %[1]d\") }\n", j)
+				}
+				dirs = append(dirs, source(t, code))
+			}
+			dir := dirs[len(dirs)-1]
 			all.Go(func() {
 				body, err := json.Marshal([]map[string]any{{"name": fmt.Sprint("Fn", i), "dir": dir}})
 				assert.NoError(t, err)

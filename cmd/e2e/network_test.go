@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -55,6 +56,7 @@ func newMachines(t *testing.T, n int) []machine {
 		if said, err := exec.CommandContext(t.Context(), "ip", "netns", "add", m.name).CombinedOutput(); err != nil {
 			t.Skipf("no network namespaces here: %s", said)
 		}
+		testkit.Undo(t, "ip", "netns", "del", m.name)
 		t.Cleanup(func() {
 			said, err := exec.CommandContext(context.Background(), "ip", "netns", "del", m.name).CombinedOutput()
 			assert.NoError(t, err, "%s", said)
