@@ -173,7 +173,7 @@ func (c *call) repeatable() bool {
 func (c *call) relay(res *http.Response, l *link) error {
 	h := c.out.Header()
 	pass(h, res.Header)
-	for name := range res.Trailer {
+	for name := range res.Trailer { // adapt has pruned it
 		h["Trailer"] = append(h["Trailer"], name)
 	}
 	c.out.WriteHeader(res.StatusCode)
@@ -187,7 +187,8 @@ func (c *call) relay(res *http.Response, l *link) error {
 	}
 	buf := buffers{}.Get()
 	defer buffers{}.Put(buf)
-	if _, err := io.CopyBuffer(&c.out, res.Body, buf); err != nil || len(res.Trailer) == 0 {
+	_, err := io.CopyBuffer(&c.out, res.Body, buf)
+	if prune(res.Trailer); err != nil || len(res.Trailer) == 0 {
 		return err
 	}
 	for name, values := range res.Trailer {

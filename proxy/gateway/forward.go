@@ -92,6 +92,38 @@ func (c *call) added(yield func(name, value string) bool) {
 		yield(executionID, c.id[0])
 }
 
+// trails says whether a header may come after a body: nothing that says where a
+// message ends, what it means or who sends it (RFC 9110 section 6.5.1).
+func trails(name string) bool {
+	switch name {
+	case "Authorization", "Cache-Control", "Content-Encoding", "Content-Range", "Content-Type", "Cookie", "Expect",
+		"Host", "Location", "Max-Forwards", "Pragma", "Range", "Set-Cookie", "Www-Authenticate":
+		return false
+	}
+	return fateOf(name) == passes && !hasPrefix(name, "if-")
+}
+
+// prune takes out of trailers what may be none.
+func prune(trailer http.Header) {
+	for name := range trailer {
+		if !trails(name) {
+			delete(trailer, name)
+		}
+	}
+}
+
+// isToken says whether a method is one (RFC 9110 section 5.6.2). HTTP/2 lets others
+// through, which would end an HTTP/1.1 request line.
+func isToken(method string) bool {
+	for i := range len(method) {
+		b := method[i]
+		if !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0) {
+			return false
+		}
+	}
+	return method != ""
+}
+
 // pass adds the headers of an answer that do not end with its connection.
 func pass(to, from http.Header) {
 	for _, list := range from["Connection"] {

@@ -72,7 +72,7 @@ type call struct {
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Gateway: g, in: r, id: [1]string{idOf(r)}, begun: time.Now()}
-	c.out.ResponseWriter = w
+	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	defer c.end()
 	if err := c.find(); err != nil {
 		c.refuse(err)
@@ -90,6 +90,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // end is the end of each call, however it came. What was answered is in out, and
 // what went wrong in failure.
 func (c *call) end() {
+	if cut := recover(); cut != nil {
+		defer panic(cut)
+		c.out.reset()
+	}
 	c.leave()
 	if c.cancel != nil {
 		c.limit.Stop()
@@ -136,6 +140,9 @@ func (c *call) limited() context.Context {
 func (c *call) find() error {
 	if c.in.Method == http.MethodConnect {
 		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
+	}
+	if !isToken(c.in.Method) {
+		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
 	}
 	segment, rest, err := splitTarget(c.in.RequestURI)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -376,6 +377,19 @@ func TestHTTP2CallersReachTheFunction(t *testing.T) {
 	assert.Equal(t, "HTTP/1.1 /hello/a%2Fb?q body", bodyOf(t, res))
 }
 
+// HTTP/2 lets a method be whatever a header may be.
+func TestMethodsAreTokens(t *testing.T) {
+	gateway := New(Config{Table: table(scripted(t, func(net.Conn, *bufio.Reader) { t.Error("the function was called") })), Logger: hclog.NewNullLogger()})
+	r := httptest.NewRequest(http.MethodGet, "/functions/hello", http.NoBody)
+	r.ProtoMajor, r.ProtoMinor = 2, 0
+	for _, method := range []string{"GET /functions/hello/x HTTP/1.1", "GET\t", "", "G(T"} {
+		r.Method = method
+		w := httptest.NewRecorder()
+		gateway.ServeHTTP(w, r)
+		assert.Equal(t, 400, w.Code, method)
+	}
+}
+
 // Interim answers.
 
 func TestEarlyHintsComeBeforeTheAnswer(t *testing.T) {
@@ -399,6 +413,15 @@ func TestEarlyHintsComeBeforeTheAnswer(t *testing.T) {
 	assert.Equal(t, "hello", bodyOf(t, res))
 	assert.Equal(t, []int{103}, hints)
 	assert.NotEmpty(t, res.Header.Get("X-Request-Id"))
+}
+
+func TestOldCallersGetNoEarlyHints(t *testing.T) {
+	for _, more := range []string{"", "Content-Length: 20000\r\n"} {
+		addr := front(t, scripted(t, answering("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
+		res, _ := say(t, addr, "POST /functions/hello HTTP/1.0\r\nHost: h\r\n"+more+"\r\n")
+		assert.Equal(t, 200, res.StatusCode)
+		assert.Equal(t, "ok", bodyOf(t, res))
+	}
 }
 
 func TestContinueIsSaidWhenTheFunctionReads(t *testing.T) {
@@ -521,6 +544,30 @@ func TestTrailersOfAnswersPass(t *testing.T) {
 	assert.Equal(t, "2", res.Trailer.Get("X-Late"))
 }
 
+// What says where a message ends, who calls or what is meant cannot come after it.
+func TestTrailersThatMayNotBeAreDropped(t *testing.T) {
+	bad := []string{"Content-Length", "Transfer-Encoding", "Host", "Authorization", "Set-Cookie", "Content-Type", "If-Match", "Connection", "X-Request-Id", "Te"}
+	lines := "X-Sum: 1\r\n"
+	for _, name := range bad {
+		lines += name + ": 2\r\n"
+	}
+	inBothLanes(t, func(t *testing.T, line string) {
+		addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Authorization\r\n\r\n2\r\nok\r\n0\r\n"+lines+"\r\n")))
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
+		assert.Equal(t, "ok", bodyOf(t, res))
+		assert.Equal(t, http.Header{"X-Sum": {"1"}}, res.Trailer)
+	})
+	got := make(chan http.Header, 1)
+	addr := front(t, function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	}))
+	res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Authorization, Host, Set-Cookie\r\n\r\n"+
+		"4\r\nbody\r\n0\r\n"+lines+"\r\n")
+	assert.Equal(t, 200, res.StatusCode)
+	assert.Equal(t, http.Header{"X-Sum": {"1"}}, <-got)
+}
+
 func TestTrailersOfRequestsPassWithoutPrivateOnes(t *testing.T) {
 	got := make(chan http.Header, 1)
 	addr := front(t, function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
@@ -582,6 +629,32 @@ func TestTunnelKeepsTheOtherHalf(t *testing.T) {
 	all, err := io.ReadAll(in)
 	require.NoError(t, err)
 	assert.Equal(t, "last words", string(all))
+}
+
+func TestWhatFollowsAHandshakeIsNotLost(t *testing.T) {
+	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		_, _ = readHead(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		all, _ := io.ReadAll(in)
+		_, _ = conn.Write(all)
+	}))
+	conn, in := dial(t, addr)
+	fmt.Fprint(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly, ")
+	res, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, 101, res.StatusCode)
+	assert.Equal(t, "Upgrade", res.Header.Get("Connection"))
+	fmt.Fprint(conn, "late")
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	all, err := io.ReadAll(in)
+	require.NoError(t, err)
+	assert.Equal(t, "early, late", string(all))
+}
+
+func TestOldCallersGetNoWebsocket(t *testing.T) {
+	first, header := headSeen(t, "GET /functions/hello HTTP/1.0\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	assert.Equal(t, "GET /hello HTTP/1.1", first)
+	assert.Empty(t, header.Get("Upgrade"))
 }
 
 func TestOtherUpgradesAreDropped(t *testing.T) {
@@ -725,6 +798,17 @@ func TestCutAnswersNeverLookComplete(t *testing.T) {
 		require.Equal(t, 200, res.StatusCode, name)
 		_, err := io.ReadAll(res.Body)
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, name)
+	}
+}
+
+// To a caller of HTTP/1.0 a connection that ends is an answer that is whole.
+func TestCutAnswersAreResetForOldCallers(t *testing.T) {
+	for _, line := range []string{"", "Connection: X-None\r\n"} {
+		addr := front(t, scripted(t, answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")))
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.0\r\nHost: h\r\n"+line+"\r\n")
+		require.Equal(t, 200, res.StatusCode)
+		_, err := io.ReadAll(res.Body)
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	}
 }
 

@@ -1,11 +1,17 @@
 package gateway
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 const (
@@ -28,6 +34,7 @@ func (c *call) begins(res *http.Response) error {
 
 // adapt gives the answer what the gateway says to the caller.
 func (c *call) adapt(res *http.Response) {
+	prune(res.Trailer)
 	res.Header[requestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.out.Header()["Content-Type"] = nil // or the server would guess it
@@ -54,6 +61,7 @@ func (c *call) unread() bool {
 // the answer to it: a short answer is one write instead of two.
 type response struct {
 	http.ResponseWriter
+	proto  int   // of the caller, 10 for HTTP/1.0
 	left   int64 // of the declared length, in bytes; negative when there is none
 	status int   // 0: none was sent
 	bytes  int64 // of the body, so far
@@ -63,17 +71,65 @@ type response struct {
 func (o *response) WriteHeader(status int) {
 	if status > 199 {
 		o.status = status
+	} else if o.proto < 11 {
+		return // callers of HTTP/1.0 know no interim answers
 	}
 	o.ResponseWriter.WriteHeader(status)
 }
 
 func (o *response) Write(p []byte) (int, error) {
+	if o.proto >= 20 {
+		// A connection of HTTP/1 has this limit itself; here it is the stream that waits.
+		_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Now().Add(wire.SilentWrite))
+	}
 	n, err := o.ResponseWriter.Write(p)
 	o.bytes += int64(n)
 	if o.left -= int64(n); o.left != 0 && err == nil {
 		err = http.NewResponseController(o.ResponseWriter).Flush()
 	}
 	return n, err
+}
+
+// reset ends a connection of HTTP/1.0 before the whole answer is sent. An end without
+// a reset is how such answers are known to be whole.
+func (o *response) reset() {
+	if o.proto > 10 {
+		return
+	}
+	conn, _, err := http.NewResponseController(o.ResponseWriter).Hijack()
+	if err != nil {
+		return
+	}
+	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// Hijack implements http.Hijacker. What the caller has sent already is read first.
+func (o *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	return hijackedConn{conn, io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)}, rw, nil
+}
+
+// hijackedConn is a caller's connection that has become a tunnel.
+type hijackedConn struct {
+	net.Conn
+	in io.Reader
+}
+
+func (c hijackedConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+
+// CloseWrite tells the caller that the function sends no more.
+func (c hijackedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // Unwrap serves http.ResponseController.

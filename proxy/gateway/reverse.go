@@ -73,6 +73,9 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 			_ = res.Body.Close()
 			return nil, err
 		}
+		if res.StatusCode != http.StatusSwitchingProtocols {
+			res.Body = trailedBody{res.Body, res}
+		}
 		return res, nil
 	}
 	out.URL.Host = "function" // Write wants one; it is not sent
@@ -89,24 +92,37 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 		if res.StatusCode == http.StatusSwitchingProtocols {
 			res.Body = tunnelBody{l}
 		} else {
-			res.Body = &linkBody{ReadCloser: res.Body, res: res, l: l, links: &t.links}
+			res.Body = &linkBody{trailedBody: trailedBody{res.Body, res}, l: l, links: &t.links}
 		}
 		return nil
 	})
 	return res, err
 }
 
+// trailedBody is the body of an answer whose trailers are not passed on unseen.
+type trailedBody struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+func (b trailedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		prune(b.res.Trailer)
+	}
+	return n, err
+}
+
 // linkBody is the body of an answer that came over a link.
 type linkBody struct {
-	io.ReadCloser
-	res   *http.Response
+	trailedBody
 	l     *link // nil: given back
 	links *links
 }
 
 // Read gives the link back at the end.
 func (b *linkBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.trailedBody.Read(p)
 	if err == io.EOF && b.l != nil && again(b.res) {
 		b.links.put(b.l)
 		b.l = nil
@@ -176,7 +192,7 @@ func (*body) Close() error { return nil }
 func (b *body) copyTrailer() {
 	clear(b.trailer)
 	for name, values := range b.call.in.Trailer {
-		if fateOf(name) == passes {
+		if trails(name) {
 			b.trailer[name] = values
 		}
 	}

@@ -128,6 +128,14 @@ func (c *framedConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// SetLinger says how a connection ends: with 0 it is reset.
+func (c *framedConn) SetLinger(seconds int) error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
+}
+
 // framing is the place in a stream of requests up to which it was read.
 type framing struct {
 	place place
