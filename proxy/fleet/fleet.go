@@ -57,7 +57,10 @@ type Fleet struct {
 // earlier runs have met. They are connected to by Run.
 func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
-	return f, f.load(cfg.Agents)
+	if err := f.load(cfg.Agents); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // agent is one agent.

@@ -124,7 +124,7 @@ func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 		Order: order, path: proto.Path(order.Function.GetName()),
 		accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{},
 	}
-	if r.prepare(ctx, o); o.end.rows != nil || o.end.err != nil {
+	if !r.prepare(ctx, o) {
 		o.answer(o.end)
 		close(o.done)
 		return o, nil
@@ -138,9 +138,9 @@ func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 	}
 }
 
-// prepare brings the package to all agents. Where one does not answer, nothing is
-// changed anywhere and that is the end of the rollout.
-func (r *Rollouts) prepare(ctx context.Context, o *Rollout) {
+// prepare brings the package to all agents. Where one does not answer it returns
+// false: nothing is changed anywhere and that is the end of the rollout.
+func (r *Rollouts) prepare(ctx context.Context, o *Rollout) bool {
 	name := o.Function.GetName()
 	errs := make([]error, len(o.Agents))
 	var wg sync.WaitGroup
@@ -151,6 +151,7 @@ func (r *Rollouts) prepare(ctx context.Context, o *Rollout) {
 	bad := slices.IndexFunc(errs, func(err error) bool { return err != nil })
 	switch {
 	case bad < 0:
+		return true
 	case len(errs) == 1:
 		o.end.err = errs[0]
 	default:
@@ -162,6 +163,7 @@ func (r *Rollouts) prepare(ctx context.Context, o *Rollout) {
 			o.end.rows = append(o.end.rows, row)
 		}
 	}
+	return false
 }
 
 func (r *Rollouts) upload(ctx context.Context, addr string, pkg *bundle.Package) error {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -273,7 +274,53 @@ func TestForwardProxyingIsRefused(t *testing.T) {
 		"CONNECT example.com:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 	} {
 		answer := raw(t, addr, request)
-		assert.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 405 ")), "%s", answer)
+		assert.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")), "%s", answer)
+	}
+}
+
+// RFC 9112 section 3.2.2.
+func TestAnAbsoluteTargetOfOneOfOurNamesIsServed(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	targets := make(chan string, 1)
+	echo := server.Mount{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		targets <- r.Host + " " + r.RequestURI
+	})}
+	addr := serve(t, fake, fake, server.Config{Mounts: []server.Mount{echo}, Hosts: []string{"public.example"}})
+	for target, want := range map[string]string{
+		"http://localhost/functions/a%2Fb?q=%zz":      "localhost /functions/a%2Fb?q=%zz",
+		"HTTP://" + addr + "/functions/x//y":          addr + " /functions/x//y",
+		"http://public.example:80/functions/?u=a://b": "public.example:80 /functions/?u=a://b",
+	} {
+		answer := raw(t, addr, "GET "+target+" HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n")
+		require.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")), "%s", answer)
+		assert.Equal(t, want, <-targets)
+	}
+	answer := raw(t, addr, "GET http://localhost?q HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	assert.False(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")), "%s", answer)
+}
+
+func TestHostsThatCannotBeAreRefused(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{Insecure: true})
+	for host, status := range map[string]string{
+		"localhost": "200", "localhost:9002": "200", "localhost:": "200", "[::1]:80": "200", "[::1]": "200", "127.0.0.1": "200", "a_b.example": "200",
+		"localhost:abc": "400", "[::1": "400", "::1": "400", "[]": "400", "[a]": "400", "user@localhost": "400", "a/b": "400", "a?b": "400", "a b": "400", "localhost:-1": "400", "[::1]80": "400",
+	} {
+		answer := raw(t, addr, "GET /healthz HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+		assert.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 "+status+" ")), "%s: %s", host, answer)
+	}
+}
+
+func TestOtherMethodsAreToldWhatIsAllowed(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{})
+	for target, allowed := range map[string]string{"/deploy": "POST", "/details": "GET"} {
+		answer := raw(t, addr, "DELETE "+target+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+		require.NoError(t, err)
+		assert.Equal(t, 405, res.StatusCode)
+		assert.Contains(t, res.Header.Get("Allow"), allowed)
+		res.Body.Close()
 	}
 }
 

@@ -100,7 +100,7 @@ func (c *framedConn) Write(p []byte) (written int, err error) {
 // moment: closed with bytes unread, a connection is reset, and the answer lost.
 func (c *framedConn) Close() error {
 	if c.refused.Load() && c.CloseWrite() == nil {
-		_ = c.Conn.SetReadDeadline(time.Now().Add(linger))
+		_ = c.SetReadDeadline(time.Now().Add(linger))
 		_, _ = io.CopyN(io.Discard, c.Conn, wire.MaxHeader)
 	}
 	return c.Conn.Close()
@@ -353,7 +353,8 @@ func (f *framing) takeSize(text []byte) (ok bool) {
 // number reads digits and nothing else. Fifteen of them fit whatever counts bytes.
 func number(digits []byte, base int) (uint64, bool) {
 	for _, b := range digits {
-		if !('0' <= b && b <= '9' || base == 16 && ('a' <= b && b <= 'f' || 'A' <= b && b <= 'F')) {
+		hex := 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
+		if (b < '0' || b > '9') && (base != 16 || !hex) {
 			return 0, false
 		}
 	}

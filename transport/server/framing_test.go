@@ -131,7 +131,7 @@ func TestBytesOfABodyAreNoRequest(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 			go func() {
-				defer conn.(*net.TCPConn).CloseWrite()
+				defer func() { _ = conn.(*net.TCPConn).CloseWrite() }()
 				for i := 0; i < len(tt.sent); i += pieces {
 					if _, err := io.WriteString(conn, tt.sent[i:min(i+pieces, len(tt.sent))]); err != nil {
 						return // it has been closed: fine

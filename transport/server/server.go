@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -166,8 +167,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// What follows its wish belongs to it: unless it is granted there is no next request.
 		w.Header().Set("Connection", "close")
 	}
-	if r.Method == http.MethodConnect || r.URL.Host != "" {
-		refuse(w, r, proto.Errorf(proto.ErrUnsupported, "this server is no forward proxy"))
+	if err := s.address(r); err != nil {
+		refuse(w, r, err)
 		return
 	}
 	mount := s.mountOf(r)
@@ -235,6 +236,54 @@ func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 
 func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
+// address refuses requests to other servers, and takes the form of a target that
+// names the server, as requests to a proxy do, for the plain one.
+func (s *server) address(r *http.Request) error {
+	absolute := r.URL.Host != ""
+	switch {
+	case r.Method == http.MethodConnect, absolute && !s.access.ownHost(r.Host) && hostOnly(r.Host) != localHost(r):
+		return proto.Errorf(proto.ErrInvalid, "this server is no forward proxy").WithHint("address it by one of its own names")
+	case !validHost(r.Host):
+		return proto.Errorf(proto.ErrInvalid, "%.100q is not a host, such as localhost:9002", r.Host)
+	case absolute:
+		_, below, _ := strings.Cut(r.RequestURI, "://")
+		below = below[strings.IndexAny(below+"/", "/?"):]
+		if !strings.HasPrefix(below, "/") {
+			below = "/" + below
+		}
+		r.RequestURI, r.URL.Scheme, r.URL.Host = below, "", ""
+		if r.URL.Path == "" {
+			r.URL.Path = "/"
+		}
+	}
+	return nil
+}
+
+// localHost is the address at which a request has come.
+func localHost(r *http.Request) string {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return hostOnly(addr.String())
+	}
+	return ""
+}
+
+// validHost says whether a Host can be one (RFC 9110 section 7.2). Only old requests
+// may lack it, and net/http sees to that and to the bytes in it.
+func validHost(s string) bool {
+	name, port := s, ""
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
+		name, port = s[:i], s[i+1:]
+	}
+	if strings.Trim(port, "0123456789") != "" {
+		return false
+	}
+	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
+		ip, err := netip.ParseAddr(name[1 : len(name)-1])
+		return err == nil && ip.Is6()
+	}
+	return !strings.ContainsAny(name, "[]:/?#@")
 }
 
 // isWebsocket says whether a request asks for a websocket, as framing sees it.
