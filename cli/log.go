@@ -14,6 +14,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 func (a *app) logCommand() *cobra.Command {
@@ -165,7 +166,7 @@ func (a *app) printLines(q *query, batch *proto.LogLines) error {
 			q.until[line.GetAtAgent()] = at
 		}
 		if a.output == "json" {
-			data, err := marshal(line)
+			data, err := wire.Encode(line)
 			if err != nil {
 				return err
 			}

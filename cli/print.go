@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,10 +11,10 @@ import (
 	"strings"
 	"unicode"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // printRows prints one answer to stdout: a line per row, or all as a JSON list.
@@ -79,7 +78,7 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 func printList[M protobuf.Message](a *app, messages []M) error {
 	list := make([]json.RawMessage, len(messages))
 	for i, m := range messages {
-		data, err := marshal(m)
+		data, err := wire.Encode(m)
 		if err != nil {
 			return err
 		}
@@ -90,7 +89,7 @@ func printList[M protobuf.Message](a *app, messages []M) error {
 
 // printMessage prints a message as one line of JSON.
 func (a *app) printMessage(m protobuf.Message) error {
-	data, err := marshal(m)
+	data, err := wire.Encode(m)
 	if err != nil {
 		return err
 	}
@@ -102,17 +101,6 @@ func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// marshal is the JSON of a message as HTTP answers hold it: every key is there.
-func marshal(m protobuf.Message) (json.RawMessage, error) {
-	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	err = json.Compact(&b, data) // protojson varies its spaces on purpose
-	return b.Bytes(), err
 }
 
 var failures = map[string]string{

@@ -46,7 +46,7 @@ func TestRowsAsLinesAndAsJSON(t *testing.T) {
 	assert.Equal(t, "[]\n", none)
 	assert.JSONEq(t, `[{"name":"HelloWorld","status":"Deploying","url":"http://localhost:9002/functions/helloworld","proxy":"","atAgent":"localhost:9000",`+
 		`"error":"a < b","reason":"","stage":"","instances":0,"package":"","generation":0,"restarts":0,"since":"","kind":"","socket":"","timeout":"","pid":0,`+
-		`"output":"","printed":"0","version":0,"serving":[],"change":"","changed":[],"retry":"","idle":"","lastVersion":0}]`, row)
+		`"output":"","printed":0,"version":0,"serving":[],"change":"","changed":[],"retry":"","idle":"","lastVersion":0}]`, row)
 }
 
 func TestWarningsAreSaidOnce(t *testing.T) {

@@ -28,48 +28,7 @@ var aliases = map[protoreflect.Name][]string{
 	"entrypoint": {"name"},
 }
 
-// answers and requests are how the two are written. Answers hold every field, so
-// that their keys do not depend on their values.
-var (
-	answers  = protojson.MarshalOptions{EmitDefaultValues: true}
-	requests = protojson.MarshalOptions{}
-)
-
-// Encode returns m as answers are written: as compact JSON with every field.
-func Encode(m protobuf.Message) ([]byte, error) { return EncodePart(m, Whole) }
-
-// EncodePart is Encode of m, or of one list of it as an array.
-func EncodePart(m protobuf.Message, field string) ([]byte, error) { return encode(answers, m, field) }
-
-// EncodeRequest returns m, or one list of it as an array, as requests are
-// written: as compact JSON with the fields that are set.
-func EncodeRequest(m protobuf.Message, field string) ([]byte, error) {
-	return encode(requests, m, field)
-}
-
-func encode(opts protojson.MarshalOptions, m protobuf.Message, field string) ([]byte, error) {
-	data, err := opts.Marshal(m)
-	if err != nil {
-		return nil, proto.Errorf(proto.ErrInternal, "encode %s: %w", m.ProtoReflect().Descriptor().Name(), err)
-	}
-	if field != Whole {
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(data, &fields); err != nil {
-			return nil, proto.Errorf(proto.ErrInternal, "read own JSON: %w", err)
-		}
-		if data = fields[field]; data == nil {
-			return []byte("[]"), nil
-		}
-	}
-	// protojson varies its white space on purpose.
-	var b bytes.Buffer
-	if err := json.Compact(&b, data); err != nil {
-		return nil, proto.Errorf(proto.ErrInternal, "compact JSON: %w", err)
-	}
-	return b.Bytes(), nil
-}
-
-// Read decodes what a server said. Fields that it has and we do not know are
+// Read decodes what a server said, numbers of 64 bits in either form. Fields that it has and we do not know are
 // those of a newer one.
 func Read(data []byte, m protobuf.Message) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
