@@ -44,9 +44,13 @@ func TestMain(m *testing.M) {
 // beAgent has the test's own program be the agent.
 const beAgent = "REMOTE_TEST_AGENT"
 
-// patience is far more than anything here takes once the build cache is warm;
-// the first run on a machine fills it.
-const patience = 5 * time.Minute
+// What the tests of several rooms share.
+const patience = testkit.BuildPatience
+
+var (
+	source = testkit.Source
+	says   = testkit.Says
+)
 
 // running is an agent that a test has started.
 type running struct {
@@ -92,19 +96,6 @@ func testPorts() string {
 }
 
 var ranges atomic.Int32
-
-// source writes a package of one file and returns its folder.
-func source(t *testing.T, code string) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "fn.go"), []byte(code), 0o600))
-	return dir
-}
-
-// says is the source of a function that answers with a text.
-func says(name, text string) string {
-	return fmt.Sprintf("package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc %s(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, %q) }\n", name, text)
-}
 
 func (a running) deploy(t *testing.T, name, code string) *proto.FunctionJsonRsp {
 	t.Helper()

@@ -60,9 +60,7 @@ func TestMain(m *testing.M) {
 // of a -short run, for the race detector above all.
 const crowded = "Life|AtOnce|Killed|UnderLoad|Redeploy"
 
-// patience is far more than anything here takes once the build cache is warm;
-// the first run on a machine fills it.
-const patience = 5 * time.Minute
+const patience = testkit.BuildPatience
 
 // command is a program that is not started yet, in an environment without
 // settings of whoever runs the tests. An agent ends its functions with itself unless

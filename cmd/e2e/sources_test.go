@@ -6,32 +6,22 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
-// write writes files into a folder, their names relative to it.
-func write(t *testing.T, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		at := filepath.Join(dir, filepath.FromSlash(name))
-		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o700))
-		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
-	}
-}
-
-// folder writes files into a folder of their own.
-func folder(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, dir, files)
-	return dir
-}
+// Packages of functions.
+var (
+	write  = testkit.Write
+	folder = testkit.Files
+	source = testkit.Source
+	says   = testkit.Says
+)
 
 const hello = `package hello
 
@@ -141,20 +131,6 @@ func upload(t *testing.T, definition string, packages ...[]byte) (contentType st
 	}
 	require.NoError(t, form.Close())
 	return form.FormDataContentType(), b.Bytes()
-}
-
-// source writes a package of one file and returns its folder.
-func source(t *testing.T, code string) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "fn.go"), []byte(code), 0o600))
-	return dir
-}
-
-// says is the source of a function that answers with a text.
-func says(name, text string) string {
-	return "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc " + name +
-		"(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `" + text + "`) }\n"
 }
 
 // obeys is the source of a function that answers with a text and does what the

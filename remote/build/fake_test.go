@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
-// patience is how long a test waits for what should take milliseconds.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // fakeBuilder has a go command that is a shell script. Its builds,
 // the prewarm too, run lines of shell that leave a program at $out. $root is its

@@ -59,8 +59,7 @@ func (w withHelper) Run() int {
 	return w.M.Run()
 }
 
-// patience is how long a test waits for what should take milliseconds.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // nobody is a plain user.
 const nobody = 65534

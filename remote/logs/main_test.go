@@ -19,8 +19,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// patience is how long a test waits for what should take milliseconds.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // TestMain is also the main of the processes that tests start.
 func TestMain(m *testing.M) {

@@ -15,8 +15,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
-// patience is how long a test waits for what should take milliseconds.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // childPath is the compiled testdata/child.
 var childPath string
