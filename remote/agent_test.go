@@ -314,6 +314,7 @@ func TestAFailedDeploySaysWhy(t *testing.T) {
 		"TypeError":   {strings.Replace(says("TypeError", ""), "fmt.Fprint", "fmt.Fprit", 1), proto.ReasonBuild, "fn.go:8:"},
 		"Panics":      {says("Panics", "") + "\nfunc init() { panic(\"boom\") }\n", proto.ReasonStart, "panic: boom"},
 		"Listens":     {"package hello\n\nimport (\n\t\"log\"\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc init() { log.Fatal(http.ListenAndServe(\":\"+os.Getenv(\"PORT\"), nil)) }\n\nfunc Listens(http.ResponseWriter, *http.Request) {}\n", proto.ReasonStart, "the platform serves the function"},
+		"Dynamic":     {says("Dynamic", "") + "\n//go:cgo_import_dynamic _ _ \"libc.so.6\"\n", proto.ReasonBuild, "linked dynamically"},
 		"Exits":       {says("Exits", "") + "\nfunc init() { println(\"bye\"); panic(nil) }\n", proto.ReasonStart, "exit status 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -96,6 +95,12 @@ func TestDiskFull(t *testing.T) {
 			until(t, a.addr, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })
 			answers(t, "early", early.URL)
 
+			// What makes room is never refused.
+			status, answer := fetch(t, http.MethodPost, "http://"+p.http+"/stop", `{"name": "Early"}`)
+			assert.Equal(t, http.StatusOK, status, answer)
+			assert.Contains(t, answer, `"Stopped"`)
+			assert.False(t, running(early.Pid))
+
 			require.NoError(t, os.RemoveAll(filler))
 			answers(t, "late", mustDeploy(t, p.http, "Late", source(t, says("Late", "late")), a.addr).URL)
 			answers(t, "renewed", mustDeploy(t, p.http, "Early", source(t, says("Early", "renewed")), a.addr).URL)
@@ -123,8 +128,8 @@ func fillInodes(t *testing.T, dir string) {
 	}
 }
 
-// State files that were tampered with end the start with the file's name, or are
-// seen through. In no case is anybody else's process signalled.
+// State files that were tampered with are set aside, and told of with the file's name,
+// or are seen through. In no case is anybody else's process signalled.
 func TestHostileStateFiles(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)
@@ -136,8 +141,6 @@ func TestHostileStateFiles(t *testing.T) {
 	record := filepath.Join(a.dir, "agent", "functions", "hello", "record.json")
 	good, err := os.ReadFile(record)
 	require.NoError(t, err)
-	args := []string{"-port", "127.0.0.1:" + home.port, "-ports", home.ports, "-dir", a.dir, "-cache", cache(t)}
-
 	for name, content := range map[string]string{
 		"truncated": string(good[:len(good)/2]),
 		"empty":     "",
@@ -146,15 +149,20 @@ func TestHostileStateFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(record, []byte(content), 0o600))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			cmd := command(ctx, "agent", args...)
-			out, _ := cmd.CombinedOutput()
-			assert.Equal(t, 1, cmd.ProcessState.ExitCode(), "%s", out)
-			assert.Contains(t, string(out), record)
-			kept, err := os.ReadFile(record)
+			a := home.start(t)
+			r := until(t, a.addr, "Hello", func(r row) bool { return r.Status == "Failed" })
+			assert.Equal(t, "damaged", r.Reason)
+			assert.Contains(t, r.Error, record)
+			_, ready := fetch(t, http.MethodGet, "http://"+a.addr+"/readyz", "")
+			assert.Contains(t, ready, record)
+			a.end()
+			aside, err := filepath.Glob(record + ".damaged-*")
+			require.NoError(t, err)
+			require.Len(t, aside, 1)
+			kept, err := os.ReadFile(aside[0])
 			require.NoError(t, err)
 			assert.Equal(t, content, string(kept), "what cannot be read is left for a person to look at")
+			require.NoError(t, os.Remove(aside[0]))
 		})
 	}
 
