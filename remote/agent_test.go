@@ -542,7 +542,7 @@ func TestSettingsReachTheProcess(t *testing.T) {
 	defer cancel()
 	rows, err := a.Deploy(ctx, &proto.FunctionJson{
 		Name: "Env", Wait: true, Env: map[string]string{"GREETING": "hi there"}, Memory: "256MiB",
-		Tags: []string{"extra"}, Ldflags: "-X ryo.local/fn.Version=v7",
+		Tags: []string{"extra"}, Ldflags: "-X fn.Version=v7",
 		Dir: source(t, `package fn
 
 import (

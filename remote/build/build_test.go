@@ -112,7 +112,7 @@ func TestTagsAndLinkerFlags(t *testing.T) {
 	}
 	spec := src.spec(t, ".", "F")
 	spec.Tags = []string{"special", "other"}
-	spec.Ldflags = "-X ryo.local/p.version=from-the-linker -X=ryo.local/p.unused=1"
+	spec.Ldflags = "-X p.version=from-the-linker -X=p.unused=1"
 	require.NoError(t, builder.Build(t.Context(), spec))
 	program, err := os.ReadFile(spec.Out)
 	require.NoError(t, err)
@@ -174,7 +174,19 @@ func TestFailuresSpeakOfTheUsersFiles(t *testing.T) {
 		},
 		"no such package, no go.mod": {
 			files{"p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, ".",
-			`p.go:5:2: package example.org/y is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get example.org/y" in the function's folder`,
+			`p.go:5:2: package example.org/y is not in the standard library, and there is no go.mod; run "go mod init example.com/p && go mod tidy" in the function's folder`,
+		},
+		"a package of its own, no go.mod": {
+			files{"p.go": head1 + "\t\"q/sub\"\n)\n\n" + fn + " sub.Z() }\n", "sub/s.go": "package sub\n"}, ".",
+			`p.go:5:2: package q/sub is not in the standard library, and there is no go.mod; run "go mod init example.com/p && go mod tidy" in the function's folder, and import packages of it by that path`,
+		},
+		"not vendored": {
+			files{
+				"go.mod": "module example.com/app\n\ngo 1.24\n\nrequire (\n\texample.org/x v1.0.0\n\texample.org/y v1.0.0\n)\n", "p.go": head1 + "\t\"example.org/x\"\n)\n\n" + fn + " x.X() }\n",
+				"vendor/modules.txt":        "# example.org/x v1.0.0\n## explicit\nexample.org/x\n# example.org/y v1.0.0\n## explicit\nexample.org/y\n",
+				"vendor/example.org/x/x.go": "package x\n\nimport \"example.org/y\"\n\nfunc X() { y.Y() }\n",
+			}, ".",
+			`vendor/example.org/x/x.go:3:8: package example.org/y is not in the vendor folder; run "go mod vendor" beside it`,
 		},
 		"no such package": {
 			files{"app/go.mod": gomod, "app/p.go": head1 + "\t\"example.org/y\"\n)\n\n" + fn + " y.Z() }\n"}, "app",

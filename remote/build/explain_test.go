@@ -19,10 +19,34 @@ var somewhere = funcfw.Places{
 }
 
 func TestExplain(t *testing.T) {
+	vendored := somewhere
+	vendored.Generated = &funcfw.Generated{ModuleRoot: "app", GoMod: []byte("module example.com/app\n\nreplace example.org/x => ../vendor/example.org/x\n")}
+	bare := somewhere
+	bare.Generated = &funcfw.Generated{ModuleRoot: "app", GoMod: []byte("module hello\n"), Overlay: map[string][]byte{"app/go.mod": nil}}
+	elsewhere := map[string]funcfw.Places{"vendored": vendored, "without go.mod": bare, "without go.mod, a sum": bare, "without go.mod, one of its own": bare}
 	for name, c := range map[string]struct {
 		output, want string
 		kind         proto.Kind // ErrInvalid: a *Failure
 	}{
+		"vendored": {
+			"a.go:3:1: no required module provides package example.org/x/y; to add it:\n\tgo get example.org/x/y\n",
+			`app/a.go:3:1: package example.org/x/y is not in the vendor folder; run "go mod vendor" beside it`, proto.ErrInvalid,
+		},
+		"without go.mod": {
+			"a.go:3:1: no required module provides package example.org/x; to add it:\n\tgo get example.org/x\n",
+			`app/a.go:3:1: package example.org/x is not in the standard library, and there is no go.mod; run "go mod init example.com/hello && go mod tidy" in the function's folder`, proto.ErrInvalid,
+		},
+		"without go.mod, a sum": {
+			"a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by hello); to add:\n\tgo get hello\n",
+			`app/a.go:3:1: missing go.sum entry for module providing package example.org/x (imported by hello); there is no go.mod; run "go mod init example.com/hello && go mod tidy" in the function's folder`, proto.ErrInvalid,
+		},
+		"without go.mod, one of its own": {
+			"a.go:3:1: package hello/sub is not in std (/opt/go/src/hello/sub)\n",
+			`app/a.go:3:1: package hello/sub is not in the standard library, and there is no go.mod; run "go mod init example.com/hello && go mod tidy" in the function's folder, and import packages of it by that path`, proto.ErrInvalid,
+		},
+		"a path without a dot": {
+			"a.go:3:1: package hello/sub is not in std (/opt/go/src/hello/sub)\n", `app/a.go:3:1: package hello/sub is neither in the standard library nor in module example.com/app`, proto.ErrInvalid,
+		},
 		"headings and progress": {
 			"go: downloading example.org/x v1.0.0\n# example.com/app\n./a.go:1:2: undefined: x\n", "app/a.go:1:2: undefined: x", proto.ErrInvalid,
 		},
@@ -89,7 +113,11 @@ func TestExplain(t *testing.T) {
 		"nothing": {"", "the generated files do not build: ", proto.ErrInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := explain(somewhere, c.output)
+			places := somewhere
+			if p, ok := elsewhere[name]; ok {
+				places = p
+			}
+			err := explain(places, c.output)
 			assert.EqualError(t, err, c.want)
 			require.ErrorIs(t, err, c.kind)
 			assert.Equal(t, c.kind == proto.ErrInvalid, errors.As(err, new(*Failure)))

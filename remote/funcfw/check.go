@@ -172,6 +172,9 @@ func (pkg *source) function(name, kind string) (*Target, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := pkg.ofAnotherPlatform(s); err != nil {
+			return nil, err
+		}
 		f, deferred, err := s.formOf(kind)
 		if err != nil {
 			return nil, err
@@ -191,6 +194,9 @@ var kindWords = map[token.Token]string{token.TYPE: "type", token.CONST: "constan
 func (pkg *source) missing(name, kind string) error {
 	fix := wantFix(name, cmp.Or(kind, proto.KindHTTP))
 	if m, ok := pkg.methods[name]; ok {
+		if n := pkg.decls["New"]; name == "Handle" && n != nil && n.kind == token.FUNC {
+			return pkg.instance()
+		}
 		return refuse(m.file.path, m.at, name+" is a method; only a function can be deployed", fix)
 	}
 	for _, x := range pkg.excluded {

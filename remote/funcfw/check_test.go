@@ -136,7 +136,7 @@ func TestCheckRefuses(t *testing.T) {
 		"two packages":             {files{"a.go": withHTTP(handler), "b.go": "// b\npackage q"}, "b.go:2:9: package q in a folder whose package is p (a.go)", "a folder holds one package"},
 		"syntax error":             {files{"a.go": withHTTP(handler), "b.go": "package p\n\nfunc {"}, "b.go:3:6: syntax error: expected 'IDENT', found '{'", ""},
 		"a lie about the place":    {files{"a.go": "package p\n\n//line /etc/passwd:1\nfunc {"}, "a.go:4:6: syntax error: expected 'IDENT', found '{'", ""},
-		"no Go files":              {files{"README.md": ""}, "the folder has no Go files", "packageDir is the folder"},
+		"no Go files":              {files{"README.md": ""}, "the folder has no Go files", "packagePath of one in an archive"},
 		"empty file":               {files{"a.go": ""}, "a.go:1:1: syntax error: expected 'package', found 'EOF'", ""},
 		"a bad constraint":         {files{"a.go": "//go:build (\n\npackage p\n"}, "a.go: ", ""},
 		"a NUL byte":               {files{"a.go": "\x00package p\n"}, "a.go: ", ""},
@@ -236,6 +236,34 @@ func TestCandidates(t *testing.T) {
 
 	_, _, err = funcfw.Candidates(files{"a.go": "package"}.fs(), ".", linux)
 	assert.ErrorIs(t, err, proto.ErrInvalid)
+}
+
+func TestCheckNamesOtherPlatforms(t *testing.T) {
+	program := func(importPath string) string {
+		return "package main\n\nimport _ \"" + importPath + "\"\n\nfunc main() {}\n"
+	}
+	for name, c := range map[string]struct{ src, fn, want, fix string }{
+		"Lambda":              {program("github.com/aws/aws-lambda-go/lambda"), "F", "a.go:5:6: the package is an AWS Lambda program", "func(w http.ResponseWriter, r *http.Request)"},
+		"the framework":       {program("github.com/GoogleCloudPlatform/functions-framework-go/funcframework"), "F", "a.go:5:6: the package is a program that starts the functions framework", "deploy the package that it imports"},
+		"a program":           {program("fmt"), "F", "a.go:5:6: the package is a program: it has a func main", "of its own"},
+		"OpenFaaS":            {"package function\n\nfunc Handle(req []byte) string { return \"\" }\n", "Handle", "a.go:3:6: Handle is an OpenFaaS function", "func Handle(w http.ResponseWriter, r *http.Request)"},
+		"OpenFaaS, HTTP":      {"package function\n\nimport handler \"github.com/openfaas/templates-sdk/go-http\"\n\nfunc Handle(req handler.Request) (handler.Response, error) { return handler.Response{}, nil }\n", "Handle", "a.go:5:17: Handle is an OpenFaaS function", "func Handle(w"},
+		"OpenFaaS, no alias":  {"package function\n\nimport \"github.com/openfaas/templates-sdk/go-http\"\n\nfunc Handle(req handler.Request) (handler.Response, error) { return handler.Response{}, nil }\n", "Handle", "a.go:5:17: Handle is an OpenFaaS function", ""},
+		"Nuclio":              {"package p\n\nimport \"github.com/nuclio/nuclio-sdk-go\"\n\nfunc Handler(c *nuclio.Context, e nuclio.Event) (any, error) { return nil, nil }\n", "Handler", "a.go:5:16: Handler is a Nuclio function", "func Handler(w"},
+		"OpenWhisk":           {"package main\n\nfunc Main(in map[string]interface{}) map[string]interface{} { return in }\n", "Main", "a.go:3:6: Main is an OpenWhisk function", "func Main(w"},
+		"Knative, instance":   {withHTTP("type T struct{}\nfunc New() *T { return nil }\nfunc (*T) Handle(w http.ResponseWriter, r *http.Request) {}"), "New", "a.go:5:11: New and its method Handle are a Knative function instance", "http.HandlerFunc(New().Handle)"},
+		"Knative, its method": {withHTTP("type T struct{}\nfunc New() *T { return nil }\nfunc (*T) Handle(w http.ResponseWriter, r *http.Request) {}"), "Handle", "a.go:5:11: New and its method Handle are a Knative function instance", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := funcfw.Check(files{"a.go": c.src}.fs(), funcfw.Spec{Name: c.fn}, linux)
+			var refusal *funcfw.Refusal
+			require.ErrorAs(t, err, &refusal)
+			assert.EqualError(t, err, c.want)
+			assert.Contains(t, refusal.Fix, c.fix)
+		})
+	}
+	_, err := funcfw.Check(files{"a.go": withHTTP("func Handle(w http.ResponseWriter, r *http.Request) {}")}.fs(), funcfw.Spec{Name: "Handle"}, linux)
+	require.NoError(t, err, "that is a function of ours")
 }
 
 // Optional files that need cgo are left out, as the go command leaves them out.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -271,5 +270,5 @@ func (pkg *source) exported() []string {
 // isForeign reports whether an import path is none of the standard library's nor of
 // the packages that signatures are made of.
 func isForeign(importPath string) bool {
-	return packageNames[importPath] == "" && !strings.Contains("\n"+stdPackages, "\n"+importPath+"\n")
+	return packageNames[importPath] == "" && !isStandard(importPath)
 }

@@ -4,6 +4,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -22,7 +23,9 @@ var (
 	handedOver = regexp.MustCompile(`(?m)cannot use (?:fn\.)?(\S+ \(.*) in argument to (?:` + reserved + `_)?serve\.\w+$`)
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
-	noSum    = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
+	// noStd is what it says of an import path whose first part has no dot.
+	noStd = regexp.MustCompile(`package (\S+) is not in std(?: \([^)\n]*\))?`)
+	noSum = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
 )
 
 // Places is where the paths that a build speaks of lie; all folders are absolute.
@@ -97,16 +100,42 @@ func (p Places) name(file string) string {
 // Advise replaces the advice of the go command in what Explain says, which is meant
 // for the files that it was given, by what the user can do.
 func (p Places) Advise(said string) string {
-	said = noSum.ReplaceAllString(said, `missing go.sum entry for $1; run "go mod tidy" in the function's folder`)
+	modPath := modfile.ModulePath(p.Generated.GoMod)
+	_, made := p.Generated.Overlay[path.Join(p.Generated.ModuleRoot, "go.mod")]
+	const begin = `there is no go.mod; run "go mod init example.com/`
+	begins := begin + modPath + ` && go mod tidy" in the function's folder`
+	tidy := `run "go mod tidy" in the function's folder`
+	if made {
+		tidy = begins
+	}
+	said = noSum.ReplaceAllString(said, "missing go.sum entry for $1; "+tidy)
+	said = noStd.ReplaceAllStringFunc(said, func(found string) string {
+		pkg := noStd.FindStringSubmatch(found)[1]
+		if made {
+			return "package " + pkg + " is not in the standard library, and " + begins + ", and import packages of it by that path"
+		}
+		return "package " + pkg + " is neither in the standard library nor in module " + modPath
+	})
 	return noModule.ReplaceAllStringFunc(said, func(found string) string {
 		pkg := noModule.FindStringSubmatch(found)[1]
-		modPath := modfile.ModulePath(p.Generated.GoMod)
 		switch {
-		case strings.HasPrefix(modPath, wrapped):
-			return "package " + pkg + ` is not in the standard library, and there is no go.mod; run "go mod init example.com/function" and "go get ` + pkg + `" in the function's folder`
+		case made:
+			return "package " + pkg + " is not in the standard library, and " + begins
 		case pkg == modPath || strings.HasPrefix(pkg, modPath+"/"):
 			return "package " + pkg + " is missing: its folder in module " + modPath + " holds no Go files"
+		case p.isVendored(pkg):
+			return "package " + pkg + ` is not in the vendor folder; run "go mod vendor" beside it`
 		}
 		return "no module in go.mod has package " + pkg + `; run "go get ` + pkg + `" in the function's folder`
+	})
+}
+
+// isVendored reports whether a package is one of a module that is replaced by its
+// folder below vendor.
+func (p Places) isVendored(pkg string) bool {
+	mod, err := modfile.Parse("go.mod", p.Generated.GoMod, nil)
+	return err == nil && slices.ContainsFunc(mod.Replace, func(r *modfile.Replace) bool {
+		in := pkg == r.Old.Path || strings.HasPrefix(pkg, r.Old.Path+"/")
+		return in && strings.HasSuffix(r.New.Path, "/vendor/"+r.Old.Path)
 	})
 }

@@ -113,7 +113,7 @@ func TestGenerateAddsFiles(t *testing.T) {
 		adds       []string
 		replace    string
 	}{
-		{"without go.mod", "x", files{"x/a.go": hello}, "x", "ryo.local/hello/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod", "x/go.mod"}, "../../zz_ryo/"},
+		{"without go.mod", "x", files{"x/a.go": hello}, "x", "hello/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod", "x/go.mod"}, "../../zz_ryo/"},
 		{"at the root", ".", files{"go.mod": "module m\n", "a.go": hello}, ".", "m/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod"}, "../zz_ryo/"},
 		{"in a nested internal", "m/internal/x", files{"m/go.mod": "module m\n", "m/internal/x/a.go": hello}, "m", "m/internal/x/zz_ryo_main", []string{generatedMain, "../zz_ryo/main/go.mod"}, "../../zz_ryo/"},
 		{"package main", "x", files{"go.mod": "module m\n", "x/a.go": main("HelloWorld")}, ".", "./x", []string{"x/a.go"}, "../zz_ryo/"},

@@ -22,8 +22,6 @@ const (
 	// runtimeModule holds boot and serve in every program. An early path, see boot.
 	runtimeModule = "a.ryo.local"
 	runtimeDir    = besideDir + "/runtime"
-	// wrapped begins the module path of a package that came without a go.mod.
-	wrapped = "ryo.local/"
 	// frameworkPath is the one module that no one may replace: serve links to it.
 	frameworkPath = "github.com/GoogleCloudPlatform/functions-framework-go"
 
@@ -85,11 +83,19 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 	}
 }
 
+// wrappedPath is the path of a module that is made of a package without a go.mod:
+// the name that the package has, since it stands before the names of its files in
+// traces and messages.
 func wrappedPath(packageName string) string {
-	if p := wrapped + packageName; module.CheckImportPath(p) == nil {
-		return p
+	if module.CheckImportPath(packageName) != nil || isStandard(packageName) || packageName == "main" || packageName == "std" || packageName == "cmd" {
+		return "function" // a name may hold letters that a path may not
 	}
-	return wrapped + "function" // a name may hold letters that a path may not
+	return packageName
+}
+
+// isStandard reports whether the standard library has a package of that path.
+func isStandard(importPath string) bool {
+	return strings.Contains("\n"+stdPackages, "\n"+importPath+"\n")
 }
 
 // modError is the first error in a go.mod.
@@ -131,7 +137,7 @@ func (m *userModule) importPath(t *Target) (string, error) {
 	switch {
 	case p == "main":
 		return "", m.refuse(m.file.Module.Syntax, "a package of path main cannot be imported", "give the module another name, such as example.com/"+t.PackageName)
-	case top == "std" || top == "cmd" || slices.Contains(strings.Fields(stdPackages), p):
+	case top == "std" || top == "cmd" || isStandard(p):
 		return "", m.refuse(m.file.Module.Syntax, fmt.Sprintf("import path %s is one of the standard library", p), "give the module another name, such as example.com/"+m.modPath())
 	}
 	return p, nil

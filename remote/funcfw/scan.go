@@ -31,7 +31,7 @@ const (
 // reserved begins the names that the generated files have.
 const reserved = "zz_ryo"
 
-const wantDir = "packageDir is the folder of the function's package"
+const wantDir = "name the folder of the function's package: packageDir of one on this machine, packagePath of one in an archive"
 
 // compiled are the endings of files that the go command compiles or links without
 // cgo, or refuses. All but the first are refused here. Others, such as .c, it leaves
@@ -47,6 +47,7 @@ type source struct {
 	declared map[string]*declaration // by the name that is declared
 	calls    []*declaration          // all of them
 	unnamed  []*declaration          // those whose name is not known
+	imports  map[string]bool         // paths that its files import
 	foreign  string                  // a package of others that is imported; "" for none
 	excluded []*excluded
 	first    *file // that gave the package its name
@@ -89,7 +90,7 @@ func (f *file) place(p token.Pos) token.Position { return f.fset.PositionFor(p, 
 
 // scan reads the package in a folder.
 func scan(fsys fs.FS, dir string, p Platform) (*source, error) {
-	pkg := &source{dir: path.Clean(dir), decls: map[string]*decl{}, methods: map[string]*decl{}, declared: map[string]*declaration{}}
+	pkg := &source{dir: path.Clean(dir), decls: map[string]*decl{}, methods: map[string]*decl{}, declared: map[string]*declaration{}, imports: map[string]bool{}}
 	if !fs.ValidPath(pkg.dir) {
 		return nil, &Refusal{Reason: fmt.Sprintf("package folder %q is not below the root of what was sent", dir), Fix: "give a relative path without .."}
 	}
@@ -119,7 +120,7 @@ func scan(fsys fs.FS, dir string, p Platform) (*source, error) {
 	}
 	pkg.nameDeclarations()
 	if d, ok := pkg.decls["main"]; ok && pkg.name == "main" && d.kind == token.FUNC {
-		return nil, refuse(d.file.path, d.at, "the package is a program: it has a func main", "move the function to a package of its own, or remove func main")
+		return nil, pkg.program(d)
 	}
 	return pkg, nil
 }
@@ -298,6 +299,7 @@ func (pkg *source) readImports(f *file, tree *ast.File) {
 			continue // the compiler reports it
 		}
 		f.declares = f.declares || p == declaringPath
+		pkg.imports[p] = true
 		if pkg.foreign == "" && isForeign(p) {
 			pkg.foreign = p
 		}

@@ -18,6 +18,9 @@ var packageNames = map[string]string{
 	"github.com/cloudevents/sdk-go/v2/event": "event",
 	ginPath:                                  "gin",
 	declaringPath:                            "functions",
+	openFaaSPath:                             "handler",
+	"github.com/nuclio/nuclio-sdk-go":        "nuclio",
+	"github.com/fnproject/fdk-go":            "fdk",
 }
 
 // dotted are the types that may stand without their package where that is

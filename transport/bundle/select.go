@@ -158,8 +158,11 @@ type selection struct {
 // directly or not.
 func (s *selection) addPackages(dir string) error {
 	if len(goFiles(dir)) == 0 {
-		return proto.Errorf(proto.ErrInvalid, "no Go files in %s", dir).
-			WithHint("name the folder of the function's package; tests and hidden files do not count")
+		hint := "name the folder of the function's package; tests and hidden files do not count"
+		if below := packagesBelow(dir); len(below) > 0 {
+			hint = "there are some in " + strings.Join(below, ", ") + ": name the folder of the function's package"
+		}
+		return proto.Errorf(proto.ErrInvalid, "no Go files in %s", dir).WithHint(hint)
 	}
 	seen := map[string]bool{dir: true}
 	for queue := []string{dir}; len(queue) > 0; queue = queue[1:] {
@@ -179,6 +182,28 @@ func (s *selection) addPackages(dir string) error {
 		}
 	}
 	return nil
+}
+
+// packagesBelow names a few of the folders below one that have Go files.
+func packagesBelow(dir string) (found []string) {
+	const few, looked = 3, 1000
+	n := 0
+	_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		n++
+		switch {
+		case err != nil || len(found) == few || n > looked:
+			return fs.SkipAll
+		case !e.IsDir() || name == dir:
+			return nil
+		case leftOut(e.Name()) || e.Name()[0] == '_':
+			return fs.SkipDir
+		}
+		if rel, err := filepath.Rel(dir, name); err == nil && len(goFiles(name)) > 0 {
+			found = append(found, filepath.ToSlash(rel))
+		}
+		return nil
+	})
+	return found
 }
 
 // addPackage adds the files of one package and returns what they import.

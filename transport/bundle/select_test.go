@@ -302,3 +302,10 @@ func TestSelectFindsTheFolder(t *testing.T) {
 		})
 	}
 }
+
+func TestAFolderWithoutGoFilesTellsOfThoseBelow(t *testing.T) {
+	dir := folder(t, map[string]string{"go.mod": goMod, "cmd/a/a.go": goFile, "b/b.go": goFile, "node_modules/x/x.go": goFile, ".git/x.go": goFile, "c/c_test.go": goFile})
+	_, _, _, err := Select(&proto.FunctionJson{Name: "F", Dir: dir})
+	assert.ErrorContains(t, err, "no Go files in "+dir)
+	assert.Equal(t, "there are some in b, cmd/a: name the folder of the function's package", proto.AsError(err).Hint)
+}
