@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/mod/module"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
@@ -24,9 +25,16 @@ import (
 )
 
 const (
-	// wallLimit is how long one build may take: far longer than a cold cache needs,
-	// so that what it ends are sources made to keep compilers busy.
-	wallLimit = 120 * time.Second
+	// cpuLimit is the processor time that all of one build may take, many times what
+	// the largest client libraries in public do, so that what it ends are sources made
+	// to keep compilers busy. Time that a build waits, for a processor or for modules,
+	// does not count.
+	cpuLimit = 20 * time.Minute
+	// stallLimit is how long modules are waited for of which none comes.
+	stallLimit = 5 * time.Minute
+	// wallLimit ends a build of which nothing else is known, as on a machine that
+	// cannot tell its processor time.
+	wallLimit = 2 * time.Hour
 	// slowAfter is when a build gives its place to the next one and goes on with less
 	// priority, so that two bombs do not keep others waiting. An edited function
 	// takes half of it.
@@ -59,24 +67,25 @@ type Config struct {
 
 // Builder builds functions. Its methods may be called concurrently.
 type Builder struct {
-	goCommand string
-	platform  funcfw.Platform
-	limit     time.Duration // wallLimit
-	goRoot    string
-	modCache  string
-	cache     string // of the go command
-	owners    string // the agent's owner's, which an empty cache begins with; "": none
-	temp      string
-	target    []string // what of env decides about the program
-	launcher  *confine.Launcher
-	sandbox   *sandbox
-	env       []string // of every go command
-	log       hclog.Logger
-	slots     chan struct{}
-	slow      chan struct{}
-	slowAfter time.Duration // slowAfter
-	tried     chan struct{} // closed when the first prewarm has ended, well or not
-	warm      chan struct{}
+	goCommand                       string
+	platform                        funcfw.Platform
+	cpuLimit, stallLimit, wallLimit time.Duration // the constants
+	goRoot                          string
+	cache                           string // the build cache
+	modCache                        string
+	owners                          string // the build cache of the agent's owner, which an empty one begins with; "": none
+	temp                            string
+	target                          []string // what of env decides about the program
+	launcher                        *confine.Launcher
+	sandbox                         *sandbox
+	env                             []string // of every go command
+	log                             hclog.Logger
+	slots                           chan struct{}
+	slow                            chan struct{}
+	slowAfter                       time.Duration // slowAfter
+	tried                           chan struct{} // closed when the first prewarm has ended, well or not
+	warm                            chan struct{}
+	fill                            *fill
 }
 
 // New finds the toolchain and asks it for its version. The error is an
@@ -124,24 +133,24 @@ func New(cfg Config) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	bin, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gomod")
+	bin, cache, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gocache"), filepath.Join(dir, "gomod")
 	target := []string{"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1"}
 	return &Builder{
 		goCommand: filepath.Join(bin, "go"),
 		platform:  funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: known.GOVERSION},
-		limit:     wallLimit,
-		goRoot:    known.GOROOT,
-		modCache:  modCache,
-		cache:     filepath.Join(dir, "gocache"),
-		owners:    seeds(known.GOCACHE, filepath.Join(dir, "gocache")),
-		temp:      cfg.Temp,
-		target:    target,
-		launcher:  launcher,
-		sandbox:   sandbox,
+		cpuLimit:  cpuLimit, stallLimit: stallLimit, wallLimit: wallLimit,
+		goRoot:   known.GOROOT,
+		cache:    cache,
+		owners:   seeds(known.GOCACHE, cache),
+		modCache: modCache,
+		temp:     cfg.Temp,
+		target:   target,
+		launcher: launcher,
+		sandbox:  sandbox,
 		env: append([]string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
 			"GOVCS=*:off", "GOAUTH=off",
-			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + modCache, "GOPATH=" + filepath.Join(dir, "gopath"),
+			"GOCACHE=" + cache, "GOMODCACHE=" + modCache, "GOPATH=" + goPath(dir),
 			// In its sandbox the go command cannot see how many processors a container has.
 			"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)), "GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
 		}, target...),
@@ -150,6 +159,7 @@ func New(cfg Config) (*Builder, error) {
 		slow:  make(chan struct{}, cfg.Slots), slowAfter: slowAfter,
 		tried: make(chan struct{}),
 		warm:  make(chan struct{}),
+		fill:  new(fill),
 	}, nil
 }
 
@@ -219,16 +229,19 @@ type Spec struct {
 	Generated *funcfw.Generated
 	Tags      []string // build tags
 	Ldflags   string   // linker flags, of which -X alone is taken
-	// Output gets what the go command says, while it says it, about files as the user
-	// knows them: the modules that it fetches, the packages that it compiles, and
-	// errors. It is bounded, and written to at most ten times a second, by one
-	// goroutine at a time and never after the build. Default: nobody listens.
+	// Output gets what the build does, while it does it, for people: how many modules
+	// have been fetched and packages compiled, each second at most, and errors about
+	// files as the user knows them. It is bounded, and written to at most ten times a
+	// second, by one goroutine at a time and never after the build. Default: nobody
+	// listens.
 	Output io.Writer
 	// Warn gets what the build found out that its user should know beside
 	// Generated.Warnings, a line each, before Build returns. Default: nobody listens.
 	Warn func(line string)
 
-	own bool // it is the builder's own source, which an empty cache is seeded for
+	// filling marks the builder's own source, which an empty cache is seeded for, and
+	// is told how many packages are in the cache.
+	filling func(done, total int)
 }
 
 // Failure is the error of a source that does not build. It is the user's to
@@ -245,13 +258,12 @@ func (f *Failure) Error() string { return f.Output }
 func (f *Failure) Unwrap() error { return proto.ErrInvalid }
 
 // Build builds one program. It waits for Run's first prewarm and for a slot, so
-// Run must be running, and then takes at most two minutes. When ctx ends
-// or the time is up, all that was started is killed.
+// Run must be running. When ctx ends or a limit is met, all that was started is
+// killed; what was compiled until then is in the cache, and the next build goes on
+// from there. A source that does not build is a *Failure.
 func (b *Builder) Build(ctx context.Context, spec Spec) error {
-	select {
-	case <-b.tried:
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the build cache: %w", context.Cause(ctx))
+	if err := b.await(ctx, spec.Output); err != nil {
+		return fmt.Errorf("wait for the build cache: %w", err)
 	}
 	pace := new(pace)
 	leave, err := b.enter(ctx, pace)
@@ -259,13 +271,23 @@ func (b *Builder) Build(ctx context.Context, spec Spec) error {
 		return fmt.Errorf("wait for a free place to build: %w", err)
 	}
 	defer leave()
-	limited, cancel := context.WithTimeout(ctx, b.limit)
-	defer cancel()
-	err = b.build(limited, spec, pace)
-	if ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
-		return &Failure{fmt.Sprintf("the build took longer than %s and was ended", b.limit)}
-	}
-	return err
+	return b.build(ctx, spec, pace)
+}
+
+// goOn is what to do about a build that a limit of time has ended.
+const goOn = "deploy again: what was built is kept, and the build goes on from there"
+
+// attempt is a build on its way.
+type attempt struct {
+	*Builder
+	Spec
+	ctx    context.Context
+	end    context.CancelCauseFunc
+	pace   *pace
+	places funcfw.Places
+	files  []string // flags of every go command
+	status *status
+	hidden bool // the last line of it was not shown
 }
 
 func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
@@ -276,55 +298,26 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	if err := write(spec); err != nil {
 		return fmt.Errorf("write the generated files: %w", err)
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	a := &attempt{
+		Builder: b, Spec: spec, ctx: ctx, end: end, pace: pace,
+		places: funcfw.Places{Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated},
+		files: []string{
+			"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
+			"-tags=" + strings.Join(spec.Tags, ","),
+		},
+	}
+	a.status = newStatus(spec.Output, a.shown, spec.filling)
+	defer a.status.close()
+	defer a.watch()()
 	program := filepath.Join(spec.Work, "fn")
-	places := funcfw.Places{
-		Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated,
-	}
-	said := newLive(spec.Output, func(line string) string { return b.shown(places, line) })
-	defer said.close()
-	files := []string{
-		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
-		"-tags=" + strings.Join(spec.Tags, ","),
-	}
-	run := func(rules confine.Rules, env []string, args ...string) (string, error) {
-		return b.runGroup(b.command(ctx, spec, env, args...), with(rules, spec), pace, said)
-	}
-	building := slices.Concat([]string{"-mod=readonly"}, files, funcfw.BuildFlags,
-		[]string{"-ldflags=" + linker, "-o", program, spec.Generated.Main})
-	compile := func() (string, error) {
-		return run(b.sandbox.compile, unreachable, slices.Concat([]string{"build", "-v"}, building)...)
-	}
-	// Loads what compile will, and no more: `go mod download` would fetch all that
-	// go.mod names, also for tests and for packages that nothing imports.
-	fetch := func(mod string) (string, error) {
-		args := slices.Concat([]string{"list", "-deps", "-f=", mod}, files, []string{spec.Generated.Main})
-		return run(b.sandbox.fetch, b.sandbox.online, args...)
-	}
-	updated := false
-	if spec.own && b.owners != "" && b.empty() {
-		if _, err := fetch("-mod=readonly"); err == nil {
-			b.seed(func(said io.Writer) error { return b.plan(ctx, spec, pace, building, said) })
-		}
-	}
-	output, err := compile()
-	if err != nil && b.sandbox.lacks.MatchString(output) {
-		if output, err = fetch("-mod=readonly"); err == nil {
-			output, err = compile()
-		}
-	}
-	if err != nil && strings.Contains(output, incomplete) {
-		// A requirement of the user's raises one of the framework's. This rewrites the
-		// alternative go.mod alone. It is slower and may ask the module proxy.
-		if output, err = fetch("-mod=mod"); err == nil {
-			output, err = compile()
-		}
-		updated = true
-	}
+	output, updated, err := a.make(program, linker)
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return explain(places, output)
+		return explain(a.places, output)
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", b.goCommand, err)
@@ -342,6 +335,85 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		}
 	}
 	return os.Rename(program, spec.Out)
+}
+
+// make has the go command make the program. It returns what that said last, and
+// whether it has updated the alternative go.mod.
+func (a *attempt) make(program, linker string) (output string, updated bool, err error) {
+	building := slices.Concat([]string{"-mod=readonly"}, a.files, funcfw.BuildFlags,
+		[]string{"-ldflags=" + linker, "-o", program, a.Generated.Main})
+	compile := func() (string, error) {
+		return a.run(a.sandbox.compile, unreachable, nil, slices.Concat([]string{"build", "-v"}, building)...)
+	}
+	if a.filling != nil { // it wants to know beforehand how much there is
+		seeded := a.owners != "" && a.empty() // the first go command makes it look used
+		if output, err = a.fetch("-mod=readonly"); err != nil {
+			return output, false, err
+		}
+		if seeded {
+			a.status.begin(a.seed(func(said io.Writer) error { return a.plan(a.ctx, a.Spec, a.pace, building, said) }))
+		}
+	}
+	output, err = compile()
+	if err != nil && a.sandbox.lacks.MatchString(output) {
+		if output, err = a.fetch("-mod=readonly"); err == nil {
+			output, err = compile()
+		}
+	}
+	if err != nil && strings.Contains(output, incomplete) {
+		// A requirement of the user's raises one of the framework's. This rewrites the
+		// alternative go.mod alone. It is slower and may ask the module proxy.
+		updated = true
+		if output, err = a.fetch("-mod=mod"); err == nil {
+			output, err = compile()
+		}
+	}
+	return output, updated, err
+}
+
+// fetch gets the modules that compile will need, and no more: `go mod download` would
+// fetch all that go.mod names, also for tests and for packages that nothing imports.
+func (a *attempt) fetch(mod string) (string, error) {
+	list := new(packages)
+	stop := a.status.fetching(a.missing(), a.stallLimit, func() {
+		a.end(proto.Errorf(proto.ErrUnavailable, "no module has come for %s, since %s", a.stallLimit, a.status.last()).
+			WithHint("see that the agent reaches its module proxy (-goproxy); deploy again: what was fetched is kept"))
+	})
+	output, err := a.run(a.sandbox.fetch, a.sandbox.online, list,
+		slices.Concat([]string{"list", "-deps", "-f=" + packageLine, mod}, a.files, []string{a.Generated.Main})...)
+	stop()
+	a.status.expect(list)
+	return output, err
+}
+
+// run runs a go command. What it says goes to the status; list gets its standard
+// output if that is apart.
+func (a *attempt) run(rules confine.Rules, env []string, list io.Writer, args ...string) (string, error) {
+	cmd := a.command(a.ctx, a.Spec, env, args...)
+	cmd.Stdout = list
+	return a.runGroup(cmd, with(rules, a.Spec), a.pace, a.status)
+}
+
+// missing are the folders of the required modules that are not in the cache.
+func (a *attempt) missing() (folders []string) {
+	mod, err := os.ReadFile(filepath.Join(a.Work, "go.mod"))
+	if err != nil {
+		return nil
+	}
+	for _, m := range funcfw.Required(mod) {
+		path, errPath := module.EscapePath(m.Path)
+		version, errVersion := module.EscapeVersion(m.Version)
+		folder := filepath.Join(a.modCache, filepath.FromSlash(path)+"@"+version)
+		if errPath == nil && errVersion == nil && !exists(folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 // warn says what the go command has updated in the alternative go.mod.

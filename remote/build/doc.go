@@ -30,6 +30,10 @@
 //     user's, so that takes a fault in one; still nobody may share a cache who could
 //     gain from poisoning it. There is one tenant until callers have credentials; from
 //     then on a cache belongs to one, filled from a seed.
+//   - A build is ended by the processor time that it takes, not by the clock: on a busy
+//     machine a large client library waits most of the time. Errors of the platform and
+//     of time have kinds of their own (explain.go), so that nobody corrects a source for
+//     them.
 //   - A build that takes longer than an edited function gives its place to the next
 //     one and goes on with less priority. What holds each process of a build are its
 //     limits; what ends all of them is the kill of their group, which they cannot leave,
@@ -40,6 +44,8 @@
 //     function of its own by the same way: the standard library and the framework
 //     are compiled before the first user waits for them, and again each day, since
 //     the go command forgets what it has not used for five days.
+//     A file in the cache says for which toolchain and framework it has been filled, so
+//     that an agent that is started again builds nothing.
 //   - An empty cache begins with copies of what the agent's owner has compiled, as by
 //     building the agent. The owner's cache is read for Run's own function alone, and is
 //     never written to.

@@ -22,36 +22,77 @@ const maxAsked = 5
 var (
 	downloading = regexp.MustCompile(`(?m)^go: downloading (\S+) (\S+)$`)
 	heading     = regexp.MustCompile(`(?m)^# `)
+	// ofSource is a message of the compiler about a place in a source, which may hold
+	// any words of it, with the lines that go on with it.
+	ofSource = regexp.MustCompile(`(?m)^\S+\.(go|s):\d+[^\n]*\n?(\t[^\n]*\n?)*`)
 	// withheld is what the go command says of a module that no proxy has and that the
 	// agent has no rights to fetch from its origin.
 	withheld = regexp.MustCompile(`(404 Not Found|410 Gone|GOVCS disallows|unrecognized import path|not a known dependency|invalid version: unknown revision)`)
-	// offline is what the go command says when a module cannot be fetched at all.
-	offline = regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|disabled by GOPROXY=off`)
 )
 
-// ended are the ways in which the steps of a build say that they met a limit.
-// Go programs die of too little memory in more than one way, with a trace of
-// the compiler's inside.
-var ended = []struct {
+// fault is a reason that no source is to blame for, by what the go command says.
+type fault struct {
 	said  *regexp.Regexp
-	means string
-}{
+	kind  proto.Kind
+	means string // with what was said, if it ends in a colon
+	hint  string
+}
+
+// faults are looked for in this order. Go programs die of too little memory in more
+// than one way, with a trace of the compiler's inside.
+var faults = []fault{
 	{
-		regexp.MustCompile(`failed to create new OS thread|: resource temporarily unavailable`),
-		fmt.Sprintf("the build needs more than %d processes and threads", limits.Tasks),
+		regexp.MustCompile(`no space left on device|disk quota exceeded|read-only file system`),
+		proto.ErrExhausted, "no space is left to build", "free some of the agent's disk and deploy again",
 	},
 	{
-		regexp.MustCompile(`(?m)^(fatal error: |runtime: |SIGSEGV: |\[signal SIG)`),
-		fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20),
+		regexp.MustCompile(`failed to create new OS thread|: resource temporarily unavailable|: too many open files`),
+		proto.ErrExhausted, fmt.Sprintf("the build needs more than %d processes and threads, or than %d files", limits.Tasks, limits.Files),
+		"deploy again when the agent's machine has less to do",
 	},
 	{
-		regexp.MustCompile(`: signal: killed`),
-		fmt.Sprintf("the compiler was ended: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
+		regexp.MustCompile(`(?m)^(fatal error: |runtime: |SIGSEGV: |\[signal SIG)|: cannot allocate memory`),
+		proto.ErrExhausted, fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20),
+		"deploy to an agent with more memory, or divide the package that is compiled then",
 	},
 	{
-		regexp.MustCompile(`: file too large`),
-		fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20),
+		regexp.MustCompile(`: signal: (killed|CPU time limit exceeded)`),
+		proto.ErrExhausted, fmt.Sprintf("the compiler was ended: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
+		"deploy again when the agent's machine has more memory free, or divide the package that is compiled then",
 	},
+	{
+		regexp.MustCompile(`: exec format error|fork/exec `),
+		proto.ErrUnavailable, "the agent's Go toolchain cannot be run:", "install Go on the agent's machine anew, from https://go.dev/dl",
+	},
+}
+
+// fetchFaults are those of getting modules, looked for when nothing was compiled.
+var fetchFaults = []fault{
+	{
+		regexp.MustCompile(`SECURITY ERROR|checksum mismatch|no verifiable signatures|invalid signature|inconsistent signed tree`),
+		proto.ErrConflict, "a module is not the one that was published:",
+		"if it was published anew, run go clean -modcache and go mod tidy in the function's module; else the module proxy or the checksum database that the agent asks is not to be trusted",
+	},
+	{
+		regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|x509: |connection re(set|fused)|unexpected EOF|no route to host|disabled by GOPROXY=off|: (401|403|408|429|5\d\d) [A-Z]`),
+		proto.ErrUnavailable, "a module that the function needs cannot be fetched:",
+		"start the agent with a network and a module proxy (-goproxy); " + alongWith,
+	},
+	{
+		regexp.MustCompile(`: (permission denied|operation not permitted|input/output error)`),
+		proto.ErrInternal, "the build may not use its own files:", "see that the agent's folder (-dir) is its own, and its log",
+	},
+}
+
+// largeFile is the failure of a source that gives too large a file.
+var largeFile = fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20)
+
+func (f *fault) err(said string) error {
+	text := f.means
+	if strings.HasSuffix(text, ":") {
+		text += " " + said
+	}
+	return proto.Errorf(f.kind, "%s", text).WithHint(f.hint)
 }
 
 // alongWith is the way out for a module that the agent cannot fetch.
@@ -60,20 +101,26 @@ const alongWith = "to send modules along, run go mod vendor in the function's mo
 // explain turns what a failed build said into an error: a *Failure when it is
 // about the user's source.
 func explain(places funcfw.Places, output string) error {
-	if strings.Contains(output, "no space left on device") {
-		return proto.Errorf(proto.ErrExhausted, "no space is left to build").WithHint("free some of the agent's disk")
+	compiled := heading.MatchString(output) // then what it says is about source, not modules
+	tools := output
+	if compiled {
+		tools = ofSource.ReplaceAllString(output, "")
 	}
-	for _, end := range ended {
-		if end.said.MatchString(output) {
-			return &Failure{end.means}
+	said, ours := places.Explain(output)
+	for _, f := range faults {
+		if f.said.MatchString(tools) {
+			return f.err(said)
 		}
 	}
-	compiled := heading.MatchString(output) // then what it says is about source, not modules
-	said, ours := places.Explain(output)
+	if strings.Contains(tools, ": file too large") {
+		return &Failure{largeFile}
+	}
+	for _, f := range fetchFaults {
+		if !compiled && f.said.MatchString(said) {
+			return f.err(asked(output) + said)
+		}
+	}
 	switch {
-	case !compiled && offline.MatchString(said):
-		return proto.Errorf(proto.ErrUnavailable, "a module that the function needs cannot be fetched%s: %s", asked(output), said).
-			WithHint("start the agent with a network and a module proxy (-goproxy); " + alongWith)
 	case !compiled && withheld.MatchString(said):
 		return &Failure{places.Advise(said) + "\nthe agent cannot have a private module; " + alongWith}
 	case said == "":
@@ -82,14 +129,20 @@ func explain(places funcfw.Places, output string) error {
 	return &Failure{places.Advise(said)}
 }
 
-// shown is a line of a build that goes on: what concerns the generated files is
-// left out, and what the build itself will mend.
-func (b *Builder) shown(places funcfw.Places, line string) string {
-	line, ours := places.Line(line)
-	if ours || b.sandbox.lacks.MatchString(line) || strings.Contains(line, incomplete) || line == advised {
+// shown is how a line of a build that goes on is shown: what concerns the generated
+// files is left out, and what the build itself will mend.
+func (a *attempt) shown(line string) string {
+	if a.sandbox.lacks.MatchString(line) || strings.Contains(line, incomplete) || line == advised {
 		return ""
 	}
-	return line
+	named, ours := a.places.Line(line)
+	if goesOn := strings.HasPrefix(line, "\t"); goesOn {
+		ours = ours || a.hidden // with the line before
+	}
+	if a.hidden = ours; ours {
+		return ""
+	}
+	return named
 }
 
 // asked names the modules that a build tried to fetch: the go command does not
@@ -102,5 +155,5 @@ func asked(output string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return " (it asked for " + strings.Join(names, ", ") + ")"
+	return "(it asked for " + strings.Join(names, ", ") + ") "
 }

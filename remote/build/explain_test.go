@@ -58,14 +58,14 @@ func TestExplain(t *testing.T) {
 			"../../../gomod/example.org/x@v1.0.0/x.go:1:2: undefined: x\n", "example.org/x@v1.0.0/x.go:1:2: undefined: x", proto.ErrInvalid,
 		},
 		"the toolchain": {
-			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: exec format error\n", "example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: exec format error", proto.ErrInvalid,
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: exec format error\n", "the agent's Go toolchain cannot be run: example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: exec format error", proto.ErrUnavailable,
 		},
 		"the compiler is killed": {
-			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was ended: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrInvalid,
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was ended: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrExhausted,
 		},
 		"too many threads": {
 			"runtime: failed to create new OS thread (have 12 already; errno=11)\nfatal error: newosproc\n",
-			fmt.Sprintf("the build needs more than %d processes and threads", limits.Tasks), proto.ErrInvalid,
+			fmt.Sprintf("the build needs more than %d processes and threads, or than %d files", limits.Tasks, limits.Files), proto.ErrExhausted,
 		},
 		"go.mod": {
 			"go: errors parsing ../../work/go.mod:\n../../work/go.mod:3: unknown directive: x\n", "go: errors parsing app/go.mod:\napp/go.mod:3: unknown directive: x", proto.ErrInvalid,
@@ -86,7 +86,30 @@ func TestExplain(t *testing.T) {
 		},
 		"no network on purpose": {
 			"go: downloading example.org/x v1.0.0\na.go:3:2: module lookup disabled by GOPROXY=off\n",
-			"a module that the function needs cannot be fetched (it asked for example.org/x@v1.0.0): app/a.go:3:2: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
+			"a module that the function needs cannot be fetched: (it asked for example.org/x@v1.0.0) app/a.go:3:2: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
+		},
+		"the disk is full": {"# example.com/app\n/opt/go/pkg/tool/linux_amd64/link: write x: no space left on device\n", "no space is left to build", proto.ErrExhausted},
+		"too little memory": {
+			"# example.com/app\nfatal error: runtime: out of memory\n\nruntime stack:\n",
+			fmt.Sprintf("the compiler crashed, as it does when a package needs more than %d MiB of memory", limits.Data>>20), proto.ErrExhausted,
+		},
+		"the proxy is broken": {
+			"a.go:3:2: example.org/x@v1.0.0: reading https://proxy.example/example.org/x/@v/v1.0.0.zip: 502 Bad Gateway\n",
+			"a module that the function needs cannot be fetched: app/a.go:3:2: example.org/x@v1.0.0: reading https://proxy.example/example.org/x/@v/v1.0.0.zip: 502 Bad Gateway",
+			proto.ErrUnavailable,
+		},
+		"another module than was published": {
+			"go: downloading example.org/x v1.0.0\ngo: example.org/x@v1.0.0: verifying go.mod: checksum mismatch\n\tdownloaded: h1:a\n\tgo.sum:     h1:b\n\nSECURITY ERROR\n",
+			"a module is not the one that was published: (it asked for example.org/x@v1.0.0) go: example.org/x@v1.0.0: verifying go.mod: checksum mismatch\n\tdownloaded: h1:a\n\tapp/go.sum:     h1:b\n\nSECURITY ERROR",
+			proto.ErrConflict,
+		},
+		"the sandbox": {
+			"go: open /state/gopath/pkg/sumdb/x/latest: permission denied\n",
+			"the build may not use its own files: go: open /state/gopath/pkg/sumdb/x/latest: permission denied", proto.ErrInternal,
+		},
+		"words of a source about a disk": {
+			"# example.com/app\n./a.go:1:2: cannot use \"no space left on device\" as int\n\thave (signal: killed)\n",
+			"app/a.go:1:2: cannot use \"no space left on device\" as int\n\thave (signal: killed)", proto.ErrInvalid,
 		},
 		"no proxy has it": {
 			"go: corp.example/x@v1.0.0: reading https://proxy.example/corp.example/x/@v/v1.0.0.mod: 404 Not Found\n",
@@ -121,6 +144,9 @@ func TestExplain(t *testing.T) {
 			assert.EqualError(t, err, c.want)
 			require.ErrorIs(t, err, c.kind)
 			assert.Equal(t, c.kind == proto.ErrInvalid, errors.As(err, new(*Failure)))
+			if c.kind != proto.ErrInvalid && c.kind != proto.ErrInternal {
+				assert.NotEmpty(t, proto.AsError(err).Hint)
+			}
 		})
 	}
 }

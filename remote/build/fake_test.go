@@ -1,8 +1,10 @@
 package build
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -41,7 +43,7 @@ if [ "$1" = env ]; then
 	echo "{\"GOROOT\": \"$root\", \"GOVERSION\": \"go1.26.0\", \"GOPROXY\": \"https://proxy.example\", \"GOSUMDB\": \"sum.example\", \"GONOSUMDB\": \"own.example\"}"
 	exit
 fi
-out() { while [ "$1" != -o ]; do shift; done; echo "$2"; }
+out() { while [ $# -gt 0 ] && [ "$1" != -o ]; do shift; done; echo "${2:-$root/none}"; }
 out=$(out "$@")
 %s
 `, root, lines), 0o700))
@@ -135,6 +137,28 @@ func TestOwnModulesComeFirst(t *testing.T) {
 	assert.FileExists(t, other)
 }
 
+func TestTheFirstFillIsTold(t *testing.T) {
+	b, root := fakeBuilder(t, Config{}, `
+case $1 in
+list) echo "unsafe "; echo "fmt "; echo "net/http " ;;
+*) echo unsafe >&2; echo fmt >&2; until [ -e "$root/go" ]; do sleep 0.01; done; : >"$out" ;;
+esac`)
+	run(t, b)
+	heard, to := io.Pipe()
+	spec := fakeSpec(t)
+	spec.Output = to
+	var building sync.WaitGroup
+	building.Go(func() { assert.NoError(t, b.Build(t.Context(), spec)); to.Close() })
+	lines := bufio.NewScanner(heard)
+	for lines.Scan() && lines.Text() != "filling the build cache, once: 2 of 3 packages" {
+	}
+	assert.Equal(t, "filling the build cache, once: 2 of 3 packages", b.Filling())
+	require.NoError(t, os.WriteFile(filepath.Join(root, "go"), nil, 0o600))
+	_, err := io.Copy(io.Discard, heard)
+	require.NoError(t, err)
+	building.Wait()
+}
+
 func TestPrewarmIsNice(t *testing.T) {
 	b, root := fakeBuilder(t, Config{}, `
 until [ "$(nice)" = 15 ]; do :; done
@@ -170,13 +194,90 @@ wait`
 
 func TestBuildKillsAllAtItsLimit(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{}, stuck)
-	b.limit = time.Second
+	b.wallLimit = time.Second
 	run(t, b)
 	spec := fakeSpec(t)
-	var failure *Failure
-	require.ErrorAs(t, b.Build(t.Context(), spec), &failure)
-	assert.Equal(t, "the build took longer than 1s and was ended", failure.Output)
+	err := b.Build(t.Context(), spec)
+	require.ErrorIs(t, err, proto.ErrTimeout)
+	assert.EqualError(t, err, "build: the build took longer than 1s and was ended")
+	assert.Equal(t, goOn, proto.AsError(err).Hint)
 	dead(t, spec)
+}
+
+// What waits takes no processor time.
+func TestBuildsMayTakeSoMuchProcessorTime(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+if [ -e busy ]; then while :; do :; done; fi
+sleep 0.5
+: >"$out"`)
+	b.cpuLimit = 300 * time.Millisecond
+	run(t, b)
+	require.NoError(t, b.Build(t.Context(), fakeSpec(t)))
+	spec := fakeSpec(t)
+	require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "busy"), nil, 0o600))
+	require.ErrorIs(t, b.Build(t.Context(), spec), proto.ErrTimeout)
+	dead(t, spec)
+}
+
+func TestModulesThatDoNotComeAreGivenUp(t *testing.T) {
+	b, _ := fakeBuilder(t, Config{}, `
+case $PWD in */prewarm-*) : >"$out"; exit ;; esac
+case $1 in
+list) echo "go: downloading example.org/x v1.0.0" >&2; sleep 1000 ;;
+*) echo "module lookup disabled by GOPROXY=off"; exit 1 ;;
+esac`)
+	b.stallLimit = 100 * time.Millisecond
+	run(t, b)
+	spec := fakeSpec(t)
+	err := b.Build(t.Context(), spec)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	assert.ErrorContains(t, err, "no module has come for 100ms, since example.org/x v1.0.0")
+	dead(t, spec)
+}
+
+// A cache that an agent before has filled is not filled again before it is due.
+func TestAFilledCacheIsNotFilledAgain(t *testing.T) {
+	b, root := fakeBuilder(t, Config{}, `echo "$PWD" >>"$root/builds"; : >"$out"`)
+	count := func() int {
+		text, err := os.ReadFile(filepath.Join(root, "builds"))
+		if !os.IsNotExist(err) {
+			require.NoError(t, err)
+		}
+		return strings.Count(string(text), "prewarm-")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, b.Run(ctx)) })
+	<-b.Warm()
+	cancel()
+	running.Wait()
+	once := count()
+	assert.NotZero(t, once)
+
+	again := func() *Builder {
+		next, err := New(Config{Go: b.goCommand, Dir: filepath.Dir(b.cache), Modules: fstest.MapFS{}})
+		require.NoError(t, err)
+		next.sandbox = b.sandbox
+		return next
+	}
+	next := again()
+	run(t, next)
+	<-next.Warm()
+	assert.Empty(t, next.Filling())
+	assert.Equal(t, once, count())
+
+	for name, spoil := range map[string]func() error{
+		"another toolchain": func() error { return os.WriteFile(b.filled(), []byte("other"), 0o600) },
+		"a day later":       func() error { return os.Chtimes(b.filled(), time.Time{}, time.Now().Add(-warmEvery)) },
+		"an empty cache":    func() error { return os.Remove(b.filled()) },
+	} {
+		require.NoError(t, spoil(), name)
+		before, next := count(), again()
+		run(t, next)
+		<-next.Warm()
+		assert.Greater(t, count(), before, name)
+	}
 }
 
 func TestBuildKillsAllWithItsContext(t *testing.T) {
@@ -285,7 +386,7 @@ func TestProgramIsBounded(t *testing.T) {
 func TestGeneratedFilesStayBelowTheWorkFolder(t *testing.T) {
 	spec := fakeSpec(t)
 	spec.Generated.Overlay = map[string][]byte{"../evil.go": nil}
-	require.ErrorContains(t, write(spec), "is not below the package")
+	require.ErrorContains(t, write(spec), "is not a path of generated files")
 	assert.NoFileExists(t, filepath.Join(spec.Work, "evil.go"))
 }
 

@@ -194,9 +194,9 @@ func TestPrivateModulesComeFromACompanysProxy(t *testing.T) {
 			var said parts
 			spec.Output = &said
 			require.NoError(t, b.Build(t.Context(), spec))
-			assert.Contains(t, strings.Join(said.text, ""), "go: downloading "+private+" v1.0.0\n")
-			assert.Contains(t, strings.Join(said.text, ""), "\n"+private+"\n")
-			assert.NotContains(t, strings.Join(said.text, ""), "GOPROXY")
+			for _, text := range said.text { // nothing of what the build mends itself
+				assert.Regexp(t, `^modules fetched \d+ of 10\n$`, text)
+			}
 			if c.asked == "" {
 				c.asked = server.Listener.Addr().String()
 			}

@@ -59,9 +59,13 @@ func (l *live) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take adds a line to what is passed on next. The caller holds mu.
+// take adds a line of the go command to what is passed on next, and add what is to be
+// said. The caller holds mu.
 func (l *live) take(line string) {
-	text := strings.ToValidUTF8(l.show(line), "\uFFFD")
+	l.add(strings.ToValidUTF8(l.show(line), "\uFFFD"))
+}
+
+func (l *live) add(text string) {
 	if l.left > 0 && len(text) > l.left {
 		text = "(more was said)\n"
 		l.left = len(text)
@@ -69,6 +73,16 @@ func (l *live) take(line string) {
 	if l.left > 0 {
 		l.ready = append(l.ready, text...)
 		l.left -= len(text)
+	}
+}
+
+// say passes on a line of our own.
+func (l *live) say(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(line)
+	if l.pause == nil {
+		l.pass()
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
@@ -37,7 +39,8 @@ const (
 type pace struct {
 	mu    sync.Mutex // guards the below
 	prio  priority
-	group int // of the command that runs now; 0: none does
+	group int           // of the command that runs now; 0: none does
+	spent time.Duration // processor time of those before
 }
 
 // lower sets the priority of what runs and of what follows.
@@ -54,6 +57,27 @@ func (p *pace) lead(group int) {
 	defer p.mu.Unlock()
 	p.group = group
 	p.apply()
+}
+
+// ended says that the group has ended, and how.
+func (p *pace) ended(state *os.ProcessState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.group = 0
+	if state != nil {
+		p.spent += state.UserTime() + state.SystemTime()
+	}
+}
+
+// used is the processor time of the build so far, without that of the compilers
+// that run now: each of these has a limit of its own.
+func (p *pace) used() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.group == 0 {
+		return p.spent
+	}
+	return p.spent + cpuTime(p.group)
 }
 
 // apply sets the priority of the group: of the process it would be that of its
@@ -98,14 +122,41 @@ func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err erro
 	return func() { close(done); watching.Wait() }, nil
 }
 
+// watch ends a build that meets a limit of time, until the function that it returns
+// is called.
+func (a *attempt) watch() (stop func()) {
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick, wall := time.NewTicker(time.Second), time.NewTimer(a.wallLimit)
+		defer tick.Stop()
+		defer wall.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-wall.C:
+				a.end(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was ended", a.wallLimit).WithHint(goOn))
+			case <-tick.C:
+				if a.pace.used() > a.cpuLimit {
+					a.end(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was ended", a.cpuLimit).WithHint(goOn))
+				}
+			}
+		}
+	})
+	return func() { close(done); watching.Wait() }
+}
+
 // runGroup runs a command confined, in a process group of its own, which is killed as a
 // whole when the command's context ends, and returns the beginning of its output,
-// of which said gets all. The error is an *exec.ExitError when the command itself
+// of which said gets all: both streams, unless the command has a Stdout. The error is an *exec.ExitError when the command itself
 // failed.
 func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
 	var output head
-	both := io.MultiWriter(&output, said)
-	cmd.Stdout, cmd.Stderr = both, both
+	cmd.Stderr = io.MultiWriter(&output, said)
+	if cmd.Stdout == nil {
+		cmd.Stdout = cmd.Stderr
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeLag
@@ -116,8 +167,8 @@ func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said 
 		return "", err
 	}
 	pace.lead(cmd.Process.Pid)
-	defer pace.lead(0)
 	err := cmd.Wait()
+	pace.ended(cmd.ProcessState)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
 		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
 	}

@@ -54,10 +54,9 @@ func seeds(dir, own string) string {
 
 // seed copies packages from the owner's cache: those that a build would link. plan
 // writes what `go build -n` says about that build, with the owner's cache.
-func (b *Builder) seed(plan func(w io.Writer) error) {
+func (b *Builder) seed(plan func(w io.Writer) error) (copied int) {
 	var said bytes.Buffer
 	err := plan(&said)
-	copied := 0
 	for lines := bufio.NewScanner(&said); lines.Scan(); {
 		named := packageOf.FindStringSubmatch(lines.Text())
 		if named == nil {
@@ -73,6 +72,7 @@ func (b *Builder) seed(plan func(w io.Writer) error) {
 	} else {
 		b.log.Info("the build cache begins with what was compiled before", "from", b.owners, "packages", copied)
 	}
+	return copied
 }
 
 // plan writes what the go command says that it would do for a build if the owner's

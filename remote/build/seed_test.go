@@ -41,7 +41,7 @@ func TestAnEmptyCacheBeginsWithWhatItsOwnerHasCompiled(t *testing.T) {
 	require.True(t, b.empty())
 	before := entries(t, b.owners)
 	spec := files{"hello.go": hello}.spec(t, ".", "Hello")
-	spec.own = true
+	spec.filling = func(int, int) {}
 	require.NoError(t, b.build(t.Context(), spec, new(pace)))
 	assert.FileExists(t, spec.Out)
 

@@ -35,8 +35,8 @@ type Places struct {
 	Generated        *Generated
 }
 
-// module is the folder that the go command runs in.
-func (p Places) module() string {
+// Module is the folder that the go command runs in.
+func (p Places) Module() string {
 	return filepath.Join(p.Root, filepath.FromSlash(p.Generated.ModuleRoot))
 }
 
@@ -89,7 +89,7 @@ func (p Places) rename(line string) string {
 // of rename make of one outside.
 func (p Places) name(file string) string {
 	if !filepath.IsAbs(file) {
-		file = filepath.Join(p.module(), file)
+		file = filepath.Join(p.Module(), file)
 	}
 	if rel, err := filepath.Rel(p.Root, file); err == nil && filepath.IsLocal(rel) {
 		return filepath.ToSlash(rel)

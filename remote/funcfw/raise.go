@@ -67,6 +67,24 @@ func required(f *modfile.File) map[string]string {
 	return versions
 }
 
+// Required are the modules that a go.mod requires, without those that a folder
+// replaces; none when it cannot be read.
+func Required(mod []byte) (list []module.Version) {
+	f, err := modfile.Parse("go.mod", mod, nil)
+	if err != nil {
+		return nil
+	}
+	for _, r := range f.Require {
+		isReplaced := func(to *modfile.Replace) bool {
+			return to.Old.Path == r.Mod.Path && to.New.Version == "" && (to.Old.Version == "" || to.Old.Version == r.Mod.Version)
+		}
+		if !slices.ContainsFunc(f.Replace, isReplaced) {
+			list = append(list, r.Mod)
+		}
+	}
+	return list
+}
+
 // edge parses a line of frameworkGraph.
 func edge(line string) (from, to module.Version, err error) {
 	a, b, _ := strings.Cut(strings.TrimSpace(line), " ")
