@@ -34,10 +34,12 @@ var kindCodes = map[proto.Kind]int{
 }
 
 var reasonCodes = map[string]int{
-	proto.ReasonCheck: exitRefused,
-	proto.ReasonBuild: exitRefused,
-	proto.ReasonStart: exitUnhealthy,
-	proto.ReasonCrash: exitUnhealthy,
+	proto.ReasonCheck:       exitRefused,
+	proto.ReasonBuild:       exitRefused,
+	proto.ReasonStart:       exitUnhealthy,
+	proto.ReasonCrash:       exitUnhealthy,
+	proto.ReasonTimeout:     exitUnhealthy,
+	proto.ReasonUnavailable: exitUnreachable,
 	// As the proxy's ErrUnavailable, when it knows no agent that could build.
 	proto.ReasonProgram: exitUnreachable,
 }

@@ -108,6 +108,11 @@ var failures = map[string]string{
 	proto.ReasonBuild: "did not build",
 	proto.ReasonStart: "did not start",
 	proto.ReasonCrash: "keeps ending",
+
+	proto.ReasonTimeout:     "could not be built in time",
+	proto.ReasonUnavailable: "could not be built now",
+	proto.ReasonExhausted:   "could not be built",
+	proto.ReasonChecksum:    "could not be built",
 }
 
 // reportRows says on stderr what is wrong with rows, or should be known of them. The files that they name
@@ -141,10 +146,10 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 			text += "\nthe deploy before it goes on serving"
 		}
 		hint := ""
-		switch rowsCode([]*proto.FunctionJsonRsp{r}) {
-		case exitRefused:
+		switch r.GetReason() {
+		case proto.ReasonCheck, proto.ReasonBuild:
 			hint = "nothing of it runs; correct the source and deploy again"
-		case exitUnhealthy:
+		case proto.ReasonStart, proto.ReasonCrash:
 			hint = "proxyCli log " + r.GetName() + " shows what it printed"
 		}
 		a.complain(r.GetName()+" "+what, text, hint, roots)

@@ -373,7 +373,9 @@ type FunctionJsonRsp struct {
 	AtAgent string `protobuf:"bytes,5,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
 	// Why the status is Failed, or why the last deploy changed nothing.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
-	// The same in one word: check, build, start, crash, lost.
+	// The same in one word: check or build, when the source is to blame; start or
+	// crash, when the process is; timeout, unavailable, exhausted, checksum, agent or
+	// program, when the platform is.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What a Deploying function waits for: queued, checking, building, starting.
 	Stage string `protobuf:"bytes,8,opt,name=stage,proto3" json:"stage,omitempty"`

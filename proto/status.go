@@ -38,6 +38,12 @@ const (
 	ReasonStart = "start" // the process ended, or did not answer, before it was ready
 	ReasonCrash = "crash" // the process keeps ending
 	ReasonAgent = "agent" // the platform could not do its part
+	// The build met a limit of time, could not reach what it needs, used up what the
+	// machine has, or got a module of another checksum.
+	ReasonTimeout     = "timeout"
+	ReasonUnavailable = "unavailable"
+	ReasonExhausted   = "exhausted"
+	ReasonChecksum    = "checksum"
 	// ReasonProgram is for an agent that neither has the program nor can build it.
 	ReasonProgram = "program"
 	// ReasonDamaged is for a function of which files on the agent's disk are damaged.

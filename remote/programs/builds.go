@@ -9,6 +9,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
+// errEnding is for who asks for a program when there is no time left to build it.
+var errEnding = proto.Errorf(proto.ErrUnavailable, "the agent is ending").WithHint("deploy again when it has been started")
+
 // builds are those that run now. Callers who want the same program share one.
 type builds struct {
 	tmp  string         // folder for what they make
@@ -31,7 +34,7 @@ type product struct {
 
 // shared is one build for all who wait for it.
 type shared struct {
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	waiting int           // callers; guarded by builds.mu
 	done    chan struct{} // closed when the build has ended; then the next two are set
 	made    product
@@ -63,7 +66,7 @@ func (b *builds) join(key string, how recipe) (*shared, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, proto.Errorf(proto.ErrUnavailable, "the agent is ending")
+		return nil, errEnding
 	}
 	if s := b.running[key]; s != nil {
 		s.waiting++
@@ -73,7 +76,7 @@ func (b *builds) join(key string, how recipe) (*shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &shared{cancel: cancel, waiting: 1, done: make(chan struct{}), more: make(chan struct{})}
 	b.running[key] = s
 	b.work.Go(func() {
@@ -96,7 +99,7 @@ func (b *builds) leave(key string, s *shared) {
 	defer b.mu.Unlock()
 	if s.waiting--; s.waiting == 0 {
 		b.forget(key, s)
-		s.cancel()
+		s.cancel(nil)
 	}
 }
 
@@ -112,7 +115,7 @@ func (b *builds) close() {
 	b.mu.Lock()
 	b.closed = true
 	for _, s := range b.running {
-		s.cancel()
+		s.cancel(errEnding)
 	}
 	b.mu.Unlock()
 	b.work.Wait()

@@ -149,7 +149,7 @@ func TestBuildsEndWithTheAgent(t *testing.T) {
 	c := b.call(t, "a", s.recipe)
 	<-s.begun
 	b.close()
-	require.ErrorIs(t, <-c.got, context.Canceled)
+	require.ErrorIs(t, <-c.got, proto.ErrUnavailable)
 	require.ErrorIs(t, b.share(t.Context(), "a", never, nil, nil), proto.ErrUnavailable)
 }
 

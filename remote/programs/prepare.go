@@ -66,17 +66,32 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 			warnings = made.warnings
 			return os.Link(made.file, binary)
 		})
-		if user := (*build.Failure)(nil); errors.As(err, &user) {
-			return nil, proto.ReasonBuild, err
-		}
 		if err != nil {
-			return nil, proto.ReasonAgent, err
+			return nil, reasonOf(err), err
 		}
 		if digest, err = m.checked.digest(binary); err != nil {
 			return nil, proto.ReasonAgent, err
 		}
 	}
 	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: target.Kind, Warnings: warnings}, "", nil
+}
+
+// reasonOf says what a build has failed of.
+func reasonOf(err error) string {
+	if errors.As(err, new(*build.Failure)) {
+		return proto.ReasonBuild
+	}
+	switch proto.AsError(err).Kind {
+	case proto.ErrTimeout:
+		return proto.ReasonTimeout
+	case proto.ErrUnavailable:
+		return proto.ReasonUnavailable
+	case proto.ErrExhausted:
+		return proto.ReasonExhausted
+	case proto.ErrConflict:
+		return proto.ReasonChecksum
+	}
+	return proto.ReasonAgent
 }
 
 // unpack brings a function's package to the folder src.
