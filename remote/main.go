@@ -16,6 +16,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport/server"
@@ -106,6 +107,7 @@ func serve(ctx context.Context, s serving) error {
 		log.Info("functions end with this agent")
 	}
 	tell(log, agent.Layers())
+	toolchain := tellToolchain(log, agent.Info().GetGoVersion())
 	if err := s.mayBuild(agent.Layers()); err != nil {
 		return err
 	}
@@ -135,7 +137,7 @@ func serve(ctx context.Context, s serving) error {
 		ended <- server.Serve(ctx, agent, server.Config{
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Handler: agent.Metrics()}},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage}, Logger: log.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "toolchain": toolchain}, Logger: log.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {
@@ -167,6 +169,21 @@ func (s serving) mayBuild(layers []confine.Layer) error {
 		}
 	}
 	return nil
+}
+
+// toolchain is what /readyz says of the Go that functions are built with.
+type toolchain struct {
+	Version  string `json:"version,omitempty"`
+	MendedIn string `json:"mendedIn,omitempty"` // of faults that are known of Version
+}
+
+// tellToolchain logs that the Go that functions are built with has known faults.
+func tellToolchain(log hclog.Logger, goVersion string) toolchain {
+	t := toolchain{goVersion, build.Mended(goVersion)}
+	if t.MendedIn != "" {
+		log.Warn("functions are built with a Go that has known faults", "toolchain", t.Version, "mended", t.MendedIn, "remedy", "install "+t.MendedIn+" or later, and deploy again")
+	}
+	return t
 }
 
 // tell logs what confines builds on this machine, and what is missing with the way

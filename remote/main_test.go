@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
@@ -21,6 +22,17 @@ func TestTheAgentSaysWhatConfinesBuilds(t *testing.T) {
 	})
 	assert.Equal(t, "[INFO]  builds are confined by: files=on ports=degraded\n"+
 		"[WARN]  builds are confined less than they could be: layer=ports state=degraded reason=\"an old kernel\" remedy=\"a new one\"\n", out.String())
+}
+
+func TestTheAgentSaysThatItsToolchainHasKnownFaults(t *testing.T) {
+	var out bytes.Buffer
+	log := hclog.New(&hclog.LoggerOptions{Output: &out, DisableTime: true})
+	assert.Equal(t, toolchain{"go1.26.1", build.MendedGo}, tellToolchain(log, "go1.26.1"))
+	assert.Contains(t, out.String(), "mended="+build.MendedGo)
+	out.Reset()
+	assert.Equal(t, toolchain{Version: build.MendedGo}, tellToolchain(log, build.MendedGo))
+	assert.Equal(t, toolchain{}, tellToolchain(log, ""), "it builds nothing")
+	assert.Empty(t, out.String())
 }
 
 func TestOthersDoNotBuildWhereNothingConfinesBuilds(t *testing.T) {

@@ -6,7 +6,7 @@
 // The database is fetched as a Go module, and so is govulncheck: whatever gets
 // modules on a machine gets both. Faults of the standard library are listed with the
 // Go version that mends them, and do not fail: which Go builds is the machine's
-// choice. So are faults that nothing mends yet.
+// choice, and agents say it at their start. So are faults that nothing mends yet.
 package main
 
 import (
@@ -16,13 +16,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/version"
 	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/remote/build"
 )
 
 const (
@@ -43,7 +47,7 @@ func main() {
 		os.Exit(1)
 	}
 	if failed {
-		fmt.Fprintln(os.Stderr, "a newer module mends what is marked with !: go get MODULE@VERSION")
+		fmt.Fprintln(os.Stderr, "what is marked with ! is to be mended here: go get MODULE@VERSION")
 		os.Exit(1)
 	}
 }
@@ -62,7 +66,7 @@ func check(ctx context.Context, w io.Writer, programs []string) (failed bool, er
 	if len(programs) == 0 {
 		return false, errors.New("usage: go run ./.ci/vuln PROGRAM...")
 	}
-	db, version, err := fetch(ctx)
+	db, dated, err := fetch(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -76,7 +80,13 @@ func check(ctx context.Context, w io.Writer, programs []string) (failed bool, er
 			return false, fmt.Errorf("read what govulncheck says of %s: %w", program, err)
 		}
 	}
-	fmt.Fprintf(w, "%d known faults, as of %s\n", len(faults), version)
+	fmt.Fprintf(w, "%d known faults, as of %s\n", len(faults), dated)
+	for _, f := range faults {
+		if f.module == library && version.Compare("go"+strings.TrimPrefix(f.fixed, "v"), build.MendedGo) > 0 {
+			fmt.Fprintf(w, "! raise MendedGo of remote/build to go%s\n", strings.TrimPrefix(f.fixed, "v"))
+			failed = true
+		}
+	}
 	for _, f := range slices.SortedFunc(maps.Values(faults), func(a, b *fault) int {
 		return cmp.Or(cmp.Compare(a.module, b.module), cmp.Compare(a.id, b.id))
 	}) {
