@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/url"
 	"os/signal"
@@ -37,6 +38,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	logger := hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr})
+	// net/http tells some things to the process's logger alone.
+	log.SetFlags(0)
+	log.SetOutput(logger.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
 	if *insecure {
 		logger.Warn("INSECURE: whoever reaches this machine may deploy and run code on it")
 	}

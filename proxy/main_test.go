@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +74,47 @@ func TestProcessServesAndEndsOnSIGTERM(t *testing.T) {
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait(), "it exits with 0")
 	assert.NotContains(t, p.stderr.String(), "INSECURE")
+}
+
+// net/http has a logger of its own for functions that speak unasked.
+func TestAllThatIsLoggedHasOneForm(t *testing.T) {
+	n := newNode(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	n.service = "http://" + l.Addr().String()
+	p := spawn(t, "-dir", t.TempDir(), "-agents", n.addr)
+	c := transport.NewAgent(transport.HTTP, p.http)
+	defer c.Close()
+	_, err = c.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+
+	answered := make(chan *http.Response, 1)
+	go func() {
+		res, err := http.Post("http://"+p.http+"/functions/hello", "", io.MultiReader(strings.NewReader("body"))) // in chunks
+		if assert.NoError(t, err) {
+			res.Body.Close()
+		}
+		answered <- res
+	}()
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	r, err := http.ReadRequest(in)
+	require.NoError(t, err)
+	_, _ = io.Copy(io.Discard, r.Body)
+	fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	<-answered
+	fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+	_, err = in.ReadByte()
+	require.Error(t, err, "the proxy closes the connection")
+
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+	for line := range strings.Lines(p.stderr.String()) {
+		assert.Regexp(t, `^\S+ \[[A-Z]+\] +proxy: `, line)
+	}
 }
 
 func TestCallsInFlightAreDrained(t *testing.T) {
