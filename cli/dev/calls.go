@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
 
 const prefix = "/functions/"
@@ -80,12 +81,20 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 		}
 	})
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is it by itself
-	forward := httputil.ReverseProxy{
+	id := forward.ID(r)
+	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetXForwarded()
-			p.Out.Header.Set("X-Forwarded-Prefix", strings.TrimSuffix(prefix, "/")+f.mount)
-			// net/url would encode some bytes anew; what is opaque it writes as it is.
-			p.Out.URL = &url.URL{Scheme: "http", Host: f.sockets.Addr(), Opaque: target}
+			forward.Rewrite(p, target, strings.TrimSuffix(prefix, "/")+f.mount, id)
+			p.Out.URL.Host = f.sockets.Addr()
+		},
+		ModifyResponse: func(res *http.Response) error {
+			forward.Prune(res.Trailer)
+			res.Header.Set(forward.RequestID, id)
+			if r.ContentLength != 0 && r.ProtoMajor == 1 && res.StatusCode != http.StatusSwitchingProtocols {
+				// What may be left of the body would be taken for the next request.
+				w.Header().Set("Connection", "close")
+			}
+			return nil
 		},
 		Transport:     transport,
 		FlushInterval: -1,
@@ -94,7 +103,7 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 		},
 		ErrorLog: s.silent,
 	}
-	forward.ServeHTTP(w, r.WithContext(ctx))
+	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // unserved answers a call that the function has not answered.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
 
 const (
@@ -83,14 +85,14 @@ func (c *call) appendHead(b []byte) []byte {
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendLine(b, "Host", r.Host)
 	for name, values := range r.Header {
-		if fateOf(name) != passes {
+		if forward.FateOf(name) != forward.Passes {
 			continue
 		}
 		for _, v := range values {
 			b = appendLine(b, name, v)
 		}
 	}
-	for name, value := range c.added {
+	for name, value := range forward.Added(r, c.prefix, c.id[0]) {
 		b = appendLine(b, name, value)
 	}
 	if r.ContentLength > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
@@ -172,7 +174,7 @@ func (c *call) repeatable() bool {
 // relay passes the answer on, each part as it comes.
 func (c *call) relay(res *http.Response, l *link) error {
 	h := c.out.Header()
-	pass(h, res.Header)
+	forward.Pass(h, res.Header)
 	for name := range res.Trailer { // adapt has pruned it
 		h["Trailer"] = append(h["Trailer"], name)
 	}
@@ -188,7 +190,7 @@ func (c *call) relay(res *http.Response, l *link) error {
 	buf := buffers{}.Get()
 	defer buffers{}.Put(buf)
 	_, err := io.CopyBuffer(&c.out, res.Body, buf)
-	if prune(res.Trailer); err != nil || len(res.Trailer) == 0 {
+	if forward.Prune(res.Trailer); err != nil || len(res.Trailer) == 0 {
 		return err
 	}
 	for name, values := range res.Trailer {
@@ -201,7 +203,7 @@ func (c *call) relay(res *http.Response, l *link) error {
 // hint passes an interim answer on.
 func hint(w http.ResponseWriter, res *http.Response) {
 	h := w.Header()
-	pass(h, res.Header)
+	forward.Pass(h, res.Header)
 	w.WriteHeader(res.StatusCode)
 	clear(h)
 }

@@ -46,8 +46,8 @@ func newLanes(t testing.TB) *lanes {
 		}
 		body, _ := io.ReadAll(r.Body)
 		var header strings.Builder
-		if r.Header.Get(remoteAddr) != "" {
-			r.Header.Set(remoteAddr, "the caller's") // each call has a connection of its own
+		if r.Header.Get("X-Ryo-Remote-Addr") != "" {
+			r.Header.Set("X-Ryo-Remote-Addr", "the caller's") // each call has a connection of its own
 		}
 		_ = r.Header.Write(&header) // sorted
 		l.mu.Lock()

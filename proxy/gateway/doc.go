@@ -15,7 +15,7 @@
 // among them, go through httputil.ReverseProxy with one value per call, so that its
 // hooks are methods of the call (reverse.go).
 //
-// Both lanes share the rules for headers (forward.go), the choice of a replica, the
+// Both lanes share the rules for headers (package forward), the choice of a replica, the
 // words in which a call is refused (failure.go), and the end of the call, which is
 // known in one deferred place (call.end). A test and a fuzzer make calls both ways:
 // nobody may see a difference.

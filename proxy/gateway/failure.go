@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -60,7 +61,7 @@ func (c *call) refuse(err error) {
 	if e.Component == "" {
 		e = *e.From("gateway", string(e.Kind))
 	}
-	w.Header().Set(requestID, c.id[0])
+	w.Header().Set(forward.RequestID, c.id[0])
 	if e.Kind == proto.ErrUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}

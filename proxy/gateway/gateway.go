@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
 
 // Prefix is where functions are called: below it come a name and whatever reaches
@@ -71,7 +72,7 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{Gateway: g, in: r, id: [1]string{idOf(r)}, begun: time.Now()}
+	c := &call{Gateway: g, in: r, id: [1]string{forward.ID(r)}, begun: time.Now()}
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	defer c.end()
 	if err := c.find(); err != nil {
@@ -141,7 +142,7 @@ func (c *call) find() error {
 	if c.in.Method == http.MethodConnect {
 		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
 	}
-	if !isToken(c.in.Method) {
+	if !forward.IsToken(c.in.Method) {
 		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
 	}
 	segment, rest, err := splitTarget(c.in.RequestURI)

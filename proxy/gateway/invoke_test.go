@@ -276,7 +276,7 @@ func TestEachReplyHasOneRequestID(t *testing.T) {
 	assert.Equal(t, []string{"mine"}, res.Header.Values("X-Request-Id"))
 	assert.Equal(t, "mine mine", bodyOf(t, res))
 
-	for _, bad := range []string{"", "a b", "é", strings.Repeat("x", maxRequestID+1)} {
+	for _, bad := range []string{"", "a b", "é", strings.Repeat("x", 129)} {
 		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nX-Request-Id: "+bad+"\r\n\r\n")
 		id := res.Header.Get("X-Request-Id")
 		assert.Regexp(t, "^[A-Z0-9]{26}$", id)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -34,8 +35,8 @@ func (c *call) begins(res *http.Response) error {
 
 // adapt gives the answer what the gateway says to the caller.
 func (c *call) adapt(res *http.Response) {
-	prune(res.Trailer)
-	res.Header[requestID] = c.id[:]
+	forward.Prune(res.Trailer)
+	res.Header[forward.RequestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.out.Header()["Content-Type"] = nil // or the server would guess it
 	}

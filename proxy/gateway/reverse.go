@@ -6,13 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
-	"strings"
+
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
 
 // reverse sends a call that is not plain through httputil.ReverseProxy.
 func (c *call) reverse(ctx context.Context) {
-	c.tunnel = c.in.ProtoAtLeast(1, 1) && strings.EqualFold(c.in.Header.Get("Upgrade"), "websocket")
+	c.tunnel = forward.Websocket(c.in)
 	if c.in.ContentLength != 0 {
 		// An answer may begin before the body ends. HTTP/2 always allows it.
 		_ = http.NewResponseController(&c.out).EnableFullDuplex()
@@ -31,21 +31,7 @@ func (c *call) reverse(ctx context.Context) {
 
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
-	for name := range out.Header {
-		if fateOf(name) == ours {
-			delete(out.Header, name)
-		}
-	}
-	if !c.tunnel {
-		// Any other protocol, h2c above all, is a way past every check.
-		out.Header.Del("Connection")
-		out.Header.Del("Upgrade")
-	}
-	for name, value := range c.added {
-		out.Header[name] = []string{value}
-	}
-	// net/url would encode some bytes anew; what is opaque it writes as it is.
-	out.URL = &url.URL{Scheme: "http", Opaque: c.target}
+	forward.Rewrite(pr, c.target, c.prefix, c.id[0])
 	if out.Body != nil {
 		body := &body{Reader: out.Body, call: c}
 		out.Body = body
@@ -108,7 +94,7 @@ type trailedBody struct {
 func (b trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
-		prune(b.res.Trailer)
+		forward.Prune(b.res.Trailer)
 	}
 	return n, err
 }
@@ -192,7 +178,7 @@ func (*body) Close() error { return nil }
 func (b *body) copyTrailer() {
 	clear(b.trailer)
 	for name, values := range b.call.in.Trailer {
-		if trails(name) {
+		if forward.Trails(name) {
 			b.trailer[name] = values
 		}
 	}

@@ -1,0 +1,191 @@
+// Package forward says what becomes of the headers of a call on its way to a function
+// and back. It is one table for all who forward calls: both lanes of the gateway, and
+// the server in which people try their functions. It must never read or send
+// anything itself.
+package forward
+
+import (
+	"crypto/rand"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"net/url"
+	"strings"
+)
+
+// RequestID is the header that carries the id of a call, in both directions.
+const RequestID = "X-Request-Id"
+
+const (
+	executionID  = "Function-Execution-Id" // what functions-framework-go logs
+	maxRequestID = 128                     // bytes; longer than any id in use
+	// remoteAddr is what a function's server on this machine takes for the request's
+	// remote address, and does not hand on.
+	remoteAddr = "X-Ryo-Remote-Addr"
+)
+
+// Fate is what becomes of a header.
+type Fate int
+
+// The fates.
+const (
+	Passes  Fate = iota // it passes unchanged
+	Hop                 // it stops here: it is meant for the next party alone (RFC 9110 section 7.6.1)
+	Framing             // it says how long a body is: each side has its own
+	Ours                // it is told to the function; what a caller says is dropped
+)
+
+// FateOf is the table of headers, by their canonical names. It holds for requests
+// and answers alike, but that a function may say in an answer what is ours.
+func FateOf(name string) Fate {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return Hop
+	case "Content-Length":
+		return Framing
+	case RequestID, executionID:
+		return Ours
+	}
+	if private(name) {
+		return Ours
+	}
+	return Passes
+}
+
+// private says whether a header speaks for the platform, so that no caller may
+// set it. Underscores count as hyphens, as they do to CGI and its heirs.
+func private(name string) bool {
+	return hasPrefix(name, "x-forwarded-") || hasPrefix(name, "x-ryo-") ||
+		len(name) == len("forwarded") && hasPrefix(name, "forwarded")
+}
+
+// hasPrefix compares with a lower-case prefix without regard to case.
+func hasPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		b := name[i]
+		switch {
+		case b == '_':
+			b = '-'
+		case 'A' <= b && b <= 'Z':
+			b += 'a' - 'A'
+		}
+		if b != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Added yields the headers that a function is told about a call, which came in as r.
+// Prefix is the part of the path that it does not see.
+func Added(r *http.Request, prefix, id string) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+			if !yield("X-Forwarded-For", ip) || !yield(remoteAddr, r.RemoteAddr) {
+				return
+			}
+		}
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		_ = yield("X-Forwarded-Host", r.Host) &&
+			yield("X-Forwarded-Proto", scheme) &&
+			yield("X-Forwarded-Prefix", prefix) &&
+			yield(RequestID, id) &&
+			yield(executionID, id)
+	}
+}
+
+// Rewrite prepares a request for a function. Its target is written as it is, byte for
+// byte; the host at which to find the function is left to the caller.
+func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
+	out := pr.Out
+	for name := range out.Header {
+		if FateOf(name) == Ours {
+			delete(out.Header, name)
+		}
+	}
+	if !Websocket(pr.In) {
+		// Any other protocol, h2c above all, is a way past every check.
+		out.Header.Del("Connection")
+		out.Header.Del("Upgrade")
+	}
+	for name, value := range Added(pr.In, prefix, id) {
+		out.Header[name] = []string{value}
+	}
+	// net/url would encode some bytes anew; what is opaque it writes as it is.
+	out.URL = &url.URL{Scheme: "http", Opaque: target}
+}
+
+// Websocket says whether a request asks for a websocket. HTTP/1.0 has none.
+func Websocket(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// Trails says whether a header may come after a body: nothing that says where a
+// message ends, what it means or who sends it (RFC 9110 section 6.5.1).
+func Trails(name string) bool {
+	switch name {
+	case "Authorization", "Cache-Control", "Content-Encoding", "Content-Range", "Content-Type", "Cookie", "Expect",
+		"Host", "Location", "Max-Forwards", "Pragma", "Range", "Set-Cookie", "Www-Authenticate":
+		return false
+	}
+	return FateOf(name) == Passes && !hasPrefix(name, "if-")
+}
+
+// Prune takes out of trailers what may be none.
+func Prune(trailer http.Header) {
+	for name := range trailer {
+		if !Trails(name) {
+			delete(trailer, name)
+		}
+	}
+}
+
+// IsToken says whether a method is one (RFC 9110 section 5.6.2). HTTP/2 lets others
+// through, which would end an HTTP/1.1 request line.
+func IsToken(method string) bool {
+	for i := range len(method) {
+		b := method[i]
+		if !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0) {
+			return false
+		}
+	}
+	return method != ""
+}
+
+// Pass adds the headers of an answer that do not end with its connection.
+func Pass(to, from http.Header) {
+	for _, list := range from["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			from.Del(textproto.TrimString(name))
+		}
+	}
+	for name, values := range from {
+		if FateOf(name) != Hop {
+			to[name] = values
+		}
+	}
+}
+
+// ID is the request's id: the caller's, if it can stand in a header and a log,
+// or a new one.
+func ID(r *http.Request) string {
+	id := r.Header.Get(RequestID)
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return rand.Text()
+		}
+	}
+	if id == "" || len(id) > maxRequestID {
+		return rand.Text()
+	}
+	return id
+}
