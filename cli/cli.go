@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -65,7 +66,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
-		a.complain("interrupted", "", "what was sent already is not taken back; proxyCli details shows what is deployed", nil)
+		a.fail(proto.Errorf(proto.ErrCanceled, "interrupted").
+			WithHint("what was sent already is not taken back; proxyCli details shows what is deployed"))
 	default:
 		for _, err := range several {
 			a.fail(err)

@@ -27,7 +27,11 @@ Without flags, the last part of what the function's processes printed, as it is.
 With any of them, the lines that they ask for, oldest first; those of a function
 that runs on several agents begin with the agent's address. With -o json each line
 is an object of its own. -f goes on until it is interrupted, or the function is
-stopped; a connection that is lost is made again, and no line comes twice.`,
+stopped; a connection that is lost is made again, and no line comes twice.
+
+Each call has an id, the X-Request-Id of its answer. A line belongs to a call if it
+is JSON with the key execution_id, as lines of the log package of
+functions-framework-go are.`,
 		Example: `
   proxyCli log HelloWorld
   proxyCli log HelloWorld -f -tail 20
@@ -38,7 +42,7 @@ stopped; a connection that is lost is made again, and no line comes twice.`,
 			for _, name := range []string{"follow", "since", "tail", "grep", "id", "version", "timestamps"} {
 				if cmd.Flags().Changed(name) {
 					q.req.Name = args[0]
-					return a.ask(func(client transport.Interface) error { return a.lines(cmd.Context(), client, q) })
+					return a.query(cmd.Context(), q)
 				}
 			}
 			return a.logs(cmd.Context(), args)
@@ -59,15 +63,16 @@ stopped; a connection that is lost is made again, and no line comes twice.`,
 // logs prints what the functions printed, byte for byte.
 func (a *app) logs(ctx context.Context, names []string) error {
 	for _, name := range names {
-		logs, err := answer(a, func(client transport.Interface) (*proto.FunctionLogs, error) { return client.Log(ctx, name) })
-		if err != nil {
-			return err
-		}
-		if a.output == "json" {
-			if err := a.printMessage(logs); err != nil {
+		if a.output == "json" { // line by line, as with flags
+			q := &query{req: &proto.LogsRequest{Name: name}, until: map[string]time.Time{}}
+			if err := a.query(ctx, q); err != nil {
 				return err
 			}
 			continue
+		}
+		logs, err := answer(a, func(client transport.Interface) (*proto.FunctionLogs, error) { return client.Log(ctx, name) })
+		if err != nil {
+			return err
 		}
 		if logs.GetTruncated() {
 			a.note("the log is longer; this is its last part")
@@ -77,6 +82,16 @@ func (a *app) logs(ctx context.Context, names []string) error {
 		}
 	}
 	return nil
+}
+
+// query prints the lines that q asks for. That a call has none may mean that its
+// function logs no ids, so that is said.
+func (a *app) query(ctx context.Context, q *query) error {
+	err := a.ask(func(client transport.Interface) error { return a.lines(ctx, client, q) })
+	if err == nil && q.req.GetId() != "" && len(q.until) == 0 {
+		a.note("no line has the id %s; proxyCli log -help says which lines have one", q.req.GetId())
+	}
+	return err
 }
 
 // query asks for lines of a log, and knows which of them came.

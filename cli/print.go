@@ -87,15 +87,6 @@ func printList[M protobuf.Message](a *app, messages []M) error {
 	return a.printJSON(list)
 }
 
-// printMessage prints a message as one line of JSON.
-func (a *app) printMessage(m protobuf.Message) error {
-	data, err := wire.Encode(m)
-	if err != nil {
-		return err
-	}
-	return a.printJSON(data)
-}
-
 // printJSON prints v as one line of JSON.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)
@@ -167,6 +158,10 @@ func (a *app) warn(text string) {
 // fail says on stderr what went wrong.
 func (a *app) fail(err error) {
 	e := proto.AsError(err)
+	if a.output == "json" {
+		a.printError(e)
+		return
+	}
 	head, rest, _ := strings.Cut(e.Message, "\n")
 	a.complain(head, rest, e.Hint, nil)
 }
@@ -176,9 +171,26 @@ func (a *app) refused(what, root string, err error) {
 	a.complain(what+" was refused", err.Error(), proto.AsError(err).Hint, []string{root})
 }
 
-// complain prints an error: what, then the text with the lines of source that it
-// points to, then what to do about it.
+// printError prints an error to stderr as a line of JSON, in the form of answers over
+// HTTP.
+func (a *app) printError(e *proto.Error) {
+	data, err := wire.Encode(e.Detail())
+	if err == nil {
+		_, _ = fmt.Fprintf(a.stderr, "{\"error\":%s}\n", data)
+	}
+}
+
+// complain prints an error of what was given: what, then the text with the lines of
+// source that it points to, then what to do about it.
 func (a *app) complain(what, text, hint string, roots []string) {
+	if a.output == "json" {
+		for line := range strings.Lines(text) {
+			shown, _ := locate(strings.TrimSuffix(line, "\n"), roots)
+			what += "\n" + shown
+		}
+		a.printError(proto.Errorf(proto.ErrInvalid, "%s", what).WithHint(hint))
+		return
+	}
 	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter()))
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,21 @@ func (a *app) printVersions(list []*proto.Version) error {
 		}
 		rows, before = append(rows, row), alike
 	}
+	if missing := gaps(list); len(missing) > 0 {
+		a.note("not listed: %s (deploys that failed, or versions that are not kept any more)", strings.Join(missing, ", "))
+	}
 	return a.printTable(rows)
+}
+
+// gaps are the numbers between those of versions.
+func gaps(list []*proto.Version) (missing []string) {
+	for i := 1; i < len(list); i++ { // the newest first
+		for n := list[i-1].GetVersion(); n > list[i].GetVersion()+1; n-- {
+			missing = append(missing, fmt.Sprint(n-1))
+		}
+	}
+	slices.Reverse(missing)
+	return missing
 }
 
 // share says which calls a version gets. Of two that share the calls of an agent

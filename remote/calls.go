@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	protobuf "google.golang.org/protobuf/proto"
 
@@ -314,11 +315,39 @@ func (a *Agent) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 	}
 	req = protobuf.CloneOf(req)
 	req.Name = row.GetName()
-	return a.logs.Lines(ctx, req, func(lines *proto.LogLines) error {
+	over := make(chan struct{})
+	if req.GetFollow() {
+		watching, cancel := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			defer close(over)
+			a.untilStopped(watching, req.GetName())
+		})
+		defer watch.Wait()
+		defer cancel()
+	}
+	return a.logs.Lines(ctx, req, over, func(lines *proto.LogLines) error {
 		for _, line := range lines.GetLines() {
 			line.AtAgent = a.addr
 		}
 		return on(lines)
+	})
+}
+
+// untilStopped returns when a function is stopped, at once when it is already, or
+// with ctx.
+func (a *Agent) untilStopped(ctx context.Context, name string) {
+	_ = a.feed.Watch(ctx, func(ev *proto.WatchEvent) error {
+		runs := !ev.GetSnapshot()
+		for _, row := range ev.GetFunctions() {
+			if proto.Path(row.GetName()) == proto.Path(name) {
+				runs = proto.Status(row.GetStatus()) != proto.Stopped
+			}
+		}
+		if !runs {
+			return io.EOF
+		}
+		return nil
 	})
 }
 

@@ -130,7 +130,7 @@ func (s *store) files() []string {
 // lines answers a request that does not follow.
 func (s *store) lines(req *proto.LogsRequest) (lines []*proto.LogLine, lost uint64) {
 	s.t.Helper()
-	require.NoError(s.t, s.Lines(s.t.Context(), req, func(batch *proto.LogLines) error {
+	require.NoError(s.t, s.Lines(s.t.Context(), req, nil, func(batch *proto.LogLines) error {
 		lines = append(lines, batch.Lines...)
 		lost += batch.Lost
 		return nil

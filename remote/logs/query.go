@@ -79,9 +79,10 @@ func (q *query) lines(b *block) iter.Seq2[int64, line] {
 
 // Lines calls on with batches of the lines that a request asks for, in the order
 // of their times, and of how many were lost among them. It returns when there
-// are no more, on's error, or, when the request says follow, with ctx or when the
-// function is removed. A slow on holds up nobody, but may lose lines.
-func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+// are no more, on's error, or, when the request says follow, with ctx, when the
+// function is removed, or with the last line that there is when over is closed. A slow
+// on holds up nobody, but may lose lines.
+func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, over <-chan struct{}, on func(*proto.LogLines) error) error {
 	q, err := s.query(req)
 	if err != nil {
 		return err
@@ -112,6 +113,11 @@ func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, on func(*prot
 		}
 		select {
 		case <-changed:
+		case <-over:
+			if err := s.do(func() { s.flush(j, 0, false) }); err != nil {
+				return err
+			}
+			return r.read(ctx, j.end())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.ended:

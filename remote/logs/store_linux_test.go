@@ -73,9 +73,9 @@ func TestLinesAreFiltered(t *testing.T) {
 			assert.Equal(t, c.want, s.texts(c.req))
 		})
 	}
-	err := s.Lines(t.Context(), &proto.LogsRequest{Name: "Hello", Since: "yesterday"}, nil)
+	err := s.Lines(t.Context(), &proto.LogsRequest{Name: "Hello", Since: "yesterday"}, nil, nil)
 	assert.ErrorIs(t, err, proto.ErrInvalid)
-	err = s.Lines(t.Context(), &proto.LogsRequest{Name: "../raw"}, nil)
+	err = s.Lines(t.Context(), &proto.LogsRequest{Name: "../raw"}, nil, nil)
 	assert.ErrorIs(t, err, proto.ErrInvalid)
 	assert.Empty(t, s.texts(&proto.LogsRequest{Name: "Silent"}))
 }
@@ -218,7 +218,7 @@ func TestFollow(t *testing.T) {
 	lines := make(chan string, 100)
 	done := make(chan error)
 	go func() {
-		done <- s.Lines(ctx, &proto.LogsRequest{Name: "Hello", Follow: true}, func(batch *proto.LogLines) error {
+		done <- s.Lines(ctx, &proto.LogsRequest{Name: "Hello", Follow: true}, nil, func(batch *proto.LogLines) error {
 			for _, l := range batch.Lines {
 				lines <- l.Text
 			}
@@ -238,7 +238,7 @@ func TestFollowersEndWithTheFunctionAndWithTheStore(t *testing.T) {
 	follow := func() <-chan error {
 		done, begun := make(chan error, 1), make(chan struct{})
 		go func() {
-			done <- s.Lines(t.Context(), &proto.LogsRequest{Name: "Hello", Follow: true}, func(*proto.LogLines) error {
+			done <- s.Lines(t.Context(), &proto.LogsRequest{Name: "Hello", Follow: true}, nil, func(*proto.LogLines) error {
 				close(begun)
 				return nil
 			})
@@ -279,7 +279,7 @@ func TestASlowFollowerHoldsUpNobodyAndIsToldWhatItLost(t *testing.T) {
 	const printed = 8 * 5000
 	go func() {
 		first := true
-		done <- s.Lines(ctx, &proto.LogsRequest{Name: "Hello", Follow: true}, func(batch *proto.LogLines) error {
+		done <- s.Lines(ctx, &proto.LogsRequest{Name: "Hello", Follow: true}, nil, func(batch *proto.LogLines) error {
 			seen += uint64(len(batch.Lines))
 			lost += batch.Lost
 			if first {

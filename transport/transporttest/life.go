@@ -397,6 +397,31 @@ func logsFollow(t *tester) {
 	cancel()
 	err := <-ended
 	assert.True(t, endedEarly(err), "%v", err)
+
+	// It ends with the function, after its last line.
+	var last string
+	begun := make(chan struct{}, 1)
+	go func() {
+		ended <- t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld", Follow: true}, func(l *proto.LogLines) error {
+			last = l.GetLines()[len(l.GetLines())-1].GetText()
+			select {
+			case begun <- struct{}{}:
+			default:
+			}
+			return nil
+		})
+	}()
+	<-begun
+	t.answers(row.GetProxy(), 1, "")
+	_, err = t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+		assert.Equal(t, "warned", last)
+	case <-time.After(soon):
+		require.FailNow(t, "it goes on after the function was stopped")
+	}
 }
 
 func usage(t *tester) {
