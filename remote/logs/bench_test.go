@@ -23,7 +23,7 @@ func BenchmarkIngest(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			for n := 0; n < b.N; n += lines {
 				r.pos, r.freed = 0, 0
-				s.turn(r, false)
+				s.turnOf(r, false)
 			}
 		})
 	}
@@ -38,7 +38,7 @@ func BenchmarkLines(b *testing.B) {
 			s, r := benchStore(b, "handled the order of a customer in 12 ms, nothing to complain of\n")
 			for range 20 {
 				r.pos, r.freed = 0, 0
-				s.turn(r, false)
+				s.turnOf(r, false)
 			}
 			q, err := s.query(req)
 			require.NoError(b, err)
@@ -61,7 +61,7 @@ func benchStore(b *testing.B, text string) (*Store, *raw) {
 	require.NoError(b, err)
 	j, err := s.journal("Hello")
 	require.NoError(b, err)
-	r := &raw{function: "Hello", source: source{time.Now().UnixNano(), 1}}
+	r := &raw{function: "Hello", source: source{time.Now().UnixNano(), 1}, order: new(order)}
 	require.NoError(b, os.WriteFile(s.rawPath(r), bytes.Repeat([]byte(text), chunkSize/len(text)), 0o600))
 	s.add(r, j)
 	r.closed = false

@@ -28,6 +28,7 @@ type raw struct {
 	source
 
 	journal *journal
+	order   *order    // of its process's writes
 	pos     int64     // offset of what has not been read
 	freed   int64     // offset up to which it was given back to the disk
 	size    int64     // when it was last looked at
@@ -40,7 +41,12 @@ type raw struct {
 
 // add takes on a raw file, which may hold something already.
 func (s *Store) add(r *raw, j *journal) {
-	r.journal, r.closed = j, true
+	r.journal, r.closed, r.order = j, true, new(order)
+	for _, other := range j.raws {
+		if other.id == r.id { // the other stream of its process
+			r.order = other.order
+		}
+	}
 	j.raws = append(j.raws, r)
 	s.raws[r.file()] = r
 	s.hasGrown(r)
@@ -57,10 +63,16 @@ func (s *Store) drop(r *raw) {
 }
 
 // look asks which raw files have changed.
-func (s *Store) look(w *watch) error {
-	return w.changes(func(file string, closed bool) {
+func (s *Store) look() error {
+	if s.watch == nil {
+		return nil // Run has not begun
+	}
+	return s.watch.changes(func(file string, closed bool) {
 		if r := s.raws[file]; r != nil {
 			r.closed = r.closed || closed
+			if !closed {
+				r.order.note(r)
+			}
 			s.hasGrown(r)
 		}
 	}, func() {
@@ -81,7 +93,8 @@ func (s *Store) hasGrown(r *raw) {
 	s.busy = append(s.busy, r)
 }
 
-// read gives each raw file that has grown one turn.
+// read gives each raw file that has grown one turn, and both of a process that wrote
+// to them by turns one together.
 func (s *Store) read() {
 	round := s.busy
 	s.busy = nil
@@ -91,11 +104,44 @@ func (s *Store) read() {
 			order()
 		default:
 		}
-		r.busy = false
-		if s.turn(r, false) {
-			s.hasGrown(r)
+		if !r.busy {
+			continue // its process has had its turn
+		}
+		for _, grown := range s.turnOf(r, false) {
+			s.hasGrown(grown)
 		}
 	}
+}
+
+// turnOf gives a raw file its turn, together with the other one of its process if
+// that wrote to them by turns. It returns those of them that have more.
+func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
+	writes := r.order.take()
+	raws := []*raw{r}
+	if len(writes) > 1 {
+		raws = writes[:2]
+	}
+	readings := make([]*reading, 0, 2)
+	for i, r := range raws {
+		r.busy = false
+		if rd := s.begin(r, &s.chunks[i], unended); rd != nil {
+			defer rd.file.Close()
+			readings = append(readings, rd)
+		}
+	}
+	if len(readings) == 0 {
+		return nil
+	}
+	_ = s.look() // without it the order of lines is lost, no line
+	pieces, later := braid(readings, writes, r.order.take())
+	r.order.writes = later
+	s.keep(pieces)
+	for _, rd := range readings {
+		if s.finish(rd) {
+			more = append(more, rd.raw)
+		}
+	}
+	return more
 }
 
 // takeUnended looks whether what ends without a newline has been so for long.
@@ -104,8 +150,8 @@ func (s *Store) takeUnended() {
 	s.unended = nil
 	for _, r := range list {
 		r.unended = false
-		if s.turn(r, false) {
-			s.hasGrown(r)
+		for _, grown := range s.turnOf(r, false) {
+			s.hasGrown(grown)
 		}
 	}
 }
@@ -114,80 +160,101 @@ func (s *Store) takeUnended() {
 // lines that have not ended if it is told so. A pid other than 0 is that of the
 // only process that is meant.
 func (s *Store) flush(j *journal, pid int, unended bool) {
+	_ = s.look()
 	for _, r := range slices.Clone(j.raws) {
-		if pid != 0 && r.pid != pid {
+		if pid != 0 && r.pid != pid || r.gone {
 			continue
 		}
 		// A flood is not followed: what there is now is enough.
-		for read := int64(0); s.turn(r, unended) && read < s.cfg.Bytes; {
+		for read := int64(0); len(s.turnOf(r, unended)) > 0 && read < s.cfg.Bytes; {
 			read += chunkSize
 		}
 	}
 }
 
-// turn reads on in a raw file, a chunk at most, and says whether there is more.
-// A last line whose end is missing is taken if unended is set, if its process has
-// ended, or if nothing has followed for long.
-func (s *Store) turn(r *raw, unended bool) (more bool) {
+// reading is what is read of a raw file in one turn.
+type reading struct {
+	*raw
+	file    *os.File
+	data    []byte
+	now     time.Time
+	ended   bool  // nobody can write to it any more
+	more    bool  // there is more than data
+	unended bool  // a last line whose end is missing is taken
+	kept    int64 // offset behind what is being stored of it
+}
+
+// begin reads on in a raw file, a chunk at most. A last line whose end is missing is
+// taken if unended is set, if its process has ended, or if nothing has followed for
+// long. It returns nil when there is nothing to read from.
+func (s *Store) begin(r *raw, chunk *[]byte, unended bool) *reading {
 	if r.gone {
-		return false
+		return nil
 	}
 	file, err := os.Open(s.rawPath(r))
 	if err != nil {
 		s.cfg.Logger.Error("a function's output is lost", "function", r.function, "error", err)
 		s.drop(r)
-		return false
+		return nil
 	}
-	defer file.Close()
 	// Asked before the size: nothing follows what is then there.
-	ended := r.closed && !written(file, r.pid)
-	r.closed = ended
-	info, err := file.Stat()
-	if err != nil {
+	rd := &reading{raw: r, file: file, now: s.cfg.now(), ended: r.closed && !written(file, r.pid)}
+	r.closed = rd.ended
+	if rd.data, err = s.next(r, file, rd.now, chunk); err != nil {
 		s.cfg.Logger.Error("a function's output cannot be read", "function", r.function, "error", err)
-		return false
+		file.Close()
+		return nil
 	}
-	size, now := info.Size(), s.cfg.now()
-	if size < r.pos {
-		r.pos, r.freed = 0, 0 // its process has truncated it
-	}
-	if size != r.size {
-		r.size, r.grown = size, now
-	}
-	data, err := s.next(r, file)
-	if err != nil {
-		s.cfg.Logger.Error("a function's output cannot be read", "function", r.function, "error", err)
-		return false
-	}
-	more = r.pos+int64(len(data)) < size
-	s.keep(r, data, now, !more && (unended || ended || now.Sub(r.grown) >= quiet))
+	rd.kept = r.pos
+	rd.more = r.pos+int64(len(rd.data)) < r.size
+	rd.unended = !rd.more && (unended || rd.ended || rd.now.Sub(r.grown) >= quiet)
+	return rd
+}
+
+// finish frees what was kept, and says whether there is more.
+func (s *Store) finish(rd *reading) (more bool) {
+	r := rd.raw
 	s.free(r)
 	switch {
-	case more:
-	case ended:
+	case rd.more:
+	case rd.ended:
 		s.drop(r)
-	case r.pos < size && !r.unended:
+	case r.pos < r.size && !r.unended:
 		if len(s.unended) == 0 {
 			s.patience.Reset(quiet)
 		}
 		r.unended = true
 		s.unended = append(s.unended, r)
 	}
-	return more
+	return rd.more
 }
 
 // next reads the next chunk. If too much waits to be read it first skips what
 // would not be kept anyway.
-func (s *Store) next(r *raw, file *os.File) ([]byte, error) {
+func (s *Store) next(r *raw, file *os.File, now time.Time, chunk *[]byte) ([]byte, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := info.Size()
+	if size < r.pos {
+		r.pos, r.freed = 0, 0 // its process has truncated it
+	}
+	if size != r.size {
+		r.size, r.grown = size, now
+	}
+	if *chunk == nil {
+		*chunk = make([]byte, chunkSize)
+	}
 	skipped := int64(0)
 	if waiting := r.size - r.pos; waiting > s.cfg.Bytes {
 		skipped = waiting - s.cfg.Bytes/2
 	}
-	n, err := file.ReadAt(s.chunk[:min(chunkSize, r.size-r.pos-skipped)], r.pos+skipped)
+	n, err := file.ReadAt((*chunk)[:min(chunkSize, r.size-r.pos-skipped)], r.pos+skipped)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	data := s.chunk[:n]
+	data := (*chunk)[:n]
 	if skipped == 0 {
 		return data, nil
 	}
@@ -201,51 +268,58 @@ func (s *Store) next(r *raw, file *os.File) ([]byte, error) {
 	return data, nil
 }
 
-// keep stores the lines that data begins with, in one write.
-func (s *Store) keep(r *raw, data []byte, now time.Time, unended bool) {
-	j := r.journal
-	pos, lost, lines := r.pos, j.owed, uint64(0)
+// keep stores the lines that pieces begin with, which are of one function, in one
+// write.
+func (s *Store) keep(pieces []piece) {
+	j, now := pieces[0].journal, pieces[0].now
+	lines, taken := uint64(0), int64(0)
 	first := max(now.UnixNano(), j.last+1)
-	b := &block{first: j.next, time: first, version: r.version, pid: r.pid, source: r.source, lost: lost}
+	b := &block{first: j.next, time: first, lost: j.owed}
 	s.encoded = s.encoded[:0]
-	seal := func() {
-		b.end = pos
-		s.encoded = b.appendTo(s.encoded)
-		lines += uint64(b.count)
-		*b = block{
-			first: b.next(), time: b.last() + 1, version: r.version, pid: r.pid, source: r.source,
-			body: b.body[:0],
+	for _, p := range pieces {
+		b.version, b.pid, b.source = p.version, p.pid, p.source
+		seal := func() {
+			b.end = p.kept
+			s.encoded = b.appendTo(s.encoded)
+			lines += uint64(b.count)
+			*b = block{
+				first: b.next(), time: b.last() + 1, version: p.version, pid: p.pid, source: p.source,
+				body: b.body[:0],
+			}
 		}
-	}
-	for {
-		text, open, size := cut(data, unended)
-		if size == 0 {
-			break
+		for data := p.part; ; {
+			text, open, size := cut(data, p.unended && p.last)
+			if size == 0 {
+				break
+			}
+			l := parseLine(text)
+			l.open = open
+			b.add(l)
+			data, p.kept, taken = data[size:], p.kept+int64(size), taken+int64(size)
+			if len(b.body) >= blockSize {
+				seal()
+			}
 		}
-		l := parseLine(text)
-		l.open = open
-		b.add(l)
-		data, pos = data[size:], pos+int64(size)
-		if len(b.body) >= blockSize {
+		if b.count > 0 {
 			seal()
 		}
-	}
-	if b.count > 0 {
-		seal()
 	}
 	if lines == 0 {
 		return
 	}
 	fresh, err := j.append(s.encoded, first, s.cfg.Age)
-	taken := uint64(pos - r.pos)
-	r.pos = pos
+	for _, p := range pieces {
+		p.pos = p.kept
+	}
 	if err != nil { // the room of what was read may be enough
-		s.free(r)
+		for _, p := range pieces {
+			s.free(p.raw)
+		}
 		fresh, err = j.append(s.encoded, first, s.cfg.Age)
 	}
 	s.complain(err, now)
 	if err != nil {
-		j.lose(loss{lines: lines, bytes: taken, why: diskFull})
+		j.lose(loss{lines: lines, bytes: uint64(taken), why: diskFull})
 		return
 	}
 	j.next, j.last, j.owed = b.first, b.time-1, loss{}

@@ -55,7 +55,8 @@ type Store struct {
 	round      *time.Timer     // for busy
 	armed      bool            // round is
 	patience   *time.Timer     // for unended
-	chunk      []byte          // what is being read
+	chunks     [2][]byte       // what is being read
+	watch      *watch          // of the raw files; nil before Run
 	encoded    []byte          // what is being stored
 	complained time.Time       // when it was last said that lines cannot be stored
 
@@ -78,7 +79,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 	s := &Store{
 		dir: dir, cfg: cfg, orders: make(chan func()), ended: make(chan struct{}),
 		raws: make(map[string]*raw), round: time.NewTimer(0), armed: true, patience: time.NewTimer(quiet),
-		chunk: make([]byte, chunkSize), journals: make(map[string]*journal),
+		journals: make(map[string]*journal),
 	}
 	if err := errors.Join(os.MkdirAll(s.rawDir(), 0o700), os.MkdirAll(s.linesDir(), 0o700)); err != nil {
 		return nil, err
@@ -166,6 +167,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var waiter sync.WaitGroup
 	defer waiter.Wait()
 	defer watch.close()
+	s.watch = watch
 	defer cancel()
 	changed := make(chan error)
 	waiter.Go(func() {
@@ -198,7 +200,7 @@ func (s *Store) Run(ctx context.Context) error {
 			s.arm()
 		case <-s.round.C:
 			s.armed = false
-			if err := s.look(watch); err != nil {
+			if err := s.look(); err != nil {
 				return err
 			}
 			s.read()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -429,6 +430,66 @@ func TestAFullDiskStopsNobodyAndIsCounted(t *testing.T) {
 	assert.Equal(t, s.Lost("Hello"), lost)
 	assert.NotEmpty(t, s.texts(&proto.LogsRequest{Name: "Hello", Grep: "were lost here: the disk was full"}))
 	assert.Equal(t, []string{"here again"}, s.texts(&proto.LogsRequest{Name: "Hello", Tail: 1}))
+}
+
+func TestStreamsKeepTheirOrder(t *testing.T) {
+	s := openStore(t, t.TempDir(), Config{})
+	signal := fifo(t)
+	want := "begin\n"
+	script := "echo begin; read x <" + signal + "\n"
+	for i := range 200 {
+		n := strconv.Itoa(i)
+		want += "out " + n + "\nerr " + n + "\n"
+		script += "echo out " + n + "; echo err " + n + " >&2\n"
+	}
+	process := sh(script)
+	s.start("Hello", 1, process)
+	require.Eventually(t, func() bool { return s.tail("Hello", 100) == "begin\n" }, patience, time.Millisecond)
+	require.NoError(t, os.WriteFile(signal, []byte("go\n"), 0))
+	require.NoError(t, process.Wait())
+	assert.Equal(t, want, s.tail("Hello", 1<<20))
+}
+
+func TestBraid(t *testing.T) {
+	for _, c := range []struct{ before, after, out, err, want, later string }{
+		{"oeoe", "", "1\n2\n", "a\nb\n", "1|a|2|b", ""},
+		{"eoeo", "", "1\n2\n", "a\nb\n", "a|1|b|2", ""},
+		{"oeo", "", "1\n2\n3\n", "a\n", "1|a|23", ""},      // 1 and 2 may have been told of as one
+		{"oeoeo", "", "1\n2\n", "a\nb\nc", "1|a|2|bc", ""}, // a line may be more than one write
+		{"oeo", "", "1", "a", "a|1", ""},
+		{"oe", "", "", "a\n", "a", ""},
+		{"oe", "oeoe", "1\n2\n3\n", "a\nb\n", "1|a|2|b|3", "e"},
+		{"oe", "oe", "1\n", "a\nb\n", "1|a", "oe"}, // b came after what 2 will be
+		{"oe", "oe", "1\n", "a\n", "1|a", "oe"},
+		{"oe", "o", "1\n2\n3\n", "a\n", "1|a|23", ""},
+	} {
+		out, err := &reading{raw: new(raw), data: []byte(c.out)}, &reading{raw: new(raw), data: []byte(c.err)}
+		names := map[*raw]string{out.raw: "o", err.raw: "e"}
+		raws := func(names string) (list []*raw) {
+			for _, name := range names {
+				list = append(list, map[rune]*raw{'o': out.raw, 'e': err.raw}[name])
+			}
+			return list
+		}
+		pieces, later := braid([]*reading{out, err}, raws(c.before), raws(c.after))
+		var parts []string
+		last := 0
+		for _, p := range pieces {
+			if len(p.part) > 0 {
+				parts = append(parts, strings.ReplaceAll(string(p.part), "\n", ""))
+			}
+			if p.last {
+				last++
+			}
+		}
+		assert.Equal(t, c.want, strings.Join(parts, "|"), c.before+c.after)
+		assert.Equal(t, 2, last)
+		rest := ""
+		for _, r := range later {
+			rest += names[r]
+		}
+		assert.Equal(t, c.later, rest)
+	}
 }
 
 func TestWhatNoAgentReadIsCounted(t *testing.T) {
