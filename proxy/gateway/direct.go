@@ -92,9 +92,7 @@ func (c *call) appendHead(b []byte) []byte {
 			b = appendLine(b, name, v)
 		}
 	}
-	for name, value := range forward.Added(r, c.prefix, c.id[0]) {
-		b = appendLine(b, name, value)
-	}
+	forward.Add(r, c.prefix, c.id[0], func(name, value string) { b = appendLine(b, name, value) })
 	if r.ContentLength > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, r.ContentLength, 10)

@@ -149,7 +149,7 @@ func (c *call) find() error {
 	if err != nil {
 		return err
 	}
-	c.prefix = Prefix + segment
+	c.prefix = c.in.RequestURI[:len(Prefix)+len(segment)]
 	if err := c.look(segment); err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (c *call) try(ctx context.Context, send func(*target) error) error {
 		c.leave()
 		c.to = t
 		t.inFlight.Add(1)
-		if failed = send(t); !isDial(failed) || ctx.Err() != nil {
+		if failed = send(t); failed == nil || !isDial(failed) || ctx.Err() != nil {
 			return failed
 		}
 		tried = append(tried, t)

@@ -6,7 +6,6 @@ package forward
 
 import (
 	"crypto/rand"
-	"iter"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -82,25 +81,22 @@ func hasPrefix(name, prefix string) bool {
 	return true
 }
 
-// Added yields the headers that a function is told about a call, which came in as r.
-// Prefix is the part of the path that it does not see.
-func Added(r *http.Request, prefix, id string) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-			if !yield("X-Forwarded-For", ip) || !yield(remoteAddr, r.RemoteAddr) {
-				return
-			}
-		}
-		scheme := "http"
-		if r.TLS != nil {
-			scheme = "https"
-		}
-		_ = yield("X-Forwarded-Host", r.Host) &&
-			yield("X-Forwarded-Proto", scheme) &&
-			yield("X-Forwarded-Prefix", prefix) &&
-			yield(RequestID, id) &&
-			yield(executionID, id)
+// Add calls set with each header that a function is told about a call, which came in
+// as r. Prefix is the part of the path that it does not see.
+func Add(r *http.Request, prefix, id string, set func(name, value string)) {
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		set("X-Forwarded-For", ip)
+		set(remoteAddr, r.RemoteAddr)
 	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	set("X-Forwarded-Host", r.Host)
+	set("X-Forwarded-Proto", scheme)
+	set("X-Forwarded-Prefix", prefix)
+	set(RequestID, id)
+	set(executionID, id)
 }
 
 // Rewrite prepares a request for a function. Its target is written as it is, byte for
@@ -117,9 +113,7 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 		out.Header.Del("Connection")
 		out.Header.Del("Upgrade")
 	}
-	for name, value := range Added(pr.In, prefix, id) {
-		out.Header[name] = []string{value}
-	}
+	Add(pr.In, prefix, id, func(name, value string) { out.Header[name] = []string{value} })
 	// net/url would encode some bytes anew; what is opaque it writes as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: target}
 }
