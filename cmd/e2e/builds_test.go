@@ -3,14 +3,12 @@
 package e2e
 
 import (
-	"archive/zip"
 	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,12 +16,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // version is a row with what it says about a version and its build.
@@ -368,69 +366,22 @@ func TestDev(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// company is a module proxy that alone has a module.
-type company struct {
-	module string
-	zip    []byte
-	mod    string
-
-	mu    sync.Mutex // guards the below
-	asked []string
-}
-
-func newCompany(t *testing.T, module string) *company {
+// usesModule is a function that needs a module of a proxy.
+func usesModule(t *testing.T, p *testkit.ModuleProxy, module string) string {
 	t.Helper()
-	c := &company{module: module, mod: "module " + module + "\n\ngo 1.24\n"}
-	var out bytes.Buffer
-	archive := zip.NewWriter(&out)
-	files := tree{"go.mod": c.mod, "x.go": "package x\n\nfunc X() string { return \"from the company\" }\n"}
-	for name, text := range files {
-		w, err := archive.Create(module + "@v1.0.0/" + name)
-		require.NoError(t, err)
-		_, err = io.WriteString(w, text)
-		require.NoError(t, err)
-	}
-	require.NoError(t, archive.Close())
-	c.zip = out.Bytes()
-	return c
-}
-
-func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	c.asked = append(c.asked, r.URL.Path)
-	c.mu.Unlock()
-	switch strings.TrimPrefix(r.URL.Path, "/"+c.module+"/@v/v1.0.0") {
-	case ".info":
-		fmt.Fprint(w, `{"Version": "v1.0.0", "Time": "2024-01-01T00:00:00Z"}`)
-	case ".mod":
-		fmt.Fprint(w, c.mod)
-	case ".zip":
-		_, _ = w.Write(c.zip)
-	default:
-		http.NotFound(w, r)
-	}
-}
-
-// uses is a function that needs the company's module.
-func (c *company) uses(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "x.zip")
-	require.NoError(t, os.WriteFile(file, c.zip, 0o600))
-	whole, err := dirhash.HashZip(file, dirhash.Hash1)
-	require.NoError(t, err)
-	mod, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(c.mod)), nil })
-	require.NoError(t, err)
 	return folder(t, tree{
-		"go.mod": goMod + "\nrequire " + c.module + " v1.0.0\n",
-		"go.sum": fmt.Sprintf("%s v1.0.0 %s\n%[1]s v1.0.0/go.mod %[3]s\n", c.module, whole, mod),
-		"p.go":   "package p\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n\n\t\"" + c.module + "\"\n)\n\nfunc Private(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, x.X()) }\n",
+		"go.mod": goMod + "\nrequire " + module + " v1.0.0\n",
+		"go.sum": p.Sums(module, "v1.0.0"),
+		"p.go":   "package p\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n\n\t\"" + module + "\"\n)\n\nfunc Private(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, x.X()) }\n",
 	})
 }
 
 // Agents get modules where they are told to, by flags and by the environment.
 func TestModulesOfACompany(t *testing.T) {
 	t.Parallel()
-	c := newCompany(t, "corp.example/x")
+	const module = "corp.example/x"
+	c := testkit.NewModuleProxy(t)
+	c.Publish(t, module, "v1.0.0", "", "package x\n\nfunc X() string { return \"from the company\" }\n")
 	server := httptest.NewServer(c)
 	defer server.Close()
 	database := httptest.NewServer(http.NotFoundHandler())
@@ -443,7 +394,6 @@ func TestModulesOfACompany(t *testing.T) {
 		"by the environment": {env: []string{"RYO_GOPROXY=" + proxies, "RYO_GOSUMDB=off", "RYO_GOPRIVATE=corp.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.asked = nil
 			dir, own := t.TempDir(), t.TempDir() // a module cache that has nothing
 			require.NoError(t, os.MkdirAll(filepath.Join(common, "gocache"), 0o700))
 			require.NoError(t, os.Symlink(filepath.Join(common, "gocache"), filepath.Join(own, "gocache")))
@@ -451,10 +401,11 @@ func TestModulesOfACompany(t *testing.T) {
 			cmd.Env = append(cmd.Env, told.env...)
 			s := launch(t, cmd)
 			at := "localhost:" + s.said(`HTTP started on \S*:(\d+)`)
-			r := proxyCli(t, c.uses(t), "-proxy", at, "deploy", "-wait")
+			r := proxyCli(t, usesModule(t, c, module), "-proxy", at, "deploy", "-wait")
 			require.Zero(t, r.code, r.stderr)
 			answers(t, "from the company", now(t, at, "Private").Proxy+"/private")
-			assert.Contains(t, c.asked, "/corp.example/x/@v/v1.0.0.zip")
+			_, paths := c.Asked()
+			assert.Contains(t, paths, "/corp.example/x/@v/v1.0.0.zip")
 		})
 	}
 }

@@ -1,130 +1,45 @@
 package build
 
 import (
-	"archive/zip"
-	"bytes"
-	"crypto/rand"
 	"encoding/pem"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb"
-	"golang.org/x/mod/sumdb/dirhash"
-	"golang.org/x/mod/sumdb/note"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // private is a module that only a company's own module proxy has.
 const private = "corp.example/x"
 
-// company is a module proxy with modules of its own, and the checksum database of
-// these. It remembers for which hosts it was asked.
-type company struct {
-	modules  map[module.Version]*published
-	database *sumdb.Server
-	key      string // of the database, as GOSUMDB takes it
-
-	mu    sync.Mutex
-	hosts map[string]bool
-}
-
-// published is a version of a module, in the files in which a proxy serves it.
-type published struct {
-	mod  string
-	zip  []byte
-	sums string // its lines of a go.sum
-}
+// company is a module proxy with private modules.
+type company struct{ *testkit.ModuleProxy }
 
 // newCompany publishes the module private, twice. The module y requires the later one.
-func newCompany(t *testing.T) *company {
+func newCompany(t *testing.T) company {
 	t.Helper()
-	signer, key, err := note.GenerateKey(rand.Reader, "sum.example")
-	require.NoError(t, err)
-	c := &company{modules: make(map[module.Version]*published), key: key, hosts: make(map[string]bool)}
-	c.database = sumdb.NewServer(sumdb.NewTestServer(signer, func(path, version string) ([]byte, error) {
-		if p := c.modules[module.Version{Path: path, Version: version}]; p != nil {
-			return []byte(p.sums), nil
-		}
-		return nil, fs.ErrNotExist
-	}))
+	c := company{testkit.NewModuleProxy(t)}
 	for _, version := range []string{"v1.0.0", "v1.1.0"} {
-		c.publish(t, private, version, "module "+private+"\n\ngo 1.24\n", "package x\n\nfunc X() string { return \"private\" }\n")
+		c.Publish(t, private, version, "", "package x\n\nfunc X() string { return \"private\" }\n")
 	}
-	c.publish(t, "corp.example/y", "v1.0.0", "module corp.example/y\n\ngo 1.24\n\nrequire "+private+" v1.1.0\n", "package y\n\nimport \"corp.example/x\"\n\nvar Y = x.X()\n")
+	c.Publish(t, "corp.example/y", "v1.0.0", "\nrequire "+private+" v1.1.0\n", "package y\n\nimport \"corp.example/x\"\n\nvar Y = x.X()\n")
 	return c
 }
 
-func (c *company) publish(t *testing.T, path, version, mod, code string) {
-	t.Helper()
-	var out bytes.Buffer
-	archive := zip.NewWriter(&out)
-	for name, content := range map[string]string{"go.mod": mod, "x.go": code} {
-		w, err := archive.Create(path + "@" + version + "/" + name)
-		require.NoError(t, err)
-		_, err = io.WriteString(w, content)
-		require.NoError(t, err)
-	}
-	require.NoError(t, archive.Close())
-	file := filepath.Join(t.TempDir(), "x.zip")
-	require.NoError(t, os.WriteFile(file, out.Bytes(), 0o600))
-	whole, err := dirhash.HashZip(file, dirhash.Hash1)
-	require.NoError(t, err)
-	alone, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(mod)), nil })
-	require.NoError(t, err)
-	c.modules[module.Version{Path: path, Version: version}] = &published{
-		mod: mod, zip: out.Bytes(), sums: fmt.Sprintf("%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", path, version, whole, alone),
-	}
-}
-
-func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	c.hosts[r.Host] = true
-	c.mu.Unlock()
-	if strings.HasPrefix(r.URL.Path, "/sumdb/") {
-		http.StripPrefix("/sumdb", c.database).ServeHTTP(w, r)
-		return
-	}
-	path, file, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/@v/")
-	ext := filepath.Ext(file)
-	version := strings.TrimSuffix(file, ext)
-	p := c.modules[module.Version{Path: path, Version: version}]
-	switch {
-	case p == nil:
-		http.NotFound(w, r)
-	case ext == ".info":
-		fmt.Fprintf(w, `{"Version": %q, "Time": "2024-01-01T00:00:00Z"}`, version)
-	case ext == ".mod":
-		fmt.Fprint(w, p.mod)
-	default:
-		_, _ = w.Write(p.zip)
-	}
-}
-
-// sums are the lines of a go.sum for some modules.
-func (c *company) sums(mods ...module.Version) (text string) {
-	for _, m := range mods {
-		text += c.modules[m].sums
-	}
-	return text
-}
-
 // spec is a function that needs the private module.
-func (c *company) spec(t *testing.T) Spec {
+func (c company) spec(t *testing.T) Spec {
 	t.Helper()
 	return files{
 		"go.mod": gomod + "\nrequire " + private + " v1.0.0\n",
-		"go.sum": c.sums(module.Version{Path: private, Version: "v1.0.0"}),
+		"go.sum": c.Sums(private, "v1.0.0"),
 		"p.go":   head1 + "\t\"" + private + "\"\n)\n\n" + fn + " w.Write([]byte(x.X())) }\n",
 	}.spec(t, ".", "F")
 }
@@ -200,7 +115,8 @@ func TestPrivateModulesComeFromACompanysProxy(t *testing.T) {
 			if c.asked == "" {
 				c.asked = server.Listener.Addr().String()
 			}
-			assert.Equal(t, map[string]bool{c.asked: true}, own.hosts)
+			hosts, _ := own.Asked()
+			assert.Equal(t, []string{c.asked}, hosts)
 		})
 	}
 }
@@ -224,17 +140,16 @@ func TestPrivateModulesAreNotAskedAbout(t *testing.T) {
 // One module requires a later version of another than go.mod does, and go.sum does
 // not know that version: the database does.
 func TestModulesAreCheckedByADatabase(t *testing.T) {
-	x, later, y := module.Version{Path: private, Version: "v1.0.0"}, module.Version{Path: private, Version: "v1.1.0"}, module.Version{Path: "corp.example/y", Version: "v1.0.0"}
 	own := newCompany(t)
 	server := httptest.NewServer(own)
 	defer server.Close()
-	config := Config{Proxy: server.URL, SumDB: own.key + " " + server.URL + "/sumdb"}
+	config := Config{Proxy: server.URL, SumDB: own.Key() + " " + server.URL + "/sumdb"}
 	var raised []string
 	build := func(b *Builder) error {
 		raised = nil
 		spec := files{
 			"go.mod": gomod + "\nrequire (\n\t" + private + " v1.0.0\n\tcorp.example/y v1.0.0\n)\n",
-			"go.sum": own.sums(x, y),
+			"go.sum": own.Sums(private, "v1.0.0") + own.Sums("corp.example/y", "v1.0.0"),
 			"p.go":   head1 + "\t\"" + private + "\"\n\t\"corp.example/y\"\n)\n\n" + fn + " w.Write([]byte(x.X()+y.Y)) }\n",
 		}.spec(t, ".", "F")
 		spec.Warn = func(line string) { raised = append(raised, line) }
@@ -250,10 +165,10 @@ func TestModulesAreCheckedByADatabase(t *testing.T) {
 	mallory := newCompany(t)
 	forged := httptest.NewServer(mallory)
 	defer forged.Close()
-	config.SumDB = own.key + " " + forged.URL + "/sumdb"
+	config.SumDB = own.Key() + " " + forged.URL + "/sumdb"
 	require.ErrorContains(t, build(fresh(t, config)), "no verifiable signatures", "of another key")
 
-	own.publish(t, later.Path, later.Version, own.modules[later].mod, "package x\n\nfunc X() string { return \"other\" }\n")
-	config.SumDB = own.key + " " + server.URL + "/sumdb"
+	own.Publish(t, private, "v1.1.0", "", "package x\n\nfunc X() string { return \"other\" }\n")
+	config.SumDB = own.Key() + " " + server.URL + "/sumdb"
 	require.ErrorContains(t, build(fresh(t, config)), "checksum mismatch", "other bytes than were signed")
 }
