@@ -79,9 +79,11 @@ func (a *app) checkSource(e *entry, p *progress) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if target.Note != "" {
-		p.pause()
-		a.note("%s", target.Note)
+	for _, note := range []string{target.Note, e.unasked()} {
+		if note != "" {
+			p.pause()
+			a.note("%s", note)
+		}
 	}
 	return true, nil
 }

@@ -7,7 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -45,6 +48,32 @@ type entry struct {
 	// What the function's source is part of, known once the entry is checked: the
 	// bundle's folder, and the package's folder in it, slash separated.
 	root, dir string
+	contents  *bundle.Contents
+}
+
+// unasked says what goes along of a folder of which nothing tells what the function
+// needs; "" when that is Go alone.
+func (e *entry) unasked() string {
+	const few = 5
+	c := e.contents
+	data := slices.DeleteFunc(slices.Clone(c.Files), func(name string) bool { return path.Ext(name) == ".go" })
+	if !c.Whole || len(data)+len(c.LeftOut) == 0 {
+		return ""
+	}
+	list := func(names []string) string {
+		if more := len(names) - few; more > 0 {
+			return strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", more)
+		}
+		return strings.Join(names, ", ")
+	}
+	text := fmt.Sprintf("%s has no go.mod, so the whole folder is sent: %d files, %s", shorten(c.Root), len(c.Files), size(c.Bytes))
+	if len(data) > 0 {
+		text += ", with " + list(data)
+	}
+	if len(c.LeftOut) > 0 {
+		text += "; left out unless include names them, since they look private or are large: " + list(c.LeftOut)
+	}
+	return text
 }
 
 // find finds out what the entry's source is part of.
@@ -55,8 +84,12 @@ func (e *entry) find() (err error) {
 				WithHint("paths count from the definition file's folder; those of commands from the working directory"))
 		}
 	}
-	e.root, _, e.dir, err = bundle.Select(e.fn)
-	return e.fail(err)
+	e.contents, err = bundle.Survey(e.fn)
+	if err != nil {
+		return e.fail(err)
+	}
+	e.root, e.dir = e.contents.Root, e.contents.PackagePath
+	return nil
 }
 
 // fail says where the entry stands.

@@ -98,8 +98,8 @@ var settings = []Setting{
 	},
 	{
 		Name: "target", Flag: "target", Value: "NAME", Form: Text, Effect: OnBuild, check: (*FunctionJson).checkTarget,
-		Help:    "name that functions.HTTP, CloudEvent or Typed declares the function by, or an exported one, if it is not the name",
-		Default: "the name, or what it is made from",
+		Help:    "name that the package declares the function by, such as blur-images",
+		Default: "the name, or what that is made of",
 	},
 	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),

@@ -16,7 +16,9 @@
 // such a folder, those of private modules are taken from the module cache of this
 // machine when a client says where that is, and become a vendor folder of the
 // archive: whoever builds has no credentials. Without a go.mod the whole tree of
-// the package's folder is taken.
+// the package's folder is taken, but for files that hold keys or passwords by custom
+// (*.pem, id_rsa, secrets.json) and those of more than 4 MiB, which an include must
+// name.
 //
 // All non-test .go files of a package are taken, for whichever platform: the
 // machine that packs is not the one that builds. Their C and assembly files are

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -30,6 +31,30 @@ type ignorePattern struct {
 	glob     string
 	anchored bool // it is of paths, not of names
 	folders  bool // it is of folders alone
+}
+
+// maxUnasked is the size from when on a file is only shipped when an include names
+// it, in bytes: templates and pages are smaller, databases and archives are not.
+const maxUnasked = 4 << 20
+
+// private are names of files that hold keys and passwords by custom, in lower case.
+var private = []string{
+	"*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "*.tfstate", "*.tfvars",
+	"id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "secret.*", "secrets.*", "credentials.*", "credentials", "htpasswd", "*.env",
+}
+
+// unasked reports whether a file of a folder that is shipped as a whole is left out
+// all the same, since it looks private or is large.
+func unasked(e fs.DirEntry) bool {
+	if e.IsDir() || path.Ext(e.Name()) == ".go" {
+		return false
+	}
+	name := strings.ToLower(e.Name())
+	if slices.ContainsFunc(private, func(glob string) bool { ok, _ := path.Match(glob, name); return ok }) {
+		return true
+	}
+	info, err := e.Info()
+	return err == nil && info.Mode().IsRegular() && info.Size() > maxUnasked
 }
 
 // readIgnored reads the file of a package's folder. Most have none.

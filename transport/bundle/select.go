@@ -28,11 +28,36 @@ const Definition = "deploy.json"
 //
 // What is wrong with the folder is an ErrInvalid or ErrTooLarge that names it.
 func Select(fn *proto.FunctionJson) (root string, files []string, packagePath string, err error) {
-	s, packagePath, err := choose(fn, Modules{})
+	c, err := Survey(fn)
 	if err != nil {
 		return "", nil, "", err
 	}
-	return s.root, slices.Sorted(maps.Keys(s.files)), packagePath, nil
+	return c.Root, c.Files, c.PackagePath, nil
+}
+
+// Contents are what is shipped of a function.
+type Contents struct {
+	Root        string   // absolute
+	Files       []string // slash separated and sorted, relative to Root
+	PackagePath string   // the package's folder, relative to Root; "." for Root itself
+	Bytes       int64    // of all files
+	// Whole says that nothing tells which files the function needs, for there is no
+	// go.mod, so that the whole folder is shipped, without LeftOut.
+	Whole   bool
+	LeftOut []string // relative to the package's folder: what looks private or is large
+}
+
+// Survey is Select that says more of what it finds.
+func Survey(fn *proto.FunctionJson) (*Contents, error) {
+	s, packagePath, err := choose(fn, Modules{})
+	if err != nil {
+		return nil, err
+	}
+	left := slices.DeleteFunc(s.leftOut, func(name string) bool {
+		_, asked := s.files[name] // by an include, or embedded
+		return asked
+	})
+	return &Contents{s.root, slices.Sorted(maps.Keys(s.files)), packagePath, s.bytes, s.whole, left}, nil
 }
 
 // choose is Select that ships private modules, too.
@@ -50,8 +75,18 @@ func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath 
 	if found {
 		err = s.addModules(moduleRoot)
 	} else {
+		s.whole = true
 		err = s.walk(dir, func(name string, e fs.DirEntry) bool {
-			return name != filepath.Join(dir, Definition) && ignore.shipped(name, e)
+			if name == filepath.Join(dir, Definition) || !ignore.shipped(name, e) {
+				return false
+			}
+			if !unasked(e) {
+				return true
+			}
+			if rel, err := filepath.Rel(dir, name); err == nil {
+				s.leftOut = append(s.leftOut, filepath.ToSlash(rel))
+			}
+			return false
 		})
 	}
 	if err != nil {
@@ -147,6 +182,9 @@ type selection struct {
 	mounts      []*mount
 	modulesName string // of the modules.txt of mounts
 	modulesTxt  []byte
+
+	whole   bool     // see Contents
+	leftOut []string // the same
 
 	tree    *tree
 	files   map[string]*mount // names relative to root; where each comes from, nil for root

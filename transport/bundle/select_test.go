@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -265,7 +266,7 @@ func TestSelectCountsFiles(t *testing.T) {
 func TestSelectCountsBytes(t *testing.T) {
 	dir := folder(t, map[string]string{"a.go": goFile, "large": ""})
 	require.NoError(t, os.Truncate(filepath.Join(dir, "large"), DefaultLimits.Bytes))
-	_, _, _, err := Select(&proto.FunctionJson{Dir: dir})
+	_, _, _, err := Select(&proto.FunctionJson{Dir: dir, Include: []string{"large"}})
 	refused(t, err, proto.ErrTooLarge, "large", "67108864 bytes")
 }
 
@@ -308,4 +309,27 @@ func TestAFolderWithoutGoFilesTellsOfThoseBelow(t *testing.T) {
 	_, _, _, err := Select(&proto.FunctionJson{Name: "F", Dir: dir})
 	assert.ErrorContains(t, err, "no Go files in "+dir)
 	assert.Equal(t, "there are some in b, cmd/a: name the folder of the function's package", proto.AsError(err).Hint)
+}
+
+func TestWhatLooksPrivateOrIsLargeIsNotShippedUnasked(t *testing.T) {
+	files := map[string]string{"secrets.go": goFile, "private.txt": "", "secrets.json": "", "ID_RSA": "", "conf/tls.key": "", "conf/x.csv": "", ".env": "", "large.bin": strings.Repeat("x", maxUnasked+1), "web/a.html": "1234"}
+	dir := folder(t, files)
+	c, err := Survey(&proto.FunctionJson{Dir: dir})
+	require.NoError(t, err)
+	assert.True(t, c.Whole)
+	assert.Equal(t, []string{"conf/x.csv", "private.txt", "secrets.go", "web/a.html"}, c.Files)
+	assert.Equal(t, []string{"ID_RSA", "conf/tls.key", "large.bin", "secrets.json"}, c.LeftOut)
+	assert.Equal(t, int64(len(goFile)+4), c.Bytes)
+
+	c, err = Survey(&proto.FunctionJson{Dir: dir, Include: []string{"conf", "secrets.json"}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"conf/tls.key", "conf/x.csv", "private.txt", "secrets.go", "secrets.json", "web/a.html"}, c.Files)
+	assert.Equal(t, []string{"ID_RSA", "large.bin"}, c.LeftOut)
+
+	files["go.mod"] = goMod
+	c, err = Survey(&proto.FunctionJson{Dir: folder(t, files)})
+	require.NoError(t, err)
+	assert.False(t, c.Whole)
+	assert.Equal(t, []string{"go.mod", "secrets.go"}, c.Files)
+	assert.Empty(t, c.LeftOut)
 }
