@@ -67,8 +67,10 @@ bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; Q
 ##@ Check
 
 # Tests are built with the flags of the programs and of functions, so that what one of
-# them has compiled is compiled for all.
-TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -timeout 10m
+# them has compiled is compiled for all. Those of more packages run at a time than there
+# are processors: many wait most of their time, for processes and for time limits.
+AT_ONCE = $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
+TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -p $(AT_ONCE) -timeout 15m
 
 .PHONY: test
 test: $(SHIPPED) ## all tests

@@ -363,7 +363,7 @@ func TestOutputIsBounded(t *testing.T) {
 	b, _ := fakeBuilder(t, Config{}, `
 case $PWD in */prewarm-*) : >"$out"; exit ;; esac
 echo "p.go:1:1: the first"
-yes "p.go:2:1: more" | head -c 10000000
+yes "p.go:2:1: more" | head -c 1000000
 exit 1`)
 	run(t, b)
 	var failure *Failure
