@@ -97,6 +97,7 @@ func (c *call) end() {
 	}
 	c.leave()
 	if c.cancel != nil {
+		c.answered.Store(true) // also for a Transport that still reads the body
 		c.limit.Stop()
 		c.cancel(nil)
 		c.route.calls.leave()
@@ -128,7 +129,7 @@ func (c *call) limited() context.Context {
 		} else {
 			cancel(errLimit)
 		}
-		if c.in.ContentLength != 0 {
+		if c.in.ContentLength != 0 && !c.bodyEnded.Load() {
 			// A Transport does not return before it has read what it is reading.
 			_ = http.NewResponseController(c.out.ResponseWriter).SetReadDeadline(time.Now())
 		}
