@@ -113,7 +113,7 @@ func gather[T any](ctx context.Context, p *Proxy, replicas []fleet.Replica, ask 
 	return slices.Concat(lists...), nil
 }
 
-// timeOf reads a time as agents write it. One that is none is before all others.
+// timeOf reads a time as agents write it. Any other text is before all times.
 func timeOf(text string) time.Time {
 	t, _ := time.Parse(time.RFC3339, text)
 	return t

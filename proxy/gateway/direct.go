@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
@@ -123,20 +124,24 @@ func (c *call) readBody(b []byte) ([]byte, error) {
 // ask sends the request to a target. It is sent a second time, over a new link, if
 // the first was closed while it was idle: at least nothing of an answer has come, and
 // the caller allows that its call is made twice or nothing of it was sent. There is
-// no third time, whatever happens: it may be this call that ends the function's
-// process, and each process would be given it.
+// no third time, at any replica: it may be this call that ends the function's process,
+// and each process would be given it.
 func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http.Response, error) {
-	l, reused, err := t.links.get(ctx)
+	l, reused, err := c.link(ctx, t)
 	if err != nil {
 		return nil, nil, err
 	}
 	res, err := l.ask(ctx, &c.out, c.in, request)
-	if err != nil && reused && !l.heard && (c.repeatable() || !l.sent) && ctx.Err() == nil {
-		l.end()
-		if l, err = t.links.fresh(ctx); err != nil {
-			return nil, nil, err
+	if err != nil && reused && !l.heard && ctx.Err() == nil {
+		t.links.broke.Store(time.Now().UnixNano())
+		if (c.repeatable() || !l.sent) && !c.repeated {
+			c.repeated = true
+			l.end()
+			if l, err = t.links.fresh(ctx); err != nil {
+				return nil, nil, err
+			}
+			res, err = l.ask(ctx, &c.out, c.in, request)
 		}
-		res, err = l.ask(ctx, &c.out, c.in, request)
 	}
 	if err == nil {
 		err = c.begins(res)
@@ -146,6 +151,15 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 		return nil, nil, err
 	}
 	return l, res, nil
+}
+
+// link returns a link for the call, reused or new.
+func (c *call) link(ctx context.Context, t *target) (l *link, reused bool, err error) {
+	if c.repeatable() || t.links.trusted() {
+		return t.links.get(ctx)
+	}
+	l, err = t.links.fresh(ctx)
+	return l, false, err
 }
 
 // again says whether the link can serve another call after a whole answer. One that

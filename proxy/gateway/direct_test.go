@@ -338,6 +338,22 @@ func TestCallsAreRepeatedOnlyIfTheyMayBe(t *testing.T) {
 	}
 }
 
+// A function that closes connections right after its answers costs one call that may
+// not be repeated, not every other one.
+func TestLinksThatAreClosedEarlyAreNotTrusted(t *testing.T) {
+	addr, _ := counted(t, func(_ int32, conn net.Conn, in *bufio.Reader) {
+		answerOnce(conn, in)
+		_, _ = readHead(in) // it comes while the function closes
+	})
+	failed := 0
+	for range 10 {
+		if statusOf(t, addr, "POST", "Content-Length: 0\r\n") != 204 {
+			failed++
+		}
+	}
+	assert.LessOrEqual(t, failed, 1)
+}
+
 func TestSmallBodyIsReadBeforeTheFunctionIsCalled(t *testing.T) {
 	addr, opened := counted(t, func(_ int32, conn net.Conn, in *bufio.Reader) { answerOnce(conn, in) })
 	conn, in := dial(t, addr)

@@ -60,6 +60,7 @@ type call struct {
 
 	out        response
 	to         *target // counts this call as in flight
+	repeated   bool    // it has been sent a second time
 	tunnel     bool    // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer

@@ -9,9 +9,14 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
+
+// distrust is how long calls that cannot be repeated get new links, after an idle one
+// was closed while a call was sent over it.
+const distrust = time.Minute
 
 // errLongHead is why an answer is not read any further.
 var errLongHead = errors.New("the head of its answer is too long")
@@ -103,10 +108,18 @@ type links struct {
 	dial func(context.Context) (net.Conn, error)
 	idle time.Duration // how long they are kept
 
+	broke atomic.Int64 // when one last ended under a call, in unix nanoseconds
+
 	mu    sync.Mutex // guards the below
 	free  []*link    // the one used last is the last
 	timer *time.Timer
 	ended bool // none is kept any longer
+}
+
+// trusted says whether an idle link may be given a call that cannot be repeated: not
+// while the function closes connections sooner than it is left idle here.
+func (s *links) trusted() bool {
+	return time.Now().UnixNano()-s.broke.Load() > int64(distrust)
 }
 
 // get returns a link, reused or new.

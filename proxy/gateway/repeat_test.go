@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // inBothLanes runs a test with a header line that leads calls to each lane.
@@ -93,5 +96,36 @@ func TestABodyThatMayNotBeIsNoAnswer(t *testing.T) {
 			require.NoError(t, err)
 			assert.Contains(t, []int{204, 304}, res.StatusCode)
 		}
+	})
+}
+
+// Nor do further replicas get it: the call has been made twice already.
+func TestACallThatEndsProcessesIsNotTakenToAllReplicas(t *testing.T) {
+	inBothLanes(t, func(t *testing.T, line string) {
+		var runs atomic.Int32
+		var rows []*proto.FunctionJsonRsp
+		for range 3 {
+			var srv *httptest.Server
+			srv = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/die") {
+					runs.Add(1)
+					srv.Listener.Close() // it cannot be dialed either
+					panic(http.ErrAbortHandler)
+				}
+			}))
+			t.Cleanup(func() {
+				srv.CloseClientConnections()
+				srv.Close()
+			})
+			rows = append(rows, deployed("Hello", srv.Listener.Addr().String()))
+		}
+		addr := front(t, rows...)
+		for range 6 { // each has an idle connection
+			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
+			require.Equal(t, 200, res.StatusCode)
+		}
+		res, _ := say(t, addr, "GET /functions/hello/die HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
+		assert.Equal(t, 502, res.StatusCode)
+		assert.LessOrEqual(t, runs.Load(), int32(2))
 	})
 }

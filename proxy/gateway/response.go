@@ -20,7 +20,7 @@ const (
 	headLag    = 5 * time.Millisecond // how long the head of an answer waits for its body, to leave with it
 )
 
-// begins sees the head of the function's answer first. An error is why it is none.
+// begins sees the head of the function's answer first. An error says what is wrong with it.
 func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
