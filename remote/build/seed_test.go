@@ -35,16 +35,20 @@ func textOf(t *testing.T, dir, name string) string {
 
 func TestAnEmptyCacheBeginsWithWhatItsOwnerHasCompiled(t *testing.T) {
 	<-builder.Warm()
-	b, err := New(Config{Dir: t.TempDir()})
-	require.NoError(t, err)
-	b.owners = builder.cache
-	require.True(t, b.empty())
-	before := entries(t, b.owners)
-	spec := files{"hello.go": hello}.spec(t, ".", "Hello")
-	spec.filling = func(int, int) {}
-	require.NoError(t, b.build(t.Context(), spec, new(pace)))
-	assert.FileExists(t, spec.Out)
-
+	seeded := func(owners string) *Builder {
+		b, err := New(Config{Dir: t.TempDir()})
+		require.NoError(t, err)
+		b.owners = owners
+		require.True(t, b.empty())
+		spec := files{"hello.go": hello}.spec(t, ".", "Hello")
+		spec.filling = func(int, int) {}
+		require.NoError(t, b.build(t.Context(), spec, new(pace)))
+		assert.FileExists(t, spec.Out)
+		return b
+	}
+	owners := seeded(builder.cache).cache // which no other test writes to
+	before := entries(t, owners)
+	b := seeded(owners)
 	assert.False(t, b.empty())
 	assert.Equal(t, len(before), len(entries(t, b.owners)), "nothing was written there")
 	copied := 0
