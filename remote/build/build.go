@@ -334,6 +334,11 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 			return err
 		}
 	}
+	if updated || !spec.Generated.Alone {
+		if err := a.warnOfCgo(); err != nil {
+			return err
+		}
+	}
 	return os.Rename(program, spec.Out)
 }
 

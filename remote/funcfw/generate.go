@@ -50,6 +50,8 @@ type Generated struct {
 	Overlay map[string][]byte
 	// GoMod and GoSum are for -modfile: two files whose names differ in .mod and .sum.
 	GoMod, GoSum []byte
+	// Alone says that no module is required but those of the framework.
+	Alone bool `json:"-"`
 	// Warnings are what the user should know of a function that builds, a line each.
 	Warnings []string `json:"-"`
 }

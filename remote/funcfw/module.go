@@ -216,6 +216,7 @@ func (g *Generated) addAlternative(m *userModule, t *Target, importPath string, 
 	if err := m.join(ours); err != nil {
 		return fmt.Errorf("complete go.mod: %w", err)
 	}
+	g.Alone = !slices.ContainsFunc(f.Require, func(r *modfile.Require) bool { return find(ours, r.Mod.Path) == nil })
 	f.DropToolchainStmt()
 	for _, t := range slices.Clone(f.Tool) {
 		err = errors.Join(err, f.DropTool(t.Path))

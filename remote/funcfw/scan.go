@@ -178,11 +178,22 @@ func (pkg *source) take(at string, text []byte, p Platform) error {
 // matches reports whether a file joins the build: its name and its build
 // constraints decide. The rest of it need not even be Go.
 func matches(at string, text []byte, p Platform) (bool, error) {
+	return matchesWith(false, at, text, p)
+}
+
+// NeedsCgo reports whether a Go file is left out for no other reason than that it
+// needs cgo.
+func NeedsCgo(name string, text []byte, p Platform) bool {
+	joins, err := matchesWith(true, name, text, p)
+	return err == nil && joins && importsC(text)
+}
+
+func matchesWith(cgo bool, at string, text []byte, p Platform) (bool, error) {
 	if strings.HasSuffix(at, "_test.go") {
 		return false, nil
 	}
 	ctxt := build.Context{
-		GOOS: p.GOOS, GOARCH: p.GOARCH, Compiler: "gc", BuildTags: p.Tags,
+		CgoEnabled: cgo, GOOS: p.GOOS, GOARCH: p.GOARCH, Compiler: "gc", BuildTags: p.Tags,
 		JoinPath: path.Join,
 		OpenFile: func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
 	}
