@@ -26,9 +26,7 @@ which are done in the order in which they stand:
   }
 
 Paths count from the file's own folder. An entry of deploy also takes filePath and
-the settings that are flags of deploy:
-` + settingNames() + `.
-Values of secrets are references, as in
+the settings that are flags of deploy: ` + settingNames() + `. Values of secrets are references, as in
 {"DB_PASSWORD": "env:DB_PASSWORD", "KEY": "file:key.pem"}.
 
 All files are checked before anything is sent. FILE - is the standard input.`,

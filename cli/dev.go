@@ -14,7 +14,7 @@ func (a *app) devCommand() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "dev [DIR]",
-		Short: "serves the functions of a folder on this machine, as you edit them",
+		Short: "serves the functions of a folder here, as you edit them",
 		Long: `
 Builds the package in DIR (default: the working directory) with the go command of
 this machine, serves its functions at http://localhost:8080/functions/NAME, and does

@@ -4,14 +4,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
-
-// helpWidth is how long a line of help may be.
-const helpWidth = 80
 
 // help prints what a command does to stdout, its flags with one dash. The usage
 // of a flag begins with the name of its value in back quotes.
@@ -19,7 +16,7 @@ func (a *app) help(cmd *cobra.Command) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s.\n", cmd.CommandPath(), cmd.Short)
 	if cmd.Long != "" {
-		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(cmd.Long))
+		fmt.Fprintf(&b, "\n%s\n", paragraphs(cmd.Long))
 	}
 	use := cmd.UseLine()
 	if cmd.HasSubCommands() {
@@ -27,38 +24,82 @@ func (a *app) help(cmd *cobra.Command) {
 	}
 	fmt.Fprintf(&b, "\nUsage: %s\n", use)
 
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if cmd.HasSubCommands() {
-		_, _ = fmt.Fprintf(w, "\nCommands:\n")
+		var items [][2]string
 		for _, c := range cmd.Commands() {
 			if !c.Hidden {
-				_, _ = fmt.Fprintf(w, "  %s\t%s\n", strings.TrimPrefix(strings.TrimSuffix(c.UseLine(), " [flags]"), cmd.CommandPath()+" "), c.Short)
+				items = append(items, [2]string{strings.TrimPrefix(strings.TrimSuffix(c.UseLine(), " [flags]"), cmd.CommandPath()+" "), c.Short})
 			}
 		}
+		printItems(&b, "Commands", items)
 	}
-	printFlags(w, "Flags", cmd.LocalFlags())
-	printFlags(w, "Flags of every command", cmd.InheritedFlags())
-	_ = w.Flush()
+	printItems(&b, "Flags", flagItems(cmd.LocalFlags()))
+	printItems(&b, "Flags of every command", flagItems(cmd.InheritedFlags()))
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.Trim(cmd.Example, "\n"))
 	}
 	_, _ = io.WriteString(a.stdout, b.String())
 }
 
-func printFlags(w io.Writer, title string, set *pflag.FlagSet) {
-	if !set.HasAvailableFlags() {
-		return
-	}
-	_, _ = fmt.Fprintf(w, "\n%s:\n", title)
+// flagItems are the flags of a set with their values, and what each is.
+func flagItems(set *pflag.FlagSet) (items [][2]string) {
 	set.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
 		value, _ := pflag.UnquoteUsage(f)
 		usage := strings.TrimPrefix(f.Usage, "`"+value+"` ")
 		name := "-" + f.Name
 		if f.Shorthand != "" {
 			name = "-" + f.Shorthand + ", " + name
 		}
-		_, _ = fmt.Fprintf(w, "  %s\t%s\n", strings.TrimSpace(name+" "+value), usage)
+		items = append(items, [2]string{strings.TrimSpace(name + " " + value), usage})
 	})
+	return items
+}
+
+// maxItem is the longest name that what it is stands beside; else that is below it.
+const maxItem = 22
+
+// printItems prints what commands or flags are in lines that fit a terminal.
+func printItems(b *strings.Builder, title string, items [][2]string) {
+	if len(items) == 0 {
+		return
+	}
+	column := 0
+	for _, item := range items {
+		if n := utf8.RuneCountInString(item[0]); n <= maxItem {
+			column = max(column, n)
+		}
+	}
+	fmt.Fprintf(b, "\n%s:\n", title)
+	for _, item := range items {
+		name := "  " + item[0]
+		if n := utf8.RuneCountInString(item[0]); n > maxItem {
+			b.WriteString(name + "\n")
+			name = "  " + strings.Repeat(" ", column)
+		} else {
+			name += strings.Repeat(" ", column-n)
+		}
+		for _, line := range wrap(item[1], usualWidth-column-4) {
+			b.WriteString(name + "  " + line + "\n")
+			name = "  " + strings.Repeat(" ", column)
+		}
+	}
+}
+
+// paragraphs breaks the lines of a help text so that they fit; those that are indented
+// stay as they are.
+func paragraphs(text string) string {
+	var out []string
+	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		if strings.HasPrefix(p, " ") || strings.Contains(p, "\n  ") {
+			out = append(out, p)
+			continue
+		}
+		out = append(out, strings.Join(wrap(p, usualWidth), "\n"))
+	}
+	return strings.Join(out, "\n\n")
 }
 
 // noChecks lets a command that asks nobody work in any environment.

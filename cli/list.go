@@ -33,7 +33,7 @@ func (a *app) listCommand() *cobra.Command {
 func (a *app) detailsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "details",
-		Short: "lists everything that is deployed, with its versions and processes",
+		Short: "lists all that is deployed, with its versions and processes",
 		Long: `
 A line holds what list says of a function on an agent, then the version that
 serves, the processes that are ready, the agent, the memory that its processes have

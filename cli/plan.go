@@ -81,5 +81,5 @@ func (a *app) printPlan(rows []*proto.FunctionJsonRsp) error {
 		settings := slices.DeleteFunc(slices.Clone(r.GetChanged()), func(name string) bool { return name == "package" })
 		table = append(table, []string{r.GetName(), r.GetAtAgent(), r.GetChange(), pkg, strings.Join(settings, ",")})
 	}
-	return a.printTable(table)
+	return a.printTable(table, "PACKAGE")
 }

@@ -23,17 +23,22 @@ func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
 		return printList(a, rows)
 	}
 	var b strings.Builder
+	paint, width := a.painter(a.stdout), a.width(a.stdout)
 	for _, r := range rows {
-		b.WriteString(line(r) + "\n")
+		b.WriteString(flow(fields(r, paint), width) + "\n")
 	}
 	_, err := io.WriteString(a.stdout, b.String())
 	return err
 }
 
-// line is a row as it is promised, by hand: the text form of protobuf varies its
+// fields are a row as it is promised, by hand: the text form of protobuf varies its
 // spaces on purpose.
-func line(r *proto.FunctionJsonRsp) string {
-	return fmt.Sprintf("name:%q  url:%q  status:%q", r.GetName(), r.GetUrl(), r.GetStatus())
+func fields(r *proto.FunctionJsonRsp, paint painter) []string {
+	status := fmt.Sprintf("status:%q", r.GetStatus())
+	if colour, ok := statusColours[proto.Status(r.GetStatus())]; ok {
+		status = paint(colour, status)
+	}
+	return []string{fmt.Sprintf("name:%q", r.GetName()), fmt.Sprintf("url:%q", r.GetUrl()), status}
 }
 
 // printDetails is printRows with all that there is to say of a row, and of what its
@@ -43,8 +48,10 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 		return printList(a, rows)
 	}
 	var b strings.Builder
+	paint, width := a.painter(a.stdout), a.width(a.stdout)
 	for _, r := range rows {
-		fmt.Fprintf(&b, "%s  version:%d  instances:%d  agent:%q", line(r), r.GetVersion(), r.GetInstances(), r.GetAtAgent())
+		row := append(fields(r, paint), fmt.Sprintf("version:%d", r.GetVersion()), fmt.Sprintf("instances:%d", r.GetInstances()),
+			fmt.Sprintf("agent:%q", r.GetAtAgent()))
 		var memory uint64
 		var cpu float64
 		for _, u := range used {
@@ -54,21 +61,21 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 			}
 		}
 		if memory > 0 {
-			fmt.Fprintf(&b, "  memory:%q  cpu:\"%.2fs\"", size(int64(memory)), cpu) //nolint:gosec // far below its limit
+			row = append(row, fmt.Sprintf("memory:%q", size(int64(memory))), fmt.Sprintf("cpu:\"%.2fs\"", cpu)) //nolint:gosec // far below its limit
 		}
 		if calls := shares(r); len(calls) > 1 {
-			fmt.Fprintf(&b, "  calls:%q", strings.Join(calls, ", "))
+			row = append(row, fmt.Sprintf("calls:%q", strings.Join(calls, ", ")))
 		}
 		if r.GetRestarts() > 0 {
-			fmt.Fprintf(&b, "  restarts:%d", r.GetRestarts())
+			row = append(row, fmt.Sprintf("restarts:%d", r.GetRestarts()))
 		}
 		if r.GetStage() != "" {
-			fmt.Fprintf(&b, "  stage:%q", r.GetStage())
+			row = append(row, fmt.Sprintf("stage:%q", r.GetStage()))
 		}
 		if r.GetRetry() != "" {
-			fmt.Fprintf(&b, "  retry:%q", r.GetRetry())
+			row = append(row, fmt.Sprintf("retry:%q", r.GetRetry()))
 		}
-		b.WriteString("\n")
+		b.WriteString(flow(row, width) + "\n")
 	}
 	_, err := io.WriteString(a.stdout, b.String())
 	return err
@@ -152,7 +159,7 @@ func (a *app) warn(text string) {
 	if a.quiet {
 		return
 	}
-	_, _ = fmt.Fprintf(a.stderr, "%s %s\n", a.painter()(yellow, "warning:"), clean(text))
+	_, _ = fmt.Fprintf(a.stderr, "%s %s\n", a.painter(a.stderr)(yellow, "warning:"), clean(text))
 }
 
 // fail says on stderr what went wrong.
@@ -191,7 +198,7 @@ func (a *app) complain(what, text, hint string, roots []string) {
 		a.printError(proto.Errorf(proto.ErrInvalid, "%s", what).WithHint(hint))
 		return
 	}
-	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter()))
+	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter(a.stderr)))
 }
 
 // complaint is what complain prints.
@@ -307,32 +314,4 @@ func clean(s string) string {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
-}
-
-// Escape sequences of colours (ECMA-48, SGR).
-const (
-	red    = "\x1b[1;31m"
-	yellow = "\x1b[33m"
-	cyan   = "\x1b[36m"
-	reset  = "\x1b[0m"
-)
-
-// painter colours text.
-type painter func(colour, text string) string
-
-// unpainted is the painter of what is not for a terminal.
-func unpainted(_, text string) string { return text }
-
-// painter colours text for stderr: on a terminal, unless NO_COLOR
-// (no-color.org) is set or the terminal is a dumb one; CLICOLOR_FORCE
-// (bixense.com/clicolors) has it anywhere.
-func (a *app) painter() painter {
-	colours := a.isTerminal(a.stderr) && os.Getenv("TERM") != "dumb"
-	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
-		colours = true
-	}
-	if !colours || os.Getenv("NO_COLOR") != "" {
-		return unpainted
-	}
-	return func(colour, text string) string { return colour + text + reset }
 }

@@ -33,7 +33,7 @@ func TestRowsAsLinesAndAsJSON(t *testing.T) {
 	rows := []*proto.FunctionJsonRsp{{
 		Name: "HelloWorld", Status: "Deploying", Url: "http://localhost:9002/functions/helloworld", AtAgent: "localhost:9000", Error: "a < b",
 	}}
-	c := newConsole(true)
+	c := newConsole(false)
 	require.NoError(t, c.printRows(rows))
 	assert.Equal(t, `name:"HelloWorld"  url:"http://localhost:9002/functions/helloworld"  status:"Deploying"`+"\n", c.stdout.String())
 	assert.Empty(t, c.stderr.String())

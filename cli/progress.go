@@ -24,8 +24,9 @@ const (
 	linesUp   = "\x1b[%dA"
 )
 
-// maxLine cuts lines of progress, which must not wrap: the way back counts lines.
-const maxLine = 76
+// besides is the room that a line of progress needs for the time: it must not wrap,
+// since the way back counts lines.
+const besides = len("  10000.0s") + 1
 
 // maxOutput is how many lines of a build's output a terminal shows: enough to see
 // that it goes on, and at what.
@@ -37,6 +38,7 @@ const maxOutput = 3
 type progress struct {
 	w     io.Writer // nil: nothing is said
 	live  bool
+	width int // of the terminal
 	start time.Time
 	end   func() // ends the goroutine that redraws, and waits for it
 
@@ -55,7 +57,7 @@ func (a *app) startProgress() *progress {
 	if a.quiet {
 		return p
 	}
-	p.w, p.live = a.stderr, a.isTerminal(a.stderr)
+	p.w, p.live, p.width = a.stderr, a.isTerminal(a.stderr), a.width(a.stderr)
 	if p.live {
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
@@ -105,21 +107,12 @@ func (p *progress) draw() {
 	p.shown = true
 	var below string
 	for _, line := range p.output {
-		below += "\n  " + cut(line)
+		below += "\n  " + cutTo(line, p.width-3)
 	}
 	if below != "" {
 		below += fmt.Sprintf("\r"+linesUp, len(p.output))
 	}
-	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs%s", eraseLine, cut(p.text), time.Since(p.start).Seconds(), below)
-}
-
-// cut is as much of a text as a line of progress has room for.
-func cut(text string) string {
-	r := []rune(text)
-	if len(r) > maxLine {
-		r = append(r[:maxLine-1], '…')
-	}
-	return string(r)
+	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs%s", eraseLine, cutTo(p.text, p.width-besides), time.Since(p.start).Seconds(), below)
 }
 
 // pause takes the line away, so that other text can be written; the next say

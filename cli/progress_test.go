@@ -38,7 +38,7 @@ func TestProgressOnATerminalIsOneLineThatGoesAway(t *testing.T) {
 	p.stop()
 	out := c.stderr.String()
 	assert.Contains(t, out, eraseLine+"uploading the package 512 B of 2.0 KiB  0.")
-	assert.Contains(t, out, eraseLine+strings.Repeat("ä", maxLine-1)+"…  ")
+	assert.Contains(t, out, eraseLine+strings.Repeat("ä", usualWidth-besides-1)+"…  ")
 	assert.True(t, strings.HasSuffix(out, "s"+eraseLine), "%q", out)
 	assert.NotContains(t, out, "\n")
 }
@@ -91,16 +91,16 @@ func FuzzOutputOfABuild(f *testing.F) {
 func TestOutputStandsBelowTheLineOfATerminal(t *testing.T) {
 	for terminal, want := range map[bool]string{
 		true: eraseLine + "building F  0.0s" + eraseLine + "building F  0.0s\n  go: \ufffd[2Jx\r\x1b[1A" +
-			eraseLine + "building F  0.0s\n  a\n  b\n  " + strings.Repeat("c", maxLine-1) + "…\r\x1b[3A" +
+			eraseLine + "building F  0.0s\n  a\n  b\n  " + strings.Repeat("c", usualWidth-4) + "…\r\x1b[3A" +
 			eraseLine + "starting F  0.0s" + eraseLine,
-		false: "building F\n  go: \ufffd[2Jx\n  a\n  b\n  " + strings.Repeat("c", 2*maxLine) + "\nstarting F\n",
+		false: "building F\n  go: \ufffd[2Jx\n  a\n  b\n  " + strings.Repeat("c", 2*usualWidth) + "\nstarting F\n",
 	} {
 		synctest.Test(t, func(t *testing.T) { // no time passes
 			c := newConsole(terminal)
 			p := c.startProgress()
 			p.say("building F")
 			p.print([]string{"go: \x1b[2Jx\r"})
-			p.print([]string{"a", "b", strings.Repeat("c", 2*maxLine)})
+			p.print([]string{"a", "b", strings.Repeat("c", 2*usualWidth)})
 			p.print(nil)
 			p.say("starting F")
 			p.stop()

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -51,29 +50,14 @@ func (f *settingFlag) String() string { return "" }
 // Type implements pflag.Value.
 func (f *settingFlag) Type() string { return f.Value }
 
-// settingNames are the names of all settings as a part of a sentence, in lines that
-// help has room for.
+// settingNames are the names of all settings as a part of a sentence.
 func settingNames() string {
-	all := proto.Settings()
-	var b strings.Builder
-	width := 0
-	for i, s := range all {
-		word := s.Name + ","
-		switch i {
-		case len(all) - 2:
-			word = s.Name + " and"
-		case len(all) - 1:
-			word = s.Name
-		}
-		if width += len(word) + 1; width > helpWidth {
-			width = len(word) + 1
-			b.WriteString("\n")
-		} else if i > 0 {
-			b.WriteString(" ")
-		}
-		fmt.Fprint(&b, word)
+	var names []string
+	for _, s := range proto.Settings() {
+		names = append(names, s.Name)
 	}
-	return b.String()
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // setting takes the value of a setting of an entry; secrets are references, whose

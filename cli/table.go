@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // nothing stands in a cell that has nothing to say, so that columns can be counted.
@@ -33,10 +35,32 @@ func tabulate(rows [][]string) []string {
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-// printTable prints rows to stdout; the first is the heading.
-func (a *app) printTable(rows [][]string) error {
-	_, err := io.WriteString(a.stdout, strings.Join(tabulate(rows), "\n")+"\n")
+// printTable prints rows to stdout; the first is the heading. Where a terminal has no
+// room for them, columns are left out, those first that can be done without best, and
+// then lines are cut.
+func (a *app) printTable(rows [][]string, spare ...string) error {
+	width := a.width(a.stdout)
+	lines := tabulate(rows)
+	for ; width > 0 && widest(lines) > width && len(spare) > 0; spare = spare[1:] {
+		if i := slices.Index(rows[0], spare[0]); i >= 0 {
+			for j, cells := range rows {
+				rows[j] = slices.Delete(slices.Clone(cells), i, i+1)
+			}
+			lines = tabulate(rows)
+		}
+	}
+	for i, line := range lines {
+		lines[i] = cutTo(strings.TrimRight(line, " "), width)
+	}
+	_, err := io.WriteString(a.stdout, strings.Join(lines, "\n")+"\n")
 	return err
+}
+
+func widest(lines []string) (width int) {
+	for _, line := range lines {
+		width = max(width, utf8.RuneCountInString(line))
+	}
+	return width
 }
 
 // age is how long ago an RFC 3339 time was, in one unit, as "5m"; "" when the

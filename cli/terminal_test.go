@@ -39,6 +39,7 @@ func TestTerminalsWaitByDefault(t *testing.T) {
 	require.NoError(t, os.WriteFile(def, []byte(`{"deploy": [{"packageDir": ".", "name": "F"}]}`), 0o600))
 	t.Setenv("RYO_PROXY", addr)
 	t.Setenv("CI", "")
+	t.Setenv("NO_COLOR", "1")
 
 	for _, args := range [][]string{{"deploy", dir}, {"def", def}, {"def", "-wait", def}} {
 		c := newConsole(true)

@@ -61,10 +61,15 @@ func (a *app) printUsage(ctx context.Context, client transport.Interface, name s
 		a.note("no process runs")
 		return nil
 	}
+	return a.printUsed(list)
+}
+
+// printUsed prints what processes have used since their start.
+func (a *app) printUsed(list []*proto.Usage) error {
 	return a.printTable(usageTable(list, "CPU TIME", "REQUESTS", func(u *proto.Usage) (string, string) {
 		cpu := time.Duration(u.GetCpuSeconds() * float64(time.Second))
 		return cpu.Round(10 * time.Millisecond).String(), fmt.Sprint(u.GetRequests())
-	}))
+	}), "CONNS", "FDS", "PEAK", "PID", "RESTARTS", "IN FLIGHT")
 }
 
 // usageTable lists processes, ordered by function, version and agent. load tells

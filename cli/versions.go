@@ -58,7 +58,7 @@ func (a *app) printVersions(list []*proto.Version) error {
 	if missing := gaps(list); len(missing) > 0 {
 		a.note("not listed: %s (deploys that failed, or versions that are not kept any more)", strings.Join(missing, ", "))
 	}
-	return a.printTable(rows)
+	return a.printTable(rows, "PROGRAM", "PACKAGE", "KIND")
 }
 
 // gaps are the numbers between those of versions.

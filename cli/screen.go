@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// usualWidth is the width of a terminal that does not tell, and that of help.
+const usualWidth = 80
+
+// width is how many columns a terminal has; 0 for what is none, where nothing is cut.
+func (a *app) width(stream any) int {
+	if !a.isTerminal(stream) {
+		return 0
+	}
+	if f, ok := stream.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			return w
+		}
+	}
+	return usualWidth
+}
+
+// cutTo is as much of a text as there is room for; 0 is room for all.
+func cutTo(text string, width int) string {
+	if width <= 0 || utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	return string([]rune(text)[:width-1]) + "…"
+}
+
+// flow puts fields into one line, two spaces apart, or into as many as they need in
+// width columns; later lines are indented.
+func flow(fields []string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, f := range fields {
+		n := utf8.RuneCountInString(unpaint.Replace(f))
+		switch {
+		case i == 0:
+		case width > 0 && column+2+n > width:
+			b.WriteString("\n  ")
+			column = 2
+		default:
+			b.WriteString("  ")
+			column += 2
+		}
+		b.WriteString(f)
+		column += n
+	}
+	return b.String()
+}
+
+// wrap breaks a text at spaces into lines of at most width columns; what is longer
+// than that stays whole.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			lines, line = append(lines, line), word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
+}
+
+// Escape sequences of colours (ECMA-48, SGR).
+const (
+	red    = "\x1b[1;31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	faint  = "\x1b[2m"
+	reset  = "\x1b[0m"
+)
+
+// unpaint takes colours away.
+var unpaint = strings.NewReplacer(red, "", green, "", yellow, "", cyan, "", faint, "", reset, "")
+
+// painter colours text.
+type painter func(colour, text string) string
+
+// unpainted is the painter of what is not for a terminal.
+func unpainted(_, text string) string { return text }
+
+// painter colours text for a stream: on a terminal, unless NO_COLOR (no-color.org) is
+// set or the terminal is a dumb one; CLICOLOR_FORCE (bixense.com/clicolors) colours
+// anywhere.
+func (a *app) painter(stream io.Writer) painter {
+	colours := a.isTerminal(stream) && os.Getenv("TERM") != "dumb"
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		colours = true
+	}
+	if !colours || os.Getenv("NO_COLOR") != "" {
+		return unpainted
+	}
+	return func(colour, text string) string { return colour + text + reset }
+}
+
+var statusColours = map[proto.Status]string{
+	proto.Deployed: green, proto.Deploying: yellow, proto.Failed: red, proto.Stopped: faint,
+}
