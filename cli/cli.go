@@ -83,6 +83,9 @@ func (a *app) execute(ctx context.Context, args []string) error {
 		// it is not said yet, and its last word is left as it is.
 		last := len(args) - 1
 		if before, err := normalize(root, args[1:last]); err == nil {
+			if strings.HasPrefix(args[last], "-") {
+				return a.completeFlags(root, before, args[last])
+			}
 			args = slices.Concat(args[:1], before, args[last:])
 		}
 		root.SetArgs(args)
@@ -128,6 +131,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
+	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
+	offer(root, "output", "text", "json")
 	// Cobra's own would do it by a text/template, and with one the linker drops no
 	// method of any type in the program.
 	version := root.Flags().Bool("version", false, "print the version and exit")

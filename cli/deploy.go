@@ -106,10 +106,11 @@ the line end at its end, and never shown.`,
 	fs.StringVar(&fn.Name, "name", "", "`NAME` the function's Go name (default: the only one that the package has)")
 	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, a replica on each (default: the proxy chooses one)")
 	settingFlags(fs, fn, &e.secrets)
-	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` keep no settings of the version that serves, or not these")
+	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` drop the settings of the version that serves, all or these, unless they are given")
 	fs.Lookup("reset").NoOptDefVal = resetAll
 	fs.BoolVar(&plan, "plan", false, "change nothing; say what a deploy would change")
 	w.flags(cmd)
+	offer(cmd, "kind", proto.KindHTTP, proto.KindCloudEvent, proto.KindEvent, proto.KindTyped, proto.KindGin)
 	return cmd
 }
 

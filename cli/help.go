@@ -53,7 +53,10 @@ func flagItems(set *pflag.FlagSet) (items [][2]string) {
 		if f.Shorthand != "" {
 			name = "-" + f.Shorthand + ", " + name
 		}
-		items = append(items, [2]string{strings.TrimSpace(name + " " + value), usage})
+		if !strings.HasPrefix(value, "[=") { // a value that may be left out stands in one word with the flag
+			name += " "
+		}
+		items = append(items, [2]string{strings.TrimSpace(name + value), usage})
 	})
 	return items
 }

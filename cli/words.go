@@ -2,10 +2,14 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/Ishan27g/ryo-faas/transport"
 )
@@ -51,6 +55,36 @@ func notBlank(cmd *cobra.Command, what string, args []string) error {
 		return usagef(cmd, "the %s is empty", what)
 	}
 	return nil
+}
+
+// completeFlags tells a shell, in the form of cobra's scripts, which flags a word
+// begins, with as many dashes as it has. Before it stand the words of normalize.
+func (a *app) completeFlags(root *cobra.Command, before []string, word string) error {
+	cmd := root
+	for _, w := range before {
+		if sub := child(cmd, w); sub != nil {
+			cmd = sub
+		}
+	}
+	dashes := "-"
+	if strings.HasPrefix(word, "--") {
+		dashes = "--"
+	}
+	var b strings.Builder
+	each(cmd, func(f *pflag.Flag) {
+		if flag := dashes + f.Name; strings.HasPrefix(flag, word) && !f.Hidden {
+			value, _ := pflag.UnquoteUsage(f)
+			fmt.Fprintf(&b, "%s\t%s\n", flag, strings.TrimPrefix(f.Usage, "`"+value+"` "))
+		}
+	})
+	fmt.Fprintf(&b, ":%d\n", cobra.ShellCompDirectiveNoFileComp)
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// offer lets a shell complete a flag with one of the values that it takes.
+func offer(cmd *cobra.Command, flag string, values ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails of unknown flags alone
 }
 
 // completeLimit keeps a shell from hanging at the Tab key.
