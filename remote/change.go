@@ -100,8 +100,8 @@ func (m *move) heard(p programs.Progress) {
 	m.printed += uint64(len(p.Output))
 	m.output += p.Output
 	if over := len(m.output) - outputKept; over > 0 {
-		m.output = m.output[over:]
-		m.output = m.output[strings.IndexByte(m.output, '\n')+1:] // from the next whole line on
+		kept := m.output[over:]
+		m.output = strings.ToValidUTF8(kept[strings.IndexByte(kept, '\n')+1:], "") // from the next whole line on
 	}
 }
 

@@ -238,6 +238,8 @@ func TestRowsCarryTheEndOfWhatIsSaid(t *testing.T) {
 	m.heard(building("x"))
 	assert.Equal(t, strings.Repeat("ü", outputKept/2-1)+"x", m.output)
 	assert.Equal(t, uint64(4+2*outputKept+1), m.printed)
+	m.heard(building("y\ntwo\n" + strings.Repeat("z", outputKept-6)))
+	assert.Equal(t, "two\n"+strings.Repeat("z", outputKept-6), m.output, "from a whole line on")
 	m.heard(programs.Progress{Stage: proto.StageStarting})
 	assert.Zero(t, m.printed)
 	assert.Empty(t, m.output)
