@@ -1,7 +1,9 @@
 package remote
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +92,13 @@ type serving struct {
 	stdout     io.Writer
 }
 
+// building says in answers how far the build cache is from ready, or "ready", at the
+// time of the answer.
+type building func() string
+
+// MarshalJSON implements json.Marshaler.
+func (b building) MarshalJSON() ([]byte, error) { return json.Marshal(cmp.Or(b(), "ready")) }
+
 // serve runs an agent until ctx ends.
 func serve(ctx context.Context, s serving) error {
 	listener, err := listen(ctx, s.listen)
@@ -137,7 +146,7 @@ func serve(ctx context.Context, s serving) error {
 		ended <- server.Serve(ctx, agent, server.Config{
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Handler: agent.Metrics()}},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "toolchain": toolchain}, Logger: log.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: log.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {

@@ -107,8 +107,8 @@ func (b *Builder) Run(ctx context.Context) error {
 	next := time.Until(b.due())
 	if next > 0 {
 		b.log.Info("ready to build")
-		close(b.warm)
 		close(b.tried)
+		close(b.warm)
 	}
 	for first, warm := next <= 0, next > 0; ; {
 		if next > 0 {
@@ -125,6 +125,10 @@ func (b *Builder) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was interrupted
 		}
+		if first {
+			close(b.tried)
+			first = false
+		}
 		next = warmEvery
 		switch {
 		case err != nil:
@@ -134,10 +138,6 @@ func (b *Builder) Run(ctx context.Context) error {
 			b.log.Info("ready to build", "took", time.Since(began).Round(time.Millisecond))
 			close(b.warm)
 			warm = true
-		}
-		if first {
-			close(b.tried)
-			first = false
 		}
 	}
 }

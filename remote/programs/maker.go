@@ -90,6 +90,14 @@ func (m *Maker) Layers() []confine.Layer {
 	return m.builder.Layers()
 }
 
+// Building says what builds wait for: "" when they do not, "never" when there are none.
+func (m *Maker) Building() string {
+	if m.builder == nil {
+		return "never"
+	}
+	return m.builder.Filling()
+}
+
 // Info says for what programs are made here, and by what.
 func (m *Maker) Info() *proto.AgentInfo {
 	info := &proto.AgentInfo{Platform: build.Platform}
