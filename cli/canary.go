@@ -14,10 +14,11 @@ import (
 func (a *app) canaryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "canary NAME PERCENT",
-		Short: "sets what part of a function's calls its canary gets",
+		Short: "sets which part of the calls the canary of a function gets",
 		Long: `
-The canary is a version that was deployed with -canary. 0 percent drops it, 100
-promote it.`,
+A canary is a version that was deployed with -canary. It gets a part of the calls;
+the version before gets the others. With 0 percent the canary ends, with 100 it gets
+all calls and the version before ends.`,
 		Example: `
   proxyCli deploy -canary 10 ./hello
   proxyCli canary HelloWorld 50`,
@@ -52,7 +53,7 @@ func (a *app) promoteCommand() *cobra.Command {
 func (a *app) dropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "drop NAME",
-		Short:             "takes all calls from a function's canary and ends it",
+		Short:             "ends the canary of a function",
 		Example:           "\n  proxyCli drop HelloWorld",
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,

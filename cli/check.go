@@ -151,10 +151,11 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check [DIR]",
 		Short: "says which functions of a folder can be deployed",
 		Long: `
-Checks the package in DIR (default: the working directory) as an agent does before
-it builds, without asking one. Prints a line for each function that can be
-deployed: its name, its kind and where it is declared, with tabs between. Exits
-with 3, and says why, when there is none, or when the one named cannot be.`,
+Checks the package in DIR (default: the working directory) like an agent does before
+it builds. No agent is asked. It prints one line for each function that can be
+deployed: name, kind and place of the declaration, separated by tabs. If there is
+none, or the function that -name names cannot be deployed, it says why and exits
+with 3.`,
 		Example: `
   proxyCli check ./example/hello
   proxyCli check -name HelloWorld -o json ./hello`,

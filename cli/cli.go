@@ -103,7 +103,7 @@ func (a *app) execute(ctx context.Context, args []string) error {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "proxyCli",
-		Short: "deploys Go functions and asks a proxy or an agent about them",
+		Short: "deploys Go functions and shows how they run",
 		Long: `
 Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable,
 5 not found, 6 partly failed, 7 not authorised, 8 timed out or unhealthy,
@@ -130,7 +130,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.StringVar(&a.proxy, "proxy", defaultProxy, "`ADDR` the proxy or agent to ask (RYO_PROXY, default "+defaultProxy+")")
 	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
-	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no notes (RYO_QUIET)")
+	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print only answers and errors (RYO_QUIET)")
 	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
 	offer(root, "output", "text", "json")
 	// Cobra's own would do it by a text/template, and with one the linker drops no

@@ -14,10 +14,11 @@ import (
 func (a *app) crashesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "crashes NAME",
-		Short: "shows how a function's processes ended by themselves",
+		Short: "shows when and why processes of a function crashed",
 		Long: `
-Each end, the newest first, is a line with its time, version, agent, cause and how
-long the process had lived, then, indented, its panic or what it had printed last.`,
+Prints each crash, the newest first: its time, version, agent and cause, and how long
+the process had run; below it, indented, the panic or the last lines that the process
+printed.`,
 		Example:           "\n  proxyCli crashes HelloWorld",
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,

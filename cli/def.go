@@ -15,8 +15,8 @@ func (a *app) defCommand() *cobra.Command {
 		Use:   "def FILE…",
 		Short: "does what definition files say",
 		Long: `
-A definition file is JSON with any of the sections deploy, list, stop and log,
-which are done in the order in which they stand:
+A definition file is JSON with any of the sections deploy, list, stop and log. They
+are executed in the order in which they stand in the file:
 
   {
     "deploy": [{"packageDir": "./hello", "name": "HelloWorld", "agentAddr": ["localhost:9000"]}],
@@ -25,11 +25,12 @@ which are done in the order in which they stand:
     "stop": {"name": ["HelloWorld"]}
   }
 
-Paths count from the file's own folder. An entry of deploy also takes filePath and
-the settings that are flags of deploy: ` + settingNames() + `. Values of secrets are references, as in
-{"DB_PASSWORD": "env:DB_PASSWORD", "KEY": "file:key.pem"}.
+Paths are relative to the file's own folder. An entry of deploy may also have filePath
+and settings: ` + settingNames() + `.
+The value of a secret is a reference: {"DB_PASSWORD": "env:DB_PASSWORD", "KEY":
+"file:key.pem"}. A setting that is not given has its default.
 
-All files are checked before anything is sent. FILE - is the standard input.`,
+All files are checked before anything is sent. The FILE - is the standard input.`,
 		Example: `
   proxyCli def deploy.json
   proxyCli def -wait -o json - < deploy.json`,

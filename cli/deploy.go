@@ -22,8 +22,8 @@ import (
 type waiting struct{ wait, noWait bool }
 
 func (w *waiting) flags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.wait, "wait", false, "answer when the function is Deployed or Failed (the default on a terminal, and where CI is set)")
-	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "answer at once, with Deploying")
+	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until the function is Deployed or Failed (the default on a terminal, and where CI is set)")
+	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "do not wait")
 }
 
 // decide resolves the default: people at a terminal want to know how it went, and a
@@ -53,17 +53,17 @@ func (a *app) deployCommand() *cobra.Command {
 		Use:   "deploy [DIR]",
 		Short: "deploys the function in a folder",
 		Long: `
-Packs the package in DIR (default: the working directory), uploads it, builds and
-starts it. A deploy that changes code or settings makes the function's next version;
-if it fails, the version before goes on serving.
+Uploads the package in DIR (default: the working directory); an agent builds and
+starts it. A deploy that changes code or settings makes a new version of the
+function. If it fails, the version before it goes on serving.
 
-If DIR has a definition, deploy.json, its functions are deployed as it says, and
-flags go before it. Without one the package's only function is deployed, or the one
-that -name names. Its settings stay as they are, except for those that are given; of
-variables each counts by itself. What changes is said.
+If DIR contains a definition, deploy.json, it says what is deployed; flags override
+it. Otherwise the only function of the package is deployed, or the one that -name
+names. Its settings stay as they are unless you give others: each flag changes one
+setting, and each -env and -secret one variable. The changes are printed.
 
 The value of a secret is read from a variable of this shell or from a file, without
-the line end at its end, and never shown.`,
+the line end at the end of the file. It is never shown.`,
 		Example: `
   proxyCli deploy ./example/hello
   proxyCli deploy -canary 10 -note "new greeting" ./example/hello
@@ -103,12 +103,12 @@ the line end at its end, and never shown.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&fn.Name, "name", "", "`NAME` the function's Go name (default: the only one that the package has)")
-	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, a replica on each (default: the proxy chooses one)")
+	fs.StringVar(&fn.Name, "name", "", "`NAME` function to deploy (default: the only one of the package)")
+	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, one replica on each (default: the proxy chooses one)")
 	settingFlags(fs, fn, &e.secrets)
-	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` drop the settings of the version that serves, all or these, unless they are given")
+	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` give all settings, or these, their defaults unless a flag gives them")
 	fs.Lookup("reset").NoOptDefVal = resetAll
-	fs.BoolVar(&plan, "plan", false, "change nothing; say what a deploy would change")
+	fs.BoolVar(&plan, "plan", false, "only print what a deploy would change")
 	w.flags(cmd)
 	offer(cmd, "kind", proto.KindHTTP, proto.KindCloudEvent, proto.KindEvent, proto.KindTyped, proto.KindGin)
 	return cmd

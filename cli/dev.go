@@ -17,11 +17,12 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "serves the functions of a folder here, as you edit them",
 		Long: `
 Builds the package in DIR (default: the working directory) with the go command of
-this machine, serves its functions at http://localhost:8080/functions/NAME, and does
-so again each time a source is saved. What does not pass the check or the compiler
-is said here and answered to callers until it does. Neither a proxy nor an agent is
-asked. A function gets the environment that an agent gives it: variables of this
-shell are no part of it, those of -env are. What functions print goes to stdout.`,
+this machine and serves its functions at http://localhost:8080/functions/NAME. Each
+time you save a source file it builds and serves again. Errors of the check and of
+the compiler are printed here, and callers get them until they are corrected.
+
+No proxy and no agent is asked. A function sees the variables of -env and those that
+an agent sets, but not the variables of this shell. What it prints goes to stdout.`,
 		Example: `
   proxyCli dev ./example/hello
   proxyCli dev -name HelloWorld -env GREETING=hi -listen localhost:8081 ./hello`,

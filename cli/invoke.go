@@ -37,8 +37,9 @@ func (a *app) invokeCommand() *cobra.Command {
 		Use:   "invoke NAME",
 		Short: "calls a function and prints its answer",
 		Long: `
-The answer's body goes to stdout as it is, its status and the time until it began
-go to stderr. A status of 400 or more gives exit code 1.`,
+Calls the function once. The body of the answer goes to stdout as it is; the status,
+and the time until the answer began, go to stderr. A status of 400 or more gives exit
+code 1. NAME@3 calls version 3.`,
 		Example: `
   proxyCli invoke HelloWorld
   proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
@@ -60,7 +61,7 @@ go to stderr. A status of 400 or more gives exit code 1.`,
 	fs.StringVarP(&in.method, "method", "X", "", "`METHOD` request method (default: POST with -data, else GET)")
 	fs.StringArrayVarP(&in.headers, "header", "H", nil, "`'K: V'` request header; may be repeated")
 	fs.StringVar(&in.path, "path", "", "`PATH` path below the function, with its query, such as /a/b?q=1")
-	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` when to give up, such as 10s (default: when the gateway does)")
+	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` give up after this time, such as 10s (default: when the gateway does)")
 	return cmd
 }
 

@@ -35,12 +35,12 @@ func (a *app) detailsCommand() *cobra.Command {
 		Use:   "details",
 		Short: "lists all that is deployed, with its versions and processes",
 		Long: `
-A line holds what list says of a function on an agent, then the version that
-serves, the processes that are ready, the agent, the memory that its processes have
-and the processor time that they have had, and what there is to say of: the calls
-that a canary shares, restarts, the stage of a deploy, and when a function that
-keeps ending is tried again. With -o json it holds the row alone; top -o json has
-the rest.`,
+Prints one line for each function and agent: what list prints, the version that
+serves, how many processes are ready, the agent, and the memory and processor time
+that its processes use. If there is more to say, the line goes on with it: how a
+canary shares the calls, restarts, the stage of a deploy, and when a function that
+keeps crashing is started again. With -o json memory and processor time are left
+out; top -o json has them.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context()) },
 	}

@@ -23,15 +23,16 @@ func (a *app) logCommand() *cobra.Command {
 		Use:   "log NAME",
 		Short: "prints what a function printed",
 		Long: `
-Without flags, the last part of what the function's processes printed, as it is.
-With any of them, the lines that they ask for, oldest first; those of a function
-that runs on several agents begin with the agent's address. With -o json each line
-is an object of its own. -f goes on until it is interrupted, or the function is
-stopped; a connection that is lost is made again, and no line comes twice.
+Without flags it prints the end of what the function's processes have printed, byte
+for byte. With flags it prints the lines that they select, oldest first; if the
+function runs on several agents, each line begins with the agent's address. With
+-o json each line is a JSON object.
 
-Each call has an id, the X-Request-Id of its answer. A line belongs to a call if it
-is JSON with the key execution_id, as lines of the log package of
-functions-framework-go are.`,
+-f goes on until you press Ctrl-C or the function is stopped. It connects again if
+the connection is lost, and prints no line twice.
+
+Each call has an id, the X-Request-Id of its answer. -id finds lines that are JSON
+with this id as execution_id, which the log package of functions-framework-go writes.`,
 		Example: `
   proxyCli log HelloWorld
   proxyCli log HelloWorld -f -tail 20
@@ -50,12 +51,12 @@ functions-framework-go are.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.BoolVarP(&q.req.Follow, "follow", "f", false, "go on with what is printed from now on")
-	fs.StringVar(&q.req.Since, "since", "", "`TIME` lines since then: RFC 3339, or a duration before now, such as 10m")
-	fs.Uint32VarP(&q.req.Tail, "tail", "n", 0, "`N` the last lines alone (default: all)")
-	fs.StringVar(&q.req.Grep, "grep", "", "`TEXT` lines that contain it")
-	fs.StringVar(&q.req.Id, "id", "", "`ID` lines of one call, by the X-Request-Id of its answer")
-	fs.Uint32Var(&q.req.Version, "version", 0, "`N` lines of one version")
+	fs.BoolVarP(&q.req.Follow, "follow", "f", false, "go on with the lines that are printed from now on")
+	fs.StringVar(&q.req.Since, "since", "", "`TIME` lines since that time (RFC 3339), or since a duration ago, such as 10m")
+	fs.Uint32VarP(&q.req.Tail, "tail", "n", 0, "`N` only the last N lines (default: all)")
+	fs.StringVar(&q.req.Grep, "grep", "", "`TEXT` lines that contain this text")
+	fs.StringVar(&q.req.Id, "id", "", "`ID` lines of the call with this id")
+	fs.Uint32Var(&q.req.Version, "version", 0, "`N` lines of this version")
 	fs.BoolVarP(&q.timestamps, "timestamps", "t", false, "begin each line with its time")
 	return cmd
 }

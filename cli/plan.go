@@ -15,9 +15,10 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan FILE…",
 		Short: "says what the deploys of definition files would change",
 		Long: `
-Changes nothing and uploads nothing. Prints a line for each function and agent: it
-would be created, get other code (with the digest of its package) or other settings
-(their names), or none of that. Sections other than deploy are left out.`,
+Changes nothing and uploads nothing. It prints one line for each function and agent:
+whether a deploy would create the function, change its code or settings, or change
+nothing, with the digest of the new package and the names of the settings that
+change. Sections other than deploy are ignored.`,
 		Example: `
   proxyCli plan deploy.json
   proxyCli deploy -plan ./example/hello`,

@@ -22,12 +22,12 @@ func (a *app) topCommand() *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "top [NAME]",
-		Short: "shows what functions use of their machines",
+		Short: "shows the processor time, memory and calls of processes",
 		Long: `
-A line for each process. On a terminal it is refreshed every 2 s until q or Ctrl-C
-is pressed: CPU% is of one processor, and REQ/S counts answers, both since the line
-before. Otherwise, and with -once, each process is shown once with what it has used
-since its start: processor time and answered requests.`,
+Prints one line for each process. A terminal is refreshed every 2 s until you press q
+or Ctrl-C; CPU% is the part of one processor, and REQ/S the answers per second, since
+the last refresh. Otherwise, and with -once, each process is printed once, with the
+processor time and the answers since it was started.`,
 		Example: `
   proxyCli top
   proxyCli top -once HelloWorld

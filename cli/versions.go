@@ -16,8 +16,9 @@ func (a *app) versionsCommand() *cobra.Command {
 		Use:   "versions NAME",
 		Short: "lists the versions of a function that are kept",
 		Long: `
-Lists the versions that can be rolled back to, the newest first, and which calls
-each of them gets. Any of them can be called as NAME@VERSION.`,
+Prints the versions that are kept, the newest first, with the part of the calls that
+each of them gets. You can roll back to any of them, and call any of them as
+NAME@VERSION.`,
 		Example: `
   proxyCli versions HelloWorld
   proxyCli versions HelloWorld -o json`,
@@ -93,10 +94,10 @@ func (a *app) rollbackCommand() *cobra.Command {
 	var to uint32
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
-		Short: "has an earlier version of a function serve again",
+		Short: "lets an earlier version of a function serve again",
 		Long: `
-Nothing is built: the version is kept with its settings. Calls that are under way
-end in the version that took them.`,
+Nothing is built: a version is kept with its program and its settings. Calls that are
+in progress finish in the version that they reached.`,
 		Example: `
   proxyCli rollback HelloWorld
   proxyCli rollback HelloWorld -to 3`,
