@@ -164,13 +164,14 @@ with 3.`,
 			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
 				return err
 			}
+			fn.Complete()
 			return a.check(&entry{fn: fn})
 		},
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` check this function alone, and say what is wrong with it")
-	settingFlags(fs, fn, nil, "tags", "kind")
+	settingFlags(fs, fn, nil, "tags", "kind", "target")
 	return cmd
 }
 
@@ -208,7 +209,7 @@ func (a *app) check(e *entry) error {
 // checked finds the functions that are asked for and generates what would be
 // built of each: that tells whether their module can be.
 func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
-	if e.fn.GetName() == "" {
+	if e.fn.GetName() == "" && e.fn.GetTarget() == "" {
 		if e.fn.GetKind() != "" {
 			return nil, proto.Errorf(proto.ErrInvalid, "-kind is that of one function").WithHint("name it with -name")
 		}

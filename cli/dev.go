@@ -38,6 +38,6 @@ an agent sets, but not the variables of this shell. What it prints goes to stdou
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` serve this function alone (default: all that the package has)")
 	fs.StringVar(&listen, "listen", "localhost:8080", "`ADDR` where to serve, host:port; port 0 takes a free one (default localhost:8080)")
-	settingFlags(fs, fn, nil, "env", "tags", "ldflags", "kind")
+	settingFlags(fs, fn, nil, "env", "tags", "ldflags", "kind", "target")
 	return cmd
 }

@@ -16,6 +16,7 @@ import (
 
 // dev serves what fn says until the command is interrupted.
 func (a *app) dev(cmd *cobra.Command, fn *proto.FunctionJson, listen string) error {
+	fn.Complete()
 	settings := pb.CloneOf(fn)
 	settings.Name = cmp.Or(fn.GetName(), "Any")
 	if err := settings.Check(); err != nil {

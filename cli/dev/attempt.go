@@ -120,7 +120,7 @@ func (s *session) bring(ctx, session context.Context, src snapshot, targets []*f
 		starting.Go(func() {
 			env, err := f.environment(t.Kind)
 			if err == nil {
-				err = f.replace(ctx, version{built[t.Name], filepath.Join(src.root, filepath.FromSlash(src.dir)), env})
+				err = f.replace(ctx, version{built[t.Name], t.Key(), filepath.Join(src.root, filepath.FromSlash(src.dir)), env})
 			}
 			errs[i] = err
 		})

@@ -34,7 +34,7 @@ const (
 // Config says what is served, and how.
 type Config struct {
 	// Function has the package's folder, absolute, in Dir, and the settings that dev
-	// knows: Name, Kind, Env, Tags and Ldflags. Without a name all functions of the
+	// knows: Name, Kind, Target, Env, Tags and Ldflags. Without a name all functions of the
 	// package are served.
 	Function *proto.FunctionJson
 	Shown    string       // the folder as the user knows it

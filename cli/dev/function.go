@@ -44,6 +44,7 @@ type function struct {
 // version is what a process is made of.
 type version struct {
 	program string
+	key     string // of the function in it
 	dir     string // its working directory
 	env     []string
 }

@@ -32,7 +32,7 @@ func (f *function) launch(v version) (*running, error) {
 	}
 	defer output.Close() // the process holds it, too
 	proc, err := process.Start(process.Spec{
-		Path: v.program, Dir: v.dir, Mount: f.mount, Function: f.name, Env: v.env, Sockets: f.sockets,
+		Path: v.program, Dir: v.dir, Mount: f.mount, Function: v.key, Env: v.env, Sockets: f.sockets,
 		Stdout: output, Stderr: output,
 	})
 	if err != nil {

@@ -67,6 +67,9 @@ type Target struct {
 	pkg     *source // that it was found in
 }
 
+// Key is what RYO_FUNCTION names the function by in its program.
+func (t *Target) Key() string { return cmp.Or(t.Declared, t.Function, t.Name) }
+
 // Check finds a function and reports as a *Refusal why it cannot be deployed. A
 // function that is found in another file than spec names is taken, with a Note.
 // An error of another type is one of fsys.

@@ -110,7 +110,7 @@ func (g *Generated) addMain(m *userModule, t *Target, importPath string) {
 	functions := m.together(t)
 	for _, f := range functions {
 		data.Functions = append(data.Functions, functionData{names: data.names, Target: f, UserFile: m.rel(f.File)})
-		keys[cmp.Or(f.Declared, f.Function, f.Name)] = true
+		keys[f.Key()] = true
 	}
 	for _, f := range functions { // one may be known by the name that is made of the declared one
 		if made := proto.NameOf(f.Declared); f.Declared != "" && !keys[made] {
@@ -136,11 +136,10 @@ func mainModule(importPath string) string { return path.Join(importPath, mainNam
 // function takes part as the target alone, since it could fail the build of the
 // others.
 func (m *userModule) together(t *Target) []*Target {
-	own := func(f *Target) string { return cmp.Or(f.Declared, f.Function, f.Name) }
 	list := []*Target{t}
 	others, _ := t.pkg.candidates()
 	for _, f := range others {
-		if own(f) == own(t) || m.checkKind(f) != nil {
+		if f.Key() == t.Key() || m.checkKind(f) != nil {
 			continue
 		}
 		if len(list) == maxFunctions {
@@ -148,7 +147,7 @@ func (m *userModule) together(t *Target) []*Target {
 		}
 		list = append(list, f)
 	}
-	slices.SortFunc(list, func(a, b *Target) int { return strings.Compare(own(a), own(b)) })
+	slices.SortFunc(list, func(a, b *Target) int { return strings.Compare(a.Key(), b.Key()) })
 	return list
 }
 
@@ -262,11 +261,6 @@ type functionData struct {
 	UserFile string // relative to the module's root, as the compiler names files
 }
 
-// Key is what RYO_FUNCTION names the function by.
-func (d functionData) Key() string {
-	return strconv.Quote(cmp.Or(d.key, d.Declared, d.Function, d.Name))
-}
-
 // Value is the function, as the main knows it.
 func (d functionData) Value() string {
 	switch name := cmp.Or(d.Function, d.Name); {
@@ -343,7 +337,7 @@ func (d mainData) writeMain(out *bytes.Buffer) {
 	}
 	fill(mainBegin)
 	for _, f := range d.Functions {
-		fill(mainFunction, "$key", f.Key(), "$open", f.Open(), "$value", f.Value(), "$close", f.Close(),
+		fill(mainFunction, "$key", strconv.Quote(cmp.Or(f.key, f.Key())), "$open", f.Open(), "$value", f.Value(), "$close", f.Close(),
 			"$userFile", f.UserFile, "$line", strconv.Itoa(f.Line), "$col", strconv.Itoa(f.Col), "$file", d.File)
 	}
 	fill(mainEnd)
