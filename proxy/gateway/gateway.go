@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // Prefix is where functions are called: below it come a name and whatever reaches
@@ -33,6 +35,9 @@ type Config struct {
 	Wake     func(ctx context.Context, name string, version uint32) error
 	AgentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
 	Logger   hclog.Logger
+	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
+	// as long as the server lets callers of HTTP/1.
+	Silence time.Duration
 }
 
 // Gateway serves calls of functions, Prefix and below.
@@ -43,6 +48,7 @@ type Gateway struct {
 
 // New returns a gateway.
 func New(cfg Config) *Gateway {
+	cfg.Silence = cmp.Or(cfg.Silence, wire.SilentWrite)
 	return &Gateway{Config: cfg, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 }
 
@@ -75,6 +81,9 @@ type call struct {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Gateway: g, in: r, id: [1]string{forward.ID(r)}, begun: time.Now()}
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
+	if r.ProtoMajor > 1 {
+		c.out.silence = g.Silence
+	}
 	defer c.end()
 	if err := c.find(); err != nil {
 		c.refuse(err)

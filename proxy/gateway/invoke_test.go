@@ -38,7 +38,9 @@ func front(t testing.TB, rows ...*proto.FunctionJsonRsp) string {
 	return frontTo(t, table(rows...))
 }
 
-func frontTo(t testing.TB, table *Table) string {
+func frontTo(t testing.TB, table *Table) string { return frontOf(t, table, 0) }
+
+func frontOf(t testing.TB, table *Table, silence time.Duration) string {
 	t.Helper()
 	logger := hclog.NewNullLogger()
 	srv := httptest.NewUnstartedServer(New(Config{
@@ -47,6 +49,7 @@ func frontTo(t testing.TB, table *Table) string {
 			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
 		},
 		AgentErr: func(string) *proto.Error { return nil },
+		Silence:  silence,
 	}))
 	srv.Config.ErrorLog = logger.StandardLogger(nil)
 	srv.Config.Protocols = new(http.Protocols)
@@ -375,6 +378,30 @@ func TestHTTP2CallersReachTheFunction(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, res.ProtoMajor)
 	assert.Equal(t, "HTTP/1.1 /hello/a%2Fb?q body", bodyOf(t, res))
+}
+
+func TestAnHTTP2CallerThatReadsNothingIsGivenUp(t *testing.T) {
+	ended := make(chan struct{})
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		part := make([]byte, 1<<20)
+		for r.Context().Err() == nil {
+			if _, err := w.Write(part); err != nil {
+				return
+			}
+		}
+	})
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Get("http://" + frontOf(t, table(row), 50*time.Millisecond) + "/functions/hello")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the call is held")
+	}
 }
 
 // HTTP/2 lets a method be whatever a header may be.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
-	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 const (
@@ -62,10 +61,11 @@ func (c *call) unread() bool {
 // the answer to it: a short answer is one write instead of two.
 type response struct {
 	http.ResponseWriter
-	proto  int   // of the caller, 10 for HTTP/1.0
-	left   int64 // of the declared length, in bytes; negative when there is none
-	status int   // 0: none was sent
-	bytes  int64 // of the body, so far
+	proto   int           // of the caller, 10 for HTTP/1.0
+	silence time.Duration // that a part may take to be sent; 0: the connection sees to it
+	left    int64         // of the declared length, in bytes; negative when there is none
+	status  int           // 0: none was sent
+	bytes   int64         // of the body, so far
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -79,9 +79,8 @@ func (o *response) WriteHeader(status int) {
 }
 
 func (o *response) Write(p []byte) (int, error) {
-	if o.proto >= 20 {
-		// A connection of HTTP/1 has this limit itself; here it is the stream that waits.
-		_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Now().Add(wire.SilentWrite))
+	if o.silence > 0 {
+		_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Now().Add(o.silence))
 	}
 	n, err := o.ResponseWriter.Write(p)
 	o.bytes += int64(n)
@@ -113,7 +112,7 @@ func (o *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	early, _ := rw.Peek(rw.Reader.Buffered())
 	return hijackedConn{conn, io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)}, rw, nil
 }
 

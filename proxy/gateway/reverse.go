@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -109,7 +110,7 @@ type linkBody struct {
 // Read gives the link back at the end.
 func (b *linkBody) Read(p []byte) (int, error) {
 	n, err := b.trailedBody.Read(p)
-	if err == io.EOF && b.l != nil && again(b.res) {
+	if errors.Is(err, io.EOF) && b.l != nil && again(b.res) {
 		b.links.put(b.l)
 		b.l = nil
 	}
