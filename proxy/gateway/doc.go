@@ -30,6 +30,12 @@
 // before the function is called, so that no slow caller occupies it. Bodies are
 // copied: splice(2) took 1.7 times the CPU for 1 MiB.
 //
+// A request whose end is in doubt does not come this far: the server's connections
+// see to that. An answer that leaves before the caller's body has come whole closes
+// the connection, so that the rest is not taken for a request. When a call takes too
+// long, the party that is waited for is named: the caller whose body does not come
+// (408), or the function (504).
+//
 // Each replica has connections of its own, in links and in a Transport: the idle
 // ones end with it, and a unix socket needs no invented host name. The Transport is
 // for calls with bodies alone. It repeats a call without one on each connection that

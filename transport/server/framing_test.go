@@ -272,3 +272,17 @@ func FuzzFraming(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkFramingOfABrowsersRequest(b *testing.B) {
+	head := []byte("GET /functions/hello HTTP/1.1\r\nHost: localhost:9002\r\nConnection: keep-alive\r\nsec-ch-ua-platform: \"Linux\"\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n" +
+		"Referer: http://localhost:9002/\r\nAccept-Encoding: gzip, deflate, br\r\nAccept-Language: en\r\nCookie: session=0123456789abcdef\r\n\r\n")
+	var f framing
+	b.ReportAllocs()
+	for b.Loop() {
+		if good, _ := f.take(head); good != len(head) {
+			b.Fatal(good)
+		}
+	}
+}
