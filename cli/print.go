@@ -69,6 +69,9 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 		if r.GetRestarts() > 0 {
 			row = append(row, fmt.Sprintf("restarts:%d", r.GetRestarts()))
 		}
+		if r.GetPaused() {
+			b.WriteString("  paused:true")
+		}
 		if r.GetStage() != "" {
 			row = append(row, fmt.Sprintf("stage:%q", r.GetStage()))
 		}
@@ -111,6 +114,7 @@ var failures = map[string]string{
 	proto.ReasonUnavailable: "could not be built now",
 	proto.ReasonExhausted:   "could not be built",
 	proto.ReasonChecksum:    "could not be built",
+	proto.ReasonDamaged:     "is damaged",
 }
 
 // reportRows says on stderr what is wrong with rows, or should be known of them. The files that they name
@@ -123,6 +127,9 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 				warned[line] = true
 				a.warn(line)
 			}
+		}
+		if r.GetPaused() {
+			a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
 		}
 		failed := proto.Status(r.GetStatus()) == proto.Failed
 		switch {

@@ -20,17 +20,55 @@ func (a *app) stopCommand() *cobra.Command {
 	}
 }
 
-// stop stops all names it can. A name that is not known does not keep the
-// others from being stopped; any other failure would meet them too.
+func (a *app) pauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "pause NAME…",
+		Short:             "answers calls of functions with 503 until they are resumed",
+		Example:           "\n  proxyCli pause HelloWorld\n  proxyCli resume HelloWorld",
+		Args:              atLeastOne("NAME"),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+				return client.Pause(cmd.Context(), name)
+			})
+		},
+	}
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "resume NAME…",
+		Short:             "lets functions that were paused serve again",
+		Example:           "\n  proxyCli resume HelloWorld",
+		Args:              atLeastOne("NAME"),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+				return client.Resume(cmd.Context(), name)
+			})
+		},
+	}
+}
+
+// stop stops all names it can.
 func (a *app) stop(ctx context.Context, names []string) error {
+	return a.each(names, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+		row, err := client.Stop(ctx, name)
+		return []*proto.FunctionJsonRsp{row}, err
+	})
+}
+
+// each asks for all names. A name that is not known keeps no other from being asked
+// for; any other failure would meet them too.
+func (a *app) each(names []string, ask func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error)) error {
 	var rows []*proto.FunctionJsonRsp
 	var missed []error
 	var failure error
 	for _, name := range names {
 		err := a.ask(func(client transport.Interface) error {
-			row, err := client.Stop(ctx, name)
+			got, err := ask(client, name)
 			if err == nil {
-				rows = append(rows, row)
+				rows = append(rows, got...)
 			}
 			return err
 		})
@@ -47,6 +85,7 @@ func (a *app) stop(ctx context.Context, names []string) error {
 		if err := a.printRows(rows); err != nil {
 			return err
 		}
+		a.reportRows(rows, nil)
 	}
 	for _, err := range missed {
 		a.fail(err)

@@ -36,6 +36,8 @@ const (
 	Functions_Rollback_FullMethodName     = "/ryofaas.v1.Functions/Rollback"
 	Functions_Shift_FullMethodName        = "/ryofaas.v1.Functions/Shift"
 	Functions_Wake_FullMethodName         = "/ryofaas.v1.Functions/Wake"
+	Functions_Pause_FullMethodName        = "/ryofaas.v1.Functions/Pause"
+	Functions_Resume_FullMethodName       = "/ryofaas.v1.Functions/Resume"
 	Functions_Crashes_FullMethodName      = "/ryofaas.v1.Functions/Crashes"
 	Functions_Logs_FullMethodName         = "/ryofaas.v1.Functions/Logs"
 	Functions_Usage_FullMethodName        = "/ryofaas.v1.Functions/Usage"
@@ -76,6 +78,11 @@ type FunctionsClient interface {
 	Shift(ctx context.Context, in *ShiftRequest, opts ...grpc.CallOption) (*FunctionList, error)
 	// Wake opens a kept version beside the one that serves and answers where.
 	Wake(ctx context.Context, in *WakeRequest, opts ...grpc.CallOption) (*Serving, error)
+	// Pause ends a function's processes and keeps its sockets, where calls are answered
+	// with 503 until it is resumed, or another version is to serve.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*FunctionList, error)
+	// Resume lets a function that was paused serve again.
+	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*FunctionList, error)
 	// Crashes answers how a function's processes ended by themselves, newest first.
 	Crashes(ctx context.Context, in *CrashesRequest, opts ...grpc.CallOption) (*CrashList, error)
 	// Logs sends what a function's processes printed, line by line, oldest first.
@@ -232,6 +239,26 @@ func (c *functionsClient) Wake(ctx context.Context, in *WakeRequest, opts ...grp
 	return out, nil
 }
 
+func (c *functionsClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*FunctionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionList)
+	err := c.cc.Invoke(ctx, Functions_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*FunctionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionList)
+	err := c.cc.Invoke(ctx, Functions_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *functionsClient) Crashes(ctx context.Context, in *CrashesRequest, opts ...grpc.CallOption) (*CrashList, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CrashList)
@@ -354,6 +381,11 @@ type FunctionsServer interface {
 	Shift(context.Context, *ShiftRequest) (*FunctionList, error)
 	// Wake opens a kept version beside the one that serves and answers where.
 	Wake(context.Context, *WakeRequest) (*Serving, error)
+	// Pause ends a function's processes and keeps its sockets, where calls are answered
+	// with 503 until it is resumed, or another version is to serve.
+	Pause(context.Context, *PauseRequest) (*FunctionList, error)
+	// Resume lets a function that was paused serve again.
+	Resume(context.Context, *ResumeRequest) (*FunctionList, error)
 	// Crashes answers how a function's processes ended by themselves, newest first.
 	Crashes(context.Context, *CrashesRequest) (*CrashList, error)
 	// Logs sends what a function's processes printed, line by line, oldest first.
@@ -413,6 +445,12 @@ func (UnimplementedFunctionsServer) Shift(context.Context, *ShiftRequest) (*Func
 }
 func (UnimplementedFunctionsServer) Wake(context.Context, *WakeRequest) (*Serving, error) {
 	return nil, status.Error(codes.Unimplemented, "method Wake not implemented")
+}
+func (UnimplementedFunctionsServer) Pause(context.Context, *PauseRequest) (*FunctionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedFunctionsServer) Resume(context.Context, *ResumeRequest) (*FunctionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
 }
 func (UnimplementedFunctionsServer) Crashes(context.Context, *CrashesRequest) (*CrashList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Crashes not implemented")
@@ -654,6 +692,42 @@ func _Functions_Wake_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Functions_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Resume(ctx, req.(*ResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Functions_Crashes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CrashesRequest)
 	if err := dec(in); err != nil {
@@ -801,6 +875,14 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Wake",
 			Handler:    _Functions_Wake_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Functions_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _Functions_Resume_Handler,
 		},
 		{
 			MethodName: "Crashes",

@@ -34,6 +34,16 @@ func (p *Proxy) Shift(ctx context.Context, fnName string, canary uint32) ([]*pro
 	return p.change(ctx, fnName, rollout.Step{Action: rollout.Shift, Canary: canary})
 }
 
+// Pause implements transport.Interface.
+func (p *Proxy) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return p.change(ctx, fnName, rollout.Step{Action: rollout.Pause})
+}
+
+// Resume implements transport.Interface.
+func (p *Proxy) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return p.change(ctx, fnName, rollout.Step{Action: rollout.Resume})
+}
+
 // change takes a step at each replica of a function.
 func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {

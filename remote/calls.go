@@ -388,6 +388,23 @@ func (a *Agent) Shift(ctx context.Context, fnName string, canary uint32) ([]*pro
 	return a.settle(ctx, fnName, func(f *function) (accepted, error) { return f.shift(canary) })
 }
 
+// Pause implements transport.Interface.
+func (a *Agent) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return one(order(ctx, a, fnName, false, (*function).pause))
+}
+
+// Resume implements transport.Interface.
+func (a *Agent) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return one(order(ctx, a, fnName, false, (*function).resume))
+}
+
+func one(row *proto.FunctionJsonRsp, err error) ([]*proto.FunctionJsonRsp, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []*proto.FunctionJsonRsp{row}, nil
+}
+
 // settle hands an order to a function and returns the function when it is settled.
 func (a *Agent) settle(ctx context.Context, name string, what func(*function) (accepted, error)) ([]*proto.FunctionJsonRsp, error) {
 	acc, err := order(ctx, a, name, false, what)

@@ -125,6 +125,7 @@ func (f *function) settle(r result) {
 		v.Program = r.program
 	}
 	f.next = nil
+	f.unpause()
 	leaving := f.canary
 	var old []*instance
 	if m.at == f.main {

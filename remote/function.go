@@ -41,6 +41,7 @@ type function struct {
 	// The below belong to run: record says how they lie on the disk.
 	history  disk.History
 	stopping bool // a stop was accepted
+	paused   bool // no process runs, and the agent answers callers
 	main     *service
 	canary   *service            // nil: there is none
 	pinned   map[uint32]*service // kept versions that are called by their number
@@ -72,7 +73,7 @@ func (a *Agent) newFunction(rec *disk.Record) *function {
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
-		history: rec.History, stopping: rec.Stopping, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
+		history: rec.History, stopping: rec.Stopping, paused: rec.Paused, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
 	f.shut = sync.OnceFunc(func() { close(f.over) })
 	f.main = &service{f: f, version: rec.Find(rec.Main), port: rec.Port}
@@ -87,7 +88,7 @@ func (a *Agent) newFunction(rec *disk.Record) *function {
 
 // record is what the next agent needs to know to go on with the function.
 func (f *function) record() *disk.Record {
-	rec := &disk.Record{History: f.history, Port: f.main.port, Main: f.main.number(), Stopping: f.stopping}
+	rec := &disk.Record{History: f.history, Port: f.main.port, Main: f.main.number(), Paused: f.paused, Stopping: f.stopping}
 	if f.canary != nil {
 		rec.Canary = &disk.Canary{Version: f.canary.number(), Weight: f.canary.weight, Port: f.canary.port}
 	}
@@ -111,7 +112,7 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	case first != nil:
 		first(f)
 	default:
-		f.resume()
+		f.takeUp()
 	}
 	for !f.stopped {
 		if next := f.tend(time.Now()); !next.IsZero() {
@@ -178,8 +179,8 @@ func (f *function) post(event func()) (called bool) {
 	}
 }
 
-// resume takes up what the record says.
-func (f *function) resume() {
+// takeUp goes on with what the record says.
+func (f *function) takeUp() {
 	if f.next == nil {
 		return
 	}
@@ -243,7 +244,7 @@ func (f *function) same(s *service, v *disk.Version) bool {
 // serve has a kept version serve alone. If it does so already nothing is done but
 // to give up what else was under way.
 func (f *function) serve(v *disk.Version) (accepted, error) {
-	if v != f.main.version || !f.main.seen || f.main.refusing() {
+	if v != f.main.version || !f.main.seen || f.main.refusing() || f.paused {
 		return f.accept(&disk.Change{Version: v})
 	}
 	f.abandonNext()
@@ -348,7 +349,9 @@ func (f *function) wake(number uint32) (*proto.Serving, error) {
 	if s.pinned {
 		f.pinned[s.version.Number] = s
 	}
-	s.wake()
+	if !f.paused {
+		s.wake()
+	}
 	return s.serving(), nil
 }
 

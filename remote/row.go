@@ -25,7 +25,7 @@ func (f *function) status() proto.Status {
 		return proto.Deploying
 	case f.main.version == nil || f.main.refusing():
 		return proto.Failed
-	case f.main.seen:
+	case f.main.seen || f.paused: // it has been seen before
 		return proto.Deployed
 	default: // an agent that was started again has not seen it ready yet
 		return proto.Deploying
@@ -36,7 +36,7 @@ func (f *function) status() proto.Status {
 func (f *function) row() *proto.FunctionJsonRsp {
 	row := &proto.FunctionJsonRsp{
 		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
-		Generation: f.history.Generation, Restarts: f.restarts, LastVersion: f.history.Last,
+		Generation: f.history.Generation, Restarts: f.restarts, LastVersion: f.history.Last, Paused: f.paused,
 	}
 	v := f.main.version
 	if v == nil && f.next != nil {
@@ -56,7 +56,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Url = main.Proxy + (&url.URL{Path: "/" + f.path}).EscapedPath()
 	}
 	for _, s := range f.services() {
-		if (s.seen || s.pinned) && !s.refusing() { // a pinned one has been seen before
+		if (s.seen || s.pinned || f.paused) && !s.refusing() { // a pinned one has been seen before
 			row.Serving = append(row.Serving, s.serving())
 		}
 	}

@@ -47,6 +47,8 @@ type service struct {
 	abandon func()      // the start of one more; nil: none is under way
 	asleep  bool        // idle: no more processes than its settings' min are kept
 	disarm  func()      // of what waits for a caller while it is asleep
+	pausing bool        // the function is paused, and this service knows
+	unpause func()      // ends what answers callers meanwhile; nil: nothing does
 
 	seen    bool      // version has been ready under this agent
 	problem *failure  // why a process is missing
@@ -80,6 +82,9 @@ func (s *service) refusing() bool { return s.ends >= crashLoop && len(s.procs) =
 // It returns when it is to be called again at the latest, the zero time for never.
 func (s *service) tend(now time.Time) time.Time {
 	switch {
+	case s.f.paused && (s.f.next == nil || s.f.next.at != s):
+		s.pause()
+		return time.Time{}
 	case s.version == nil || s.abandon != nil:
 		return time.Time{}
 	case len(s.procs) >= s.wanted():
@@ -148,6 +153,11 @@ func (s *service) halt() {
 		s.disarm()
 		s.disarm = nil
 	}
+	if s.unpause != nil {
+		s.unpause()
+		s.unpause = nil
+	}
+	s.pausing = false
 }
 
 // ended takes note of a process that ended by itself.

@@ -238,6 +238,26 @@ func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*pr
 	return rsp.GetFunctions(), err
 }
 
+// Pause implements Interface.
+func (c *Client) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "pause", wire.SettleLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Pause(ctx, &proto.PauseRequest{Name: fnName})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
+// Resume implements Interface.
+func (c *Client) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "resume", wire.SettleLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.calls.Resume(ctx, &proto.ResumeRequest{Name: fnName})
+		return err
+	})
+	return rsp.GetFunctions(), err
+}
+
 // Crashes implements Interface.
 func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
 	var rsp *proto.CrashList

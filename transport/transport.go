@@ -60,6 +60,14 @@ type Interface interface {
 	// when that is settled: 0 drops the canary, 100 promotes it. Without a canary it
 	// is an ErrConflict.
 	Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error)
+	// Pause ends a function's processes, lets them finish their calls, and keeps its
+	// sockets: callers get 503 there until it is resumed, or another version is to
+	// serve. Rows say Paused. What is paused already stays so. A function of which
+	// nothing serves is an ErrConflict.
+	Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error)
+	// Resume lets a function that was paused serve again; callers wait for its
+	// processes from then on.
+	Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error)
 	// Crashes returns how a function's processes ended by themselves, newest first.
 	Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error)
 	// Usage returns what the processes of a function use, or, for "", of all functions.

@@ -115,6 +115,16 @@ func (s *Session) Shift(ctx context.Context, name string, canary uint32) (*proto
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Shift(ctx, name, canary) })
 }
 
+// Pause lets a function's calls be answered with 503.
+func (s *Session) Pause(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Pause(ctx, name) })
+}
+
+// Resume lets a function that was paused serve again.
+func (s *Session) Resume(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Resume(ctx, name) })
+}
+
 // change changes what serves.
 func (s *Session) change(ctx context.Context, name string, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	row, err := s.one(ctx, stopLimit, call)

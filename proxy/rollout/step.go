@@ -15,6 +15,8 @@ const (
 	Deploy   Action = "deploy"   // give the agent the function that is rolled out
 	Rollback Action = "rollback" // serve with a version that the agent has
 	Shift    Action = "shift"    // change the share of a canary
+	Pause    Action = "pause"    // answer calls with 503
+	Resume   Action = "resume"   // serve again
 )
 
 // Step is what a change of a function does at one agent: data, from which it can be
@@ -40,7 +42,7 @@ func (s *Step) follow(version uint32) {
 		if s.Version == 0 {
 			s.Version = version
 		}
-	case Shift:
+	case Shift, Pause, Resume:
 	}
 }
 
@@ -55,6 +57,10 @@ func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, err
 		return agent.Rollback(ctx, s.Name, s.Version)
 	case Shift:
 		return agent.Shift(ctx, s.Name, s.Canary)
+	case Pause:
+		return agent.Pause(ctx, s.Name)
+	case Resume:
+		return agent.Resume(ctx, s.Name)
 	case Deploy:
 	}
 	return c.deploy(ctx, c.order, agent, s)
@@ -68,6 +74,11 @@ func (r *Rollouts) undo(ctx context.Context, s Step) error {
 		return err
 	}
 	switch {
+	case s.Action == Pause && !s.Before.GetPaused():
+		_, err = agent.Resume(ctx, s.Name)
+	case s.Action == Resume && s.Before.GetPaused():
+		_, err = agent.Pause(ctx, s.Name)
+	case s.Action == Pause || s.Action == Resume: // it was so before
 	case s.Action == Deploy && s.Before.GetVersion() == 0:
 		_, err = agent.Stop(ctx, s.Name)
 	case s.Action == Deploy && s.Canary > 0:

@@ -20,6 +20,8 @@ type Record struct {
 	Canary *Canary `json:",omitempty"`
 	// Next was accepted and has neither come up nor failed yet.
 	Next *Change `json:",omitempty"`
+	// Paused: callers get 503, and no process runs.
+	Paused bool `json:",omitempty"`
 	// Stopping is set from the moment a stop is accepted.
 	Stopping bool `json:",omitempty"`
 }

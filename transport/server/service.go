@@ -142,6 +142,20 @@ func (s *service) Shift(ctx context.Context, req *proto.ShiftRequest) (*proto.Fu
 	return list(s.impl.Shift(ctx, req.GetName(), req.GetCanary()))
 }
 
+func (s *service) Pause(ctx context.Context, req *proto.PauseRequest) (*proto.FunctionList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	return list(s.impl.Pause(ctx, req.GetName()))
+}
+
+func (s *service) Resume(ctx context.Context, req *proto.ResumeRequest) (*proto.FunctionList, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	return list(s.impl.Resume(ctx, req.GetName()))
+}
+
 func (s *service) Crashes(ctx context.Context, req *proto.CrashesRequest) (*proto.CrashList, error) {
 	if req.GetName() == "" {
 		return nil, proto.CheckName("")

@@ -54,6 +54,7 @@ type function struct {
 	before   *version               // served before
 	canary   *version               // nil: there is none
 	share    uint32                 // of the canary, in percent
+	paused   bool
 
 	lines   []*proto.LogLine
 	crashes []*proto.Crash // oldest first
@@ -173,7 +174,7 @@ func (f *Fake) begin(deploys []*deploy) error {
 		if err != nil {
 			return err
 		}
-		if change, _ := fn.compare(d.fn); change == changeNone && fn.row.GetStatus() == string(proto.Deployed) {
+		if change, _ := fn.compare(d.fn); change == changeNone && !fn.paused && fn.row.GetStatus() == string(proto.Deployed) {
 			d.row = f.move(fn, proto.Deployed, func(row *proto.FunctionJsonRsp) {
 				row.Generation++
 				row.Error, row.Reason = "", ""
@@ -228,7 +229,7 @@ func (f *Fake) move(fn *function, to proto.Status, edit func(*proto.FunctionJson
 		panic("the fake moves a function from " + string(from) + " to " + string(to))
 	}
 	row.Status, row.Since = string(to), time.Now().UTC().Format(time.RFC3339)
-	row.LastVersion = fn.last
+	row.LastVersion, row.Paused = fn.last, fn.paused
 	if fn.serves != nil {
 		fn.describe(row)
 	}

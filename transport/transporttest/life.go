@@ -217,6 +217,58 @@ func rollback(t *tester) {
 	t.answers(service, 3, "")
 }
 
+func paused(t *tester) {
+	row := t.deploy("HelloWorld", t.source("HelloWorld", 1))
+	service := row.GetProxy()
+	for range 2 { // twice is once
+		row = t.only(t.Pause(t.Context(), "HelloWorld"))
+		assert.True(t, row.GetPaused())
+		assert.Equal(t, string(proto.Deployed), row.GetStatus())
+		t.refuses(service + "/helloworld")
+		t.refuses(row.GetUrl())
+	}
+	assert.True(t, t.rows()[0].GetPaused())
+	for range 2 {
+		row = t.only(t.Resume(t.Context(), "HelloWorld"))
+		assert.False(t, row.GetPaused())
+		assert.Equal(t, service, row.GetProxy())
+		t.answers(service, 1, "")
+	}
+
+	// What is to serve from now on is not paused.
+	t.only(t.Pause(t.Context(), "HelloWorld"))
+	row = t.deploy("HelloWorld", t.source("HelloWorld", 2))
+	assert.False(t, row.GetPaused())
+	t.answers(service, 2, "")
+	t.only(t.Pause(t.Context(), "HelloWorld"))
+	row = t.deploy("HelloWorld", t.source("HelloWorld", 2))
+	assert.False(t, row.GetPaused(), "nor what serves already")
+	t.answers(service, 2, "")
+	t.only(t.Pause(t.Context(), "HelloWorld"))
+	assert.False(t, t.only(t.Rollback(t.Context(), "HelloWorld", 1)).GetPaused())
+	t.answers(service, 1, "")
+
+	t.only(t.Pause(t.Context(), "HelloWorld"))
+	_, err := t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	assert.Empty(t, t.rows())
+}
+
+// refuses calls a paused function.
+func (t *tester) refuses(url string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusServiceUnavailable, res.StatusCode, "%s", body)
+	assert.NotEmpty(t, res.Header.Get("Retry-After"))
+	assert.Contains(t, string(body), "paused")
+}
+
 func canary(t *tester) {
 	t.deployed("HelloWorld")
 	beside := func(version int) *proto.FunctionJsonRsp {

@@ -102,6 +102,12 @@ func (f *Fake) answer(fn *function, which func() *version, w http.ResponseWriter
 		http.NotFound(w, r)
 		return
 	}
+	if fn.paused {
+		f.mu.Unlock()
+		w.Header().Set("Retry-After", "30")
+		http.Error(w, "the function is paused", http.StatusServiceUnavailable)
+		return
+	}
 	v.requests++
 	f.mu.Unlock()
 	c := call{

@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"PlanSaysWhatWouldChange", planned},
 		{"RollbackServesTheOlderVersion", rollback},
 		{"ACanaryServesBesideTheOther", canary},
+		{"PausedFunctionsAnswer503", paused},
 		{"SecretsAreHandedOverAndNotShown", secrets},
 		{"SettingsThatAreKeptStay", keeps},
 		{"CrashesAreKept", crashes},
@@ -357,6 +358,10 @@ func unknown(t *tester) {
 	_, err = t.Rollback(t.Context(), "Missing", 0)
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	_, err = t.Shift(t.Context(), "Missing", 0)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Pause(t.Context(), "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = t.Resume(t.Context(), "Missing")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	_, err = t.Crashes(t.Context(), "Missing")
 	require.ErrorIs(t, err, proto.ErrNotFound)

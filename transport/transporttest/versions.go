@@ -88,6 +88,7 @@ func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.P
 			fn.versions = slices.Delete(fn.versions, i, i+1)
 		}
 	}
+	fn.paused = false
 	f.start(fn, v)
 	return nil
 }
@@ -114,6 +115,9 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
+	if fn.paused {
+		row.Instances, row.Pid = 0, 0
+	}
 	row.Serving = []*proto.Serving{fn.callable(v)}
 	for _, v := range fn.versions {
 		if v != fn.serves && v.service != nil {
@@ -197,10 +201,35 @@ func (f *Fake) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto
 	if err != nil {
 		return nil, err
 	}
+	fn.paused = false
 	if v != fn.serves {
 		fn.lead(v)
 		f.start(fn, v)
 	}
+	return f.publish(fn), nil
+}
+
+// Pause implements transport.Interface.
+func (f *Fake) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return f.pause(ctx, fnName, true)
+}
+
+// Resume implements transport.Interface.
+func (f *Fake) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
+	return f.pause(ctx, fnName, false)
+}
+
+func (f *Fake) pause(ctx context.Context, fnName string, paused bool) ([]*proto.FunctionJsonRsp, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn, err := f.find(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	if paused && fn.serves == nil {
+		return nil, proto.Errorf(proto.ErrConflict, "of function %s nothing serves that could be paused", fnName)
+	}
+	fn.paused = paused
 	return f.publish(fn), nil
 }
 

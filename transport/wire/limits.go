@@ -48,8 +48,8 @@ const (
 	// CallerWakeLimit is how long a caller of a function waits for that: callers
 	// give up sooner, and by then another replica may serve.
 	CallerWakeLimit = 20 * time.Second
-	// SettleLimit is for calls that drain a process and start another: Stop,
-	// Rollback and Shift.
+	// SettleLimit is for calls that drain a process and start another: Stop, Pause,
+	// Resume, Rollback and Shift.
 	SettleLimit = proto.MaxDrain + WakeLimit
 )
 

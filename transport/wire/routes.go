@@ -55,6 +55,8 @@ var Routes = []Route{
 	{proto.Functions_Versions_FullMethodName, http.MethodGet, "/versions", "", "versions", ScopeRead},
 	{proto.Functions_Rollback_FullMethodName, http.MethodPost, "/rollback", Whole, "functions", ScopeDeploy},
 	{proto.Functions_Shift_FullMethodName, http.MethodPost, "/shift", Whole, "functions", ScopeDeploy},
+	{proto.Functions_Pause_FullMethodName, http.MethodPost, "/pause", Whole, "functions", ScopeDeploy},
+	{proto.Functions_Resume_FullMethodName, http.MethodPost, "/resume", Whole, "functions", ScopeDeploy},
 	{proto.Functions_Crashes_FullMethodName, http.MethodGet, "/crashes", "", "crashes", ScopeRead},
 	{proto.Functions_Logs_FullMethodName, http.MethodGet, "/logs", "", Whole, ScopeRead},
 	{proto.Functions_Usage_FullMethodName, http.MethodGet, "/usage", "", "usage", ScopeRead},

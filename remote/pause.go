@@ -1,0 +1,124 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/process"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// Of a function's fields, pause and resume set paused; they are called by run, as is
+// the pause of a service. Callers of a paused function are answered by goroutines that
+// know its sockets alone.
+
+const (
+	// pausedRetry is when callers of a paused function are told to try again: a person
+	// resumes it.
+	pausedRetry = 30 * time.Second
+	// pausedHead is how long a caller may take for a request's headers.
+	pausedHead = 10 * time.Second
+	// pausedLast is how long the last answers may take when a pause ends; they have a
+	// line each.
+	pausedLast = time.Second
+)
+
+// pause ends the function's processes, which finish their calls, and keeps its sockets.
+// What is under way to serve is given up.
+func (f *function) pause() (*proto.FunctionJsonRsp, error) {
+	switch {
+	case f.main.version == nil:
+		return nil, proto.Errorf(proto.ErrConflict, "of function %s nothing serves that could be paused", f.name).
+			WithHint("proxyCli details shows how it stands")
+	case f.paused:
+		return f.tell(), nil
+	}
+	next := f.next
+	f.paused, f.next = true, nil
+	if err := f.store(); err != nil {
+		f.paused, f.next = false, next
+		return nil, proto.Errorf(proto.ErrExhausted, "store the pause of function %s: %w", f.name, err)
+	}
+	f.giveUp(next, f.history.Generation, "given up, since the function was paused")
+	f.log.Info("paused")
+	f.tend(time.Now())
+	return f.tell(), nil
+}
+
+// resume lets a paused function serve again. Callers wait for its processes.
+func (f *function) resume() (*proto.FunctionJsonRsp, error) {
+	if f.paused {
+		f.unpause()
+		f.save()
+		f.log.Info("resumed")
+		f.tend(time.Now())
+	}
+	return f.tell(), nil
+}
+
+// unpause ends the pause of all services.
+func (f *function) unpause() {
+	f.paused = false
+	for _, s := range f.services() {
+		if s.pausing {
+			s.halt()
+			s.asleep, s.ends, s.retry = false, 0, time.Time{}
+		}
+	}
+}
+
+// pause ends the service's processes and answers its callers, once.
+func (s *service) pause() {
+	if s.pausing || s.version == nil {
+		return
+	}
+	s.halt()
+	s.pausing = true
+	if err := s.open(); err != nil {
+		s.f.log.Error("callers of a paused function are refused", "error", err)
+		return
+	}
+	old := s.procs
+	s.procs, s.asleep = nil, false
+	s.f.drain(old) // from now on all callers get the same answer
+	var err error
+	if s.unpause, err = s.f.turnAway(s.sockets); err != nil {
+		s.f.log.Error("callers of a paused function wait", "error", err)
+	}
+	s.f.work.Go(func() { s.f.endAll(old) })
+}
+
+// turnAway answers all who connect to sockets with 503 until it is told to end.
+func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
+	files, err := sockets.Files()
+	if err != nil {
+		return nil, err
+	}
+	srv := &http.Server{ReadHeaderTimeout: pausedHead, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", strconv.Itoa(int(pausedRetry/time.Second)))
+		wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "function %s is paused", f.name).
+			WithHint("proxyCli resume "+f.name+" lets it serve again").From("agent", "paused"))
+	})}
+	srv.SetKeepAlivesEnabled(false) // who comes again may find it resumed
+	for _, file := range files {
+		l, listenErr := net.FileListener(file)
+		_ = file.Close()
+		if listenErr != nil {
+			err = listenErr
+			continue
+		}
+		f.work.Go(func() { _ = srv.Serve(l) })
+	}
+	return func() {
+		f.work.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), pausedLast)
+			defer cancel()
+			_ = srv.Shutdown(ctx)
+			_ = srv.Close()
+		})
+	}, err
+}
