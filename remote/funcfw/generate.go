@@ -107,7 +107,10 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 func (g *Generated) addMain(m *userModule, t *Target, importPath string) {
 	data := mainData{names: names{t.IsMain}, ImportPath: importPath, File: mainFile}
 	keys := map[string]bool{"": true}
-	functions := m.together(t)
+	functions, all := m.together(t)
+	if !all {
+		g.Warnings = append(g.Warnings, fmt.Sprintf("its package has more than %d functions, so each is built by itself, which takes time and disk; divide the package to build them together", maxFunctions))
+	}
 	for _, f := range functions {
 		data.Functions = append(data.Functions, functionData{names: data.names, Target: f, UserFile: m.rel(f.File)})
 		keys[f.Key()] = true
@@ -134,21 +137,21 @@ func mainModule(importPath string) string { return path.Join(importPath, mainNam
 // together returns the functions that one program serves, in one order: the target
 // and all of its package that surely are functions too. One that only may be a
 // function takes part as the target alone, since it could fail the build of the
-// others.
-func (m *userModule) together(t *Target) []*Target {
-	list := []*Target{t}
+// others. all is false when there are too many of them, and the target is alone.
+func (m *userModule) together(t *Target) (list []*Target, all bool) {
+	list = []*Target{t}
 	others, _ := t.pkg.candidates()
 	for _, f := range others {
 		if f.Key() == t.Key() || m.checkKind(f) != nil {
 			continue
 		}
 		if len(list) == maxFunctions {
-			return []*Target{t}
+			return []*Target{t}, false
 		}
 		list = append(list, f)
 	}
 	slices.SortFunc(list, func(a, b *Target) int { return strings.Compare(a.Key(), b.Key()) })
-	return list
+	return list, true
 }
 
 // addRuntime adds the module of boot and serve.

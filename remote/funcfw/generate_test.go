@@ -303,6 +303,18 @@ func TestTheFrameworkRaisesWhatItMust(t *testing.T) {
 	}
 }
 
+func TestLargePackagesAreSaidToBeBuiltApart(t *testing.T) {
+	for n, warnings := range map[int]int{32: 0, 33: 1} {
+		text := "package p\n\nimport \"net/http\"\n"
+		for i := range n {
+			text += fmt.Sprintf("\nfunc F%d(w http.ResponseWriter, r *http.Request) {}\n", i)
+		}
+		g, err := generate(t, files{"a.go": text}, ".", "F0", linux)
+		require.NoError(t, err)
+		assert.Len(t, g.Warnings, warnings)
+	}
+}
+
 // The go command raises what the alternative go.mod had not foreseen.
 func TestRaised(t *testing.T) {
 	lines, err := funcfw.Raised(

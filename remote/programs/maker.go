@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -49,6 +50,7 @@ type Maker struct {
 	store    *build.Store
 	builder  *build.Builder // nil: it builds nothing
 	builds   builds
+	drafts   chan struct{} // has an element for each source that is being checked
 	wanted   chan struct{} // has an element for each program that other agents wait for
 	checked  checked
 }
@@ -58,6 +60,7 @@ func New(cfg Config) (*Maker, error) {
 	m := &Maker{
 		addr: cfg.Addr, log: cfg.Logger, packages: cfg.Packages,
 		builds: builds{tmp: cfg.Temp, running: make(map[string]*shared)}, wanted: make(chan struct{}, maxWanted),
+		drafts: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	var err error
 	if m.store, err = build.OpenStore(cfg.Dir, space, cfg.Logger); err != nil {

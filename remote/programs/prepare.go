@@ -42,11 +42,14 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 		return nil, proto.ReasonProgram, proto.Errorf(proto.ErrUnavailable, "the agent %s builds no functions", m.addr).
 			WithHint("deploy through a proxy that knows an agent of platform " + build.Platform + " that builds, or start this one without -build never")
 	}
-	target, spec, err := m.draft(src, fn)
+	kind, spec, err := m.draft(ctx, src, fn)
+	if ctx.Err() != nil {
+		return nil, proto.ReasonAgent, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, proto.ReasonCheck, err
 	}
-	tell(Progress{Stage: proto.StageChecking, Kind: target.Kind})
+	tell(Progress{Stage: proto.StageChecking, Kind: kind})
 	key, err := m.builder.Key(spec)
 	if err != nil {
 		return nil, proto.ReasonAgent, err
@@ -57,7 +60,7 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	}
 	warnings := spec.Generated.Warnings
 	if digest == "" {
-		building := Progress{Stage: proto.StageBuilding, Kind: target.Kind}
+		building := Progress{Stage: proto.StageBuilding, Kind: kind}
 		tell(building)
 		err := m.builds.share(ctx, key, m.recipe(key, fn, spec), func(said string) {
 			building.Output = said
@@ -73,7 +76,7 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 			return nil, proto.ReasonAgent, err
 		}
 	}
-	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: target.Kind, Warnings: warnings}, "", nil
+	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: kind, Warnings: warnings}, "", nil
 }
 
 // reasonOf says what a build has failed of.
@@ -169,14 +172,21 @@ func (m *Maker) platform(fn *proto.FunctionJson) funcfw.Platform {
 	return p
 }
 
-// draft checks and completes a function's source.
-func (m *Maker) draft(src string, fn *proto.FunctionJson) (*funcfw.Target, build.Spec, error) {
+// draft checks and completes a function's source. What that takes of memory, some
+// MiB, few functions hold at a time, and none while it waits to be built.
+func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (kind string, spec build.Spec, err error) {
+	select {
+	case m.drafts <- struct{}{}:
+		defer func() { <-m.drafts }()
+	case <-ctx.Done():
+		return "", build.Spec{}, context.Cause(ctx)
+	}
 	target, err := m.check(src, fn)
 	if err != nil {
-		return nil, build.Spec{}, err
+		return "", build.Spec{}, err
 	}
 	generated, err := funcfw.Generate(os.DirFS(src), target, m.platform(fn))
-	return target, build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
+	return target.Kind, build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
 }
 
 // recipe builds a draft in a folder of the build's own: that of who asked first
