@@ -166,9 +166,12 @@ func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took
 		r := of[0]
 		what := strings.Join(shares(r), ", ")
 		if e.serves != nil && e.serves.GetVersion() == r.GetVersion() && e.fn.GetCanary() == 0 {
-			what = fmt.Sprintf("nothing changed, version %d goes on serving", r.GetVersion())
+			what = fmt.Sprintf("nothing changed, version %d serves", r.GetVersion())
 		}
-		a.note("%s: %s, after %.1fs, at %s; try: proxyCli invoke %s", name, what, took.Seconds(), r.GetUrl(), name)
+		if !a.quiet {
+			parts := []string{fmt.Sprintf("%s: %s, after %.1fs", name, what, took.Seconds()), clean(r.GetUrl()), "try: proxyCli invoke " + name}
+			_, _ = fmt.Fprintln(a.stderr, flow(parts, a.width(a.stderr)))
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func (a *app) logs(ctx context.Context, names []string) error {
 		if logs.GetTruncated() {
 			a.note("the log is longer; this is its last part")
 		}
-		if _, err := io.WriteString(a.stdout, logs.GetLogs()); err != nil {
+		if _, err := io.WriteString(a.stdout, a.printed(logs.GetLogs())); err != nil {
 			return err
 		}
 	}
@@ -195,7 +195,7 @@ func (a *app) printLines(q *query, batch *proto.LogLines) error {
 		if q.timestamps {
 			b.WriteString(line.GetTime() + "  ")
 		}
-		b.WriteString(line.GetText() + "\n")
+		b.WriteString(a.printed(line.GetText()) + "\n")
 	}
 	_, err := io.WriteString(a.stdout, b.String())
 	return err

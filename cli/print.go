@@ -307,15 +307,28 @@ func shorten(path string) string {
 	return path
 }
 
-// clean takes control characters out of a text that others wrote: they could
-// rewrite what the terminal shows.
+// clean takes characters out of a text that others wrote which could rewrite what the
+// terminal shows: control characters, and those that turn the direction of writing.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && unicode.IsControl(r) {
+		if r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, s)
+}
+
+// printed is what functions printed, for stdout: as it is, but clean on a terminal.
+func (a *app) printed(text string) string {
+	if !a.isTerminal(a.stdout) {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		bare := strings.TrimRight(line, "\r\n")
+		b.WriteString(clean(bare) + line[len(bare):])
+	}
+	return b.String()
 }
 
 func firstLine(s string) string {

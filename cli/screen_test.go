@@ -94,3 +94,9 @@ func TestHelpFitsATerminal(t *testing.T) {
 	}
 	walk(c.root())
 }
+
+func TestATerminalIsNotRewrittenByWhatFunctionsPrint(t *testing.T) {
+	const text = "a\x1b[2Jb\tc\r\n\u202ed\x07\ne"
+	assert.Equal(t, text, newConsole(false).printed(text))
+	assert.Equal(t, "a\ufffd[2Jb\tc\r\n\ufffdd\ufffd\ne", newConsole(true).printed(text))
+}

@@ -47,7 +47,7 @@ func TestTerminalsWaitByDefault(t *testing.T) {
 		assert.Contains(t, c.stdout.String(), `status:"Deployed"`)
 		assert.Contains(t, c.stderr.String(), eraseLine+"checking F  0.")
 		last := c.stderr.Bytes()[bytes.LastIndex(c.stderr.Bytes(), []byte(eraseLine))+len(eraseLine):]
-		assert.Regexp(t, `^F: .*version 1 .*; try: proxyCli invoke F\n$`, string(last), "no progress is left behind")
+		assert.Regexp(t, `^F: .*version 1 .*(  |\n  )try: proxyCli invoke F\n$`, string(last), "no progress is left behind")
 		assert.NotContains(t, c.stdout.String(), "\x1b")
 	}
 	for _, flag := range []string{"-no-wait", "-wait=false"} {

@@ -287,7 +287,7 @@ func (f *function) notKept(number uint32) error {
 	if kept == nil {
 		return err.WithHint("none has come up yet")
 	}
-	return err.WithHint("these are: " + strings.Join(kept, ", "))
+	return err.WithHint("versions that are kept: " + strings.Join(kept, ", "))
 }
 
 // shift changes what part of the calls the canary gets.
@@ -297,7 +297,7 @@ func (f *function) shift(weight uint32) (accepted, error) {
 		return accepted{}, proto.Errorf(proto.ErrInvalid, "a canary cannot get %d %% of the calls", weight)
 	case f.canary == nil:
 		return accepted{}, proto.Errorf(proto.ErrConflict, "function %s has no canary", f.name).
-			WithHint("deploy one with canary, such as 10")
+			WithHint("deploy one with -canary, such as: proxyCli deploy -canary 10")
 	case weight == 100:
 		return f.accept(&disk.Change{Version: f.canary.version})
 	case weight == 0:
