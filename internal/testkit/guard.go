@@ -40,7 +40,7 @@ type Runner interface{ Run() int }
 // process that is the guard it does not return.
 func Guarded(m Runner) Runner {
 	if root := os.Getenv(guardVariable); root != "" {
-		os.Exit(guard(root, os.Stdin, os.Stderr)) //nolint:forbidigo // this process is no test
+		os.Exit(guard(root, os.Stdin, os.Stderr)) //nolint:forbidigo,revive // this process is no test
 	}
 	return guarded{m}
 }

@@ -50,7 +50,7 @@ func TestAnEmptyCacheBeginsWithWhatItsOwnerHasCompiled(t *testing.T) {
 	before := entries(t, owners)
 	b := seeded(owners)
 	assert.False(t, b.empty())
-	assert.Equal(t, len(before), len(entries(t, b.owners)), "nothing was written there")
+	assert.Len(t, entries(t, b.owners), len(before), "nothing was written there")
 	copied := 0
 	for name, info := range entries(t, b.cache) {
 		from, ok := before[name]
