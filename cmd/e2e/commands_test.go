@@ -94,7 +94,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"agent", []string{"-insecure=perhaps"}, 2, []string{"perhaps"}},
 		{"agent", []string{"-ports", "5", "-dir", dir, "-port", "127.0.0.1:0"}, 2, []string{"-ports", `"5"`}},
 		{"agent", []string{"-dir", dir, "-port", taken.Addr().String()}, 1, []string{taken.Addr().String(), "-port"}},
-		{"agent", []string{"-dir", dir, "-port", "nonsense:port"}, 1, []string{"-port", "nonsense:port"}},
+		{"agent", []string{"-dir", dir, "-port", "nonsense:port"}, 2, []string{"-port", "nonsense:port"}},
 		{"proxy", []string{"--agnets", "a:1"}, 2, []string{"-agnets", "did you mean -agents"}},
 		{"proxy", []string{"serve"}, 2, []string{`"serve"`}},
 		{"proxy", []string{"-agents", "no-port", "-dir", dir, "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0"}, 2, []string{"no-port"}},
