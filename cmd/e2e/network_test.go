@@ -374,7 +374,7 @@ func TestBrowsersAndGatewaysAreRefused(t *testing.T) {
 					req := request(t, http.MethodGet, addr, path, "")
 					req.Header.Set(name, value)
 					rsp, body := plain.ask(t, h2, req)
-					assert.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound}, rsp.StatusCode, path)
+					assert.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, rsp.StatusCode, path)
 					assert.NotContains(t, body, "HelloWorld", path)
 				}
 				if addr == s.agent.addr {

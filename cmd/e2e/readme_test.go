@@ -153,10 +153,12 @@ func (r *reader) serve(s step) {
 		r.front = "localhost:" + web
 	}
 	r.assert(s, banner(server))
-	for _, file := range []string{"deploy.json", "list.json"} {
-		data, err := os.ReadFile(filepath.Join(r.dir, file))
+	definitions, err := filepath.Glob(filepath.Join(r.dir, "example", "*", "deploy.json"))
+	require.NoError(r.t, err)
+	for _, file := range append(definitions, filepath.Join(r.dir, "deploy.json"), filepath.Join(r.dir, "list.json")) {
+		data, err := os.ReadFile(file)
 		require.NoError(r.t, err)
-		write(r.t, r.dir, tree{file: strings.ReplaceAll(string(data), "localhost:9000", "localhost:"+r.ours["9000"])})
+		write(r.t, filepath.Dir(file), tree{filepath.Base(file): strings.ReplaceAll(string(data), "localhost:9000", "localhost:"+r.ours["9000"])})
 	}
 }
 
