@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -169,6 +170,24 @@ func TestLimitBody(t *testing.T) {
 			assert.Equal(t, want, w.Code, "%s, length %d", body, length)
 		}
 	}
+}
+
+// unasked is a body that must not be read.
+type unasked struct{ t *testing.T }
+
+func (u unasked) Read([]byte) (int, error) {
+	u.t.Error("a caller was asked for a body that is refused")
+	return 0, io.EOF
+}
+
+func TestLimitBodyDoesNotAskForWhatItRefuses(t *testing.T) {
+	h := limitBody(http.NotFoundHandler(), 10)
+	r := httptest.NewRequest(http.MethodPost, "/", unasked{t})
+	r.ContentLength = 11
+	r.Header.Set("Expect", "100-continue")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
 }
 
 func BenchmarkTyped(b *testing.B) {
