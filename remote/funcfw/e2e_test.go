@@ -97,7 +97,7 @@ func F_test(w http.ResponseWriter, r *http.Request) {
 		rw.Flush()
 		io.Copy(conn, rw)
 	case "/copy":
-		w.(io.ReaderFrom).ReadFrom(strings.NewReader(r.Proto))
+		io.Copy(w, strings.NewReader(r.Proto))
 	default:
 		fmt.Fprintf(w, "%s|%s|%s", r.URL.Path, r.URL.EscapedPath(), r.URL.RawQuery)
 	}
@@ -256,7 +256,7 @@ func TestStartFailsWithAReason(t *testing.T) {
 	program := mustBuild(t, files{"fn.go": "package fn\n\nimport \"net/http\"\n\nvar F http.HandlerFunc\n"}, ".", "F")
 	p := launch(t, program, "F")
 	assert.EqualError(t, p.wait(t), "exit status 1")
-	assert.Contains(t, p.output.String(), "the function may be a variable that is nil")
+	assert.Contains(t, p.output.String(), "the variable F is nil")
 
 	ok := mustBuild(t, files{"fn.go": hello}, ".", "HelloWorld")
 	for _, c := range []struct{ env, want string }{
