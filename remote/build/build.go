@@ -281,7 +281,6 @@ const goOn = "deploy again: what was built is kept, and the build goes on from t
 type attempt struct {
 	*Builder
 	Spec
-	ctx    context.Context
 	end    context.CancelCauseFunc
 	pace   *pace
 	places funcfw.Places
@@ -301,7 +300,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	a := &attempt{
-		Builder: b, Spec: spec, ctx: ctx, end: end, pace: pace,
+		Builder: b, Spec: spec, end: end, pace: pace,
 		places: funcfw.Places{Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated},
 		files: []string{
 			"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
@@ -312,7 +311,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	defer a.status.close()
 	defer a.watch()()
 	program := filepath.Join(spec.Work, "fn")
-	output, updated, err := a.make(program, linker)
+	output, updated, err := a.make(ctx, program, linker)
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
 	}
@@ -335,7 +334,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 		}
 	}
 	if updated || !spec.Generated.Alone {
-		if err := a.warnOfCgo(); err != nil {
+		if err := a.warnOfCgo(ctx); err != nil {
 			return err
 		}
 	}
@@ -344,24 +343,24 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 
 // make has the go command make the program. It returns what that said last, and
 // whether it has updated the alternative go.mod.
-func (a *attempt) make(program, linker string) (output string, updated bool, err error) {
+func (a *attempt) make(ctx context.Context, program, linker string) (output string, updated bool, err error) {
 	building := slices.Concat([]string{"-mod=readonly"}, a.files, funcfw.BuildFlags,
 		[]string{"-ldflags=" + linker, "-o", program, a.Generated.Main})
 	compile := func() (string, error) {
-		return a.run(a.sandbox.compile, unreachable, nil, slices.Concat([]string{"build", "-v"}, building)...)
+		return a.run(ctx, a.sandbox.compile, unreachable, nil, slices.Concat([]string{"build", "-v"}, building)...)
 	}
 	if a.filling != nil { // it wants to know beforehand how much there is
 		seeded := a.owners != "" && a.empty() // the first go command makes it look used
-		if output, err = a.fetch("-mod=readonly"); err != nil {
+		if output, err = a.fetch(ctx, "-mod=readonly"); err != nil {
 			return output, false, err
 		}
 		if seeded {
-			a.status.begin(a.seed(func(said io.Writer) error { return a.plan(a.ctx, a.Spec, a.pace, building, said) }))
+			a.status.begin(a.seed(func(said io.Writer) error { return a.plan(ctx, a.Spec, a.pace, building, said) }))
 		}
 	}
 	output, err = compile()
 	if err != nil && a.sandbox.lacks.MatchString(output) {
-		if output, err = a.fetch("-mod=readonly"); err == nil {
+		if output, err = a.fetch(ctx, "-mod=readonly"); err == nil {
 			output, err = compile()
 		}
 	}
@@ -369,7 +368,7 @@ func (a *attempt) make(program, linker string) (output string, updated bool, err
 		// A requirement of the user's raises one of the framework's. This rewrites the
 		// alternative go.mod alone. It is slower and may ask the module proxy.
 		updated = true
-		if output, err = a.fetch("-mod=mod"); err == nil {
+		if output, err = a.fetch(ctx, "-mod=mod"); err == nil {
 			output, err = compile()
 		}
 	}
@@ -378,13 +377,13 @@ func (a *attempt) make(program, linker string) (output string, updated bool, err
 
 // fetch gets the modules that compile will need, and no more: `go mod download` would
 // fetch all that go.mod names, also for tests and for packages that nothing imports.
-func (a *attempt) fetch(mod string) (string, error) {
+func (a *attempt) fetch(ctx context.Context, mod string) (string, error) {
 	list := new(packages)
 	stop := a.status.fetching(a.missing(), a.stallLimit, func() {
 		a.end(proto.Errorf(proto.ErrUnavailable, "no module has come for %s, since %s", a.stallLimit, a.status.last()).
 			WithHint("see that the agent reaches its module proxy (-goproxy); deploy again: what was fetched is kept"))
 	})
-	output, err := a.run(a.sandbox.fetch, a.sandbox.online, list,
+	output, err := a.run(ctx, a.sandbox.fetch, a.sandbox.online, list,
 		slices.Concat([]string{"list", "-deps", "-f=" + packageLine, mod}, a.files, []string{a.Generated.Main})...)
 	stop()
 	a.status.expect(list)
@@ -393,8 +392,8 @@ func (a *attempt) fetch(mod string) (string, error) {
 
 // run runs a go command. What it says goes to the status; list gets its standard
 // output if that is apart.
-func (a *attempt) run(rules confine.Rules, env []string, list io.Writer, args ...string) (string, error) {
-	cmd := a.command(a.ctx, a.Spec, env, args...)
+func (a *attempt) run(ctx context.Context, rules confine.Rules, env []string, list io.Writer, args ...string) (string, error) {
+	cmd := a.command(ctx, a.Spec, env, args...)
 	cmd.Stdout = list
 	return a.runGroup(cmd, with(rules, a.Spec), a.pace, a.status)
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -25,12 +26,12 @@ const (
 
 // warnOfCgo says which packages of a program have files that are left out since they
 // need cgo: most fail at the first call, and not before.
-func (a *attempt) warnOfCgo() error {
+func (a *attempt) warnOfCgo(ctx context.Context) error {
 	if a.Warn == nil {
 		return nil
 	}
 	list := new(bytes.Buffer)
-	_, err := a.run(a.sandbox.compile, unreachable, list,
+	_, err := a.run(ctx, a.sandbox.compile, unreachable, list,
 		slices.Concat([]string{"list", "-deps", "-f=" + ignoredLine, "-mod=readonly"}, a.files, []string{a.Generated.Main})...)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return nil // the program is there all the same

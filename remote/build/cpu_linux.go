@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// clockTick is the unit of times in /proc: the kernel says 100 a second to all
-// programs (proc_pid_stat(5), USER_HZ).
-const clockTick = time.Second / 100
+// userHZ is how many units of time in /proc make a second: the kernel says the same to
+// programs of all its platforms (proc_pid_stat(5)).
+const userHZ = 100
 
 // cpuTime is the processor time of a process and of those of its children that it
 // has waited for. It is 0 when it cannot be told.
@@ -24,13 +24,13 @@ func cpuTime(pid int) time.Duration {
 	if len(fields) < fourth {
 		return 0
 	}
-	var ticks time.Duration
+	ticks := int64(0)
 	for _, field := range fields[first:fourth] {
 		var n int64
 		if _, err := fmt.Sscan(string(field), &n); err != nil {
 			return 0
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * clockTick
+	return time.Duration(ticks) * (time.Second / userHZ)
 }

@@ -74,7 +74,7 @@ var fetchFaults = []fault{
 		"if it was published anew, run go clean -modcache and go mod tidy in the function's module; else the module proxy or the checksum database that the agent asks is not to be trusted",
 	},
 	{
-		regexp.MustCompile(`dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|x509: |connection re(set|fused)|unexpected EOF|no route to host|disabled by GOPROXY=off|: (401|403|408|429|5\d\d) [A-Z]`),
+		regexp.MustCompile(`(Get|Head) "[^"\n]*": |dial tcp|lookup [^\n]*: (no such host|server misbehaving)|i/o timeout|TLS handshake|x509: |connection re(set|fused)|unexpected EOF|no route to host|disabled by GOPROXY=off|: (401|403|408|429|5\d\d) [A-Z]`),
 		proto.ErrUnavailable, "a module that the function needs cannot be fetched:",
 		"start the agent with a network and a module proxy (-goproxy); " + alongWith,
 	},

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // private is a module that only a company's own module proxy has.
@@ -166,9 +168,24 @@ func TestModulesAreCheckedByADatabase(t *testing.T) {
 	forged := httptest.NewServer(mallory)
 	defer forged.Close()
 	config.SumDB = own.Key() + " " + forged.URL + "/sumdb"
-	require.ErrorContains(t, build(fresh(t, config)), "no verifiable signatures", "of another key")
+	err := build(fresh(t, config))
+	require.ErrorIs(t, err, proto.ErrConflict)
+	require.ErrorContains(t, err, "no verifiable signatures", "of another key")
 
 	own.Publish(t, private, "v1.1.0", "", "package x\n\nfunc X() string { return \"other\" }\n")
 	config.SumDB = own.Key() + " " + server.URL + "/sumdb"
-	require.ErrorContains(t, build(fresh(t, config)), "checksum mismatch", "other bytes than were signed")
+	err = build(fresh(t, config))
+	require.ErrorIs(t, err, proto.ErrConflict)
+	require.ErrorContains(t, err, "checksum mismatch", "other bytes than were signed")
+
+	for name, proxy := range map[string]http.HandlerFunc{
+		"is broken": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+		"hangs up":  func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"refuses":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	} {
+		faulty := httptest.NewServer(proxy)
+		defer faulty.Close()
+		config.Proxy = faulty.URL
+		require.ErrorIs(t, build(fresh(t, config)), proto.ErrUnavailable, "a module proxy that %s", name)
+	}
 }
