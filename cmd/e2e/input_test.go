@@ -83,7 +83,7 @@ var badSources = []struct {
 	// What the compiler alone can tell.
 	{name: "undefined", files: tree{"go.mod": goMod, "sub/a.go": inP("func F(w http.ResponseWriter, r *http.Request) { w.Wirte(nil) }")}, dir: "sub", says: "sub/a.go:3:52: w.Wirte undefined", fix: ""},
 	{name: "unused import", files: tree{"a.go": "package p\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\n" + handlerF + "\n"}, says: `a.go:4:2: "fmt" imported and not used`, fix: ""},
-	{name: "variable of another type", files: tree{"a.go": inP("var F = func(w http.ResponseWriter) {}")}, says: "a.go:3:5: cannot use", fix: ""},
+	{name: "variable of another type", files: tree{"a.go": inP("var F = func(w http.ResponseWriter) {}")}, says: "a.go:3:13: F has 1 parameter, want 2", fix: declare},
 	{name: "alias of another type", files: tree{"a.go": inP("type R = http.Request\n\nfunc F(w http.ResponseWriter, r R) {}")}, says: "a.go:5:6: cannot use", fix: ""},
 	{name: "a module that nothing requires", files: tree{"go.mod": goMod, "a.go": "package p\n\nimport (\n\t\"net/http\"\n\n\t_ \"example.com/missing\"\n)\n\n" + handlerF + "\n"}, says: "a.go:6:2: no module in go.mod has package example.com/missing", fix: "go get example.com/missing"},
 	{name: "embedding nothing", files: tree{"a.go": "package p\n\nimport (\n\t_ \"embed\"\n\t\"net/http\"\n)\n\n//go:embed nothing.txt\nvar text string\n\n" + handlerF + "\n"}, says: "a.go:8:12: pattern nothing.txt: no matching files found", fix: ""},

@@ -58,6 +58,9 @@ func (pkg *source) variable(t *Target, d *decl, kind string) error {
 	if !pkg.isHandler(d) {
 		t.Deferred = t.Name + " is a variable"
 	}
+	if fn := d.function(t.Name); fn != nil && t.Variable {
+		return pkg.fits(fn)
+	}
 	if d.typ == nil || !t.Variable {
 		return nil
 	}
@@ -68,6 +71,34 @@ func (pkg *source) variable(t *Target, d *decl, kind string) error {
 			"declare it as an http.Handler, or "+wantFix(t.Name, proto.KindHTTP))
 	}
 	return nil
+}
+
+// function is a variable that is written as a function, as if it were declared as one.
+func (d *decl) function(name string) *decl {
+	typ, _ := d.typ.(*ast.FuncType)
+	if lit, ok := d.value.(*ast.FuncLit); ok && d.typ == nil {
+		typ = lit.Type
+	}
+	if typ == nil {
+		return nil
+	}
+	fn := &ast.FuncDecl{Name: ast.NewIdent(name), Type: typ, Body: &ast.BlockStmt{}}
+	return &decl{file: d.file, at: d.at, kind: token.FUNC, fn: fn}
+}
+
+// fits refuses a function that surely does not answer requests.
+func (pkg *source) fits(d *decl) error {
+	s, err := pkg.signature(d)
+	if err != nil {
+		return err
+	}
+	for _, f := range forms {
+		if _, misfit := s.match(f); f.kind == proto.KindHTTP && misfit == nil {
+			return nil
+		}
+	}
+	_, misfit := s.match(s.nearest(proto.KindHTTP))
+	return refuse(s.file, misfit.at, misfit.reason, wantFix(s.name, proto.KindHTTP))
 }
 
 // anything stands in a form for a type of the user's, to and from JSON.

@@ -118,6 +118,8 @@ func TestKindsRefused(t *testing.T) {
 		"cloudevent said typed":    {"func F(ctx context.Context, e cloudevents.Event) error { return nil }", "typed", "a.go:11:6: F is of kind cloudevent, and the setting kind says typed", ""},
 		"nothing, said cloudevent": {"func F(ctx context.Context, e *cloudevents.Event) error { return nil }", "cloudevent", "a.go:11:31: parameter 2 of F is *github.com/cloudevents/sdk-go/v2.Event, want github.com/cloudevents/sdk-go/v2.Event (no *: it is an interface)", "declare it as func F(ctx context.Context, e cloudevents.Event) error"},
 		"declared, said typed":     {`func init() { functions.HTTP("F", f) }`, "typed", "a.go:11:30: F is declared as of kind http, and the setting kind says typed", "set kind to http"},
+		"a function that is none":  {"var F = func(w http.ResponseWriter) {}", "", "a.go:11:13: F has 1 parameter, want 2", "declare it as func F(w http.ResponseWriter"},
+		"a type of function":       {"var F func(http.ResponseWriter, *http.Request) error", "", "F returns error, want no result", "declare it as func F(w http.ResponseWriter"},
 		"a number":                 {"var F int", "", "a.go:11:5: F is a variable of type int, which answers no requests", "http.Handler"},
 		"a list":                   {"var F []http.Handler", "", "a.go:11:5: F is a variable of type []http.Handler, which answers no requests", "http.Handler"},
 		"a variable said typed":    {"var F = f", "typed", "a.go:11:5: F is a variable, of which the kind typed cannot be told", "declare it as func"},
