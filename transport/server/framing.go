@@ -180,6 +180,7 @@ const (
 	badTrailer = "\r\n:\r\n\r\n"
 )
 
+// insteadOf is what is passed on instead of the end of a bad line.
 func insteadOf(at place, line []byte) string {
 	switch {
 	case at == atChunk:
