@@ -24,18 +24,18 @@ func Check(path string) error {
 	if err != nil {
 		return err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("check the folder: %w", err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(target)
 	if err != nil {
 		return fmt.Errorf("check the folder: %w", err)
 	}
 	if why := foreign(info); why != "" {
-		return refuse(real, why, info)
+		return refuse(target, why, info)
 	}
-	for _, chain := range []string{path, real} { // a link may lie where others write, too
+	for _, chain := range []string{path, target} { // a link may lie where others write, too
 		for dir := filepath.Dir(chain); ; dir = filepath.Dir(dir) {
 			info, err := os.Stat(dir)
 			if err != nil {

@@ -119,7 +119,7 @@ func (s *Store) find(key string, try func(name, digest string) error) error {
 		_, err := s.path(key, "")
 		return err
 	}
-	err := error(fs.ErrNotExist)
+	err := fs.ErrNotExist
 	for range 2 {
 		names, _ := filepath.Glob(filepath.Join(s.dir, key+"-*")) // the key has no pattern
 		for _, name := range names {

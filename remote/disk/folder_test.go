@@ -33,19 +33,19 @@ func record(name string) *Record {
 
 func TestRecordsComeBack(t *testing.T) {
 	dir := t.TempDir()
-	d, found := open(t, dir)
+	d, _ := open(t, dir)
 	was := record("HelloWorld")
 	was.Canary = &Canary{Version: 1, Weight: 10, Port: 5001}
 	was.Next = &Change{Version: was.Versions[0]}
 	was.Failure = &Failure{Text: "a reason"}
 	require.NoError(t, d.Save(was))
 	d.Close()
-	d, found = open(t, dir)
+	d, found := open(t, dir)
 	list, err := d.Records()
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Same(t, list[0].Versions[0], list[0].Next.Version, "the same version, not a copy")
-	assert.Equal(t, was.History.Failure, list[0].Failure)
+	assert.Equal(t, was.Failure, list[0].Failure)
 	assert.Equal(t, was.Canary, list[0].Canary)
 	assert.Equal(t, "HelloWorld", list[0].Versions[1].Spec.GetName())
 	assert.Empty(t, *found)

@@ -27,6 +27,7 @@ type Version struct {
 // Spec is a function to deploy, with Package set. Its JSON is that of protobuf.
 type Spec struct{ *proto.FunctionJson }
 
+// MarshalJSON implements json.Marshaler.
 func (s Spec) MarshalJSON() ([]byte, error) {
 	data, err := protojson.Marshal(s.FunctionJson)
 	if err != nil {
@@ -35,6 +36,7 @@ func (s Spec) MarshalJSON() ([]byte, error) {
 	return json.RawMessage(data).MarshalJSON()
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
 func (s *Spec) UnmarshalJSON(data []byte) error {
 	s.FunctionJson = new(proto.FunctionJson)
 	// A record written by a later agent must not stop this one.

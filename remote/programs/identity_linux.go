@@ -14,5 +14,5 @@ type identity struct {
 
 func identify(info fs.FileInfo) identity {
 	s := info.Sys().(*syscall.Stat_t)
-	return identity{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
+	return identity{s.Dev, s.Ino, s.Size, s.Mtim, s.Ctim}
 }
