@@ -87,10 +87,11 @@ var fetchFaults = []fault{
 // largeFile is the failure of a source that gives too large a file.
 var largeFile = fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20)
 
-func (f *fault) err(said string) error {
-	text := f.means
-	if strings.HasSuffix(text, ":") {
-		text += " " + said
+// err is the error of a fault, for modules that were asked for.
+func (f *fault) err(said, asked string) error {
+	text, ends := strings.CutSuffix(f.means, ":")
+	if ends {
+		text += asked + ": " + said
 	}
 	return proto.Errorf(f.kind, "%s", text).WithHint(f.hint)
 }
@@ -109,7 +110,7 @@ func explain(places funcfw.Places, output string) error {
 	said, ours := places.Explain(output)
 	for _, f := range faults {
 		if f.said.MatchString(tools) {
-			return f.err(said)
+			return f.err(said, "")
 		}
 	}
 	if strings.Contains(tools, ": file too large") {
@@ -117,7 +118,7 @@ func explain(places funcfw.Places, output string) error {
 	}
 	for _, f := range fetchFaults {
 		if !compiled && f.said.MatchString(said) {
-			return f.err(asked(output) + said)
+			return f.err(said, asked(output))
 		}
 	}
 	switch {
@@ -155,5 +156,5 @@ func asked(output string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return "(it asked for " + strings.Join(names, ", ") + ") "
+	return " (it asked for " + strings.Join(names, ", ") + ")"
 }

@@ -86,7 +86,7 @@ func TestExplain(t *testing.T) {
 		},
 		"no network on purpose": {
 			"go: downloading example.org/x v1.0.0\na.go:3:2: module lookup disabled by GOPROXY=off\n",
-			"a module that the function needs cannot be fetched: (it asked for example.org/x@v1.0.0) app/a.go:3:2: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
+			"a module that the function needs cannot be fetched (it asked for example.org/x@v1.0.0): app/a.go:3:2: module lookup disabled by GOPROXY=off", proto.ErrUnavailable,
 		},
 		"the disk is full": {"# example.com/app\n/opt/go/pkg/tool/linux_amd64/link: write x: no space left on device\n", "no space is left to build", proto.ErrExhausted},
 		"too little memory": {
@@ -100,7 +100,7 @@ func TestExplain(t *testing.T) {
 		},
 		"another module than was published": {
 			"go: downloading example.org/x v1.0.0\ngo: example.org/x@v1.0.0: verifying go.mod: checksum mismatch\n\tdownloaded: h1:a\n\tgo.sum:     h1:b\n\nSECURITY ERROR\n",
-			"a module is not the one that was published: (it asked for example.org/x@v1.0.0) go: example.org/x@v1.0.0: verifying go.mod: checksum mismatch\n\tdownloaded: h1:a\n\tapp/go.sum:     h1:b\n\nSECURITY ERROR",
+			"a module is not the one that was published (it asked for example.org/x@v1.0.0): go: example.org/x@v1.0.0: verifying go.mod: checksum mismatch\n\tdownloaded: h1:a\n\tapp/go.sum:     h1:b\n\nSECURITY ERROR",
 			proto.ErrConflict,
 		},
 		"the sandbox": {

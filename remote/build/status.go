@@ -63,6 +63,9 @@ func (s *status) show(line string) string {
 		return ""
 	}
 	s.done++
+	if len(s.total) > 0 {
+		s.done = min(s.done, len(s.total)) // what was seeded may be compiled all the same
+	}
 	if s.filling != nil {
 		s.filling(s.done, len(s.total))
 	}
@@ -163,8 +166,8 @@ func (s *status) expect(list *packages) {
 func (s *status) begin(done int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.done = done
-	s.filling(done, len(s.total))
+	s.done = min(done, len(s.total))
+	s.filling(s.done, len(s.total))
 }
 
 // maxList bounds what is kept of a list of packages, in bytes: tens of thousands.
