@@ -186,39 +186,24 @@ func (e *entry) keep(given func(flag string) bool, reset []string) {
 
 // tellChanges says what becomes of the settings of the version that serves.
 func (a *app) tellChanges(e *entry) {
-	was := e.serves.GetSettings()
+	was, name := e.serves.GetSettings(), e.fn.GetName()
 	var kept, changes []string
 	for _, s := range proto.Settings() {
+		var stays, turns []string
 		switch {
 		case s.Effect == proto.OnDeploy:
 		case s.Form == proto.Variables:
-			k, c := variables("env", was.GetEnv(), e.fn.GetEnv(), func(k string) bool { return e.fn.Env[k] != was.GetEnv()[k] })
-			kept, changes = append(kept, k...), append(changes, c...)
+			stays, turns = variables("env", was.GetEnv(), e.fn.GetEnv(), func(k string) bool { return e.fn.Env[k] != was.GetEnv()[k] })
 		case s.Form == proto.Secrets:
-			now := map[string]string{}
-			if slices.Contains(e.fn.GetKeep(), s.Name) {
-				for k := range was.GetSecrets() {
-					if _, plain := e.fn.GetEnv()[k]; !plain {
-						now[k] = ""
-					}
-				}
-			}
-			for k := range e.secrets {
-				now[k] = ""
-			}
-			k, c := variables("secret", was.GetSecrets(), now, func(k string) bool { _, given := e.secrets[k]; return given })
-			kept, changes = append(kept, k...), append(changes, c...)
-		default:
-			before, after := s.Text(was), s.Text(e.fn)
-			switch {
-			case before != after:
-				changes = append(changes, fmt.Sprintf("%s: %s → %s", s.Name, orDefault(s, before), orDefault(s, after)))
-			case after != "":
-				kept = append(kept, s.Name+" "+after)
-			}
+			given := func(k string) bool { _, ok := e.secrets[k]; return ok }
+			stays, turns = variables("secret", was.GetSecrets(), e.secretsToBe(), given)
+		case s.Text(was) != s.Text(e.fn):
+			turns = []string{fmt.Sprintf("%s: %s → %s", s.Name, orDefault(s, s.Text(was)), orDefault(s, s.Text(e.fn)))}
+		case s.Text(was) != "":
+			stays = []string{s.Name + " " + s.Text(was)}
 		}
+		kept, changes = append(kept, stays...), append(changes, turns...)
 	}
-	name := e.fn.GetName()
 	if len(kept) > 0 && len(e.fn.GetKeep()) > 0 {
 		a.note("%s keeps of version %d: %s (-reset drops what is not given)", name, e.serves.GetVersion(), strings.Join(kept, ", "))
 	}
@@ -227,6 +212,23 @@ func (a *app) tellChanges(e *entry) {
 	}
 }
 
+// secretsToBe are the names of the secrets that the function has after the deploy.
+func (e *entry) secretsToBe() map[string]string {
+	names := map[string]string{}
+	if slices.Contains(e.fn.GetKeep(), "secrets") {
+		for k := range e.serves.GetSettings().GetSecrets() {
+			if _, plain := e.fn.GetEnv()[k]; !plain {
+				names[k] = ""
+			}
+		}
+	}
+	for k := range e.secrets {
+		names[k] = ""
+	}
+	return names
+}
+
+// orDefault is the value of a setting as people are told it.
 func orDefault(s proto.Setting, text string) string {
 	if text == "" {
 		return s.Default + " (default)"

@@ -152,3 +152,36 @@ func TestARollbackOrShiftThatFailsGoesBack(t *testing.T) {
 	}
 	assert.Equal(t, []string{"2 of 3", "2 of 3"}, numbers(t, nodes...))
 }
+
+func TestReplicasGetTheSameSettingsAndKeepTheirSecrets(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	a, b := nodes[0].addr, nodes[1].addr
+	fn := source(t, "Hello", a)
+	fn.Timeout, fn.Env, fn.Secrets = "7s", map[string]string{"A": "1"}, map[string]string{"KEY": "open sesame"}
+	_, err := p.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+
+	// No agent hands out secrets: a new one cannot get those that are kept.
+	again := &proto.FunctionJson{Name: "Hello", Dir: fn.GetDir(), Wait: true, ToAgent: []string{a, b}, Keep: []string{"env", "secrets", "timeout"}}
+	_, err = p.Deploy(t.Context(), again)
+	require.ErrorIs(t, err, proto.ErrConflict)
+	assert.EqualError(t, err, "function Hello: agent "+b+" does not have the secrets that are kept: KEY")
+
+	again.Secrets = map[string]string{"KEY": "given"}
+	_, err = p.Deploy(t.Context(), again)
+	require.NoError(t, err)
+	versions, err := p.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	newest := map[string]bool{}
+	for _, v := range versions {
+		if newest[v.GetAtAgent()] {
+			continue
+		}
+		newest[v.GetAtAgent()] = true
+		assert.Equal(t, "7s", v.GetSettings().GetTimeout(), v.GetAtAgent())
+		assert.Equal(t, map[string]string{"A": "1"}, v.GetSettings().GetEnv(), v.GetAtAgent())
+		assert.Equal(t, map[string]string{"KEY": ""}, v.GetSettings().GetSecrets(), v.GetAtAgent())
+	}
+	assert.Len(t, newest, 2)
+}
