@@ -125,7 +125,6 @@ func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
 	for i, r := range raws {
 		r.busy = false
 		if rd := s.begin(r, &s.chunks[i], unended); rd != nil {
-			defer rd.file.Close()
 			readings = append(readings, rd)
 		}
 	}
@@ -137,6 +136,7 @@ func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
 	r.order.writes = later
 	s.keep(pieces)
 	for _, rd := range readings {
+		rd.file.Close()
 		if s.finish(rd) {
 			more = append(more, rd.raw)
 		}

@@ -32,8 +32,8 @@ func second() int {
 			fmt.Println(err, scanErr)
 			return 1
 		}
-		for pid != 0 && unix.Kill(pid, 0) == nil { // which a zombie takes, too
-			time.Sleep(time.Millisecond)
+		for look := time.Tick(time.Millisecond); pid != 0 && unix.Kill(pid, 0) == nil; <-look { // which a zombie takes, too
+			continue
 		}
 	}
 	fmt.Println("reaped", os.Getpid() != 1, os.Getenv("FIRST"))
