@@ -80,6 +80,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
+		Program: "proxy", Version: flags.ThisBuild().Version,
 		Listeners: []net.Listener{web, rpc}, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})

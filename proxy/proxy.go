@@ -122,7 +122,7 @@ func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
 // mounts serves calls of functions, /functions/{name} and below.
 func (p *Proxy) mounts() []server.Mount {
-	return []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: p.gateway}}
+	return []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway}}
 }
 
 // Upload implements transport.Interface.

@@ -144,8 +144,9 @@ func serve(ctx context.Context, s serving) error {
 	go func() {
 		defer end(nil)
 		ended <- server.Serve(ctx, agent, server.Config{
+			Program: "agent", Version: flags.ThisBuild().Version,
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
-			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Handler: agent.Metrics()}},
+			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: log.Named("transport"),
 		})
 	}()

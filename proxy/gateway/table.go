@@ -281,5 +281,9 @@ func splitTarget(target string) (segment, rest string, err error) {
 	if end < 0 {
 		end = len(below)
 	}
+	if end == 0 {
+		return "", "", proto.Errorf(proto.ErrInvalid, "no function is named").
+			WithHint("functions are called at " + Prefix + "NAME; GET /details says which there are")
+	}
 	return below[:end], below[end:], nil
 }

@@ -129,13 +129,15 @@ func forbidden(format string, args ...any) *proto.Error {
 
 // refuse answers a request that reaches no handler, in the form of its protocol.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	id := wire.RequestID(r.Header)
+	w.Header().Set(wire.RequestIDHeader, id)
 	if !isGRPC(r) {
 		wire.WriteError(w, err)
 		return
 	}
 	// A gRPC answer without messages is its trailers, sent as headers:
 	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
-	st := wire.ToStatus(err)
+	st := wire.ToStatus(ofRequest(id, err))
 	h := w.Header()
 	h.Set("Content-Type", "application/grpc")
 	h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))

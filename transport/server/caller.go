@@ -14,6 +14,8 @@ type Caller struct {
 	// Loopback is said of a caller on this machine. A caller behind a reverse proxy
 	// on this machine is none.
 	Loopback bool
+	// RequestID is the call's id. Errors carry it to the caller.
+	RequestID string
 }
 
 type callerKey struct{}

@@ -31,36 +31,50 @@ func newCalls(s *service) http.Handler {
 	quietly()
 	c := calls{s}
 	engine := gin.New()
-	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
-	engine.NoRoute(c.handle(func(g *gin.Context) error {
-		return proto.Errorf(proto.ErrNotFound, "there is nothing at %.100q", g.Request.URL.Path).WithHint(knownCalls())
-	}))
-	engine.NoMethod(c.handle(func(g *gin.Context) error {
-		return proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %s", g.Request.Method, g.Request.URL.Path).WithHint(knownCalls())
-	}))
+	engine.NoRoute(c.handle(missing))
 	for _, rt := range wire.Routes {
-		engine.Handle(rt.Method, rt.Path, c.handle(c.handler(rt)))
+		handler := c.handle(c.handler(rt))
+		engine.Handle(rt.Method, rt.Path, handler)
+		if own, _ := wire.RouteFor(http.MethodHead, rt.Path); rt.Method == http.MethodGet && own.RPC == rt.RPC {
+			engine.HEAD(rt.Path, handler) // net/http leaves the body out
+		}
 	}
 	return engine
 }
 
-func knownCalls() string {
-	known := "known are: "
-	for i, rt := range wire.Routes {
-		if i > 0 {
-			known += ", "
-		}
-		known += rt.Method + " " + rt.Path
+// missing is what is answered where there is no call.
+func missing(g *gin.Context) error {
+	path := g.Request.URL.Path
+	if methods := wire.Methods(path); methods != nil {
+		return notAllowed(g.Writer, g.Request, methods)
 	}
-	return known
+	err := proto.Errorf(proto.ErrNotFound, "there is nothing at %.100q", path)
+	if strings.HasPrefix(path, "/functions/") {
+		return err.WithHint("an agent's functions are called at urls of their own; GET /details says them")
+	}
+	paths := []string{healthzPath, readyzPath}
+	for _, rt := range wire.Routes {
+		paths = append(paths, rt.Path)
+	}
+	if near := proto.Nearest(strings.TrimSuffix(path, "/"), paths); near != "" {
+		return err.WithHint("did you mean " + near + "?")
+	}
+	return err.WithHint("GET / says what there is")
+}
+
+// notAllowed is the error for a method that a path does not take.
+func notAllowed(w http.ResponseWriter, r *http.Request, methods []string) error {
+	allowed := strings.Join(methods, ", ")
+	w.Header().Set("Allow", allowed)
+	return proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %.100s", r.Method, r.URL.Path).WithHint("it takes " + allowed)
 }
 
 // handle makes a gin handler of one that returns an error. A panic, or an error
 // after the answer has begun, ends that connection alone.
 func (c calls) handle(f func(*gin.Context) error) gin.HandlerFunc {
 	return func(g *gin.Context) {
-		err := c.service.safely(g.Request.Method+" "+g.FullPath(), func() error { return f(g) })
+		err := c.service.safely(g.Request.Context(), g.Request.Method+" "+g.FullPath(), func() error { return f(g) })
 		switch {
 		case err == nil:
 		case g.Writer.Written():
@@ -77,7 +91,7 @@ func (c calls) handler(rt wire.Route) func(*gin.Context) error {
 	case proto.Functions_Deploy_FullMethodName:
 		return c.deploy(rt)
 	case proto.Functions_Watch_FullMethodName:
-		return c.watch
+		return c.watch(rt)
 	case proto.Functions_Logs_FullMethodName:
 		return c.logs(rt)
 	case proto.Functions_Upload_FullMethodName:
@@ -334,10 +348,15 @@ func (w prompt) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c calls) watch(g *gin.Context) error {
-	return c.events(g, func(send sendEvent) error {
-		return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
-	})
+func (c calls) watch(rt wire.Route) func(*gin.Context) error {
+	return func(g *gin.Context) error {
+		if err := c.decode(g, rt, new(proto.WatchRequest)); err != nil {
+			return err
+		}
+		return c.events(g, func(send sendEvent) error {
+			return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
+		})
+	}
 }
 
 func (c calls) logs(rt wire.Route) func(*gin.Context) error {
@@ -375,6 +394,11 @@ func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
 		}
 		return wire.WriteEvent(prompt{g.Writer}, name, data)
 	}
+	if g.Request.Method == http.MethodHead {
+		begin()
+		g.Status(http.StatusOK)
+		return nil
+	}
 	err := run(send)
 	switch {
 	case err == nil && !g.Writer.Written(): // there was nothing to say
@@ -384,5 +408,5 @@ func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
 	case err == nil || errors.Is(err, context.Canceled) || !g.Writer.Written():
 		return err
 	}
-	return send(wire.ErrorEvent, wire.Detail(err), wire.Whole)
+	return send(wire.ErrorEvent, wire.Detail(ofRequest(CallerFrom(g.Request.Context()).RequestID, err)), wire.Whole)
 }

@@ -25,6 +25,7 @@ import (
 
 // The paths at which a program says how it is.
 const (
+	frontPath   = "/"
 	healthzPath = "/healthz"
 	readyzPath  = "/readyz"
 	healthRPC   = "/grpc.health.v1.Health/"
@@ -32,6 +33,8 @@ const (
 
 // Config says what Serve serves, where, and for whom.
 type Config struct {
+	Program    string           // what serves, as GET / says: "agent" or "proxy"
+	Version    string           // of it
 	Listeners  []net.Listener   // Serve closes them
 	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
 	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
@@ -51,6 +54,7 @@ type Mount struct {
 	Path    string
 	Methods []string   // default: all
 	Scope   wire.Scope // what callers must be allowed
+	Does    string     // what GET / says of it; default: nothing
 	Handler http.Handler
 }
 
@@ -60,8 +64,7 @@ func (m Mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.Handler.ServeHTTP(w, r)
 		return
 	}
-	w.Header().Set("Allow", strings.Join(m.Methods, ", "))
-	wire.WriteError(w, proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %s", r.Method, m.Path))
+	wire.WriteError(w, notAllowed(w, r, m.Methods))
 }
 
 func (m Mount) serves(path string) bool {
@@ -176,11 +179,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, err)
 		return
 	}
-	if mount != nil {
+	if mount != nil && mount.Scope == wire.ScopeInvoke { // a function's answer has its id from there
 		mount.ServeHTTP(w, r)
 		return
 	}
-	caller := Caller{Kind: transport.HTTP, Host: r.Host, Loopback: isLoopback(r.RemoteAddr) && forwardedBy(r) == ""}
+	caller := Caller{
+		Kind: transport.HTTP, Host: r.Host, Loopback: isLoopback(r.RemoteAddr) && forwardedBy(r) == "",
+		RequestID: wire.RequestID(r.Header),
+	}
+	w.Header().Set(wire.RequestIDHeader, caller.RequestID)
 	if isGRPC(r) {
 		caller.Kind = transport.RPC
 	}
@@ -188,17 +195,33 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isGRPC(r):
 		s.serveGRPC(w, r)
-	case r.URL.Path == healthzPath:
+	case mount != nil:
+		mount.ServeHTTP(w, r)
+	case slices.Contains([]string{frontPath, healthzPath, readyzPath}, r.URL.Path):
+		if methods := []string{http.MethodGet, http.MethodHead}; !slices.Contains(methods, r.Method) {
+			wire.WriteError(w, notAllowed(w, r, methods))
+			return
+		}
+		s.state(w, r)
+	default:
+		r.Body = newBody(w, r.Body)
+		s.calls.ServeHTTP(w, r)
+	}
+}
+
+// state answers what the program says of itself.
+func (s *server) state(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case healthzPath:
 		wire.WriteJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
-	case r.URL.Path == readyzPath:
+	case readyzPath:
 		if err := s.ready(); err != nil {
 			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready: %w", err))
 			return
 		}
 		s.about(w)
 	default:
-		r.Body = newBody(w, r.Body)
-		s.calls.ServeHTTP(w, r)
+		s.front(w, r)
 	}
 }
 
@@ -224,6 +247,9 @@ func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 	}
 	if path == healthzPath || path == readyzPath || strings.HasPrefix(path, healthRPC) {
 		return wire.ScopeOpen
+	}
+	if path == frontPath {
+		return wire.ScopeRead
 	}
 	if rt, ok := wire.RouteOf(path); ok && isGRPC(r) {
 		return rt.Scope

@@ -223,7 +223,7 @@ func TestBadInputIsRefusedAndTheServerGoesOn(t *testing.T) {
 		{"GET", "/details?name=HelloWorld", ``, 400, "invalid"},
 		{"PUT", "/packages/x", `zip`, 400, "invalid"},
 		{"PUT", "/packages/" + "sha256:" + strings.Repeat("0", 64), `zip`, 400, "invalid"},
-		{"GET", "/", ``, 404, "not_found"},
+		{"GET", "/watch?name=HelloWorld", ``, 400, "invalid"},
 		{"GET", "/functions/helloworld", ``, 404, "not_found"},
 		{"GET", "/details/", ``, 404, "not_found"},
 		{"POST", "/../etc/passwd", ``, 404, "not_found"},
@@ -306,7 +306,11 @@ func TestListsHoldTwoThousandRows(t *testing.T) {
 type asked struct{ transport.Interface }
 
 func (asked) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
-	return []*proto.FunctionJsonRsp{{Name: fmt.Sprintf("%+v", server.CallerFrom(ctx))}}, nil
+	caller := server.CallerFrom(ctx)
+	if len(caller.RequestID) == 26 { // a new one
+		caller.RequestID = "mine"
+	}
+	return []*proto.FunctionJsonRsp{{Name: fmt.Sprintf("%+v", caller)}}, nil
 }
 
 func TestCallersAreKnown(t *testing.T) {
@@ -319,9 +323,9 @@ func TestCallersAreKnown(t *testing.T) {
 		addr string
 		want string
 	}{
-		{transport.RPC, near, "{Kind:rpc Host:" + near + " Loopback:true}"},
-		{transport.HTTP, near, "{Kind:http Host:" + near + " Loopback:true}"},
-		{transport.RPC, far.Addr().String(), "{Kind:rpc Host:" + far.Addr().String() + " Loopback:false}"},
+		{transport.RPC, near, "{Kind:rpc Host:" + near + " Loopback:true RequestID:mine}"},
+		{transport.HTTP, near, "{Kind:http Host:" + near + " Loopback:true RequestID:mine}"},
+		{transport.RPC, far.Addr().String(), "{Kind:rpc Host:" + far.Addr().String() + " Loopback:false RequestID:mine}"},
 	} {
 		cli := transport.NewAgent(c.kind, c.addr)
 		t.Cleanup(func() { assert.NoError(t, cli.Close()) })

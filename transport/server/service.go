@@ -199,7 +199,7 @@ func (s *service) follow(ctx context.Context, req *proto.DeployRequest, send fun
 		defer watch.Wait()
 		defer cancel()
 		watch.Go(func() {
-			unwatched <- s.safely("Watch", func() error {
+			unwatched <- s.safely(ctx, "Watch", func() error {
 				return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
 					if e.GetSnapshot() {
 						once.Do(func() { close(snapshot) })
@@ -251,7 +251,7 @@ func relay[M any](ctx context.Context, s *service, call string, source func(cont
 	var ended error // set before done is closed
 	go func() {
 		defer close(done)
-		ended = s.safely(call, func() error {
+		ended = s.safely(ctx, call, func() error {
 			return source(ctx, func(m *M) error {
 				select {
 				case said <- m:
@@ -316,34 +316,42 @@ func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.P
 }
 
 // safely runs f and makes a panic an error, so that one call cannot end the rest.
-func (s *service) safely(call string, f func() error) (err error) {
+func (s *service) safely(ctx context.Context, call string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic", "call", call, "value", p, "stack", string(debug.Stack()))
+			s.log.Error("panic", "call", call, "request", CallerFrom(ctx).RequestID, "value", p, "stack", string(debug.Stack()))
 			err = proto.Errorf(proto.ErrInternal, "%s: a fault of this program; its log has the place", call)
 		}
 	}()
 	return f()
 }
 
+// ofRequest returns the error of a request as one that names it.
+func ofRequest(id string, err error) error {
+	e := *wire.AsError(err)
+	e.RequestID = id
+	return &e
+}
+
 // unary and stream are the interceptors of gRPC: they recover panics and give
 // errors the form in which they travel.
 
 func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (rsp any, err error) {
-	err = s.safely(info.FullMethod, func() (err error) {
+	err = s.safely(ctx, info.FullMethod, func() (err error) {
 		rsp, err = handle(ctx, req)
 		return err
 	})
 	if err != nil {
-		return nil, wire.ToStatus(err).Err()
+		return nil, wire.ToStatus(ofRequest(CallerFrom(ctx).RequestID, err)).Err()
 	}
 	return rsp, nil
 }
 
 func (s *service) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	err := s.safely(info.FullMethod, func() error { return handle(srv, stream) })
+	ctx := stream.Context()
+	err := s.safely(ctx, info.FullMethod, func() error { return handle(srv, stream) })
 	if err != nil {
-		return wire.ToStatus(err).Err()
+		return wire.ToStatus(ofRequest(CallerFrom(ctx).RequestID, err)).Err()
 	}
 	return nil
 }

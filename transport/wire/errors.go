@@ -113,15 +113,22 @@ func ToStatus(err error) *status.Status {
 }
 
 // WriteError answers an HTTP request with an error, in the JSON form and with
-// the status that every part of the platform uses.
+// the status that every part of the platform uses. The error is said to be of the
+// request that the answer's headers name, and allows no method but those they name.
 func WriteError(w http.ResponseWriter, err error) {
-	d := Detail(err)
+	d, h := Detail(err), w.Header()
+	if id := h.Get(RequestIDHeader); id != "" {
+		d.RequestId = id
+	}
 	body, encodeErr := Encode(d)
 	if encodeErr != nil {
 		http.Error(w, encodeErr.Error(), http.StatusInternalServerError)
 		return
 	}
 	_, code := CodeOf(proto.Kind(d.GetCode()))
+	if _, said := h["Allow"]; code == http.StatusMethodNotAllowed && !said {
+		h["Allow"] = []string{""} // as RFC 9110 section 15.5.6 asks
+	}
 	WriteJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))
 }
 

@@ -77,14 +77,30 @@ func RouteOf(rpc string) (Route, bool) {
 	return Route{}, false
 }
 
-// RouteFor returns the route of an HTTP call.
+// RouteFor returns the route of an HTTP call. HEAD asks like GET, without the body.
 func RouteFor(method, path string) (Route, bool) {
+	var get Route
 	for _, rt := range Routes {
-		if rt.Method == method && rt.matches(path) {
+		switch {
+		case !rt.matches(path):
+		case rt.Method == method:
 			return rt, true
+		case rt.Method == http.MethodGet && method == http.MethodHead:
+			get = rt
 		}
 	}
-	return Route{}, false
+	return get, get.RPC != ""
+}
+
+// Methods returns the HTTP methods that a path takes, none for one that is not known.
+func Methods(path string) []string {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
+		if _, ok := RouteFor(method, path); ok {
+			methods = append(methods, method)
+		}
+	}
+	return methods
 }
 
 func (rt Route) matches(path string) bool {
