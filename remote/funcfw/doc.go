@@ -107,6 +107,11 @@
 //   - The framework's own requirements are raised to releases that start faster,
 //     but not to ones whose go line is above 1.21: it would become that of the
 //     user's module, and from 1.22 on loop variables mean something else.
+//   - A module of the user's is built at a later version only where the framework, or
+//     what it requires, needs that one: the user has tested another. Which these are is
+//     known beforehand (framework.graph, with checksums), so that most builds need no
+//     module graph from the network; what the go command raises beyond that, Raised
+//     tells. Each is a warning.
 //   - The go command wants a go line that is not below those of required modules.
 //     A module of a workspace may so get the line of a sibling, and what loop
 //     variables mean in it changes when only the sibling has reached 1.22.
