@@ -244,3 +244,22 @@ func TestRowsCarryTheEndOfWhatIsSaid(t *testing.T) {
 	assert.Zero(t, m.printed)
 	assert.Empty(t, m.output)
 }
+
+func TestADeclaredFunctionIsServedUnderAnotherName(t *testing.T) {
+	a := start(t, t.TempDir())
+	dir := source(t, `package fn
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+)
+
+func init() {
+	functions.HTTP("blur-images", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "blurred") })
+}
+`)
+	assertSays(t, "blurred", a.deployed(t, &proto.FunctionJson{Name: "BlurImages", Dir: dir, Wait: true}).GetUrl())
+	assertSays(t, "blurred", a.deployed(t, &proto.FunctionJson{Name: "Other", Target: "blur-images", Dir: dir, Wait: true}).GetUrl())
+}
