@@ -3,12 +3,13 @@
 //
 // A deploy enters as a definition file (definition.go) or as flags (deploy.go) with
 // the settings that it keeps of the version that serves (keep.go); keys and flags
-// follow from proto's list of settings (settings.go). It is checked here with the check that the agent makes (check.go), so that a
-// wrong signature is said before anything is sent, and leaves through
-// transport.Client, which packs and uploads the folder. Answers leave on stdout,
-// as lines or as JSON (print.go), and nothing else does: errors, hints and
-// progress (progress.go) go to stderr. What a terminal shows fits it (screen.go). What a call came to is one of the exit
-// codes of exit.go. The command dev asks nobody; what it does is package dev's.
+// follow from proto's list of settings (settings.go). It is checked here with the
+// check that the agent makes (check.go), so that a wrong signature is said before
+// anything is sent, and leaves through transport.Client, which packs and uploads the
+// folder. Answers leave on stdout, as lines or as JSON (print.go), and nothing else
+// does: errors, hints and progress (progress.go) go to stderr. What a terminal shows
+// fits it (screen.go). What a call came to is one of the exit codes of exit.go. The
+// command dev asks nobody; what it does is package dev's.
 //
 // The package must never decide what a server decides, change a file, or wait
 // for input on a terminal that it did not announce.
