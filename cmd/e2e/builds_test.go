@@ -174,8 +174,9 @@ func (d door) web(s stack) string {
 	return d.addr
 }
 
-// long is a package that three others are compiled for, one after the other; wrong
-// is added to the last.
+// long is a package that three others are compiled for, one after the other, which
+// takes more than the second after which a build says how far it is. With wrong, which
+// is added to the last, they are small.
 func long(t *testing.T, text, wrong string) string {
 	t.Helper()
 	files := tree{
@@ -192,10 +193,14 @@ func long(t *testing.T, text, wrong string) string {
 			rest = before + ".N(x)"
 		}
 		fmt.Fprintf(&code, "func N(x int) string { return f0(x) + %s } // %s\n\n", rest, text)
-		for i := range 200 { // some tenths of a second for the compiler
+		n := 600
+		if wrong != "" {
+			n = 1
+		}
+		for i := range n {
 			fmt.Fprintf(&code, "func f%d(x int) string {\n\tm := map[string]int{\"a\": x}\n\tfor i := range x {\n\t\tm[string(rune(i))] += m[\"a\"] * i\n\t}\n\tif x > len(m) {\n\t\treturn \"%[1]d\"\n\t}\n\treturn f%d(x + 1)\n}\n\n", i, i+1)
 		}
-		fmt.Fprintf(&code, "func f200(x int) string { return \"\" }\n")
+		fmt.Fprintf(&code, "func f%d(x int) string { return \"\" }\n", n)
 		if name == "gamma" {
 			code.WriteString(wrong)
 		}
