@@ -12,9 +12,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// Of a function's fields, pause and resume set paused; they are called by run, as is
-// the pause of a service. Callers of a paused function are answered by goroutines that
-// know its sockets alone.
+// run owns paused and calls all of this. Callers of a paused function are answered by
+// goroutines that know its name and sockets alone.
 
 const (
 	// pausedRetry is when callers of a paused function are told to try again: a person
@@ -92,7 +91,7 @@ func (s *service) pause() {
 	s.f.work.Go(func() { s.f.endAll(old) })
 }
 
-// turnAway answers all who connect to sockets with 503 until it is told to end.
+// turnAway answers every call at some sockets with 503 until end is called.
 func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
 	files, err := sockets.Files()
 	if err != nil {
@@ -103,7 +102,7 @@ func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
 		wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "function %s is paused", f.name).
 			WithHint("proxyCli resume "+f.name+" lets it serve again").From("agent", "paused"))
 	})}
-	srv.SetKeepAlivesEnabled(false) // who comes again may find it resumed
+	srv.SetKeepAlivesEnabled(false) // the next call may find it resumed
 	for _, file := range files {
 		l, listenErr := net.FileListener(file)
 		_ = file.Close()

@@ -17,11 +17,12 @@ const checkedMost = 8192
 // that takes 15 ms, about as long as the rest of a cold start, and to look whether the
 // file is still the same takes 15 µs.
 //
-// A digest holds as long as the file's identity does. Whatever changes a file's bytes
-// changes its ctime, which no call can set; so does a link, after which the file is
-// read once more. A writer could get round that with the raw disk or by setting the
-// clock back, which takes root, who need not get round anything, or between the check
-// and execve(2), which takes a folder that others may write to: the agent uses none.
+// A digest holds as long as the file's identity does. Every change of a file's bytes
+// changes its ctime, which no call can set; so does a new link, after which the file is
+// read once more. Two ways round that remain. One is to write to the raw disk or to set
+// the clock back; root alone can, and root can replace the agent as well. The other is
+// to write between the check and execve(2); only the agent's user and root can write to
+// the folder, since a folder that others may write to is refused at the start.
 type checked struct {
 	mu    sync.Mutex // guards the below
 	files map[string]digested
