@@ -26,10 +26,13 @@ const (
 	// is taken for dead. Process ids would not tell: the first process of a container
 	// has the same one after each restart.
 	abandoned = time.Hour
+	// roomStep is how much an archive may grow before its store makes room for more.
+	roomStep = 4 << 20
 )
 
 // Store keeps archives in a folder, each named by its digest. When they take more
-// than a limit, those that were not asked for the longest go first.
+// than a limit, those that were not asked for the longest go first. Those that are
+// still coming count; when these alone take more, no further one is taken.
 //
 // All methods may be called concurrently, also by several processes that share
 // the folder. A file may go as soon as newer ones fill the store, so Packages are
@@ -50,7 +53,7 @@ func OpenStore(dir string, limit int64) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &Store{dir: dir, max: limit, limits: DefaultLimits}
-	temps, err := s.list(func(name string) bool { return strings.HasPrefix(name, tempPrefix) })
+	temps, err := s.list(isTemp)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -62,7 +65,7 @@ func OpenStore(dir string, limit int64) (*Store, error) {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	if err := s.evict(""); err != nil {
+	if _, err := s.evict(""); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -185,7 +188,7 @@ func (s *Store) store(want string, fill func(io.Writer) error) (_ *Package, err 
 		err = errors.Join(err, f.Close(), removeFile(f.Name()))
 	}()
 	m := newMeter(f, s.limits.Archive)
-	if err := fill(m); err != nil {
+	if err := fill(&growing{Writer: m, store: s}); err != nil {
 		return nil, err
 	}
 	digest := m.digest()
@@ -208,7 +211,7 @@ func (s *Store) store(want string, fill func(io.Writer) error) (_ *Package, err 
 	if err := syncFolder(s.dir); err != nil {
 		return nil, fmt.Errorf("store package: %w", err)
 	}
-	if err := s.evict(filepath.Base(s.path(digest))); err != nil {
+	if _, err := s.evict(filepath.Base(s.path(digest))); err != nil {
 		return nil, err
 	}
 	return &Package{Digest: digest, Size: m.size, Path: s.path(digest)}, nil
@@ -218,32 +221,59 @@ func (s *Store) path(digest string) string {
 	return filepath.Join(s.dir, strings.TrimPrefix(digest, digestPrefix)+archiveExt)
 }
 
+// roomy makes room for an archive as it grows.
+type growing struct {
+	io.Writer
+	store *Store
+	grown int // since room was made
+}
+
+func (r *growing) Write(p []byte) (int, error) {
+	if r.grown += len(p); r.grown >= roomStep {
+		r.grown = 0
+		coming, err := r.store.evict("")
+		if err != nil {
+			return 0, err
+		}
+		if limit := max(r.store.max, r.store.limits.Archive); coming > limit {
+			return 0, proto.Errorf(proto.ErrExhausted, "the packages that are coming now take more than %d bytes", limit).
+				WithHint("send it again when others have come")
+		}
+	}
+	return r.Writer.Write(p)
+}
+
 // evict removes the archives that were used the longest ago until the rest fits,
-// but never keep, a file's name.
-func (s *Store) evict(keep string) error {
-	archives, err := s.list(func(name string) bool { return path.Ext(name) == archiveExt })
+// but never keep, a file's name. It returns how much is still coming.
+func (s *Store) evict(keep string) (coming int64, err error) {
+	files, err := s.list(func(name string) bool { return path.Ext(name) == archiveExt || isTemp(name) })
 	if err != nil {
-		return fmt.Errorf("evict packages: %w", err)
+		return 0, fmt.Errorf("evict packages: %w", err)
 	}
 	total := int64(0)
-	for _, a := range archives {
-		total += a.Size()
+	for _, f := range files {
+		total += f.Size()
+		if isTemp(f.Name()) {
+			coming += f.Size()
+		}
 	}
-	slices.SortFunc(archives, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
-	for _, a := range archives {
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, f := range files {
 		if total <= s.max {
 			break
 		}
-		if a.Name() == keep {
+		if f.Name() == keep || isTemp(f.Name()) {
 			continue
 		}
-		if err := removeFile(filepath.Join(s.dir, a.Name())); err != nil {
-			return fmt.Errorf("evict packages: %w", err)
+		if err := removeFile(filepath.Join(s.dir, f.Name())); err != nil {
+			return 0, fmt.Errorf("evict packages: %w", err)
 		}
-		total -= a.Size()
+		total -= f.Size()
 	}
-	return nil
+	return coming, nil
 }
+
+func isTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
 
 // list returns the files of the folder whose names match.
 func (s *Store) list(match func(name string) bool) ([]fs.FileInfo, error) {

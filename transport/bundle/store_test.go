@@ -303,3 +303,32 @@ func TestResolvePackages(t *testing.T) {
 	_, _, err = s.Resolve(t.Context(), plan)
 	refused(t, err, proto.ErrInvalid)
 }
+
+func TestPackagesThatAreComingCount(t *testing.T) {
+	s, err := OpenStore(t.TempDir(), 2*roomStep)
+	require.NoError(t, err)
+	s.limits.Archive = 4 * roomStep
+	kept, err := s.Put(t.Context(), "", bytes.NewReader(archive(t, "a.go", goFile)))
+	require.NoError(t, err)
+
+	// One that has come for the most part holds what the store may take.
+	first, more := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { _, err := s.Put(t.Context(), "", first); ended <- err }()
+	piece := make([]byte, roomStep)
+	for range 3 {
+		_, err = more.Write(piece)
+		require.NoError(t, err)
+	}
+	_, err = more.Write(piece[:1]) // it is read when what came before is stored
+	require.NoError(t, err)
+	assert.False(t, s.Has(kept.Digest), "what is stored makes room for what comes")
+
+	_, err = s.Put(t.Context(), "", bytes.NewReader(make([]byte, 2*roomStep)))
+	require.ErrorIs(t, err, proto.ErrExhausted)
+
+	require.NoError(t, more.Close())
+	require.ErrorIs(t, <-ended, proto.ErrInvalid, "zeros are no archive")
+	_, err = s.Put(t.Context(), "", bytes.NewReader(archive(t, "a.go", goFile)))
+	require.NoError(t, err)
+}

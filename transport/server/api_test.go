@@ -195,3 +195,18 @@ func TestTheFrontPageSaysWhatThisIs(t *testing.T) {
 		}
 	}
 }
+
+func TestDeploysOfTooManyFunctionsAreRefusedAtOnce(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{})
+	code, v := answer(t, "POST", "http://"+addr+"/deploy", "", "["+strings.Repeat("{},", 300_000)+"{}]")
+	assert.Equal(t, http.StatusRequestEntityTooLarge, code)
+	assert.Contains(t, v.(map[string]any)["error"].(map[string]any)["message"], "300001 functions in one deploy; it takes 1000 at most")
+
+	many := make([]*proto.FunctionJson, wire.MaxFunctions+1)
+	for i := range many {
+		many[i] = new(proto.FunctionJson)
+	}
+	_, err := proto.NewFunctionsClient(dial(t, addr, "localhost")).Deploy(t.Context(), &proto.DeployRequest{Functions: many})
+	require.ErrorContains(t, err, "1001 functions in one deploy")
+}

@@ -37,6 +37,9 @@ func (s *service) Deploy(ctx context.Context, req *proto.DeployRequest) (*proto.
 	if len(req.GetFunctions()) == 0 {
 		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
 	}
+	if err := wire.CheckCount(len(req.GetFunctions())); err != nil {
+		return nil, err
+	}
 	for _, fn := range req.GetFunctions() {
 		fn.Complete()
 		if err := fn.Check(); err != nil {

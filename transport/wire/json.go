@@ -135,6 +135,9 @@ func DecodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, erro
 	if err := json.Unmarshal(data, &elements); err != nil {
 		return nil, syntaxError(err)
 	}
+	if err := CheckCount(len(elements)); err != nil {
+		return nil, err
+	}
 	list := make([]M, 0, len(elements))
 	for i, e := range elements {
 		m := newElement()
@@ -144,6 +147,15 @@ func DecodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, erro
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// CheckCount refuses deploys of too many functions.
+func CheckCount(n int) error {
+	if n <= MaxFunctions {
+		return nil
+	}
+	return proto.Errorf(proto.ErrTooLarge, "%d functions in one deploy; it takes %d at most", n, MaxFunctions).
+		WithHint("deploy them in several calls")
 }
 
 type entry struct {

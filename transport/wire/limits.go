@@ -15,6 +15,9 @@ const (
 	MaxRequest = 4 << 20
 	// MaxJSON bounds a JSON body. A function to deploy takes about 200 bytes.
 	MaxJSON = 1 << 20
+	// MaxFunctions bounds the functions in one deploy: far more than a definition has,
+	// far fewer than empty ones fit into MaxJSON.
+	MaxFunctions = 1000
 	// MaxPackages bounds the packages in one multipart body.
 	MaxPackages = 64
 	// MaxProgram bounds a program that is not compressed: large ones have 100 MiB.
