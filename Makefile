@@ -30,11 +30,11 @@ FUZZTIME ?= 20s
 .PHONY: build
 build: $(SHIPPED) ## all three programs, into bin/ (the default)
 	@echo "building agent, proxy and proxyCli: a minute or two when nothing is compiled yet"
-	$(GOBUILD) -o bin/ ./cmd/agent ./cmd/proxy ./cmd/proxyCli
+	$(GOBUILD) -o $(BIN)/ ./cmd/agent ./cmd/proxy ./cmd/proxyCli
 
 .PHONY: remote
 remote: $(SHIPPED) ## bin/agent, which builds and runs functions on its machine
-	$(GOBUILD) -o bin/agent ./cmd/agent
+	$(GOBUILD) -o $(BIN)/agent ./cmd/agent
 
 # What every function is built with comes in the agent, so that it needs no network.
 $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
@@ -44,11 +44,11 @@ $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
 
 .PHONY: proxy
 proxy: ## bin/proxy, the gateway to the functions of many agents
-	$(GOBUILD) -o bin/proxy ./cmd/proxy
+	$(GOBUILD) -o $(BIN)/proxy ./cmd/proxy
 
 .PHONY: cli
 cli: ## bin/proxyCli, which deploys functions and looks after them
-	$(GOBUILD) -o bin/proxyCli ./cmd/proxyCli
+	$(GOBUILD) -o $(BIN)/proxyCli ./cmd/proxyCli
 
 .PHONY: clean
 clean: ## remove the programs (but not bin/tools)

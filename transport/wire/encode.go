@@ -68,7 +68,7 @@ func (e *encoder) message(m protoreflect.Message) {
 		sep = ","
 		switch {
 		case f.IsMap():
-			e.entries(f, m.Get(f).Map())
+			e.entries(m.Get(f).Map())
 		case f.IsList():
 			e.list(f, m)
 		default:
@@ -90,7 +90,7 @@ func (e *encoder) list(f protoreflect.FieldDescriptor, m protoreflect.Message) {
 }
 
 // entries writes a map, whose keys are strings and whose values are scalars.
-func (e *encoder) entries(f protoreflect.FieldDescriptor, m protoreflect.Map) {
+func (e *encoder) entries(m protoreflect.Map) {
 	values := make(map[string]any, m.Len())
 	m.Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
 		values[k.String()] = v.Interface()
