@@ -318,8 +318,8 @@ func TestLargePackagesAreSaidToBeBuiltApart(t *testing.T) {
 // The go command raises what the alternative go.mod had not foreseen.
 func TestRaised(t *testing.T) {
 	lines, err := funcfw.Raised(
-		[]byte("module m\n\nrequire (\n\ta.b/c v1.0.0\n\ta.b/d v1.0.0\n\ta.b/e v1.0.0\n)\n"),
-		[]byte("module m\n\nrequire (\n\ta.b/c v1.1.0\n\ta.b/d v1.0.0\n\ta.b/e v1.1.0\n\ta.b/f v1.0.0\n)\n\nreplace a.b/e => ./e\n"))
+		[]byte("module m\n\nrequire (\n\ta.b/c v1.0.0\n\ta.b/d v1.0.0\n\ta.b/e v1.0.0\n\tcloud.google.com/go/functions v1.19.3\n)\n"),
+		[]byte("module m\n\nrequire (\n\ta.b/c v1.1.0\n\ta.b/d v1.0.0\n\ta.b/e v1.1.0\n\ta.b/f v1.0.0\n\tcloud.google.com/go/functions v1.25.0\n)\n\nreplace a.b/e => ./e\n"))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a.b/c v1.0.0 → v1.1.0 (another module requires it)"}, lines)
 }

@@ -97,10 +97,15 @@ func edge(line string) (from, to module.Version, err error) {
 	return from, to, nil
 }
 
-// Raised says which modules the second go.mod requires at a later version than the
-// first, a line each, for the user to read.
+// Raised says which of the user's modules the second go.mod requires at a later version
+// than the first, the alternative one as it was, a line each. Modules of the framework
+// are left out: the first has them whether or not the user does.
 func Raised(before, after []byte) ([]string, error) {
 	old, err := modfile.ParseLax("go.mod", before, nil)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := modfile.Parse("framework.mod", frameworkMod, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +113,11 @@ func Raised(before, after []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return raised(required(old), f), nil
+	versions := required(old)
+	for _, r := range ours.Require {
+		delete(versions, r.Mod.Path)
+	}
+	return raised(versions, f), nil
 }
 
 func raised(before map[string]string, after *modfile.File) (lines []string) {
