@@ -14,7 +14,7 @@ import (
 func (a *app) canaryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "canary NAME PERCENT",
-		Short: "sets which part of the calls the canary of a function gets",
+		Short: "sets which part of the calls a canary gets",
 		Long: `
 A canary is a version that was deployed with -canary. It gets a part of the calls;
 the version before gets the others. With 0 percent the canary ends, with 100 it gets

@@ -33,7 +33,7 @@ func (a *app) listCommand() *cobra.Command {
 func (a *app) detailsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "details",
-		Short: "lists all that is deployed, with its versions and processes",
+		Short: "lists what is deployed with versions and processes",
 		Long: `
 Prints one line for each function and agent: what list prints, the version that
 serves, how many processes are ready, the agent, and the memory and processor time
