@@ -21,7 +21,7 @@
 //	            a variable that is an http.Handler, such as a router, or such a function
 //	gin         func(*gin.Context)
 //	cloudevent  func(context.Context, cloudevents.Event) error, also without the context
-//	            or the error; with (*cloudevents.Event, error) it answers by an event
+//	            or the error; with (*cloudevents.Event, error) it answers by one
 //	event       func(context.Context, T) error
 //	typed       func(T) (R, error), func(T) error, func(T); with a context before T too
 //

@@ -25,10 +25,10 @@ func registered(registry unsafe.Pointer, name string) (*declared, bool)
 
 // declared is the framework's registry.RegisteredFunction.
 type declared struct {
-	name, path string
+	_, _       string // its name and path
 	cloudEvent func(context.Context, cloudevents.Event) error
 	http       func(http.ResponseWriter, *http.Request)
-	event      any
+	_          any // a background event function
 	typed      any
 }
 

@@ -78,7 +78,7 @@ func TestVariables(t *testing.T) {
 		value                 = byPointer{"ok"}
 		pointer               = &value
 		context               = func(_ context.Context, w http.ResponseWriter, r *http.Request) { says(w, r) }
-		any      any          = mux
+		boxed    any          = mux
 
 		noHandler  http.Handler
 		noMux      *http.ServeMux
@@ -90,7 +90,7 @@ func TestVariables(t *testing.T) {
 		"handler": func() (http.Handler, error) { return Variable("V", &handler) }, "function": func() (http.Handler, error) { return Variable("V", &function) },
 		"plain": func() (http.Handler, error) { return Variable("V", &plain) }, "own": func() (http.Handler, error) { return Variable("V", &own) },
 		"value": func() (http.Handler, error) { return Variable("V", &value) }, "pointer": func() (http.Handler, error) { return Variable("V", &pointer) },
-		"context": func() (http.Handler, error) { return Variable("V", &context) }, "any": func() (http.Handler, error) { return Variable("V", &any) },
+		"context": func() (http.Handler, error) { return Variable("V", &context) }, "any": func() (http.Handler, error) { return Variable("V", &boxed) },
 		"mux": func() (http.Handler, error) { return Variable("V", &mux) }, "mux by value": func() (http.Handler, error) { return Variable("V", mux) },
 	} {
 		h, err := made()
