@@ -22,38 +22,30 @@
 //     processes. A change starts the new processes on the same sockets, waits
 //     until they have answered, and only then drains the old ones; a restart leaves
 //     callers waiting in the backlog instead of refusing them.
-//
 //   - So does sleep: an idle function has sockets and no process. It ends its
 //     processes as a change does, and only when these take no more calls is the
 //     kernel asked to tell of callers. Whoever connects is served by the old
 //     process or starts the new one. When a function may be idle is known
 //     beforehand: it is asked once then, not again and again.
-//
 //   - What runs is compared with what should run after every event, in one place
 //     (tend), which starts what is missing. Events only say that it is time to look.
-//
 //   - A function's status is derived from what is there, never stored, so it
 //     cannot disagree with it.
-//
 //   - Versions are kept with their folders, so a rollback needs neither package
 //     nor build. That costs the disk a program each, shared with the store of
 //     programs and with versions that differ in settings alone.
-//
 //   - Processes outlive the agent (adopt.go). A holder, a small process of its own,
 //     keeps their sockets and control connections; run.json says which they are.
 //     The next agent takes over what proves itself, over its control connection,
 //     to be that process. The others are found by where their executable lies,
 //     which no stranger shares, and ended before anything is started in their
 //     place.
-//
 //   - What can be derived is not kept: the record that is stored is made of the
 //     function's fields when it is stored.
-//
 //   - A damaged file costs what was in it and nothing else: disk sets it aside, the log
 //     and readyz tell of it, and a function that cannot run without it is Failed until it
 //     is deployed again (damage.go). A program runs only with the digest that its version
 //     has on record.
-//
 //   - A paused function (pause.go) has sockets and no process, as one that sleeps, but
 //     its callers are answered with 503 instead of waiting.
 //
