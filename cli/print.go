@@ -70,7 +70,7 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 			row = append(row, fmt.Sprintf("restarts:%d", r.GetRestarts()))
 		}
 		if r.GetPaused() {
-			b.WriteString("  paused:true")
+			row = append(row, "paused:true")
 		}
 		if r.GetStage() != "" {
 			row = append(row, fmt.Sprintf("stage:%q", r.GetStage()))
