@@ -16,7 +16,7 @@ import (
 // tree of commands does not know. Values are never touched: in `-d -help` the
 // second word is data.
 func normalize(root *cobra.Command, args []string) ([]string, error) {
-	cmd, words := root, 0 // words counts arguments of cmd
+	cmd, words := root, 0 // words counts cmd's arguments
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
@@ -132,12 +132,12 @@ func each(cmd *cobra.Command, visit func(*pflag.Flag)) {
 	cmd.InheritedFlags().VisitAll(visit)
 }
 
-// badFlag is the error of a flag whose value is not taken, in plain words: the
-// standard library's speak of parsing.
+// badFlag says in plain words what is wrong with a flag's value. The standard
+// library's errors speak of parsing.
 func badFlag(cmd *cobra.Command, err error) error {
-	if lacks, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		value, _ := pflag.UnquoteUsage(lacks.GetFlag())
-		return usagef(cmd, "-%s needs a value: %s", lacks.GetFlag().Name, value)
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		value, _ := pflag.UnquoteUsage(missing.GetFlag())
+		return usagef(cmd, "-%s needs a value: %s", missing.GetFlag().Name, value)
 	}
 	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
@@ -150,7 +150,7 @@ func badFlag(cmd *cobra.Command, err error) error {
 	return proto.AsError(usagef(cmd, "-%s: %s", bad.GetFlag().Name, cause.Message)).WithHint(cause.Hint)
 }
 
-// wanted says of the flags of pflag's own types what a wrong value is not.
+// wanted says, for the types of pflag, what a wrong value is not.
 var wanted = map[string]string{
 	"bool":     "neither true nor false",
 	"uint32":   "not a whole number from 0 on",
@@ -164,7 +164,7 @@ func didYouMean(dash, word string, known []string) string {
 	return ""
 }
 
-// usagef is an error of the command line: one line that ends with where to read on.
+// usagef is an error of the command line: one line that ends with where help is.
 func usagef(cmd *cobra.Command, format string, args ...any) error {
 	return proto.Errorf(proto.ErrInvalid, "%s (see %s -help)", fmt.Sprintf(format, args...), cmd.CommandPath())
 }

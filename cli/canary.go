@@ -17,8 +17,8 @@ func (a *app) canaryCommand() *cobra.Command {
 		Short: "sets which part of the calls a canary gets",
 		Long: `
 A canary is a version that was deployed with -canary. It gets a part of the calls;
-the version before gets the others. With 0 percent the canary ends, with 100 it gets
-all calls and the version before ends.`,
+the version before gets the others. With 0 percent the canary is dropped, with 100 it
+gets all calls and the version before is retired.`,
 		Example: `
   proxyCli deploy -canary 10 ./hello
   proxyCli canary HelloWorld 50`,
@@ -53,7 +53,7 @@ func (a *app) promoteCommand() *cobra.Command {
 func (a *app) dropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "drop NAME",
-		Short:             "ends the canary of a function",
+		Short:             "drops the canary of a function",
 		Example:           "\n  proxyCli drop HelloWorld",
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,

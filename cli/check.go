@@ -22,9 +22,9 @@ func platform(tags []string) funcfw.Platform {
 	return funcfw.Platform{GOOS: "linux", GOARCH: runtime.GOARCH, GoVersion: runtime.Version(), Tags: tags}
 }
 
-// checkEntries checks all that a deploy consists of before anything of it is
-// sent: names and settings, folders, that no two share a path, and the source, as
-// the agent will. Refused source is reported here, with its lines.
+// checkEntries checks the whole deploy before anything is sent: names, settings and
+// folders, that no two functions share a path, and the source, as the agent will. It
+// reports refused source, with its lines.
 func (a *app) checkEntries(entries []*entry, p *progress) error {
 	var errs faults
 	paths := map[string]*entry{}
@@ -34,12 +34,12 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 			err = e.fn.Check()
 		}
 		if err != nil {
-			errs = append(errs, e.fail(err))
+			errs = append(errs, e.place(err))
 			continue
 		}
 		path := proto.Path(e.fn.GetName())
 		if other, ok := paths[path]; ok {
-			errs = append(errs, e.fail(proto.Errorf(proto.ErrInvalid, "function %q has the path /%s, which %q at %s has already",
+			errs = append(errs, e.place(proto.Errorf(proto.ErrInvalid, "function %q has the path /%s, which %q at %s has already",
 				e.fn.GetName(), path, other.fn.GetName(), other.at).
 				WithHint("give one entry several addresses in agentAddr to run replicas, or rename the function")))
 			continue
@@ -57,7 +57,7 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 		p.say("checking " + e.fn.GetName())
 		ok, err := a.checkSource(e, p)
 		if err != nil {
-			return e.fail(err)
+			return e.place(err)
 		}
 		refused = refused || !ok
 	}
@@ -67,19 +67,19 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 	return nil
 }
 
-// checkSource reports whether the agent would take the entry's source. Why not
-// has been said then. An error is one of reading it.
+// checkSource reports whether the agent would take the entry's source, and prints
+// why not. An error means that the source could not be read.
 func (a *app) checkSource(e *entry, p *progress) (ok bool, err error) {
 	target, err := e.check()
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
 		p.pause()
-		a.refused(e.fn.GetName(), e.root, err)
+		a.reportRefusal(e.fn.GetName(), e.root, err)
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	for _, note := range []string{target.Note, e.unasked()} {
+	for _, note := range []string{target.Note, e.sentAlong()} {
 		if note != "" {
 			p.pause()
 			a.note("%s", note)
@@ -98,7 +98,7 @@ func (e *entry) check() (*funcfw.Target, error) {
 }
 
 // candidates finds the functions of an entry's folder that can be deployed. When
-// there are none, or the folder as a whole is refused, that has been said.
+// there are none, or the folder as a whole is refused, it prints why.
 func (a *app) candidates(e *entry) ([]*funcfw.Target, error) {
 	if err := e.find(); err != nil {
 		return nil, err
@@ -106,22 +106,22 @@ func (a *app) candidates(e *entry) ([]*funcfw.Target, error) {
 	dir := shorten(e.fn.GetDir())
 	found, refusals, err := funcfw.Candidates(os.DirFS(e.root), e.dir, platform(e.fn.GetTags()))
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
-		a.refused(dir, e.root, err)
+		a.reportRefusal(dir, e.root, err)
 		return nil, reported(exitRefused)
 	}
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	none := funcfw.NoFunction(dir, refusals)
-	head, rest, _ := strings.Cut(none.Reason, "\n")
-	a.complain(head, rest, none.Fix, []string{e.root})
+	absent := funcfw.NoFunction(dir, refusals)
+	head, rest, _ := strings.Cut(absent.Reason, "\n")
+	a.complain(head, rest, absent.Fix, []string{e.root})
 	return nil, reported(exitRefused)
 }
 
 // onlyFunction finds the name of the function to deploy from a folder that
-// declares one. What merely takes and returns data is most often a helper, and a
-// variable most often a part of a function, so they count where there is nothing
-// else.
+// declares one. A function that only takes and returns data is most often a helper,
+// and a variable most often a part of a function: they count only if there is
+// nothing else.
 func (a *app) onlyFunction(e *entry) (string, error) {
 	found, err := a.candidates(e)
 	if err != nil {
@@ -179,7 +179,7 @@ with 3.`,
 func (a *app) check(e *entry) error {
 	found, err := a.checked(e)
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
-		a.refused(cmp.Or(e.fn.GetName(), shorten(e.fn.GetDir())), e.root, err)
+		a.reportRefusal(cmp.Or(e.fn.GetName(), shorten(e.fn.GetDir())), e.root, err)
 		return reported(exitRefused)
 	}
 	if err != nil {
@@ -206,8 +206,8 @@ func (a *app) check(e *entry) error {
 	return nil
 }
 
-// checked finds the functions that are asked for and generates what would be
-// built of each: that tells whether their module can be.
+// checked finds the functions that are asked for and generates the program of each,
+// which shows whether their module can be built.
 func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
 	if e.fn.GetName() == "" && e.fn.GetTarget() == "" {
 		if e.fn.GetKind() != "" {

@@ -23,17 +23,17 @@ import (
 const defaultProxy = "localhost:9001"
 
 // Main runs proxyCli with the arguments args, the program's name first, and
-// returns its exit code. It ends early, and cleanly, on SIGINT and SIGTERM, and on
-// SIGHUP, which a terminal sends that is closed, unless that is ignored.
+// returns its exit code. SIGINT, SIGTERM and SIGHUP, which a closed terminal sends,
+// cancel it, but for a SIGHUP that is ignored.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, isTerminal: isTerminal}
 	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal kills the program
 	return a.run(ctx, args[min(1, len(args)):])
 }
 
@@ -47,7 +47,7 @@ type app struct {
 	proxy, kind, output string
 	quiet               bool
 
-	hurried bool // a deploy does not wait, though nobody said so
+	hurried bool // a deploy does not wait, by default
 }
 
 func isTerminal(stream any) bool {
@@ -66,11 +66,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
-		a.fail(proto.Errorf(proto.ErrCanceled, "interrupted").
+		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").
 			WithHint("what was sent already is not taken back; proxyCli details shows what is deployed"))
 	default:
 		for _, err := range several {
-			a.fail(err)
+			a.report(err)
 		}
 	}
 	return code
@@ -79,8 +79,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.root()
 	if len(args) > 1 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
-		// A shell asks how an unfinished command line goes on. What is wrong with
-		// it is not said yet, and its last word is left as it is.
+		// A shell asks how a command line goes on. Errors in it are not printed yet,
+		// and its last word stays as it is.
 		last := len(args) - 1
 		if before, err := normalize(root, args[1:last]); err == nil {
 			if strings.HasPrefix(args[last], "-") {
@@ -110,7 +110,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 130 interrupted.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.HasParent() {
-				return nil // it asks nobody
+				return nil // it sends no request
 			}
 			return a.checkGlobals(cmd)
 		},
@@ -133,8 +133,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print only answers and errors (RYO_QUIET)")
 	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
 	offer(root, "output", "text", "json")
-	// Cobra's own would do it by a text/template, and with one the linker drops no
-	// method of any type in the program.
+	// Cobra's own version flag uses text/template, which keeps the linker from
+	// removing unused methods.
 	version := root.Flags().Bool("version", false, "print the version and exit")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *version {
@@ -148,7 +148,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 		a.planCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.stopCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.invokeCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
-	// Cobra adds these when it runs, which is too late for normalize.
+	// Cobra adds these when it runs; normalize needs them earlier.
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	completion := child(root, "completion")
@@ -169,8 +169,8 @@ func initHelp(cmd *cobra.Command) {
 	}
 }
 
-// checkGlobals takes what the command line left out from the environment, and
-// checks it. Only quiet can fail to be set: the others are strings.
+// checkGlobals takes flags that the command line does not have from the environment,
+// and checks all. Only setting quiet can fail: the others are strings.
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	origin := map[string]string{}
 	for _, name := range []string{"proxy", "transport", "output", "quiet"} {
@@ -184,7 +184,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 		}
 	}
 	for _, name := range []string{"proxy", "transport", "output", "name", "agent", "listen", "method", "since", "id", "reset"} {
-		// What an unset variable of a script leaves must not come to mean the default.
+		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return usagef(cmd, "-%s: the value is empty", name)
 		}
@@ -208,14 +208,14 @@ func (a *app) dial(opts ...transport.Option) *transport.Client {
 	return transport.NewAgent(transport.Kind(a.kind), a.proxy, opts...)
 }
 
-// ask makes calls over one connection. The client limits how long each takes.
-func (a *app) ask(calls func(transport.Interface) error) error {
+// ask makes requests over one connection. The client limits how long each takes.
+func (a *app) ask(requests func(transport.Interface) error) error {
 	client := a.dial()
 	defer func() { _ = client.Close() }()
-	return calls(client)
+	return requests(client)
 }
 
-// answer makes one call.
+// answer makes one request.
 func answer[T any](a *app, call func(transport.Interface) (T, error)) (got T, err error) {
 	err = a.ask(func(client transport.Interface) (err error) {
 		got, err = call(client)
@@ -224,7 +224,7 @@ func answer[T any](a *app, call func(transport.Interface) (T, error)) (got T, er
 	return got, err
 }
 
-// faults are several errors of equal rank, each told by itself.
+// faults are several errors, each printed by itself.
 type faults []error
 
 func (f faults) Error() string   { return errors.Join(f...).Error() }

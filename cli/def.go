@@ -89,20 +89,20 @@ func entriesOf(steps []step) (entries []*entry) {
 	return entries
 }
 
-// runSteps does all steps, also after a function that failed, but not after one
-// that could not be asked for. The first failure decides the exit code.
+// runSteps does all steps, even after a function that failed, but none after a
+// request that failed. The first failure decides the exit code.
 func (a *app) runSteps(ctx context.Context, steps []step, wait bool) error {
-	var failed error
+	var first error
 	for _, s := range steps {
 		err := a.runStep(ctx, s, wait)
 		if _, told := errors.AsType[reported](err); err != nil && !told {
 			return err
 		}
-		if failed == nil {
-			failed = err
+		if first == nil {
+			first = err
 		}
 	}
-	return failed
+	return first
 }
 
 func (a *app) runStep(ctx context.Context, s step, wait bool) error {

@@ -33,7 +33,7 @@ type definition struct {
 type step struct {
 	verb    string   // "deploy", "list", "stop" or "log"
 	entries []*entry // to deploy
-	agents  []string // to list; none means all
+	agents  []string // to list; empty: all
 	names   []string // to stop or to show the log of
 }
 
@@ -42,18 +42,18 @@ type entry struct {
 	fn *proto.FunctionJson
 	at string // where a definition file holds it, file:line:column; else ""
 
-	secrets map[string]reference // by the variable that is to hold it
-	serves  *proto.Version       // before the deploy, where it was asked for
+	secrets map[string]reference // by variable
+	serves  *proto.Version       // before the deploy; nil: unknown, or none
 
-	// What the function's source is part of, known once the entry is checked: the
-	// bundle's folder, and the package's folder in it, slash separated.
+	// find sets these: the bundle's folder, and the package's folder in it, slash
+	// separated.
 	root, dir string
 	contents  *bundle.Contents
 }
 
-// unasked says what goes along of a folder of which nothing tells what the function
-// needs; "" when that is Go alone.
-func (e *entry) unasked() string {
+// sentAlong says what is sent of a folder without a go.mod, where nothing tells what
+// the function needs; "" if only Go files are.
+func (e *entry) sentAlong() string {
 	const few = 5
 	c := e.contents
 	data := slices.DeleteFunc(slices.Clone(c.Files), func(name string) bool { return path.Ext(name) == ".go" })
@@ -76,24 +76,24 @@ func (e *entry) unasked() string {
 	return text
 }
 
-// find finds out what the entry's source is part of.
+// find sets root, dir and contents.
 func (e *entry) find() (err error) {
 	for _, path := range []string{e.fn.GetDir(), e.fn.GetFilePath()} {
 		if _, err := os.Stat(path); path != "" && errors.Is(err, fs.ErrNotExist) {
-			return e.fail(proto.Errorf(proto.ErrInvalid, "%s does not exist", path).
+			return e.place(proto.Errorf(proto.ErrInvalid, "%s does not exist", path).
 				WithHint("paths count from the definition file's folder; those of commands from the working directory"))
 		}
 	}
 	e.contents, err = bundle.Survey(e.fn)
 	if err != nil {
-		return e.fail(err)
+		return e.place(err)
 	}
 	e.root, e.dir = e.contents.Root, e.contents.PackagePath
 	return nil
 }
 
-// fail says where the entry stands.
-func (e *entry) fail(err error) error {
+// place adds to an error where the entry stands in its file.
+func (e *entry) place(err error) error {
 	if err == nil || e.at == "" {
 		return err
 	}
@@ -139,8 +139,8 @@ func readAll(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxDefinition+1))
 }
 
-// interruptible is readAll that gives up when ctx ends. A read from a terminal
-// cannot be ended: its goroutine ends with the program, which is about to exit.
+// interruptible is readAll until ctx is canceled. A read from a terminal cannot be
+// canceled: its goroutine goes on until the program exits, which is soon.
 func interruptible(ctx context.Context, r io.Reader) ([]byte, error) {
 	type result struct {
 		data []byte

@@ -18,7 +18,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// waiting is the choice between an answer at once and one when all is settled.
+// waiting is the choice between an answer at once and one when the deploy is done.
 type waiting struct{ wait, noWait bool }
 
 func (w *waiting) flags(cmd *cobra.Command) {
@@ -26,8 +26,8 @@ func (w *waiting) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "do not wait")
 }
 
-// decide resolves the default: people at a terminal want to know how it went, and a
-// pipeline must fail when it did not go well.
+// decide resolves the default: people at a terminal want to see the result, and a
+// pipeline must fail with it.
 func (w *waiting) decide(a *app, cmd *cobra.Command) (bool, error) {
 	switch {
 	case w.wait && w.noWait:
@@ -83,7 +83,7 @@ the line end at the end of the file. It is never shown.`,
 			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
 				return err
 			}
-			entries, unasked, err := a.entries(cmd, e, reset)
+			entries, unreached, err := a.entries(cmd, e, reset)
 			if err != nil {
 				return err
 			}
@@ -92,8 +92,8 @@ the line end at the end of the file. It is never shown.`,
 			if err := a.checkEntries(entries, p); err != nil {
 				return err
 			}
-			if unasked != nil { // what is wrong here is told first
-				return unasked
+			if unreached != nil { // errors in the source come first
+				return unreached
 			}
 			if plan {
 				return a.plan(cmd.Context(), entries, p)
@@ -114,11 +114,11 @@ the line end at the end of the file. It is never shown.`,
 	return cmd
 }
 
-// modules asks the go command of this machine which modules are private and where
-// they are. Without one, functions that need such modules have to vendor them.
+// modules asks the go command of this machine which modules are private, and where
+// the module cache is. Without Go, functions must vendor private modules.
 func modules(ctx context.Context) bundle.Modules {
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOMODCACHE", "GONOPROXY")
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local") // a toolchain line here is not to fetch another one
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local") // a toolchain line must not fetch another one
 	out, err := cmd.Output()
 	var said struct{ GOMODCACHE, GONOPROXY string }
 	if err != nil || json.Unmarshal(out, &said) != nil {
@@ -154,8 +154,8 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 	return nil
 }
 
-// tellDeployed says of each function that is deployed on all its agents what came of
-// it and what to do next.
+// tellDeployed prints, for each function that is deployed on all its agents, the
+// result and what to do next.
 func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took time.Duration) {
 	for _, e := range entries {
 		name := e.fn.GetName()
@@ -175,7 +175,7 @@ func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took
 	}
 }
 
-// submit has entries deployed, or planned, as they say, and ends the progress.
+// submit deploys or plans entries, and stops the progress.
 func (a *app) submit(ctx context.Context, entries []*entry, p *progress) ([]*proto.FunctionJsonRsp, error) {
 	client := a.dial(transport.WithProgress(p.transfer), transport.WithModules(modules(ctx)))
 	defer func() { _ = client.Close() }()

@@ -17,7 +17,7 @@ const (
 	exitRefused     = 3   // the user's code was refused: its signature, or by the compiler
 	exitUnreachable = 4   // no answer from the proxy, the agent or the function
 	exitNotFound    = 5   // there is no such function
-	exitPartly      = 6   // some of what was asked failed
+	exitPartly      = 6   // a part failed
 	exitDenied      = 7   // not authorised
 	exitUnhealthy   = 8   // timed out, or the function did not get or stay ready
 	exitInterrupted = 130 // by a signal: 128 + SIGINT
@@ -40,11 +40,11 @@ var reasonCodes = map[string]int{
 	proto.ReasonCrash:       exitUnhealthy,
 	proto.ReasonTimeout:     exitUnhealthy,
 	proto.ReasonUnavailable: exitUnreachable,
-	// As the proxy's ErrUnavailable, when it knows no agent that could build.
+	// The proxy knows no agent that could build, as with ErrUnavailable.
 	proto.ReasonProgram: exitUnreachable,
 }
 
-// reported is an error that the user has been told about: only its exit code is left.
+// reported is an error that was printed already; it has only an exit code.
 type reported int
 
 func (reported) Error() string { return "reported" }
@@ -78,7 +78,7 @@ func rowsCode(rows []*proto.FunctionJsonRsp) int {
 	case slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return !failed(r) }):
 		return exitPartly
 	}
-	// Of several agents those that went back do not say why.
+	// Agents that went back to the version before give no reason.
 	for _, r := range rows {
 		if code, ok := reasonCodes[r.GetReason()]; ok {
 			return code

@@ -41,7 +41,7 @@ func (a *app) help(cmd *cobra.Command) {
 	_, _ = io.WriteString(a.stdout, b.String())
 }
 
-// flagItems are the flags of a set with their values, and what each is.
+// flagItems are the flags of a set with their values, and their usage.
 func flagItems(set *pflag.FlagSet) (items [][2]string) {
 	set.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
@@ -53,7 +53,7 @@ func flagItems(set *pflag.FlagSet) (items [][2]string) {
 		if f.Shorthand != "" {
 			name = "-" + f.Shorthand + ", " + name
 		}
-		if !strings.HasPrefix(value, "[=") { // a value that may be left out stands in one word with the flag
+		if !strings.HasPrefix(value, "[=") { // an optional value is one word with the flag
 			name += " "
 		}
 		items = append(items, [2]string{strings.TrimSpace(name + value), usage})
@@ -61,10 +61,11 @@ func flagItems(set *pflag.FlagSet) (items [][2]string) {
 	return items
 }
 
-// maxItem is the longest name that what it is stands beside; else that is below it.
+// maxItem is the longest name with its description beside it; that of a longer one
+// is below it.
 const maxItem = 22
 
-// printItems prints what commands or flags are in lines that fit a terminal.
+// printItems prints commands or flags in lines that fit a terminal.
 func printItems(b *strings.Builder, title string, items [][2]string) {
 	if len(items) == 0 {
 		return
@@ -91,8 +92,7 @@ func printItems(b *strings.Builder, title string, items [][2]string) {
 	}
 }
 
-// paragraphs breaks the lines of a help text so that they fit; those that are indented
-// stay as they are.
+// paragraphs wraps the paragraphs of a help text, except for indented ones.
 func paragraphs(text string) string {
 	var out []string
 	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
@@ -105,7 +105,7 @@ func paragraphs(text string) string {
 	return strings.Join(out, "\n\n")
 }
 
-// noChecks lets a command that asks nobody work in any environment.
+// noChecks is for commands that send no request: they work in any environment.
 func noChecks(*cobra.Command, []string) error { return nil }
 
 func (a *app) helpCommand() *cobra.Command {

@@ -27,7 +27,7 @@ import (
 type invocation struct {
 	name, data, method, path string
 	headers                  []string
-	limit                    time.Duration // 0: as long as the gateway waits
+	limit                    time.Duration // 0: the gateway's
 	hasData                  bool
 }
 
@@ -61,7 +61,7 @@ code 1. NAME@3 calls version 3.`,
 	fs.StringVarP(&in.method, "method", "X", "", "`METHOD` request method (default: POST with -data, else GET)")
 	fs.StringArrayVarP(&in.headers, "header", "H", nil, "`'K: V'` request header; may be repeated")
 	fs.StringVar(&in.path, "path", "", "`PATH` path below the function, with its query, such as /a/b?q=1")
-	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` give up after this time, such as 10s (default: when the gateway does)")
+	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` cancel the call after this time, such as 10s (default: the gateway's limit)")
 	return cmd
 }
 
@@ -105,8 +105,8 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 // by the gateway, which knows the function's timeout, and by -timeout.
 const dialLimit = 10 * time.Second
 
-// plainClient shows a function's answer as it is: redirects are not followed and
-// nothing is decompressed.
+// plainClient returns a function's answer as it is: it follows no redirect and
+// decompresses nothing.
 func plainClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -152,7 +152,7 @@ func (a *app) payload(in invocation) (payload, error) {
 	return p, nil
 }
 
-// functionURL asks where a function is called, or, as NAME@3, its version 3.
+// functionURL asks for the url of a function, or of its version 3, as NAME@3.
 func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 	name, number, versioned := strings.Cut(called, "@")
 	version, err := proto.ParseCount(number)
@@ -189,7 +189,7 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 	if !versioned {
 		return found.GetUrl(), nil
 	}
-	if strings.Contains(found.GetUrl(), "/functions/") { // a proxy's, which opens any version
+	if strings.Contains(found.GetUrl(), "/functions/") { // a proxy's, which serves every version
 		return found.GetUrl() + "@" + number, nil
 	}
 	for _, s := range found.GetServing() {
@@ -236,7 +236,7 @@ func (in *invocation) request(ctx context.Context, base string, body payload) (*
 			req.Host = v
 			continue
 		case !given[k]:
-			req.Header.Del(k) // the first replaces a default, more of them add up
+			req.Header.Del(k) // the first replaces a default, others are added
 			given[k] = true
 		}
 		req.Header.Add(k, v)
@@ -244,13 +244,13 @@ func (in *invocation) request(ctx context.Context, base string, body payload) (*
 	return req, nil
 }
 
-// unanswered gives the error of a call without a whole answer its kind.
+// unanswered is the error, with its kind, of a call without a whole answer.
 func (in *invocation) unanswered(base string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return proto.Errorf(proto.ErrTimeout, "%s did not finish within %s", in.name, in.limit)
 	}
 	if _, ours := errors.AsType[*fs.PathError](err); ours {
-		return err // of the file that is sent, or of stdout
+		return err // of the file that is sent, or stdout
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the method and the url

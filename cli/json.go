@@ -14,8 +14,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// document is a JSON text whose mistakes are named by file, line and column.
-// encoding/json alone tells neither places nor doubled keys.
+// document is a JSON text whose errors name file, line and column. encoding/json
+// alone reports neither places nor keys that are given twice.
 type document struct {
 	file string
 	data []byte
@@ -57,7 +57,7 @@ func (d *document) parse() (*node, error) {
 		}
 		i += size
 	}
-	// Token accepts some texts that are no JSON, so the whole is judged first.
+	// Token accepts some texts that are not JSON, so Unmarshal checks the whole first.
 	var all any
 	if err := json.Unmarshal(d.data, &all); err != nil {
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -115,7 +115,7 @@ func (d *document) node(dec *json.Decoder) (*node, error) {
 	return n, nil
 }
 
-// next is where the token begins that dec reads next.
+// next is the offset of the next token of dec.
 func (d *document) next(dec *json.Decoder) int {
 	rest := d.data[dec.InputOffset():]
 	return len(d.data) - len(bytes.TrimLeft(rest, " \t\r\n,:"))
@@ -124,8 +124,8 @@ func (d *document) next(dec *json.Decoder) int {
 // setter stores a value of the document in Go, or says why it cannot.
 type setter func(*node) error
 
-// object hands each member of the object n to the setter of its key, in their
-// order in the document.
+// object passes each member of the object n to the setter of its key, in the order
+// of the document.
 func (d *document) object(n *node, what string, setters map[string]setter) error {
 	members, ok := n.value.([]member)
 	if !ok {

@@ -23,7 +23,7 @@ import (
 // resetAll is the value of the flag -reset that names no settings.
 const resetAll = "all"
 
-// resets takes the flag -reset apart.
+// resets are the settings that the flag -reset names.
 func resets(cmd *cobra.Command, value string) (names []string, err error) {
 	var known []string
 	for _, s := range proto.Settings() {
@@ -46,11 +46,11 @@ func resets(cmd *cobra.Command, value string) (names []string, err error) {
 	return names, nil
 }
 
-// entries returns what the command deploy is to deploy: what a definition in the
-// folder states, or one function with the settings that it keeps. The error unasked
-// is why nobody could say what serves now.
-func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries []*entry, unasked, err error) {
-	drop, err := resets(cmd, reset)
+// entries returns what the command deploy deploys: the entries of a definition in the
+// folder, or one function with the settings that it keeps. The error unreached says
+// why the version that serves is not known.
+func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries []*entry, unreached, err error) {
+	toReset, err := resets(cmd, reset)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -76,15 +76,15 @@ func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries [
 			continue
 		}
 		if !stated {
-			e.keep(cmd.Flags().Changed, drop)
+			e.keep(cmd.Flags().Changed, toReset)
 		}
 		a.tellChanges(e)
 	}
 	return entries, nil, nil
 }
 
-// entriesIn returns what the definition in the folder of flags says, with the flags
-// before it; none if the folder has none.
+// entriesIn returns the entries of the definition in the folder, overridden by flags;
+// nil if there is no definition.
 func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) ([]*entry, error) {
 	file := shorten(filepath.Join(flags.fn.GetDir(), bundle.Definition))
 	data, err := os.ReadFile(file)
@@ -121,8 +121,8 @@ func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) (
 	return entries, nil
 }
 
-// override lets flags that are given go before what the entry says; of variables
-// each by itself.
+// override replaces settings of the entry by flags that are given; env and secrets
+// variable by variable.
 func (e *entry) override(flags *entry, given func(flag string) bool) {
 	for _, s := range proto.Settings() {
 		switch {
@@ -152,7 +152,7 @@ func (e *entry) override(flags *entry, given func(flag string) bool) {
 	}
 }
 
-// current asks for the version that serves the entry's function; nil if there is none.
+// current asks for the version of a function that serves; nil if it is not deployed.
 func (a *app) current(ctx context.Context, name string) (*proto.Version, error) {
 	list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) { return client.Versions(ctx, name) })
 	if errors.Is(err, proto.ErrNotFound) || err == nil && len(list) == 0 {
@@ -164,8 +164,8 @@ func (a *app) current(ctx context.Context, name string) (*proto.Version, error) 
 	return slices.MaxFunc(list, func(a, b *proto.Version) int { return int(a.GetWeight()) - int(b.GetWeight()) }), nil
 }
 
-// keep lets the settings stay as the version has them that serves, except for those
-// that are given or are to be reset.
+// keep takes settings from the version that serves, except for those that are given
+// or reset.
 func (e *entry) keep(given func(flag string) bool, reset []string) {
 	was := e.serves.GetSettings()
 	for _, s := range proto.Settings() {
@@ -178,13 +178,13 @@ func (e *entry) keep(given func(flag string) bool, reset []string) {
 	env := maps.Clone(e.fn.GetEnv())
 	e.fn.Retain(was, slices.DeleteFunc(slices.Clone(e.fn.Keep), func(name string) bool { return name == "secrets" }))
 	for k := range e.secrets {
-		if _, given := env[k]; !given { // else it is given twice, which Check tells
+		if _, given := env[k]; !given { // else it is given twice, which Check refuses
 			delete(e.fn.Env, k)
 		}
 	}
 }
 
-// tellChanges says what becomes of the settings of the version that serves.
+// tellChanges prints which settings of the version that serves stay or change.
 func (a *app) tellChanges(e *entry) {
 	was, name := e.serves.GetSettings(), e.fn.GetName()
 	var kept, changes []string
@@ -212,7 +212,7 @@ func (a *app) tellChanges(e *entry) {
 	}
 }
 
-// secretsToBe are the names of the secrets that the function has after the deploy.
+// secretsToBe has the names of the function's secrets after the deploy as keys.
 func (e *entry) secretsToBe() map[string]string {
 	names := map[string]string{}
 	if slices.Contains(e.fn.GetKeep(), "secrets") {
@@ -228,7 +228,7 @@ func (e *entry) secretsToBe() map[string]string {
 	return names
 }
 
-// orDefault is the value of a setting as people are told it.
+// orDefault is the value of a setting for people.
 func orDefault(s proto.Setting, text string) string {
 	if text == "" {
 		return s.Default + " (default)"
@@ -236,8 +236,8 @@ func orDefault(s proto.Setting, text string) string {
 	return text
 }
 
-// variables tells which of the variables stay and which change. Values are not
-// shown: a screen is no place for them.
+// variables says which variables stay and which change. Values are not shown: others
+// may see the screen.
 func variables(what string, was, now map[string]string, changed func(string) bool) (kept, changes []string) {
 	all := maps.Clone(was)
 	if all == nil {

@@ -41,7 +41,7 @@ that its processes use. If there is more to say, the line goes on with it: how a
 canary shares the calls, restarts, the stage of a deploy, and when a function that
 keeps crashing is started again. With -o json memory and processor time are left
 out; top -o json has them.`,
-		Args: none,
+		Args: noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context()) },
 	}
 }
@@ -62,7 +62,7 @@ func (a *app) details(ctx context.Context) error {
 	return a.tell(rows, func() error { return a.printDetails(rows, used) })
 }
 
-// list prints what agents run; without agents, everything.
+// list prints what agents run, or everything if there are no agents.
 func (a *app) list(ctx context.Context, agents []string) error {
 	var rows []*proto.FunctionJsonRsp
 	err := a.ask(func(client transport.Interface) (err error) {
@@ -85,7 +85,7 @@ func (a *app) list(ctx context.Context, agents []string) error {
 	return a.tell(rows, func() error { return a.printRows(rows) })
 }
 
-// tell prints rows, and on stderr what is wrong with them.
+// tell prints rows, and their errors to stderr.
 func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error) error {
 	if err := show(); err != nil {
 		return err

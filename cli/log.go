@@ -28,8 +28,8 @@ for byte. With flags it prints the lines that they select, oldest first; if the
 function runs on several agents, each line begins with the agent's address. With
 -o json each line is a JSON object.
 
--f goes on until you press Ctrl-C or the function is stopped. It connects again if
-the connection is lost, and prints no line twice.
+-f goes on until you press Ctrl-C or the function is stopped. If the
+connection fails it connects again, and prints no line twice.
 
 Each call has an id, the X-Request-Id of its answer. -id finds lines that are JSON
 with this id as execution_id, which the log package of functions-framework-go writes.`,
@@ -85,8 +85,8 @@ func (a *app) logs(ctx context.Context, names []string) error {
 	return nil
 }
 
-// query prints the lines that q asks for. That a call has none may mean that its
-// function logs no ids, so that is said.
+// query prints the lines that q asks for. If a call has no line, its function may log
+// no ids, which is said.
 func (a *app) query(ctx context.Context, q *query) error {
 	err := a.ask(func(client transport.Interface) error { return a.lines(ctx, client, q) })
 	if err == nil && q.req.GetId() != "" && len(q.until) == 0 {
@@ -99,36 +99,36 @@ func (a *app) query(ctx context.Context, q *query) error {
 type query struct {
 	req        *proto.LogsRequest
 	timestamps bool
-	agents     int // that the function runs on
+	agents     int // number of agents that run the function
 
-	// The time of the last line that came of each agent. Times of one function on one
-	// agent rise strictly, so this is where to go on.
+	// until is the time of the last line of each agent. Times of one function on one
+	// agent rise strictly, so the next lines are those after it.
 	until map[string]time.Time
 }
 
-// reconnect is the wait before a connection is made again that was lost.
+// reconnect is the wait before another connection, after one has failed.
 const reconnect = time.Second
 
-// lines prints the lines that q asks for. To follow goes on over connections that
-// are lost, but not when there was none to begin with.
+// lines prints the lines that q asks for. Following goes on over connections that
+// fail, unless the first one does.
 func (a *app) lines(ctx context.Context, client transport.Interface, q *query) error {
 	if err := q.find(ctx, client); err != nil {
 		return err
 	}
-	for lost := false; ; {
+	for failed := false; ; {
 		err := client.Logs(ctx, q.next(), func(batch *proto.LogLines) error {
-			lost = false
+			failed = false
 			return a.printLines(q, batch)
 		})
 		switch {
 		case ctx.Err() != nil && q.req.GetFollow():
-			return reported(exitInterrupted) // which is how to end it
+			return reported(exitInterrupted) // the only way to stop it
 		case err == nil || !q.req.GetFollow() || !errors.Is(err, proto.ErrUnavailable):
 			return err
-		case !lost:
+		case !failed:
 			a.note("%s; trying again", firstLine(err.Error()))
 		}
-		lost = true
+		failed = true
 		select {
 		case <-ctx.Done():
 		case <-time.After(reconnect):
@@ -136,7 +136,7 @@ func (a *app) lines(ctx context.Context, client transport.Interface, q *query) e
 	}
 }
 
-// find finds out from how many agents lines come.
+// find sets how many agents run the function.
 func (q *query) find(ctx context.Context, client transport.Interface) error {
 	rows, err := client.Details(ctx)
 	if err != nil {
@@ -152,10 +152,10 @@ func (q *query) find(ctx context.Context, client transport.Interface) error {
 	return nil
 }
 
-// next is the request for the lines that have not come yet. One time serves all
-// agents: what came of them after it comes again, and is known by until. While
-// nothing came of an agent, what comes next of it may be older than that time,
-// unless it was the last lines that were asked for.
+// next is the request for the lines that have not come yet: those after the oldest
+// time of until. printLines drops what comes again of the other agents. If an agent
+// has sent nothing yet, its lines may be older than that, so the whole request is
+// repeated, except for a tail.
 func (q *query) next() *proto.LogsRequest {
 	if len(q.until) == 0 || len(q.until) < q.agents && q.req.GetTail() == 0 {
 		return q.req
@@ -175,7 +175,7 @@ func (a *app) printLines(q *query, batch *proto.LogLines) error {
 	for _, line := range batch.GetLines() {
 		at, err := time.Parse(time.RFC3339, line.GetTime())
 		switch {
-		case err != nil: // of no use as a place to go on from
+		case err != nil: // until cannot hold it
 		case !at.After(q.until[line.GetAtAgent()]):
 			continue
 		default:

@@ -165,7 +165,7 @@ func F(w http.ResponseWriter, r *http.Request) {
 
 // lockedBuffer is written and read at the same time.
 type lockedBuffer struct {
-	mu   sync.Mutex // guards the below
+	mu   sync.Mutex // guards the fields below
 	text strings.Builder
 }
 

@@ -60,7 +60,7 @@ func (a *app) plan(ctx context.Context, entries []*entry, p *progress) error {
 	if err != nil {
 		return err
 	}
-	// What is planned may be to mend a function that has failed.
+	// A row that is planned may be of a function that has failed; its error is old.
 	unplanned := slices.DeleteFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetChange() != "" })
 	a.reportRows(unplanned, nil)
 	switch {

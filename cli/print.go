@@ -31,8 +31,8 @@ func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
 	return err
 }
 
-// fields are a row as it is promised, by hand: the text form of protobuf varies its
-// spaces on purpose.
+// fields are the three promised fields of a row. They are printed by hand: protobuf's
+// text form varies its spaces on purpose.
 func fields(r *proto.FunctionJsonRsp, paint painter) []string {
 	status := fmt.Sprintf("status:%q", r.GetStatus())
 	if colour, ok := statusColours[proto.Status(r.GetStatus())]; ok {
@@ -41,8 +41,7 @@ func fields(r *proto.FunctionJsonRsp, paint painter) []string {
 	return []string{fmt.Sprintf("name:%q", r.GetName()), fmt.Sprintf("url:%q", r.GetUrl()), status}
 }
 
-// printDetails is printRows with all that there is to say of a row, and of what its
-// processes use.
+// printDetails is printRows with all fields of a row, and what its processes use.
 func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) error {
 	if a.output == "json" {
 		return printList(a, rows)
@@ -117,8 +116,8 @@ var failures = map[string]string{
 	proto.ReasonDamaged:     "is damaged",
 }
 
-// reportRows says on stderr what is wrong with rows, or should be known of them. The files that they name
-// are looked for below roots.
+// reportRows prints errors and warnings of rows to stderr. It looks for the files that
+// they name below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 	warned := map[string]bool{} // several agents may run one program
 	for _, r := range rows {
@@ -161,7 +160,7 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 	}
 }
 
-// warn says on stderr what may surprise the user, unless -quiet.
+// warn prints a warning to stderr, unless -quiet.
 func (a *app) warn(text string) {
 	if a.quiet {
 		return
@@ -169,8 +168,8 @@ func (a *app) warn(text string) {
 	_, _ = fmt.Fprintf(a.stderr, "%s %s\n", a.painter(a.stderr)(yellow, "warning:"), clean(text))
 }
 
-// fail says on stderr what went wrong.
-func (a *app) fail(err error) {
+// report prints an error to stderr.
+func (a *app) report(err error) {
 	e := proto.AsError(err)
 	if a.output == "json" {
 		a.printError(e)
@@ -180,8 +179,8 @@ func (a *app) fail(err error) {
 	a.complain(head, rest, e.Hint, nil)
 }
 
-// refused says on stderr why the check refused what lies below root.
-func (a *app) refused(what, root string, err error) {
+// reportRefusal prints to stderr why the check refused the source below root.
+func (a *app) reportRefusal(what, root string, err error) {
 	a.complain(what+" was refused", err.Error(), proto.AsError(err).Hint, []string{root})
 }
 
@@ -194,8 +193,8 @@ func (a *app) printError(e *proto.Error) {
 	}
 }
 
-// complain prints an error of what was given: what, then the text with the lines of
-// source that it points to, then what to do about it.
+// complain prints an error in source or input: what, then the text with the lines of
+// source that it points to, then the hint.
 func (a *app) complain(what, text, hint string, roots []string) {
 	if a.output == "json" {
 		for line := range strings.Lines(text) {
@@ -243,8 +242,8 @@ const (
 // location is how compilers, and our own check, point into a file.
 var location = regexp.MustCompile(`^(.+?\.go):([0-9]+):(?:([0-9]+):)? `)
 
-// locate finds the place that a line of an error names in a file below one of
-// roots. It returns the line with the file as seen from here, and the excerpt.
+// locate finds the place that a line of an error names, in a file below one of roots.
+// It returns the line with the path from the working directory, and the excerpt.
 func locate(line string, roots []string) (shown, excerpt string) {
 	m := location.FindStringSubmatch(line)
 	if m == nil {
@@ -270,8 +269,8 @@ func locate(line string, roots []string) (shown, excerpt string) {
 	return line, ""
 }
 
-// cutOut returns the line row, the one before it, and a mark below column col;
-// all count from 1, col in bytes, and 0 is unknown.
+// cutOut returns the line row, the one before it, and a mark below column col. Both
+// count from 1, col in bytes; a col of 0 is unknown.
 func cutOut(lines []string, row, col int) string {
 	if row < 1 || row > len(lines) {
 		return ""
@@ -295,7 +294,7 @@ func cutOut(lines []string, row, col int) string {
 	return b.String()
 }
 
-// shorten returns path as seen from the working directory, when it lies below it.
+// shorten makes a path below the working directory relative to it.
 func shorten(path string) string {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -307,8 +306,8 @@ func shorten(path string) string {
 	return path
 }
 
-// clean takes characters out of a text that others wrote which could rewrite what the
-// terminal shows: control characters, and those that turn the direction of writing.
+// clean replaces characters with which a text of others could rewrite what the
+// terminal shows: control characters, and those that change the direction of writing.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
@@ -318,7 +317,7 @@ func clean(s string) string {
 	}, s)
 }
 
-// printed is what functions printed, for stdout: as it is, but clean on a terminal.
+// printed is the output of functions for stdout: as it is, but clean on a terminal.
 func (a *app) printed(text string) string {
 	if !a.isTerminal(a.stdout) {
 		return text

@@ -161,7 +161,7 @@ func TestColourOnlyForTerminalsThatWantIt(t *testing.T) {
 				t.Setenv(k, tt.env[k])
 			}
 			c := newConsole(tt.terminal)
-			c.fail(proto.Errorf(proto.ErrInvalid, "no").WithHint("yes"))
+			c.report(proto.Errorf(proto.ErrInvalid, "no").WithHint("yes"))
 			plain := "error: no\nhint: yes\n"
 			if tt.want {
 				assert.Equal(t, "\x1b[1;31merror:\x1b[0m no\n\x1b[36mhint:\x1b[0m yes\n", c.stderr.String())

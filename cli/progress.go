@@ -32,28 +32,26 @@ const besides = len("  10000.0s") + 1
 // that it goes on, and at what.
 const maxOutput = 3
 
-// progress tells on stderr what a deploy is doing: on a terminal a line that is
-// rewritten, with the end of a build's output below it, else a line for each new
-// state and each line of output. Its zero value says nothing.
+// progress shows on stderr what a deploy is doing: on a terminal in a line that is
+// rewritten, with the last lines of a build's output below it; elsewhere in a line for
+// each new state and each line of output. Its zero value prints nothing.
 type progress struct {
-	w     io.Writer // nil: nothing is said
+	w     io.Writer // nil: print nothing
 	live  bool
 	width int // of the terminal
 	start time.Time
-	end   func() // ends the goroutine that redraws, and waits for it
+	close func() // stops the goroutine that redraws, and waits for it
 
-	mu   sync.Mutex // guards the below, and writing
-	text string
-	// output is the end of what the build printed, for a terminal.
-	output []string
-	// shown says whether the terminal shows a line that has to be erased.
-	shown bool
-	done  bool
+	mu     sync.Mutex // guards the fields below, and writing
+	text   string
+	output []string // the build's last lines, for a terminal
+	shown  bool     // the terminal shows a line to erase
+	closed bool
 }
 
-// startProgress begins; stop must be called.
+// startProgress starts; callers must call stop.
 func (a *app) startProgress() *progress {
-	p := &progress{start: time.Now(), end: func() {}}
+	p := &progress{start: time.Now(), close: func() {}}
 	if a.quiet {
 		return p
 	}
@@ -64,7 +62,7 @@ func (a *app) startProgress() *progress {
 			defer close(stopped)
 			p.tick(stop)
 		}()
-		p.end = sync.OnceFunc(func() { close(stop); <-stopped })
+		p.close = sync.OnceFunc(func() { close(stop); <-stopped })
 	}
 	return p
 }
@@ -84,11 +82,11 @@ func (p *progress) tick(stop <-chan struct{}) {
 	}
 }
 
-// say sets what is being done.
+// say shows what the deploy does now.
 func (p *progress) say(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.w == nil || p.done || text == p.text {
+	if p.w == nil || p.closed || text == p.text {
 		return
 	}
 	p.text, p.output = text, nil
@@ -101,7 +99,7 @@ func (p *progress) say(text string) {
 
 // draw writes the line and the output below it; mu is held.
 func (p *progress) draw() {
-	if p.done || p.text == "" {
+	if p.closed || p.text == "" {
 		return
 	}
 	p.shown = true
@@ -115,8 +113,8 @@ func (p *progress) draw() {
 	_, _ = fmt.Fprintf(p.w, "%s%s  %.1fs%s", eraseLine, cutTo(p.text, p.width-besides), time.Since(p.start).Seconds(), below)
 }
 
-// pause takes the line away, so that other text can be written; the next say
-// brings it back.
+// pause erases the line, so that other text can be written; the next say shows one
+// again.
 func (p *progress) pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,16 +129,16 @@ func (p *progress) erase() {
 	}
 }
 
-// stop takes the line away for good. It may be called again.
+// stop erases the line for good. It may be called again.
 func (p *progress) stop() {
 	p.mu.Lock()
-	p.done = true
+	p.closed = true
 	p.erase()
 	p.mu.Unlock()
-	p.end()
+	p.close()
 }
 
-// transfer is told by the client what it packs and uploads.
+// transfer shows what the client packs and uploads.
 func (p *progress) transfer(t transport.Progress) {
 	text := t.Stage + " " + cmp.Or(t.Function, "the package")
 	switch {
@@ -152,9 +150,8 @@ func (p *progress) transfer(t transport.Progress) {
 	p.say(text)
 }
 
-// follow says which stages the functions are in, and what their builds print,
-// until the function that it returns is called. It is a courtesy: when nothing can
-// be watched it is silent.
+// follow shows the stages of functions and the output of their builds, until stop is
+// called. It ignores errors: the deploy goes on without it.
 func (p *progress) follow(ctx context.Context, client transport.Interface, fns []*proto.FunctionJson) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	names := map[string]bool{}
@@ -163,7 +160,7 @@ func (p *progress) follow(ctx context.Context, client transport.Interface, fns [
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		builds := map[string]*printed{} // by function and agent
+		builds := map[string]*buildOutput{} // by function and agent
 		_ = client.Watch(ctx, func(e *proto.WatchEvent) error {
 			for _, r := range e.GetFunctions() {
 				if !names[r.GetName()] {
@@ -171,7 +168,7 @@ func (p *progress) follow(ctx context.Context, client transport.Interface, fns [
 				}
 				what := strings.TrimSpace(r.GetName() + " at " + r.GetAtAgent())
 				if builds[what] == nil {
-					builds[what] = &printed{}
+					builds[what] = &buildOutput{}
 				}
 				if r.GetStage() != "" {
 					p.say(r.GetStage() + " " + what)
@@ -184,17 +181,17 @@ func (p *progress) follow(ctx context.Context, client transport.Interface, fns [
 	return func() { cancel(); wg.Wait() }
 }
 
-// printed is what a build has printed, as far as rows have told it.
-type printed struct {
+// buildOutput is what rows have shown of a build's output.
+type buildOutput struct {
 	bytes uint64
-	rest  string // a line that has not ended yet
+	rest  string // the line that has no end yet
 }
 
-// next returns the lines that have ended since the row before, each once. A row
-// carries no more than the end of what was printed: what came too fast is left out.
-func (b *printed) next(r *proto.FunctionJsonRsp) []string {
+// next returns the lines that are complete since the row before, each once. A row has
+// the last part of the output alone: what comes too fast is not shown.
+func (b *buildOutput) next(r *proto.FunctionJsonRsp) []string {
 	if r.GetPrinted() < b.bytes { // another build
-		*b = printed{}
+		*b = buildOutput{}
 	}
 	news := r.GetPrinted() - b.bytes
 	b.bytes = r.GetPrinted()
@@ -211,7 +208,7 @@ func (b *printed) next(r *proto.FunctionJsonRsp) []string {
 func (p *progress) print(lines []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.w == nil || p.done || len(lines) == 0 {
+	if p.w == nil || p.closed || len(lines) == 0 {
 		return
 	}
 	for _, line := range lines {

@@ -53,7 +53,7 @@ func TestProgressIsQuietWhenAsked(t *testing.T) {
 }
 
 func TestOutputOfABuildIsShownOnce(t *testing.T) {
-	var b printed
+	var b buildOutput
 	rows := []struct {
 		output string
 		bytes  uint64
@@ -79,7 +79,7 @@ func FuzzOutputOfABuild(f *testing.F) {
 	f.Add("one", uint64(1), "", uint64(0))
 	f.Add("one", uint64(1)<<63, "two", uint64(1)<<63+1)
 	f.Fuzz(func(t *testing.T, before string, n uint64, after string, m uint64) {
-		var b printed
+		var b buildOutput
 		for _, r := range []*proto.FunctionJsonRsp{{Output: before, Printed: n}, {Output: after, Printed: m}} {
 			for _, line := range b.next(r) {
 				require.NotContains(t, line, "\n")
@@ -118,7 +118,7 @@ func TestAFollowedDeployShowsItsBuilds(t *testing.T) {
 		return &proto.FunctionJsonRsp{Name: name, AtAgent: "a:1", Status: "Deploying", Stage: "building", Output: output, Printed: uint64(len(output))}
 	}
 	out := &lockedBuffer{}
-	p := &progress{w: out, end: func() {}}
+	p := &progress{w: out, close: func() {}}
 	stop := p.follow(t.Context(), &watched{Feed: &feed}, []*proto.FunctionJson{{Name: "F"}})
 	feed.Set(row("G", "not asked\n"))
 	for _, output := range []string{"one\n", "one\ntwo\n"} {

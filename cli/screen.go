@@ -11,10 +11,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// usualWidth is the width of a terminal that does not tell, and that of help.
+// usualWidth is the width of help, and of a terminal whose width is not known.
 const usualWidth = 80
 
-// width is how many columns a terminal has; 0 for what is none, where nothing is cut.
+// width is the number of columns of a terminal; 0 for other streams, where nothing is
+// cut.
 func (a *app) width(stream any) int {
 	if !a.isTerminal(stream) {
 		return 0
@@ -27,7 +28,7 @@ func (a *app) width(stream any) int {
 	return usualWidth
 }
 
-// cutTo is as much of a text as there is room for; 0 is room for all.
+// cutTo cuts a text to a width; 0 is no limit.
 func cutTo(text string, width int) string {
 	if width <= 0 || utf8.RuneCountInString(text) <= width {
 		return text
@@ -57,8 +58,8 @@ func flow(fields []string, width int) string {
 	return b.String()
 }
 
-// wrap breaks a text at spaces into lines of at most width columns; what is longer
-// than that stays whole.
+// wrap breaks a text at spaces into lines of at most width columns; longer words stay
+// whole.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
@@ -84,17 +85,17 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// unpaint takes colours away.
+// unpaint removes colours.
 var unpaint = strings.NewReplacer(red, "", green, "", yellow, "", cyan, "", faint, "", reset, "")
 
 // painter colours text.
 type painter func(colour, text string) string
 
-// unpainted is the painter of what is not for a terminal.
+// unpainted is the painter of text without colours.
 func unpainted(_, text string) string { return text }
 
 // painter colours text for a stream: on a terminal, unless NO_COLOR (no-color.org) is
-// set or the terminal is a dumb one; CLICOLOR_FORCE (bixense.com/clicolors) colours
+// set or TERM is dumb; CLICOLOR_FORCE (bixense.com/clicolors) colours
 // anywhere.
 func (a *app) painter(stream io.Writer) painter {
 	colours := a.isTerminal(stream) && os.Getenv("TERM") != "dumb"

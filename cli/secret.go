@@ -12,17 +12,17 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// reference says where the value of a secret stands: in a variable of this
-// program's environment, or in a file. A value itself is never taken, since a
-// definition file or a shell's history would keep it.
+// reference says where the value of a secret is: in an environment variable, or in a
+// file. Values themselves are refused: a definition file or a shell's history would
+// keep them.
 type reference struct{ variable, file string }
 
 const referenceHint = "name where its value stands: env:DB_PASSWORD, a variable of the environment of proxyCli, or file:secrets/db-password"
 
-// errNoReference does not repeat what it is about: that may be a secret.
+// errNoReference does not repeat the text: it may be a secret.
 var errNoReference = errors.New("neither env:NAME nor file:PATH")
 
-// parseReference understands env:NAME and file:PATH; a path counts from dir.
+// parseReference reads env:NAME and file:PATH; a path is relative to dir.
 func parseReference(text, dir string) (r reference, err error) {
 	kind, name, _ := strings.Cut(text, ":")
 	switch {
@@ -38,8 +38,8 @@ func parseReference(text, dir string) (r reference, err error) {
 	return r, errNoReference
 }
 
-// addReference adds what the flag -secret says. Its errors do not repeat it: it may
-// be a secret.
+// addReference adds the reference of a flag -secret. Errors do not repeat the text: it
+// may be a secret.
 func addReference(to *map[string]reference, word string) error {
 	k, text, ok := strings.Cut(word, "=")
 	if !ok {
@@ -77,8 +77,8 @@ func (e *entry) readSecrets() error {
 	return nil
 }
 
-// read returns the value. A byte order mark and a line end at the end of a file are an
-// editor's, and no part of it.
+// read returns the value, without the byte order mark and the line end at the end of
+// a file, which editors write.
 func (r reference) read() (string, error) {
 	if r.variable != "" {
 		value, ok := os.LookupEnv(r.variable)
@@ -92,7 +92,7 @@ func (r reference) read() (string, error) {
 		return "", err
 	}
 	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, proto.MaxEnvBytes+1)) // one byte too many for Check
+	data, err := io.ReadAll(io.LimitReader(f, proto.MaxEnvBytes+1)) // a byte more than Check takes
 	if err != nil {
 		return "", err
 	}

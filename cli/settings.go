@@ -9,8 +9,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// settingFlags adds the flags of fn's settings to a command: those that are named,
-// or all. The flag of secrets takes references; they go to secrets.
+// settingFlags adds flags that set fn's settings to a command: those of names, or all.
+// The flag of secrets adds references to secrets.
 func settingFlags(fs *pflag.FlagSet, fn *proto.FunctionJson, secrets *map[string]reference, names ...string) {
 	for _, s := range proto.Settings() {
 		if len(names) > 0 && !slices.Contains(names, s.Name) {
@@ -50,7 +50,7 @@ func (f *settingFlag) String() string { return "" }
 // Type implements pflag.Value.
 func (f *settingFlag) Type() string { return f.Value }
 
-// settingNames are the names of all settings as a part of a sentence.
+// settingNames lists the names of all settings for a sentence.
 func settingNames() string {
 	var names []string
 	for _, s := range proto.Settings() {
@@ -60,8 +60,8 @@ func settingNames() string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// setting takes the value of a setting of an entry; secrets are references, whose
-// paths count from dir.
+// setting is the setter of a setting of an entry; secrets are references, whose paths
+// are relative to dir.
 func (d *document) setting(s proto.Setting, e *entry, dir string) setter {
 	switch s.Form {
 	case proto.Count:
@@ -79,7 +79,7 @@ func (d *document) setting(s proto.Setting, e *entry, dir string) setter {
 	}
 }
 
-// stored makes the setter of a value one of a setting.
+// stored is a setter that reads a value and stores it as a setting.
 func stored[T any](s proto.Setting, e *entry, read func(key string, to *T) setter) setter {
 	return func(n *node) error {
 		var value T

@@ -12,7 +12,7 @@ import (
 func (a *app) stopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "stop NAME…",
-		Short:             "ends functions and forgets them",
+		Short:             "stops functions and removes their versions",
 		Example:           "\n  proxyCli stop HelloWorld",
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,
@@ -50,7 +50,7 @@ func (a *app) resumeCommand() *cobra.Command {
 	}
 }
 
-// stop stops all names it can.
+// stop stops functions.
 func (a *app) stop(ctx context.Context, names []string) error {
 	return a.each(names, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
 		row, err := client.Stop(ctx, name)
@@ -58,11 +58,11 @@ func (a *app) stop(ctx context.Context, names []string) error {
 	})
 }
 
-// each asks for all names. A name that is not known keeps no other from being asked
-// for; any other failure would meet them too.
+// each makes a request for each name. It goes on after a name that is not known, but
+// not after another error: that would come again.
 func (a *app) each(names []string, ask func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error)) error {
 	var rows []*proto.FunctionJsonRsp
-	var missed []error
+	var unknown []error
 	var failure error
 	for _, name := range names {
 		err := a.ask(func(client transport.Interface) error {
@@ -79,21 +79,21 @@ func (a *app) each(names []string, ask func(client transport.Interface, name str
 			failure = err
 			break
 		}
-		missed = append(missed, err)
+		unknown = append(unknown, err)
 	}
-	if len(rows) > 0 || len(missed) == 0 && failure == nil {
+	if len(rows) > 0 || len(unknown) == 0 && failure == nil {
 		if err := a.printRows(rows); err != nil {
 			return err
 		}
 		a.reportRows(rows, nil)
 	}
-	for _, err := range missed {
-		a.fail(err)
+	for _, err := range unknown {
+		a.report(err)
 	}
 	switch {
 	case failure != nil:
 		return failure
-	case len(missed) == 0:
+	case len(unknown) == 0:
 		return nil
 	case len(rows) == 0:
 		return reported(exitNotFound)

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// nothing stands in a cell that has nothing to say, so that columns can be counted.
+// nothing stands in an empty cell, so that programs can count columns.
 const nothing = "-"
 
-// tabulate lines rows up in columns, two spaces apart; the first row is the
-// heading. It returns the lines.
+// tabulate returns rows as lines with columns, two spaces apart; the first row is the
+// heading.
 func tabulate(rows [][]string) []string {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -35,9 +35,8 @@ func tabulate(rows [][]string) []string {
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-// printTable prints rows to stdout; the first is the heading. Where a terminal has no
-// room for them, columns are left out, those first that can be done without best, and
-// then lines are cut.
+// printTable prints rows to stdout; the first is the heading. If a terminal is too
+// narrow, it omits the columns of spare, in their order, and then cuts lines.
 func (a *app) printTable(rows [][]string, spare ...string) error {
 	width := a.width(a.stdout)
 	lines := tabulate(rows)
@@ -63,8 +62,8 @@ func widest(lines []string) (width int) {
 	return width
 }
 
-// age is how long ago an RFC 3339 time was, in one unit, as "5m"; "" when the
-// text is no time.
+// age is how long ago an RFC 3339 time was, in one unit, as "5m"; "" if the
+// text is not a time.
 func age(text string, now time.Time) string {
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -91,8 +90,7 @@ func ago(text string) string {
 	return ""
 }
 
-// digestShown is how much of a digest people are shown: as much as container
-// tools show.
+// digestShown is how many characters of a digest people see, as in container tools.
 const digestShown = 12
 
 // short is a digest for people.

@@ -2,6 +2,5 @@ package cli
 
 import "bytes"
 
-// withoutMark is a text that a person wrote without the byte order mark that some
-// editors begin with.
+// withoutMark removes the byte order mark that some editors write.
 func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\uFEFF")) }

@@ -94,38 +94,38 @@ func usageTable(list []*proto.Usage, cpu, requests string, load func(*proto.Usag
 	return rows
 }
 
-// refresh is how often a terminal is shown what is used: often enough to see a
-// change, seldom enough to read, and what it costs does not show in it.
+// refresh is how often a terminal is refreshed: often enough to see changes, seldom
+// enough to read them, and cheap.
 const refresh = 2 * time.Second
 
-// Escape sequences of the screen (ECMA-48, and xterm's alternate buffer): what was
-// on the terminal is there again afterwards.
+// Escape sequences of the screen (ECMA-48, and xterm's alternate buffer, after which
+// the terminal shows again what it showed before).
 const (
-	enterScreen = "\x1b[?1049h\x1b[?25l"
-	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	openScreen  = "\x1b[?1049h\x1b[?25l"
+	closeScreen = "\x1b[?25h\x1b[?1049l"
 	homeScreen  = "\x1b[H"
 	restOfLine  = "\x1b[K"
 	restOfPage  = "\x1b[J"
 )
 
-// errQuit is that the user has seen enough.
-var errQuit = errors.New("quit")
+// errClosed is the cause when the user closes the screen.
+var errClosed = errors.New("closed")
 
-// watchUsage shows what processes use until the user leaves.
+// watchUsage shows what processes use until the user closes it.
 func (a *app) watchUsage(ctx context.Context, client transport.Interface, name string) error {
-	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	s := &samples{}
 	if err := s.take(ctx, client, name); err != nil {
 		return err // there is nothing to show
 	}
-	restore, err := a.readKeys(leave)
+	restore, err := a.readKeys(cancel)
 	if err != nil {
 		return err
 	}
 	defer restore()
-	_, _ = io.WriteString(a.stdout, enterScreen)
-	defer func() { _, _ = io.WriteString(a.stdout, leaveScreen) }()
+	_, _ = io.WriteString(a.stdout, openScreen)
+	defer func() { _, _ = io.WriteString(a.stdout, closeScreen) }()
 
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
@@ -139,7 +139,7 @@ func (a *app) watchUsage(ctx context.Context, client transport.Interface, name s
 			err = s.take(ctx, client, name)
 		}
 		switch {
-		case errors.Is(context.Cause(ctx), errQuit):
+		case errors.Is(context.Cause(ctx), errClosed):
 			return nil
 		case ctx.Err() != nil:
 			return reported(exitInterrupted)
@@ -147,13 +147,13 @@ func (a *app) watchUsage(ctx context.Context, client transport.Interface, name s
 	}
 }
 
-// interruptKey is what Ctrl-C sends on a terminal that makes no signal of it.
+// interruptKey is what Ctrl-C sends on a raw terminal, where it makes no signal.
 const interruptKey = 0x03
 
-// readKeys has leave called when a key is pressed that says so, until restore is
-// called. The goroutine that reads ends with the program: a read from a terminal
-// cannot be ended.
-func (a *app) readKeys(leave context.CancelCauseFunc) (restore func(), err error) {
+// readKeys calls cancel when a key says so, until restore is called. The goroutine
+// that reads goes on until the program exits: a read from a terminal cannot be
+// canceled.
+func (a *app) readKeys(cancel context.CancelCauseFunc) (restore func(), err error) {
 	stdin, ok := a.stdin.(*os.File)
 	if !ok || !a.isTerminal(stdin) {
 		return func() {}, nil
@@ -162,12 +162,12 @@ func (a *app) readKeys(leave context.CancelCauseFunc) (restore func(), err error
 	if err != nil {
 		return nil, err
 	}
-	go keys(stdin, leave)
+	go keys(stdin, cancel)
 	return func() { _ = term.Restore(int(stdin.Fd()), before) }, nil
 }
 
-// keys reads what is typed until it ends.
-func keys(r io.Reader, leave context.CancelCauseFunc) {
+// keys reads what is typed until the end of r.
+func keys(r io.Reader, cancel context.CancelCauseFunc) {
 	var key [1]byte
 	for {
 		if _, err := io.ReadFull(r, key[:]); err != nil {
@@ -175,16 +175,16 @@ func keys(r io.Reader, leave context.CancelCauseFunc) {
 		}
 		switch key[0] {
 		case 'q', 'Q':
-			leave(errQuit)
+			cancel(errClosed)
 		case interruptKey:
-			leave(context.Canceled)
+			cancel(context.Canceled)
 		}
 	}
 }
 
 // draw shows the processes, as many as there is room for, and what went wrong.
 func (a *app) draw(s *samples, failure error) error {
-	width, height := 80, 24 // of a terminal that does not tell
+	width, height := usualWidth, 24 // unless the terminal tells
 	if f, ok := a.stdout.(*os.File); ok {
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
 			width, height = w, h
@@ -204,7 +204,7 @@ func (a *app) draw(s *samples, failure error) error {
 		if i > 0 {
 			b.WriteString("\r\n")
 		}
-		// The last column stays free: what is written next would erase it.
+		// The last column stays empty: restOfLine of the next line would erase it.
 		if r := []rune(line); len(r) >= width {
 			line = string(r[:width-1])
 		}
@@ -223,7 +223,7 @@ type samples struct {
 	passed time.Duration
 }
 
-// process tells one process from all others.
+// process identifies a process.
 type process struct {
 	agent string
 	pid   int32

@@ -49,8 +49,8 @@ func TestTopRefreshesATerminalUntilItIsInterrupted(t *testing.T) {
 		c := newConsole(true)
 		assert.Equal(t, reported(exitInterrupted), c.watchUsage(ctx, b, ""))
 		screen := c.stdout.String()
-		assert.True(t, strings.HasPrefix(screen, enterScreen))
-		assert.True(t, strings.HasSuffix(screen, leaveScreen))
+		assert.True(t, strings.HasPrefix(screen, openScreen))
+		assert.True(t, strings.HasSuffix(screen, closeScreen))
 		frames := strings.Split(strings.ReplaceAll(screen, restOfLine, ""), homeScreen)
 		require.Len(t, frames, 4)
 		assert.Contains(t, frames[1], "processes: 1  (q quits)\r\n")
@@ -77,7 +77,7 @@ func TestTopShowsAsManyProcessesAsThereIsRoomFor(t *testing.T) {
 }
 
 func TestTopKeys(t *testing.T) {
-	for typed, want := range map[string]error{"xq": errQuit, "Q\x03": errQuit, "\x1b[A\x03": context.Canceled, "x": nil} {
+	for typed, want := range map[string]error{"xq": errClosed, "Q\x03": errClosed, "\x1b[A\x03": context.Canceled, "x": nil} {
 		ctx, leave := context.WithCancelCause(t.Context())
 		keys(strings.NewReader(typed), leave)
 		assert.Equal(t, want, context.Cause(ctx), "%q", typed)

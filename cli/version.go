@@ -12,7 +12,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "prints the version of this program",
-		Args:  none,
+		Args:  noArgument,
 		RunE:  func(*cobra.Command, []string) error { return a.printVersion() },
 	}
 }

@@ -47,7 +47,7 @@ func (a *app) printVersions(list []*proto.Version) error {
 			fmt.Sprint(v.GetVersion()), share(v, list), ago(v.GetTime()), v.GetKind(),
 			short(v.GetPackage()), short(v.GetProgram().GetDigest()), v.GetAtAgent(), v.GetNote(),
 		}
-		// Agents take a version at times of their own; all else says whether it is the same.
+		// Agents deploy a version at different times; all else tells whether it is the same.
 		const deployed, agent = 2, 6
 		alike := fmt.Sprintf("%q %q", row[:deployed], row[deployed+1:agent])
 		if last := len(rows) - 1; i > 0 && alike == before {
@@ -62,7 +62,7 @@ func (a *app) printVersions(list []*proto.Version) error {
 	return a.printTable(rows, "PROGRAM", "PACKAGE", "KIND")
 }
 
-// gaps are the numbers between those of versions.
+// gaps are the numbers of versions that are missing in list.
 func gaps(list []*proto.Version) (missing []string) {
 	for i := 1; i < len(list); i++ { // the newest first
 		for n := list[i-1].GetVersion(); n > list[i].GetVersion()+1; n-- {
@@ -73,8 +73,8 @@ func gaps(list []*proto.Version) (missing []string) {
 	return missing
 }
 
-// share says which calls a version gets. Of two that share the calls of an agent
-// the newer one is the canary.
+// share says which part of the calls a version gets. If two share the calls of an
+// agent, the newer one is the canary.
 func share(v *proto.Version, list []*proto.Version) string {
 	switch v.GetWeight() {
 	case 0:
@@ -116,7 +116,7 @@ in progress finish in the version that they reached.`,
 	return cmd
 }
 
-// release makes a call that changes which versions serve, and prints its rows.
+// release makes a request that changes which versions serve, and prints its rows.
 func (a *app) release(call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
 	rows, err := answer(a, call)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // What a command takes after its flags.
 
-func none(cmd *cobra.Command, args []string) error {
+func noArgument(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef(cmd, "%s takes no argument, such as %q", cmd.Name(), args[0])
 	}
@@ -48,8 +48,8 @@ func atLeastOne(what string) cobra.PositionalArgs {
 	}
 }
 
-// notBlank refuses what an unset variable of a script leaves: it must not come
-// to mean the default.
+// notBlank refuses empty arguments: an unset variable of a script must not mean the
+// default.
 func notBlank(cmd *cobra.Command, what string, args []string) error {
 	if slices.Contains(args, "") {
 		return usagef(cmd, "the %s is empty", what)
@@ -57,8 +57,8 @@ func notBlank(cmd *cobra.Command, what string, args []string) error {
 	return nil
 }
 
-// completeFlags tells a shell, in the form of cobra's scripts, which flags a word
-// begins, with as many dashes as it has. Before it stand the words of normalize.
+// completeFlags prints, in the form of cobra's scripts, the flags that begin with
+// word, with as many dashes as it has. before are the words before it, normalized.
 func (a *app) completeFlags(root *cobra.Command, before []string, word string) error {
 	cmd := root
 	for _, w := range before {
@@ -84,7 +84,7 @@ func (a *app) completeFlags(root *cobra.Command, before []string, word string) e
 
 // offer lets a shell complete a flag with one of the values that it takes.
 func offer(cmd *cobra.Command, flag string, values ...string) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails of unknown flags alone
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails for unknown flags alone
 }
 
 // completeLimit keeps a shell from hanging at the Tab key.
