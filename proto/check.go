@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// The kinds of functions. Which one a function is, its declaration tells.
+// The kinds of functions. A function's declaration tells its kind.
 const (
 	KindHTTP       = "http"       // func(http.ResponseWriter, *http.Request)
 	KindCloudEvent = "cloudevent" // func(context.Context, cloudevents.Event) error
@@ -37,8 +37,8 @@ const (
 	DefaultIdle  = 15 * time.Minute     // a start takes milliseconds; what it saves is memory
 	MaxIdle      = 365 * 24 * time.Hour // "0" says for ever
 	DefaultDrain = 30 * time.Second     // as orchestrators wait before they kill
-	MaxDrain     = time.Hour            // a version that goes must be gone some day
-	MinLiveness  = time.Second          // below it a busy machine is taken for a stuck process
+	MaxDrain     = time.Hour            // a version that retires must be closed some day
+	MinLiveness  = time.Second          // below it, processes of a busy machine seem stuck
 	MaxLiveness  = 24 * time.Hour
 	MaxInstances = 64     // processes of one function on one agent
 	MinCPU       = 0.01   // a cgroup's smallest share: 1 ms of every 100 ms
@@ -63,8 +63,8 @@ var reservedEnv = map[string]bool{
 	"CLOUD_RUN_TIMEOUT_SECONDS": true, "PORT": true,
 }
 
-// Complete gives a function without a name the one that its target makes, if that
-// makes one.
+// Complete gives a function without a name the one that can be made of its target,
+// if any.
 func (f *FunctionJson) Complete() {
 	if f != nil && f.GetName() == "" {
 		f.Name = NameOf(f.GetTarget())
@@ -240,19 +240,19 @@ func (f *FunctionJson) IdleLimit() (time.Duration, error) {
 	return f.duration("idle", f.GetIdle(), DefaultIdle, 0, MaxIdle)
 }
 
-// DrainLimit is how long calls may take that are under way when their process is
-// replaced or stopped.
+// DrainLimit is how long calls under way may take when their process is replaced or
+// stopped.
 func (f *FunctionJson) DrainLimit() (time.Duration, error) {
 	return f.duration("drain", f.GetDrain(), DefaultDrain, 1, MaxDrain)
 }
 
-// LivenessLimit is how long a process may leave its health unanswered, 0 for ever.
+// LivenessLimit is how long a process may not answer for its health, 0 for ever.
 func (f *FunctionJson) LivenessLimit() (time.Duration, error) {
 	return f.duration("liveness", f.GetLiveness(), 0, MinLiveness, MaxLiveness)
 }
 
-// duration returns the duration that a setting says, within bounds, or the
-// default of one that says nothing.
+// duration returns the duration that a setting says, within bounds, or fallback
+// where it says nothing.
 func (f *FunctionJson) duration(field, text string, fallback, least, most time.Duration) (time.Duration, error) {
 	if text == "" {
 		return fallback, nil
@@ -307,8 +307,8 @@ func (f *FunctionJson) MemoryLimit() (int64, error) {
 	return f.size("memory", f.GetMemory(), 0, MinMemory)
 }
 
-// BodyLimit is the limit of a request's body in bytes, 0 for none, of a function
-// that is of a kind.
+// BodyLimit is the limit of a request's body in bytes, 0 for none, for a function of
+// a kind.
 func (f *FunctionJson) BodyLimit(kind string) (int64, error) {
 	fallback := int64(DefaultBody)
 	if kind == KindHTTP || kind == KindGin {
@@ -317,8 +317,8 @@ func (f *FunctionJson) BodyLimit(kind string) (int64, error) {
 	return f.size("body", f.GetBody(), fallback, 1)
 }
 
-// size returns the bytes that a setting says, at least so many, or the default of
-// one that says nothing.
+// size returns the bytes that a setting says, at least least, or fallback where it
+// says nothing.
 func (f *FunctionJson) size(field, text string, fallback, least int64) (int64, error) {
 	if text == "" {
 		return fallback, nil

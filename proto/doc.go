@@ -1,9 +1,8 @@
 // Package proto holds the words that agent, proxy and clients share: the
-// messages and the service of deploy.proto with the code generated from it,
-// what a function may be called and what its path is (name.go), its states and
-// their legal moves (status.go), its settings, each
-// of which is listed once (settings.go), with their limits (check.go), since when its lines are asked for (logs.go), and the kinds of error
-// (errors.go).
+// messages and the service of deploy.proto with the code generated from it, names
+// and paths of functions (name.go), statuses and their legal moves (status.go), the
+// list of settings (settings.go), their limits (check.go), the time that a request
+// for log lines begins at (logs.go), and the kinds of error (errors.go).
 //
 // It imports the standard library and what the generated code needs, nothing
 // else, so that every other package may import it. It must never do I/O.

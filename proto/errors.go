@@ -12,15 +12,15 @@ type Kind string
 // The kinds. transport maps each to one gRPC code and one HTTP status.
 const (
 	ErrInvalid      Kind = "invalid"      // the call is wrong and would be wrong again
-	ErrUnauthorized Kind = "unauthorized" // the caller did not say who it is
+	ErrUnauthorized Kind = "unauthorized" // the caller did not identify itself
 	ErrForbidden    Kind = "forbidden"    // the caller may not do this
 	ErrNotFound     Kind = "not_found"    // there is no such thing
 	ErrConflict     Kind = "conflict"     // it clashes with what is there
 	ErrTooLarge     Kind = "too_large"    // over a limit
 	ErrUnsupported  Kind = "unsupported"  // no such call, or not with this method
 	ErrTimeout      Kind = "timeout"      // a time limit ran out
-	ErrStalled      Kind = "stalled"      // the caller did not go on with what it sends
-	ErrCanceled     Kind = "canceled"     // the caller left
+	ErrStalled      Kind = "stalled"      // the caller stopped sending in the middle
+	ErrCanceled     Kind = "canceled"     // the caller canceled
 	ErrUnavailable  Kind = "unavailable"  // a part cannot be reached now; it may be later
 	ErrBadGateway   Kind = "bad_gateway"  // the function's process gave no valid answer
 	ErrExhausted    Kind = "exhausted"    // no port, disk or place is left
@@ -75,8 +75,8 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.cause}
 }
 
-// AsError returns err as an *Error. One that has none in its chain is given the
-// kind that it wraps, or ErrInternal. The result of a nil error is nil.
+// AsError returns err as an *Error. One without an *Error in its chain gets the kind
+// that it wraps, or ErrInternal. AsError(nil) is nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil

@@ -38,8 +38,8 @@ func CheckName(name string) error {
 // case. Two names with one path are the same function to callers.
 func Path(name string) string { return strings.ToLower(name) }
 
-// NameOf is the name that is made of what a function is declared by, in places that
-// know names alone: BlurImages of "blur-images". It is "" when none can be made.
+// NameOf makes a function's name of its target, the name that the package declares it
+// by: BlurImages of "blur-images". It is "" when none can be made.
 func NameOf(target string) string {
 	if CheckName(target) == nil {
 		return target

@@ -185,8 +185,8 @@ func Settings() []Setting { return slices.Clone(settings) }
 // source are the fields that say which code a function is.
 var source = []string{"package", "packagePath", "filePath"}
 
-// effectOf returns what a change of a field comes to. What is neither a setting nor
-// the source says how one deploy goes on.
+// effectOf returns what a change of a field comes to. A field that is neither a
+// setting nor the source is about one deploy alone.
 func effectOf(field string) Effect {
 	if slices.Contains(source, field) {
 		return OnBuild
@@ -199,8 +199,8 @@ func effectOf(field string) Effect {
 	return OnDeploy
 }
 
-// Compare returns the fields that make a in another version than b, by their names
-// in JSON, and the greatest effect that one of them has, OnDeploy if there is none.
+// Compare returns the fields that make a another version than b, by their names in
+// JSON, and the greatest effect that one of them has, OnDeploy without any.
 func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	fields := a.ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
@@ -227,8 +227,8 @@ func (f *FunctionJson) Lasting() *FunctionJson {
 	return protobuf.CloneOf(kept) // lists and maps are f's
 }
 
-// Retain takes settings, by their names, from a version; of env and secrets those
-// variables that f does not give itself.
+// Retain copies the named settings from a version into f. Of env and secrets it
+// copies the variables that f does not give itself.
 func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 	given := map[string]bool{}
 	for _, vars := range []map[string]string{f.GetEnv(), f.GetSecrets()} {
@@ -374,7 +374,7 @@ func (s *Setting) Parse(f *FunctionJson, word string) error {
 	return nil
 }
 
-// ParseCount understands a whole number from 0 on.
+// ParseCount parses a whole number from 0 on.
 func ParseCount(text string) (uint32, error) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {

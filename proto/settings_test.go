@@ -35,7 +35,7 @@ func TestReadmeListsTheSettings(t *testing.T) {
 	assert.Equal(t, want, table, "go generate ./proto writes it anew")
 }
 
-// What every entry of the list must have, whoever adds one.
+// What every entry of the list must have.
 func TestSettingsAreWhole(t *testing.T) {
 	fields := (&FunctionJson{}).ProtoReflect().Descriptor().Fields()
 	for _, s := range settings {

@@ -19,7 +19,7 @@ var moves = map[Status][]Status{
 	"":        {Deploying},
 	Deploying: {Deployed, Failed, Stopped},
 	Deployed:  {Deploying, Failed, Stopped},
-	Failed:    {Deploying, Deployed, Stopped}, // Deployed: a crash loop came to an end by itself
+	Failed:    {Deploying, Deployed, Stopped}, // Deployed: after a crash loop a process stays up
 	Stopped:   {Deploying},
 }
 
@@ -28,15 +28,15 @@ func CanMove(from, to Status) bool {
 	return from == to || slices.Contains(moves[from], to)
 }
 
-// Settled reports whether a deploy has come to its end in this status.
+// Settled reports whether a deploy in this status is finished.
 func (s Status) Settled() bool { return s == Deployed || s == Failed || s == Stopped }
 
 // What the reason of a Failed function says, in one word.
 const (
 	ReasonCheck = "check" // the source was refused
 	ReasonBuild = "build" // the compiler refused it
-	ReasonStart = "start" // the process ended, or did not answer, before it was ready
-	ReasonCrash = "crash" // the process keeps ending
+	ReasonStart = "start" // the process exited, or did not answer, before it was ready
+	ReasonCrash = "crash" // the process keeps exiting
 	ReasonAgent = "agent" // the platform could not do its part
 	// The build met a limit of time, could not reach what it needs, used up what the
 	// machine has, or got a module of another checksum.
@@ -46,12 +46,12 @@ const (
 	ReasonChecksum    = "checksum"
 	// ReasonProgram is for an agent that neither has the program nor can build it.
 	ReasonProgram = "program"
-	// ReasonDamaged is for a function of which files on the agent's disk are damaged.
+	// ReasonDamaged is for a function whose files on the agent's disk are damaged.
 	ReasonDamaged = "damaged"
 )
 
-// Unchanged begins the error of a Deployed row whose last deploy has failed; why,
-// in the words of that deploy's own row, follows.
+// Unchanged begins the error of a Deployed row whose last deploy has failed; the
+// error of that deploy follows.
 const Unchanged = "the last deploy failed and changed nothing: "
 
 // What a Deploying function waits for.

@@ -23,7 +23,7 @@ import (
 type Client struct {
 	addr     string
 	invalid  error // why no call can be made
-	calls    proto.FunctionsClient
+	rpc      proto.FunctionsClient
 	close    func() error
 	progress func(Progress)
 	modules  bundle.Modules
@@ -40,7 +40,7 @@ const (
 	Uploading = "uploading"
 )
 
-// Progress says how far the way of a package to the server is.
+// Progress says how far a package is on its way to the server.
 type Progress struct {
 	Function string // empty for a package that was packed before
 	Stage    string // Packing or Uploading
@@ -48,13 +48,13 @@ type Progress struct {
 	Total    int64  // bytes; 0 while it is not known
 }
 
-// WithProgress has f called as a deploy goes on. Calls of f for one deploy do
-// not overlap.
+// WithProgress calls f as a deploy goes on. Calls of f for one deploy do not
+// overlap.
 func WithProgress(f func(Progress)) Option {
 	return func(c *Client) { c.progress = f }
 }
 
-// WithModules has a deploy send private modules along that functions need.
+// WithModules sends the private modules along that functions need.
 func WithModules(m bundle.Modules) Option {
 	return func(c *Client) { c.modules = m }
 }
@@ -76,17 +76,17 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 			c.invalid = proto.Errorf(proto.ErrInvalid, "address %q: %w", addr, err)
 			return c
 		}
-		c.calls, c.close = proto.NewFunctionsClient(conn), conn.Close
+		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.Close
 	case HTTP:
 		conn := newHTTPConn(c.addr)
-		c.calls, c.close = proto.NewFunctionsClient(conn), conn.close
+		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.close
 	default:
 		c.invalid = proto.Errorf(proto.ErrInvalid, "transport %q is neither %s nor %s", kind, RPC, HTTP)
 	}
 	return c
 }
 
-// Close ends the connection. Calls fail afterwards.
+// Close closes the connection. Calls fail afterwards.
 func (c *Client) Close() error { return c.close() }
 
 // Deploy implements Interface.
@@ -110,7 +110,7 @@ func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*pro
 	}
 	var rsp *proto.FunctionList
 	err = c.call(ctx, "deploy", limit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Deploy(ctx, &proto.DeployRequest{Functions: packed})
+		rsp, err = c.rpc.Deploy(ctx, &proto.DeployRequest{Functions: packed})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -173,7 +173,7 @@ func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
 // Stop implements Interface.
 func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
 	err = c.call(ctx, "stop", wire.SettleLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Stop(ctx, &proto.StopRequest{Name: fnName})
+		rsp, err = c.rpc.Stop(ctx, &proto.StopRequest{Name: fnName})
 		return err
 	})
 	return rsp, err
@@ -183,7 +183,7 @@ func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJs
 func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "list", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.List(ctx, &proto.ListRequest{AtAgent: atAgent})
+		rsp, err = c.rpc.List(ctx, &proto.ListRequest{AtAgent: atAgent})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -192,7 +192,7 @@ func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJso
 // Log implements Interface.
 func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLogs, err error) {
 	err = c.call(ctx, "log", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Log(ctx, &proto.LogRequest{Entrypoint: fnName})
+		rsp, err = c.rpc.Log(ctx, &proto.LogRequest{Entrypoint: fnName})
 		return err
 	})
 	return rsp, err
@@ -202,7 +202,7 @@ func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLog
 func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "details", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Details(ctx, &proto.DetailsRequest{})
+		rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -212,7 +212,7 @@ func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) 
 func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	var rsp *proto.VersionList
 	err := c.call(ctx, "versions", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Versions(ctx, &proto.VersionsRequest{Name: fnName})
+		rsp, err = c.rpc.Versions(ctx, &proto.VersionsRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetVersions(), err
@@ -222,7 +222,7 @@ func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version,
 func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "rollback", wire.SettleLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Rollback(ctx, &proto.RollbackRequest{Name: fnName, To: to})
+		rsp, err = c.rpc.Rollback(ctx, &proto.RollbackRequest{Name: fnName, To: to})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -232,7 +232,7 @@ func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*pro
 func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "shift", wire.SettleLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Shift(ctx, &proto.ShiftRequest{Name: fnName, Canary: canary})
+		rsp, err = c.rpc.Shift(ctx, &proto.ShiftRequest{Name: fnName, Canary: canary})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -242,7 +242,7 @@ func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*pr
 func (c *Client) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "pause", wire.SettleLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Pause(ctx, &proto.PauseRequest{Name: fnName})
+		rsp, err = c.rpc.Pause(ctx, &proto.PauseRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -252,7 +252,7 @@ func (c *Client) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJso
 func (c *Client) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
 	err := c.call(ctx, "resume", wire.SettleLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Resume(ctx, &proto.ResumeRequest{Name: fnName})
+		rsp, err = c.rpc.Resume(ctx, &proto.ResumeRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetFunctions(), err
@@ -262,7 +262,7 @@ func (c *Client) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJs
 func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
 	var rsp *proto.CrashList
 	err := c.call(ctx, "crashes", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Crashes(ctx, &proto.CrashesRequest{Name: fnName})
+		rsp, err = c.rpc.Crashes(ctx, &proto.CrashesRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetCrashes(), err
@@ -272,37 +272,37 @@ func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, er
 func (c *Client) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
 	var rsp *proto.UsageList
 	err := c.call(ctx, "usage", wire.CallLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Usage(ctx, &proto.UsageRequest{Name: fnName})
+		rsp, err = c.rpc.Usage(ctx, &proto.UsageRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetUsage(), err
 }
 
-// Watch implements Interface. A connection without a sign of life for 45 seconds
-// is lost: ErrUnavailable.
+// Watch implements Interface. When the server is silent for 45 seconds it is an
+// ErrUnavailable.
 func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return listen(ctx, c, "watch", io.EOF, func(ctx context.Context) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
-		return c.calls.Watch(ctx, &proto.WatchRequest{})
+		return c.rpc.Watch(ctx, &proto.WatchRequest{})
 	}, on)
 }
 
-// Logs implements Interface. A connection is lost as in Watch.
+// Logs implements Interface. A silent server is an error as in Watch.
 func (c *Client) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
 	return listen(ctx, c, "logs", nil, func(ctx context.Context) (grpc.ServerStreamingClient[proto.LogLines], error) {
-		return c.calls.Logs(ctx, req)
+		return c.rpc.Logs(ctx, req)
 	}, on)
 }
 
-// listen calls on with the messages of a stream, heartbeats aside, until it ends,
-// which is the error end, on refuses one, or the server falls silent.
-func listen[M any](ctx context.Context, c *Client, verb string, end error, open func(context.Context) (grpc.ServerStreamingClient[M], error), on func(*M) error) error {
+// listen calls on with the messages of a stream, but not with heartbeats, until on
+// returns an error or the server is silent. At the end of the stream it returns eof.
+func listen[M any](ctx context.Context, c *Client, verb string, eof error, open func(context.Context) (grpc.ServerStreamingClient[M], error), on func(*M) error) error {
 	silent := proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, wire.WatchSilence)
 	stream, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	alive := time.AfterFunc(wire.WatchSilence, func() { cancel(silent) })
 	defer alive.Stop()
 
-	var refused error // what on returned
+	var failed error // what on returned
 	err := c.call(stream, verb, 0, func(ctx context.Context) error {
 		messages, err := open(ctx)
 		if err != nil {
@@ -311,24 +311,24 @@ func listen[M any](ctx context.Context, c *Client, verb string, end error, open 
 		for {
 			m, err := messages.Recv()
 			if errors.Is(err, io.EOF) {
-				return end
+				return eof
 			}
 			if err != nil {
 				return err
 			}
 			alive.Stop() // on may take its time
 			if protobuf.Size(any(m).(protobuf.Message)) > 0 {
-				refused = on(m)
+				failed = on(m)
 			}
-			if refused != nil {
-				return refused
+			if failed != nil {
+				return failed
 			}
 			alive.Reset(wire.WatchSilence)
 		}
 	})
 	switch {
-	case refused != nil:
-		return refused
+	case failed != nil:
+		return failed
 	case errors.Is(context.Cause(stream), silent):
 		return silent
 	}
@@ -343,7 +343,7 @@ func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {
 func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Package) error {
 	var state *proto.PackageState
 	err := c.call(ctx, "upload", wire.CallLimit, func(ctx context.Context) (err error) {
-		state, err = c.calls.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
+		state, err = c.rpc.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
 		return err
 	})
 	if err != nil || state.GetStored() {
@@ -358,7 +358,7 @@ func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Packag
 		// Where the server answers early, the stream must not stay open.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		stream, err := c.calls.Upload(ctx)
+		stream, err := c.rpc.Upload(ctx)
 		if err != nil {
 			return err
 		}
@@ -370,8 +370,8 @@ func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Packag
 	})
 }
 
-// sendChunks sends a package. That the server has answered early is no error
-// here: its answer says why.
+// sendChunks sends a package. A server that answers early is no error here: its
+// answer says why.
 func (c *Client) sendChunks(stream grpc.ClientStreamingClient[proto.PackageChunk, proto.PackageRef], r io.Reader, function string, pkg *bundle.Package) error {
 	progress := Progress{Function: function, Stage: Uploading, Total: pkg.Size}
 	digest := pkg.Digest
@@ -409,7 +409,7 @@ func (c *Client) call(ctx context.Context, verb string, limit time.Duration, f f
 	return c.fault(ctx, verb, f(ctx))
 }
 
-// within ends ctx after limit when it has no limit of its own and limit is not 0.
+// within cancels ctx after limit when it has no limit of its own and limit is not 0.
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has || limit == 0 {
 		return context.WithCancel(ctx)
@@ -422,10 +422,9 @@ func (c *Client) fault(ctx context.Context, verb string, err error) error {
 	if err == nil {
 		return nil
 	}
-	// Which of the two ended first, the context or the call, is a race: the
-	// context says why.
-	if ended := ctx.Err(); ended != nil {
-		return proto.Errorf(wire.AsError(ended).Kind, "%s at %s: %w", verb, c.addr, ended)
+	// A call whose context is done may fail with another error: the context says why.
+	if done := ctx.Err(); done != nil {
+		return proto.Errorf(wire.AsError(done).Kind, "%s at %s: %w", verb, c.addr, done)
 	}
 	return fromPeer(c.addr, err)
 }

@@ -56,27 +56,27 @@ func connect(t *testing.T, kind transport.Kind, addr string, opts ...transport.O
 	return cli
 }
 
-// everyCall makes each call of a client and returns how it ended.
+// everyCall makes each call of a client and returns the errors.
 func everyCall(ctx context.Context, t *testing.T, cli *transport.Client) map[string]error {
 	t.Helper()
-	ended := make(map[string]error)
-	_, ended["deploy"] = cli.Deploy(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
-	_, ended["stop"] = cli.Stop(ctx, "HelloWorld")
-	_, ended["list"] = cli.List(ctx, "localhost:9000")
-	_, ended["log"] = cli.Log(ctx, "HelloWorld")
-	_, ended["details"] = cli.Details(ctx)
-	ended["watch"] = cli.Watch(ctx, func(*proto.WatchEvent) error { return nil })
-	_, ended["versions"] = cli.Versions(ctx, "HelloWorld")
-	_, ended["rollback"] = cli.Rollback(ctx, "HelloWorld", 1)
-	_, ended["shift"] = cli.Shift(ctx, "HelloWorld", 50)
-	_, ended["crashes"] = cli.Crashes(ctx, "HelloWorld")
-	ended["logs"] = cli.Logs(ctx, &proto.LogsRequest{Name: "HelloWorld"}, func(*proto.LogLines) error { return nil })
-	_, ended["usage"] = cli.Usage(ctx, "")
-	_, ended["wake"] = cli.Wake(ctx, "HelloWorld", 1)
-	_, ended["build"] = cli.Build(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
-	_, _, ended["open program"] = cli.OpenProgram(ctx, someKey)
-	ended["keep program"] = cli.KeepProgram(ctx, &proto.Program{Key: someKey}, strings.NewReader("program"))
-	return ended
+	errs := make(map[string]error)
+	_, errs["deploy"] = cli.Deploy(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
+	_, errs["stop"] = cli.Stop(ctx, "HelloWorld")
+	_, errs["list"] = cli.List(ctx, "localhost:9000")
+	_, errs["log"] = cli.Log(ctx, "HelloWorld")
+	_, errs["details"] = cli.Details(ctx)
+	errs["watch"] = cli.Watch(ctx, func(*proto.WatchEvent) error { return nil })
+	_, errs["versions"] = cli.Versions(ctx, "HelloWorld")
+	_, errs["rollback"] = cli.Rollback(ctx, "HelloWorld", 1)
+	_, errs["shift"] = cli.Shift(ctx, "HelloWorld", 50)
+	_, errs["crashes"] = cli.Crashes(ctx, "HelloWorld")
+	errs["logs"] = cli.Logs(ctx, &proto.LogsRequest{Name: "HelloWorld"}, func(*proto.LogLines) error { return nil })
+	_, errs["usage"] = cli.Usage(ctx, "")
+	_, errs["wake"] = cli.Wake(ctx, "HelloWorld", 1)
+	_, errs["build"] = cli.Build(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: source(t)})
+	_, _, errs["open program"] = cli.OpenProgram(ctx, someKey)
+	errs["keep program"] = cli.KeepProgram(ctx, &proto.Program{Key: someKey}, strings.NewReader("program"))
+	return errs
 }
 
 func TestBadAddressIsReportedByTheFirstCall(t *testing.T) {

@@ -33,7 +33,7 @@ func dialRPC(addr string) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxAnswer)),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			// Short waits: who calls again wants to know whether the server is back.
+			// Short waits: the next call is to learn whether the server is back.
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: wire.ConnectLimit,
 		}),

@@ -23,7 +23,7 @@
 //   - Nothing is repeated that may have been executed. A call fails at once where
 //     nobody answers; the next one finds a server that has come back.
 //   - Each call has a time limit of its own (wire's table), unless its context has
-//     one. A stream that shows no sign of life is lost.
+//     one. A stream fails when the server is silent for too long.
 //   - Agents do more for proxies than Interface says: Worker.
 //
 // The package must never run or read what it carries: archives are checked by

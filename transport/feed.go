@@ -29,7 +29,7 @@ type watcher struct {
 }
 
 // Set publishes a row in place of the one with the same name and agent. A row
-// that says Stopped is published and forgotten. Feed keeps row: it must not be
+// that says Stopped is published and removed. Feed keeps row: it must not be
 // changed afterwards.
 func (f *Feed) Set(row *proto.FunctionJsonRsp) {
 	f.mu.Lock()

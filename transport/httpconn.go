@@ -21,7 +21,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// httpConn makes gRPC calls as the HTTP calls that routes says.
+// httpConn makes gRPC calls as the HTTP calls of wire.Routes.
 type httpConn struct {
 	addr   string
 	client *http.Client
@@ -57,8 +57,8 @@ func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grp
 	}
 	defer func() { _ = rsp.Body.Close() }()
 	if state, ok := out.(*proto.PackageState); ok {
-		// Only 200 says that it is stored. Any other answer has no body that says why;
-		// the answer to the upload that follows has, and it comes before any data is sent.
+		// Only 200 says that it is stored. An answer to HEAD has no body that says why
+		// not; the upload that follows is answered with one before any data is sent.
 		state.Stored = rsp.StatusCode == http.StatusOK
 		return nil
 	}
@@ -133,11 +133,11 @@ func (c *httpConn) do(req *http.Request) (*http.Response, error) {
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return nil, stranger(c.addr, "it does not speak HTTP")
 	default:
-		return nil, lost(c.addr, err.Error())
+		return nil, disconnected(c.addr, err.Error())
 	}
 }
 
-// answer reads an answer into m, or the error that it is.
+// answer reads an answer into m, or returns the error that it says.
 func (c *httpConn) answer(rsp *http.Response, rt wire.Route, m protobuf.Message) error {
 	data, err := c.body(rsp)
 	if err != nil {
@@ -152,22 +152,22 @@ func (c *httpConn) answer(rsp *http.Response, rt wire.Route, m protobuf.Message)
 	return nil
 }
 
-// body reads the body of an answer, or the error that it is.
+// body returns the body of an answer, or the error that it says.
 func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(rsp.Body, wire.MaxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, lost(c.addr, err.Error())
+		return nil, disconnected(c.addr, err.Error())
 	case len(data) > wire.MaxAnswer:
 		return nil, proto.Errorf(proto.ErrTooLarge, "the answer of %s is larger than %d bytes", c.addr, wire.MaxAnswer)
 	case rsp.StatusCode != http.StatusOK:
-		return nil, c.refusal(rsp, data)
+		return nil, c.errorIn(rsp, data)
 	}
 	return data, nil
 }
 
-// refusal returns the error that an answer is.
-func (c *httpConn) refusal(rsp *http.Response, data []byte) error {
+// errorIn returns the error that an answer says.
+func (c *httpConn) errorIn(rsp *http.Response, data []byte) error {
 	if d, ok := wire.DecodeError(data); ok {
 		return d.Err()
 	}
@@ -324,7 +324,7 @@ func (s *uploadStream) SendMsg(m any) error {
 }
 
 // start sends the headers. The body follows when the server asks for it, so that
-// one that refuses the call is sent nothing.
+// nothing is sent to one that refuses the call.
 func (s *uploadStream) start(of protobuf.Message, kind string) error {
 	req, err := s.request(of)
 	if err != nil {
@@ -336,12 +336,12 @@ func (s *uploadStream) start(of protobuf.Message, kind string) error {
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Expect", "100-continue")
 	s.done = make(chan result, 1)
-	// net/http waits for the body's end also when the call has been given up.
+	// net/http waits for the end of the body even of a canceled call.
 	stop := context.AfterFunc(req.Context(), func() { _ = body.Close() })
 	go func() {
 		defer stop()
 		rsp, err := s.conn.do(req) //nolint:bodyclose // RecvMsg closes it
-		_ = body.Close()           // frees a SendMsg that waits
+		_ = body.Close()           // a SendMsg that waits returns
 		s.done <- result{rsp, err}
 	}()
 	return nil

@@ -14,7 +14,7 @@ import (
 )
 
 // fromPeer returns the error of a call to addr with its kind: the server's own
-// error where it sent one, else what became of the connection.
+// error where it sent one, else what happened to the connection.
 func fromPeer(addr string, err error) error {
 	var known *proto.Error
 	if errors.As(err, &known) {
@@ -23,7 +23,7 @@ func fromPeer(addr string, err error) error {
 	st, isStatus := status.FromError(err)
 	if !isStatus {
 		if errors.Is(err, io.EOF) {
-			return lost(addr, "the server ended the stream")
+			return disconnected(addr, "the server closed the stream")
 		}
 		return unreachable(addr, err.Error())
 	}
@@ -40,7 +40,7 @@ func fromPeer(addr string, err error) error {
 	case strings.Contains(text, "dialing"):
 		return unreachable(addr, strings.TrimSuffix(text[strings.Index(text, "dialing")+len("dialing"):], `"`))
 	default:
-		return lost(addr, text)
+		return disconnected(addr, text)
 	}
 }
 
@@ -51,8 +51,8 @@ func unreachable(addr, cause string) error {
 		WithHint("is the proxy or agent running there? a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000")
 }
 
-// lost is the error for a connection that broke.
-func lost(addr, cause string) error {
+// disconnected is the error for a connection that broke.
+func disconnected(addr, cause string) error {
 	return proto.Errorf(proto.ErrUnavailable, "lost the connection to %s: %s", addr, cause).From("client", "lost")
 }
 

@@ -15,7 +15,7 @@ import (
 // Wake is Worker's.
 func (c *Client) Wake(ctx context.Context, fnName string, version uint32) (rsp *proto.Serving, err error) {
 	err = c.call(ctx, "wake", wire.WakeLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Wake(ctx, &proto.WakeRequest{Name: fnName, Version: version})
+		rsp, err = c.rpc.Wake(ctx, &proto.WakeRequest{Name: fnName, Version: version})
 		return err
 	})
 	return rsp, err
@@ -34,7 +34,7 @@ func (c *Client) Build(ctx context.Context, fn *proto.FunctionJson) (rsp *proto.
 		return nil, err
 	}
 	err = c.call(ctx, "build", wire.DeployLimit, func(ctx context.Context) (err error) {
-		rsp, err = c.calls.Build(ctx, &proto.BuildRequest{Function: packed[0]})
+		rsp, err = c.rpc.Build(ctx, &proto.BuildRequest{Function: packed[0]})
 		return err
 	})
 	return rsp, err
@@ -47,14 +47,14 @@ func (c *Client) HasProgram(ctx context.Context, key string) (bool, error) {
 	}
 	var state *proto.PackageState
 	err := c.call(ctx, "program", wire.CallLimit, func(ctx context.Context) (err error) {
-		state, err = c.calls.HasProgram(ctx, &proto.Program{Key: key})
+		state, err = c.rpc.HasProgram(ctx, &proto.Program{Key: key})
 		return err
 	})
 	return state.GetStored(), err
 }
 
-// OpenProgram is Worker's. The program comes as it is read; ctx lasts until it
-// is closed.
+// OpenProgram is Worker's. The program is received as it is read; ctx must
+// last until it is closed.
 func (c *Client) OpenProgram(ctx context.Context, key string) (io.ReadCloser, *proto.Program, error) {
 	if c.invalid != nil {
 		return nil, nil, c.invalid
@@ -74,7 +74,7 @@ func (c *Client) OpenProgram(ctx context.Context, key string) (io.ReadCloser, *p
 }
 
 func (c *Client) openProgram(ctx context.Context, key string) (*openProgram, *proto.Program, error) {
-	stream, err := c.calls.FetchProgram(ctx, &proto.Program{Key: key})
+	stream, err := c.rpc.FetchProgram(ctx, &proto.Program{Key: key})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +92,7 @@ func (c *Client) openProgram(ctx context.Context, key string) (*openProgram, *pr
 	return &openProgram{ReadCloser: plain}, first.GetProgram(), err
 }
 
-// openProgram is a program on its way. To close it ends the call.
+// openProgram is a program on its way. Close cancels the call.
 type openProgram struct {
 	io.ReadCloser
 	cancel context.CancelFunc
@@ -112,7 +112,7 @@ func (c *Client) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader)
 		// Where the server answers early, the stream must not stay open.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		stream, err := c.calls.SendProgram(ctx)
+		stream, err := c.rpc.SendProgram(ctx)
 		if err != nil {
 			return err
 		}
@@ -125,8 +125,8 @@ func (c *Client) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader)
 	})
 }
 
-// MoveProgram has another server store a program of this one. It passes through
-// as it travels, compressed.
+// MoveProgram copies a stored program to another server. It passes through here
+// compressed.
 func (c *Client) MoveProgram(ctx context.Context, key string, to *Client) error {
 	if err := proto.CheckProgramKey(key); err != nil {
 		return err
@@ -134,12 +134,12 @@ func (c *Client) MoveProgram(ctx context.Context, key string, to *Client) error 
 	return c.call(ctx, "program", wire.DeployLimit, func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		in, err := c.calls.FetchProgram(ctx, &proto.Program{Key: key})
+		in, err := c.rpc.FetchProgram(ctx, &proto.Program{Key: key})
 		if err != nil {
 			return err
 		}
 		return to.call(ctx, "program", 0, func(ctx context.Context) error {
-			out, err := to.calls.SendProgram(ctx)
+			out, err := to.rpc.SendProgram(ctx)
 			if err != nil {
 				return err
 			}

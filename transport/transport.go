@@ -27,48 +27,49 @@ type Interface interface {
 	// A deploy that changes a function's package or settings makes its next version,
 	// counted from 1; one that changes neither makes none and is Deployed at once.
 	// With Canary the new version gets that percentage of the calls. With Plan
-	// nothing is changed, and Package need not have been uploaded: the row says in
-	// Change and Changed what would be, and in Package which would run.
+	// nothing is changed, and Package need not be uploaded: the row's Change and
+	// Changed say what would change, its Package says what would run.
 	Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error)
-	// Stop drains a function, ends its processes, forgets it, and returns it as Stopped.
+	// Stop drains a function, stops its processes, removes it, and returns it as
+	// Stopped.
 	Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)
 	// List returns the deployments of one agent.
 	List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error)
 	// Log returns the last part of what a function's processes printed.
 	Log(ctx context.Context, fnName string) (*proto.FunctionLogs, error)
 	// Logs calls on with what a function's processes printed, line by line, in
-	// batches of one agent each, oldest first. It returns at the end of what there
-	// is, or, when req says follow, goes on until ctx ends, on returns an error
-	// (which it returns) or the connection is lost. Calls of on do not overlap.
+	// batches of one agent each, oldest first. It returns after the last line that is
+	// kept. When req says follow it goes on until ctx is done, the connection breaks,
+	// or on returns an error, which it returns. Calls of on do not overlap.
 	Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error
 	// Details returns all deployments, ordered by name, then by agent.
 	Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error)
-	// Watch calls on with a snapshot of all rows, then with the rows that changed,
-	// each change at least once in its latest state, until ctx ends, on returns an
-	// error (which it returns) or the connection is lost. Calls of on do not overlap.
+	// Watch calls on with a snapshot of all rows, then with each row that has changed,
+	// in its latest state. It goes on until ctx is done, the connection breaks, or on
+	// returns an error, which it returns. Calls of on do not overlap.
 	Watch(ctx context.Context, on func(*proto.WatchEvent) error) error
 	// Upload stores a package unless it is stored already, in which case nothing is sent.
 	Upload(ctx context.Context, pkg *bundle.Package) error
 
 	// Versions returns the versions of a function that are kept, newest first, then
-	// by agent. Of secrets they hold the names alone.
+	// by agent. They hold the names of secrets, not the values.
 	Versions(ctx context.Context, fnName string) ([]*proto.Version, error)
-	// Rollback has a kept version serve again, which builds nothing, and returns
-	// when that is settled. To 0 it is the one that served before.
+	// Rollback makes a kept version serve again, without a build, and returns when
+	// that is settled. With to 0 it is the version that served before.
 	Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error)
-	// Shift has a function's canary get another percentage of the calls and returns
-	// when that is settled: 0 drops the canary, 100 promotes it. Without a canary it
-	// is an ErrConflict.
+	// Shift gives a function's canary another percentage of the calls and returns when
+	// that is settled: 0 drops the canary, 100 promotes it. Without a canary it is an
+	// ErrConflict.
 	Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error)
-	// Pause ends a function's processes, lets them finish their calls, and keeps its
-	// sockets: callers get 503 there until it is resumed, or another version is to
-	// serve. Rows say Paused. What is paused already stays so. A function of which
-	// nothing serves is an ErrConflict.
+	// Pause drains and stops a function's processes and keeps its sockets: callers get
+	// 503 there until it is resumed, or another version is to serve. Rows say Paused.
+	// A paused function stays paused. A function without a version that serves is an
+	// ErrConflict.
 	Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error)
-	// Resume lets a function that was paused serve again; callers wait for its
-	// processes from then on.
+	// Resume makes a paused function serve again; from then on callers wait for its
+	// processes.
 	Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error)
-	// Crashes returns how a function's processes ended by themselves, newest first.
+	// Crashes returns how a function's processes exited by themselves, newest first.
 	Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error)
 	// Usage returns what the processes of a function use, or, for "", of all functions.
 	Usage(ctx context.Context, fnName string) ([]*proto.Usage, error)

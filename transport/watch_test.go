@@ -18,19 +18,19 @@ import (
 type mute struct {
 	proto.FunctionsClient
 	grpc.ServerStreamingClient[proto.WatchEvent]
-	gone   func() error // blocks until the caller leaves
+	wait   func() error // blocks until the caller cancels
 	events []*proto.WatchEvent
 	delay  time.Duration
 }
 
 func (m *mute) Watch(ctx context.Context, _ *proto.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
-	m.gone = func() error { <-ctx.Done(); return ctx.Err() }
+	m.wait = func() error { <-ctx.Done(); return ctx.Err() }
 	return m, nil
 }
 
 func (m *mute) Recv() (*proto.WatchEvent, error) {
 	if len(m.events) == 0 {
-		return nil, m.gone()
+		return nil, m.wait()
 	}
 	<-time.After(m.delay)
 	e := m.events[0]
@@ -38,10 +38,10 @@ func (m *mute) Recv() (*proto.WatchEvent, error) {
 	return e, nil
 }
 
-func TestClientGivesASilentStreamUp(t *testing.T) {
+func TestClientCancelsASilentStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &mute{delay: wire.Heartbeat, events: []*proto.WatchEvent{{Snapshot: true}, {}, {}, {}, {}}}
-		c := &Client{addr: "a:1", calls: server}
+		c := &Client{addr: "a:1", rpc: server}
 		start, seen := time.Now(), 0
 		err := c.Watch(t.Context(), func(*proto.WatchEvent) error { seen++; return nil })
 		require.ErrorIs(t, err, proto.ErrUnavailable)

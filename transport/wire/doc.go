@@ -3,11 +3,11 @@
 //
 //   - Routes is the one table of calls: which HTTP call stands for which gRPC
 //     method, and what its caller must be allowed. The server registers it and
-//     decodes a request into the method's message; the HTTP client looks up in it
-//     how to say a message.
-//   - Decode reads what people and programs write: fields by their further names,
-//     errors for unknown keys. Encode writes answers: every field, and
-//     numbers as numbers (encode.go). Read reads answers, and skips what a newer server says.
+//     decodes a request into the method's message; the HTTP client looks up how to
+//     send a message.
+//   - Decode reads what people and programs write: fields also by their aliases,
+//     errors for unknown keys. Encode writes answers: every field, and numbers as
+//     numbers (encode.go). Read reads answers, and skips the fields of newer servers.
 //   - Server-sent events carry what comes bit by bit over HTTP (events.go).
 //   - kinds (errors.go) is the one table of errors: kind, gRPC code, HTTP status.
 //     The kind itself always travels as a proto.ErrorDetail, so a client returns

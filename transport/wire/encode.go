@@ -12,23 +12,23 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// exact is up to where every reader of JSON takes a number as it is (RFC 8259,
-// section 6). protojson writes each number of 64 bits as a string, which readers
-// of other languages do not expect; here only those are strings that lie further
-// out. In this point alone the two differ.
+// exact is the largest whole number that every reader of JSON takes as it is (RFC
+// 8259, section 6). protojson writes all 64-bit numbers as strings, which readers in
+// other languages do not expect; Encode does so beyond exact alone. They differ in
+// nothing else.
 const exact = 1<<53 - 1
 
 // Encode returns m as answers are written: as compact JSON with every field, so
 // that its keys do not depend on its values.
 func Encode(m protobuf.Message) (json.RawMessage, error) { return EncodePart(m, Whole) }
 
-// EncodePart is Encode of m, or of one list of it as an array.
+// EncodePart is Encode for m, or for the list in one field of m.
 func EncodePart(m protobuf.Message, field string) ([]byte, error) {
 	return encodePart(m, field, true)
 }
 
-// EncodeRequest returns m, or one list of it as an array, as requests are
-// written: as compact JSON with the fields that are set.
+// EncodeRequest returns m, or the list in one field of m, as requests are written:
+// as compact JSON with the fields that are set.
 func EncodeRequest(m protobuf.Message, field string) ([]byte, error) {
 	return encodePart(m, field, false)
 }

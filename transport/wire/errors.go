@@ -31,7 +31,7 @@ var kinds = []struct {
 	{proto.ErrConflict, codes.AlreadyExists, http.StatusConflict},
 	{proto.ErrTooLarge, codes.ResourceExhausted, http.StatusRequestEntityTooLarge}, // what grpc says of large messages
 	{proto.ErrExhausted, codes.ResourceExhausted, http.StatusInsufficientStorage},
-	{proto.ErrCanceled, codes.Canceled, 499}, // as nginx says when the caller left
+	{proto.ErrCanceled, codes.Canceled, 499}, // as nginx says when the caller has closed
 	{proto.ErrTimeout, codes.DeadlineExceeded, http.StatusGatewayTimeout},
 	{proto.ErrStalled, codes.DeadlineExceeded, http.StatusRequestTimeout},
 	{proto.ErrUnavailable, codes.Unavailable, http.StatusServiceUnavailable},
@@ -49,7 +49,7 @@ func CodeOf(kind proto.Kind) (codes.Code, int) {
 	return codes.Internal, http.StatusInternalServerError
 }
 
-// KindOf returns the kind of an error of which the gRPC code alone is known.
+// KindOf returns the kind of an error that has a gRPC code and no detail.
 func KindOf(code codes.Code) proto.Kind {
 	for _, k := range kinds {
 		if k.code == code {
@@ -59,8 +59,8 @@ func KindOf(code codes.Code) proto.Kind {
 	return proto.ErrInternal
 }
 
-// AsError is proto.AsError, which also knows the errors of the standard library
-// that have a kind.
+// AsError is proto.AsError that also gives errors of the standard library their
+// kinds.
 func AsError(err error) *proto.Error {
 	var kind proto.Kind
 	var tooLarge *http.MaxBytesError
@@ -113,8 +113,8 @@ func ToStatus(err error) *status.Status {
 }
 
 // WriteError answers an HTTP request with an error, in the JSON form and with
-// the status that every part of the platform uses. The error is said to be of the
-// request that the answer's headers name, and allows no method but those they name.
+// the status that every part of the platform uses. The error gets the request id
+// that the answer's headers hold. A 405 without an Allow header gets an empty one.
 func WriteError(w http.ResponseWriter, err error) {
 	d, h := Detail(err), w.Header()
 	if id := h.Get(RequestIDHeader); id != "" {
@@ -132,7 +132,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	WriteJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))
 }
 
-// DecodeError reads the body of an answer that says that a call failed.
+// DecodeError reads the error in the body of an answer.
 func DecodeError(data []byte) (*proto.ErrorDetail, bool) {
 	var body struct{ Error json.RawMessage }
 	if json.Unmarshal(data, &body) != nil || body.Error == nil {
@@ -158,5 +158,5 @@ func WriteJSON(w http.ResponseWriter, code int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(body, '\n')) // an error means that the caller left
+	_, _ = w.Write(append(body, '\n')) // an error means that the caller has closed
 }

@@ -11,9 +11,8 @@ import (
 )
 
 // Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
-// as far as they are used here: each message is one line of data; an event named
-// error ends the stream with an ErrorDetail, one named result with what a call
-// came to.
+// as far as they are used here: each message is one line of data. The last event may
+// have a name: error holds an ErrorDetail, result the answer of the call.
 const (
 	EventStream = "text/event-stream"
 	ErrorEvent  = "error"
@@ -37,8 +36,8 @@ func NewEventScanner(r io.Reader) *bufio.Scanner {
 }
 
 // ReadEvent reads the next event that has data. Its error is io.EOF at the end
-// of the stream, where what is no whole event is dropped, and ErrTooLarge for an
-// event over MaxAnswer.
+// of the stream, where an unfinished event is ignored, and ErrTooLarge for an event
+// over MaxAnswer.
 func ReadEvent(lines *bufio.Scanner) (name string, data []byte, err error) {
 	for lines.Scan() {
 		key, value, _ := bytes.Cut(lines.Bytes(), []byte(":"))

@@ -28,8 +28,8 @@ var aliases = map[protoreflect.Name][]string{
 	"entrypoint": {"name"},
 }
 
-// Read decodes what a server said, numbers of 64 bits in either form. Fields that it has and we do not know are
-// those of a newer one.
+// Read decodes the answer of a server, with 64-bit numbers in either form. It skips
+// fields that it does not know: newer servers send them.
 func Read(data []byte, m protobuf.Message) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 }
@@ -87,7 +87,7 @@ func Decode(data []byte, m protobuf.Message) error {
 func notText(e entry) error {
 	what := fmt.Sprintf("%q", e.key)
 	var values map[string]json.RawMessage
-	_ = json.Unmarshal(e.value, &values) // or there is nothing further to name
+	_ = json.Unmarshal(e.value, &values) // if it is no object, the key alone is named
 	for _, k := range slices.Sorted(maps.Keys(values)) {
 		if !utf8.Valid(values[k]) {
 			what += ": the value of " + strings.ToValidUTF8(k, "\uFFFD")
@@ -117,7 +117,7 @@ func form(field protoreflect.FieldDescriptor) string {
 	return "a whole number from 0 on"
 }
 
-// shown is what a message tells of a value: its beginning, and of secrets nothing.
+// shown is what an error shows of a value: its beginning, and nothing of secrets.
 func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 	if field.Name() == "secrets" {
 		return "the value"
@@ -163,7 +163,7 @@ type entry struct {
 	value json.RawMessage
 }
 
-// object returns the entries of a JSON object in their order, doubles included.
+// object returns the entries of a JSON object in their order, duplicates included.
 func object(data []byte) ([]entry, error) {
 	if first(data) != '{' {
 		return nil, proto.Errorf(proto.ErrInvalid, "%.60q is not a JSON object", data)

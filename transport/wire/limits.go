@@ -20,8 +20,8 @@ const (
 	MaxFunctions = 1000
 	// MaxPackages bounds the packages in one multipart body.
 	MaxPackages = 64
-	// MaxProgram bounds a program that is not compressed: large ones have 100 MiB.
-	// A stream that a few bytes expand to more is refused when it comes to that.
+	// MaxProgram bounds a program in plain bytes: large ones have 100 MiB. A compressed
+	// stream that expands to more is refused at this size.
 	MaxProgram = 200 << 20
 	// MaxErrorText bounds an error's message: gRPC carries it in headers, which many
 	// peers limit to 8 KiB. What a compiler says travels in rows.
@@ -40,18 +40,18 @@ const (
 	programWindow = 8 << 20
 )
 
-// How long a client waits. A context with a deadline replaces the waits for an
+// How long a client waits. A context's deadline takes the place of the limits for an
 // answer.
 const (
 	ConnectLimit = 5 * time.Second  // for a connection that works
 	CallLimit    = 30 * time.Second // for an answer
 	DeployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
-	WatchSilence = 3 * Heartbeat    // after which a stream of events is taken for lost
+	WatchSilence = 3 * Heartbeat    // after which a stream of events fails
 
 	// WakeLimit is for one process to start, on a machine that may be busy.
 	WakeLimit = 2 * time.Minute
 	// CallerWakeLimit is how long a caller of a function waits for that: callers
-	// give up sooner, and by then another replica may serve.
+	// cancel sooner, and by then another replica may serve.
 	CallerWakeLimit = 20 * time.Second
 	// SettleLimit is for calls that drain a process and start another: Stop, Pause,
 	// Resume, Rollback and Shift.
@@ -67,11 +67,11 @@ const (
 	BodySilence  = 30 * time.Second  // between two reads of a body
 	WriteSilence = 30 * time.Second  // for a watcher to take an event
 	SilentWrite  = 60 * time.Second  // for a caller to take anything of what it is sent, as long as nginx waits
-	DrainLimit   = 10 * time.Second  // for calls in flight when the server ends
+	DrainLimit   = 10 * time.Second  // for calls in flight when the server stops
 	// GreetLimit is for a connection to send its first request when the server
-	// ends; a caller sends it right after connecting.
+	// stops; a caller sends it right after connecting.
 	GreetLimit = time.Second
 	// Heartbeat is how often a stream of events says that it lives. Proxies and
-	// firewalls on the way forget connections that are silent for a minute.
+	// firewalls on the way close connections that are silent for a minute.
 	Heartbeat = 15 * time.Second
 )

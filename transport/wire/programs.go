@@ -27,8 +27,8 @@ func Compress(w io.Writer, r io.Reader) error {
 	return z.Close()
 }
 
-// Decompress reads the zstd stream that r is, up to MaxProgram. What r returned
-// as an error is returned as it is; anything else that is wrong is an ErrInvalid.
+// Decompress reads the zstd stream r, up to MaxProgram. An error of r that has a
+// kind is returned unchanged; anything else that is wrong is an ErrInvalid.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(programWindow))
 	if err != nil {
@@ -56,8 +56,8 @@ func (p *plainReader) Close() error {
 	return nil
 }
 
-// NewProgramWriter sends what is written to it as the chunks of a program, which
-// the first of them names.
+// NewProgramWriter returns a writer that sends a program in chunks. The first of
+// them names the program.
 func NewProgramWriter(p *proto.Program, send func(*proto.ProgramChunk) error) io.Writer {
 	return &programWriter{program: p, send: send}
 }

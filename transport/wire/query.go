@@ -45,7 +45,7 @@ func fromQuery(query url.Values, fields protoreflect.FieldDescriptors) (map[stri
 	return object, nil
 }
 
-// IsTrue reads a claim of a query; its name alone will do.
+// IsTrue reads a boolean of a query; its name alone means true.
 func IsTrue(key, value string) (bool, error) {
 	if value == "" {
 		return true, nil

@@ -41,8 +41,8 @@ const (
 // their status alone; the bodies of Upload and SendProgram, and the answer of
 // FetchProgram, are the package or the compressed program itself. Deploy takes
 // ?wait=true and ?plan=true for all its functions at once, and
-// multipart/form-data as well; one that waits is answered with events if asked
-// so.
+// multipart/form-data as well; one that waits is answered with events if
+// the caller accepts them.
 var Routes = []Route{
 	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions", ScopeDeploy},
 	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", Whole, Whole, ScopeDeploy},
