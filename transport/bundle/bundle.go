@@ -94,18 +94,18 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// during ends a copy from r between two reads once ctx has ended.
+// during is r until ctx is done, which it checks before each read.
 func during(ctx context.Context, r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
-		if err := ended(ctx); err != nil {
+		if err := contextError(ctx); err != nil {
 			return 0, err
 		}
 		return r.Read(p)
 	})
 }
 
-// ended is nil as long as ctx goes on, then an error of the fitting kind.
-func ended(ctx context.Context) error {
+// contextError is ctx.Err as an error with a kind.
+func contextError(ctx context.Context) error {
 	switch err := ctx.Err(); {
 	case err == nil:
 		return nil

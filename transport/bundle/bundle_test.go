@@ -101,8 +101,8 @@ func refused(tb testing.TB, err error, kind proto.Kind, words ...string) {
 	assert.NotEmpty(tb, proto.AsError(err).Hint)
 }
 
-// gone asserts that nothing is at a path.
-func gone(tb testing.TB, path string) {
+// missing asserts that nothing is at a path.
+func missing(tb testing.TB, path string) {
 	tb.Helper()
 	_, err := os.Lstat(path)
 	assert.ErrorIs(tb, err, fs.ErrNotExist)

@@ -15,7 +15,7 @@
 // packages of other modules are taken from there, with their assembly. Without
 // such a folder, those of private modules are taken from the module cache of this
 // machine when a client says where that is, and become a vendor folder of the
-// archive: whoever builds has no credentials. Without a go.mod the whole tree of
+// archive: a machine that builds has no credentials. Without a go.mod the whole tree of
 // the package's folder is taken, but for files that hold keys or passwords by custom
 // (*.pem, id_rsa, secrets.json) and those of more than 4 MiB, which an include must
 // name.
@@ -23,9 +23,9 @@
 // All non-test .go files of a package are taken, for whichever platform: the
 // machine that packs is not the one that builds. Their C and assembly files are
 // left out. From trees and include globs, names that begin with a dot, tests,
-// node_modules, vendor and what the folder's .ryoignore lists are left out; Go
-// files of packages and embedded files are not asked about, so that a binary
-// holds what it would hold when built at home.
+// node_modules, vendor and what the folder's .ryoignore lists are left out. Go files
+// of packages and embedded files always go along, so that a program is the same as
+// one that is built at home.
 // A symbolic link among the files is refused by name: what it points to may not
 // exist elsewhere, or may be a secret of this machine.
 //
@@ -43,8 +43,8 @@
 // by Go's own rules for modules and must stay apart on file systems that ignore
 // case; entries must be regular files or folders that do not share bytes; files
 // and bytes are counted while they are written, below an os.Root. Modes are
-// ignored. When anything is wrong nothing is left on disk.
-// Whatever Pack writes, Extract accepts.
+// ignored. When anything is wrong nothing stays on disk. Extract accepts whatever Pack
+// writes.
 //
 // The package must never run a program, read credentials, follow a symbolic link
 // below the root of a bundle, or keep more than one file's buffer in memory.

@@ -18,7 +18,7 @@ import (
 
 // Extract unpacks the archive, a file, into the folder dst, which must not exist
 // or be empty. Files are made with mode 0644 and folders with 0755 before umask.
-// After an error, and when ctx ends first, dst is gone.
+// When unpacking fails, or ctx is done first, dst is removed.
 //
 // An archive that is malformed or hostile is an ErrInvalid, one over a limit an
 // ErrTooLarge.
@@ -65,7 +65,7 @@ func Extract(ctx context.Context, archive, dst string, limits Limits) (err error
 // extractEntry writes at most one byte more than allowed and returns how many
 // bytes it wrote.
 func extractEntry(ctx context.Context, root *os.Root, e *zip.File, allowed int64) (int64, error) {
-	if err := ended(ctx); err != nil {
+	if err := contextError(ctx); err != nil {
 		return 0, err
 	}
 	name, folder := strings.CutSuffix(e.Name, "/")

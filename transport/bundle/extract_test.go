@@ -194,7 +194,7 @@ func TestExtractRefusesHostileArchives(t *testing.T) {
 			dst := filepath.Join(top, "dst")
 			refused(t, Extract(t.Context(), write(t, h.data), dst, DefaultLimits), h.kind, h.words)
 			assert.Empty(t, contents(t, top), "something is left")
-			gone(t, dst)
+			missing(t, dst)
 		})
 	}
 }
@@ -248,7 +248,7 @@ func TestExtractLimits(t *testing.T) {
 				return
 			}
 			refused(t, err, proto.ErrTooLarge, tt.words)
-			gone(t, dst)
+			missing(t, dst)
 		})
 	}
 }
@@ -268,7 +268,7 @@ func TestExtractStopsWithItsContext(t *testing.T) {
 	for n := range 30 {
 		dst := filepath.Join(t.TempDir(), "dst")
 		require.ErrorIs(t, Extract(endsAfter(t.Context(), n), data, dst, DefaultLimits), proto.ErrCanceled, n)
-		gone(t, dst)
+		missing(t, dst)
 	}
 }
 
@@ -286,7 +286,7 @@ func FuzzExtract(f *testing.F) {
 		if err != nil {
 			kind := proto.AsError(err).Kind
 			require.True(t, kind == proto.ErrInvalid || kind == proto.ErrTooLarge, "%v", err)
-			gone(t, dst)
+			missing(t, dst)
 		} else {
 			withinLimits(t, dst, len(data), limits)
 			require.NoError(t, os.RemoveAll(dst))

@@ -13,13 +13,13 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// ignoreName is the file that lists what of a package's folder is not data of the
+// ignoreName is the file that lists what in a package's folder is no data of the
 // function. Each line is a pattern of path.Match. One with a slash before its end
 // counts from the folder, another is of names at any depth; a slash at the end
 // means folders alone. Empty lines and those that begin with # mean nothing.
 const ignoreName = ".ryoignore"
 
-// lineEnds makes one kind of them.
+// lineEnds makes all line ends newlines.
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 type ignored struct {
@@ -33,8 +33,8 @@ type ignorePattern struct {
 	folders  bool // it is of folders alone
 }
 
-// maxUnasked is the size from when on a file is only shipped when an include names
-// it, in bytes: templates and pages are smaller, databases and archives are not.
+// maxUnasked is the largest file, in bytes, that is shipped although no include names
+// it: templates and pages are smaller, databases and archives are not.
 const maxUnasked = 4 << 20
 
 // private are names of files that hold keys and passwords by custom, in lower case.
@@ -43,8 +43,8 @@ var private = []string{
 	"id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "secret.*", "secrets.*", "credentials.*", "credentials", "htpasswd", "*.env",
 }
 
-// unasked reports whether a file of a folder that is shipped as a whole is left out
-// all the same, since it looks private or is large.
+// unasked reports whether a file looks private or is large, so that it is left out of
+// a folder that is shipped as a whole.
 func unasked(e fs.DirEntry) bool {
 	if e.IsDir() || path.Ext(e.Name()) == ".go" {
 		return false
@@ -57,7 +57,7 @@ func unasked(e fs.DirEntry) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() > maxUnasked
 }
 
-// readIgnored reads the file of a package's folder. Most have none.
+// readIgnored reads the ignore file of a package's folder, if there is one.
 func readIgnored(dir string) (ignored, error) {
 	ig := ignored{dir: dir}
 	name := filepath.Join(dir, ignoreName)

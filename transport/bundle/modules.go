@@ -53,7 +53,7 @@ func (s *selection) addModules(root string) error {
 		}
 	}
 	if name := filepath.Join(s.home, "vendor", "modules.txt"); isFile(name) {
-		s.vendor = filepath.Dir(name) // which then holds what is replaced, too
+		s.vendor = filepath.Dir(name) // it holds replaced modules too
 		read = append(read, name)
 	} else if err := s.addReplacements(local); err != nil {
 		return err
@@ -99,8 +99,7 @@ func (s *selection) addReplacements(local []replacements) error {
 				return proto.Errorf(proto.ErrInvalid, "%s:%d: the replacement %s is an absolute path, which another machine does not have", l.name, r.Syntax.Start.Line, r.New.Path).
 					WithHint("write it relative to " + filepath.Base(l.name))
 			}
-			// A folder that is not there may be of no use to this package: the build says so
-			// if it is.
+			// This package may not need a folder that is missing. If it does, the build says so.
 			if dir := filepath.Join(l.dir, filepath.FromSlash(r.New.Path)); isModule(dir) {
 				s.addModule(r.Old.Path, dir)
 			}
@@ -197,7 +196,7 @@ func findModule(dir string) (string, bool) {
 
 func isModule(dir string) bool { return isFile(filepath.Join(dir, "go.mod")) }
 
-// isFile reports whether there is something of that name that is no folder.
+// isFile reports whether name exists and is not a folder.
 func isFile(name string) bool {
 	info, err := os.Lstat(name)
 	return err == nil && !info.IsDir()

@@ -18,7 +18,7 @@ import (
 )
 
 // Modules is where the modules of others lie on this machine, so that private
-// ones can be sent along: whoever builds has no credentials to fetch them with.
+// ones can be sent along: agents have no credentials to fetch them with.
 // The zero value has none.
 type Modules struct {
 	Cache   string // the module cache: go env GOMODCACHE

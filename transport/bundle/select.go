@@ -41,8 +41,8 @@ type Contents struct {
 	Files       []string // slash separated and sorted, relative to Root
 	PackagePath string   // the package's folder, relative to Root; "." for Root itself
 	Bytes       int64    // of all files
-	// Whole says that nothing tells which files the function needs, for there is no
-	// go.mod, so that the whole folder is shipped, without LeftOut.
+	// Whole says that there is no go.mod to tell which files the function needs, so
+	// that the whole folder is shipped, without LeftOut.
 	Whole   bool
 	LeftOut []string // relative to the package's folder: what looks private or is large
 }
@@ -53,11 +53,11 @@ func Survey(fn *proto.FunctionJson) (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := slices.DeleteFunc(s.leftOut, func(name string) bool {
+	leftOut := slices.DeleteFunc(s.leftOut, func(name string) bool {
 		_, asked := s.files[name] // by an include, or embedded
 		return asked
 	})
-	return &Contents{s.root, slices.Sorted(maps.Keys(s.files)), packagePath, s.bytes, s.whole, left}, nil
+	return &Contents{s.root, slices.Sorted(maps.Keys(s.files)), packagePath, s.bytes, s.whole, leftOut}, nil
 }
 
 // choose is Select that ships private modules, too.
@@ -128,7 +128,7 @@ func locate(fn *proto.FunctionJson) (dir, file string, err error) {
 	}
 	if !filepath.IsAbs(dir) {
 		return "", "", proto.Errorf(proto.ErrInvalid, "%s is a relative path", cmp.Or(fn.GetDir(), fn.GetFilePath())).
-			WithHint("give an absolute path: whoever reads the folder may run in another one")
+			WithHint("give an absolute path: the process that reads the folder may run in another one")
 	}
 	resolved, err := realDir(dir)
 	if err != nil || file == "" {
@@ -144,7 +144,7 @@ func locate(fn *proto.FunctionJson) (dir, file string, err error) {
 	return resolved, filepath.Base(file), nil
 }
 
-// realDir is dir without symbolic links: a folder may be named through one, but
+// realDir returns dir without symbolic links: a folder may be named through one, but
 // nothing below the root of a bundle is one.
 func realDir(dir string) (string, error) {
 	info, err := os.Stat(dir)
@@ -272,7 +272,8 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 	return pkg.Imports, nil
 }
 
-// vendored reports whether a folder lies in the vendor folder here, or will there.
+// vendored reports whether a folder lies in the vendor folder of this machine or of
+// the bundle.
 func (s *selection) vendored(dir string) bool {
 	if m, _ := s.mounted(dir); m != nil {
 		return true
@@ -319,8 +320,7 @@ func goFiles(dir string) []fs.FileInfo {
 // hidden reports whether the go command leaves a name out by itself.
 func hidden(name string) bool { return name[0] == '.' || name[0] == '_' }
 
-// find returns the folder of a package of one of the local modules, or that is
-// vendored, or of a private module.
+// find returns the folder of a package that is local, vendored or of a private module.
 func (s *selection) find(importPath string) (dir string, found bool, err error) {
 	for _, m := range s.modules {
 		rest, ok := strings.CutPrefix(importPath, m.path)

@@ -22,21 +22,21 @@ import (
 const (
 	archiveExt = ".zip"
 	tempPrefix = "tmp-"
-	// abandoned is how long nothing was written to a temporary file when its writer
-	// is taken for dead. Process ids would not tell: the first process of a container
-	// has the same one after each restart.
-	abandoned = time.Hour
+	// staleAfter is how long after its last write a temporary file is removed: by then
+	// its writer must have exited. A pid would not tell: the first process of a
+	// container has the same one after each restart.
+	staleAfter = time.Hour
 	// roomStep is how much an archive may grow before its store makes room for more.
 	roomStep = 4 << 20
 )
 
 // Store keeps archives in a folder, each named by its digest. When they take more
-// than a limit, those that were not asked for the longest go first. Those that are
+// than a limit, those that were asked for the longest ago are removed. Those that are
 // still coming count; when these alone take more, no further one is taken.
 //
 // All methods may be called concurrently, also by several processes that share
-// the folder. A file may go as soon as newer ones fill the store, so Packages are
-// for use at once; whoever opened one can read on.
+// the folder. A file may be removed as soon as newer ones fill the store, so Packages
+// are for use at once; an open file can be read on.
 type Store struct {
 	// Private modules that Resolve packs along; to be set before it is called.
 	Private Modules
@@ -47,7 +47,8 @@ type Store struct {
 }
 
 // OpenStore makes or opens the store in dir, which may take limit bytes, or one
-// archive when that is larger. It removes what dead writers left there.
+// archive when that is larger. It removes unfinished files of processes that
+// have exited.
 func OpenStore(dir string, limit int64) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -58,14 +59,14 @@ func OpenStore(dir string, limit int64) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	for _, t := range temps {
-		if time.Since(t.ModTime()) < abandoned {
+		if time.Since(t.ModTime()) < staleAfter {
 			continue
 		}
 		if err := removeFile(filepath.Join(dir, t.Name())); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	if _, err := s.evict(""); err != nil {
+	if _, err := s.makeRoom(""); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -102,8 +103,8 @@ func (s *Store) Get(digest string) (*Package, error) {
 // Put stores the archive that r yields and returns it. It reads nothing when
 // digest is stored already; an archive that has another digest is an ErrInvalid,
 // unless digest is empty. When Put returns, the archive is on disk and its list
-// of entries is sound, or nothing of it is left. A Read of r that blocks is not
-// interrupted by ctx.
+// of entries is sound, or nothing of it is kept. ctx does not interrupt a Read of r
+// that blocks.
 func (s *Store) Put(ctx context.Context, digest string, r io.Reader) (*Package, error) {
 	if digest != "" {
 		if p, err := s.Get(digest); err == nil || !errors.Is(err, proto.ErrNotFound) {
@@ -184,7 +185,7 @@ func (s *Store) store(want string, fill func(io.Writer) error) (_ *Package, err 
 		return nil, fmt.Errorf("store package: %w", err)
 	}
 	defer func() {
-		// After success the name is free already.
+		// After success the file has another name.
 		err = errors.Join(err, f.Close(), removeFile(f.Name()))
 	}()
 	m := newMeter(f, s.limits.Archive)
@@ -211,7 +212,7 @@ func (s *Store) store(want string, fill func(io.Writer) error) (_ *Package, err 
 	if err := syncFolder(s.dir); err != nil {
 		return nil, fmt.Errorf("store package: %w", err)
 	}
-	if _, err := s.evict(filepath.Base(s.path(digest))); err != nil {
+	if _, err := s.makeRoom(filepath.Base(s.path(digest))); err != nil {
 		return nil, err
 	}
 	return &Package{Digest: digest, Size: m.size, Path: s.path(digest)}, nil
@@ -221,7 +222,7 @@ func (s *Store) path(digest string) string {
 	return filepath.Join(s.dir, strings.TrimPrefix(digest, digestPrefix)+archiveExt)
 }
 
-// roomy makes room for an archive as it grows.
+// growing makes room for an archive as it grows.
 type growing struct {
 	io.Writer
 	store *Store
@@ -231,24 +232,24 @@ type growing struct {
 func (r *growing) Write(p []byte) (int, error) {
 	if r.grown += len(p); r.grown >= roomStep {
 		r.grown = 0
-		coming, err := r.store.evict("")
+		coming, err := r.store.makeRoom("")
 		if err != nil {
 			return 0, err
 		}
 		if limit := max(r.store.max, r.store.limits.Archive); coming > limit {
-			return 0, proto.Errorf(proto.ErrExhausted, "the packages that are coming now take more than %d bytes", limit).
-				WithHint("send it again when others have come")
+			return 0, proto.Errorf(proto.ErrExhausted, "the packages that are being received take more than %d bytes", limit).
+				WithHint("send it again later")
 		}
 	}
 	return r.Writer.Write(p)
 }
 
-// evict removes the archives that were used the longest ago until the rest fits,
-// but never keep, a file's name. It returns how much is still coming.
-func (s *Store) evict(keep string) (coming int64, err error) {
+// makeRoom removes the archives that were used the longest ago until the rest fits,
+// but never the file keep. It returns how much is still coming.
+func (s *Store) makeRoom(keep string) (coming int64, err error) {
 	files, err := s.list(func(name string) bool { return path.Ext(name) == archiveExt || isTemp(name) })
 	if err != nil {
-		return 0, fmt.Errorf("evict packages: %w", err)
+		return 0, fmt.Errorf("make room for packages: %w", err)
 	}
 	total := int64(0)
 	for _, f := range files {
@@ -266,7 +267,7 @@ func (s *Store) evict(keep string) (coming int64, err error) {
 			continue
 		}
 		if err := removeFile(filepath.Join(s.dir, f.Name())); err != nil {
-			return 0, fmt.Errorf("evict packages: %w", err)
+			return 0, fmt.Errorf("make room for packages: %w", err)
 		}
 		total -= f.Size()
 	}
@@ -283,7 +284,7 @@ func (s *Store) list(match func(name string) bool) ([]fs.FileInfo, error) {
 	}
 	var files []fs.FileInfo
 	for _, e := range entries {
-		// One that is gone by now was removed by another call.
+		// Another call may have removed it by now.
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && match(e.Name()) {
 			files = append(files, info)
 		}
@@ -291,7 +292,7 @@ func (s *Store) list(match func(name string) bool) ([]fs.FileInfo, error) {
 	return files, nil
 }
 
-// removeFile removes a file that may be gone already.
+// removeFile removes a file, which may be missing.
 func removeFile(name string) error {
 	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -159,7 +159,7 @@ func TestStorePutsOneDigestAtOnce(t *testing.T) {
 	assert.Equal(t, []string{filepath.Base(s.path(digest))}, names(t, s))
 }
 
-func TestStoreEvictsWhatWasNotUsedTheLongest(t *testing.T) {
+func TestStoreRemovesWhatWasUsedTheLongestAgo(t *testing.T) {
 	one, two, three := archive(t, "a", noise(1000)), archive(t, "b", noise(1000)), archive(t, "c", noise(1000))
 	s := openStore(t, int64(2*len(one)))
 	for i, data := range [][]byte{one, two} {
@@ -187,13 +187,13 @@ func TestStoreEvictsWhatWasNotUsedTheLongest(t *testing.T) {
 	assert.FileExists(t, p.Path, "the newest stays even when it is larger than the store")
 }
 
-func TestOpenStoreRemovesWhatDeadWritersLeft(t *testing.T) {
+func TestOpenStoreRemovesUnfinishedFiles(t *testing.T) {
 	s := openStore(t, roomy)
 	for _, name := range []string{tempPrefix + "dead", tempPrefix + "alive", "notes"} {
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), nil, 0o600))
 	}
-	age(t, filepath.Join(s.dir, tempPrefix+"dead"), 2*abandoned)
-	age(t, filepath.Join(s.dir, "notes"), 2*abandoned)
+	age(t, filepath.Join(s.dir, tempPrefix+"dead"), 2*staleAfter)
+	age(t, filepath.Join(s.dir, "notes"), 2*staleAfter)
 	_, err := OpenStore(s.dir, roomy)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"notes", tempPrefix + "alive"}, names(t, s))

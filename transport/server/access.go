@@ -16,14 +16,15 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// access is the one place that decides who may call, over gRPC and HTTP alike.
+// access is the one place that decides which callers are let in, over gRPC and HTTP
+// alike.
 //
-// Without credentials it protects: peers must be on this machine. That alone
-// does not stop web pages, which a browser on this machine loads from anywhere,
-// so the host that they address must be one of our own (a page whose name was
-// rebound to 127.0.0.1 addresses its own name), and unsafe calls must not come
-// from a foreign origin. Nor does it stop callers of a reverse proxy on this
-// machine, which all look local: they may call functions, not control them.
+// It works without credentials: peers must be on this machine. That alone does not
+// keep out web pages, which a browser on this machine loads from anywhere. So the host
+// that they address must be a name of this machine (a page whose name was rebound to
+// 127.0.0.1 addresses its own name), and unsafe requests must not come from a foreign
+// origin. Nor does it keep out callers of a reverse proxy on this machine, which all
+// look local: they may call functions, not control them.
 type access struct {
 	insecure bool     // let everybody in
 	hosts    []string // own names besides the loopback ones, lower case
@@ -39,18 +40,18 @@ func newAccess(insecure bool, hosts []string) access {
 
 // request is what is decided upon.
 type request struct {
-	peer      string // host:port of who connected
+	peer      string // host:port of the other end of the connection
 	host      string // that the caller addressed
-	page      page   // whose browser sends it
-	forwarded string // the header by which a reverse proxy says that it handed it on; "": none
+	page      page   // the web page that sends it
+	forwarded string // a header that a reverse proxy has set; "": there is none
 	scope     wire.Scope
 }
 
-// page tells the web page, if any, whose browser sends a request.
+// page says which web page, if any, sends a request.
 type page int
 
 const (
-	noPage   page = iota // no page, or one of the host that is addressed, or a harmless call
+	noPage   page = iota // no page, or one of the addressed host, or a safe request
 	samePage             // one of the same site at another port
 	foreignPage
 )
@@ -61,10 +62,10 @@ func (a access) check(r request) error {
 	case a.insecure || r.scope == wire.ScopeOpen:
 		return nil
 	case !isLoopback(r.peer):
-		return forbidden("callers on other machines are refused, and %s is one", r.peer).
+		return forbidden("callers on other machines are refused; %s is one", r.peer).
 			WithHint("call from this machine, for example through ssh -L; on a trusted network, start with -insecure")
 	case !a.ownHost(r.host):
-		return forbidden("the host %.100q is none of this machine's own names", r.host).
+		return forbidden("the host %.100q is not one of this machine's own names", r.host).
 			WithHint("address localhost; behind a trusted gateway, start with -insecure")
 	// A page that is developed on this machine calls functions from another port.
 	case r.page == foreignPage, r.page == samePage && r.scope != wire.ScopeInvoke:

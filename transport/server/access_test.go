@@ -215,36 +215,36 @@ func TestGuardOverGRPC(t *testing.T) {
 }
 
 // callAll makes every call of the service, and of reflection, and returns how
-// each ended.
+// each errs.
 func callAll(ctx context.Context, conn *grpc.ClientConn) map[string]error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(map[string]error)
+	errs := make(map[string]error)
 	for _, m := range proto.Functions_ServiceDesc.Methods {
 		full := "/" + proto.Functions_ServiceDesc.ServiceName + "/" + m.MethodName
-		ended[m.MethodName] = conn.Invoke(ctx, full, &proto.DeployRequest{}, &proto.PackageRef{})
+		errs[m.MethodName] = conn.Invoke(ctx, full, &proto.DeployRequest{}, &proto.PackageRef{})
 	}
 	cli := proto.NewFunctionsClient(conn)
 	if watch, err := cli.Watch(ctx, &proto.WatchRequest{}); err == nil {
-		_, ended["Watch"] = watch.Recv()
+		_, errs["Watch"] = watch.Recv()
 	}
 	if logs, err := cli.Logs(ctx, &proto.LogsRequest{}); err == nil {
-		_, ended["Logs"] = logs.Recv()
+		_, errs["Logs"] = logs.Recv()
 	}
 	if program, err := cli.FetchProgram(ctx, &proto.Program{}); err == nil {
-		_, ended["FetchProgram"] = program.Recv()
+		_, errs["FetchProgram"] = program.Recv()
 	}
 	if upload, err := cli.Upload(ctx); err == nil {
-		_, ended["Upload"] = upload.CloseAndRecv()
+		_, errs["Upload"] = upload.CloseAndRecv()
 	}
 	if program, err := cli.SendProgram(ctx); err == nil {
-		_, ended["SendProgram"] = program.CloseAndRecv()
+		_, errs["SendProgram"] = program.CloseAndRecv()
 	}
 	if info, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx); err == nil {
 		_ = info.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
-		_, ended["ServerReflectionInfo"] = info.Recv()
+		_, errs["ServerReflectionInfo"] = info.Recv()
 	}
-	return ended
+	return errs
 }
 
 func TestClientsSayWhyTheyWereRefused(t *testing.T) {

@@ -25,11 +25,11 @@ func newBody(w http.ResponseWriter, r io.ReadCloser) *body {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	// Where the deadline cannot be set, reads are merely not bounded.
+	// Where the deadline cannot be set, a read may wait for ever.
 	_ = b.conn.SetReadDeadline(time.Now().Add(wire.BodySilence))
 	n, err := b.ReadCloser.Read(p)
-	// A deadline that stays would end the call when it runs out: net/http reads on,
-	// to learn when the caller leaves.
+	// A deadline that stays would cancel the call: net/http reads on, to learn when the
+	// caller closes the connection.
 	_ = b.conn.SetReadDeadline(time.Time{})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, proto.Errorf(proto.ErrStalled, "the body stopped coming for %s", wire.BodySilence)
@@ -63,7 +63,7 @@ func newGate(r io.ReadCloser) *gate {
 	return g
 }
 
-// gateFrom returns the gate of a call; one without stands always open.
+// gateFrom returns the gate of a call, or, for one without, a gate of no body.
 func gateFrom(ctx context.Context) *gate {
 	g, ok := ctx.Value(gateKey{}).(*gate)
 	if !ok {
@@ -72,9 +72,8 @@ func gateFrom(ctx context.Context) *gate {
 	return g
 }
 
-func (g *gate) open() { g.set(&g.wanted, true) }
-
-func (g *gate) shut() { g.set(&g.wanted, false) }
+// want says whether somebody waits for what the body holds.
+func (g *gate) want(wanted bool) { g.set(&g.wanted, wanted) }
 
 func (g *gate) set(flag *bool, to bool) {
 	g.mu.Lock()
@@ -92,7 +91,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	return g.ReadCloser.Read(p)
 }
 
-// Close also frees a Read that waits.
+// Close also makes a Read that waits return.
 func (g *gate) Close() error {
 	g.set(&g.closed, true)
 	return g.ReadCloser.Close()

@@ -6,13 +6,12 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// Caller is who asks an implementer of transport.Interface, as far as the server
-// knows.
+// Caller is what the server knows of the caller of a transport.Interface.
 type Caller struct {
 	Kind transport.Kind // how the call came
 	Host string         // the host, mostly with a port, that the caller addressed
-	// Loopback is said of a caller on this machine. A caller behind a reverse proxy
-	// on this machine is none.
+	// Loopback says that the caller is on this machine. It is false for the callers of
+	// a reverse proxy on this machine.
 	Loopback bool
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string

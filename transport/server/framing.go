@@ -17,17 +17,17 @@ import (
 // linger is how long a caller may take to read that it was refused, as in net/http.
 const linger = 500 * time.Millisecond
 
-// framed is a listener whose connections pass requests of HTTP/1 on only as long as
-// it is beyond doubt where each ends. net/http takes what others read otherwise, and
+// framed is a listener whose connections pass HTTP/1 requests on only while it is
+// certain where each ends. net/http accepts what other programs read differently, and
 // hides it from handlers: a length beside chunks, chunks in HTTP/1.0, two equal
-// lengths, lines that end without CR, folded lines. With a gateway in front, bytes of
-// a body could so become the next request (RFC 9112 section 11.2).
+// lengths, lines that end without CR, folded lines. Behind a gateway, bytes of a body
+// could become the next request (RFC 9112 section 11.2).
 //
-// In the place of such bytes net/http is given some that it refuses: it answers 400
-// in its turn, after the requests before, and closes. All else passes unchanged.
-// HTTP/2, and what follows the wish for a websocket, is not looked into.
+// In the place of such bytes net/http is given some that it refuses: it answers the
+// requests before, then 400, and closes. All else passes unchanged. HTTP/2 is not
+// checked, nor what follows a request for a websocket.
 //
-// It also gives a connection up whose caller has read nothing for a while.
+// Writes fail when the caller reads nothing for a while.
 type framed struct {
 	net.Listener
 	silence time.Duration // how long a write may take without any progress
@@ -47,7 +47,7 @@ type framedConn struct {
 	net.Conn
 	silence time.Duration
 	in      framing
-	instead []byte      // of what was refused
+	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read
 
 	limited atomic.Int64 // when the limit of a write was set, in unix nanoseconds
@@ -77,7 +77,7 @@ func (c *framedConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn. It fails when the caller takes nothing for a while.
+// Write implements net.Conn. It fails when the caller reads nothing for a while.
 func (c *framedConn) Write(p []byte) (written int, err error) {
 	for {
 		own := !c.foreign.Load()
@@ -96,8 +96,9 @@ func (c *framedConn) Write(p []byte) (written int, err error) {
 	}
 }
 
-// Close implements net.Conn. What a caller sends after what was refused is read for a
-// moment: closed with bytes unread, a connection is reset, and the answer lost.
+// Close implements net.Conn. After a refusal it reads for a moment what the caller
+// still sends: a connection that is closed with unread bytes is reset, and the answer
+// does not arrive.
 func (c *framedConn) Close() error {
 	if c.refused.Load() && c.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(linger))
@@ -128,7 +129,7 @@ func (c *framedConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// SetLinger says how a connection ends: with 0 it is reset.
+// SetLinger says how Close works: with 0 the connection is reset.
 func (c *framedConn) SetLinger(seconds int) error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		return tcp.SetLinger(seconds)
@@ -155,7 +156,7 @@ type framingHead struct {
 	websocket bool // one is asked for
 }
 
-// place is between which bytes of a request the next one comes.
+// place is the part of a request that the next byte belongs to.
 type place int
 
 const (
@@ -168,7 +169,7 @@ const (
 	inChunk
 	afterChunk
 	inTrailer
-	opaque // whatever comes is nobody's business here
+	opaque // what follows is not checked
 )
 
 // What net/http refuses, in the place of the rest of a line of a head, of a chunk's
@@ -180,7 +181,7 @@ const (
 	badTrailer = "\r\n:\r\n\r\n"
 )
 
-// insteadOf is what is passed on instead of the end of a bad line.
+// insteadOf returns what is passed on in the place of the end of a bad line.
 func insteadOf(at place, line []byte) string {
 	switch {
 	case at == atChunk:
@@ -195,9 +196,9 @@ func insteadOf(at place, line []byte) string {
 	return badLine
 }
 
-// take looks at the next bytes. The first good of them are to be passed on; if that is
-// not all of them, instead is passed on after them, and nothing more. An empty line
-// before a request, which some old clients send after a body, is taken out of p.
+// take checks the next bytes. The first good of them are to be passed on; if some are
+// bad, then instead, and nothing more. take removes an empty line before a request,
+// which some old clients send after a body, from p.
 func (f *framing) take(p []byte) (good int, instead string) {
 	i := 0
 	for i < len(p) {
@@ -251,12 +252,12 @@ func (f *framing) take(p []byte) (good int, instead string) {
 	return len(p), ""
 }
 
-// next is after a request.
+// next begins the next request.
 func (f *framing) next() {
 	f.place, f.head = atRequest, framingHead{}
 }
 
-// takeLine looks at a whole line, and says whether it is good.
+// takeLine checks a whole line.
 func (f *framing) takeLine(text []byte) bool {
 	switch f.place {
 	case inRequestLine:
@@ -287,7 +288,7 @@ func (f *framing) takeLine(text []byte) bool {
 	return false
 }
 
-// takeHeader looks at a header line.
+// takeHeader checks a header line.
 func (f *framing) takeHeader(text []byte) bool {
 	if text[0] == ' ' || text[0] == '\t' {
 		return false // it belongs to the line before
@@ -320,7 +321,7 @@ func (f *framing) takeHeader(text []byte) bool {
 	return true
 }
 
-// takeHead looks at a head that has come to its end.
+// takeHead checks a whole head.
 func (f *framing) takeHead() bool {
 	h := f.head
 	switch websocket := h.websocket && !h.old; {
@@ -338,7 +339,7 @@ func (f *framing) takeHead() bool {
 	return true
 }
 
-// takeSize looks at the first line of a chunk.
+// takeSize checks the first line of a chunk.
 func (f *framing) takeSize(text []byte) (ok bool) {
 	digits, extension, _ := bytes.Cut(text, []byte(";"))
 	if f.left, ok = number(digits, 16); !ok || bytes.IndexByte(extension, '\r') >= 0 {
@@ -351,7 +352,7 @@ func (f *framing) takeSize(text []byte) (ok bool) {
 	return true
 }
 
-// number reads digits and nothing else. Fifteen of them fit whatever counts bytes.
+// number parses at most fifteen digits, which fit an int64, and nothing else.
 func number(digits []byte, base int) (uint64, bool) {
 	for _, b := range digits {
 		hex := 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
@@ -363,7 +364,7 @@ func number(digits []byte, base int) (uint64, bool) {
 	return n, err == nil && len(digits) <= 15
 }
 
-// isToken says whether a byte can stand in a method (RFC 9110 section 5.6.2).
+// isToken reports whether a byte can stand in a method (RFC 9110 section 5.6.2).
 func isToken(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0
 }

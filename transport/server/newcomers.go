@@ -32,7 +32,8 @@ func (n *newcomers) note(c net.Conn, state http.ConnState) {
 	}
 }
 
-// wait returns when all that were accepted have begun to ask, or with ctx.
+// wait returns when each of them has sent something or is closed, at the latest after
+// GreetLimit, or when ctx is done.
 func (n *newcomers) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, wire.GreetLimit)
 	defer cancel()

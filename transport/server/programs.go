@@ -13,7 +13,7 @@ import (
 
 // The Worker's calls of the service.
 
-var errNoWorker = proto.Errorf(proto.ErrUnsupported, "agents alone offer this call, and this is none")
+var errNoWorker = proto.Errorf(proto.ErrUnsupported, "agents alone offer this call; this is not an agent")
 
 func (s *service) Wake(ctx context.Context, req *proto.WakeRequest) (*proto.Serving, error) {
 	switch {
@@ -55,7 +55,7 @@ func (s *service) FetchProgram(req *proto.Program, stream grpc.ServerStreamingSe
 	})
 }
 
-// fetch writes a stored program, compressed, to what begin makes of it.
+// fetch writes a stored program, compressed, to the writer that begin returns.
 func (s *service) fetch(key string, begin func(*proto.Program) (io.Writer, error)) error {
 	if s.worker == nil {
 		return errNoWorker
@@ -108,12 +108,12 @@ func (s *service) keep(ctx context.Context, p *proto.Program, r io.Reader) (*pro
 	return p, s.worker.KeepProgram(ctx, p, plain)
 }
 
-// gated opens the gate of a call for as long as a chunk is waited for.
+// gated lets the body of a call be read only while a chunk is waited for.
 func gated[C wire.Chunk](ctx context.Context, recv func() (C, error)) func() (C, error) {
 	g := gateFrom(ctx)
 	return func() (C, error) {
-		g.open()
-		defer g.shut()
+		g.want(true)
+		defer g.want(false)
 		return recv()
 	}
 }

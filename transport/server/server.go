@@ -23,7 +23,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// The paths at which a program says how it is.
+// The paths at which a server says what it is and how it is.
 const (
 	frontPath   = "/"
 	healthzPath = "/healthz"
@@ -34,7 +34,7 @@ const (
 // Config says what Serve serves, where, and for whom.
 type Config struct {
 	Program    string           // what serves, as GET / says: "agent" or "proxy"
-	Version    string           // of it
+	Version    string           // the version of the program
 	Listeners  []net.Listener   // Serve closes them
 	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
 	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
@@ -49,8 +49,8 @@ type Config struct {
 
 // Mount is a handler of its own on the listeners.
 type Mount struct {
-	// Path is the one that is served, or, with a slash at its end, all below it. It
-	// is compared with the path as it came: what is unescaped later cannot pass for it.
+	// Path is the path that is served, or, with a slash at its end, all paths below. It
+	// is compared with the escaped path of a request.
 	Path    string
 	Methods []string   // default: all
 	Scope   wire.Scope // what callers must be allowed
@@ -71,16 +71,16 @@ func (m Mount) serves(path string) bool {
 	return path == m.Path || strings.HasSuffix(m.Path, "/") && strings.HasPrefix(path, m.Path)
 }
 
-// Serve offers impl over gRPC and HTTP on every listener until ctx ends. It then
-// ends streams, gives other calls ten seconds, and returns nil when no call is
-// left. A listener that fails ends it with that error.
+// Serve offers impl over gRPC and HTTP on every listener until ctx is done. It then
+// closes streams, drains all other requests for at most ten seconds, and returns nil.
+// When a listener fails it stops in the same way and returns that error.
 func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newServer(ctx.Done(), impl, cfg)
-	// Calls in flight must outlive ctx while they are drained.
-	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
-	defer cutCalls()
+	// Requests in flight must outlive ctx while they are drained.
+	requests, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelRequests()
 	greeting := &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
 	web := &http.Server{
 		Handler:           s,
@@ -88,8 +88,8 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 		ReadHeaderTimeout: wire.HeaderLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return calls },
-		ErrorLog:          s.stdLog(),
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          s.stdLogger(),
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
 	}
@@ -97,46 +97,46 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	web.Protocols.SetUnencryptedHTTP2(true)
 
 	failed := make(chan error, len(cfg.Listeners))
-	var serving sync.WaitGroup
+	var accepting sync.WaitGroup
 	for _, l := range cfg.Listeners {
-		serving.Go(func() { failed <- web.Serve(framed{l, wire.SilentWrite}) })
+		accepting.Go(func() { failed <- web.Serve(framed{l, wire.SilentWrite}) })
 	}
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	cancel() // streams end
+	cancel() // closes streams
 
-	drain, stop := context.WithTimeout(calls, wire.DrainLimit)
+	drain, stop := context.WithTimeout(requests, wire.DrainLimit)
 	defer stop()
 	for _, l := range cfg.Listeners {
 		_ = l.Close()
 	}
-	serving.Wait() // the last connection that was accepted has been noted
+	accepting.Wait() // the last connection that was accepted has been noted
 	web.SetKeepAlivesEnabled(false)
 	greeting.wait(drain)
 	if late := web.Shutdown(drain); late != nil {
-		s.log.Warn("calls were cut after the time to drain", "limit", wire.DrainLimit)
+		s.logger.Warn("requests were canceled after the time to drain", "limit", wire.DrainLimit)
 	}
-	cutCalls()
-	_ = web.Close() // also what Shutdown left
+	cancelRequests()
+	_ = web.Close() // the connections that Shutdown did not close
 	s.grpc.Stop()
-	s.inFlight.Lock() // waits for the last call
+	s.inFlight.Lock() // waits for the last request
 	return err
 }
 
 // server is everything behind the listeners.
 type server struct {
 	cfg     Config
-	log     hclog.Logger
-	closing <-chan struct{} // closed when the server begins to end
+	logger  hclog.Logger
+	closing <-chan struct{} // closed when the server begins to stop
 	service *service
 	access  access
 	grpc    *grpc.Server
-	calls   http.Handler // the calls of routes.go
+	routes  http.Handler // of wire.Routes
 	// inFlight is held for reading by each request, so that Serve can wait for the
-	// last one and lock out any further.
+	// last one and refuse any further.
 	inFlight sync.RWMutex
 }
 
@@ -144,8 +144,8 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, log: cfg.Logger, closing: closing, access: newAccess(cfg.Insecure, cfg.Hosts)}
-	s.service = &service{impl: impl, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, log: cfg.Logger}
+	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(cfg.Insecure, cfg.Hosts)}
+	s.service = &service{impl: impl, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
 		grpc.MaxSendMsgSize(wire.MaxAnswer),
@@ -155,19 +155,19 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	proto.RegisterFunctionsServer(s.grpc, s.service)
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{ready: s.ready})
 	reflection.Register(s.grpc)
-	s.calls = newCalls(s.service)
+	s.routes = newRoutes(s.service)
 	return s
 }
 
-// ServeHTTP leads each request past the decision who may call to who answers it.
+// ServeHTTP checks the caller of each request and passes it to its handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.inFlight.TryRLock() {
-		refuse(w, r, proto.Errorf(proto.ErrUnavailable, "the server has ended"))
+		refuse(w, r, proto.Errorf(proto.ErrUnavailable, "the server has stopped"))
 		return
 	}
 	defer s.inFlight.RUnlock()
 	if isWebsocket(r) {
-		// What follows its wish belongs to it: unless it is granted there is no next request.
+		// What follows belongs to the websocket: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")
 	}
 	if err := s.address(r); err != nil {
@@ -179,7 +179,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, err)
 		return
 	}
-	if mount != nil && mount.Scope == wire.ScopeInvoke { // a function's answer has its id from there
+	if mount != nil && mount.Scope == wire.ScopeInvoke { // which sets the request id of a function's answer
 		mount.ServeHTTP(w, r)
 		return
 	}
@@ -205,7 +205,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.state(w, r)
 	default:
 		r.Body = newBody(w, r.Body)
-		s.calls.ServeHTTP(w, r)
+		s.routes.ServeHTTP(w, r)
 	}
 }
 
@@ -238,8 +238,8 @@ func (s *server) mountOf(r *http.Request) *Mount {
 	return &s.cfg.Mounts[i]
 }
 
-// scopeOf returns what the caller of a request must be allowed. For what is not
-// known it is the most that there is.
+// scopeOf returns what the caller of a request must be allowed. For an unknown path
+// it is the highest scope.
 func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 	path := r.URL.Path
 	if mount != nil {
@@ -264,8 +264,8 @@ func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
-// address refuses requests to other servers, and takes the form of a target that
-// names the server, as requests to a proxy do, for the plain one.
+// address refuses requests to other servers. It turns a target that names this
+// server, as requests to a forward proxy do, into a plain path.
 func (s *server) address(r *http.Request) error {
 	absolute := r.URL.Host != ""
 	switch {
@@ -287,7 +287,7 @@ func (s *server) address(r *http.Request) error {
 	return nil
 }
 
-// localHost is the address at which a request has come.
+// localHost returns the address that a request was sent to.
 func localHost(r *http.Request) string {
 	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return hostOnly(addr.String())
@@ -295,8 +295,8 @@ func localHost(r *http.Request) string {
 	return ""
 }
 
-// validHost says whether a Host can be one (RFC 9110 section 7.2). Only old requests
-// may lack it, and net/http sees to that and to the bytes in it.
+// validHost reports whether a Host can be one (RFC 9110 section 7.2). net/http checks
+// its bytes, and that no request of HTTP/1.1 is without it.
 func validHost(s string) bool {
 	name, port := s, ""
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
@@ -312,7 +312,7 @@ func validHost(s string) bool {
 	return !strings.ContainsAny(name, "[]:/?#@")
 }
 
-// isWebsocket says whether a request asks for a websocket, as framing sees it.
+// isWebsocket reports whether a request asks for a websocket, as framing sees it.
 func isWebsocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
 		slices.ContainsFunc(r.Header["Upgrade"], func(v string) bool { return strings.EqualFold(v, "websocket") })
@@ -337,7 +337,7 @@ func (s *server) serveGRPC(w http.ResponseWriter, r *http.Request) {
 func (s *server) ready() error {
 	select {
 	case <-s.closing:
-		return proto.Errorf(proto.ErrUnavailable, "the server is ending")
+		return proto.Errorf(proto.ErrUnavailable, "the server is stopping")
 	default:
 	}
 	if s.cfg.Ready == nil {
@@ -361,9 +361,9 @@ func (s *server) about(w http.ResponseWriter) {
 	wire.WriteJSON(w, http.StatusOK, data)
 }
 
-// stdLog is the log of net/http, which speaks of peers' faults and of panics.
-func (s *server) stdLog() *log.Logger {
-	return s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn})
+// stdLogger is the logger of net/http, which reports peers' faults and panics.
+func (s *server) stdLogger() *log.Logger {
+	return s.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn})
 }
 
 // healthService is the health of the whole server in gRPC's own words.

@@ -27,8 +27,8 @@ type service struct {
 	worker     transport.Worker // nil: there is none
 	store      *bundle.Store
 	sourceRoot string
-	closing    <-chan struct{} // closed when the server begins to end, and streams with it
-	log        hclog.Logger
+	closing    <-chan struct{} // closed when the server begins to stop; streams close then
+	logger     hclog.Logger
 }
 
 var _ proto.FunctionsServer = (*service)(nil)
@@ -52,8 +52,8 @@ func (s *service) Deploy(ctx context.Context, req *proto.DeployRequest) (*proto.
 	return list(s.impl.Deploy(ctx, req.GetFunctions()...))
 }
 
-// mayRead says whether a caller may have a function's folder read from this
-// machine's disk.
+// mayRead refuses a caller whose function lies in a folder of this machine that it
+// may not deploy.
 func (s *service) mayRead(caller Caller, fn *proto.FunctionJson) error {
 	dir := fn.GetDir()
 	if dir == "" && fn.GetPackage() == "" && fn.GetFilePath() != "" {
@@ -187,8 +187,7 @@ func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error)
 	}, send)
 }
 
-// follow is Deploy for a caller that is sent each change of the functions' rows
-// meanwhile.
+// follow is Deploy that also sends each change of the functions' rows.
 func (s *service) follow(ctx context.Context, req *proto.DeployRequest, send func(*proto.WatchEvent) error) (rows *proto.FunctionList, err error) {
 	names := make(map[string]bool)
 	for _, fn := range req.GetFunctions() {
@@ -244,20 +243,20 @@ func (s *service) logs(ctx context.Context, req *proto.LogsRequest, send func(*p
 	}, send)
 }
 
-// relay sends what an implementer says, and heartbeats, which are empty messages,
-// between that, until it has said all or the caller or the server leaves.
+// relay sends the messages of source, with heartbeats between them, which are empty
+// messages. It returns when source does, when sending fails, or when the server stops.
 func relay[M any](ctx context.Context, s *service, call string, source func(context.Context, func(*M) error) error, send func(*M) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	said := make(chan *M)
+	messages := make(chan *M)
 	done := make(chan struct{})
-	var ended error // set before done is closed
+	var result error // of source; set before done is closed
 	go func() {
 		defer close(done)
-		ended = s.safely(ctx, call, func() error {
+		result = s.safely(ctx, call, func() error {
 			return source(ctx, func(m *M) error {
 				select {
-				case said <- m:
+				case messages <- m:
 					return nil
 				case <-ctx.Done():
 					return ctx.Err()
@@ -270,14 +269,14 @@ func relay[M any](ctx context.Context, s *service, call string, source func(cont
 	for {
 		var last error
 		select {
-		case m := <-said:
+		case m := <-messages:
 			last = send(m)
 		case <-beat.C:
 			last = send(new(M))
 		case <-s.closing:
-			last = proto.Errorf(proto.ErrUnavailable, "the server is ending")
+			last = proto.Errorf(proto.ErrUnavailable, "the server is stopping")
 		case <-done:
-			return ended
+			return result
 		}
 		if last != nil {
 			cancel()
@@ -318,18 +317,18 @@ func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.P
 	return &proto.PackageRef{Digest: digest}, nil
 }
 
-// safely runs f and makes a panic an error, so that one call cannot end the rest.
+// safely runs f and makes a panic an error, so that one call cannot stop the others.
 func (s *service) safely(ctx context.Context, call string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic", "call", call, "request", CallerFrom(ctx).RequestID, "value", p, "stack", string(debug.Stack()))
+			s.logger.Error("panic", "call", call, "request", CallerFrom(ctx).RequestID, "value", p, "stack", string(debug.Stack()))
 			err = proto.Errorf(proto.ErrInternal, "%s: a fault of this program; its log has the place", call)
 		}
 	}()
 	return f()
 }
 
-// ofRequest returns the error of a request as one that names it.
+// ofRequest returns err with the id of its request.
 func ofRequest(id string, err error) error {
 	e := *wire.AsError(err)
 	e.RequestID = id

@@ -30,7 +30,7 @@ func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 
 func TestWatchBeatsWhileNothingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &service{impl: new(quiet), closing: t.Context().Done(), log: hclog.NewNullLogger()}
+		s := &service{impl: new(quiet), closing: t.Context().Done(), logger: hclog.NewNullLogger()}
 		gone := errors.New("gone")
 		start := time.Now()
 		var events []*proto.WatchEvent
@@ -49,9 +49,9 @@ func TestWatchBeatsWhileNothingChanges(t *testing.T) {
 
 func TestWatchEndsWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		closing, end := context.WithCancel(t.Context())
-		s := &service{impl: new(quiet), closing: closing.Done(), log: hclog.NewNullLogger()}
-		err := s.watch(t.Context(), func(*proto.WatchEvent) error { end(); return nil })
+		closing, stop := context.WithCancel(t.Context())
+		s := &service{impl: new(quiet), closing: closing.Done(), logger: hclog.NewNullLogger()}
+		err := s.watch(t.Context(), func(*proto.WatchEvent) error { stop(); return nil })
 		require.ErrorIs(t, err, proto.ErrUnavailable)
 	})
 }
@@ -60,23 +60,23 @@ func TestGateReadsOnlyWhatIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(io.NopCloser(strings.NewReader("ab")))
 		var got []byte
-		var ended error
+		var err error
 		go func() {
-			for b := make([]byte, 1); ended == nil; {
+			for b := make([]byte, 1); err == nil; {
 				var n int
-				n, ended = g.Read(b)
+				n, err = g.Read(b)
 				got = append(got, b[:n]...)
-				g.shut()
+				g.want(false)
 			}
 		}()
 		synctest.Wait()
 		assert.Empty(t, got)
-		g.open()
+		g.want(true)
 		synctest.Wait()
 		assert.Equal(t, "a", string(got))
 		require.NoError(t, g.Close())
 		synctest.Wait()
 		assert.Equal(t, "ab", string(got), "a closed gate holds nobody")
-		require.ErrorIs(t, ended, io.EOF)
+		require.ErrorIs(t, err, io.EOF)
 	})
 }

@@ -20,21 +20,21 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// calls answers the calls of routes over HTTP.
-type calls struct{ service *service }
+// routes answers wire.Routes over HTTP.
+type routes struct{ service *service }
 
-// quietly keeps gin from printing each route to stdout. Its mode is a variable of
-// the process without a lock.
+// quietly keeps gin from printing each route to stdout. Its mode is a global
+// variable without a lock.
 var quietly = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
 
-func newCalls(s *service) http.Handler {
+func newRoutes(s *service) http.Handler {
 	quietly()
-	c := calls{s}
+	r := routes{s}
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false
-	engine.NoRoute(c.handle(missing))
+	engine.NoRoute(r.handle(missing))
 	for _, rt := range wire.Routes {
-		handler := c.handle(c.handler(rt))
+		handler := r.handle(r.handler(rt))
 		engine.Handle(rt.Method, rt.Path, handler)
 		if own, _ := wire.RouteFor(http.MethodHead, rt.Path); rt.Method == http.MethodGet && own.RPC == rt.RPC {
 			engine.HEAD(rt.Path, handler) // net/http leaves the body out
@@ -43,7 +43,7 @@ func newCalls(s *service) http.Handler {
 	return engine
 }
 
-// missing is what is answered where there is no call.
+// missing answers a request that has no route.
 func missing(g *gin.Context) error {
 	path := g.Request.URL.Path
 	if methods := wire.Methods(path); methods != nil {
@@ -51,7 +51,7 @@ func missing(g *gin.Context) error {
 	}
 	err := proto.Errorf(proto.ErrNotFound, "there is nothing at %.100q", path)
 	if strings.HasPrefix(path, "/functions/") {
-		return err.WithHint("an agent's functions are called at urls of their own; GET /details says them")
+		return err.WithHint("an agent's functions are called at urls of their own; GET /details shows them")
 	}
 	paths := []string{healthzPath, readyzPath}
 	for _, rt := range wire.Routes {
@@ -71,10 +71,10 @@ func notAllowed(w http.ResponseWriter, r *http.Request, methods []string) error 
 }
 
 // handle makes a gin handler of one that returns an error. A panic, or an error
-// after the answer has begun, ends that connection alone.
-func (c calls) handle(f func(*gin.Context) error) gin.HandlerFunc {
+// after the answer has begun, closes that connection alone.
+func (r routes) handle(f func(*gin.Context) error) gin.HandlerFunc {
 	return func(g *gin.Context) {
-		err := c.service.safely(g.Request.Context(), g.Request.Method+" "+g.FullPath(), func() error { return f(g) })
+		err := r.service.safely(g.Request.Context(), g.Request.Method+" "+g.FullPath(), func() error { return f(g) })
 		switch {
 		case err == nil:
 		case g.Writer.Written():
@@ -86,28 +86,28 @@ func (c calls) handle(f func(*gin.Context) error) gin.HandlerFunc {
 }
 
 // handler returns the handler of a route.
-func (c calls) handler(rt wire.Route) func(*gin.Context) error {
+func (r routes) handler(rt wire.Route) func(*gin.Context) error {
 	switch rt.RPC {
 	case proto.Functions_Deploy_FullMethodName:
-		return c.deploy(rt)
+		return r.deploy(rt)
 	case proto.Functions_Watch_FullMethodName:
-		return c.watch(rt)
+		return r.watch(rt)
 	case proto.Functions_Logs_FullMethodName:
-		return c.logs(rt)
+		return r.logs(rt)
 	case proto.Functions_Upload_FullMethodName:
-		return c.upload
+		return r.upload
 	case proto.Functions_FetchProgram_FullMethodName:
-		return c.fetchProgram
+		return r.fetchProgram
 	case proto.Functions_SendProgram_FullMethodName:
-		return c.sendProgram(rt)
+		return r.sendProgram(rt)
 	}
 	i := slices.IndexFunc(proto.Functions_ServiceDesc.Methods, func(m grpc.MethodDesc) bool {
 		return rt.RPC == "/"+proto.Functions_ServiceDesc.ServiceName+"/"+m.MethodName
 	})
 	method := proto.Functions_ServiceDesc.Methods[i]
 	return func(g *gin.Context) error {
-		answer, err := method.Handler(c.service, g.Request.Context(), func(req any) error {
-			return c.decode(g, rt, req.(protobuf.Message))
+		answer, err := method.Handler(r.service, g.Request.Context(), func(req any) error {
+			return r.decode(g, rt, req.(protobuf.Message))
 		}, nil)
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func writeAnswer(w http.ResponseWriter, rt wire.Route, answer protobuf.Message) 
 }
 
 // decode reads a request into its message.
-func (c calls) decode(g *gin.Context, rt wire.Route, req protobuf.Message) error {
+func (r routes) decode(g *gin.Context, rt wire.Route, req protobuf.Message) error {
 	switch rt.Body {
 	case "":
 		query := g.Request.URL.Query()
@@ -148,31 +148,30 @@ func (c calls) decode(g *gin.Context, rt wire.Route, req protobuf.Message) error
 		}
 		return wire.Decode(data, req)
 	}
-	return c.decodeDeploy(g, req.(*proto.DeployRequest))
+	return r.decodeDeploy(g, req.(*proto.DeployRequest))
 }
 
 func readJSON(g *gin.Context) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, wire.MaxJSON))
 }
 
-// deploy answers with the rows, or, to a caller that waits and asks for events,
-// with each change of the functions' rows on their way there: the last event,
-// named result, holds the list of rows.
-func (c calls) deploy(rt wire.Route) func(*gin.Context) error {
+// deploy answers with the rows. A caller that waits and accepts events is sent each
+// change of the functions' rows; the last event, named result, holds the list of rows.
+func (r routes) deploy(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		req, ctx := new(proto.DeployRequest), g.Request.Context()
-		if err := c.decodeDeploy(g, req); err != nil {
+		if err := r.decodeDeploy(g, req); err != nil {
 			return err
 		}
 		if !waits(req) || !accepts(g.Request.Header, wire.EventStream) {
-			answer, err := c.service.Deploy(ctx, req)
+			answer, err := r.service.Deploy(ctx, req)
 			if err != nil {
 				return err
 			}
 			return writeAnswer(g.Writer, rt, answer)
 		}
-		return c.events(g, func(send sendEvent) error {
-			rows, err := c.service.follow(ctx, req, func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
+		return r.events(g, func(send sendEvent) error {
+			rows, err := r.service.follow(ctx, req, func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
 			if err != nil {
 				return err
 			}
@@ -194,7 +193,7 @@ func accepts(h http.Header, kind string) bool {
 	})
 }
 
-func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
+func (r routes) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	var wait, plan bool
 	for key, values := range g.Request.URL.Query() {
 		claim, known := map[string]*bool{"wait": &wait, "plan": &plan}[key]
@@ -209,7 +208,7 @@ func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	kind, _, _ := mime.ParseMediaType(g.Request.Header.Get("Content-Type"))
 	var err error
 	if kind == "multipart/form-data" {
-		err = c.decodeMultipart(g, req)
+		err = r.decodeMultipart(g, req)
 	} else {
 		var data []byte
 		if data, err = readJSON(g); err == nil {
@@ -229,7 +228,7 @@ func (c calls) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 // decodeMultipart reads a deploy whose packages come with it: a part "definition"
 // and one part "package" for each function that names no stored package, in the
 // functions' order. Packages go to the store as they come.
-func (c calls) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error {
+func (r routes) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error {
 	const definition, pkg = "definition", "package"
 	parts, err := g.Request.MultipartReader()
 	if err != nil {
@@ -258,7 +257,7 @@ func (c calls) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error {
 		case name == pkg && len(digests) == wire.MaxPackages:
 			return proto.Errorf(proto.ErrTooLarge, "more than %d packages in one body", wire.MaxPackages)
 		case name == pkg:
-			stored, err := c.service.store.Put(g.Request.Context(), "", input{part})
+			stored, err := r.service.store.Put(g.Request.Context(), "", input{part})
 			if err != nil {
 				return err
 			}
@@ -296,21 +295,21 @@ func assign(fns []*proto.FunctionJson, digests []string) error {
 	return nil
 }
 
-func (c calls) upload(g *gin.Context) error {
-	ref, err := c.service.put(g.Request.Context(), g.Param("digest"), g.Request.Body)
+func (r routes) upload(g *gin.Context) error {
+	ref, err := r.service.put(g.Request.Context(), g.Param("digest"), g.Request.Body)
 	if err != nil {
 		return err
 	}
 	return writeAnswer(g.Writer, wire.Route{Answer: wire.Whole}, ref)
 }
 
-func (c calls) sendProgram(rt wire.Route) func(*gin.Context) error {
+func (r routes) sendProgram(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		program := new(proto.Program)
-		if err := c.decode(g, rt, program); err != nil {
+		if err := r.decode(g, rt, program); err != nil {
 			return err
 		}
-		program, err := c.service.keep(g.Request.Context(), program, g.Request.Body)
+		program, err := r.service.keep(g.Request.Context(), program, g.Request.Body)
 		if err != nil {
 			return err
 		}
@@ -318,8 +317,8 @@ func (c calls) sendProgram(rt wire.Route) func(*gin.Context) error {
 	}
 }
 
-func (c calls) fetchProgram(g *gin.Context) error {
-	return c.service.fetch(g.Param("key"), func(p *proto.Program) (io.Writer, error) {
+func (r routes) fetchProgram(g *gin.Context) error {
+	return r.service.fetch(g.Param("key"), func(p *proto.Program) (io.Writer, error) {
 		about, err := wire.Encode(p)
 		if err != nil {
 			return nil, err
@@ -332,8 +331,8 @@ func (c calls) fetchProgram(g *gin.Context) error {
 	})
 }
 
-// prompt is an answer that the caller must keep taking: what waits longer than
-// WriteSilence fails.
+// prompt is an answer that the caller must keep reading: a write that waits longer
+// than WriteSilence fails.
 type prompt struct{ gin.ResponseWriter }
 
 func (w prompt) Write(p []byte) (int, error) {
@@ -343,30 +342,30 @@ func (w prompt) Write(p []byte) (int, error) {
 	if err == nil {
 		err = conn.Flush()
 	}
-	// A deadline that stays would meet the next call on the connection.
+	// A deadline that stays would hit the next request on the connection.
 	_ = conn.SetWriteDeadline(time.Time{})
 	return n, err
 }
 
-func (c calls) watch(rt wire.Route) func(*gin.Context) error {
+func (r routes) watch(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
-		if err := c.decode(g, rt, new(proto.WatchRequest)); err != nil {
+		if err := r.decode(g, rt, new(proto.WatchRequest)); err != nil {
 			return err
 		}
-		return c.events(g, func(send sendEvent) error {
-			return c.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
+		return r.events(g, func(send sendEvent) error {
+			return r.service.watch(g.Request.Context(), func(e *proto.WatchEvent) error { return send("", e, wire.Whole) })
 		})
 	}
 }
 
-func (c calls) logs(rt wire.Route) func(*gin.Context) error {
+func (r routes) logs(rt wire.Route) func(*gin.Context) error {
 	return func(g *gin.Context) error {
 		req := new(proto.LogsRequest)
-		if err := c.decode(g, rt, req); err != nil {
+		if err := r.decode(g, rt, req); err != nil {
 			return err
 		}
-		return c.events(g, func(send sendEvent) error {
-			return c.service.logs(g.Request.Context(), req, func(l *proto.LogLines) error { return send("", l, wire.Whole) })
+		return r.events(g, func(send sendEvent) error {
+			return r.service.logs(g.Request.Context(), req, func(l *proto.LogLines) error { return send("", l, wire.Whole) })
 		})
 	}
 }
@@ -376,7 +375,7 @@ type sendEvent func(name string, m protobuf.Message, part string) error
 
 // events answers with the events that run sends. An error before the first of
 // them is a plain answer, any later one an event.
-func (c calls) events(g *gin.Context, run func(sendEvent) error) error {
+func (r routes) events(g *gin.Context, run func(sendEvent) error) error {
 	begin := func() {
 		h := g.Writer.Header()
 		h.Set(wire.APIHeader, wire.APIVersion)
