@@ -17,17 +17,17 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
-// change is what an attempt is to bring to serve.
+// change is a state of the sources to serve.
 type change struct {
 	snapshot
-	file  string    // that was saved last; "" at the beginning
+	file  string    // saved last; "" at the beginning
 	since time.Time // of the first save
 }
 
-// attempt brings a state of the sources to serve, or says why it cannot, and
-// reports whether it could. When ctx ends, the state stays as it was. Functions that
-// it opens run until session ends.
-func (s *session) attempt(ctx, session context.Context, c change) bool {
+// attempt builds and serves a state of the sources, or says why it cannot; ok is
+// whether it could. If ctx is canceled, the state stays as it was. Functions that it
+// opens run until session is canceled.
+func (s *session) attempt(ctx, session context.Context, c change) (ok bool) {
 	before, next := s.current(), state{}
 	targets, err := s.targets(c.snapshot)
 	if err == nil {
@@ -48,7 +48,7 @@ func (s *session) attempt(ctx, session context.Context, c change) bool {
 	}
 	took := time.Since(c.since).Round(time.Millisecond)
 	switch {
-	case err != nil: // it was reported
+	case err != nil: // bring reported it
 	case c.file == "":
 		s.say("serving %s after %s; what you save is served, too, until Ctrl-C", s.cfg.Shown, took)
 	default:
@@ -76,9 +76,9 @@ func (s *session) targets(src snapshot) ([]*funcfw.Target, error) {
 		return nil, s.refused(src, s.cfg.Shown, err)
 	}
 	if len(found) == 0 {
-		none := funcfw.NoFunction(s.cfg.Shown, refusals)
-		head, rest, _ := strings.Cut(none.Reason, "\n")
-		return nil, &Trouble{What: head, Text: rest, Hint: none.Fix, Root: src.root}
+		absent := funcfw.NoFunction(s.cfg.Shown, refusals)
+		head, rest, _ := strings.Cut(absent.Reason, "\n")
+		return nil, &Trouble{What: head, Text: rest, Hint: absent.Fix, Root: src.root}
 	}
 	return found, nil
 }
@@ -87,9 +87,9 @@ func (s *session) refused(src snapshot, what string, err error) error {
 	return &Trouble{What: what + " was refused", Text: err.Error(), Hint: proto.AsError(err).Hint, Root: src.root}
 }
 
-// bring builds the programs of targets and has them serve. An error without
-// functions is that of a source that does not build; with functions, of those that
-// do not start, and it has been reported.
+// bring builds the programs of targets and starts them. An error without functions
+// means that the source does not build; one with functions, that some do not start,
+// which it has reported.
 func (s *session) bring(ctx, session context.Context, src snapshot, targets []*funcfw.Target) (map[string]*function, error) {
 	folder, err := os.MkdirTemp(s.temp, programs)
 	if err != nil {
@@ -129,14 +129,14 @@ func (s *session) bring(ctx, session context.Context, src snapshot, targets []*f
 	if ctx.Err() != nil {
 		for path, f := range next {
 			if before[path] != f {
-				f.end()
+				f.cancel()
 			}
 		}
 		return nil, ctx.Err()
 	}
 	for path, f := range before {
 		if next[path] != f {
-			f.end()
+			f.cancel()
 		}
 	}
 	for _, err := range errs {
@@ -148,15 +148,15 @@ func (s *session) bring(ctx, session context.Context, src snapshot, targets []*f
 	return next, errors.Join(errs...)
 }
 
-// programs begins the names of the folders that programs lie in.
+// programs is the prefix of the folders of programs.
 const programs = "programs-"
 
-// removeOthers removes the programs that lie elsewhere: nothing starts them any more.
+// removeOthers removes all programs but those of folder; nothing starts them any more.
 func (s *session) removeOthers(folder string) {
 	all, _ := filepath.Glob(filepath.Join(s.temp, programs+"*"))
 	for _, other := range all {
 		if other != folder {
-			_ = os.RemoveAll(other) // the end of the session tries again
+			_ = os.RemoveAll(other) // Run removes all
 		}
 	}
 }

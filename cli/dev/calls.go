@@ -18,16 +18,15 @@ import (
 
 const prefix = "/functions/"
 
-// handler answers calls as a proxy does: what stands below the function's name
-// reaches it byte for byte.
+// handler answers calls as a proxy does: the path below the function's name reaches
+// it byte for byte.
 func (s *session) handler() http.Handler {
-	// A process that has been replaced closes its connections, so each call has one
-	// of its own.
+	// A process that is replaced closes its connections, so each call has its own.
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		state, err := s.settled(r.Context())
 		if err != nil {
-			return // the caller has left
+			return // the caller has canceled
 		}
 		if state.trouble != "" {
 			answer(w, r, http.StatusInternalServerError, state.trouble)
@@ -43,8 +42,8 @@ func (s *session) handler() http.Handler {
 	})
 }
 
-// split takes the target of a request apart: the path of a function, "" for none,
-// and what stands below it.
+// split splits the target of a request into the path of a function, "" for none, and
+// what is below it.
 func split(target string) (path, rest string) {
 	below, ok := strings.CutPrefix(target, prefix)
 	if !ok {
@@ -63,8 +62,9 @@ func split(target string) (path, rest string) {
 
 // call passes a call on to a process of the function.
 func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, target string, transport http.RoundTripper) {
-	defer f.leave()
-	life, err := f.enter(r.Context())
+	f.calls.Add(1)
+	defer f.calls.Add(-1)
+	life, err := f.wake(r.Context())
 	if err != nil {
 		s.unserved(w, r, f, err)
 		return
@@ -75,12 +75,12 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 	defer cancel(nil)
 	watching.Go(func() {
 		select {
-		case <-life.over:
+		case <-life.failed:
 			cancel(life.err)
 		case <-ctx.Done():
 		}
 	})
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is it by itself
+	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so by itself
 	id := forward.ID(r)
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -91,7 +91,7 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 			forward.Prune(res.Trailer)
 			res.Header.Set(forward.RequestID, id)
 			if r.ContentLength != 0 && r.ProtoMajor == 1 && res.StatusCode != http.StatusSwitchingProtocols {
-				// What may be left of the body would be taken for the next request.
+				// The rest of the body would be read as the next request.
 				w.Header().Set("Connection", "close")
 			}
 			return nil
@@ -110,7 +110,7 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 func (s *session) unserved(w http.ResponseWriter, r *http.Request, f *function, err error) {
 	trouble, ok := errors.AsType[*Trouble](err)
 	switch {
-	case r.Context().Err() != nil: // the caller has left
+	case r.Context().Err() != nil: // the caller has canceled
 	case ok:
 		answer(w, r, http.StatusInternalServerError, s.report(trouble)+trouble.printed)
 	default:
@@ -118,7 +118,7 @@ func (s *session) unserved(w http.ResponseWriter, r *http.Request, f *function, 
 	}
 }
 
-// answer answers in the functions' place, to browsers as a page.
+// answer answers for a function; browsers get a page.
 func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -129,7 +129,7 @@ func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 	}
 	w.Header().Set("Content-Type", kind+"; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text) // a caller that left is no news
+	_, _ = io.WriteString(w, text) // it fails when the caller has canceled
 }
 
 const page = `<!doctype html>

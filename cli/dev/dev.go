@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// quiet is how long nothing must have changed before the sources are looked at: an
-	// editor, or a checkout, writes more than one file.
+	// quiet is the time without changes before the sources are looked at: editors and
+	// checkouts write more than one file.
 	quiet = 25 * time.Millisecond
-	// unquiet is how long changes may put a look off.
+	// unquiet is how long further changes may delay that.
 	unquiet = 500 * time.Millisecond
-	// slow is when a build that goes on is explained.
+	// slow is the time after which a build is explained.
 	slow = 3 * time.Second
-	// headerLimit ends connections that send their header too slowly.
+	// headerLimit is the time that a caller may take to send a header.
 	headerLimit = 5 * time.Second
 )
 
@@ -42,8 +42,8 @@ type Config struct {
 	Host     string       // host:port that callers use
 	Output   io.Writer    // takes what the functions print
 	Say      func(text string)
-	// Report says what is wrong and returns the same as plain text, for callers. It
-	// may be called concurrently, as Say may.
+	// Report shows an error and returns it as plain text, for callers. Report and Say
+	// may be called concurrently.
 	Report func(*Trouble) string
 }
 
@@ -57,12 +57,12 @@ type Trouble struct {
 	printed string // the last words of the process
 
 	once sync.Once
-	said string // by report
+	said string // what Report returned
 }
 
 func (t *Trouble) Error() string { return strings.TrimSpace(t.What + "\n" + t.Text) }
 
-// asTrouble is what is wrong, of an error of any kind.
+// asTrouble makes any error a Trouble.
 func asTrouble(err error) *Trouble {
 	if t, ok := errors.AsType[*Trouble](err); ok {
 		return t
@@ -83,19 +83,19 @@ type session struct {
 
 	several atomic.Bool // whether more than one function is served
 
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	state state
-	busy  chan struct{} // closed when state is that of the sources; nil: it is
+	busy  chan struct{} // closed when state is up to date; nil: it is
 }
 
-// state is what has come of the sources.
+// state is what is served.
 type state struct {
 	functions map[string]*function // by path; never changed
-	trouble   string               // why none of them serves, as callers are told
+	trouble   string               // the answer to calls if the sources do not build
 }
 
-// Run serves until ctx ends, which is no error. It returns when everything that it
-// has started has ended.
+// Run serves until ctx is canceled, which is no error. It returns when everything that
+// it has started has stopped.
 func Run(ctx context.Context, cfg Config) (err error) {
 	defer cfg.Listener.Close()
 	tools, err := findGo(ctx, cfg.Function.GetDir())
@@ -127,21 +127,21 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	s.work.Go(func() { failed <- server.Serve(cfg.Listener) })
 	defer func() {
 		cancel()
-		late, done := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
+		late, done := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 		defer done()
-		_ = server.Shutdown(late) // waits for calls, which have just been ended
+		_ = server.Shutdown(late) // waits for calls, which were just canceled
 		_ = server.Close()
 	}()
 	return s.follow(ctx, watcher{events}, failed)
 }
 
-// follow brings each state of the sources to serve, until ctx ends.
+// follow serves each state of the sources, until ctx is canceled.
 func (s *session) follow(ctx context.Context, w watcher, failed <-chan error) error {
 	var (
-		tried  snapshot                    // what the last attempt is of
-		done   <-chan bool                 // tells how it has ended; nil: no attempt goes on
-		cancel = func() {}                 // ends the attempt
-		good   = true                      // the attempt before succeeded
+		tried  snapshot                    // of the last attempt
+		done   <-chan bool                 // its result; nil: it is done
+		cancel = func() {}                 // of the attempt
+		good   = true                      // the last attempt succeeded
 		next   = change{since: time.Now()} // its snapshot is taken later
 		settle = time.NewTimer(0)
 		tell   = time.NewTimer(slow)
@@ -152,7 +152,7 @@ func (s *session) follow(ctx context.Context, w watcher, failed <-chan error) er
 			return nil
 		case err := <-failed:
 			return fmt.Errorf("serve calls: %w", err)
-		case err := <-w.Errors: // events may have been lost
+		case err := <-w.Errors: // events may be missing
 			s.say("look at all files: %v", err)
 			settle.Reset(quiet)
 		case e := <-w.Events:
@@ -201,7 +201,7 @@ func (s *session) follow(ctx context.Context, w watcher, failed <-chan error) er
 	}
 }
 
-// begin begins an attempt. Unless ctx ends, cancel must be called.
+// begin starts an attempt. Callers must call cancel, unless ctx is canceled.
 func (s *session) begin(ctx context.Context, c change) (done <-chan bool, cancel func()) {
 	result := make(chan bool, 1)
 	attempt, cancel := context.WithCancel(ctx)
@@ -209,7 +209,7 @@ func (s *session) begin(ctx context.Context, c change) (done <-chan bool, cancel
 	return result, cancel
 }
 
-// hold has calls wait until release.
+// hold makes calls wait until release.
 func (s *session) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +227,7 @@ func (s *session) release() {
 	}
 }
 
-// settled waits until the state is that of the sources.
+// settled waits until the state is up to date.
 func (s *session) settled(ctx context.Context) (state, error) {
 	for {
 		s.mu.Lock()
@@ -261,7 +261,7 @@ func (s *session) say(format string, args ...any) {
 	s.cfg.Say(fmt.Sprintf(format, args...))
 }
 
-// report says once what is wrong, and returns how it did.
+// report shows a trouble once, and returns its text for callers.
 func (s *session) report(t *Trouble) string {
 	t.once.Do(func() {
 		s.out.endLine()

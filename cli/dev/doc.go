@@ -1,28 +1,28 @@
-// Package dev serves the functions of a folder on the machine of whoever writes
-// them: it watches the sources, builds what changed, and has callers wait the
-// fraction of a second that this takes.
+// Package dev serves the functions of a folder on the user's machine while the user
+// edits them: it watches the sources and builds what changed. Callers wait the fraction
+// of a second that this takes.
 //
-// Data enters as a folder and leaves as answers below /functions/NAME, as a proxy
-// gives them, and as words about what happens. A source that does not pass the
-// check or the compiler is answered with what they said of it, until it does.
+// Data enters as a folder. It comes out as answers below /functions/NAME, as a proxy
+// gives them, and as messages to the user. While a source does not pass the check or
+// the compiler, calls are answered with their errors.
 //
-// The package must never write to the user's folder, change the user's go.mod, or
-// leave a process or a file behind when Run returns.
+// The package must never write to the user's folder or change the user's go.mod. When
+// Run returns, no process and no file of it is left.
 //
 // Decisions:
 //   - What runs is what a deploy would run: the same check, the same generated
-//     files, the same flags of the compiler, and the environment that an agent
-//     gives, of which the user's shell is no part. Only who builds differs: the
-//     user's own go command with its caches and its settings for modules. It needs
-//     no sandbox, for the code is the user's and runs on the user's machine anyway.
-//   - Events of the file system are only hints to look: what was tried is compared
-//     with what is there, by content, so that a save that changes nothing builds
-//     nothing, and a lost event costs a save at most.
-//   - Calls that come between a save and what it leads to wait for it. Whoever saves
-//     and calls never sees the answer of the code before.
-//   - Each function has a socket that its processes come and go on: the next one
-//     answers before the one before is told to stop taking calls, and what neither
-//     has taken waits in the backlog. No call is lost between two versions that work.
-//   - A process that ends is started again by the next call, not by itself: one that
-//     always ends would fill the terminal.
+//     files, the same compiler flags, and the environment that an agent gives, without
+//     the user's shell's. Only the builder differs: the user's own go command, with
+//     its caches and settings for modules. It needs no sandbox: the code is the
+//     user's, and runs on the user's machine anyway.
+//   - File system events are only hints to look: the files are compared by content
+//     with those of the last attempt. So a save that changes nothing builds nothing,
+//     and a missed event is made good by the next save.
+//   - Calls that come after a save wait for its result. So a call after a save never
+//     reaches the code before it.
+//   - Each function has a socket that its processes share: the next one answers
+//     before the old one is drained, and calls that neither has taken wait in the
+//     backlog. No call fails between two versions that work.
+//   - A process that exits is started again by the next call and not at once: one
+//     that always exits would fill the terminal.
 package dev

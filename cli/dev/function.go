@@ -17,31 +17,30 @@ import (
 const (
 	// startLimit is how long a process may take until it serves, as at an agent.
 	startLimit = 30 * time.Second
-	// endLimit is how long requests in flight may take when all ends: whoever has
-	// typed Ctrl-C waits.
-	endLimit = 500 * time.Millisecond
+	// stopLimit is how long calls in flight may take after Ctrl-C: the user waits.
+	stopLimit = 500 * time.Millisecond
 )
 
-// function is one function with the socket that its processes come and go on.
+// function is one function with the socket that its processes share.
 type function struct {
 	*session
 	name    string
 	mount   string // of the function at the socket, "/helloworld"
 	temp    string
 	sockets *process.Sockets
-	end     context.CancelFunc // of run
-	ended   chan struct{}      // closed when run has returned
+	cancel  context.CancelFunc // of run
+	closed  chan struct{}      // closed when run has returned
 
 	calls atomic.Int64 // in flight
 
-	do chan func(context.Context) // for run to do, which owns the below
+	do chan func(context.Context) // executed by run, which owns the fields below
 
 	version version
 	proc    *running // nil: none
-	life    *life    // of proc, and of what has replaced it
+	life    *life    // nil: no process has been started, or the last start failed
 }
 
-// version is what a process is made of.
+// version is what a process is started from.
 type version struct {
 	program string
 	key     string // of the function in it
@@ -49,13 +48,15 @@ type version struct {
 	env     []string
 }
 
-// life goes on as long as calls that wait may hope for a process.
+// life lasts as long as the function has a process, or the next one can be started;
+// calls wait in the backlog meanwhile.
 type life struct {
-	over chan struct{}
-	err  error // written before over closes
+	failed chan struct{}
+	err    error // set before failed is closed
 }
 
-// open makes a function that has no process yet. It runs until ctx or end.
+// open makes a function without a process. It runs until ctx or the function is
+// canceled.
 func (s *session) open(ctx context.Context, name string) (*function, error) {
 	sockets, err := process.Listen("127.0.0.1:0", "")
 	if err != nil {
@@ -67,59 +68,60 @@ func (s *session) open(ctx context.Context, name string) (*function, error) {
 	}
 	f := &function{
 		session: s, name: name, temp: temp, sockets: sockets,
-		mount: (&url.URL{Path: "/" + proto.Path(name)}).EscapedPath(),
-		ended: make(chan struct{}), do: make(chan func(context.Context)),
+		mount:  (&url.URL{Path: "/" + proto.Path(name)}).EscapedPath(),
+		closed: make(chan struct{}), do: make(chan func(context.Context)),
 	}
-	ctx, f.end = context.WithCancel(ctx)
+	ctx, f.cancel = context.WithCancel(ctx)
 	s.work.Go(func() { f.run(ctx) })
 	return f, nil
 }
 
 // run owns the function's process.
 func (f *function) run(ctx context.Context) {
-	defer close(f.ended)
+	defer close(f.closed)
 	defer f.sockets.Close()
 	for {
-		var ended <-chan struct{}
+		var exited <-chan struct{}
 		if f.proc != nil {
-			ended = f.proc.Done()
+			exited = f.proc.Done()
 		}
 		select {
 		case <-ctx.Done():
 			if f.proc != nil {
-				f.proc.Stop(context.WithoutCancel(ctx), endLimit)
+				f.proc.Stop(context.WithoutCancel(ctx), stopLimit)
 			}
 			return
 		case act := <-f.do:
 			act(ctx)
-		case <-ended:
-			f.bury(ctx)
+		case <-exited:
+			f.tellExit(ctx)
 			// Calls that it has not taken wait in the socket's backlog.
 			if f.calls.Load() > 0 {
-				if err := f.revive(ctx); err != nil {
-					f.report(asTrouble(err)) // one of them may have ended it
+				if err := f.restart(ctx); err != nil {
+					f.report(asTrouble(err)) // a call may have crashed it
 				}
 			}
 		}
 	}
 }
 
-// ask has run do something; false means that the function or the caller is gone.
+// ask passes act to run and waits; false means that the function is closed or ctx is
+// canceled.
 func (f *function) ask(ctx context.Context, act func(context.Context)) bool {
 	done := make(chan struct{})
 	select {
 	case f.do <- func(ctx context.Context) { defer close(done); act(ctx) }:
 		<-done
 		return true
-	case <-f.ended:
+	case <-f.closed:
 	case <-ctx.Done():
 	}
 	return false
 }
 
-// replace has a version serve the calls that come from now on; those that the
-// former one has taken go on. When it does not start, nothing serves, and the next
-// call tries again. When ctx ends, all stays as it was.
+// replace starts a version for the calls from now on; the version before finishes
+// those that it has. If the new one does not start, nothing serves, and the next call
+// tries again. If ctx is canceled, nothing changes.
 func (f *function) replace(ctx context.Context, v version) (err error) {
 	f.ask(ctx, func(run context.Context) {
 		var proc *running
@@ -132,15 +134,15 @@ func (f *function) replace(ctx context.Context, v version) (err error) {
 		}
 		old := f.proc
 		f.version = v
-		f.live(proc, err)
+		f.setProcess(proc, err)
 		if old == nil {
 			return
 		}
-		// Both take calls until the former one has been told.
+		// Both take calls until the old one drains.
 		limit, cancel := context.WithTimeout(run, lag)
 		defer cancel()
 		if old.Drain(limit) != nil {
-			f.say("%s: the process before does not stop taking calls and is ended", f.name)
+			f.say("%s: the process before does not drain and is killed", f.name)
 			old.Stop(run, 0)
 		}
 		f.work.Go(func() { old.Stop(run, process.DefaultDrain) })
@@ -148,57 +150,54 @@ func (f *function) replace(ctx context.Context, v version) (err error) {
 	return err
 }
 
-// enter begins a call of the function: a process serves, or else the error says why
-// none does. leave must follow.
-func (f *function) enter(ctx context.Context) (l *life, err error) {
+// wake makes sure that a process serves, or says why none does.
+func (f *function) wake(ctx context.Context) (l *life, err error) {
 	f.calls.Add(1)
-	entered := f.ask(ctx, func(run context.Context) {
+	awake := f.ask(ctx, func(run context.Context) {
 		if f.proc != nil {
 			select {
 			case <-f.proc.Done():
-				f.bury(run)
+				f.tellExit(run)
 			default:
 			}
 		}
 		if f.proc == nil {
-			err = f.revive(run)
+			err = f.restart(run)
 		}
 		l = f.life
 	})
-	if !entered {
-		err = errGone
+	if !awake {
+		err = errClosed
 	}
 	return l, err
 }
 
-var errGone = errors.New("the function is gone")
+var errClosed = errors.New("the function is not served any more")
 
-func (f *function) leave() { f.calls.Add(-1) }
-
-// bury says how the process has ended, which nobody has asked it to.
-func (f *function) bury(ctx context.Context) {
-	_ = f.proc.words(ctx) // come before the news
+// tellExit says how the process has exited by itself.
+func (f *function) tellExit(ctx context.Context) {
+	_ = f.proc.words(ctx) // they are printed first
 	f.say("%s ended: %s", f.name, f.proc.Exit())
 	f.proc = nil
 }
 
-// revive starts a process of the version again.
-func (f *function) revive(ctx context.Context) error {
+// restart starts a process of the version again.
+func (f *function) restart(ctx context.Context) error {
 	proc, err := f.start(ctx, f.version)
-	f.live(proc, err)
+	f.setProcess(proc, err)
 	return err
 }
 
-// live has proc serve, or, when it is nil, calls learn the reason.
-func (f *function) live(proc *running, err error) {
+// setProcess makes proc the process; nil fails waiting calls with err.
+func (f *function) setProcess(proc *running, err error) {
 	f.proc = proc
 	switch {
 	case proc == nil && f.life != nil:
 		f.life.err = err
-		close(f.life.over)
+		close(f.life.failed)
 		f.life = nil
 	case proc != nil && f.life == nil:
-		f.life = &life{over: make(chan struct{})}
+		f.life = &life{failed: make(chan struct{})}
 	}
 }
 
@@ -224,7 +223,7 @@ func (f *function) notStarted(err error, words string) error {
 	return &Trouble{What: f.name + " did not start", Text: err.Error(), printed: words}
 }
 
-// label begins the lines that the function prints where there are others.
+// label is the prefix of the function's lines if several functions are served.
 func (f *function) label() string {
 	if f.several.Load() {
 		return f.name + ": "
@@ -240,7 +239,7 @@ func (f *function) environment(kind string) ([]string, error) {
 	}
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + f.temp, "TMPDIR=" + f.temp}
 	for name, value := range f.cfg.Function.GetEnv() {
-		env = append(env, name+"="+value) // the last of two counts
+		env = append(env, name+"="+value) // the last one counts
 	}
 	if body > 0 {
 		env = append(env, "RYO_BODY="+strconv.FormatInt(body, 10))

@@ -22,13 +22,13 @@ import (
 )
 
 const (
-	// maxOutput is how much of what a build says is kept, in bytes: the beginning,
-	// since the first error is the one to mend.
+	// maxOutput is how much of a build's output is kept, in bytes: its beginning, since
+	// the first error matters most.
 	maxOutput = 64 << 10
-	// pipeLag is how long the output of a killed build is waited for.
+	// pipeLag is how long to wait for the output of a build that was killed.
 	pipeLag = time.Second
-	// memoryGoal is from when on a compiler collects its garbage, in bytes. Without
-	// collecting it is 8 % faster.
+	// memoryGoal is the memory from which a compiler collects garbage. Without
+	// collection it is 8 % faster.
 	memoryGoal = "GOMEMLIMIT=1GiB"
 )
 
@@ -41,15 +41,15 @@ type goCommand struct {
 	goRoot   string
 }
 
-// settings of the user's that a build follows. All others are those of a deploy.
+// settings are the user's settings that a build uses; all others are those of a deploy.
 var settings = []string{
 	"GOROOT", "GOVERSION", "GOCACHE", "GOMODCACHE", "GOPATH",
 	"GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH",
 }
 
 // findGo asks the go command in the PATH about itself, in the package's folder: its
-// go.mod may want another toolchain than the one that is installed. Where that
-// cannot be had, the check says so.
+// go.mod may want another toolchain than the installed one. If that cannot be had, the
+// installed one is used, and the check refuses the source.
 func findGo(ctx context.Context, dir string) (*goCommand, error) {
 	const hint = "install Go, from https://go.dev/dl, or put it in the PATH"
 	path, err := exec.LookPath("go")
@@ -89,7 +89,7 @@ func findGo(ctx context.Context, dir string) (*goCommand, error) {
 	}, nil
 }
 
-// failure is what the go command said of a source that does not build.
+// failure is the go command's output for a source that does not build.
 type failure struct{ said string }
 
 func (f *failure) Error() string { return f.said }
@@ -97,11 +97,11 @@ func (f *failure) Error() string { return f.said }
 // job is one program to build.
 type job struct {
 	root      string // of the bundle
-	work      string // a private folder; what a former build left there is of no harm
-	program   string // to make
+	work      string // a private folder, which may have files of builds before
+	program   string // the file to make
 	generated *funcfw.Generated
 	fn        *proto.FunctionJson
-	fetching  func(module string) // is told of modules that are fetched
+	fetching  func(module string) // called for each module that is fetched
 }
 
 // build makes a program. The error is a *failure when the go command refuses.
@@ -123,8 +123,8 @@ func (g *goCommand) build(ctx context.Context, j job) error {
 	}
 	output, err := compile()
 	if err != nil && strings.Contains(output, "updates to go.mod needed") {
-		// A requirement of the user's raises one of the framework's. This rewrites the
-		// alternative go.mod alone.
+		// The user's go.mod raises a module of the framework. This rewrites the go.mod of
+		// -modfile alone.
 		if output, err = g.run(ctx, j, slices.Concat([]string{"list", "-deps", "-f=", "-mod=mod"}, files, []string{j.generated.Main})); err == nil {
 			output, err = compile()
 		}
@@ -140,7 +140,7 @@ func (g *goCommand) build(ctx context.Context, j job) error {
 	return err
 }
 
-// lay writes what a build needs besides the user's files.
+// lay writes the generated files of a build.
 func (j job) lay() error {
 	files, err := j.generated.Layout(j.root, j.work)
 	if err != nil {
@@ -158,8 +158,8 @@ func (j job) lay() error {
 	return os.MkdirAll(filepath.Join(j.work, "tmp"), 0o700)
 }
 
-// run runs the go command in the module's folder, in a process group of its own,
-// which ends as a whole with ctx, and returns the beginning of what it said.
+// run runs the go command in the module's folder and returns the beginning of its
+// output. The command has its own process group, which is killed if ctx is canceled.
 func (g *goCommand) run(ctx context.Context, j job, args []string) (string, error) {
 	cmd := exec.CommandContext(ctx, g.path, args...) //nolint:gosec // what is variable is checked
 	cmd.Dir = filepath.Join(j.root, filepath.FromSlash(j.generated.ModuleRoot))
@@ -175,8 +175,8 @@ func (g *goCommand) run(ctx context.Context, j job, args []string) (string, erro
 
 var fetching = regexp.MustCompile(`(?m)^go: downloading (\S+ \S+)$`)
 
-// said keeps the beginning of what the go command says and tells of the modules
-// that it fetches. The go command writes line by line.
+// said keeps the beginning of the go command's output and finds the modules that it
+// fetches. The go command writes whole lines.
 type said struct {
 	kept     bytes.Buffer
 	fetching func(module string)

@@ -6,19 +6,18 @@ import (
 	"sync"
 )
 
-// lastWords is how much of what a process printed is kept, in bytes, for whoever
-// asks why it has ended.
+// lastWords is how much of a process's output is kept, in bytes, to explain its exit.
 const lastWords = 4 << 10
 
 // output is where several processes print. Their parts of lines do not mix.
 type output struct {
 	w io.Writer
 
-	mu     sync.Mutex // guards the below, and writing
-	author string     // of the line that has begun; "" when none has
+	mu     sync.Mutex // guards the fields below, and writing
+	author string     // of the unfinished line; "": there is no such line
 }
 
-// print prints what the process called author has said. prefix begins each line.
+// print prints output of the process called author, with prefix before each line.
 func (o *output) print(author, prefix string, text []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -36,10 +35,10 @@ func (o *output) print(author, prefix string, text []byte) {
 			o.author = ""
 		}
 	}
-	_, _ = o.w.Write(b.Bytes()) // whoever reads has gone
+	_, _ = o.w.Write(b.Bytes()) // it fails if stdout is closed
 }
 
-// endLine ends a line that has begun, so that other words stand apart.
+// endLine ends an unfinished line, so that the next text begins a line.
 func (o *output) endLine() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// lag is how long the last words of a process may come after its end.
+// lag is how long the output of a process may come after its exit.
 const lag = time.Second
 
 // running is a process whose output is printed.
@@ -20,11 +20,11 @@ type running struct {
 	*process.Process
 	printed chan struct{} // closed when all that it prints has been printed
 
-	mu   sync.Mutex // guards the below
-	last []byte     // of what it printed, at most lastWords
+	mu   sync.Mutex // guards the fields below
+	last []byte     // the end of its output, at most lastWords
 }
 
-// launch starts a process of the function and prints what it says.
+// launch starts a process of the function and prints its output.
 func (f *function) launch(v version) (*running, error) {
 	printed, output, err := os.Pipe()
 	if err != nil {
@@ -47,8 +47,8 @@ func (f *function) launch(v version) (*running, error) {
 	return r, nil
 }
 
-// copy prints what the process says until nobody can say more. Its first line is
-// the platform's, for the log of a deploy.
+// copy prints the output until all its writers have closed it, without the first
+// line, which is the platform's, for the log of a deploy.
 func (r *running) copy(from io.Reader, f *function) {
 	buffer := make([]byte, 32<<10)
 	announced := []byte("deploying at " + f.mount + "\n")
@@ -69,13 +69,13 @@ func (r *running) copy(from io.Reader, f *function) {
 	}
 }
 
-// words are the last that the process has printed. It has ended.
+// words are the last output of a process that has exited.
 func (r *running) words(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, lag)
 	defer cancel()
 	select {
 	case <-r.printed:
-	case <-ctx.Done(): // somebody else holds its output
+	case <-ctx.Done(): // another process still holds its output
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

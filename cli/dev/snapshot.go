@@ -12,13 +12,13 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// snapshot is what the sources of a package were at one time.
+// snapshot is a state of the sources of a package.
 type snapshot struct {
 	root  string   // the bundle's, absolute
 	dir   string   // the package's folder below it, slash separated
 	files []string // absolute
 	sum   [sha256.Size]byte
-	err   error // why the sources cannot be told
+	err   error // why the sources cannot be read
 }
 
 // look takes a snapshot of what a deploy would send.
@@ -38,7 +38,7 @@ func look(fn *proto.FunctionJson) snapshot {
 	return s
 }
 
-// has reports whether a file can only have changed what a build makes.
+// has reports whether a file is one of the sources, or becomes one when it is made.
 func (s snapshot) has(file string) bool {
 	switch filepath.Ext(file) {
 	case ".go", ".mod", ".sum", ".work":
@@ -47,8 +47,8 @@ func (s snapshot) has(file string) bool {
 	return slices.Contains(s.files, file)
 }
 
-// digest adds a file's content to a hash and returns its size. One that has just
-// gone has none; the event of its end is still to come.
+// digest adds a file's content to a hash and returns its size; 0 for a file that was
+// just removed, whose event is still to come.
 func digest(hash io.Writer, file string) int64 {
 	f, err := os.Open(file)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // in the place of the old one.
 type watcher struct{ *fsnotify.Watcher }
 
-// cover watches the folders of a snapshot, and those between them and its root, in
-// which they may be made anew. What is watched already stays so.
+// cover watches the folders of a snapshot, and their parents up to its root, where they
+// may be made anew. Folders that are watched already stay so.
 func (w watcher) cover(s snapshot) error {
 	var errs []error
 	seen := map[string]bool{}
@@ -31,13 +31,12 @@ func (w watcher) cover(s snapshot) error {
 	return errors.Join(errs...)
 }
 
-// grow watches a folder that was just made, with those in it: what a source wants
-// may come to lie there.
+// grow watches a new folder and those in it: sources may come to lie there.
 func (w watcher) grow(dir string) {
 	_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil || !e.IsDir():
-			return nil //nolint:nilerr // it has gone again
+			return nil //nolint:nilerr // it was removed again
 		case strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules":
 			return fs.SkipDir
 		}
@@ -53,8 +52,8 @@ func (w watcher) add(dir string) error {
 	return nil
 }
 
-// seen takes notice of an event and returns the file that it is about, "" when
-// nothing can come of it.
+// seen watches the folder of an event that makes one, and returns the event's file;
+// "" if the event changes no source.
 func (w watcher) seen(e fsnotify.Event) string {
 	if e.Op == fsnotify.Chmod {
 		return ""
