@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// allocations are what one of the proxy's own benchmarks counts per call, with
-// those of its client and its function, which share the process. Unlike times
-// they hardly vary, so a change of them is a change of the code.
+// allocations are those per call in one of the gateway's Go benchmarks, with those of
+// client and function, which share the process. Unlike times they hardly vary, so a
+// change of them is a change of the code.
 type allocations struct {
 	Benchmark string
 	Count     int
@@ -19,7 +19,7 @@ type allocations struct {
 
 var benchmarkLine = regexp.MustCompile(`(?m)^(Benchmark\S+?)(?:-\d+)?\s.*?(\d+) B/op\s+(\d+) allocs/op`)
 
-// allocations runs the benchmarks of a GET in the proxy's package.
+// allocations runs the gateway's benchmarks of a GET.
 func (s *stack) allocations(ctx context.Context, e effort) ([]*table, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=GET", "-benchmem", fmt.Sprintf("-benchtime=%dx", e.benchmark), "./proxy/gateway")
 	cmd.Dir = s.root
@@ -31,7 +31,7 @@ func (s *stack) allocations(ctx context.Context, e effort) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{head: []string{"call through the proxy's package, client and function counted in", "allocations", "bytes"}}
+	t := &table{head: []string{"call through the gateway's package, with client and function", "allocations", "bytes"}}
 	for _, c := range counts {
 		t.add(c.Benchmark, fmt.Sprint(c.Count), fmt.Sprint(c.Bytes))
 	}

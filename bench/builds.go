@@ -13,15 +13,15 @@ import (
 
 const (
 	bombs = 2
-	// A bomb is many packages that each take the compiler about a second. One that is
-	// larger in one piece ends early: a compiler may have 1.5 GiB.
+	// A bomb is many packages that each take the compiler about a second. A single
+	// larger one would fail early: a compiler may have 1.5 GiB.
 	bombPackages   = 40
 	bombStatements = 4000
 	besideBombs    = 4 // deploys in a round
 )
 
-// bombs deploys an edited hello, first alone, then while packages are compiled that
-// take the compiler longer than all of this. Without rounds it does nothing.
+// bombs deploys an edited hello, first alone, then while the agent compiles packages
+// that take longer than all of this. Without rounds it does nothing.
 func (s *stack) bombs(ctx context.Context, e effort) ([]*table, error) {
 	if e.bombs == 0 {
 		return nil, nil
@@ -44,11 +44,11 @@ func (s *stack) bombs(ctx context.Context, e effort) ([]*table, error) {
 		if err := some(&alone); err != nil {
 			return nil, err
 		}
-		end, err := s.plant(ctx, round)
+		cancel, err := s.plant(ctx, round)
 		if err == nil {
 			err = some(&beside)
 		}
-		if err := errors.Join(err, end(ctx)); err != nil {
+		if err := errors.Join(err, cancel(ctx)); err != nil {
 			return nil, err
 		}
 	}
@@ -59,21 +59,21 @@ func (s *stack) bombs(ctx context.Context, e effort) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-// plant has the agent build bombs that it has not built before. end gives them up,
-// and is an error when they had ended before.
-func (s *stack) plant(ctx context.Context, round int) (end func(context.Context) error, err error) {
-	end = func(context.Context) error { return nil }
+// plant makes the agent build bombs that it has not built before. cancel stops them;
+// it is an error if a build was done before.
+func (s *stack) plant(ctx context.Context, round int) (cancel func(context.Context) error, err error) {
+	cancel = func(context.Context) error { return nil }
 	var fns []*proto.FunctionJson
 	for i := range bombs {
 		dir := filepath.Join(s.dir, "bombs", fmt.Sprintf("r%dn%d", round, i))
 		name := fmt.Sprintf("Bomb%d", i)
 		if err := writeBomb(dir, name, round*bombs+i); err != nil {
-			return end, err
+			return cancel, err
 		}
 		fns = append(fns, &proto.FunctionJson{Name: name, Dir: dir})
 	}
 	if _, err := s.agent.client.Deploy(ctx, fns...); err != nil {
-		return end, err
+		return cancel, err
 	}
 	building := func(ctx context.Context) error {
 		for _, fn := range fns {
@@ -87,7 +87,7 @@ func (s *stack) plant(ctx context.Context, round int) (end func(context.Context)
 		}
 		return nil
 	}
-	end = func(ctx context.Context) error {
+	cancel = func(ctx context.Context) error {
 		err := building(ctx)
 		for _, fn := range fns {
 			_, stopped := s.agent.client.Stop(ctx, fn.GetName())
@@ -95,13 +95,12 @@ func (s *stack) plant(ctx context.Context, round int) (end func(context.Context)
 		}
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	return end, poll(ctx, lookEvery, func() error { return building(ctx) })
+	ctx, done := context.WithTimeout(ctx, answerLimit)
+	defer done()
+	return cancel, poll(ctx, lookEvery, func() error { return building(ctx) })
 }
 
-// writeBomb writes a module whose packages are all different from those of another
-// seed.
+// writeBomb writes a module whose packages differ for each seed.
 func writeBomb(dir, name string, seed int) error {
 	files := map[string]string{"go.mod": "module bomb\n\ngo 1.26\n"}
 	main := "package bomb\n\nimport \"net/http\"\n"
@@ -132,8 +131,7 @@ func writeFiles(dir string, files map[string]string) error {
 	return nil
 }
 
-// queue tells what the agent holds before, while and after it has many packages to
-// build.
+// queue measures the agent's memory before, during and after many builds.
 func (s *stack) queue(ctx context.Context, e effort) ([]*table, error) {
 	var fns []*proto.FunctionJson
 	for i := range e.queued {
@@ -187,7 +185,7 @@ func (s *stack) queue(ctx context.Context, e effort) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-// handlers is a package whose functions answer their process's number.
+// handlers is a package whose functions answer with the pid of their process.
 func handlers(pkg string, names []string) string {
 	text := "package " + pkg + "\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n\t\"os\"\n)\n"
 	for _, name := range names {

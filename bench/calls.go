@@ -10,18 +10,18 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// connections are the loads: one call at a time, and as many as a busy site has.
+// connections are the loads: one call at a time, and those of a busy site.
 var connections = []int{1, 64}
 
 // way is one way to the function.
 type way struct {
 	name       string
 	addr, path string
-	gateway    *program // nil: there is none between
+	gateway    *process // nil: none
 }
 
-// calls loads each way to the function in turn, round after round, the first one a
-// different one each time, and tells what the programs hold before and after.
+// calls loads each way to the function in turn, in rounds that begin with a different
+// way each, and measures the memory of the processes before and after.
 func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 	row, err := s.row(ctx, function)
 	if err != nil {
@@ -65,12 +65,12 @@ func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 	return append(tables, holds), nil
 }
 
-// ways finds the function and starts nginx before it, when there is one.
+// ways finds the function and starts nginx before it, if it is installed.
 func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []way, stop func(), err error) {
-	var started []*program
+	var started []*process
 	stop = func() {
 		for _, p := range started {
-			p.close()
+			p.stop()
 		}
 	}
 	service, err := url.Parse(row.GetProxy())
@@ -138,7 +138,7 @@ type samples struct {
 }
 
 // add measures one round.
-func (m *samples) add(ctx context.Context, l load, gateway *program, function int) error {
+func (m *samples) add(ctx context.Context, l load, gateway *process, function int) error {
 	pids := []int{function}
 	if gateway != nil {
 		pids = append(pids, gateway.pid())

@@ -14,8 +14,7 @@ import (
 // greeting is what example/hello says, and what each edit changes.
 const greeting = "Hello, World!"
 
-// answerLimit is for the new answer after a deploy or a kill. It is only ever
-// reached when something is wrong.
+// answerLimit is for the new answer after a deploy or a kill. Only an error reaches it.
 const answerLimit = 30 * time.Second
 
 // plainMain is a program of the same kind as the one that an agent builds for
@@ -188,8 +187,8 @@ func (s *stack) deploys(ctx context.Context, e effort) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-// newAnswer waits for what the function says since the last edit. It returns 1 if
-// it did not say so at once, else 0.
+// newAnswer waits for the answer of the last edit. late is 1 if an old one came first,
+// else 0.
 func (s *stack) newAnswer(ctx context.Context) (late int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

@@ -15,8 +15,8 @@ const (
 	fleetStarts = 30 // functions that are called
 )
 
-// fleet deploys many functions that nobody calls and tells what each costs the
-// agent, then calls some of them.
+// fleet deploys many functions, measures what each costs the agent while it is idle,
+// and then calls some of them.
 func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 	if _, err := s.client.Stop(ctx, function); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 	holds := &table{head: []string{fmt.Sprintf("each of %d idle functions costs", e.functions), "resident", "private, dirty", "descriptors"}}
 	for i, was := range before {
 		n := int64(e.functions)
-		holds.add(was.program, kib((after[i].RSS-was.RSS)/n), kib((after[i].PrivateDirty-was.PrivateDirty)/n),
+		holds.add(was.process, kib((after[i].RSS-was.RSS)/n), kib((after[i].PrivateDirty-was.PrivateDirty)/n),
 			fmt.Sprintf("%.1f", float64(after[i].descriptors-was.descriptors)/float64(n)))
 	}
 
@@ -61,7 +61,7 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := gone(ctx, pid); err != nil { // what one costs shall not slow the next
+		if err := exited(ctx, pid); err != nil { // it must not slow the next one
 			return nil, err
 		}
 		cold = append(cold, millis(d))
@@ -86,9 +86,9 @@ func (s *stack) allAsleep(ctx context.Context) error {
 	})
 }
 
-// cost is what a program holds for the functions that it knows.
+// cost is the memory and the descriptors of a process.
 type cost struct {
-	program string
+	process string
 	memory
 	descriptors int
 }
@@ -100,7 +100,7 @@ func (s *stack) costs() ([]cost, error) {
 	if err != nil {
 		return nil, err
 	}
-	costs := []cost{{program: "agent"}, {program: "holder of its sockets"}, {program: "proxy"}}
+	costs := []cost{{process: "agent"}, {process: "holder of its sockets"}, {process: "proxy"}}
 	for i, pid := range []int{s.agent.pid(), holder, s.proxy.pid()} {
 		if costs[i].memory, err = memoryOf(pid); err != nil {
 			return nil, err
@@ -114,7 +114,7 @@ func (s *stack) costs() ([]cost, error) {
 	return costs, nil
 }
 
-// holder is the process of the agent's program that has its folder as an argument.
+// holder finds the process with the agent's program and folder as arguments.
 func (s *stack) holder() (int, error) {
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *stack) holder() (int, error) {
 		if _, err := fmt.Sscanf(file, "/proc/%d/", &pid); err != nil || pid == s.agent.pid() {
 			continue
 		}
-		// One that has ended meanwhile is not it.
+		// A process that has exited since is not it.
 		if args, err := os.ReadFile(file); err == nil && strings.Contains(string(args), filepath.Join(s.dir, "agent-first", "agent")) {
 			return pid, nil
 		}

@@ -20,8 +20,8 @@ import (
 // loadCommand as the first argument makes this program the load generator.
 const loadCommand = "load"
 
-// load is what the generator is to do: GET one URL again and again, over a number
-// of connections that are kept open, each with one call on its way at a time.
+// load is the generator's task: GET one URL again and again, over a number of
+// connections that stay open, with one call at a time on each.
 type load struct {
 	Addr, Path string
 	Conns      int
@@ -31,14 +31,14 @@ type load struct {
 
 // outcome is what the generator saw.
 type outcome struct {
-	All      int // calls, those before the measured ones too
+	All      int // calls, with those before the measured ones
 	Measured int
 	PerSec   float64
 	P50, P99 time.Duration
 }
 
-// run starts this program once more as the generator, so that its CPU time and
-// its garbage collector are its own.
+// run starts this program once more as the generator, which thus has its own CPU time
+// and garbage collector.
 func (l load) run(ctx context.Context) (outcome, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -95,7 +95,7 @@ func (l load) generate() (outcome, error) {
 		took = append(took, c.took...)
 	}
 	if len(took) == 0 {
-		return outcome{}, errors.New("no call ended in time")
+		return outcome{}, errors.New("no call was answered in time")
 	}
 	slices.Sort(took)
 	return outcome{
@@ -113,10 +113,10 @@ type client struct {
 	took    []time.Duration // of the calls that were measured
 }
 
-// loop calls until the time has come and keeps how long the calls took that ended
-// after from.
+// loop calls until a time, and keeps the times of the calls that were answered after
+// from.
 func (l load) loop(from, until time.Time) (*client, error) {
-	const patience = 10 * time.Second // an answer that takes longer ends the run
+	const patience = 10 * time.Second // a slower answer fails the run
 	conn, err := net.DialTimeout("tcp", l.Addr, patience)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	quick := set.Bool("quick", false, "measure a little of everything, to see that it works; the figures mean nothing")
+	quick := set.Bool("quick", false, "measure a little of everything, to test bench itself; the figures mean nothing")
 	functions := set.Int("functions", 0, "`number` of idle functions on one agent (default 200)")
 	if err := set.Parse(args); err != nil {
 		return 2
@@ -55,7 +55,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stdout, "%s; took %.0f s\n", machine(runtime.NumCPU(), runtime.Version()), time.Since(begun).Seconds())
 	if *quick {
-		fmt.Fprintln(stdout, "-quick: these figures only show that the measuring works")
+		fmt.Fprintln(stdout, "-quick: these figures only show that bench works")
 	}
 	for _, t := range tables {
 		t.print(stdout)
@@ -92,7 +92,7 @@ var (
 func measure(ctx context.Context, e effort, say func(string, ...any)) (all []*table, err error) {
 	s, err := newStack(ctx, say)
 	defer func() {
-		// Also after Ctrl-C everything is put away.
+		// After Ctrl-C, too.
 		if closed := s.close(); err == nil {
 			err = closed
 		}

@@ -11,7 +11,7 @@ import (
 
 // nginxConf makes nginx do what the proxy does: the same path, the same forwarding
 // headers, no access log, and connections to the function that are kept. Limits
-// on calls per connection are out of the way. %[1]s is its folder, %[2]s its user
+// on calls per connection are too high to matter. %[1]s is its folder, %[2]s its user
 // line, %[3]s its address, %[4]s the function's.
 const nginxConf = `daemon off;
 worker_processes 1;
@@ -61,7 +61,7 @@ func findNginx() (string, bool) {
 
 // startNginx starts nginx before the upstream, "host:port" or "unix:path", and
 // returns its address.
-func (s *stack) startNginx(ctx context.Context, path, name, upstream string) (*program, string, error) {
+func (s *stack) startNginx(ctx context.Context, path, name, upstream string) (*process, string, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, "", err
@@ -87,7 +87,7 @@ func (s *stack) startNginx(ctx context.Context, path, name, upstream string) (*p
 	defer cancel()
 	url := "http://" + addr + "/functions/helloworld"
 	if err := poll(ctx, 10*time.Millisecond, func() error { return s.get(url, "") }); err != nil {
-		p.close()
+		p.stop()
 		text, _ := os.ReadFile(log)
 		return nil, "", fmt.Errorf("start nginx: %w\n%s", err, text)
 	}

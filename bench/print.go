@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// table is one of the report, in the markdown of docs/figures.md.
+// table is a table of the report, in markdown as in docs/figures.md.
 type table struct {
 	head []string
 	rows [][]string
@@ -17,7 +17,7 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 // timesHead is the head of a table of times.
 func timesHead(what string) []string { return []string{what, "median", "p95", "p99", "goal"} }
 
-// times adds what a figure of milliseconds says.
+// times adds a row with a figure in milliseconds.
 func (t *table) times(what string, f figure, goal string) {
 	ms := func(v float64) string {
 		if v < 100 {
@@ -28,7 +28,7 @@ func (t *table) times(what string, f figure, goal string) {
 	t.add(what, ms(f.Median), ms(f.P95), ms(f.P99), goal)
 }
 
-// ratio adds how a figure stands to another one.
+// ratio adds a row with the ratio of two figures.
 func (t *table) ratio(what string, f, to figure, goal string) {
 	times := func(a, b float64) string { return fmt.Sprintf("%.2f ×", a/b) }
 	t.add(what, times(f.Median, to.Median), times(f.P95, to.P95), times(f.P99, to.P99), goal)

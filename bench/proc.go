@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// cpuTime is the time that a process and its children have spent on a CPU, in
-// nanoseconds and not, as in /proc/PID/stat, in ticks of 10 ms: the first number
-// of each thread's schedstat (proc_pid_schedstat(5)).
+// cpuTime is the CPU time of a process and its children: the first number of each
+// thread's schedstat (proc_pid_schedstat(5)), in nanoseconds. /proc/PID/stat has ticks
+// of 10 ms only.
 func cpuTime(pid int) (time.Duration, error) {
 	var sum time.Duration
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -21,7 +21,7 @@ func cpuTime(pid int) (time.Duration, error) {
 		return 0, err
 	}
 	if len(tasks) == 0 {
-		return 0, fmt.Errorf("process %d is gone", pid)
+		return 0, fmt.Errorf("process %d has exited", pid)
 	}
 	for _, task := range tasks {
 		stat, err := os.ReadFile(filepath.Join(task, "schedstat"))
@@ -53,10 +53,10 @@ func cpuTime(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is what a process holds, in bytes.
+// memory is that of a process, in bytes.
 type memory struct {
 	RSS          int64 // resident, pages that others share included
-	PrivateDirty int64 // what its end would give back at once
+	PrivateDirty int64 // freed at once when the process exits
 }
 
 func memoryOf(pid int) (memory, error) {
@@ -84,8 +84,8 @@ func memoryOf(pid int) (memory, error) {
 	return m, nil
 }
 
-// syncBinary writes a process's program to the disk. The pages of one that was
-// just built count as dirty until then.
+// syncBinary writes a process's program to the disk. Until then the pages of a new
+// program count as dirty.
 func syncBinary(pid int) error {
 	binary, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {

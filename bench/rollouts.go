@@ -9,9 +9,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// rollouts deploys an edited hello through the proxy to the first agent, which
-// builds it, to one that could, and to one that cannot. They take it one after the
-// other, the later ones with the first one's program.
+// rollouts deploys an edited hello through the proxy to three agents, one after the
+// other. The first one builds it; the others, of which one cannot build, get its
+// program.
 func (s *stack) rollouts(ctx context.Context, e effort) (_ []*table, err error) {
 	second, err := s.newAgent(ctx, "agent-second")
 	if err != nil {

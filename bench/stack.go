@@ -23,25 +23,25 @@ const (
 	function = "HelloWorld" // of example/hello
 	module   = "github.com/Ishan27g/ryo-faas"
 
-	startLimit = 30 * time.Second       // for a program to say that it listens
-	stopLimit  = 15 * time.Second       // for a program to end after SIGTERM
+	startLimit = 30 * time.Second       // for a process to say that it listens
+	stopLimit  = 15 * time.Second       // for a process to exit after SIGTERM
 	pollEvery  = 200 * time.Microsecond // while waiting for an answer that is measured
 	lookEvery  = 5 * time.Millisecond   // while waiting for anything else
 
-	// functionPorts has room for some thousand functions below the ports of outgoing
+	// functionPorts is enough for some thousand functions, below the ports of outgoing
 	// connections.
 	functionPorts = "20000-29999"
 )
 
-// program is one that was started here.
-type program struct {
+// process is a process of a program that bench has started.
+type process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed when it has exited
 }
 
-// start runs a program in a process group of its own, so that Ctrl-C reaches it
-// through close alone. Its stdout is read by the caller, its stderr goes to a file.
-func start(log, path string, args ...string) (*program, io.Reader, error) {
+// start runs a program in a process group of its own, which Ctrl-C does not reach: only
+// stop stops it. The caller reads its stdout; its stderr goes to a file.
+func start(log, path string, args ...string) (*process, io.Reader, error) {
 	stderr, err := os.Create(log)
 	if err != nil {
 		return nil, nil, err
@@ -59,18 +59,18 @@ func start(log, path string, args ...string) (*program, io.Reader, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, nil, err
 	}
-	p := &program{cmd: cmd, done: make(chan struct{})}
+	p := &process{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how it ended is its log's to tell
+		_ = cmd.Wait() // its log tells why
 		close(p.done)
 	}()
 	return p, stdout, nil
 }
 
-func (p *program) pid() int { return p.cmd.Process.Pid }
+func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// close ends the program: SIGTERM, and SIGKILL when that does not help.
-func (p *program) close() {
+// stop stops the process: SIGTERM, and SIGKILL after stopLimit.
+func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
@@ -80,9 +80,9 @@ func (p *program) close() {
 	}
 }
 
-// agent is one that was started here, with a client of its own.
+// agent is an agent with a client of its own.
 type agent struct {
-	*program
+	*process
 	addr   string
 	client *transport.Client
 }
@@ -93,7 +93,7 @@ type stack struct {
 	dir  string // temporary; everything lies below it
 
 	agent                *agent
-	proxy                *program
+	proxy                *process
 	proxyHTTP, proxyGRPC string
 	client               *transport.Client // of the proxy
 
@@ -102,8 +102,8 @@ type stack struct {
 	says  string // what it answers
 }
 
-// newStack builds the three programs and starts agent and proxy. close must be
-// called in any case.
+// newStack builds the three programs and starts agent and proxy. Callers must close it,
+// even after an error.
 func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err error) {
 	s = &stack{http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
@@ -144,18 +144,18 @@ func (s *stack) newAgent(ctx context.Context, name string, args ...string) (*age
 	if err != nil {
 		return nil, err
 	}
-	return &agent{program: p, addr: addrs[0], client: transport.NewAgent(transport.RPC, addrs[0])}, nil
+	return &agent{process: p, addr: addrs[0], client: transport.NewAgent(transport.RPC, addrs[0])}, nil
 }
 
 func (a *agent) close() error {
 	err := a.client.Close()
-	a.program.close()
+	a.stop()
 	return err
 }
 
-// serve starts a program under a name of its own and returns the addresses that it
-// says it serves: for HTTP, then for gRPC.
-func (s *stack) serve(ctx context.Context, path, name string, args ...string) (*program, []string, error) {
+// serve starts a program, with name for its log, and returns the addresses that it
+// prints: for HTTP, then for gRPC.
+func (s *stack) serve(ctx context.Context, path, name string, args ...string) (*process, []string, error) {
 	log := filepath.Join(s.dir, name+".log")
 	p, stdout, err := start(log, filepath.Join(s.dir, path), args...)
 	if err != nil {
@@ -178,25 +178,25 @@ func (s *stack) serve(ctx context.Context, path, name string, args ...string) (*
 		if ok {
 			return p, found, nil
 		}
-		err = errors.New("it ended")
+		err = errors.New("it exited")
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(startLimit):
 		err = errors.New("it did not say where it listens")
 	}
-	p.close()
+	p.stop()
 	text, _ := os.ReadFile(log)
 	return nil, nil, fmt.Errorf("start %s: %w\n%s", name, err, text)
 }
 
-// close ends the programs, and functions with them, and removes the folder.
+// close stops the processes, and functions with them, and removes the folder.
 func (s *stack) close() error {
 	var errs []error
 	if s.client != nil {
 		errs = append(errs, s.client.Close())
 	}
 	if s.proxy != nil {
-		s.proxy.close()
+		s.proxy.stop()
 	}
 	if s.agent != nil {
 		errs = append(errs, s.agent.close())
@@ -207,7 +207,7 @@ func (s *stack) close() error {
 	return errors.Join(errs...)
 }
 
-// row is how a function stands on the agent.
+// row is the row of a function on the first agent.
 func (s *stack) row(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
 	rows, err := s.agent.client.Details(ctx)
 	if err != nil {
@@ -239,7 +239,7 @@ func settle(ctx context.Context, at *transport.Client, fns ...*proto.FunctionJso
 	return rows, errors.Join(errs...)
 }
 
-// url is a function's at the proxy.
+// url is a function's url at the proxy.
 func (s *stack) url(name string) string {
 	return "http://" + s.proxyHTTP + "/functions/" + proto.Path(name)
 }
@@ -267,7 +267,7 @@ func (s *stack) fetch(url string) (string, error) {
 	return string(body), err
 }
 
-// poll tries until there is no error, or until ctx ends.
+// poll tries until there is no error or ctx is canceled.
 func poll(ctx context.Context, every time.Duration, try func() error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -29,16 +29,16 @@ type mark struct {
 
 // watcher collects the marks of one deploy after another.
 type watcher struct {
-	marks chan mark
-	stop  context.CancelFunc
-	done  chan struct{} // closed when the watch has ended
-	err   error         // why; to be read after done
+	marks  chan mark
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the watch has failed or was canceled
+	err    error         // why; set before done is closed
 }
 
 func watchStages(ctx context.Context, at *transport.Client) *watcher {
-	ctx, stop := context.WithCancel(ctx)
-	// More than one round makes, so who is watched never waits for the reader.
-	w := &watcher{marks: make(chan mark, 64), done: make(chan struct{}), stop: stop}
+	ctx, cancel := context.WithCancel(ctx)
+	// A round makes fewer marks, so the agent never waits for the reader.
+	w := &watcher{marks: make(chan mark, 64), done: make(chan struct{}), cancel: cancel}
 	go func() {
 		defer close(w.done)
 		last := map[string]*proto.FunctionJsonRsp{} // by agent
@@ -67,7 +67,7 @@ func watchStages(ctx context.Context, at *transport.Client) *watcher {
 }
 
 func (w *watcher) close() {
-	w.stop()
+	w.cancel()
 	for {
 		select {
 		case <-w.marks:
@@ -100,8 +100,8 @@ func (w *watcher) deployed(ctx context.Context, n int) ([]mark, error) {
 	}
 }
 
-// split says how long each part of a deploy took. A stage that was too short to
-// be seen is left out. The watcher may hear of the end after the CLI did.
+// split says how long each part of a deploy took, without stages that were too short
+// to be seen. The watcher may see the end later than the CLI.
 func split(begun time.Time, marks []mark, ended time.Time) map[string]time.Duration {
 	parts := map[string]time.Duration{}
 	part, since := sending, begun

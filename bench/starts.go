@@ -17,11 +17,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// idle is after how long functions lose their processes here, so that they do soon.
+// idle is the setting of functions whose processes are to stop soon.
 const idle = "50ms"
 
-// starts measures what it takes until a function answers that has no process, with
-// one, and beside it a bare start of the same binary.
+// starts measures the time to the first answer of a function without a process, and
+// of a bare start of the same binary.
 func (s *stack) starts(ctx context.Context, e effort) ([]*table, error) {
 	rollbacks, restarts, err := s.rollbacks(ctx, e.rollbacks)
 	if err != nil {
@@ -79,12 +79,12 @@ func (s *stack) starts(ctx context.Context, e effort) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-// asleep waits until a function has no process. pid is its last one, 0 if that is
-// not known; the agent hears of a process later than callers do.
+// asleep waits until a function has no process. pid is its last one, 0 if it is not
+// known: the agent hears of a new process later than its callers.
 func (s *stack) asleep(ctx context.Context, name string, pid int) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	if err := gone(ctx, pid); err != nil {
+	if err := exited(ctx, pid); err != nil {
 		return err
 	}
 	return poll(ctx, lookEvery, func() error {
@@ -96,18 +96,17 @@ func (s *stack) asleep(ctx context.Context, name string, pid int) error {
 	})
 }
 
-// gone waits until a process has ended; 0 is none.
-func gone(ctx context.Context, pid int) error {
+// exited waits until a process has exited; pid 0 is no process.
+func exited(ctx context.Context, pid int) error {
 	return poll(ctx, lookEvery, func() error {
 		if pid == 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return nil
 		}
-		return fmt.Errorf("process %d has not ended", pid)
+		return fmt.Errorf("process %d has not exited", pid)
 	})
 }
 
-// cold calls a function that answers its process's number, which must be another
-// one than before.
+// cold calls a function that answers with its pid, which must not be before.
 func (s *stack) cold(url string, before int) (pid int, took time.Duration, err error) {
 	begun := time.Now()
 	body, err := s.fetch(url)
@@ -116,13 +115,13 @@ func (s *stack) cold(url string, before int) (pid int, took time.Duration, err e
 		return 0, 0, err
 	}
 	if pid, err = strconv.Atoi(body); err == nil && pid == before {
-		err = fmt.Errorf("GET %s: process %d had not ended", url, pid)
+		err = fmt.Errorf("GET %s: process %d had not exited", url, pid)
 	}
 	return pid, took, err
 }
 
-// rollbacks goes back and forth between two versions, of which the one that does
-// not serve has no process, and each time kills the new process.
+// rollbacks goes back and forth between two versions, and each time kills the new
+// process. The version that does not serve has none.
 func (s *stack) rollbacks(ctx context.Context, rounds int) (rollbacks, restarts figure, err error) {
 	var says [2]string
 	for i := range says {
@@ -148,7 +147,7 @@ func (s *stack) rollbacks(ctx context.Context, rounds int) (rollbacks, restarts 
 		if err := s.get(s.url(function), s.says); err != nil {
 			return figure{}, figure{}, fmt.Errorf("after the rollback: %w", err)
 		}
-		if err := gone(ctx, int(row.GetPid())); err != nil {
+		if err := exited(ctx, int(row.GetPid())); err != nil {
 			return figure{}, figure{}, err
 		}
 		d, err := s.kill(ctx)
@@ -160,8 +159,8 @@ func (s *stack) rollbacks(ctx context.Context, rounds int) (rollbacks, restarts 
 	return summarize(back), summarize(again), nil
 }
 
-// kill ends the function's process the hard way and returns how long callers
-// waited for the next one.
+// kill kills the function's process and returns how long callers waited for the next
+// one.
 func (s *stack) kill(ctx context.Context) (time.Duration, error) {
 	row, err := s.row(ctx, function)
 	if err != nil {
@@ -173,7 +172,7 @@ func (s *stack) kill(ctx context.Context) (time.Duration, error) {
 	if err := syscall.Kill(int(row.GetPid()), syscall.SIGKILL); err != nil {
 		return 0, fmt.Errorf("kill the function: %w", err)
 	}
-	// The dying process may still take a call and drop it.
+	// The old process may still take a call before it exits.
 	if err := poll(ctx, pollEvery, func() error { return s.get(row.GetProxy()+"/"+proto.Path(function), s.says) }); err != nil {
 		return 0, fmt.Errorf("after the kill: %w", err)
 	}
@@ -181,7 +180,7 @@ func (s *stack) kill(ctx context.Context) (time.Duration, error) {
 	return took, poll(ctx, pollEvery, func() error {
 		now, err := s.row(ctx, function)
 		if err == nil && (now.GetPid() == row.GetPid() || now.GetInstances() == 0) {
-			err = errors.New("the agent has not noticed the new process")
+			err = errors.New("the agent has not seen the new process")
 		}
 		return err
 	})
@@ -220,6 +219,6 @@ func (s *stack) exec(ctx context.Context, binary, name string) (time.Duration, e
 	_, err = s.fetch("http://" + listener.Addr().String() + mount)
 	took := time.Since(begun)
 	_ = cmd.Process.Kill()
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait() // an error, since it was killed
 	return took, err
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// figure sums up what several rounds measured.
+// figure sums up the measurements of several rounds.
 type figure struct {
 	Median float64
 	P95    float64
@@ -31,8 +31,8 @@ func summarize(samples []float64) figure {
 	}
 }
 
-// quantile returns the smallest of the sorted values that at least the share q of
-// them does not exceed (the nearest rank, so always a value that was measured).
+// quantile is the smallest value for which at least a share q of the sorted values is
+// no larger (the nearest rank, so always a value that was measured).
 func quantile[T cmp.Ordered](sorted []T, q float64) T {
 	rank := int(math.Ceil(q * float64(len(sorted))))
 	return sorted[min(max(rank, 1), len(sorted))-1]

@@ -7,9 +7,9 @@
 //	curl 'http://localhost:9002/functions/tasks?done=true'
 //	curl -X DELETE http://localhost:9002/functions/tasks/1
 //
-// A function sees the path below its own: /functions/tasks/1 arrives as /1. So
-// it can be tested, as here, without knowing where it will be deployed.
+// A function sees the path below its own: /functions/tasks/1 arrives as /1. So a test
+// need not know where it is deployed.
 //
-// The tasks live in the memory of the function's process: calls share them, the
-// next deploy starts without them, and replicas have their own.
+// The tasks are in the memory of the process: its calls share them, and a new process,
+// such as that of the next deploy, starts without any.
 package api

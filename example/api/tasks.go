@@ -14,7 +14,7 @@ import (
 
 const (
 	maxBody  = 64 << 10 // bytes of a request: a title, not a book
-	maxTasks = 1000     // they are kept in memory
+	maxTasks = 1000     // in memory
 )
 
 // Tasks is the function to deploy.
@@ -36,8 +36,8 @@ func newAPI(l *list) http.Handler {
 	return mux
 }
 
-// methods says what a path answers to each method: a status, and a value to be
-// sent as JSON.
+// methods has a function for each method of a path; it returns a status, and a value to
+// send as JSON.
 type methods map[string]func(*http.Request) (int, any)
 
 func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +63,7 @@ func reply(w http.ResponseWriter, status int, body any) {
 	if status == http.StatusNoContent {
 		return
 	}
-	// An error here means that the caller has left.
+	// An error here means that the caller has canceled.
 	_ = json.NewEncoder(w).Encode(body)
 }
 
@@ -74,12 +74,12 @@ type task struct {
 }
 
 type list struct {
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	tasks map[int]task
 	last  int
 }
 
-// find answers all tasks, or with ?done=true or ?done=false some, oldest first.
+// find answers with all tasks, or those with ?done=true or ?done=false, oldest first.
 func (l *list) find(r *http.Request) (int, any) {
 	want, filter := false, r.URL.Query().Has("done")
 	if filter {

@@ -13,7 +13,7 @@ type Order struct {
 	Quantity int    `json:"quantity"`
 }
 
-// Placed is the function to deploy. What it prints, its log shows.
+// Placed is the function to deploy. Its output is its log.
 func Placed(_ context.Context, e cloudevents.Event) error {
 	var o Order
 	if err := e.DataAs(&o); err != nil {

@@ -4,6 +4,6 @@
 //	./bin/proxyCli def example/gin/deploy.json
 //	curl http://localhost:9002/functions/roll/2d6
 //
-// It is a module of its own that requires gin: the agent adds nothing to it but
-// the engine, in release mode and without a logger.
+// It is a module of its own that requires gin. The agent adds only the engine, in
+// release mode and without a logger.
 package dice

@@ -1,5 +1,5 @@
 // Package qr draws QR codes. It is a module of its own, with a dependency: the
-// agent builds with exactly the versions that go.mod and go.sum say.
+// agent builds with the versions of go.mod, which go.sum checks.
 //
 //	./bin/proxyCli def example/qr/deploy.json
 //	curl 'http://localhost:9002/functions/qr?text=https://go.dev'

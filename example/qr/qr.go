@@ -32,7 +32,7 @@ func QR(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		// An error of this Write, or of Encode, means that the caller has left.
+		// An error of Write or Encode means that the caller has canceled.
 		_, _ = w.Write([]byte(draw(code)))
 	case "/png":
 		w.Header().Set("Content-Type", "image/png")

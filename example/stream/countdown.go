@@ -22,7 +22,7 @@ func Countdown(w http.ResponseWriter, r *http.Request) {
 	for left := events; ; left-- {
 		fmt.Fprintf(w, "data: %d\n\n", left)
 		if err := out.Flush(); err != nil {
-			return // the caller cannot be reached any more
+			return // the caller has canceled
 		}
 		if left == 1 {
 			return

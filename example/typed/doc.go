@@ -4,8 +4,8 @@
 //	./bin/proxyCli def example/typed/deploy.json
 //	curl -d '[3, 1, 2]' http://localhost:9002/functions/summary
 //
-// JSON that does not fit is answered with 400 and its line and column, an error of
-// the function's with its StatusCode and text. Without that method it goes to the
-// log, and callers get 500. A context.Context as the first parameter is the
+// JSON that does not fit is answered with 400 and its line and column. An error with a
+// method StatusCode is answered with that status and its text; any other error goes to
+// the log, and callers get 500. The first parameter may be a context.Context, the
 // request's.
 package typed

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Numbers says what is to be known about a list of numbers.
+// Numbers sums up a list of numbers.
 type Numbers struct {
 	Count  int     `json:"count"`
 	Min    float64 `json:"min"`
@@ -20,7 +20,7 @@ func Summary(numbers []float64) (Numbers, error) {
 	if n == 0 {
 		return Numbers{}, invalid("there are no numbers")
 	}
-	slices.Sort(numbers) // they are of this call alone
+	slices.Sort(numbers) // they belong to this call
 	sum := 0.0
 	for _, x := range numbers {
 		sum += x
@@ -32,8 +32,7 @@ func Summary(numbers []float64) (Numbers, error) {
 	}, nil
 }
 
-// invalid is an error that the caller is told, with this status. The text of any
-// other error goes to the log alone.
+// invalid is an error whose text callers get, with this status.
 type invalid string
 
 func (e invalid) Error() string { return string(e) }

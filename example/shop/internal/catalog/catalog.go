@@ -11,8 +11,8 @@ var source []byte
 
 var prices = load(source)
 
-// load panics on a broken catalog, which is a fault of this program: the
-// function then ends as Failed, and its log says why.
+// load panics on a broken catalog, which is a bug: the deploy then fails, and its
+// error says why.
 func load(source []byte) map[string]int64 {
 	var prices map[string]int64
 	if err := json.Unmarshal(source, &prices); err != nil {

@@ -1,3 +1,3 @@
-// Package catalog knows what the shop sells: what catalog.json says, which the
-// compiler puts into the function's binary.
+// Package catalog has the prices of catalog.json, which the compiler embeds in the
+// function's program.
 package catalog
