@@ -269,3 +269,12 @@ func TestNearest(t *testing.T) {
 		assert.Equal(t, want, Nearest(word, known), word)
 	}
 }
+
+func TestRequestIDs(t *testing.T) {
+	for _, good := range []string{"a", "01J-x_y.z/7", strings.Repeat("a", maxRequestID)} {
+		assert.Equal(t, good, RequestID(good))
+	}
+	for _, bad := range []string{"", "a b", "a\nb", "é", "\x7f", strings.Repeat("a", maxRequestID+1)} {
+		assert.Len(t, RequestID(bad), 26, "%q", bad)
+	}
+}

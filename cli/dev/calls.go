@@ -81,7 +81,7 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 		}
 	})
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so by itself
-	id := forward.ID(r)
+	id := proto.RequestID(r.Header.Get(proto.RequestIDHeader))
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			forward.Rewrite(p, target, strings.TrimSuffix(prefix, "/")+f.mount, id)

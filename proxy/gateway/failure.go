@@ -57,7 +57,6 @@ func (c *call) refuse(err error) {
 	c.failure = err
 	w := &c.out
 	e := *proto.AsError(err)
-	e.RequestID = c.id[0]
 	if e.Component == "" {
 		e = *e.From("gateway", string(e.Kind))
 	}

@@ -79,7 +79,7 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{Gateway: g, in: r, id: [1]string{forward.ID(r)}, begun: time.Now()}
+	c := &call{Gateway: g, in: r, id: [1]string{proto.RequestID(r.Header.Get(forward.RequestID))}, begun: time.Now()}
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence

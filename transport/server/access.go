@@ -130,8 +130,8 @@ func forbidden(format string, args ...any) *proto.Error {
 
 // refuse answers a request that reaches no handler, in the form of its protocol.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
-	id := wire.RequestID(r.Header)
-	w.Header().Set(wire.RequestIDHeader, id)
+	id := proto.RequestID(r.Header.Get(proto.RequestIDHeader))
+	w.Header().Set(proto.RequestIDHeader, id)
 	if !isGRPC(r) {
 		wire.WriteError(w, err)
 		return

@@ -185,9 +185,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	caller := Caller{
 		Kind: transport.HTTP, Host: r.Host, Loopback: isLoopback(r.RemoteAddr) && forwardedBy(r) == "",
-		RequestID: wire.RequestID(r.Header),
+		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
 	}
-	w.Header().Set(wire.RequestIDHeader, caller.RequestID)
+	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
 	if isGRPC(r) {
 		caller.Kind = transport.RPC
 	}

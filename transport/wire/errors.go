@@ -117,7 +117,7 @@ func ToStatus(err error) *status.Status {
 // that the answer's headers hold. A 405 without an Allow header gets an empty one.
 func WriteError(w http.ResponseWriter, err error) {
 	d, h := Detail(err), w.Header()
-	if id := h.Get(RequestIDHeader); id != "" {
+	if id := h.Get(proto.RequestIDHeader); id != "" {
 		d.RequestId = id
 	}
 	body, encodeErr := Encode(d)

@@ -28,8 +28,6 @@ const (
 	MaxErrorText = 2 << 10
 	// MaxHeader bounds the headers of a request and of an answer.
 	MaxHeader = 64 << 10
-	// MaxRequestID bounds the id that a caller gives a request: longer than any in use.
-	MaxRequestID = 128
 	// MaxConcurrent bounds the calls on one HTTP/2 connection.
 	MaxConcurrent = 250
 	// ChunkSize is the data in one message of an upload: large enough that framing

@@ -5,7 +5,6 @@
 package forward
 
 import (
-	"crypto/rand"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -18,8 +17,7 @@ import (
 const RequestID = "X-Request-Id"
 
 const (
-	executionID  = "Function-Execution-Id" // what functions-framework-go logs
-	maxRequestID = 128                     // bytes; longer than any id in use
+	executionID = "Function-Execution-Id" // what functions-framework-go logs
 	// remoteAddr is what a function's server on this machine takes for the request's
 	// remote address, and does not hand on.
 	remoteAddr = "X-Ryo-Remote-Addr"
@@ -168,19 +166,4 @@ func Pass(to, from http.Header) {
 			to[name] = values
 		}
 	}
-}
-
-// ID is the request's id: the caller's, if it can stand in a header and a log,
-// or a new one.
-func ID(r *http.Request) string {
-	id := r.Header.Get(RequestID)
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] >= 0x7f {
-			return rand.Text()
-		}
-	}
-	if id == "" || len(id) > maxRequestID {
-		return rand.Text()
-	}
-	return id
 }
