@@ -243,7 +243,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 	defer retry.Stop()
 	for h := a.holder.Load(); h != nil; {
 		select {
-		case <-h.Lost():
+		case <-h.Done():
 		case <-ctx.Done():
 			return
 		}
@@ -284,7 +284,7 @@ func (a *Agent) closeHolder() {
 	case <-a.left:
 		h.Close()
 	default:
-		if err := h.End(); err != nil {
+		if err := h.Stop(); err != nil {
 			a.log.Error("the holder goes on", "error", err)
 		}
 	}
@@ -307,7 +307,7 @@ func (a *Agent) hold(name string, files []*os.File, err error) {
 // letGo has the holder close what it keeps under a name.
 func (a *Agent) letGo(name string) {
 	if h := a.holder.Load(); h != nil {
-		if err := h.Drop(name); err != nil {
+		if err := h.Remove(name); err != nil {
 			a.log.Warn("the holder keeps what nobody needs", "name", name, "error", err)
 		}
 	}

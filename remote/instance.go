@@ -177,7 +177,7 @@ func (f *function) pulse(p *instance, limit time.Duration) {
 		default:
 			f.log.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
 			p.hung.Store(true)
-			p.Abort(lastBreath)
+			p.Kill(lastBreath)
 			return
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identity is that of a process that is not reaped, less its nonce.
+// identity is that of a process that was not reaped, without its nonce.
 func identity(pid int) (Identity, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -26,16 +26,16 @@ func identity(pid int) (Identity, error) {
 	return Identity{Pid: pid, Start: stat.start, Boot: strings.TrimSpace(string(boot))}, nil
 }
 
-// Adopt takes a process over from an agent that has ended, or that has become
+// Adopt takes a process over from an agent that has exited, or that has become
 // this program by execve(2). control is a duplicate of the agent's end of the
 // control connection, which stays the caller's.
 //
-// The process is the one of id when machine, number and start time are the same,
-// and when it says the nonce over the connection. Otherwise, or when it has not
-// answered when ctx ends, Adopt fails, and has signalled nobody.
+// The process is the one of id when boot, pid and start time are the same, and when
+// it says the nonce over the connection. Otherwise, or when ctx ends before it has
+// answered, Adopt fails and has signalled no process.
 //
-// How an adopted process ends may be Unknown on kernels before 6.15, unless it is
-// this program's child; of such a one also an end before Adopt is known.
+// The Exit of an adopted process may be Unknown on kernels before 6.15, unless it is
+// this program's child, whose Exit is known even if it has exited before Adopt.
 func Adopt(ctx context.Context, id Identity, control *os.File) (*Process, error) {
 	p, err := adopt(ctx, id, control)
 	if err != nil {
@@ -54,16 +54,15 @@ func adopt(ctx context.Context, id Identity, file *os.File) (*Process, error) {
 		return nil, errors.Join(err, pidfd.Close())
 	}
 	c := newControl(conn)
-	// An ended child is the one of id without a word: it keeps its number until
-	// it is reaped here.
+	// A zombie child needs no proof: it keeps its pid until it is reaped here.
 	mine := isChild(id.Pid)
-	if err := prove(ctx, c, id.Nonce); err != nil && (errors.Is(err, errNonce) || !mine || !endsNow(pidfd)) {
+	if err := prove(ctx, c, id.Nonce); err != nil && (errors.Is(err, errNonce) || !mine || !exitsNow(pidfd)) {
 		return nil, errors.Join(err, conn.Close(), pidfd.Close())
 	}
 	if !mine {
 		return own(id, &adopted{id, pidfd}, c), nil
 	}
-	// What this program had when it forked is not known; it has that now, or more.
+	// The peak of this program when it forked is not known; now it is the same or higher.
 	return own(id, &child{pid: id.Pid, pidfd: pidfd, before: ownPeak(), kills: oomKillsOf(id.Pid)}, c), nil
 }
 
@@ -94,7 +93,7 @@ func openIdentified(id Identity) (*os.File, error) {
 	return pidfd, nil
 }
 
-// prove has the process at the other end say its nonce.
+// prove checks that the process at the other end knows the nonce.
 func prove(ctx context.Context, c *control, nonce string) error {
 	said, err := c.stats(ctx)
 	if ctx.Err() != nil {
@@ -111,20 +110,20 @@ func prove(ctx context.Context, c *control, nonce string) error {
 
 var errNonce = errors.New("it does not know its nonce")
 
-// isChild reports whether a process, which may have ended, is one to reap here.
+// isChild reports whether a process, which may be a zombie, is a child of this one.
 func isChild(pid int) bool {
 	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }
 
-// endsNow reports whether a process has ended or is about to, which those see
-// first who are connected to it.
-func endsNow(pidfd *os.File) bool {
+// exitsNow reports whether a process has exited or is about to: its connections are
+// closed before it has.
+func exitsNow(pidfd *os.File) bool {
 	err := pidfd.SetReadDeadline(time.Now().Add(exitLag))
-	return errors.Join(err, ended(pidfd), pidfd.SetReadDeadline(time.Time{})) == nil
+	return errors.Join(err, exited(pidfd), pidfd.SetReadDeadline(time.Time{})) == nil
 }
 
 // adopted is a process that another one reaps. Its pidfd stands for the group
-// too: in the kernel both are the same object, which outlives the number.
+// too: in the kernel both are the same object, which outlives the pid.
 type adopted struct {
 	id    Identity
 	pidfd *os.File
@@ -132,20 +131,20 @@ type adopted struct {
 
 var _ leader = (*adopted)(nil)
 
-func (a *adopted) await() { _ = ended(a.pidfd) } // fails when the file is closed, which collect does
+func (a *adopted) await() { _ = exited(a.pidfd) } // fails when the file is closed, which collect does
 
 func (a *adopted) signal(sig syscall.Signal) {
 	err := send(a.pidfd, sig, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.9: its children get what it does with it
-		_ = send(a.pidfd, sig, 0) // fails when it has just ended
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.9: the leader alone gets it
+		_ = send(a.pidfd, sig, 0) // fails when it has just exited
 	}
 }
 
 func (a *adopted) collect() Exit {
 	defer a.pidfd.Close()
 	a.signal(unix.SIGKILL)
-	// Its parent may have reaped it. As long as its session has members the kernel
-	// gives its number to nobody else; without, they would be another's.
+	// Its parent may have reaped it. The kernel does not reuse its pid as long as its
+	// session has members; without any, the session may be another process's.
 	if s, err := readStat(a.id.Pid); err != nil || s.start == a.id.Start {
 		killSession(a.id.Pid)
 	}
@@ -156,8 +155,8 @@ func (a *adopted) collect() Exit {
 	return exitOf(status)
 }
 
-// status is told in two places: while nobody has reaped the process by its entry
-// in /proc, and from then on by its pidfd.
+// status comes from /proc while the process is a zombie, and from its pidfd once it
+// is reaped.
 func (a *adopted) status() (unix.WaitStatus, error) {
 	if s, err := readStat(a.id.Pid); err == nil && s.start == a.id.Start && s.state == 'Z' {
 		return unix.WaitStatus(s.exit), nil

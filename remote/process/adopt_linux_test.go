@@ -180,7 +180,7 @@ func inherit(args []string) error {
 	}
 	told.Exit = p.Stop(ctx, patience)
 	told.Named = told.Exit.String()
-	if err := errors.Join(h.End(), sockets.Close()); err != nil {
+	if err := errors.Join(h.Stop(), sockets.Close()); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(told)

@@ -12,30 +12,30 @@ import (
 )
 
 const (
-	// boundLook is how long a holder that is told of output waits before it looks at
-	// the files, at least.
+	// boundLook is how long a holder waits at least, from a write to its look at the
+	// files.
 	boundLook = 25 * time.Millisecond
-	// boundSoon is how long it waits after a look that has found too much.
+	// boundSoon is how long it waits after a look that has found a file over the limit.
 	boundSoon = 5 * time.Millisecond
-	// boundPart is a multiple of the block size of common file systems, in bytes: less
-	// would not be given back but zeroed.
+	// boundPart is a multiple of the block size of common file systems, in bytes: a
+	// smaller part would be zeroed, not freed.
 	boundPart = 64 << 10
-	// boundShare bounds the part of a processor that looks take, to 1 in so many.
+	// boundShare bounds the processor time that looks take: to 1 part in boundShare.
 	boundShare = 50
 )
 
-// bound keeps the files of a folder, to which processes append, from growing over a
-// limit while nobody reads them: what was written first is given back to the disk.
-// It looks when something was written, and costs nothing otherwise. nil bounds none.
+// bound keeps the files of a folder, to which processes append, below a limit while
+// no agent reads them: it frees what was written first. It looks when something was
+// written, and costs nothing otherwise. A nil bound does nothing.
 type bound struct {
 	dir    int
 	limit  int64         // of a file, in bytes on the disk
-	notify int           // inotify, which tells once that something was written
-	rest   time.Duration // from what it tells to the look
-	due    time.Time     // of the next look; zero: when it tells
+	notify int           // inotify, which tells once of a write
+	rest   time.Duration // from a write to the look
+	due    time.Time     // of the next look; zero: rest after the next write
 }
 
-// newBound takes the folder's descriptor over.
+// newBound owns the folder's descriptor from now on.
 func newBound(dir int, limit int64) (*bound, error) {
 	var info unix.Stat_t
 	err := unix.Fstat(dir, &info)
@@ -58,8 +58,8 @@ func (b *bound) close() {
 	}
 }
 
-// tells is what to wait for, besides due: told is called when it can be read.
-func (b *bound) tells() unix.PollFd {
+// poll is what to wait for besides due; when it is readable, told is called.
+func (b *bound) poll() unix.PollFd {
 	if b == nil {
 		return unix.PollFd{Fd: -1}
 	}
@@ -76,7 +76,7 @@ func (b *bound) before(t time.Time) time.Time {
 
 func (b *bound) path() string { return fmt.Sprintf("/proc/self/fd/%d", b.dir) }
 
-// told reads what it tells.
+// told reads what inotify tells.
 func (b *bound) told() {
 	var events [4096]byte
 	for {
@@ -103,7 +103,7 @@ func (b *bound) tend() {
 		return
 	}
 	b.due = time.Time{}
-	// Asked for first: what is written during the look is told of.
+	// Watched first: so a write during the look is told of.
 	if _, err := unix.InotifyAddWatch(b.notify, b.path(), unix.IN_MODIFY|unix.IN_ONESHOT); err != nil {
 		b.due = begun.Add(time.Minute)
 	}
@@ -118,8 +118,8 @@ func (b *bound) tend() {
 	b.rest = max(time.Since(begun)*boundShare, boundLook)
 }
 
-// cut gives back all but the last half of the limit of a file that is over it, and
-// says whether it was.
+// cut frees a file that is over the limit, but for its last half limit, and says
+// whether it was over.
 func (b *bound) cut(path string) bool {
 	var info unix.Stat_t
 	if unix.Lstat(path, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFREG || info.Blocks*512 <= b.limit {
@@ -132,7 +132,7 @@ func (b *bound) cut(path string) bool {
 	defer unix.Close(fd)
 	end := (info.Size - b.limit/2) / boundPart * boundPart
 	err = unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, end)
-	if err != nil { // not on this file system: rather lose all than fill the disk
+	if err != nil { // not on this file system: losing all is better than filling the disk
 		_ = unix.Ftruncate(fd, 0)
 	}
 	return true

@@ -21,8 +21,8 @@ const (
 
 	// maxAnswer bounds what is read of an answer, in bytes; a real one has some 300.
 	maxAnswer = 64 << 10
-	// maxStale is how many answers may be waiting for agents that have died: one
-	// for each of them, since nobody asks before the last answer has come.
+	// maxStale is how many answers to earlier agents, which were killed, may still
+	// come: one for each, since an agent asks only after the last answer has come.
 	maxStale = 8
 )
 
@@ -70,12 +70,13 @@ func (s said) stats() Stats {
 // control is the agent's end of a control connection.
 type control struct {
 	conn net.Conn
-	// turn has room for one, and is full while somebody uses the connection. Who
-	// does owns the below.
-	turn    chan struct{}
+	// turn has room for one, and is full while a caller uses the connection.
+	turn chan struct{}
+
+	// turn guards the fields below:
 	limit   *io.LimitedReader // of conn
 	answers *bufio.Reader     // of limit
-	owed    bool              // an answer whose asker has left is to come
+	owed    bool              // the answer to a question that was cancelled is to come
 }
 
 func newControl(conn net.Conn) *control {
@@ -83,8 +84,8 @@ func newControl(conn net.Conn) *control {
 	return &control{conn: conn, turn: make(chan struct{}, 1), limit: limit, answers: bufio.NewReader(limit)}
 }
 
-// take waits for the caller's turn on the connection, on which every wait then
-// ends with ctx. give ends the turn.
+// take waits for the caller's turn on the connection. Reads and writes then end with
+// ctx. give passes the turn on.
 func (c *control) take(ctx context.Context) (give func(), err error) {
 	select {
 	case c.turn <- struct{}{}:
@@ -97,7 +98,7 @@ func (c *control) take(ctx context.Context) (give func(), err error) {
 	}
 	late := make(chan struct{})
 	inTime := context.AfterFunc(ctx, func() {
-		_ = c.conn.SetDeadline(time.Unix(1, 0)) // wakes who reads or writes
+		_ = c.conn.SetDeadline(time.Unix(1, 0)) // wakes reads and writes
 		close(late)
 	})
 	return func() {
@@ -109,7 +110,7 @@ func (c *control) take(ctx context.Context) (give func(), err error) {
 }
 
 // ask asks for a path and waits for the answer that is meant, skipping some
-// others. An asker whose ctx ends leaves its answer to be skipped by the next.
+// others. When ctx ends first, the next call skips the answer.
 func (c *control) ask(ctx context.Context, path string, meant func(body []byte) bool) error {
 	give, err := c.take(ctx)
 	if err != nil {
@@ -151,8 +152,8 @@ func (c *control) answer() ([]byte, error) {
 	return body, nil
 }
 
-// stats asks for the process's stats. The answer is known by a text of the
-// question, as a connection taken over may hold answers to others.
+// stats asks for the process's stats. The answer repeats a text of the question, as
+// a connection that was taken over may hold answers to earlier questions.
 func (c *control) stats(ctx context.Context) (said, error) {
 	q := rand.Text()
 	var s said
@@ -164,8 +165,8 @@ func (c *control) stats(ctx context.Context) (said, error) {
 	return s, err
 }
 
-// left returns when the process has closed its end, or with ctx.
-func (c *control) left(ctx context.Context) error {
+// closed returns when the process has closed its end, or with ctx.
+func (c *control) closed(ctx context.Context) error {
 	give, err := c.take(ctx)
 	if err != nil {
 		return err
@@ -174,7 +175,7 @@ func (c *control) left(ctx context.Context) error {
 	if _, err := io.Copy(io.Discard, c.conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)
 	}
-	return nil // however the connection ended, nobody is at its other end
+	return nil // whatever the error, the other end is closed
 }
 
 // health asks whether the process serves.

@@ -23,9 +23,9 @@ var noMemory = []string{
 // limit, its collector does so when it is given no memory.
 var runtimeFault = regexp.MustCompile(`(?m)^SIGSEGV: segmentation violation\nPC=.* addr=0x0\n\ngoroutine 0 `)
 
-// OutOfMemory says what ended a process, and whether that was a lack of memory:
-// its own limit (Spec.Memory; 0: none), by which Go's runtime fails, as the end of
-// its output tells, or the kernel's choice.
+// OutOfMemory says why a process exited, and whether that was a lack of memory. Go's
+// runtime fails at the process's own limit (Spec.Memory; 0: none), as the end of its
+// output tells; or the kernel killed the process.
 func OutOfMemory(exit Exit, limit int64, output string) (cause string, is bool) {
 	if !exit.Starved && !failedForMemory(exit, output) && (limit == 0 || exit.Signal != 0 || !runtimeFault.MatchString(output)) {
 		return exit.String(), false
@@ -53,7 +53,7 @@ func Listens(output string) bool {
 	return strings.Contains(output, "bind: address already in use") || strings.Contains(output, "bind: permission denied")
 }
 
-// failedForMemory reports whether a Go program ended itself and said why.
+// failedForMemory reports whether a Go program exited and said that for lack of memory.
 func failedForMemory(exit Exit, output string) bool {
 	if exit.Code == 0 || exit.Signal != 0 {
 		return false
@@ -71,10 +71,10 @@ func failedForMemory(exit Exit, output string) bool {
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 
-// Panic finds what ended a Go program in the end of its output: the text of the
+// Panic finds in the end of a Go program's output why it crashed: the text of the
 // panic or fatal error, then the goroutine that it came from and every other one
-// with code of the function's own, as far as 16 KiB hold them. It is "" when the
-// output tells of neither.
+// with code of the function's own, within 16 KiB. It is "" when the output has
+// neither.
 func Panic(output string) string {
 	output = strings.ToValidUTF8(output, "\uFFFD")
 	at := lastLine(output, "panic: ", "fatal error: ", "SIGSEGV: ")
@@ -98,7 +98,7 @@ func Panic(output string) string {
 	return strings.TrimSpace(clip(text.String(), maxPanic))
 }
 
-// lastLine is where the last line begins that has one of some beginnings, or -1.
+// lastLine is the offset of the last line with one of some beginnings, or -1.
 func lastLine(text string, beginnings ...string) int {
 	at, last := 0, -1
 	for line := range strings.Lines(text) {
@@ -149,8 +149,8 @@ func packageOf(call string) string {
 }
 
 // platforms are the import paths, and those below them, that are no function's
-// own: main is generated. The rest is the standard library, which a function's
-// module cannot be named like.
+// own: main is generated. The rest is the standard library, whose names no module
+// of a function can have.
 var platforms = strings.Fields(`main a.ryo.local github.com/GoogleCloudPlatform/functions-framework-go
 	archive bufio bytes cmp compress container context crypto database debug embed encoding errors expvar flag fmt go hash
 	html image index internal io iter log maps math mime net os path plugin reflect regexp runtime slices sort strconv

@@ -1,10 +1,10 @@
 // Package process runs one operating system process: it starts a program on
-// sockets that outlive it, knows when it is ready, what it does and when and why
-// it has ended, and stops it with its children. It takes processes and sockets
-// over from an agent that has died, and waits for callers of sockets that have no
+// sockets that outlive it, knows when it is ready, what it does, and when and why
+// it has exited, and stops it with its children. It takes processes and sockets
+// over from an agent that was killed, and waits for callers on sockets that have no
 // process.
 //
-// What the two sides agree on is the environment and the control connection. The
+// The two sides agree on the environment and the control connection. The
 // environment says RYO_MOUNT (the path that the function is called under),
 // RYO_FUNCTION (which function of the program), RYO_LISTEN (the number of listening
 // sockets, from descriptor 3 on), RYO_DRAIN (how long requests in flight may take
@@ -27,24 +27,24 @@
 //     reaches it and one signal to its group reaches its children. There is no
 //     parent death signal: functions outlive their agent. A child that leaves
 //     the group escapes; only a cgroup could hold it.
-//   - When the leader has ended its group is killed before the leader is waited
-//     for: until then the kernel gives the group's number to nobody else.
-//   - Adopt believes in a process only when the machine's start, the number and the
-//     start time are the same and the process says its nonce over the connection
-//     that an agent made. All is compared after a pidfd was opened, and signals go
-//     through that: a number that is given to another one meanwhile does not matter.
-//     The kernel tells start times in hundredths of a second, so the nonce counts.
-//   - Sockets and connections are kept over the agent's death by a holder, a process
-//     of some 4 MB of its own. pidfd_getfd(2) would need leave to trace the functions,
-//     and would find nothing of a function without a process.
-//   - A program that is replaced by execve(2) stays the parent of its processes:
-//     Adopt reaps such a child as Start would, also one that has ended meanwhile.
-//   - Waker gives idle sockets to one epoll, each for one event, and that epoll to
-//     the runtime's own: whoever sleeps costs neither a thread nor a look.
-//   - One question at a time is asked over a control connection, so that an asker
-//     who leaves owes no more than one answer to skip.
-//   - Output goes straight to a file in append mode. A pipe would end or block
-//     the function with its reader. The holder keeps such files bounded: it alone is
-//     there also while an agent is not. It is told of writes at most once in 25 ms,
-//     and a flood of 4 GB/s leaves some 100 MB on the disk for a moment.
+//   - When the leader has exited, its group is killed before the leader is reaped:
+//     until then the kernel does not reuse the group's id.
+//   - Adopt accepts a process only when the boot id, the pid and the start time are
+//     the same and the process says its nonce over the connection that an agent made.
+//     They are compared after a pidfd was opened, and signals go through the pidfd, so
+//     a pid that is reused meanwhile does no harm. Start times are in hundredths of a
+//     second, too coarse without the nonce.
+//   - A holder, a process of its own with some 4 MB, keeps sockets and connections
+//     open while no agent runs. pidfd_getfd(2) would need permission to trace the
+//     functions, and would find nothing of a function without a process.
+//   - A program that execve(2) replaces stays the parent of its processes: Adopt
+//     reaps such a child as Start would, also one that has become a zombie meanwhile.
+//   - Waker adds idle sockets to one epoll, each for one event, and that epoll to the
+//     runtime's own: an idle function costs neither a thread nor polling.
+//   - One question at a time is asked over a control connection, so that a cancelled
+//     one leaves at most one answer to skip.
+//   - Output goes straight to a file in append mode. With a pipe the function would
+//     fail or block when its reader does. The holder keeps such files bounded, since
+//     it alone runs when no agent does. It looks at most once in 25 ms, so a flood
+//     of 4 GB/s takes some 100 MB of the disk for a moment.
 package process

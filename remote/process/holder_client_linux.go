@@ -21,8 +21,8 @@ const (
 	// self is this program, even when its file has been replaced.
 	self = "/proc/self/exe"
 
-	// maxHeldName and maxHeldFiles bound what is held by one name, in bytes and
-	// files: a function's sockets, or the control connection of a process.
+	// maxHeldName and maxHeldFiles bound a name, in bytes, and the files that it has:
+	// a function's sockets, or the control connection of a process.
 	maxHeldName  = 64
 	maxHeldFiles = 8
 	// maxHeld is how many names there can be, for the 1,000 functions that a machine
@@ -32,35 +32,35 @@ const (
 	backlog = 128
 	// maxReply is how much of an answer is read, in bytes.
 	maxReply = 256
-	// holderPatience is how long a holder may take for an answer, which it has at once.
+	// holderPatience is how long a holder may take to answer; it needs no time.
 	holderPatience = 5 * time.Second
 )
 
-// What a holder is asked: one packet, the first byte of which is one of these and
-// the rest a name. It answers with a packet that begins with held or refused.
+// A question to a holder is one packet: the first byte is one of these, the rest a
+// name. It answers with a packet that begins with held or refused.
 const (
-	askPid  = '?' // answered with the number of its process
-	askPut  = '+' // hold the files of this packet instead of those of that name
-	askDrop = '-'
-	askNext = '>' // answered with the first name after that one, and its files
-	askEnd  = '.'
-	// keep the files in the folder of this packet below so many bytes, which the name says
+	askPid    = '?' // answered with its pid
+	askPut    = '+' // hold the files of this packet instead of those of that name
+	askRemove = '-' // close the files of that name
+	askNext   = '>' // answered with the first name after that one, and its files
+	askStop   = '.'
+	// keep each file in the folder of this packet below a size, which the name says, in bytes
 	askBound = '='
 
 	held    = '+'
 	refused = '!'
 )
 
-// HolderClient is a connection to a process that keeps files open for an agent while
-// there is none: listening sockets, on which callers wait meanwhile, and control
+// HolderClient is a connection to a holder, a process that keeps files open while no
+// agent runs: listening sockets, on which callers wait meanwhile, and control
 // connections, by which the next agent knows the processes. Its methods may be
 // called concurrently.
 type HolderClient struct {
-	conn chan *net.UnixConn // holds the connection while nobody uses it
-	life *net.UnixConn      // says nothing, and ends with the holder
-	pid  int
-	lost chan struct{}
-	gone chan struct{} // closed when watch has returned
+	conn    chan *net.UnixConn // has the connection while no call uses it
+	life    *net.UnixConn      // carries nothing; it is closed when the holder exits
+	pid     int
+	done    chan struct{}
+	watched chan struct{} // closed when watch has returned
 }
 
 // OpenHolder connects to the holder at the path of a socket or starts one: this
@@ -86,7 +86,7 @@ func newHolder(ctx context.Context, path, dir string) (*HolderClient, error) {
 	}
 	h, err := connectHolder(ctx, path)
 	if err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL) // a child that is not reaped
+		_ = unix.Kill(pid, unix.SIGKILL) // a child that was not reaped
 		reapHolder(pid)
 	}
 	return h, err
@@ -101,14 +101,14 @@ func connectHolder(ctx context.Context, path string) (*HolderClient, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	h := &HolderClient{conn: make(chan *net.UnixConn, 1), life: life, lost: make(chan struct{}), gone: make(chan struct{})}
+	h := &HolderClient{conn: make(chan *net.UnixConn, 1), life: life, done: make(chan struct{}), watched: make(chan struct{})}
 	h.conn <- conn
 	pid, _, err := h.ask(askPid, "")
 	if err == nil {
 		h.pid, err = strconv.Atoi(pid)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		err = errNoHolder // it was ending
+		err = errNoHolder // it was exiting
 	}
 	if err != nil {
 		_, _ = conn.Close(), life.Close()
@@ -139,8 +139,7 @@ func dialHolder(ctx context.Context, path string) (*net.UnixConn, error) {
 	return unixConn, nil
 }
 
-// shorten makes a path of a socket's that any address can hold. It is good until
-// dir is closed.
+// shorten returns a path of a socket that fits any address, valid until dir is closed.
 func shorten(path string) (short string, dir *os.File, err error) {
 	if dir, err = os.Open(filepath.Dir(path)); err != nil {
 		return "", nil, err
@@ -166,8 +165,8 @@ func ownPeer(c *net.UnixConn) error {
 	return nil
 }
 
-// startHolder starts a holder on a socket that is opened here, so that it can be
-// connected to at once.
+// startHolder starts a holder on a socket that is opened here, so that clients can
+// connect at once.
 func startHolder(path, dir string) (pid int, err error) {
 	if !canHold.Load() {
 		return 0, errors.New("a program that starts holders has to call process.HolderMain")
@@ -190,15 +189,15 @@ func startHolder(path, dir string) (pid int, err error) {
 	}
 	return syscall.ForkExec(self, []string{holderName, path}, &syscall.ProcAttr{
 		Dir: dir,
-		// It waits, mostly: one processor, and memory rather small than fast.
+		// It mostly waits: one processor is enough, and little memory matters more than speed.
 		Env:   []string{"GOMAXPROCS=1", "GOGC=10"},
 		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(listener)},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 }
 
-// listenHolder opens the socket at a path, in place of one that a dead holder
-// left, and returns its descriptor.
+// listenHolder opens the socket at a path, in place of one of an earlier holder, and
+// returns its descriptor.
 func listenHolder(path string) (int, error) {
 	if err := removeSocket(path); err != nil {
 		return 0, err
@@ -222,17 +221,17 @@ func listenHolder(path string) (int, error) {
 	return fd, nil
 }
 
-// watch learns of the holder's end, and reaps it if it is a child.
+// watch waits until the holder has exited, and reaps it if it is a child.
 func (h *HolderClient) watch() {
-	defer close(h.gone)
+	defer close(h.watched)
 	_, err := h.life.Read(make([]byte, 1))
-	close(h.lost)
+	close(h.done)
 	if !errors.Is(err, net.ErrClosed) {
 		reapHolder(h.pid)
 	}
 }
 
-// reapHolder waits for a holder, unless it is the child of an agent before.
+// reapHolder reaps a holder, unless an earlier agent is its parent.
 func reapHolder(pid int) {
 	for {
 		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
@@ -241,13 +240,13 @@ func reapHolder(pid int) {
 	}
 }
 
-// Lost is closed when the connection is of no more use: the holder has ended, and
-// with it what it held, or does not answer, or the connection was closed. The
+// Done is closed when the connection is of no more use: the holder has exited, and
+// what it held is closed, or it does not answer, or the connection was closed. The
 // agent then closes this one, opens another, and puts everything again.
-func (h *HolderClient) Lost() <-chan struct{} { return h.lost }
+func (h *HolderClient) Done() <-chan struct{} { return h.done }
 
-// Put has the holder keep files under a name, in place of what it kept under that
-// name before. The files stay the caller's.
+// Put gives the holder duplicates of files to keep under a name, in place of those
+// that it kept under that name before.
 func (h *HolderClient) Put(name string, files ...*os.File) error {
 	switch {
 	case name == "" || len(name) > maxHeldName:
@@ -261,10 +260,9 @@ func (h *HolderClient) Put(name string, files ...*os.File) error {
 	return nil
 }
 
-// Bound has the holder keep each file in a folder, to which processes append, from
-// taking more than limit bytes of the disk, also while no agent runs: it gives back
-// what was written first. What is written within a moment may come on top. The
-// folder stays the caller's.
+// Bound makes the holder bound each file in a folder, to which processes append, to
+// limit bytes on the disk, also while no agent runs: it frees what was written first.
+// What is written within a moment may come on top. The caller closes the folder.
 func (h *HolderClient) Bound(dir *os.File, limit int64) error {
 	if _, _, err := h.ask(askBound, strconv.FormatInt(limit, 10), dir); err != nil {
 		return fmt.Errorf("bound the files in %s: %w", dir.Name(), err)
@@ -272,10 +270,10 @@ func (h *HolderClient) Bound(dir *os.File, limit int64) error {
 	return nil
 }
 
-// Drop has the holder close what it keeps under a name, if it does.
-func (h *HolderClient) Drop(name string) error {
-	if _, _, err := h.ask(askDrop, name); err != nil {
-		return fmt.Errorf("drop %s: %w", name, err)
+// Remove closes what the holder keeps under a name, if anything.
+func (h *HolderClient) Remove(name string) error {
+	if _, _, err := h.ask(askRemove, name); err != nil {
+		return fmt.Errorf("close what is held as %s: %w", name, err)
 	}
 	return nil
 }
@@ -303,20 +301,20 @@ func (h *HolderClient) All() (map[string][]*os.File, error) {
 	}
 }
 
-// Close ends the connection. The holder goes on. It may be called again.
+// Close closes the connection. The holder goes on. Close may be called again.
 func (h *HolderClient) Close() {
 	_ = h.life.Close()
-	<-h.gone
+	<-h.watched
 	conn := <-h.conn
-	h.conn <- conn // for those who come later: they fail
+	h.conn <- conn // later calls fail on it
 	_ = conn.Close()
 }
 
-// End ends the holder and closes the connection.
-func (h *HolderClient) End() error {
-	_, _, err := h.ask(askEnd, "")
+// Stop stops the holder and closes the connection.
+func (h *HolderClient) Stop() error {
+	_, _, err := h.ask(askStop, "")
 	if err == nil {
-		<-h.gone
+		<-h.watched
 	}
 	h.Close()
 	return err
@@ -329,7 +327,7 @@ func (h *HolderClient) ask(what byte, name string, files ...*os.File) (answer st
 	answer, got, err = exchange(conn, append([]byte{what}, name...), files)
 	if err != nil {
 		closeAll(got)
-		return "", nil, errors.Join(err, conn.Close(), h.life.Close()) // the next answer would be to this
+		return "", nil, errors.Join(err, conn.Close(), h.life.Close()) // a late answer would be taken for the next one's
 	}
 	if kind := answer[0]; kind != held {
 		closeAll(got)
@@ -342,7 +340,7 @@ func exchange(conn *net.UnixConn, packet []byte, files []*os.File) (answer strin
 	fds := make([]int, 0, maxHeldFiles)
 	defer func() { _ = closeFDs(fds) }()
 	for _, file := range files {
-		fd, err := duplicate(file) // File.Fd would have the socket block
+		fd, err := duplicate(file) // File.Fd would set the socket to blocking
 		if err != nil {
 			return "", nil, err
 		}

@@ -33,8 +33,8 @@ func reopen(t testing.TB, path string) *HolderClient {
 	h, err := OpenHolder(context.Background(), path, filepath.Dir(path))
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = h.End() // fails when it has ended
-		<-h.Lost()
+		_ = h.Stop() // fails when it has ended
+		<-h.Done()
 	})
 	return h
 }
@@ -78,11 +78,11 @@ func TestHolderKeepsFilesForTheNext(t *testing.T) {
 	require.NoError(t, h.Put("c", file(t, "4")))
 	require.NoError(t, h.Put("c", file(t, "5")))
 	require.NoError(t, h.Put("d", file(t, "6")))
-	require.NoError(t, h.Drop("d"))
-	require.NoError(t, h.Drop("nothing"))
+	require.NoError(t, h.Remove("d"))
+	require.NoError(t, h.Remove("nothing"))
 	h.Close()
 	h.Close()
-	<-h.Lost()
+	<-h.Done()
 	require.Error(t, h.Put("a", file(t, "7")))
 
 	next := reopen(t, path)
@@ -140,7 +140,7 @@ func TestHolderIsMissedWhenItIsKilled(t *testing.T) {
 	require.NoError(t, unix.Kill(h.pid, unix.SIGINT))
 	require.NoError(t, h.Put("a", file(t, "2")), "it goes on")
 	require.NoError(t, unix.Kill(h.pid, unix.SIGKILL))
-	within(t, h.Lost())
+	within(t, h.Done())
 	require.Error(t, h.Put("b", file(t, "3")))
 	h.Close()
 	require.ErrorIs(t, unix.Kill(h.pid, 0), unix.ESRCH, "it is reaped")
@@ -148,7 +148,7 @@ func TestHolderIsMissedWhenItIsKilled(t *testing.T) {
 	next := reopen(t, path)
 	assert.NotEqual(t, h.pid, next.pid)
 	assert.Empty(t, contents(t, next))
-	require.NoError(t, next.End())
+	require.NoError(t, next.Stop())
 	assert.NoFileExists(t, path)
 }
 
@@ -253,7 +253,7 @@ func TestHolderEndsWhenNobodyNeedsIt(t *testing.T) {
 	h.Close()
 	h, err = connectHolder(t.Context(), path)
 	require.NoError(t, err)
-	require.NoError(t, h.Drop("a"))
+	require.NoError(t, h.Remove("a"))
 	h.Close()
 	within(t, ended)
 	assert.NoFileExists(t, path)
@@ -274,7 +274,7 @@ func TestHolderEndsWhenItCannotBeReached(t *testing.T) {
 			require.NoError(t, h.Put("a", file(t, "1")))
 			require.NoError(t, hide(path))
 			within(t, ended)
-			within(t, h.Lost())
+			within(t, h.Done())
 			h.Close()
 			_, err = os.Lstat(path)
 			assert.Equal(t, name == "removed", errors.Is(err, os.ErrNotExist), "what is there is another's")

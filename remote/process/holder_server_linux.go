@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxClients bounds the connections to a holder; an agent has two, and an agent
-	// that dies may leave two for a moment.
+	// maxClients bounds the connections to a holder; an agent has two, and those of an
+	// agent that was killed may stay for a moment.
 	maxClients = 8
-	// holderLook is how often a holder looks whether it is still needed.
+	// holderLook is how often a holder checks whether it is still needed.
 	holderLook = 15 * time.Second
 )
 
@@ -29,23 +29,21 @@ var rightsSpace = unix.CmsgSpace(maxHeldFiles * 4)
 // canHold is set by HolderMain.
 var canHold atomic.Bool
 
-// HolderMain is the holder's half. A program that opens holders calls it first of
-// all with its arguments: in a holder it returns when the holder is to end, with
-// the exit code.
+// HolderMain is the holder's main. A program that opens holders calls it first of all
+// with its arguments; in a holder it returns the exit code when the holder stops.
 //
-// A holder ends when it is told to, when it has held nothing and nobody has been
-// connected for 15 to 30 seconds, when its socket has been removed or replaced,
-// and by SIGTERM: who ends all processes of the machine or of a service means it
-// too. It ignores SIGHUP and SIGINT. What is held is all that it knows, so the
-// questions that it answers must never change, only be added to: it serves agents
-// of later versions.
+// A holder stops when a client says so, when it has held nothing and had no client
+// for 15 to 30 seconds, when its socket was removed or replaced, and on SIGTERM,
+// since that goes to all processes of a machine or service. It ignores SIGHUP and
+// SIGINT. It serves agents of later versions, so questions may be added but never
+// changed.
 func HolderMain(args []string) (code int, holder bool) {
 	canHold.Store(true)
 	if len(args) != 2 || args[0] != holderName {
 		return 0, false
 	}
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT)
-	debug.FreeOSMemory() // the start has left garbage, and little more will come
+	debug.FreeOSMemory() // the start made garbage, and little more will come
 	h := holderServer{listener: 3, path: args[1], look: holderLook}
 	if err := h.run(); err != nil {
 		return 1, true
@@ -53,14 +51,14 @@ func HolderMain(args []string) (code int, holder bool) {
 	return 0, true
 }
 
-// holderServer is a holder's state. It has no goroutine but its own: each question is
-// answered at once, or its asker is dropped. Package os has raised the limit of
-// open files to the most that is allowed.
+// holderServer is a holder's state. One goroutine answers each question at once, or
+// closes the client's connection. Package os has raised the limit of open files to
+// the most that is allowed.
 type holderServer struct {
 	listener int
 	path     string        // of the listener
-	socket   unix.Stat_t   // what is there
-	look     time.Duration // how often it looks whether it is needed
+	socket   unix.Stat_t   // at path
+	look     time.Duration // how often it checks whether it is needed
 
 	clients []int
 	kept    []kept // by name
@@ -82,7 +80,7 @@ func (h *holderServer) run() error {
 	for {
 		polled = append(polled[:0],
 			unix.PollFd{Fd: int32(h.listener), Events: unix.POLLIN}, //nolint:gosec // a descriptor
-			h.bound.tells(),
+			h.bound.poll(),
 		)
 		for _, fd := range h.clients {
 			polled = append(polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) //nolint:gosec // a descriptor
@@ -140,11 +138,11 @@ func (h *holderServer) close() {
 	}
 }
 
-// accept takes a connection on, if it is one of the same user's.
+// accept takes a connection of the same user.
 func (h *holderServer) accept() {
 	fd, _, err := unix.Accept4(h.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {
-		return // it has left again, or there is no descriptor for it
+		return // it was closed again, or the limit of open files is reached
 	}
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(peer.Uid) != os.Geteuid() {
@@ -170,7 +168,7 @@ func (h *holderServer) serve(client int) bool {
 	fds := receivedFDs(oob[:max(oobn, 0)])
 	if err != nil || n <= 0 {
 		_ = closeFDs(fds)
-		h.drop(client)
+		h.closeClient(client)
 		return true
 	}
 	reply, files, goOn := refusal("that is too long, or the limit of open files is reached"), []int(nil), true
@@ -180,7 +178,7 @@ func (h *holderServer) serve(client int) bool {
 		reply, files, goOn = h.answer(buf[0], string(buf[1:n]), fds)
 	}
 	if !h.reply(client, reply, files) {
-		h.drop(client)
+		h.closeClient(client)
 	}
 	return goOn
 }
@@ -195,7 +193,7 @@ func receivedFDs(oob []byte) (fds []int) {
 	return fds
 }
 
-// answer does what is asked. It owns the descriptors that came with it.
+// answer does what a question says. It owns the descriptors that came with it.
 func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, files []int, goOn bool) {
 	reply, goOn = []byte{held}, true
 	at, found := slices.BinarySearchFunc(h.kept, name, func(k kept, name string) int { return cmp.Compare(k.name, name) })
@@ -219,7 +217,7 @@ func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, 
 		default:
 			h.kept = slices.Insert(h.kept, at, kept{name, fds})
 		}
-	case askDrop:
+	case askRemove:
 		if found {
 			_ = closeFDs(h.kept[at].fds)
 			h.kept = slices.Delete(h.kept, at, at+1)
@@ -243,7 +241,7 @@ func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, 
 		}
 		h.bound.close()
 		h.bound = next
-	case askEnd:
+	case askStop:
 		goOn = false
 	default:
 		reply = refusal("this version does not know the question")
@@ -253,8 +251,8 @@ func (h *holderServer) answer(what byte, name string, fds []int) (reply []byte, 
 
 func refusal(text string) []byte { return append([]byte{refused}, text...) }
 
-// reply sends an answer. It reports whether that went: the client has room for
-// one, unless it asks and does not read.
+// reply sends an answer and reports whether it could. The client's socket has room for
+// one answer; only a client that asks and does not read has none.
 func (h *holderServer) reply(client int, packet []byte, fds []int) bool {
 	var rights []byte
 	if len(fds) > 0 {
@@ -263,7 +261,7 @@ func (h *holderServer) reply(client int, packet []byte, fds []int) bool {
 	return unix.Sendmsg(client, packet, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
 }
 
-func (h *holderServer) drop(client int) {
+func (h *holderServer) closeClient(client int) {
 	_ = unix.Close(client)
 	h.clients = slices.DeleteFunc(h.clients, func(fd int) bool { return fd == client })
 }

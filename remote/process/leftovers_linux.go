@@ -15,23 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftoverGrace is how long processes of an earlier agent may take to end by
-// themselves: their drain and a little more.
+// leftoverGrace is how long processes of an earlier agent may take to exit after
+// SIGTERM: their drain and a little more.
 const leftoverGrace = DefaultDrain + 2*time.Second
 
-// Leftovers ends every process whose program lies below dir, also when its file
-// has been deleted since, and the children in its session; further those that
-// build such a program, which have their GOTMPDIR below dir: SIGTERM, and after 12
-// seconds, or at once when ctx ends, SIGKILL. It returns when all have ended, and
-// says how many they were. Any other process is never signalled, nor are those of
-// keep and their children.
-func Leftovers(ctx context.Context, dir string, keep ...Identity) (killed int, err error) {
+// Leftovers stops the processes that an earlier agent left below dir: every process
+// whose program lies there, even if its file was removed since, with the children in
+// its session, and those that build such a program, with GOTMPDIR below dir. It sends
+// SIGTERM, and SIGKILL after 12 seconds or when ctx ends. It returns when all have
+// exited, and says how many they were. It signals no other process, and neither those
+// of keep nor their children.
+func Leftovers(ctx context.Context, dir string, keep ...Identity) (stopped int, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return 0, err
 	}
-	named := dir // as environments have it
-	// What the kernel says is free of links. A folder that is gone may still be the
-	// one of a program that runs.
+	named := dir // as in environments
+	// The kernel's paths have no links. A program may still run whose folder was removed.
 	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = resolved
 	}
@@ -41,37 +40,38 @@ func Leftovers(ctx context.Context, dir string, keep ...Identity) (killed int, e
 	}
 	for _, id := range keep {
 		if was, ok := pids[id.Pid]; !ok || was.start != id.Start {
-			continue // it has ended, or was never there
+			continue // it has exited, or was never there
 		}
-		maps.DeleteFunc(pids, func(_ int, was program) bool { return was.session == id.Pid })
+		maps.DeleteFunc(pids, func(_ int, was candidate) bool { return was.session == id.Pid })
 	}
 	var errs []error
-	var ending []*os.File
+	var pidfds []*os.File
 	for pid, was := range pids {
 		pidfd, err := openVerified(pid, was)
 		if err == nil {
-			ending = append(ending, pidfd)
+			pidfds = append(pidfds, pidfd)
 			err = errors.Join(send(pidfd, unix.SIGCONT, 0), send(pidfd, unix.SIGTERM, 0))
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			errs = append(errs, fmt.Errorf("end the left over process %d: %w", pid, err))
+			errs = append(errs, fmt.Errorf("stop the left over process %d: %w", pid, err))
 		}
 	}
 	deadline, cancel := context.WithTimeout(ctx, leftoverGrace)
 	defer cancel()
-	for _, pidfd := range ending {
-		errs = append(errs, endOne(deadline, pidfd))
+	for _, pidfd := range pidfds {
+		errs = append(errs, exitOrKill(deadline, pidfd))
 	}
-	return len(ending), errors.Join(errs...)
+	return len(pidfds), errors.Join(errs...)
 }
 
-// endOne waits for a process until ctx ends, kills it then, and closes its pidfd.
-func endOne(ctx context.Context, pidfd *os.File) error {
+// exitOrKill waits until a process has exited, kills it when ctx ends first, and closes
+// its pidfd.
+func exitOrKill(ctx context.Context, pidfd *os.File) error {
 	defer pidfd.Close()
 	stop := context.AfterFunc(ctx, func() {
-		_ = pidfd.SetReadDeadline(time.Unix(1, 0)) // wakes ended
+		_ = pidfd.SetReadDeadline(time.Unix(1, 0)) // wakes exited
 	})
-	err := ended(pidfd)
+	err := exited(pidfd)
 	if stop() || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
@@ -81,12 +81,12 @@ func endOne(ctx context.Context, pidfd *os.File) error {
 	if err := pidfd.SetReadDeadline(time.Now().Add(leftoverGrace)); err != nil {
 		return err
 	}
-	return ended(pidfd)
+	return exited(pidfd)
 }
 
-// program tells a process from another one that has its number later.
-type program struct {
-	exe     string // path of its program; of a deleted one it ends in " (deleted)"
+// candidate tells a process from a later one with its pid.
+type candidate struct {
+	exe     string // path of its program; " (deleted)" follows when its file was removed
 	mounts  string // the mount namespace that the path belongs to
 	session int
 	start   uint64 // clock ticks since boot
@@ -94,18 +94,18 @@ type program struct {
 
 // leftovers finds the processes whose program lies below dir, the members of the
 // sessions that they lead, and the builds below the same folder as it was named.
-func leftovers(dir, named string) (map[int]program, error) {
+func leftovers(dir, named string) (map[int]candidate, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[int]program)
+	all := make(map[int]candidate)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		if id, err := identify(pid); err == nil { // else it is gone, or another user's
+		if id, err := identify(pid); err == nil { // else it has exited, or is another user's
 			all[pid] = id
 		}
 	}
@@ -113,11 +113,11 @@ func leftovers(dir, named string) (map[int]program, error) {
 	if err != nil {
 		return nil, err
 	}
-	below := func(id program) bool {
+	below := func(id candidate) bool {
 		// In a container the same path is another file.
 		return id.mounts == self.mounts && strings.HasPrefix(id.exe, strings.TrimSuffix(dir, "/")+"/")
 	}
-	found := make(map[int]program)
+	found := make(map[int]candidate)
 	for pid, id := range all {
 		leader, ok := all[id.session]
 		if below(id) || ok && leader.session == id.session && below(leader) || id.mounts == self.mounts && builds(pid, named) {
@@ -134,23 +134,23 @@ func builds(pid int, dir string) bool {
 	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00GOTMPDIR="+strings.TrimSuffix(dir, "/")+"/"))
 }
 
-func identify(pid int) (program, error) {
+func identify(pid int) (candidate, error) {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
-		return program{}, err
+		return candidate{}, err
 	}
 	mounts, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
-		return program{}, err
+		return candidate{}, err
 	}
 	stat, err := readStat(pid)
-	return program{exe: exe, mounts: mounts, session: stat.session, start: stat.start}, err
+	return candidate{exe: exe, mounts: mounts, session: stat.session, start: stat.start}, err
 }
 
-// openVerified opens a pidfd of the process that had this identity. The pidfd
-// refers to one process for good: if the number is another's by the time that
-// the identity is compared, either the comparison fails or signals do.
-func openVerified(pid int, was program) (*os.File, error) {
+// openVerified opens a pidfd of a process that was found. The pidfd refers to one
+// process for good: if the pid is another process's by then, either the comparison
+// fails or signals do.
+func openVerified(pid int, was candidate) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, err
@@ -165,13 +165,13 @@ func openVerified(pid int, was program) (*os.File, error) {
 	return pidfd, nil
 }
 
-// sameProcess compares without the program's path: its file may be deleted at
-// any time, which changes that.
-func sameProcess(a, b program) bool {
+// sameProcess does not compare the program's path, which changes when its file is
+// removed.
+func sameProcess(a, b candidate) bool {
 	return a.session == b.session && a.start == b.start
 }
 
-// send signals the process of a pidfd, or what flags say of it.
+// send signals the process of a pidfd, or with flags its group.
 func send(pidfd *os.File, sig unix.Signal, flags int) error {
 	raw, err := pidfd.SyscallConn()
 	if err != nil {

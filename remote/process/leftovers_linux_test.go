@@ -53,9 +53,9 @@ func TestLeftoversEndsItsOwnAndNoStranger(t *testing.T) {
 		_ = foreign.Wait()
 	}()
 
-	killed, err := Leftovers(t.Context(), link)
+	count, err := Leftovers(t.Context(), link)
 	require.NoError(t, err)
-	assert.Equal(t, 3, killed)
+	assert.Equal(t, 3, count)
 	for _, p := range []*Process{polite, stopped, deleted} {
 		within(t, p.Done())
 	}
@@ -70,9 +70,9 @@ func TestLeftoversTakesChildrenAndTheDeaf(t *testing.T) {
 	child := s.said("child %d")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	killed, err := Leftovers(ctx, filepath.Join(s.dir, "bin"))
+	count, err := Leftovers(ctx, filepath.Join(s.dir, "bin"))
 	require.NoError(t, err)
-	assert.Equal(t, 2, killed)
+	assert.Equal(t, 2, count)
 	within(t, p.Done())
 	assert.Equal(t, syscall.SIGKILL, p.Exit().Signal)
 	gone(t, child)
@@ -92,9 +92,9 @@ func TestLeftoversTakesBuilds(t *testing.T) {
 	}
 	build := start("GOTMPDIR=" + dir + "/fn/build/tmp")
 	strangers := []*exec.Cmd{start("GOTMPDIR=" + dir + "2/tmp"), start("NOTGOTMPDIR=" + dir + "/tmp"), start("GOTMPDIR=" + dir)}
-	killed, err := Leftovers(t.Context(), dir)
+	count, err := Leftovers(t.Context(), dir)
 	require.NoError(t, err)
-	assert.Equal(t, 1, killed)
+	assert.Equal(t, 1, count)
 	assert.EqualError(t, build.Wait(), "signal: terminated")
 	for _, s := range strangers {
 		assert.NoError(t, s.Process.Signal(syscall.Signal(0)))
@@ -102,9 +102,9 @@ func TestLeftoversTakesBuilds(t *testing.T) {
 }
 
 func TestLeftoversOfNothing(t *testing.T) {
-	killed, err := Leftovers(t.Context(), filepath.Join(t.TempDir(), "missing"))
+	count, err := Leftovers(t.Context(), filepath.Join(t.TempDir(), "missing"))
 	require.NoError(t, err)
-	assert.Zero(t, killed)
+	assert.Zero(t, count)
 }
 
 // A number that was given to another process since the look is not signalled.

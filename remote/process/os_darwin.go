@@ -23,7 +23,7 @@ func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
 	return &child{pid: pid, before: before}, nil
 }
 
-// identity cannot tell the process from a later one of its number.
+// identity cannot tell the process from a later one with its pid.
 func identity(pid int) (Identity, error) { return Identity{Pid: pid}, nil }
 
 func (c *child) await() {
@@ -47,11 +47,10 @@ type oomKills struct{}
 
 func (oomKills) grown() bool { return false }
 
-// killSession leaves alone what has left the leader's process group: the system
-// does not tell who is in a session.
+// killSession does nothing: the system does not tell which processes are in a session.
 func killSession(int) {}
 
-// limitMemory leaves the limit to GOMEMLIMIT: the system has no other.
+// limitMemory does nothing: the system has no limit, so GOMEMLIMIT must do.
 func limitMemory(int, int64) error { return nil }
 
 func closeInherited() error { return nil }
@@ -61,20 +60,20 @@ var errNotHere = proto.Errorf(proto.ErrUnsupported, "processes outlive their age
 // Adopt cannot verify a process on this system.
 func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, errNotHere }
 
-// Usage is not told by this system.
+// Usage fails: this system does not tell.
 func (*Process) Usage() (Usage, error) { return Usage{}, errNotHere }
 
 // HolderMain has nothing to do on this system.
 func HolderMain([]string) (code int, holder bool) { return 0, false }
 
-// HolderClient cannot be had on this system.
+// HolderClient does not exist on this system: OpenHolder fails.
 type HolderClient struct{}
 
 // OpenHolder fails.
 func OpenHolder(context.Context, string, string) (*HolderClient, error) { return nil, errNotHere }
 
-// Lost is closed never.
-func (*HolderClient) Lost() <-chan struct{} { return nil }
+// Done is never closed.
+func (*HolderClient) Done() <-chan struct{} { return nil }
 
 // Put fails.
 func (*HolderClient) Put(string, ...*os.File) error { return errNotHere }
@@ -82,8 +81,8 @@ func (*HolderClient) Put(string, ...*os.File) error { return errNotHere }
 // Bound fails.
 func (*HolderClient) Bound(*os.File, int64) error { return errNotHere }
 
-// Drop fails.
-func (*HolderClient) Drop(string) error { return errNotHere }
+// Remove fails.
+func (*HolderClient) Remove(string) error { return errNotHere }
 
 // All fails.
 func (*HolderClient) All() (map[string][]*os.File, error) { return nil, errNotHere }
@@ -91,8 +90,8 @@ func (*HolderClient) All() (map[string][]*os.File, error) { return nil, errNotHe
 // Close does nothing.
 func (*HolderClient) Close() {}
 
-// End does nothing.
-func (*HolderClient) End() error { return nil }
+// Stop does nothing.
+func (*HolderClient) Stop() error { return nil }
 
 // InitMain has nothing to do on this system.
 func InitMain([]string, io.Writer, map[string]string) (code int, first bool) { return 0, false }
@@ -113,14 +112,14 @@ func (*Waker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Wait has a process started at once.
+// Wait returns a channel that is closed, so that a process starts at once.
 func (*Waker) Wait(*Sockets) (ready <-chan struct{}, cancel func()) {
 	now := make(chan struct{})
 	close(now)
 	return now, func() {}
 }
 
-// Leftovers cannot tell a process from a later one of its number on this system.
-func Leftovers(context.Context, string, ...Identity) (killed int, err error) {
+// Leftovers fails: this system does not tell a process from a later one with its pid.
+func Leftovers(context.Context, string, ...Identity) (stopped int, err error) {
 	return 0, proto.Errorf(proto.ErrUnsupported, "processes that an earlier agent left behind are found on Linux alone")
 }

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// heapArena is by how much Go's heap grows, in bytes. The kernel counts it as a
-	// whole although little of it may be used.
+	// heapArena is by how much Go's heap grows, in bytes. The kernel counts all of it
+	// although little of it may be used.
 	heapArena = 64 << 20
-	// runtimeSize is for all else that a Go program maps, which is 10 MiB at first.
+	// runtimeSize is room for all else that a Go program maps, 10 MiB at first.
 	runtimeSize = 64 << 20
 )
 
@@ -32,8 +32,8 @@ func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
 	return &child{pid: pid, pidfd: pollable(pidfd), before: before, kills: oomKillsOf(pid)}, nil
 }
 
-// pollable makes a file of a pidfd that goroutines can wait for without holding
-// a thread, nil if there is none.
+// pollable makes a file of a descriptor that goroutines can wait for without holding
+// a thread; nil: it cannot, or there is no descriptor.
 func pollable(pidfd int) *os.File {
 	if pidfd < 0 {
 		return nil
@@ -45,27 +45,27 @@ func pollable(pidfd int) *os.File {
 	return os.NewFile(uintptr(pidfd), "pidfd")
 }
 
-// ended blocks until the process of a pidfd has ended or the file's deadline
-// passes, which is os.ErrDeadlineExceeded.
-func ended(pidfd *os.File) error { return until(pidfd, unix.POLLIN) }
+// exited blocks until the process of a pidfd has exited or the file's deadline passes,
+// which is os.ErrDeadlineExceeded.
+func exited(pidfd *os.File) error { return until(pidfd, unix.POLLIN) }
 
-// until blocks until poll(2) tells of an event, or until the file's deadline.
+// until blocks until poll(2) returns an event, or until the file's deadline.
 func until(file *os.File, event int16) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return raw.Read(func(fd uintptr) bool { return tells(fd, event) })
+	return raw.Read(func(fd uintptr) bool { return has(fd, event) })
 }
 
-func tells(fd uintptr, event int16) bool {
+func has(fd uintptr, event int16) bool {
 	polled := []unix.PollFd{{Fd: int32(fd), Events: event}} //nolint:gosec // a descriptor
-	_, _ = unix.Poll(polled, 0)                             // tells nothing when it fails
+	_, _ = unix.Poll(polled, 0)                             // no event when it fails
 	return polled[0].Revents&event != 0
 }
 
 func (c *child) await() {
-	if c.pidfd != nil && ended(c.pidfd) == nil {
+	if c.pidfd != nil && exited(c.pidfd) == nil {
 		return
 	}
 	for unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
@@ -73,12 +73,12 @@ func (c *child) await() {
 	}
 }
 
-// maxSweeps bounds the rounds of killSession against children that start others
-// faster than they are found.
+// maxSweeps bounds the rounds of killSession, as children may start others faster than
+// they are found.
 const maxSweeps = 10
 
-// killSession kills the members of a session that have left its leader's process
-// group. The leader has ended, and its number is nobody else's.
+// killSession kills the members of a session outside its leader's process group. The
+// leader has exited, and its pid is not reused yet.
 func killSession(leader int) {
 	killed := map[int]bool{leader: true}
 	for range maxSweeps {
@@ -93,7 +93,7 @@ func killSession(leader int) {
 				continue
 			}
 			killed[pid], found = true, true
-			_ = unix.Kill(pid, unix.SIGKILL) // fails when it has just ended
+			_ = unix.Kill(pid, unix.SIGKILL) // fails when it has just exited
 		}
 		if !found {
 			return
@@ -101,21 +101,20 @@ func killSession(leader int) {
 	}
 }
 
-// limitMemory bounds the memory that a process can write to. The limit is on
-// what it maps, so it lies above the bytes that were asked for by what a Go
-// program maps but does not use.
+// limitMemory bounds the memory that a process can write to. The kernel limits what it
+// maps, so the limit lies above bytes by what a Go program maps but does not use.
 func limitMemory(pid int, bytes int64) error {
 	arenas := (uint64(bytes) + heapArena - 1) / heapArena //nolint:gosec // positive
 	limit := &unix.Rlimit{Cur: arenas*heapArena + runtimeSize, Max: arenas*heapArena + runtimeSize}
 	err := unix.Prlimit(pid, unix.RLIMIT_DATA, limit, nil)
 	if errors.Is(err, unix.ESRCH) {
-		return nil // it has ended already
+		return nil // it has exited already
 	}
 	return err
 }
 
-// closeInherited keeps descriptors that this program was itself started with
-// from its children. Those it opened are close-on-exec anyway.
+// closeInherited sets the descriptors that this program was started with to
+// close-on-exec. Those that it opened are so anyway.
 func closeInherited() error {
 	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {

@@ -15,9 +15,10 @@ type child struct {
 	before uint64   // bytes: the most that this process had resident when it forked
 	kills  oomKills // until then
 
-	mu     sync.Mutex // guards the below
-	killed bool       // by this process
-	reaped bool       // its number may be somebody else's
+	// mu guards the fields below:
+	mu     sync.Mutex
+	killed bool // by this process
+	reaped bool // its pid may be another process's
 }
 
 var _ leader = (*child)(nil)
@@ -29,11 +30,11 @@ func (c *child) signal(sig syscall.Signal) {
 		return
 	}
 	c.killed = c.killed || sig == unix.SIGKILL
-	_ = unix.Kill(-c.pid, sig) // fails when all of them have just ended
+	_ = unix.Kill(-c.pid, sig) // fails when all of them have just exited
 }
 
-// collect kills what the child leaves behind and only then reaps it: until then
-// the kernel gives its number to nobody else.
+// collect kills the child's group and session and only then reaps it: until then the
+// kernel does not reuse its pid.
 func (c *child) collect() Exit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +53,7 @@ func (c *child) collect() Exit {
 	}
 	exit := exitOf(status)
 	exit.Starved = exit.Signal == unix.SIGKILL && !c.killed && c.kills.grown()
-	// The kernel counts what a process has before execve, which is this one's.
+	// The kernel counts what a process has before execve, which is this program's.
 	if peak := uint64(usage.Maxrss) * peakUnit; peak > c.before { //nolint:gosec // positive
 		exit.Peak = peak
 	}

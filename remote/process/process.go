@@ -23,8 +23,8 @@ const (
 	// DefaultDrain is how long requests in flight may take after SIGTERM.
 	DefaultDrain = 10 * time.Second
 
-	// exitLag is how long the end of a process may come after the end of its
-	// control connection, and its exit status after its end. The kernel needs far
+	// exitLag is how long a process may take to exit after its control connection
+	// was closed, and its exit status to be known after that. The kernel needs far
 	// less, also on a busy machine.
 	exitLag = time.Second
 )
@@ -34,36 +34,35 @@ type Spec struct {
 	Path  string // the program, absolute
 	Dir   string // its working directory
 	Mount string // the path that the function is called under, such as "/helloworld"
-	// Function is the one to serve of those that the program has; "": its only one.
+	// Function is which of the program's functions to serve; "": its only one.
 	Function string
-	// Env is the environment, "NAME=value", to which the RYO_ variables are added,
-	// and PORT, that of the TCP socket, unless Env holds that. Of two with one name
-	// the last counts.
+	// Env is the environment, "NAME=value". The last of two with one name counts. The
+	// RYO_ variables are added, and PORT, that of the TCP socket, unless Env has it.
 	Env     []string
 	Sockets *Sockets // where it serves; borrowed
 	// Stdout and Stderr take what it prints, and should be in append mode; borrowed.
-	// nil throws it away.
+	// nil: /dev/null.
 	Stdout, Stderr *os.File
 	Drain          time.Duration // for requests in flight after SIGTERM; 0: DefaultDrain
 	// Memory limits the process's memory, in bytes; 0: no limit. GOMEMLIMIT is set
-	// to 90 % of it unless Env holds that. A process that needs more dies.
+	// to 90 % of it unless Env has it. A process that needs more crashes.
 	Memory int64
-	// Procs is how many processors it may keep busy: GOMAXPROCS is set to the next
-	// whole number unless Env holds that; 0: as many as the machine has.
+	// Procs is how many processors it may keep busy; 0: as many as the machine has.
+	// GOMAXPROCS is set to it, rounded up, unless Env has it.
 	Procs float64
 	// Concurrency is how many requests it may serve at a time; 0: any number.
 	Concurrency int
-	// Nonce is what the process proves itself with to a later agent, a text that
-	// no other process has; "": a random one.
+	// Nonce is a text that no other process has, by which a later agent knows the
+	// process; "": a random one.
 	Nonce string
 }
 
-// Identity tells a process from every other one, also from one that has its
-// number later, on the same machine or after its next start.
+// Identity tells a process from every other one, also from a later one with the
+// same pid, before or after the machine's next start.
 type Identity struct {
 	Pid   int    `json:"pid"`
-	Start uint64 `json:"start"` // of the process, in clock ticks since the machine's start
-	Boot  string `json:"boot"`  // the machine's start
+	Start uint64 `json:"start"` // of the process, in clock ticks since boot
+	Boot  string `json:"boot"`  // the kernel's boot id
 	Nonce string `json:"nonce"` // Spec.Nonce
 }
 
@@ -78,16 +77,15 @@ type Process struct {
 	exit Exit // written before done closes
 }
 
-// leader is a process at the head of a session and a group of its own, as the
-// system knows it.
+// leader is a process that leads a session and a group of its own.
 type leader interface {
-	// await blocks until the process has ended.
+	// await blocks until the process has exited.
 	await()
 	// signal sends a signal to the process and its group. It never reaches others,
-	// not even when all of them have ended.
+	// not even when all of them have exited.
 	signal(sig syscall.Signal)
-	// collect kills what is left of the group of a process that has ended, and
-	// says how that was. It is called once, after await.
+	// collect kills what remains of the process's group, and says how the process
+	// exited. It is called once, after await.
 	collect() Exit
 }
 
@@ -125,8 +123,7 @@ func own(id Identity, l leader, c *control) *Process {
 	return p
 }
 
-// controlPair returns the two ends of a control connection; the descriptor of
-// the second one is the caller's to close.
+// controlPair returns the two ends of a control connection; the caller closes both.
 func controlPair() (ours net.Conn, theirs int, err error) {
 	syscall.ForkLock.RLock()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -178,7 +175,7 @@ func fork(spec Spec, control int) (*child, error) {
 	})
 }
 
-// environment is Spec.Env with what is added to it; of equal names, the last counts.
+// environment is Spec.Env with what is added to it, each name once.
 func environment(spec Spec) []string {
 	drain := spec.Drain
 	if drain <= 0 {
@@ -224,8 +221,8 @@ func (p *Process) wait() {
 }
 
 // Ready returns nil once the process has said that it serves. It fails when the
-// process ends, when it leaves or garbles the control connection, or with ctx;
-// after ctx it may be asked again.
+// process exits, when it closes or garbles the control connection, or with ctx;
+// then it may be called again.
 func (p *Process) Ready(ctx context.Context) error {
 	return p.explain(ctx, p.control.health(ctx), " before it was ready")
 }
@@ -244,8 +241,8 @@ func (p *Process) Stats(ctx context.Context) (Stats, error) {
 	return s.stats(), nil
 }
 
-// explain finds the reason behind a question without an answer: the control
-// connection of a process that ends is closed before its end is known.
+// explain finds the reason why a question has no answer: the control connection of
+// a process that exits is closed before its exit is known.
 func (p *Process) explain(ctx context.Context, cause error, when string) error {
 	if cause == nil {
 		return nil
@@ -269,7 +266,7 @@ func (p *Process) explain(ctx context.Context, cause error, when string) error {
 }
 
 // ControlFile is a duplicate of this side's end of the control connection, for
-// who adopts the process. The caller closes it.
+// Adopt. The caller closes it.
 func (p *Process) ControlFile() (*os.File, error) {
 	fd, err := duplicate(p.control.conn.(syscall.Conn))
 	if err != nil {
@@ -278,10 +275,10 @@ func (p *Process) ControlFile() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "control"), nil
 }
 
-// Done is closed when the process has ended and its group has been killed.
+// Done is closed when the process has exited and its group has been killed.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Exit says how the process ended. It is the zero Exit until Done is closed.
+// Exit says how the process exited. It is the zero Exit until Done is closed.
 func (p *Process) Exit() Exit {
 	select {
 	case <-p.done:
@@ -291,28 +288,28 @@ func (p *Process) Exit() Exit {
 	}
 }
 
-// Pid is the process's number, which is also that of its group and session.
+// Pid is also the id of the process's group and session.
 func (p *Process) Pid() int { return p.id.Pid }
 
 // Identity is what a later agent needs to know to adopt the process.
 func (p *Process) Identity() Identity { return p.id }
 
-// Drain asks the process to end, by SIGTERM, and returns when it has stopped
-// taking calls, which a process says by closing its control connection, or with
-// ctx. Calls that it has taken go on; Stop waits for them.
+// Drain sends SIGTERM and returns when the process takes no more calls, which it
+// says by closing its control connection, or with ctx. Calls that it has taken go
+// on; Stop waits for them.
 func (p *Process) Drain(ctx context.Context) error {
 	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
 	p.leader.signal(unix.SIGTERM)
-	err := p.control.left(ctx)
+	err := p.control.closed(ctx)
 	if errors.Is(err, net.ErrClosed) {
-		return nil // it has ended
+		return nil // it has exited
 	}
 	return err
 }
 
-// Stop ends the process and its children and waits for its end: SIGTERM, and
-// after grace, or at once when ctx ends, SIGKILL. It returns at once for a process
-// that has ended.
+// Stop stops the process and its children and waits until it has exited: SIGTERM,
+// and SIGKILL after grace or when ctx ends. It returns at once when the process has
+// exited already.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
 	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
 	p.leader.signal(unix.SIGTERM)
@@ -324,13 +321,13 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
 	case <-ctx.Done():
 	}
 	p.leader.signal(unix.SIGKILL)
-	<-p.done // not only until ctx ends: nothing survives SIGKILL
+	<-p.done // also after ctx has ended: nothing survives SIGKILL
 	return p.exit
 }
 
-// Abort ends a process that does not answer and waits for its end: SIGQUIT, on which
-// a Go program prints what its goroutines do, and after grace SIGKILL.
-func (p *Process) Abort(grace time.Duration) Exit {
+// Kill stops a process that does not answer and waits until it has exited: SIGQUIT, on
+// which a Go program prints what its goroutines do, and after grace SIGKILL.
+func (p *Process) Kill(grace time.Duration) Exit {
 	p.leader.signal(unix.SIGCONT) // a stopped process takes no other signal
 	p.leader.signal(unix.SIGQUIT)
 	timer := time.NewTimer(grace)
@@ -344,11 +341,11 @@ func (p *Process) Abort(grace time.Duration) Exit {
 	return p.exit
 }
 
-// Exit is how a process ended.
+// Exit is how a process exited.
 type Exit struct {
-	Code    int            // what it returned; -1 when a signal ended it, or Unknown
-	Signal  syscall.Signal // the signal that ended it; 0 when none did
-	Unknown bool           // another process was told Code and Signal, and the kernel does not tell twice
+	Code    int            // its exit code; -1: a signal killed it, or Unknown
+	Signal  syscall.Signal // that killed it; 0: none
+	Unknown bool           // another process has reaped it, and the kernel tells Code and Signal once
 	Peak    uint64         // the most memory that it had resident, in bytes; 0: not known
 	// Starved says that the kernel killed it, or another process of its memory
 	// cgroup in its lifetime, for lack of memory.

@@ -26,15 +26,16 @@ type Sockets struct {
 	addr string
 	path string
 
-	mu   sync.RWMutex // guards the below; read-locked while a process is forked
-	fds  []int        // TCP, then unix; nil once closed
-	wait *wait        // for callers; nil while nobody waits
+	// mu, read-locked while a process is forked, guards the fields below:
+	mu   sync.RWMutex
+	fds  []int // TCP, then unix; nil once closed
+	wait *wait // for callers; nil: none
 }
 
 // Listen opens a TCP socket at an address such as "127.0.0.1:5001" and, unless
-// unixPath is empty, a unix socket, in place of one that a dead process left at
-// that path. A port in use is syscall.EADDRINUSE, and a path that is too long is
-// ErrPathTooLong; either by errors.Is, and then nothing is open.
+// unixPath is empty, a unix socket, in place of an old one at that path. A port in
+// use is syscall.EADDRINUSE, and a path that is too long is ErrPathTooLong, both for
+// errors.Is. After an error nothing is open.
 func Listen(tcp, unixPath string) (*Sockets, error) {
 	if len(unixPath) > maxUnixPath {
 		return nil, fmt.Errorf("listen on %s: %w (%d bytes, at most %d)", unixPath, ErrPathTooLong, len(unixPath), maxUnixPath)
@@ -81,8 +82,8 @@ func removeSocket(path string) error {
 	return nil
 }
 
-// keep replaces l by a copy of its descriptor outside the runtime's poller, where
-// each connection to the function would wake this program.
+// keep replaces l by a copy of its descriptor outside the runtime's poller: there each
+// connection to the function would wake this program.
 func (s *Sockets) keep(l net.Listener) error {
 	fd, err := duplicate(l.(syscall.Conn))
 	if err != nil {
@@ -111,15 +112,15 @@ func (s *Sockets) Addr() string { return s.addr }
 // Path is the path of the unix socket, "" when there is none.
 func (s *Sockets) Path() string { return s.path }
 
-// Close gives the sockets up and removes the unix socket's path. New callers are
-// refused as soon as no process holds them either.
+// Close closes the sockets and removes the unix socket's path. Callers are refused as
+// soon as no process has the sockets either.
 func (s *Sockets) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fds == nil {
 		return nil
 	}
-	s.unwait()
+	s.cancelWait()
 	errs := []error{s.closeFiles()}
 	if s.path != "" {
 		errs = append(errs, os.Remove(s.path))
@@ -127,8 +128,8 @@ func (s *Sockets) Close() error {
 	return errors.Join(errs...)
 }
 
-// unwait ends the wait for callers, if there is one. The caller holds mu.
-func (s *Sockets) unwait() {
+// cancelWait cancels the wait for callers, if there is one. The caller holds mu.
+func (s *Sockets) cancelWait() {
 	if s.wait != nil {
 		s.wait.remove()
 		s.wait = nil
@@ -149,8 +150,7 @@ func closeFDs(fds []int) error {
 	return errors.Join(errs...)
 }
 
-// Files are duplicates of the sockets, TCP first, for who adopts them. The caller
-// closes them.
+// Files are duplicates of the sockets, TCP first, for Adopted. The caller closes them.
 func (s *Sockets) Files() ([]*os.File, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -176,8 +176,8 @@ func closeAll(files []*os.File) {
 }
 
 // Adopted takes over the sockets of which files are duplicates, as Files returns
-// them; the files stay the caller's. It fails when they are anything else, or
-// when the unix socket's path is gone, by which it could not be called.
+// them; the caller closes the files. It fails when they are anything else, or when
+// the unix socket's path was removed, since no caller could connect.
 func Adopted(files []*os.File) (*Sockets, error) {
 	s := &Sockets{}
 	if err := s.adopt(files); err != nil {

@@ -2,7 +2,7 @@ package process
 
 import "time"
 
-// Usage is what a process takes of its machine.
+// Usage is what a process uses of its machine.
 type Usage struct {
 	CPU         time.Duration // processor time since its start, of all its threads
 	Resident    uint64        // bytes of memory

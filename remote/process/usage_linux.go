@@ -16,11 +16,11 @@ import (
 const (
 	// tick is the unit of times in /proc/PID/stat, on every system that runs Go.
 	tick = time.Second / 100
-	// cgroups is where their file systems are mounted.
+	// cgroups is where the file systems of cgroups are mounted.
 	cgroups = "/sys/fs/cgroup"
 )
 
-// Usage says what the process takes now; one that has ended is os.ErrProcessDone.
+// Usage says what the process uses now; os.ErrProcessDone: it has exited.
 func (p *Process) Usage() (Usage, error) {
 	u, err := usage(p.id)
 	if err != nil {
@@ -33,7 +33,7 @@ func usage(id Identity) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(id.Pid)
 	status, statusErr := os.ReadFile(dir + "/status")
 	open, openErr := os.ReadDir(dir + "/fd")
-	// Read last: were the number another's by now, all of the above might be its.
+	// Read last: if the pid is another process's by now, so may be all of the above.
 	s, err := readStat(id.Pid)
 	if errors.Is(err, os.ErrNotExist) || err == nil && (s.start != id.Start || s.state == 'Z') {
 		return Usage{}, os.ErrProcessDone
@@ -86,18 +86,18 @@ func parseMemory(status []byte) (resident, peak uint64, err error) {
 	return resident, peak, nil
 }
 
-// stat is what is needed of /proc/PID/stat.
+// stat is a part of /proc/PID/stat.
 type stat struct {
 	state   byte
 	session int
 	cpu     uint64 // ticks, of all its threads
-	start   uint64 // ticks since the machine's start
-	exit    uint32 // as wait4(2) has it, of a process that has ended
+	start   uint64 // ticks since boot
+	exit    uint32 // the status as in wait4(2), of a zombie
 }
 
 func readStat(pid int) (stat, error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, unix.ESRCH) { // it ended between open and read
+	if errors.Is(err, unix.ESRCH) { // it exited between open and read
 		err = os.ErrNotExist
 	}
 	if err != nil {
@@ -106,9 +106,9 @@ func readStat(pid int) (stat, error) {
 	return parseStat(text)
 }
 
-// parseStat reads /proc/PID/stat (proc(5)). The second field is the program's
-// name in parentheses, which may hold anything, so fields are counted from the
-// last parenthesis on, where the third begins.
+// parseStat reads /proc/PID/stat (proc(5)). The second field is the program's name in
+// parentheses, which may have any characters, so the third field is the one after the
+// last parenthesis.
 func parseStat(text []byte) (stat, error) {
 	name := bytes.LastIndexByte(text, ')')
 	fields := strings.Fields(string(text[name+1:]))
@@ -125,10 +125,10 @@ func parseStat(text []byte) (stat, error) {
 	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
-// oomKills is where the kernel counts what it kills for lack of memory in the
-// cgroup of a process, and what it has counted before.
+// oomKills is the file in which the kernel counts the processes that it kills for lack
+// of memory in a cgroup, and an earlier count.
 type oomKills struct {
-	file   string // "" where none can be read
+	file   string // "": it cannot be read
 	before uint64
 }
 
@@ -146,7 +146,7 @@ func oomKillsOf(pid int) oomKills {
 	return oomKills{file, before}
 }
 
-// grown reports whether there were more since.
+// grown reports whether the kernel has killed a process since before was counted.
 func (o oomKills) grown() bool {
 	if o.file == "" {
 		return false
@@ -168,8 +168,8 @@ func countKills(file string) (uint64, error) {
 	return 0, errors.ErrUnsupported
 }
 
-// memoryEvents is where, below cgroups, the events of the memory cgroup are told
-// that /proc/PID/cgroup (cgroups(7)) names: "HIERARCHY:CONTROLLERS:PATH" in lines.
+// memoryEvents is the file, below cgroups, with the events of the memory cgroup in
+// /proc/PID/cgroup (cgroups(7)), whose lines are "HIERARCHY:CONTROLLERS:PATH".
 func memoryEvents(of []byte) (path string, ok bool) {
 	for line := range strings.Lines(string(of)) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)

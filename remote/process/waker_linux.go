@@ -13,26 +13,27 @@ import (
 // wakeBatch is how many events are taken at once.
 const wakeBatch = 64
 
-// Waker waits for callers of functions that have no process. It looks at nothing
-// until the kernel tells it, and costs no thread.
+// Waker waits for callers of functions that have no process. It polls nothing and costs
+// no thread.
 type Waker struct {
 	epoll *os.File
 
-	mu    sync.Mutex // guards the below
-	ended bool       // Run has returned
-	last  int32
-	waits map[int32]*wait // by what the kernel knows them by
+	// mu guards the fields below:
+	mu     sync.Mutex
+	closed bool            // Run has returned
+	last   int32           // key
+	waits  map[int32]*wait // by key
 }
 
-// wait is one Wait.
+// wait is one call of Wait.
 type wait struct {
 	waker   *Waker
 	sockets *Sockets
-	key     int32
+	key     int32 // the kernel tells of it
 	ready   chan struct{}
 }
 
-// NewWaker returns a waker, which Run sets going and closes.
+// NewWaker returns a waker that waits once Run is called, which also closes it.
 func NewWaker() (*Waker, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -46,7 +47,7 @@ func NewWaker() (*Waker, error) {
 	return &Waker{epoll: file, waits: make(map[int32]*wait)}, nil
 }
 
-// Run wakes whoever waits, until ctx ends.
+// Run tells callers of Wait, until ctx ends.
 func (w *Waker) Run(ctx context.Context) error {
 	defer w.close()
 	stop := context.AfterFunc(ctx, func() {
@@ -82,7 +83,7 @@ func (w *Waker) Run(ctx context.Context) error {
 
 func (w *Waker) close() {
 	w.mu.Lock()
-	w.ended = true
+	w.closed = true
 	w.mu.Unlock()
 	_ = w.epoll.Close()
 }
@@ -91,47 +92,47 @@ func (w *Waker) wake(key int32) {
 	w.mu.Lock()
 	one := w.waits[key]
 	w.mu.Unlock()
-	if one != nil && one.end() {
+	if one != nil && one.cancel() {
 		close(one.ready)
 	}
 }
 
-// Wait waits for a caller on any of the sockets: ready is closed when one is in a
-// backlog, now or later, unless the sockets are closed, cancel is called, or they
-// are waited for anew before. Should the kernel refuse to wait, ready is closed
-// too: it is better to start a process for nothing than to lose a call.
+// Wait waits for a caller on any of the sockets. ready is closed when one is in a
+// backlog, now or later, unless the sockets are closed, cancel is called, or Wait is
+// called again first. It is also closed when the kernel cannot wait: better a process
+// for nothing than a call without an answer.
 func (w *Waker) Wait(s *Sockets) (ready <-chan struct{}, cancel func()) {
 	one := &wait{waker: w, sockets: s, ready: make(chan struct{})}
 	w.mu.Lock()
 	w.last++
 	one.key = w.last
 	w.waits[one.key] = one
-	ended := w.ended
+	closed := w.closed
 	w.mu.Unlock()
 
 	s.mu.Lock()
-	s.unwait()
+	s.cancelWait()
 	s.wait = one
 	err := one.add()
 	s.mu.Unlock()
-	if err != nil && !ended && one.end() {
+	if err != nil && !closed && one.cancel() {
 		close(one.ready)
 	}
-	return one.ready, func() { one.end() }
+	return one.ready, func() { one.cancel() }
 }
 
-// end ends a wait; it reports whether that had not ended before.
-func (o *wait) end() bool {
+// cancel cancels a wait and reports whether it was still waiting.
+func (o *wait) cancel() bool {
 	o.sockets.mu.Lock()
 	defer o.sockets.mu.Unlock()
 	if o.sockets.wait != o {
 		return false
 	}
-	o.sockets.unwait()
+	o.sockets.cancelWait()
 	return true
 }
 
-// add has the kernel watch the sockets, whose mutex the caller holds.
+// add makes the kernel watch the sockets, whose mutex the caller holds.
 func (o *wait) add() error {
 	for _, fd := range o.sockets.fds {
 		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: o.key}
@@ -142,11 +143,11 @@ func (o *wait) add() error {
 	return nil
 }
 
-// remove undoes add, before the sockets' descriptors can become others'. The
-// caller holds their mutex.
+// remove reverts add, before the sockets' descriptors can be reused. The caller holds
+// their mutex.
 func (o *wait) remove() {
 	for _, fd := range o.sockets.fds {
-		_ = o.control(unix.EPOLL_CTL_DEL, fd, nil) // fails when the waker has ended
+		_ = o.control(unix.EPOLL_CTL_DEL, fd, nil) // fails when the waker is closed
 	}
 	o.waker.mu.Lock()
 	defer o.waker.mu.Unlock()
