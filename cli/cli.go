@@ -121,9 +121,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd) })
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return badFlag(cmd, err)
-	})
+	root.SetFlagErrorFunc(badFlag)
 
 	fs := root.PersistentFlags()
 	fs.SortFlags = false

@@ -142,6 +142,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 	if err := a.printRows(rows); err != nil {
 		return err
 	}
+	a.warnRows(rows)
 	a.reportRows(rows, roots)
 	if wait {
 		a.tellDeployed(rows, entries, time.Since(began))
@@ -157,6 +158,9 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 // tellDeployed prints, for each function that is deployed on all its agents, the
 // result and what to do next.
 func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took time.Duration) {
+	if took = took.Round(time.Millisecond); took > time.Second {
+		took = took.Round(100 * time.Millisecond)
+	}
 	for _, e := range entries {
 		name := e.fn.GetName()
 		of := slices.DeleteFunc(slices.Clone(rows), func(r *proto.FunctionJsonRsp) bool { return r.GetName() != name })
@@ -169,7 +173,7 @@ func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took
 			what = fmt.Sprintf("nothing changed, version %d serves", r.GetVersion())
 		}
 		if !a.quiet {
-			parts := []string{fmt.Sprintf("%s: %s, after %.1fs", name, what, took.Seconds()), clean(r.GetUrl()), "try: proxyCli invoke " + name}
+			parts := []string{fmt.Sprintf("%s: %s, after %s", name, what, took), clean(r.GetUrl()), "try: proxyCli invoke " + name}
 			_, _ = fmt.Fprintln(a.stderr, flow(parts, a.width(a.stderr)))
 		}
 	}

@@ -59,6 +59,7 @@ func (a *app) details(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.warnRows(rows)
 	return a.tell(rows, func() error { return a.printDetails(rows, used) })
 }
 

@@ -116,10 +116,10 @@ var failures = map[string]string{
 	proto.ReasonDamaged:     "is damaged",
 }
 
-// reportRows prints errors and warnings of rows to stderr. It looks for the files that
-// they name below roots.
-func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
-	warned := map[string]bool{} // several agents may run one program
+// warnRows prints the warnings of the programs that rows run to stderr, each once:
+// several agents may run one program.
+func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
+	warned := map[string]bool{}
 	for _, r := range rows {
 		for _, w := range r.GetProgram().GetWarnings() {
 			if line := r.GetName() + ": " + w; !warned[line] {
@@ -127,6 +127,13 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 				a.warn(line)
 			}
 		}
+	}
+}
+
+// reportRows prints errors of rows to stderr. It looks for the files that they name
+// below roots.
+func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
+	for _, r := range rows {
 		if r.GetPaused() {
 			a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
 		}

@@ -62,10 +62,10 @@ func TestRowsAsLinesAndAsJSON(t *testing.T) {
 func TestWarningsAreSaidOnce(t *testing.T) {
 	program := &proto.Program{Warnings: []string{"a.b/c v1.0.0 → v1.1.0 (the functions framework requires it)"}}
 	c := newConsole(false)
-	c.reportRows([]*proto.FunctionJsonRsp{
+	c.warnRows([]*proto.FunctionJsonRsp{
 		{Name: "HelloWorld", Status: "Deployed", AtAgent: "a:9000", Program: program},
 		{Name: "HelloWorld", Status: "Deployed", AtAgent: "b:9000", Program: program},
-	}, nil)
+	})
 	assert.Equal(t, "warning: HelloWorld: a.b/c v1.0.0 → v1.1.0 (the functions framework requires it)\n", c.stderr.String())
 }
 

@@ -58,7 +58,7 @@ func TestTablesFitATerminal(t *testing.T) {
 		},
 	}
 	usage := []*proto.Usage{{Function: "HelloWorld", Version: 3, AtAgent: "localhost:9000", Pid: 1234567, Resident: 1 << 30, Peak: 1 << 30, Requests: 1234567}}
-	for name, print := range map[string]func(c *console) error{
+	for name, show := range map[string]func(c *console) error{
 		"versions": func(c *console) error { return c.printVersions(versions) },
 		"plan": func(c *console) error {
 			return c.printPlan([]*proto.FunctionJsonRsp{{Name: strings.Repeat("F", 70), AtAgent: "localhost:9000", Change: "code", Changed: []string{"env", "memory"}}})
@@ -67,10 +67,10 @@ func TestTablesFitATerminal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newConsole(true)
-			require.NoError(t, print(c))
+			require.NoError(t, show(c))
 			fits(t, c.stdout.String())
 			wider := newConsole(false)
-			require.NoError(t, print(wider))
+			require.NoError(t, show(wider))
 			assert.Greater(t, len(wider.stdout.String()), len(c.stdout.String()), "a pipe gets all")
 		})
 	}

@@ -243,15 +243,15 @@ func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 		}
 		to, field := s.field(f)
 		value := from.ProtoReflect().Get(field)
-		switch {
-		case s.Form == Variables || s.Form == Secrets:
+		switch s.Form {
+		case Variables, Secrets:
 			value.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
 				if !given[k.String()] {
 					to.Mutable(field).Map().Set(k, v)
 				}
 				return true
 			})
-		case s.Form == List:
+		case List:
 			to.Clear(field) // from's list is its own
 			for i := range value.List().Len() {
 				to.Mutable(field).List().Append(value.List().Get(i))
