@@ -90,7 +90,7 @@ func TestBadAddressIsReportedByTheFirstCall(t *testing.T) {
 	}
 }
 
-func TestDeadAddressFailsAtOnce(t *testing.T) {
+func TestAddressWithoutServerFailsAtOnce(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
@@ -213,7 +213,7 @@ func TestStrangersAreTold(t *testing.T) {
 	}
 }
 
-func TestASilentServerEndsWithTheContext(t *testing.T) {
+func TestASilentServerFailsWithTheContext(t *testing.T) {
 	addr := talker(t, "", false)
 	for _, kind := range bothKinds {
 		cli := connect(t, kind, addr)

@@ -43,7 +43,7 @@ func TestFeedSendsASnapshotThenChanges(t *testing.T) {
 	assert.Empty(t, f.watchers)
 }
 
-func TestFeedEndsWithItsContext(t *testing.T) {
+func TestFeedStopsWithItsContext(t *testing.T) {
 	var f Feed
 	ctx, cancel := context.WithCancel(t.Context())
 	err := f.Watch(ctx, func(*proto.WatchEvent) error { cancel(); return nil })

@@ -11,9 +11,9 @@ type Build struct {
 	// Version is a tag, a pseudo-version with the commit, or "devel" where the build
 	// knows neither.
 	Version string `json:"version"`
-	// Commit is where the source stood, "" where the build does not know.
+	// Commit is the commit of the source, "" where the build does not know it.
 	Commit string `json:"commit"`
-	// Modified says that the source was not as it was committed.
+	// Modified says that the source differed from its commit.
 	Modified bool `json:"modified"`
 	// Go is the version of the toolchain.
 	Go string `json:"go"`

@@ -106,7 +106,7 @@ func (s *Set) explain(err error) string {
 	if name, lacking := strings.CutPrefix(text, "flag needs an argument: -"); lacking {
 		return "-" + name + " needs a value"
 	}
-	if m := refused.FindStringSubmatch(text); m != nil {
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
 		value, unquoted := strconv.Unquote(m[1])
 		if f := s.Lookup(m[2]); f != nil && unquoted == nil {
 			return fmt.Sprintf("-%s: %s", f.Name, why(f, value, errors.New(m[3])))
@@ -115,8 +115,8 @@ func (s *Set) explain(err error) string {
 	return text
 }
 
-// refused is the standard package's error of a value that is not taken.
-var refused = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-(\S+): (.*)$`)
+// invalidValue is the standard package's error of a value that a flag does not take.
+var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-(\S+): (.*)$`)
 
 // why says why a flag does not take a value. The standard types speak of parsing.
 func why(f *flag.Flag, value string, err error) string {
@@ -170,7 +170,7 @@ func Env(name string) string {
 
 // StateDir is the default of -dir: $XDG_STATE_HOME/ryo-faas, or
 // ~/.local/state/ryo-faas (XDG Base Directory Specification). It is "" for a
-// user without a home, who must then give -dir.
+// user without a home: -dir must be given then.
 func StateDir() string {
 	const name = "ryo-faas"
 	// The specification tells to ignore relative paths.

@@ -64,8 +64,8 @@ func Shown(addr string, l net.Listener, every string) string {
 	return host + ":" + strconv.Itoa(Port(l))
 }
 
-// Fail says what ended the program, and how to proceed, and returns the exit
-// code: Usage for a value of a flag that cannot be, else 1.
+// Fail prints why the process exits and what to do about it, and returns the exit
+// code: Usage for a flag's value that cannot be, else 1.
 func (s *Set) Fail(err error) int {
 	e := proto.AsError(err)
 	if e.Kind == proto.ErrInvalid { // the value of a flag

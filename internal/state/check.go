@@ -16,9 +16,9 @@ import (
 // may put another one in its place. It is an ErrForbidden with the command that
 // mends it.
 //
-// Folders above it may belong to root too. They may be those of everybody if their
-// sticky bit keeps what is in them to its owner, as in /tmp, and those of the user's
-// own group, which on many systems is the user alone.
+// Folders above it may belong to root too. Everybody may write to those with the
+// sticky bit, such as /tmp, in which nobody replaces what others own. The user's own
+// group may write to them as well: on many systems it has no other member.
 func Check(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {

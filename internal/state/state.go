@@ -27,7 +27,7 @@ const TempPrefix = ".tmp-"
 // DamagedSuffix comes between the name of a file that is set aside and the time.
 const DamagedSuffix = ".damaged-"
 
-// DamagedTime is how that time, in UTC, is written.
+// DamagedTime is the layout of that time, in UTC.
 const DamagedTime = "20060102T150405.000Z"
 
 // Dir is a folder that this process holds.
@@ -39,7 +39,7 @@ type Dir struct {
 // Open makes the folder if need be, readable by its owner alone, and locks it. A
 // folder that others own or may write to is an ErrForbidden, as Check says it; one
 // that another process holds is an ErrConflict that names the process. The lock is
-// the kernel's: it ends with the process, however that ends.
+// the kernel's: it lasts no longer than the process, however that exits.
 func Open(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -62,7 +62,7 @@ func Open(path string) (*Dir, error) {
 		}
 		pid, _ := io.ReadAll(io.LimitReader(lock, 32))
 		return nil, proto.Errorf(proto.ErrConflict, "the folder %s is in use by process %s", path, strings.TrimSpace(string(pid))).
-			WithHint("end that process, or choose another folder with -dir")
+			WithHint("stop that process, or choose another folder with -dir")
 	}
 	d := &Dir{path: path, lock: lock}
 	if err := errors.Join(lock.Truncate(0), writeAt(lock, fmt.Sprintln(os.Getpid()))); err != nil {
@@ -77,7 +77,7 @@ func writeAt(f *os.File, text string) error {
 	return err
 }
 
-// Close gives the folder up.
+// Close unlocks the folder.
 func (d *Dir) Close() error { return d.lock.Close() }
 
 // Path is the absolute path of a file or folder below the folder.
@@ -89,8 +89,8 @@ func (d *Dir) Path(elem ...string) string {
 // the new content is on the disk or the old is still there.
 func (d *Dir) Write(name string, v any) error { return d.write(name, v, (*os.File).Sync, syncFolder) }
 
-// Note is Write for what is worth nothing after a loss of power, by which alone it
-// may be lost, or damaged. It does not wait for the disk.
+// Note is Write for what has no worth after a loss of power. It does not wait for the
+// disk, so a loss of power may remove or damage the file.
 func (d *Dir) Note(name string, v any) error {
 	return d.write(name, v, func(*os.File) error { return nil }, func(string) error { return nil })
 }
@@ -177,15 +177,15 @@ func (d *Dir) ReadFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// SetAside gives a file or folder that is damaged a name that says so, and returns
-// that: what cannot be used may still tell somebody something.
+// SetAside renames a damaged file or folder so that its name says so, and returns the
+// new path. It is kept since a person may still read it.
 func (d *Dir) SetAside(name string) (string, error) {
 	from := d.Path(filepath.FromSlash(name))
 	to := from + DamagedSuffix + time.Now().UTC().Format(DamagedTime)
 	return to, os.Rename(from, to)
 }
 
-// syncFolder makes a rename last: it is a change of the folder.
+// syncFolder makes a rename in a folder durable.
 func syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -12,10 +12,10 @@
 // All temporary files of such a run lie in one folder, its root. A process belongs to
 // the run when its program, its working folder, its command line or its environment
 // names the root. The guard is a process in a session of its own, so that neither
-// Ctrl-C nor the death of the tests ends it. It waits for the end of the tests, kills
-// what belongs to the run, and removes the root. What is left at the end of tests that
-// were not interrupted is a fault, and fails them. Where even the guard was killed, the
-// next run does its work.
+// Ctrl-C nor the exit of the tests stops it. When the tests have exited it kills what
+// belongs to the run and removes the root. Tests that were not interrupted fail when
+// something of them still runs or lies there. When the guard was killed too, the next
+// run does its work.
 //
 // Processes are found through /proc; on systems without it the guard removes folders.
 package testkit

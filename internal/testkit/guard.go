@@ -18,8 +18,8 @@ import (
 const (
 	// guardVariable makes a process the guard of the root that it names.
 	guardVariable = "RYO_TESTKIT_GUARD"
-	// guardedVariable is set in processes of tests that are guarded: their death may be
-	// a part of a test, and their guard would hide what outlives them.
+	// guardedVariable is set in processes of guarded tests. They start no guard of their
+	// own: a test may kill them, and that guard would hide what outlives them.
 	guardedVariable = "RYO_TESTKIT_GUARDED"
 	// rootPattern names roots. It is short: paths of sockets may have 108 bytes.
 	rootPattern = "ryo-test-*"
@@ -27,9 +27,9 @@ const (
 	lockName = ".lock"
 	// undoName is a file in a root, of commands that undo what the kernel would keep.
 	undoName = ".undo"
-	// endLimit is how long what a run has started may take to end after it.
-	endLimit = 5 * time.Second
-	// pause is the time between two looks at what is left.
+	// exitLimit is how long the processes of a run may take to exit after it.
+	exitLimit = 5 * time.Second
+	// pause is the time between two looks at what still runs.
 	pause = 20 * time.Millisecond
 )
 
@@ -51,14 +51,14 @@ func (g guarded) Run() int {
 	if os.Getenv(guardedVariable) != "" {
 		return g.Runner.Run()
 	}
-	sweep(os.TempDir())
-	end, err := begin()
+	cleanOld(os.TempDir())
+	stop, err := begin()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the guard of the tests:", err)
 		return 1
 	}
 	code := g.Runner.Run()
-	if err := end(); err != nil && code == 0 {
+	if err := stop(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, "the tests left something behind:", err)
 		return 1
 	}
@@ -66,7 +66,7 @@ func (g guarded) Run() int {
 }
 
 // begin makes a root, leads temporary files there, and starts its guard.
-func begin() (end func() error, err error) {
+func begin() (stop func() error, err error) {
 	root, err := os.MkdirTemp("", rootPattern)
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func lockRoot(root string) (*os.File, error) {
 	return lock, nil
 }
 
-// Undo has a command run after the tests when they are interrupted, for what no end
+// Undo names a command that is run after tests that were interrupted, for what no exit
 // of a process undoes, such as a network namespace with a name.
 func Undo(t testing.TB, command ...string) {
 	t.Helper()
@@ -134,13 +134,13 @@ func Undo(t testing.TB, command ...string) {
 	}
 }
 
-// guard waits for the end of the tests and cleans up after them. After tests that
-// were not interrupted it tells what they left, and returns 1.
+// guard waits until the tests have exited and cleans up after them. It prints what
+// tests that were not interrupted left, and then returns 1.
 func guard(root string, tests io.Reader, w io.Writer) (code int) {
 	said, _ := bufio.NewReader(tests).ReadString('\n')
 	finished := said != ""
 	if finished {
-		for deadline := time.Now().Add(endLimit); time.Now().Before(deadline); <-time.After(pause) {
+		for deadline := time.Now().Add(exitLimit); time.Now().Before(deadline); <-time.After(pause) {
 			if len(belonging(root)) == 0 {
 				break
 			}
@@ -173,8 +173,8 @@ func files(root string) (names []string) {
 	return names
 }
 
-// sweep cleans up after runs whose guards were killed with them.
-func sweep(dir string) {
+// cleanOld cleans up after runs whose guards were killed with them.
+func cleanOld(dir string) {
 	roots, _ := filepath.Glob(filepath.Join(dir, rootPattern))
 	for _, root := range roots {
 		info, err := os.Lstat(root)
@@ -185,7 +185,7 @@ func sweep(dir string) {
 			continue
 		}
 		if lock, err := lockRoot(root); err == nil {
-			_ = clean(root, true) // what cannot be removed now is met again
+			_ = clean(root, true) // the next run tries again
 			_ = lock.Close()
 		}
 	}
@@ -194,14 +194,14 @@ func sweep(dir string) {
 // clean kills all that belongs to a run, and removes its root.
 func clean(root string, interrupted bool) error {
 	// What is killed may just have started another process.
-	for deadline, gone := time.Now().Add(endLimit), 0; gone < 2 && time.Now().Before(deadline); <-time.After(pause) {
+	for deadline, quiet := time.Now().Add(exitLimit), 0; quiet < 2 && time.Now().Before(deadline); <-time.After(pause) {
 		pids := belonging(root)
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		gone++
+		quiet++
 		if len(pids) > 0 {
-			gone = 0
+			quiet = 0
 		}
 	}
 	if interrupted {

@@ -113,7 +113,7 @@ func TestTheNextRunCleansUpAfterAGuardThatWasKilled(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	require.True(t, alive(child))
-	sweep(temp)
+	cleanOld(temp)
 	assertClean(t, child, root)
 	assert.True(t, alive(otherChild))
 	require.NoError(t, other.Process.Kill())

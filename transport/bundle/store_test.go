@@ -101,18 +101,18 @@ func TestStoreRefusesWithoutATrace(t *testing.T) {
 		r      io.Reader
 		want   error
 	}{
-		"a digest that is none":       {digest: "sha256:../../etc", r: bytes.NewReader(data), want: proto.ErrInvalid},
-		"another digest":              {digest: digestOf(nil), r: bytes.NewReader(data), want: proto.ErrInvalid},
-		"one byte flipped":            {digest: digestOf(data), r: bytes.NewReader(flip(data, 40)), want: proto.ErrInvalid},
-		"no archive":                  {r: strings.NewReader("hello"), want: proto.ErrInvalid},
-		"a hostile name":              {r: bytes.NewReader(archive(t, "../w", "")), want: proto.ErrInvalid},
-		"too many files":              {r: bytes.NewReader(manyFiles(t, 10_001)), want: proto.ErrTooLarge},
-		"an archive without end":      {r: endless{}, want: proto.ErrTooLarge},
-		"a sender that dies half way": {digest: digestOf(data), r: io.MultiReader(bytes.NewReader(data[:50]), iotest.ErrReader(errDisk)), want: errDisk},
-		"a sender that stops early":   {digest: digestOf(data), r: bytes.NewReader(data[:50]), want: proto.ErrInvalid},
-		"a caller that left":          {ctx: canceled, r: bytes.NewReader(data), want: proto.ErrCanceled},
-		"a caller that leaves":        {ctx: endsAfter(t.Context(), 1), r: iotest.OneByteReader(bytes.NewReader(data)), want: proto.ErrCanceled},
-		"a time limit":                {ctx: late, r: bytes.NewReader(data), want: proto.ErrTimeout},
+		"a digest that is none":        {digest: "sha256:../../etc", r: bytes.NewReader(data), want: proto.ErrInvalid},
+		"another digest":               {digest: digestOf(nil), r: bytes.NewReader(data), want: proto.ErrInvalid},
+		"one byte flipped":             {digest: digestOf(data), r: bytes.NewReader(flip(data, 40)), want: proto.ErrInvalid},
+		"no archive":                   {r: strings.NewReader("hello"), want: proto.ErrInvalid},
+		"a hostile name":               {r: bytes.NewReader(archive(t, "../w", "")), want: proto.ErrInvalid},
+		"too many files":               {r: bytes.NewReader(manyFiles(t, 10_001)), want: proto.ErrTooLarge},
+		"an archive without end":       {r: endless{}, want: proto.ErrTooLarge},
+		"a sender that exits half way": {digest: digestOf(data), r: io.MultiReader(bytes.NewReader(data[:50]), iotest.ErrReader(errDisk)), want: errDisk},
+		"a sender that stops early":    {digest: digestOf(data), r: bytes.NewReader(data[:50]), want: proto.ErrInvalid},
+		"a caller that left":           {ctx: canceled, r: bytes.NewReader(data), want: proto.ErrCanceled},
+		"a caller that leaves":         {ctx: endsAfter(t.Context(), 1), r: iotest.OneByteReader(bytes.NewReader(data)), want: proto.ErrCanceled},
+		"a time limit":                 {ctx: late, r: bytes.NewReader(data), want: proto.ErrTimeout},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -189,10 +189,10 @@ func TestStoreRemovesWhatWasUsedTheLongestAgo(t *testing.T) {
 
 func TestOpenStoreRemovesUnfinishedFiles(t *testing.T) {
 	s := openStore(t, roomy)
-	for _, name := range []string{tempPrefix + "dead", tempPrefix + "alive", "notes"} {
+	for _, name := range []string{tempPrefix + "old", tempPrefix + "alive", "notes"} {
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), nil, 0o600))
 	}
-	age(t, filepath.Join(s.dir, tempPrefix+"dead"), 2*staleAfter)
+	age(t, filepath.Join(s.dir, tempPrefix+"old"), 2*staleAfter)
 	age(t, filepath.Join(s.dir, "notes"), 2*staleAfter)
 	_, err := OpenStore(s.dir, roomy)
 	require.NoError(t, err)
@@ -313,8 +313,8 @@ func TestPackagesThatAreComingCount(t *testing.T) {
 
 	// One that has come for the most part holds what the store may take.
 	first, more := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { _, err := s.Put(t.Context(), "", first); ended <- err }()
+	stored := make(chan error, 1)
+	go func() { _, err := s.Put(t.Context(), "", first); stored <- err }()
 	piece := make([]byte, roomStep)
 	for range 3 {
 		_, err = more.Write(piece)
@@ -328,7 +328,7 @@ func TestPackagesThatAreComingCount(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrExhausted)
 
 	require.NoError(t, more.Close())
-	require.ErrorIs(t, <-ended, proto.ErrInvalid, "zeros are no archive")
+	require.ErrorIs(t, <-stored, proto.ErrInvalid, "zeros are no archive")
 	_, err = s.Put(t.Context(), "", bytes.NewReader(archive(t, "a.go", goFile)))
 	require.NoError(t, err)
 }

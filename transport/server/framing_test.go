@@ -170,7 +170,7 @@ func TestHTTP2IsNotFramed(t *testing.T) {
 	assert.Equal(t, "HTTP/2.0", string(body))
 }
 
-func TestACallerThatReadsNothingIsGivenUp(t *testing.T) {
+func TestACallerThatReadsNothingIsClosed(t *testing.T) {
 	failed := make(chan error, 1)
 	addr := serveFramed(t, 50*time.Millisecond, func(w http.ResponseWriter, _ *http.Request) {
 		part := make([]byte, 1<<20)
@@ -210,7 +210,7 @@ func (c *slowConn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestACallerThatReadsSlowlyIsNotGivenUp(t *testing.T) {
+func TestACallerThatReadsSlowlyIsNotClosed(t *testing.T) {
 	slow := &slowConn{}
 	n, err := (&framedConn{Conn: slow, silence: time.Second}).Write([]byte("0123456789"))
 	require.NoError(t, err)

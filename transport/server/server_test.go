@@ -302,7 +302,7 @@ func TestListsHoldTwoThousandRows(t *testing.T) {
 	}
 }
 
-// asked is an implementer that says who asked.
+// asked is an implementer that says which caller asked.
 type asked struct{ transport.Interface }
 
 func (asked) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
@@ -392,7 +392,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	assert.Contains(t, fmt.Sprint(v), "no toolchain")
 }
 
-// A peer that sends its headers too slowly is cut, one that sends too many refused.
+// The connection of a peer that sends its headers too slowly is closed; one that sends
+// too many is refused.
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
 	fake := transporttest.NewFake(t)
@@ -509,7 +510,7 @@ func (s slow) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	return s.Interface.Details(ctx)
 }
 
-func TestServeEndsStreamsAndWaitsForCalls(t *testing.T) {
+func TestServeClosesStreamsAndDrainsCalls(t *testing.T) {
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		fake := transporttest.NewFake(t)
 		impl := slow{fake, make(chan struct{}), make(chan struct{})}
@@ -536,7 +537,7 @@ func TestServeEndsStreamsAndWaitsForCalls(t *testing.T) {
 		require.ErrorIs(t, <-watched, proto.ErrUnavailable, "%s", kind)
 		select {
 		case err := <-served:
-			require.Fail(t, "ended before its last call", "%v", err)
+			require.Fail(t, "stopped before its last call", "%v", err)
 		default:
 		}
 		close(impl.goOn)

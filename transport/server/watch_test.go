@@ -31,23 +31,23 @@ func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 func TestWatchBeatsWhileNothingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{impl: new(quiet), closing: t.Context().Done(), logger: hclog.NewNullLogger()}
-		gone := errors.New("gone")
+		failed := errors.New("gone")
 		start := time.Now()
 		var events []*proto.WatchEvent
 		err := s.watch(t.Context(), func(e *proto.WatchEvent) error {
 			if events = append(events, e); len(events) == 4 {
-				return gone
+				return failed
 			}
 			return nil
 		})
-		require.ErrorIs(t, err, gone)
+		require.ErrorIs(t, err, failed)
 		assert.True(t, events[0].GetSnapshot())
 		assert.False(t, events[3].GetSnapshot())
 		assert.Equal(t, 3*wire.Heartbeat, time.Since(start))
 	})
 }
 
-func TestWatchEndsWithTheServer(t *testing.T) {
+func TestWatchStopsWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		closing, stop := context.WithCancel(t.Context())
 		s := &service{impl: new(quiet), closing: closing.Done(), logger: hclog.NewNullLogger()}

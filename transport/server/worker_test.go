@@ -50,8 +50,8 @@ func TestProgramsTravel(t *testing.T) {
 		other := protobuf.CloneOf(about)
 		other.Digest = "sha256:" + strings.Repeat("0", 64)
 		require.ErrorIs(t, cli.KeepProgram(t.Context(), other, bytes.NewReader(data)), proto.ErrInvalid, "%s", kind)
-		gone := errors.New("the disk is gone")
-		require.ErrorContains(t, cli.KeepProgram(t.Context(), about, io.MultiReader(bytes.NewReader(data), broken{gone})), gone.Error())
+		failed := errors.New("the disk is gone")
+		require.ErrorContains(t, cli.KeepProgram(t.Context(), about, io.MultiReader(bytes.NewReader(data), broken{failed})), failed.Error())
 		assert.False(t, fake.HasProgram(someKey), "a part of a program is not kept")
 
 		require.NoError(t, cli.KeepProgram(t.Context(), about, bytes.NewReader(data)), "%s", kind)

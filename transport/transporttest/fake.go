@@ -26,10 +26,10 @@ const storeLimit = 256 << 20
 // Fake is an agent in memory. A function is Deployed when its sources parse and
 // declare it, else Failed.
 type Fake struct {
-	store   *bundle.Store
-	feed    transport.Feed
-	work    sync.WaitGroup // deploys that go on
-	serving sync.WaitGroup // services
+	store    *bundle.Store
+	feed     transport.Feed
+	deploys  sync.WaitGroup // under way
+	services sync.WaitGroup // open
 
 	mu        sync.Mutex // guards the below
 	functions map[string]*function
@@ -51,15 +51,15 @@ type function struct {
 	versions []*version             // that are kept, oldest first
 	last     uint32                 // the highest number that a version has had
 	serves   *version               // nil before the first has come up
-	before   *version               // served before
+	before   *version               // the one that served before
 	canary   *version               // nil: there is none
 	share    uint32                 // of the canary, in percent
 	paused   bool
 
 	lines   []*proto.LogLine
 	crashes []*proto.Crash // oldest first
-	gone    bool           // stopped
-	changed chan struct{}  // closed at the next line, and when it is gone
+	stopped bool
+	changed chan struct{} // closed at the next line, and when the function is stopped
 }
 
 // NewFake returns a Fake that lives as long as the test.
@@ -71,13 +71,13 @@ func NewFake(t testing.TB) *Fake {
 	}
 	f := &Fake{store: store, functions: make(map[string]*function), stopped: make(map[string]*function), programs: make(map[string]program)}
 	t.Cleanup(func() {
-		f.work.Wait()
+		f.deploys.Wait()
 		f.mu.Lock()
 		for _, fn := range f.functions {
 			fn.close()
 		}
 		f.mu.Unlock()
-		f.serving.Wait()
+		f.services.Wait()
 	})
 	return f
 }
@@ -187,13 +187,13 @@ func (f *Fake) begin(deploys []*deploy) error {
 			row.Generation++
 			row.Stage, row.Error, row.Reason = proto.StageBuilding, "", ""
 		})
-		f.work.Go(func() { d.settled <- f.build(d) })
+		f.deploys.Go(func() { d.settled <- f.build(d) })
 	}
 	return nil
 }
 
-// function returns the function that fn names, which is new if there is none.
-// f.mu is held.
+// function returns the function that fn names, a new one where there is none. f.mu is
+// held.
 func (f *Fake) function(fn *proto.FunctionJson) (*function, error) {
 	path := proto.Path(fn.GetName())
 	if f.functions[path] == nil {
@@ -213,7 +213,7 @@ func (f *Fake) function(fn *proto.FunctionJson) (*function, error) {
 	return f.functions[path], nil
 }
 
-// close ends the services of a function. f.mu is held.
+// close closes the services of a function. f.mu is held.
 func (fn *function) close() {
 	fn.service.close()
 	for _, v := range fn.versions {
@@ -239,8 +239,8 @@ func (f *Fake) move(fn *function, to proto.Status, edit func(*proto.FunctionJson
 	return row
 }
 
-// build brings a deploy to its end and returns the row for who waits. A deploy
-// that fails leaves the version before it serving.
+// build finishes a deploy and returns the row for a caller that waits. When a deploy
+// fails the version before it goes on serving.
 func (f *Fake) build(d *deploy) *proto.FunctionJsonRsp {
 	body, reason, failure := compile(d.fn, d.pkg)
 	f.mu.Lock()
@@ -289,7 +289,7 @@ func (f *Fake) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp,
 	delete(f.functions, fn.path)
 	f.stopped[fn.path] = fn
 	fn.close()
-	fn.gone = true
+	fn.stopped = true
 	close(fn.changed)
 	return protobuf.CloneOf(row), nil
 }

@@ -31,7 +31,7 @@ func (t *tester) call(service, name, below string) (string, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, service+"/"+proto.Path(name)+below, http.NoBody)
 	require.NoError(t, err)
-	// A connection of its own: one that is kept would stay with a process that goes.
+	// A connection of its own: one that is kept would stay with a process that stops.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: soon}
 	rsp, err := client.Do(req)
 	if err != nil {
@@ -235,7 +235,7 @@ func paused(t *tester) {
 		t.answers(service, 1, "")
 	}
 
-	// What is to serve from now on is not paused.
+	// A new version is not paused.
 	t.only(t.Pause(t.Context(), "HelloWorld"))
 	row = t.deploy("HelloWorld", t.source("HelloWorld", 2))
 	assert.False(t, row.GetPaused())
@@ -349,7 +349,7 @@ func crashes(t *tester) {
 	t.answers(row.GetProxy(), 1, "") // another process took its place
 }
 
-// printer is a function of logLines alone: what is printed outlives who printed it.
+// printer is a function of logLines alone: its lines are kept when it is stopped.
 const printer = "Printer"
 
 // lines returns the lines that a request asks for.
@@ -413,9 +413,9 @@ func logsFollow(t *tester) {
 	row := t.deployed("HelloWorld")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	lines, ended := make(chan string), make(chan error, 1)
+	lines, done := make(chan string), make(chan error, 1)
 	go func() {
-		ended <- t.Logs(ctx, &proto.LogsRequest{Name: "HelloWorld", Follow: true}, func(l *proto.LogLines) error {
+		done <- t.Logs(ctx, &proto.LogsRequest{Name: "HelloWorld", Follow: true}, func(l *proto.LogLines) error {
 			for _, l := range l.GetLines() {
 				select {
 				case lines <- l.GetText():
@@ -434,8 +434,8 @@ func logsFollow(t *tester) {
 				if text == want {
 					return
 				}
-			case err := <-ended:
-				require.FailNow(t, "it ended", "%v", err)
+			case err := <-done:
+				require.FailNow(t, "it returned", "%v", err)
 			case <-time.After(soon):
 				require.FailNow(t, "not seen", "%s", want)
 			}
@@ -447,14 +447,14 @@ func logsFollow(t *tester) {
 		next("warned")
 	}
 	cancel()
-	err := <-ended
-	assert.True(t, endedEarly(err), "%v", err)
+	err := <-done
+	assert.True(t, canceledCall(err), "%v", err)
 
-	// It ends with the function, after its last line.
+	// It returns when the function is stopped, after its last line.
 	var last string
 	begun := make(chan struct{}, 1)
 	go func() {
-		ended <- t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld", Follow: true}, func(l *proto.LogLines) error {
+		done <- t.Logs(t.Context(), &proto.LogsRequest{Name: "HelloWorld", Follow: true}, func(l *proto.LogLines) error {
 			last = l.GetLines()[len(l.GetLines())-1].GetText()
 			select {
 			case begun <- struct{}{}:
@@ -468,7 +468,7 @@ func logsFollow(t *tester) {
 	_, err = t.Stop(t.Context(), "HelloWorld")
 	require.NoError(t, err)
 	select {
-	case err := <-ended:
+	case err := <-done:
 		require.NoError(t, err)
 		assert.Equal(t, "warned", last)
 	case <-time.After(soon):
@@ -506,8 +506,8 @@ func usage(t *tester) {
 	assert.Equal(t, []string{"HelloWorld", "Other"}, names)
 }
 
-// keeps deploys again with some settings only: what is to be kept stays, of variables
-// each by itself, and secrets too, which no caller could give again.
+// keeps deploys again with a few settings: the settings to keep stay, each variable by
+// itself, and secrets too, which no caller could give again.
 func keeps(t *tester) {
 	dir := t.source("HelloWorld", 1)
 	row := t.only(t.Deploy(t.Context(), &proto.FunctionJson{

@@ -27,8 +27,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// compile returns the body of a function, or why the function cannot be, and at
-// which step that shows.
+// compile returns the body of a function, or why it does not compile, with the reason
+// that its row gives.
 func compile(fn *proto.FunctionJson, pkg *bundle.Package) (body *ast.BlockStmt, reason string, err error) {
 	archive, err := zip.OpenReader(pkg.Path)
 	if err != nil {
@@ -67,7 +67,7 @@ type service struct {
 	server *http.Server
 }
 
-// close ends a service; nil is none.
+// close closes a service, which may be nil.
 func (s *service) close() {
 	if s != nil {
 		_ = s.server.Close()
@@ -88,7 +88,7 @@ func (f *Fake) serve(fn *function, which func() *version) (*service, error) {
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.answer(fn, which, w, r) }),
 		ReadHeaderTimeout: time.Minute,
 	}}
-	f.serving.Go(func() { _ = s.server.Serve(l) }) // until it is closed
+	f.services.Go(func() { _ = s.server.Serve(l) }) // until it is closed
 	return s, nil
 }
 
@@ -124,13 +124,13 @@ func (f *Fake) answer(fn *function, which func() *version, w http.ResponseWriter
 	maps.Copy(c.env, v.fn.GetSecrets())
 	if code, exits := c.run(v.body.List); exits {
 		f.crash(fn, v, code)
-		panic(http.ErrAbortHandler) // ends the connection, as the end of a process does
+		panic(http.ErrAbortHandler) // closes the connection, as the exit of a process does
 	}
 }
 
 // call is one call of a function, whose statements are run as far as the fake
 // knows them: prints of texts and of environment variables to the answer, to
-// stdout and to stderr, ends of the process, and conditions on the path.
+// stdout and to stderr, exits of the process, and conditions on the path.
 type call struct {
 	path   string // below the function's own
 	env    map[string]string
@@ -138,7 +138,7 @@ type call struct {
 	print  func(stream, text string)
 }
 
-// run runs statements, and reports whether one of them ended the process.
+// run runs statements, and reports whether one of them is an exit of the process.
 func (c *call) run(body []ast.Stmt) (code int32, exits bool) {
 	for _, s := range body {
 		switch s := s.(type) {
@@ -208,11 +208,11 @@ func (f *Fake) start(fn *function, v *version) {
 	fn.print(v, "stdout", "", "deploying at /"+fn.path)
 }
 
-// crash ends the process of a version, and starts another in its place.
+// crash records the exit of a version's process and starts another in its place.
 func (f *Fake) crash(fn *function, v *version, code int32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fn.gone {
+	if fn.stopped {
 		return
 	}
 	var words []string
@@ -234,7 +234,7 @@ func (fn *function) print(v *version, stream, id, text string) {
 		Time: time.Now().UTC().Format(time.RFC3339Nano), Function: fn.row.GetName(), Version: v.number,
 		Instance: v.pid, Stream: stream, Id: id, Text: text, AtAgent: FakeAddr,
 	})
-	if !fn.gone {
+	if !fn.stopped {
 		close(fn.changed)
 		fn.changed = make(chan struct{})
 	}
@@ -272,7 +272,7 @@ func (f *Fake) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.
 		f.mu.Lock()
 		lines := slices.DeleteFunc(slices.Clone(fn.lines[read:]), func(l *proto.LogLine) bool { return !asked(req, after, l) })
 		read = len(fn.lines)
-		changed, gone := fn.changed, fn.gone
+		changed, stopped := fn.changed, fn.stopped
 		f.mu.Unlock()
 		if tail > 0 && len(lines) > tail {
 			lines = lines[len(lines)-tail:]
@@ -282,7 +282,7 @@ func (f *Fake) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.
 				return err
 			}
 		}
-		if !req.GetFollow() || gone {
+		if !req.GetFollow() || stopped {
 			return nil
 		}
 		select {

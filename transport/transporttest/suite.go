@@ -18,10 +18,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// Run puts what open returns, an implementation on which nothing is deployed,
-// through the suite. It is called for each case, and registers with t what has to
-// be closed. What a case has deployed it stops at its end, so that one implementation
-// may be returned for all.
+// Run runs the suite on what open returns: an implementation on which nothing is
+// deployed. open is called for each case, and registers with t what has to be closed.
+// Each case stops what it has deployed, so that open may return one implementation for
+// all.
 func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 	for _, c := range []struct {
 		name string
@@ -45,7 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"UploadStoresOnce", uploadOnce},
 		{"UploadOfAnotherDigestIsRefused", uploadWrong},
 		{"ConcurrentDeploysAllSucceed", concurrent},
-		{"AnEndedContextEndsTheCall", canceled},
+		{"ADoneContextCancelsTheCall", canceled},
 		{"RowsBelongToTheCaller", ownRows},
 		{"WatchSendsSnapshotChangesAndStops", watchAll},
 		{"WatchEndsWithTheErrorOfItsCallback", watchError},
@@ -80,7 +80,7 @@ type tester struct {
 
 // stopAll leaves nothing deployed for the next case.
 func (t *tester) stopAll() {
-	ctx := context.Background() // the test's own has ended
+	ctx := context.Background() // the test's own is done
 	rows, err := t.Details(ctx)
 	require.NoError(t, err)
 	for _, r := range rows {
@@ -91,7 +91,7 @@ func (t *tester) stopAll() {
 
 // source writes the package of a function and returns its folder. The function
 // answers with version and with what WORD holds, and prints to both streams; at
-// /exit its process ends.
+// /exit its process exits.
 func (t *tester) source(name string, version int) string {
 	return t.folder(fmt.Sprintf(`package sample
 
@@ -136,7 +136,7 @@ func (t *tester) deploy(name, dir string) *proto.FunctionJsonRsp {
 	return rows[0]
 }
 
-// deployed is deploy of a function that must come to run.
+// deployed is deploy of a function that must become Deployed.
 func (t *tester) deployed(name string) *proto.FunctionJsonRsp {
 	t.Helper()
 	row := t.deploy(name, t.source(name, 1))
@@ -182,13 +182,13 @@ func (t *tester) pack(name, dir string) (*proto.FunctionJson, *bundle.Package) {
 	return fn, pkg
 }
 
-// watching calls Watch until stop, which returns how it ended.
+// watching calls Watch until stop, which returns its error.
 func (t *tester) watching() (events <-chan *proto.WatchEvent, stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	all := make(chan *proto.WatchEvent)
-	ended := make(chan error, 1)
+	done := make(chan error, 1)
 	go func() {
-		ended <- t.Watch(ctx, func(e *proto.WatchEvent) error {
+		done <- t.Watch(ctx, func(e *proto.WatchEvent) error {
 			select {
 			case all <- e:
 				return nil
@@ -200,7 +200,7 @@ func (t *tester) watching() (events <-chan *proto.WatchEvent, stop func() error)
 	var once sync.Once
 	var err error
 	stop = func() error {
-		once.Do(func() { cancel(); err = <-ended })
+		once.Do(func() { cancel(); err = <-done })
 		return err
 	}
 	t.Cleanup(func() { _ = stop() })
@@ -228,7 +228,7 @@ func (t *tester) await(events <-chan *proto.WatchEvent, name string, status prot
 	}
 }
 
-func endedEarly(err error) bool {
+func canceledCall(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, proto.ErrCanceled)
 }
 
@@ -468,13 +468,13 @@ func canceled(t *tester) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := t.Deploy(ctx, &proto.FunctionJson{Name: "HelloWorld", Dir: t.source("HelloWorld", 1), Wait: true})
-	assert.True(t, endedEarly(err), "deploy: %v", err)
+	assert.True(t, canceledCall(err), "deploy: %v", err)
 	_, err = t.Details(ctx)
-	assert.True(t, endedEarly(err), "details: %v", err)
+	assert.True(t, canceledCall(err), "details: %v", err)
 	err = t.Watch(ctx, func(*proto.WatchEvent) error { return nil })
-	assert.True(t, endedEarly(err), "watch: %v", err)
+	assert.True(t, canceledCall(err), "watch: %v", err)
 	_, err = t.Usage(ctx, "")
-	assert.True(t, endedEarly(err), "usage: %v", err)
+	assert.True(t, canceledCall(err), "usage: %v", err)
 }
 
 func ownRows(t *tester) {
@@ -510,7 +510,7 @@ func watchAll(t *tester) {
 	require.NoError(t, err)
 	t.await(events, "HelloWorld", proto.Stopped)
 	err = stop()
-	assert.True(t, endedEarly(err), "%v", err)
+	assert.True(t, canceledCall(err), "%v", err)
 }
 
 func watchError(t *tester) {

@@ -67,7 +67,7 @@ func (f *Fake) plan(to *proto.FunctionJson) *proto.FunctionJsonRsp {
 	return row
 }
 
-// take has a version that was built serve, as the canary or instead of the one
+// take makes a version that was built serve, as the canary or in the place of the one
 // that serves. f.mu is held.
 func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.Program) error {
 	v := &version{number: d.number, fn: d.fn, body: body, program: about, time: time.Now().UTC()}
@@ -76,7 +76,7 @@ func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.P
 		if v.service, err = f.serve(fn, func() *version { return v }); err != nil {
 			return err
 		}
-		fn.dropCanary()
+		fn.closeCanary()
 		fn.canary, fn.share = v, d.fn.GetCanary()
 	} else {
 		fn.lead(v)
@@ -93,14 +93,14 @@ func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.P
 	return nil
 }
 
-// lead has a version serve instead of the one before. f.mu is held.
+// lead makes a version serve in the place of the one before. f.mu is held.
 func (fn *function) lead(v *version) {
-	fn.dropCanary()
+	fn.closeCanary()
 	fn.before, fn.serves = fn.serves, v
 }
 
-// dropCanary ends the canary, if there is one. f.mu is held.
-func (fn *function) dropCanary() {
+// closeCanary closes the canary, if there is one. f.mu is held.
+func (fn *function) closeCanary() {
 	if fn.canary != nil {
 		fn.canary.service.close()
 		fn.canary.service, fn.canary, fn.share = nil, nil, 0
@@ -246,7 +246,7 @@ func (f *Fake) Shift(ctx context.Context, fnName string, canary uint32) ([]*prot
 	case fn.canary == nil:
 		return nil, proto.Errorf(proto.ErrConflict, "function %s has no canary", fnName)
 	case canary == 0:
-		fn.dropCanary()
+		fn.closeCanary()
 	case canary == 100:
 		fn.lead(fn.canary)
 	default:

@@ -79,9 +79,9 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestAPartOfAProgramIsNone(t *testing.T) {
-	lost := errors.New("the disk is gone")
+	failed := errors.New("the disk is gone")
 	var part bytes.Buffer
-	require.ErrorIs(t, Compress(&part, io.MultiReader(bytes.NewReader(noise(8<<20)), failing{lost})), lost)
+	require.ErrorIs(t, Compress(&part, io.MultiReader(bytes.NewReader(noise(8<<20)), failing{failed})), failed)
 	plain, err := Decompress(&part)
 	require.NoError(t, err)
 	_, err = io.Copy(io.Discard, plain)
