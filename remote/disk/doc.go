@@ -1,12 +1,12 @@
-// Package disk is what an agent must not lose: what should run, on its disk.
+// Package disk stores what an agent must keep: what should run.
 //
 // A function has a record (record.go), which is stored before it is acted on, and a
 // folder for each version that is kept. A version (version.go) is a package with its
-// settings, numbered from 1 and never changed. Values of secrets lie in records
-// sealed (secrets.go) and are opened when a process is started. The key beside them
-// keeps nobody out who can read the whole folder; it keeps secrets out of copies of
-// records, and out of what is said.
+// settings, numbered from 1 and never changed. Records have the values of secrets
+// sealed (secrets.go), to be opened when a process is started. The key lies beside
+// them: it protects copies of records and what is logged, but not against a reader of
+// the whole folder.
 //
-// The package knows files alone: it starts nothing, and what a record means for what
-// runs is its caller's business.
+// The package knows files alone: it starts nothing, and does not decide what a record
+// means for what runs.
 package disk

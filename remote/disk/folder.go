@@ -22,17 +22,16 @@ import (
 //
 //	functions/<path>/record.json    what should run
 //	functions/<path>/run.json       what runs
-//	functions/<path>/crashes.json   how its processes ended by themselves
+//	functions/<path>/crashes.json   how its processes crashed
 //	functions/<path>/<version>/     src: the unpacked package; fn: the binary
 //	logs/                           what processes printed
 //	packages/                       archives by digest
 //	programs/                       binaries by what they were built from
 //	run/<port>.sock                 unix sockets of the functions
 //	secrets.key                     what seals the secrets in the records
-//	tmp/                            what one agent's life needs
+//	tmp/                            what is needed until the agent exits
 //
-// A file that is damaged is set aside, under a name that ends in .damaged- and the
-// time, and the rest goes on.
+// A damaged file is set aside: it gets a name that ends in .damaged- and the time.
 type Folder struct {
 	*state.Dir
 	report func(Damage)
@@ -46,9 +45,9 @@ type Damage struct {
 	Way   string `json:"wayOut"`             // what an operator can do
 }
 
-// Open makes the folder if need be and holds it until Close. Another process that
-// holds it is an ErrConflict; a folder in it that others may write to is an
-// ErrForbidden. What is found to be damaged, then or later, report is told.
+// Open makes the folder if it is missing, and locks it until Close. ErrConflict: another
+// process has locked it; ErrForbidden: other users may write to a folder in it. report
+// is called for each damaged file, then and later.
 func Open(dir string, report func(Damage)) (Folder, error) {
 	held, err := state.Open(dir)
 	if err != nil {
@@ -68,9 +67,9 @@ func Open(dir string, report func(Damage)) (Folder, error) {
 	return d, nil
 }
 
-// Records returns what is stored, and tells of what is damaged. In place of a record
-// that is damaged or missing comes one that has failed with ReasonDamaged: a later
-// deploy or stop settles what becomes of the function.
+// Records returns the records and reports damaged ones. In place of a record that is
+// damaged or missing it returns one that has failed with ReasonDamaged, which a later
+// deploy or stop replaces.
 func (d Folder) Records() ([]*Record, error) {
 	entries, err := os.ReadDir(d.Path("functions"))
 	if err != nil {
@@ -93,7 +92,7 @@ func (d Folder) Records() ([]*Record, error) {
 	return list, nil
 }
 
-// record returns the record of the function at a path, nil when there has been none.
+// record returns the record of the function at a path, nil if it never had one.
 func (d Folder) record(path string) (*Record, error) {
 	file := recordFile(path)
 	rec := new(Record)
@@ -107,9 +106,9 @@ func (d Folder) record(path string) (*Record, error) {
 		if asideErr != nil {
 			return nil, errors.Join(err, asideErr)
 		}
-		return d.lost(path, err.Error(), aside)
+		return d.standIn(path, err.Error(), aside)
 	case err != nil:
-		return d.lost(path, err.Error(), "")
+		return d.standIn(path, err.Error(), "")
 	case !found:
 		return d.remains(path)
 	}
@@ -119,8 +118,8 @@ func (d Folder) record(path string) (*Record, error) {
 	return rec, nil
 }
 
-// remains finds out about a folder without a record: a deploy that was never
-// acknowledged has left nothing in it.
+// remains handles a folder without a record: an empty one, of a deploy that was never
+// accepted, is removed.
 func (d Folder) remains(path string) (*Record, error) {
 	entries, err := os.ReadDir(d.FunctionDir(path))
 	if err != nil {
@@ -129,19 +128,19 @@ func (d Folder) remains(path string) (*Record, error) {
 	empty := true
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), filepath.Base(recordFile(path))+state.DamagedSuffix) {
-			return d.lost(path, "its record was damaged", filepath.Join(d.FunctionDir(path), e.Name()))
+			return d.standIn(path, "its record was damaged", filepath.Join(d.FunctionDir(path), e.Name()))
 		}
 		empty = empty && strings.HasPrefix(e.Name(), state.TempPrefix)
 	}
 	if empty {
 		return nil, os.RemoveAll(d.FunctionDir(path))
 	}
-	return d.lost(path, "its record, "+d.Path(recordFile(path))+", is missing", "")
+	return d.standIn(path, "its record, "+d.Path(recordFile(path))+", is missing", "")
 }
 
-// lost is the record of a function whose own cannot be had. Numbers go on where the
-// folders of its versions end.
-func (d Folder) lost(path, why, aside string) (*Record, error) {
+// standIn is a record in place of one that cannot be used. Its Last is the highest
+// number among the folders of versions.
+func (d Folder) standIn(path, why, aside string) (*Record, error) {
 	entries, err := os.ReadDir(d.FunctionDir(path))
 	if err != nil {
 		return nil, err
@@ -166,13 +165,13 @@ func (d Folder) lost(path, why, aside string) (*Record, error) {
 	return rec, nil
 }
 
-// nameOf is a name that a function at a path may have.
+// nameOf is a name that leads to a path.
 func nameOf(path string) string {
 	first, size := utf8.DecodeRuneInString(path)
 	return string(unicode.ToUpper(first)) + path[size:]
 }
 
-// namedIn looks for the function's name in what is left of a record.
+// namedIn finds the function's name in a damaged record.
 func (d Folder) namedIn(file, path string) string {
 	data, err := d.ReadFile("functions/" + path + "/" + file)
 	if err != nil {
@@ -188,8 +187,8 @@ func (d Folder) namedIn(file, path string) string {
 
 var nameInRecord = regexp.MustCompile(`"[Nn]ame":\s*"([^"]+)"`)
 
-// SetProgramAside sets the program of a version aside, out of the version's folder,
-// which is made again.
+// SetProgramAside moves the program of a version out of the version's folder, which is
+// made again.
 func (d Folder) SetProgramAside(path string, number uint32, why error) {
 	file := filepath.Join(d.VersionDir(path, number), "fn")
 	damage := Damage{File: file, Why: why.Error(), Way: "none is needed where it can be built again; else deploy the function again"}
@@ -200,8 +199,8 @@ func (d Folder) SetProgramAside(path string, number uint32, why error) {
 	d.report(damage)
 }
 
-// Recall fills v from what Note stored under a name. What is damaged is told of, set
-// aside and not there: the next Note begins anew.
+// Recall fills v from what Note stored under a name. A damaged file is reported, set
+// aside and not found: the next Note writes a new one.
 func (d Folder) Recall(name string, v any) (found bool) {
 	found, err := d.Read(name, v)
 	if err == nil {
@@ -217,15 +216,15 @@ func (d Folder) Recall(name string, v any) (found bool) {
 	return false
 }
 
-// Save brings a record to the disk.
+// Save stores a record.
 func (d Folder) Save(rec *Record) error { return d.Write(recordFile(proto.Path(rec.Name)), rec) }
 
 func recordFile(path string) string { return "functions/" + path + "/record.json" }
 
-// RunFile is the name of what runs of the function at a path.
+// RunFile is the file that says what runs of the function at a path.
 func RunFile(path string) string { return "functions/" + path + "/run.json" }
 
-// CrashFile is the name of how the processes of the function at a path ended.
+// CrashFile is the file that says how processes of the function at a path crashed.
 func CrashFile(path string) string { return "functions/" + path + "/crashes.json" }
 
 // FunctionDir is the folder of the function at a path.
@@ -236,26 +235,26 @@ func (d Folder) VersionDir(path string, number uint32) string {
 	return filepath.Join(d.FunctionDir(path), strconv.FormatUint(uint64(number), 10))
 }
 
-// Remove removes a function's folder. To others it is gone at once: what an agent that
-// is killed has not removed yet lies in Tmp.
+// Remove removes a function's folder. It first moves it into Tmp, so that an agent that
+// is killed meanwhile leaves no half of it.
 func (d Folder) Remove(path string) error {
 	if err := os.MkdirAll(d.Tmp(), 0o700); err != nil {
 		return err
 	}
-	gone, err := os.MkdirTemp(d.Tmp(), "removed-")
-	if err != nil { // such as a full disk, where to remove is all the more needed
+	trash, err := os.MkdirTemp(d.Tmp(), "removed-")
+	if err != nil { // a full disk, perhaps, where removing helps
 		return os.RemoveAll(d.FunctionDir(path))
 	}
-	if err := os.Rename(d.FunctionDir(path), filepath.Join(gone, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(d.FunctionDir(path), filepath.Join(trash, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.RemoveAll(gone)
+	return os.RemoveAll(trash)
 }
 
-// Tmp is the folder for what is needed as long as the agent lives.
+// Tmp is the folder for what is needed until the agent exits.
 func (d Folder) Tmp() string { return d.Path("tmp") }
 
-// EmptyTmp removes what an agent that was killed had left in tmp.
+// EmptyTmp removes what an agent that was killed has left in Tmp.
 func (d Folder) EmptyTmp() error {
 	if err := os.RemoveAll(d.Tmp()); err != nil {
 		return err
@@ -263,8 +262,8 @@ func (d Folder) EmptyTmp() error {
 	return os.Mkdir(d.Tmp(), 0o700)
 }
 
-// Sweep removes the folders of versions that a record does not keep: what an agent
-// that was killed had not cleaned up.
+// Sweep removes the folders of versions that a record does not have, which an agent that
+// was killed has left.
 func (d Folder) Sweep(rec *Record) error {
 	path := proto.Path(rec.Name)
 	entries, err := os.ReadDir(d.FunctionDir(path))

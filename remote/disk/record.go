@@ -12,13 +12,13 @@ import (
 // Record is what must outlive the agent about one function: what should run.
 type Record struct {
 	History
-	// Port of the main service, kept over changes and restarts; 0 for none.
+	// Port of the main service, kept over changes and restarts; 0: none.
 	Port int
 	// Main is the version that serves, or should; 0: none.
 	Main uint32
 	// Canary serves beside it.
 	Canary *Canary `json:",omitempty"`
-	// Next was accepted and has neither come up nor failed yet.
+	// Next was accepted, and has neither become ready nor failed yet.
 	Next *Change `json:",omitempty"`
 	// Paused: callers get 503, and no process runs.
 	Paused bool `json:",omitempty"`
@@ -26,17 +26,17 @@ type Record struct {
 	Stopping bool `json:",omitempty"`
 }
 
-// History is the part of a record that follows from nothing else.
+// History is the part of a record that the agent cannot derive from what runs.
 type History struct {
 	Name string
 	// Generation counts the changes that were accepted, and Last is the highest
 	// number that a version has had. Both count from 1.
 	Generation, Last uint32
-	// Versions that have come up and are kept, the oldest first.
+	// Versions are those that were ready once and are kept, the oldest first.
 	Versions []*Version `json:",omitempty"`
 	// Before is the version that served before the one that serves; 0: none.
 	Before uint32
-	// Failure is why the last change came to nothing.
+	// Failure is why the last change failed.
 	Failure *Failure `json:",omitempty"`
 }
 
@@ -53,7 +53,7 @@ type Change struct {
 	Canary  uint32   `json:",omitempty"` // percentage that it is to get; 0: all calls
 }
 
-// Failure is why a deploy or a process came to nothing.
+// Failure is why a deploy or a process failed.
 type Failure struct {
 	Version    uint32
 	Generation uint32
@@ -63,7 +63,7 @@ type Failure struct {
 	At         time.Time
 }
 
-// check finds out whether the record is one of the function at a path, and sound.
+// check reports damage in the record of the function at a path.
 func (r *Record) check(path string) error {
 	damaged := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{state.ErrDamaged}, args...)...)
@@ -89,7 +89,7 @@ func (r *Record) check(path string) error {
 	return nil
 }
 
-// Find returns the version of a number among those that are kept, nil if it is none.
+// Find returns the version with a number among those that are kept, nil if there is none.
 func (h *History) Find(number uint32) *Version {
 	i := slices.IndexFunc(h.Versions, func(v *Version) bool { return v.Number == number })
 	if i < 0 {
@@ -98,9 +98,9 @@ func (h *History) Find(number uint32) *Version {
 	return h.Versions[i]
 }
 
-// Keep adds a version that has come up and lets go of the oldest beyond limit,
-// which it returns, but never of one that is needed.
-func (h *History) Keep(v *Version, limit int, needed func(uint32) bool) (gone []*Version) {
+// Keep adds a version that was ready, and removes and returns the oldest ones beyond
+// limit that are not needed.
+func (h *History) Keep(v *Version, limit int, needed func(uint32) bool) (removed []*Version) {
 	if h.Find(v.Number) == nil {
 		h.Versions = append(h.Versions, v)
 	}
@@ -110,8 +110,8 @@ func (h *History) Keep(v *Version, limit int, needed func(uint32) bool) (gone []
 			return false
 		}
 		surplus--
-		gone = append(gone, old)
+		removed = append(removed, old)
 		return true
 	})
-	return gone
+	return removed
 }

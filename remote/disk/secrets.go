@@ -12,22 +12,22 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Sealed are the values of secrets by name, as they lie on the disk: a nonce and
-// the AES-GCM sealing of the value for its function and name alone.
+// Sealed are the values of secrets by name, as they are stored: a nonce, and the value
+// sealed with AES-GCM for its function and name.
 type Sealed map[string][]byte
 
 // Sealer seals secrets with a key that stays on this machine, so that a copy of
 // the records alone discloses nothing. Its methods may be called concurrently.
 type Sealer struct{ aead cipher.AEAD }
 
-// keyFile has the key of secrets.
+// keyFile has the key of the secrets.
 const keyFile = "secrets.key"
 
 // keySize is that of a key of AES-256, in bytes.
 const keySize = 32
 
-// Sealer returns what seals secrets with the folder's key, which it makes if there is
-// none. A damaged key is set aside: secrets that it has sealed cannot be opened then.
+// Sealer returns a sealer with the folder's key, which it makes if it is missing. A
+// damaged key is set aside: then the secrets that it has sealed cannot be opened.
 func (d Folder) Sealer() (*Sealer, error) {
 	key, err := d.ReadFile(keyFile)
 	if err == nil && len(key) != keySize {
@@ -89,5 +89,5 @@ func (s *Sealer) Open(path string, secrets Sealed) (map[string]string, error) {
 	return values, nil
 }
 
-// owner is what a sealed value belongs to: it is worth nothing in another place.
+// owner is what a sealed value belongs to: it cannot be opened for another one.
 func owner(path, name string) []byte { return []byte(path + "\x00" + name) }

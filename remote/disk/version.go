@@ -12,13 +12,13 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Version is a package with its settings. It never changes once it has come up.
+// Version is a package with its settings. It never changes once it was ready.
 type Version struct {
 	Number  uint32
 	Time    time.Time      // of its deploy
 	Note    string         `json:",omitempty"`
-	Kind    string         `json:",omitempty"` // one of proto's; "" until the source was checked
-	Program *proto.Program `json:",omitempty"` // nil until it was built
+	Kind    string         `json:",omitempty"` // one of proto's; "" until the source is checked
+	Program *proto.Program `json:",omitempty"` // nil until it is built
 	// Spec is the package and the settings, without the values of secrets.
 	Spec    Spec
 	Secrets Sealed `json:",omitempty"`
@@ -53,7 +53,7 @@ func NewVersion(fn *proto.FunctionJson, seal *Sealer, now time.Time) *Version {
 	return v
 }
 
-// What a deploy would change, as rows of a plan say it.
+// What a deploy would change, in the words of a plan's rows.
 const (
 	ChangeCreate   = "create"
 	ChangeCode     = "code"
@@ -61,8 +61,7 @@ const (
 	ChangeNone     = "none"
 )
 
-// Compare says what a deploy of b in place of a would change, and the names of the
-// settings that differ.
+// Compare says what a deploy of b in place of a would change, and which settings differ.
 func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err error) {
 	changed, effect := proto.Compare(a.Spec.FunctionJson, b.Spec.FunctionJson)
 	path := proto.Path(a.Spec.GetName())
@@ -86,10 +85,10 @@ func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err 
 	return ChangeNone, nil, nil
 }
 
-// Settings is what a version's deployer said, of secrets the names alone.
+// Settings are the version's settings as they were deployed; of secrets only the names.
 func (v *Version) Settings() *proto.FunctionJson {
 	fn := protobuf.CloneOf(v.Spec.FunctionJson)
-	if fn.GetProgram() != "" { // a program is given with its kind, whatever its deployer said
+	if fn.GetProgram() != "" { // the program states the kind, whatever was deployed
 		fn.Kind = ""
 	}
 	for name := range v.Secrets {
@@ -101,25 +100,22 @@ func (v *Version) Settings() *proto.FunctionJson {
 	return fn
 }
 
-// KnownKind is what is known of the function's kind.
+// KnownKind is the function's kind; "": not known yet.
 func (v *Version) KnownKind() string { return cmp.Or(v.Kind, v.Spec.GetKind()) }
 
-// Idle is how long a process without connections is kept, 0 for ever; Drain is how
-// long calls may take that are under way when a process is ended; Liveness is how
-// long it may leave its health unanswered, 0 for ever. Specs were checked before
-// they were accepted.
+// Idle is how long a process without connections is kept, 0: for ever.
 func (v *Version) Idle() time.Duration {
-	limit, _ := v.Spec.IdleLimit()
+	limit, _ := v.Spec.IdleLimit() // settings were checked before they were accepted
 	return limit
 }
 
-// Drain is how long calls may take that are under way when a process is ended.
+// Drain is how long a process may take to finish its calls when it is stopped.
 func (v *Version) Drain() time.Duration {
 	limit, _ := v.Spec.DrainLimit()
 	return limit
 }
 
-// Liveness is how long a process may leave its health unanswered, 0 for ever.
+// Liveness is how long a process may leave its health unanswered, 0: for ever.
 func (v *Version) Liveness() time.Duration {
 	limit, _ := v.Spec.LivenessLimit()
 	return limit

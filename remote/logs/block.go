@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// blockSize is where a block is full, in bytes: large enough that its head costs
-	// a line nothing, small enough that a query skips what it does not want.
+	// blockSize is when a block is full, in bytes: large enough that its head costs
+	// little per line, small enough that a query skips much of what it does not want.
 	blockSize = 64 << 10
-	// blockMost bounds a block: a full one, and the longest line with each of its
-	// bytes replaced by the three of U+FFFD.
+	// blockMost bounds a block: a full one, and the longest line with each byte replaced
+	// by the three of U+FFFD.
 	blockMost = blockSize + 4*maxLine
 	// headSize is a mark, the length of what follows and its checksum.
 	headSize = 12
 )
 
-// blockMark is where reading goes on behind damage.
+// blockMark begins each block: reading goes on at the next one behind damage.
 var blockMark = []byte("\xf1ryo")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // source is one stream of one process.
 type source struct {
-	id     int64 // when the raw file was made, Unix nanoseconds; no two of an agent are equal
+	id     int64 // when the raw file was made, Unix nanoseconds; unique within an agent
 	stream int   // a file descriptor's number: 1 or 2
 }
 
@@ -44,7 +44,7 @@ const (
 	unread
 )
 
-// loss is what was lost at a place in a journal.
+// loss says how much was lost at a place in a journal.
 type loss struct {
 	lines, bytes uint64
 	why          uint64
@@ -69,22 +69,22 @@ func (l loss) String() string {
 	return fmt.Sprintf("[%s%d lines, %d bytes, were lost here: %s]", about, l.lines, l.bytes, why)
 }
 
-// line is one that was printed, or a piece of one.
+// line is a line that was printed, or a piece of one.
 type line struct {
 	open            bool // no newline followed
 	level, id, text []byte
 }
 
-// block is lines of one source that were read together. One without lines only
-// says how far its source has been read.
+// block is lines of one source that were read together. A block without lines only
+// says how far its source was read.
 type block struct {
-	first   uint64 // the number of its first line; those that were lost have numbers too
+	first   uint64 // the number of its first line; lost lines have numbers too
 	time    int64  // of the first line, Unix nanoseconds; each further one is 1 later
 	version uint32
 	pid     int
 	source
 	end   int64 // offset in the raw file behind the last line
-	lost  loss  // just before the first line; then that line's time is 1 later
+	lost  loss  // just before the first line, whose time is 1 later then
 	count int
 	body  []byte
 }
@@ -157,8 +157,8 @@ func (b *block) appendTo(data []byte) []byte {
 	return data
 }
 
-// blocks yields the whole blocks in data, with the offset behind each, and passes
-// over what is none. They refer to data.
+// blocks yields the whole blocks in data, with the offset behind each, and skips all
+// else. They refer to data.
 func blocks(data []byte) iter.Seq2[int, *block] {
 	return func(yield func(int, *block) bool) {
 		for at := 0; ; {
@@ -180,7 +180,8 @@ func blocks(data []byte) iter.Seq2[int, *block] {
 	}
 }
 
-// parseBlock takes the block, if it is whole, that begins data, and its size.
+// parseBlock returns the block at the beginning of data and its size; nil: there is no
+// whole block.
 func parseBlock(data []byte) (b *block, size int) {
 	if len(data) < headSize {
 		return nil, 0

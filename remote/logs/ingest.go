@@ -12,11 +12,11 @@ import (
 
 const (
 	// chunkSize is how much of a raw file is read in one turn, in bytes: some
-	// milliseconds of work, after which it is another one's turn. With gather it
-	// bounds what a flood costs to 25 MiB/s. It is more than the longest line.
+	// milliseconds of work, then comes the next file's turn. With gather it bounds a
+	// flood to 25 MiB/s. It is more than the longest line.
 	chunkSize = 256 << 10
-	// punchSize is a multiple of the block size of common file systems, in bytes.
-	// Raw files are freed in whole ones: less would only be zeroed.
+	// punchSize is a multiple of the block size of common file systems, in bytes: a
+	// smaller part of a raw file would be zeroed, not freed.
 	punchSize = 64 << 10
 )
 
@@ -33,13 +33,13 @@ type raw struct {
 	freed   int64     // offset up to which it was given back to the disk
 	size    int64     // when it was last looked at
 	grown   time.Time // when that was last more than before
-	closed  bool      // somebody who could write has closed it since it was looked at
+	closed  bool      // by a process that could write, since it was last looked at
 	busy    bool      // is in Store.busy
-	unended bool      // is in Store.unended
-	gone    bool
+	partial bool      // is in Store.partial
+	removed bool
 }
 
-// add takes on a raw file, which may hold something already.
+// add begins to read a raw file, which may not be empty.
 func (s *Store) add(r *raw, j *journal) {
 	r.journal, r.closed, r.order = j, true, new(order)
 	for _, other := range j.raws {
@@ -52,9 +52,9 @@ func (s *Store) add(r *raw, j *journal) {
 	s.hasGrown(r)
 }
 
-// drop forgets a raw file and removes it.
-func (s *Store) drop(r *raw) {
-	r.gone = true
+// removeRaw removes a raw file.
+func (s *Store) removeRaw(r *raw) {
+	r.removed = true
 	r.journal.raws = slices.DeleteFunc(r.journal.raws, func(other *raw) bool { return other == r })
 	delete(s.raws, r.file())
 	if err := os.Remove(s.rawPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +62,7 @@ func (s *Store) drop(r *raw) {
 	}
 }
 
-// look asks which raw files have changed.
+// look notes which raw files have changed.
 func (s *Store) look() error {
 	if s.watch == nil {
 		return nil // Run has not begun
@@ -83,7 +83,7 @@ func (s *Store) look() error {
 	})
 }
 
-// hasGrown has a raw file read with the next round.
+// hasGrown adds a raw file to the next round.
 func (s *Store) hasGrown(r *raw) {
 	if r.busy {
 		return
@@ -93,15 +93,15 @@ func (s *Store) hasGrown(r *raw) {
 	s.busy = append(s.busy, r)
 }
 
-// read gives each raw file that has grown one turn, and both of a process that wrote
-// to them by turns one together.
+// read gives each raw file that has grown one turn; the two files of a process that
+// wrote to them by turns have one together.
 func (s *Store) read() {
 	round := s.busy
 	s.busy = nil
 	for _, r := range round {
 		select {
-		case order := <-s.orders:
-			order()
+		case do := <-s.work:
+			do()
 		default:
 		}
 		if !r.busy {
@@ -115,7 +115,7 @@ func (s *Store) read() {
 
 // turnOf gives a raw file its turn, together with the other one of its process if
 // that wrote to them by turns. It returns those of them that have more.
-func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
+func (s *Store) turnOf(r *raw, flush bool) (more []*raw) {
 	writes := r.order.take()
 	raws := []*raw{r}
 	if len(writes) > 1 {
@@ -124,14 +124,14 @@ func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
 	readings := make([]*reading, 0, 2)
 	for i, r := range raws {
 		r.busy = false
-		if rd := s.begin(r, &s.chunks[i], unended); rd != nil {
+		if rd := s.begin(r, &s.chunks[i], flush); rd != nil {
 			readings = append(readings, rd)
 		}
 	}
 	if len(readings) == 0 {
 		return nil
 	}
-	_ = s.look() // without it the order of lines is lost, no line
+	_ = s.look() // if it fails, the order of lines is lost, but no line
 	pieces, later := braid(readings, writes, r.order.take())
 	r.order.writes = later
 	s.keep(pieces)
@@ -144,29 +144,28 @@ func (s *Store) turnOf(r *raw, unended bool) (more []*raw) {
 	return more
 }
 
-// takeUnended looks whether what ends without a newline has been so for long.
-func (s *Store) takeUnended() {
-	list := s.unended
-	s.unended = nil
+// takePartial gives a turn to the raw files that end without a newline.
+func (s *Store) takePartial() {
+	list := s.partial
+	s.partial = nil
 	for _, r := range list {
-		r.unended = false
+		r.partial = false
 		for _, grown := range s.turnOf(r, false) {
 			s.hasGrown(grown)
 		}
 	}
 }
 
-// flush reads all that processes of a function have printed until now, with last
-// lines that have not ended if it is told so. A pid other than 0 is that of the
-// only process that is meant.
-func (s *Store) flush(j *journal, pid int, unended bool) {
+// flush reads all that the processes of a function, or only that with a pid, have
+// printed until now, with partial lines if partial is set. pid 0 means all.
+func (s *Store) flush(j *journal, pid int, partial bool) {
 	_ = s.look()
 	for _, r := range slices.Clone(j.raws) {
-		if pid != 0 && r.pid != pid || r.gone {
+		if pid != 0 && r.pid != pid || r.removed {
 			continue
 		}
-		// A flood is not followed: what there is now is enough.
-		for read := int64(0); len(s.turnOf(r, unended)) > 0 && read < s.cfg.Bytes; {
+		// In a flood it stops after a journal's size.
+		for read := int64(0); len(s.turnOf(r, partial)) > 0 && read < s.cfg.Bytes; {
 			read += chunkSize
 		}
 	}
@@ -175,31 +174,31 @@ func (s *Store) flush(j *journal, pid int, unended bool) {
 // reading is what is read of a raw file in one turn.
 type reading struct {
 	*raw
-	file    *os.File
-	data    []byte
-	now     time.Time
-	ended   bool  // nobody can write to it any more
-	more    bool  // there is more than data
-	unended bool  // a last line whose end is missing is taken
-	kept    int64 // offset behind what is being stored of it
+	file  *os.File
+	data  []byte
+	now   time.Time
+	final bool  // no process can write to it any more
+	more  bool  // there is more than data
+	flush bool  // a partial last line is taken
+	kept  int64 // offset behind what is being stored of it
 }
 
-// begin reads on in a raw file, a chunk at most. A last line whose end is missing is
-// taken if unended is set, if its process has ended, or if nothing has followed for
-// long. It returns nil when there is nothing to read from.
-func (s *Store) begin(r *raw, chunk *[]byte, unended bool) *reading {
-	if r.gone {
+// begin reads on in a raw file, a chunk at most. A partial last line is taken if flush
+// is set, if no process can write to the file, or if nothing has followed for long. It
+// returns nil when the file cannot be read.
+func (s *Store) begin(r *raw, chunk *[]byte, flush bool) *reading {
+	if r.removed {
 		return nil
 	}
 	file, err := os.Open(s.rawPath(r))
 	if err != nil {
 		s.cfg.Logger.Error("a function's output is lost", "function", r.function, "error", err)
-		s.drop(r)
+		s.removeRaw(r)
 		return nil
 	}
-	// Asked before the size: nothing follows what is then there.
-	rd := &reading{raw: r, file: file, now: s.cfg.now(), ended: r.closed && !written(file, r.pid)}
-	r.closed = rd.ended
+	// Asked before the size: if no process can write, that is all there will be.
+	rd := &reading{raw: r, file: file, now: s.cfg.now(), final: r.closed && !written(file, r.pid)}
+	r.closed = rd.final
 	if rd.data, err = s.next(r, file, rd.now, chunk); err != nil {
 		s.cfg.Logger.Error("a function's output cannot be read", "function", r.function, "error", err)
 		file.Close()
@@ -207,30 +206,30 @@ func (s *Store) begin(r *raw, chunk *[]byte, unended bool) *reading {
 	}
 	rd.kept = r.pos
 	rd.more = r.pos+int64(len(rd.data)) < r.size
-	rd.unended = !rd.more && (unended || rd.ended || rd.now.Sub(r.grown) >= quiet)
+	rd.flush = !rd.more && (flush || rd.final || rd.now.Sub(r.grown) >= quiet)
 	return rd
 }
 
-// finish frees what was kept, and says whether there is more.
+// finish frees what was kept, and reports whether there is more to read.
 func (s *Store) finish(rd *reading) (more bool) {
 	r := rd.raw
 	s.free(r)
 	switch {
 	case rd.more:
-	case rd.ended:
-		s.drop(r)
-	case r.pos < r.size && !r.unended:
-		if len(s.unended) == 0 {
+	case rd.final:
+		s.removeRaw(r)
+	case r.pos < r.size && !r.partial:
+		if len(s.partial) == 0 {
 			s.patience.Reset(quiet)
 		}
-		r.unended = true
-		s.unended = append(s.unended, r)
+		r.partial = true
+		s.partial = append(s.partial, r)
 	}
 	return rd.more
 }
 
-// next reads the next chunk. If too much waits to be read it first skips what
-// would not be kept anyway.
+// next reads the next chunk. If too much waits, it first skips what would not be kept
+// anyway.
 func (s *Store) next(r *raw, file *os.File, now time.Time, chunk *[]byte) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -268,8 +267,7 @@ func (s *Store) next(r *raw, file *os.File, now time.Time, chunk *[]byte) ([]byt
 	return data, nil
 }
 
-// keep stores the lines that pieces begin with, which are of one function, in one
-// write.
+// keep stores the complete lines of pieces, which are of one function, in one write.
 func (s *Store) keep(pieces []piece) {
 	j, now := pieces[0].journal, pieces[0].now
 	lines, taken := uint64(0), int64(0)
@@ -288,7 +286,7 @@ func (s *Store) keep(pieces []piece) {
 			}
 		}
 		for data := p.part; ; {
-			text, open, size := cut(data, p.unended && p.last)
+			text, open, size := cut(data, p.flush && p.last)
 			if size == 0 {
 				break
 			}
@@ -311,7 +309,7 @@ func (s *Store) keep(pieces []piece) {
 	for _, p := range pieces {
 		p.pos = p.kept
 	}
-	if err != nil { // the room of what was read may be enough
+	if err != nil { // freeing what was read may make enough room
 		for _, p := range pieces {
 			s.free(p.raw)
 		}
@@ -328,7 +326,7 @@ func (s *Store) keep(pieces []piece) {
 	}
 }
 
-// complain says that lines cannot be stored, unless it has just been said.
+// complain logs that lines cannot be stored, once a minute.
 func (s *Store) complain(err error, now time.Time) {
 	if err != nil && now.Sub(s.complained) >= time.Minute {
 		s.complained = now
@@ -348,7 +346,7 @@ func (s *Store) free(r *raw) {
 	}
 	defer file.Close()
 	if err := punch(file, r.freed, head); err != nil {
-		// Not on this file system: rather lose a line than fill the disk.
+		// Not on this file system: losing a line is better than filling the disk.
 		if r.pos < s.cfg.Bytes {
 			return
 		}

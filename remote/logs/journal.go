@@ -13,28 +13,29 @@ import (
 )
 
 const (
-	// parts is into how many segments a journal and its age are divided at least:
-	// what is dropped at once is so much of it.
+	// parts is into how many segments a journal and its age are divided at least: the
+	// oldest one is removed as a whole.
 	parts = 8
 	// segmentMost bounds a segment, in bytes: queries hold one in memory.
 	segmentMost = 1 << 20
 )
 
-// journal is the lines of one function, in segments of which the oldest go. The
-// Store's Run appends; anybody may read at the same time.
+// journal is the lines of one function, in segments, the oldest of which are removed.
+// Only the Store's Run appends; queries read at the same time.
 type journal struct {
 	dir   string
 	bytes int64
-	load  func() error // to be called before anything else; it does its work once
+	load  func() error // to be called first; it does its work once
 
-	// The below belong to Run.
-	raws []*raw
-	next uint64           // number of the next line
-	last int64            // time of the last line
-	ends map[source]int64 // how far an earlier agent had read raw files
-	owed loss             // is said with the next block
+	// Run owns the fields below:
+	raws   []*raw
+	next   uint64           // number of the next line
+	last   int64            // time of the last line
+	readTo map[source]int64 // how far an earlier agent had read raw files
+	owed   loss             // is stored with the next block
 
-	mu       sync.Mutex // guards the below
+	// mu guards the fields below:
+	mu       sync.Mutex
 	segments []segment
 	changed  chan struct{} // closed when there is more to read
 	removed  bool
@@ -48,13 +49,13 @@ type segment struct {
 }
 
 func newJournal(dir string, size int64) *journal {
-	j := &journal{dir: dir, bytes: size, changed: make(chan struct{}), ends: make(map[source]int64)}
+	j := &journal{dir: dir, bytes: size, changed: make(chan struct{}), readTo: make(map[source]int64)}
 	j.load = sync.OnceValue(j.recover)
 	return j
 }
 
-// recover finds what there is, where an earlier agent stopped, and takes off what
-// it had written in part.
+// recover finds the segments and where an earlier agent stopped, and cuts off a block
+// that it had written in part.
 func (j *journal) recover() error {
 	entries, err := os.ReadDir(j.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +82,7 @@ func (j *journal) recover() error {
 		for end, b := range blocks(data) {
 			whole = end
 			j.next, j.last = b.next(), b.last()
-			j.ends[b.source] = b.end
+			j.readTo[b.source] = b.end
 		}
 		if err := os.Truncate(path, int64(whole)); err != nil {
 			return err
@@ -95,11 +96,11 @@ func (j *journal) path(start int64) string {
 	return filepath.Join(j.dir, strconv.FormatInt(start, 10))
 }
 
-// full is where a segment is, in bytes.
+// full is when a segment is full, in bytes.
 func (j *journal) full() int64 { return min(j.bytes/parts, segmentMost) }
 
-// append stores encoded blocks, of which the first line's time is given, or
-// nothing of them. It says whether that began a segment.
+// append stores encoded blocks, all or none; first is the time of their first line. It
+// reports whether it began a segment.
 func (j *journal) append(data []byte, first int64, age time.Duration) (fresh bool, err error) {
 	var at segment
 	if n := len(j.segments); n > 0 {
@@ -137,8 +138,8 @@ func (j *journal) append(data []byte, first int64, age time.Duration) (fresh boo
 	return fresh, nil
 }
 
-// positions are blocks that say how far each raw file has been read: a segment
-// begins with them, so that a later agent looks at the newest one alone.
+// positions are blocks that say how far each raw file was read: a segment begins with
+// them, so that a later agent reads the newest one alone.
 func (j *journal) positions(now int64) []byte {
 	var data []byte
 	for _, r := range j.raws {
@@ -150,20 +151,20 @@ func (j *journal) positions(now int64) []byte {
 	return data
 }
 
-// wake has those that follow look again. The caller holds mu.
+// wake wakes the followers. The caller holds mu.
 func (j *journal) wake() {
 	close(j.changed)
 	j.changed = make(chan struct{})
 }
 
-// bound removes the oldest segments until there is room for one more within the
-// journal's size, and those that were last written to before a time.
+// bound removes the oldest segments until one more fits in the journal's size, and
+// those that were last written to before a time.
 func (j *journal) bound(before time.Time) error {
 	total := int64(0)
 	for _, s := range j.segments {
 		total += s.size
 	}
-	gone := 0
+	n := 0
 	for i, s := range j.segments {
 		if total <= j.bytes-j.full() {
 			info, err := os.Stat(j.path(s.start))
@@ -172,14 +173,14 @@ func (j *journal) bound(before time.Time) error {
 			}
 		}
 		total -= s.size
-		gone = i + 1
+		n = i + 1
 	}
-	if gone == 0 {
+	if n == 0 {
 		return nil
 	}
 	j.mu.Lock()
-	oldest := j.segments[:gone]
-	j.segments = slices.Clone(j.segments[gone:])
+	oldest := j.segments[:n]
+	j.segments = slices.Clone(j.segments[n:])
 	j.mu.Unlock()
 	var err error
 	for _, s := range oldest {
@@ -188,7 +189,7 @@ func (j *journal) bound(before time.Time) error {
 	return err
 }
 
-// lose counts lines that are lost; the next block says so.
+// lose counts lost lines; the next block says so.
 func (j *journal) lose(l loss) {
 	j.owed = j.owed.add(l)
 	j.next += l.lines
@@ -200,7 +201,7 @@ func (j *journal) lose(l loss) {
 // cursor is a place in a journal.
 type cursor struct{ start, offset int64 }
 
-// end is the place behind all that there is.
+// end is the place behind the last line.
 func (j *journal) end() cursor {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -211,15 +212,15 @@ func (j *journal) end() cursor {
 	return cursor{s.start, s.size}
 }
 
-// changes returns a channel that is closed when there is more to read, and whether
-// there never will be.
+// changes returns a channel that is closed when there is more to read, and whether the
+// journal was removed.
 func (j *journal) changes() (changed <-chan struct{}, removed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.changed, j.removed
 }
 
-// starts are the segments that there are, oldest first.
+// starts are the names of the segments, oldest first.
 func (j *journal) starts() []int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -230,9 +231,9 @@ func (j *journal) starts() []int64 {
 	return starts
 }
 
-// read returns the rest, up to another place, of the first segment that goes on
-// behind a place, and the place behind that. There is nothing when data is empty.
-// The buffer is used for it.
+// read returns what the first segment with lines behind from has, up to to, and the
+// place behind that. Empty data means that there is nothing more. It uses the buffer
+// for data.
 func (j *journal) read(from, to cursor, buffer []byte) (data []byte, next cursor, err error) {
 	for {
 		s, ok := j.after(from)
@@ -250,7 +251,7 @@ func (j *journal) read(from, to cursor, buffer []byte) (data []byte, next cursor
 		}
 		data, err = readPart(j.path(s.start), from.offset, s.size, buffer)
 		if errors.Is(err, fs.ErrNotExist) {
-			from = cursor{start: s.start + 1} // it has just gone
+			from = cursor{start: s.start + 1} // it was just removed
 			continue
 		}
 		return data, cursor{s.start, s.size}, err

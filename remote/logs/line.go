@@ -11,14 +11,14 @@ import (
 const (
 	// maxLine is how long a line may be, in bytes. Longer ones are cut into pieces.
 	maxLine = 64 << 10
-	// maxWord bounds a level and an execution id, in bytes: who gives a longer one
-	// means something else.
+	// maxWord bounds a level and an execution id, in bytes: a longer one is something
+	// else.
 	maxWord = 128
 )
 
-// cut takes the first line off data, which may be a piece of a long one; then, or
-// when a line is taken although its end has not come, open is true. size is what
-// it takes of data, 0 when the first line's end is missing.
+// cut returns the first line of data, and how many bytes of data it takes: 0 when its
+// newline is missing, unless flush is set. open is true for a piece of a long line and
+// for a line without its newline.
 func cut(data []byte, flush bool) (text []byte, open bool, size int) {
 	if i := bytes.IndexByte(data[:min(len(data), maxLine+1)], '\n'); i >= 0 {
 		return data[:i], false, i + 1
@@ -35,7 +35,7 @@ func cut(data []byte, flush bool) (text []byte, open bool, size int) {
 	return data[:size], true, size
 }
 
-// parseLine finds what a line that is JSON says of itself.
+// parseLine finds the level and the execution id of a line that is JSON.
 func parseLine(text []byte) line {
 	l := line{text: bytes.ToValidUTF8(text, []byte("\uFFFD"))}
 	object := bytes.TrimSpace(text)
@@ -54,7 +54,7 @@ func parseLine(text []byte) line {
 		Request        word `json:"request_id"`
 		RequestCamel   word `json:"requestId"`
 	}
-	var other *json.UnmarshalTypeError // of one field; the rest is read all the same
+	var other *json.UnmarshalTypeError // of one field; the others are read
 	if err := json.Unmarshal(object, &says); err != nil && !errors.As(err, &other) {
 		return l
 	}
@@ -63,7 +63,7 @@ func parseLine(text []byte) line {
 	return l
 }
 
-// word is a short string or number; all else in JSON is none.
+// word is a short string or a number in JSON; it is "" for all else.
 type word string
 
 func (w *word) UnmarshalJSON(data []byte) error {

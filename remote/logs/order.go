@@ -9,8 +9,8 @@ import (
 const maxWrites = 16 << 10
 
 // order is the order in which a process has written to its two raw files since they
-// were last read. The kernel tells of each write, and of several to one file that
-// follow each other once.
+// were last read. The kernel tells of each write, but of several in a row to one file
+// only once.
 type order struct{ writes []*raw }
 
 func (o *order) note(r *raw) {
@@ -19,7 +19,7 @@ func (o *order) note(r *raw) {
 	}
 }
 
-// take returns the writes that were noted and forgets them.
+// take returns the writes that were noted, and begins anew.
 func (o *order) take() []*raw {
 	writes := o.writes
 	o.writes = nil
@@ -33,13 +33,13 @@ type piece struct {
 	last bool // of that reading
 }
 
-// braid puts what was read of a process's raw files into the order of its writes:
-// those that were told of before the reading, all of which it has, and those that
-// were told of after it, of which it may have some. What it cannot place yet is left
-// to the next reading, and the writes that this belongs to are returned.
+// braid puts what was read of a process's raw files into the order of its writes. The
+// reading has all writes of before, which the kernel told of before it, and perhaps
+// some of after. Lines that braid cannot place yet stay for the next reading; later
+// are the writes that they may be of.
 //
-// The order is exact where each write was a line. Where the kernel has told of
-// several as one, lines are shared out evenly among those of their file.
+// The order is exact where each write was a line. Where the kernel has told of several
+// writes once, lines are shared out evenly among the writes to their file.
 func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*raw) {
 	strands := make(map[*raw]*strand, len(readings))
 	for _, rd := range readings {
@@ -62,7 +62,7 @@ func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*
 		s.writes++
 	}
 	for _, s := range strands {
-		s.leave(later)
+		s.postpone(later)
 	}
 	for _, r := range slices.Concat(before, after[:len(after)-len(later)]) {
 		if s := strands[r]; s != nil {
@@ -70,14 +70,14 @@ func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*
 		}
 	}
 	for _, rd := range readings {
-		if strands[rd.raw].writes == 0 { // the kernel has told of none of them
+		if strands[rd.raw].writes == 0 { // the kernel has told of no write
 			pieces = append(pieces, piece{rd, rd.data, true})
 		}
 	}
 	return pieces, later
 }
 
-// strand is a reading that is shared out.
+// strand is a reading that is shared out among writes.
 type strand struct {
 	*reading
 	lines, writes int
@@ -86,32 +86,32 @@ type strand struct {
 	given         int // lines
 }
 
-// leave leaves lines of later writes to the next reading.
-func (s *strand) leave(later []*raw) {
-	left := 0
+// postpone takes out the lines of later writes, for the next reading.
+func (s *strand) postpone(later []*raw) {
+	n := 0
 	for _, r := range later {
-		if r == s.raw && left < s.late {
-			left++
+		if r == s.raw && n < s.late {
+			n++
 		}
 	}
-	if left == 0 {
+	if n == 0 {
 		return
 	}
-	s.lines -= left
+	s.lines -= n
 	end := 0
 	for range s.lines {
 		end += bytes.IndexByte(s.data[end:], '\n') + 1
 	}
-	s.data, s.more, s.unended = s.data[:end], true, false
+	s.data, s.more, s.flush = s.data[:end], true, false
 }
 
-// next is the part of the next write.
+// next is what the next write has written.
 func (s *strand) next() piece {
 	s.done++
 	if s.done == s.writes {
 		return piece{s.reading, s.data, true}
 	}
-	given := s.done // each a line, as far as there are any
+	given := s.done // a line per write, while there are lines
 	if s.lines > s.writes {
 		given = s.lines * s.done / s.writes
 	}

@@ -37,7 +37,7 @@ func newWatch(dir string) (*watch, error) {
 	return w, nil
 }
 
-// close has wait return an error.
+// close makes wait return an error.
 func (w *watch) close() { w.file.Close() }
 
 // wait blocks until there are changes.
@@ -48,9 +48,9 @@ func (w *watch) wait() error {
 	})
 }
 
-// changes tells of each file that was written to, or closed by who could, since
-// it was last called; the same file may come several times. If there were too
-// many, overflow is called instead.
+// changes calls tell for each file that was written to, or closed by a process that
+// could write, since the last call; the same file may come several times. If there were
+// too many, it calls overflow instead.
 func (w *watch) changes(tell func(file string, closed bool), overflow func()) error {
 	for {
 		n, err := 0, error(nil)
@@ -79,9 +79,9 @@ func (w *watch) changes(tell func(file string, closed bool), overflow func()) er
 	}
 }
 
-// written reports whether anybody has a file open for writing, which is open here
-// for reading: for then there is no lease for reading, see fcntl(2). Where there
-// are no leases the process that the file was made for must have ended.
+// written reports whether a process has a file open for writing: then the kernel grants
+// no lease for reading, see fcntl(2). Where there are no leases, it reports whether the
+// process that the file was made for runs.
 func written(file *os.File, pid int) bool {
 	err := control(file, func(fd int) error {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
@@ -100,7 +100,7 @@ func written(file *os.File, pid int) bool {
 func holeAt(file *os.File, from int64) (int64, error) {
 	data, err := file.Seek(from, unix.SEEK_DATA)
 	switch {
-	case errors.Is(err, unix.ENXIO): // nothing but hole, or the end of the file
+	case errors.Is(err, unix.ENXIO): // all the rest is a hole, or from is the end
 		end, err := file.Seek(0, io.SeekEnd)
 		return max(end-from, 0), err
 	case errors.Is(err, unix.EINVAL): // the file system has no holes

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// watch is not had on this system: agents that keep lines run on Linux.
+// watch does not exist on this system: agents that keep lines run on Linux.
 type watch struct{}
 
 func newWatch(string) (*watch, error) { return nil, errors.ErrUnsupported }

@@ -40,9 +40,9 @@ func (s *Store) Output(function string, version uint32) (*Output, error) {
 	return o, nil
 }
 
-// Started says that a process has been started with the files; before, nothing
-// of them is read. What it prints is kept from then on whatever becomes of the
-// agent, and the files are removed when nobody has them open.
+// Started says that a process was started with the files, which are read from then on.
+// What it prints is kept even if the agent is killed, and the files are removed when
+// no process has them open.
 func (o *Output) Started(pid int) error {
 	raws := o.raws
 	o.raws = [2]*raw{}
@@ -67,8 +67,8 @@ func (o *Output) Started(pid int) error {
 	}), err)
 }
 
-// Close closes the files here, after the process has been started with them.
-// When none has been they are removed.
+// Close closes the files after a process was started with them. If none was, it removes
+// them.
 func (o *Output) Close() error {
 	var err error
 	for _, file := range []*os.File{o.Stdout, o.Stderr} {
@@ -84,7 +84,7 @@ func (o *Output) Close() error {
 	return err
 }
 
-// rawPath is that of a raw file, whose name says all that there is to know of it.
+// rawPath is the path of a raw file, whose name says all that a later agent needs.
 func (s *Store) rawPath(r *raw) string { return filepath.Join(s.rawDir(), r.file()) }
 
 func (r *raw) file() string {

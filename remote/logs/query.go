@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// Lines are sent when there are so many, or so many bytes of them.
+	// Lines are sent in batches of so many lines or bytes.
 	batchLines = 1000
 	batchBytes = 64 << 10
 
@@ -23,10 +23,10 @@ const (
 	timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
-// buffers hold a segment each while it is read.
+// buffers have room for a segment each.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// everything is behind all places.
+// everything is a place behind all lines.
 var everything = cursor{math.MaxInt64, math.MaxInt64}
 
 // query is what is asked for.
@@ -55,7 +55,7 @@ func (s *Store) query(req *proto.LogsRequest) (query, error) {
 	return query{since.UnixNano(), []byte(req.GetGrep()), []byte(req.GetId()), req.GetVersion()}, nil
 }
 
-// wants says whether a block may hold what is asked for.
+// wants reports whether a block may have lines that are asked for.
 func (q *query) wants(b *block) bool {
 	return b.last() >= q.since && (q.version == 0 || q.version == b.version)
 }
@@ -77,12 +77,12 @@ func (q *query) lines(b *block) iter.Seq2[int64, line] {
 	}
 }
 
-// Lines calls on with batches of the lines that a request asks for, in the order
-// of their times, and of how many were lost among them. It returns when there
-// are no more, on's error, or, when the request says follow, with ctx, when the
-// function is removed, or with the last line that there is when over is closed. A slow
-// on holds up nobody, but may lose lines.
-func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, over <-chan struct{}, on func(*proto.LogLines) error) error {
+// Lines calls on with batches of the lines that a request asks for, in the order of
+// their times, and with how many were lost among them. It returns at the last line, or
+// on's error. When the request says follow, it returns with ctx, when the function is
+// removed, or at the last line when stop is closed. A slow on holds up no process, but
+// may miss lines.
+func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, stop <-chan struct{}, on func(*proto.LogLines) error) error {
 	q, err := s.query(req)
 	if err != nil {
 		return err
@@ -113,21 +113,21 @@ func (s *Store) Lines(ctx context.Context, req *proto.LogsRequest, over <-chan s
 		}
 		select {
 		case <-changed:
-		case <-over:
+		case <-stop:
 			if err := s.do(func() { s.flush(j, 0, false) }); err != nil {
 				return err
 			}
 			return r.read(ctx, j.end())
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.ended:
-			return errEnding()
+		case <-s.done:
+			return errStopped()
 		}
 	}
 }
 
-// last finds the place from which, after some to be skipped, there are as many
-// lines as asked for up to the end, or all that there are.
+// last finds the place, and how many lines to skip from there, so that a number of lines
+// up to the end follow, or all if they are fewer.
 func (q *query) last(j *journal, end cursor, lines int) (from cursor, skip int, err error) {
 	from, err = j.back(end, func() bool { return lines > 0 }, func(b *block) {
 		for range q.lines(b) {
@@ -137,8 +137,8 @@ func (q *query) last(j *journal, end cursor, lines int) (from cursor, skip int, 
 	return from, max(-lines, 0), err
 }
 
-// back visits the blocks of each segment that begins before a place, the newest
-// segment first, as long as more says so. It returns where it ended.
+// back visits the blocks of each segment that begins before a place, the newest segment
+// first, while more returns true. It returns the beginning of the last one.
 func (j *journal) back(end cursor, more func() bool, visit func(*block)) (from cursor, err error) {
 	for _, start := range slices.Backward(j.starts()) {
 		if start > end.start {
@@ -215,10 +215,10 @@ func (r *reader) read(ctx context.Context, to cursor) (err error) {
 
 func (r *reader) take(ctx context.Context, b *block) error {
 	if b.count == 0 {
-		return nil // it says where its source is and nothing else
+		return nil // it only says how far its source was read
 	}
 	if before := b.first - b.lost.lines; r.next != 0 && before > r.next {
-		r.batch.Lost += before - r.next // they went while this reader was slow
+		r.batch.Lost += before - r.next // they were removed, since this reader was slow
 	}
 	r.next = b.next()
 	if r.skip == 0 && r.wants(b) {
@@ -230,7 +230,7 @@ func (r *reader) take(ctx context.Context, b *block) error {
 			continue
 		}
 		text := strings.TrimSuffix(string(l.text), "\r")
-		if l.open && len(text) >= maxLine-utf8.UTFMax { // a piece, not a line that was not ended
+		if l.open && len(text) >= maxLine-utf8.UTFMax { // a piece, not a line without its newline
 			text += "…"
 		}
 		r.batch.Lines = append(r.batch.Lines, &proto.LogLine{
@@ -274,9 +274,9 @@ func (s *Store) Tail(function string, n int64) (text string, truncated bool, err
 	return j.tail(max(n, 0), func(*block) bool { return true })
 }
 
-// Last returns the last n bytes that one process of a function printed, also when
-// it has only just ended; then a last line needs no end. Of several that had the
-// process's number, the last one is meant. It is "" when that cannot be read.
+// Last returns the last n bytes that one process of a function printed, also when it
+// has only just exited, with a partial last line. Of several with the same pid it means
+// the last. It is "" when they cannot be read.
 func (s *Store) Last(function string, pid, n int) string {
 	j, err := s.journal(function)
 	if err != nil {
@@ -293,7 +293,7 @@ func (s *Store) Last(function string, pid, n int) string {
 	return text
 }
 
-// process returns the id of the source of the last process with a number.
+// process returns the source id of the last process with a pid.
 func (j *journal) process(pid int) (id int64, err error) {
 	_, err = j.back(everything, func() bool { return id == 0 }, func(b *block) {
 		if b.pid == pid && b.count > 0 {
@@ -303,7 +303,7 @@ func (j *journal) process(pid int) (id int64, err error) {
 	return id, err
 }
 
-// tail returns the end of what the blocks say that are wanted, as Tail does.
+// tail returns the end of the blocks that want chooses, as Tail does.
 func (j *journal) tail(n int64, want func(*block) bool) (text string, truncated bool, err error) {
 	size := int64(0)
 	from, err := j.back(everything, func() bool { return size <= n }, func(b *block) {
@@ -318,7 +318,7 @@ func (j *journal) tail(n int64, want func(*block) bool) (text string, truncated 
 	}
 	var (
 		said []byte
-		open source // of the line that said ends with the beginning of
+		open source // of the partial line at the end of said; zero: there is none
 	)
 	_, err = j.each(from, everything, func(b *block) error {
 		if !want(b) {
@@ -343,13 +343,12 @@ func (j *journal) tail(n int64, want func(*block) bool) (text string, truncated 
 		return "", false, err
 	}
 	begin := max(int64(len(said))-n, 0)
-	// The byte before tells whether that is the beginning of a line.
+	// The byte before begin tells whether a line begins there.
 	return tailText(said[max(begin-1, 0):], begin > 0), truncated || begin > 0, nil
 }
 
-// tailText makes text of the end of some lines. One that is cut begins with the
-// end of a line, or the newline of the line before, which is left out unless it
-// is all.
+// tailText makes text of the end of some lines. If it was cut, it begins with the end of
+// a line, or with the newline of the line before, which is omitted unless it is all.
 func tailText(data []byte, cut bool) string {
 	if cut {
 		_, lines, _ := bytes.Cut(data, []byte("\n"))

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// gather is how long the first of some events waits for others: lines of that
-	// time share the cost of reading. It also bounds the rate of a flood.
+	// gather is how long a round waits after the first event: all lines of that time
+	// share the cost of reading. It also bounds the rate of a flood.
 	gather = 10 * time.Millisecond
-	// quiet is after how long the beginning of a line is taken for all of it.
+	// quiet is how long a partial line waits for more before it is taken.
 	quiet = time.Second
-	// lookEvery is how often the age of lines is looked at.
+	// lookEvery is how often old lines are removed.
 	lookEvery = time.Hour
 
 	bytesKept = 10 << 20
@@ -30,43 +30,44 @@ const (
 	ageKept   = 7 * 24 * time.Hour
 )
 
-// Config is what a Store keeps.
+// Config says how much a Store keeps.
 type Config struct {
-	Bytes  int64         // of lines of a function, with what is stored beside them; default 10 MiB, at least 1 MiB
+	Bytes  int64         // of a function's journal; default 10 MiB, at least 1 MiB
 	Age    time.Duration // of a line; default 7 days
-	Logger hclog.Logger  // nil: says nothing
+	Logger hclog.Logger  // nil: none
 
 	now func() time.Time
 }
 
 // Store keeps the lines of all functions of an agent. All methods may be called
-// concurrently. Those that need what was printed last to be read, or that change
-// what is read, wait for Run to begin.
+// concurrently. Those that read what was printed last, or that change what is read,
+// wait for Run to begin.
 type Store struct {
-	dir    string
-	cfg    Config
-	orders chan func()
-	ended  chan struct{} // closed when Run has returned
+	dir  string
+	cfg  Config
+	work chan func()   // for Run
+	done chan struct{} // closed when Run has returned
 
-	// The below belong to Run.
+	// Run owns the fields below:
 	raws       map[string]*raw // by the names of their files
 	busy       []*raw          // may have grown, in that order
-	unended    []*raw          // end with the beginning of a line
+	partial    []*raw          // end with a partial line
 	round      *time.Timer     // for busy
-	armed      bool            // round is
-	patience   *time.Timer     // for unended
+	armed      bool            // round is set
+	patience   *time.Timer     // for partial
 	chunks     [2][]byte       // what is being read
 	watch      *watch          // of the raw files; nil before Run
 	encoded    []byte          // what is being stored
-	complained time.Time       // when it was last said that lines cannot be stored
+	complained time.Time       // when it was last logged that lines cannot be stored
 
-	mu       sync.Mutex // guards the below
+	// mu guards the fields below:
+	mu       sync.Mutex
 	journals map[string]*journal
-	newest   int64 // id of a source
+	newest   int64 // source id
 }
 
-// Open takes up what is in dir, which it makes if need be. A folder has one Store
-// at a time.
+// Open opens the folder dir, which it makes if it is missing. Only one Store may have it
+// open at a time.
 func Open(dir string, cfg Config) (*Store, error) {
 	cfg.Bytes = max(cmp.Or(cfg.Bytes, bytesKept), bytesMin)
 	cfg.Age = cmp.Or(cfg.Age, ageKept)
@@ -77,7 +78,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 		cfg.now = time.Now
 	}
 	s := &Store{
-		dir: dir, cfg: cfg, orders: make(chan func()), ended: make(chan struct{}),
+		dir: dir, cfg: cfg, work: make(chan func()), done: make(chan struct{}),
 		raws: make(map[string]*raw), round: time.NewTimer(0), armed: true, patience: time.NewTimer(quiet),
 		journals: make(map[string]*journal),
 	}
@@ -101,7 +102,7 @@ func (s *Store) rawDir() string { return filepath.Join(s.dir, "raw") }
 
 func (s *Store) linesDir() string { return filepath.Join(s.dir, "lines") }
 
-// resume takes up the raw files of an earlier agent.
+// resume adds the raw files of an earlier agent.
 func (s *Store) resume() error {
 	entries, err := os.ReadDir(s.rawDir())
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *Store) resume() error {
 	for _, e := range entries {
 		r, ok := parseRaw(e.Name())
 		if !ok {
-			s.cfg.Logger.Warn("a file is none of a process", "file", filepath.Join(s.rawDir(), e.Name()))
+			s.cfg.Logger.Warn("a file is not the output of a process", "file", filepath.Join(s.rawDir(), e.Name()))
 			continue
 		}
 		j, err := s.journal(r.function)
@@ -125,23 +126,22 @@ func (s *Store) resume() error {
 	return nil
 }
 
-// Unread is the folder of what processes print, and how much of the disk each of its
-// files may take while nobody reads them. The caller closes it. A Store that runs
-// keeps them smaller.
+// Unread is the folder of raw files, and how much of the disk each of them may take
+// while no agent reads it. The caller closes dir. A Store that runs keeps them smaller.
 func (s *Store) Unread() (dir *os.File, limit int64, err error) {
 	dir, err = os.Open(s.rawDir())
 	return dir, 2 * s.cfg.Bytes, err
 }
 
-// find sets where a raw file is to be read on. What lies before may have been given
-// back while no agent ran, or by one that was killed while the disk was full.
+// find sets where reading a raw file goes on. The holder may have freed more while no
+// agent ran, or an agent that was killed while the disk was full.
 func (s *Store) find(r *raw, j *journal) error {
 	file, err := os.Open(s.rawPath(r))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	r.pos = j.ends[r.source]
+	r.pos = j.readTo[r.source]
 	hole, err := holeAt(file, r.pos)
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (s *Store) find(r *raw, j *journal) error {
 
 // Run reads what processes print, until ctx ends. It is called once.
 func (s *Store) Run(ctx context.Context) error {
-	defer close(s.ended)
+	defer close(s.done)
 	defer s.round.Stop()
 	defer s.patience.Stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -186,13 +186,13 @@ func (s *Store) Run(ctx context.Context) error {
 	for {
 		hint := changed
 		if s.armed {
-			hint = nil // what has changed is looked at with the next round
+			hint = nil // the next round looks at all changes
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case order := <-s.orders:
-			order()
+		case do := <-s.work:
+			do()
 		case err := <-hint:
 			if err != nil {
 				return fmt.Errorf("watch %s: %w", s.rawDir(), err)
@@ -205,7 +205,7 @@ func (s *Store) Run(ctx context.Context) error {
 			}
 			s.read()
 		case <-s.patience.C:
-			s.takeUnended()
+			s.takePartial()
 		case <-look.C:
 			s.bound()
 		}
@@ -220,23 +220,23 @@ func (s *Store) arm() {
 	}
 }
 
-// do has Run call f between two turns of reading, and waits for it.
+// do makes Run call f between two turns of reading, and waits until it has returned.
 func (s *Store) do(f func()) error {
 	done := make(chan struct{})
 	select {
-	case s.orders <- func() { defer close(done); f() }:
+	case s.work <- func() { defer close(done); f() }:
 		<-done
 		return nil
-	case <-s.ended:
-		return errEnding()
+	case <-s.done:
+		return errStopped()
 	}
 }
 
-func errEnding() error {
-	return proto.Errorf(proto.ErrUnavailable, "the agent is ending and reads no more output")
+func errStopped() error {
+	return proto.Errorf(proto.ErrUnavailable, "the agent is stopping and reads no more output")
 }
 
-// bound drops what is too old.
+// bound removes lines that are too old.
 func (s *Store) bound() {
 	s.mu.Lock()
 	journals := make([]*journal, 0, len(s.journals))
@@ -259,7 +259,7 @@ func (s *Store) boundOne(j *journal) {
 	}
 }
 
-// journal returns that of a function. Callers ask for functions that exist; one
+// journal returns the journal of a function. Callers ask for functions that exist; one
 // that has not printed yet takes no room on the disk.
 func (s *Store) journal(function string) (*journal, error) {
 	if err := proto.CheckName(function); err != nil {
@@ -274,13 +274,13 @@ func (s *Store) journal(function string) (*journal, error) {
 	}
 	s.mu.Unlock()
 	if err := j.load(); err != nil {
-		return nil, fmt.Errorf("take up the lines of function %s: %w", function, err)
+		return nil, fmt.Errorf("open the lines of function %s: %w", function, err)
 	}
 	return j, nil
 }
 
-// Remove forgets a function, none of whose processes runs any more. Those that
-// follow it come to their end.
+// Remove removes the lines of a function that has no process any more. Its followers
+// return.
 func (s *Store) Remove(function string) error {
 	j, err := s.journal(function)
 	if err != nil {
@@ -289,7 +289,7 @@ func (s *Store) Remove(function string) error {
 	var removeErr error
 	err = s.do(func() {
 		for _, r := range slices.Clone(j.raws) {
-			s.drop(r)
+			s.removeRaw(r)
 		}
 		removeErr = os.RemoveAll(j.dir)
 		s.mu.Lock()
@@ -303,7 +303,7 @@ func (s *Store) Remove(function string) error {
 	return cmp.Or(err, removeErr)
 }
 
-// Lost is how many lines of a function have been lost since the Store was opened.
+// Lost is how many lines of a function were lost since Open.
 func (s *Store) Lost(function string) uint64 {
 	s.mu.Lock()
 	j := s.journals[proto.Path(function)]
