@@ -113,7 +113,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 		}
 	}
 	near := didYouMean("", word, names)
-	if near == "" && len(names) <= maxNamed {
+	if near == "" && len(names) > 0 && len(names) <= maxNamed {
 		near = "; there are " + strings.Join(names, ", ")
 	}
 	return usagef(cmd, "unknown command %q%s", word, near)
