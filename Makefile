@@ -1,16 +1,16 @@
-# Everything that is done to this repository has a name here; `make help` lists it.
+# All tasks of this repository; `make help` lists them.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
 GO ?= go
-# What the libraries bring and nothing here uses: gin's msgpack, grpc's traces for
-# golang.org/x/net/trace, which keep the linker from dropping unused methods. They are
-# named here alone: whoever builds the programs elsewhere calls make.
+# These tags leave out parts of libraries that nothing here uses: gin's msgpack, and
+# grpc's golang.org/x/net/trace, which keeps the linker from removing unused methods.
+# Only this file names them: other scripts call make.
 TAGS := nomsgpack,grpcnotrace
 # -w leaves out the tables for debuggers, a quarter of each program. Panics, profiles
-# and symbols do without.
+# and symbols do not need them.
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags=-w
 
 # The folder of the programs.
@@ -36,7 +36,8 @@ build: $(SHIPPED) ## all three programs, into bin/ (the default)
 remote: $(SHIPPED) ## bin/agent, which builds and runs functions on its machine
 	$(GOBUILD) -o $(BIN)/agent ./cmd/agent
 
-# What every function is built with comes in the agent, so that it needs no network.
+# The agent contains the modules that every function is built with, so that builds need
+# no network.
 $(SHIPPED): remote/funcfw/framework.sum remote/build/modules.sh
 	@echo "fetching the modules of functions"
 	@sh remote/build/modules.sh $@
@@ -66,9 +67,9 @@ bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; Q
 
 ##@ Check
 
-# Tests are built with the flags of the programs and of functions, so that what one of
-# them has compiled is compiled for all. Those of more packages run at a time than there
-# are processors: many wait most of their time, for processes and for time limits.
+# Tests are built with the flags of the programs and of functions, so that each package
+# is compiled once for all of them. More packages are tested at a time than there are
+# processors: many tests wait for processes or time limits most of the time.
 AT_ONCE = $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
 TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -p $(AT_ONCE) -timeout 15m
 
@@ -78,12 +79,12 @@ test: $(SHIPPED) ## all tests
 	@for m in $(MODULES); do (cd $$m && $(TEST) ./...); done
 
 .PHONY: race
-race: ## all tests, under the race detector; SHORT=-short takes those of cmd/e2e with much at once
+race: ## all tests, under the race detector; SHORT=-short: fewer, of cmd/e2e those under load
 	$(GO) test -race $(SHORT) ./...
 	@for m in $(MODULES); do (cd $$m && $(GO) test -race $(SHORT) ./...); done
 
 .PHONY: soak
-soak: ## hours of a function's life in minutes: redeploys, crashes and deaths under load
+soak: ## redeploys, crashes, and kills and upgrades of the agent, under load, for minutes
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 60m -run 'TestLife' ./cmd/e2e
 
 .PHONY: fuzz
@@ -94,13 +95,13 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 	done
 
 .PHONY: lint
-lint: $(LINT) ## linters, and that who may import whom is kept
+lint: $(LINT) ## linters, and which package may import which
 	$(LINT) run ./...
 	@for m in $(MODULES); do (cd $$m && "$(CURDIR)/$(LINT)" run -c "$(CURDIR)/.golangci.yml" ./...); done
 	@.ci/arch $(LINT)
 
 .PHONY: vuln
-vuln: build ## known faults in what the programs link; fails for those that a newer module mends
+vuln: build ## known faults in linked modules; fails if a newer version mends one
 	@$(GO) run ./.ci/vuln bin/agent bin/proxy bin/proxyCli
 
 .PHONY: fmt
