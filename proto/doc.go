@@ -1,8 +1,11 @@
-// Package proto holds the words that agent, proxy and clients share: the
-// messages and the service of deploy.proto with the code generated from it, names
-// and paths of functions (name.go), statuses and their legal moves (status.go), the
-// list of settings (settings.go), their limits (check.go), the time that a request
-// for log lines begins at (logs.go), and the kinds of error (errors.go).
+// Package proto holds the words that agent, proxy and clients share:
+//
+//   - deploy.proto: the messages and the service, with the code generated from it
+//   - name.go: names and paths of functions; nearest.go: what a wrong word may mean
+//   - status.go: statuses and their legal moves
+//   - settings.go, check.go: each setting once, and its limits
+//   - errors.go: the kinds of error
+//   - logs.go, requestid.go: since when log lines are asked for, the id of a request
 //
 // It imports the standard library and what the generated code needs, nothing
 // else, so that every other package may import it. It must never do I/O.

@@ -48,8 +48,10 @@ func fromPeer(addr string, err error) error {
 func unreachable(addr, cause string) error {
 	return proto.Errorf(proto.ErrUnavailable, "cannot reach %s: %s", addr, strings.Trim(cause, ": ")).
 		From("client", "dial").
-		WithHint("is the proxy or agent running there? a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000")
+		WithHint("is the proxy or agent running there? " + portsHint)
 }
+
+const portsHint = "a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000"
 
 // disconnected is the error for a connection that broke.
 func disconnected(addr, cause string) error {
@@ -60,7 +62,7 @@ func disconnected(addr, cause string) error {
 func stranger(addr, cause string) error {
 	return proto.Errorf(proto.ErrUnavailable, "%s is neither a proxy nor an agent: %s", addr, cause).
 		From("client", "stranger").
-		WithHint("something else listens there; a proxy speaks gRPC on port 9001 and HTTP on 9002, an agent both on 9000")
+		WithHint("something else listens there; " + portsHint)
 }
 
 // isDial reports whether err came before there was a connection.

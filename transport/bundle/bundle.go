@@ -45,8 +45,14 @@ func (l Limits) tooLarge(name string, allowed int64) error {
 		return proto.Errorf(proto.ErrTooLarge, "%s: the files are more than %d times as large as their archive", name, l.Ratio).
 			WithHint("leave out files that hold little but repetition")
 	}
-	return proto.Errorf(proto.ErrTooLarge, "%s: the files are larger than %d bytes", name, l.Bytes).
-		WithHint("leave out large files; a function can fetch them when it starts")
+	return proto.Errorf(proto.ErrTooLarge, "%s: the files are larger than %d bytes", name, l.Bytes).WithHint(tooLargeHint)
+}
+
+const tooLargeHint = "leave out large files; a function can fetch them when it starts"
+
+// archiveTooLarge is the error of an archive over a limit in bytes.
+func archiveTooLarge(limit int64) error {
+	return proto.Errorf(proto.ErrTooLarge, "the archive is larger than %d bytes", limit).WithHint(tooLargeHint)
 }
 
 // digestPrefix names the hash of a digest.
@@ -78,8 +84,7 @@ func newMeter(w io.Writer, limit int64) *meter {
 
 func (m *meter) Write(p []byte) (int, error) {
 	if int64(len(p)) > m.max-m.size {
-		return 0, proto.Errorf(proto.ErrTooLarge, "the archive is larger than %d bytes", m.max).
-			WithHint("leave out large files; a function can fetch them when it starts")
+		return 0, archiveTooLarge(m.max)
 	}
 	n, err := m.w.Write(p)
 	m.size += int64(n)

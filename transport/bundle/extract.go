@@ -126,8 +126,7 @@ func inspect(f *os.File, limits Limits) (*zip.Reader, int64, error) {
 		return nil, 0, err
 	}
 	if info.Size() > limits.Archive {
-		return nil, 0, proto.Errorf(proto.ErrTooLarge, "the archive is larger than %d bytes", limits.Archive).
-			WithHint("leave out large files; a function can fetch them when it starts")
+		return nil, 0, archiveTooLarge(limits.Archive)
 	}
 	list := &listReader{r: f, left: listOverhead + int64(limits.Files)*listPerFile}
 	z, err := zip.NewReader(list, info.Size())

@@ -262,7 +262,7 @@ func (s *selection) addPackage(dir string) (imports []string, err error) {
 		ReadDir: func(string) ([]fs.FileInfo, error) { return files, nil },
 	}
 	// Errors are left to the check of the signature and to the compiler, which say
-	// more; what could be read is in pkg all the same.
+	// more; pkg holds what could be read.
 	pkg, _ := every.ImportDir(dir, 0)
 	for _, pattern := range pkg.EmbedPatterns {
 		if err := s.embed(dir, pattern); err != nil {

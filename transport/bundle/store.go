@@ -31,8 +31,8 @@ const (
 )
 
 // Store keeps archives in a folder, each named by its digest. When they take more
-// than a limit, those that were asked for the longest ago are removed. Those that are
-// still coming count; when these alone take more, no further one is taken.
+// than a limit, those that were asked for the longest ago are removed. Archives that
+// are being received count; when these alone take more, no further one is received.
 //
 // All methods may be called concurrently, also by several processes that share
 // the folder. A file may be removed as soon as newer ones fill the store, so Packages
@@ -245,7 +245,7 @@ func (r *growing) Write(p []byte) (int, error) {
 }
 
 // makeRoom removes the archives that were used the longest ago until the rest fits,
-// but never the file keep. It returns how much is still coming.
+// but never the file keep. It returns the size of what is being received.
 func (s *Store) makeRoom(keep string) (coming int64, err error) {
 	files, err := s.list(func(name string) bool { return path.Ext(name) == archiveExt || isTemp(name) })
 	if err != nil {

@@ -212,7 +212,7 @@ func (r routes) decodeDeploy(g *gin.Context, req *proto.DeployRequest) error {
 	} else {
 		var data []byte
 		if data, err = readJSON(g); err == nil {
-			req.Functions, err = wire.DecodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) })
+			req.Functions, err = wire.DecodeFunctions(data)
 		}
 	}
 	if err != nil {
@@ -249,7 +249,7 @@ func (r routes) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error 
 			if err != nil {
 				return wire.InputError(err)
 			}
-			if req.Functions, err = wire.DecodeList(data, func() *proto.FunctionJson { return new(proto.FunctionJson) }); err != nil {
+			if req.Functions, err = wire.DecodeFunctions(data); err != nil {
 				return err
 			}
 		case name == definition:

@@ -82,19 +82,7 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	requests, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelRequests()
 	greeting := &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
-	web := &http.Server{
-		Handler:           s,
-		ConnState:         greeting.note,
-		ReadHeaderTimeout: wire.HeaderLimit,
-		IdleTimeout:       wire.IdleLimit,
-		MaxHeaderBytes:    wire.MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          s.stdLogger(),
-		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
-	}
-	web.Protocols.SetHTTP1(true)
-	web.Protocols.SetUnencryptedHTTP2(true)
+	web := s.httpServer(requests, greeting)
 
 	failed := make(chan error, len(cfg.Listeners))
 	var accepting sync.WaitGroup
@@ -124,6 +112,24 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	s.grpc.Stop()
 	s.inFlight.Lock() // waits for the last request
 	return err
+}
+
+// httpServer returns the server that reads the requests, within their context.
+func (s *server) httpServer(requests context.Context, greeting *newcomers) *http.Server {
+	web := &http.Server{
+		Handler:           s,
+		ConnState:         greeting.note,
+		ReadHeaderTimeout: wire.HeaderLimit,
+		IdleTimeout:       wire.IdleLimit,
+		MaxHeaderBytes:    wire.MaxHeader,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          s.stdLogger(),
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
+	}
+	web.Protocols.SetHTTP1(true)
+	web.Protocols.SetUnencryptedHTTP2(true)
+	return web
 }
 
 // server is everything behind the listeners.

@@ -125,8 +125,8 @@ func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 	return fmt.Sprintf("%.60s", value)
 }
 
-// DecodeList reads a JSON array of objects, each as Decode does.
-func DecodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, error) {
+// DecodeFunctions reads a JSON array of functions, each as Decode does.
+func DecodeFunctions(data []byte) ([]*proto.FunctionJson, error) {
 	if first(data) != '[' {
 		return nil, proto.Errorf(proto.ErrInvalid, "the body is not a JSON array").
 			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
@@ -138,15 +138,14 @@ func DecodeList[M protobuf.Message](data []byte, newElement func() M) ([]M, erro
 	if err := CheckCount(len(elements)); err != nil {
 		return nil, err
 	}
-	list := make([]M, 0, len(elements))
+	fns := make([]*proto.FunctionJson, len(elements))
 	for i, e := range elements {
-		m := newElement()
-		if err := Decode(e, m); err != nil {
+		fns[i] = new(proto.FunctionJson)
+		if err := Decode(e, fns[i]); err != nil {
 			return nil, fmt.Errorf("element %d: %w", i, err)
 		}
-		list = append(list, m)
 	}
-	return list, nil
+	return fns, nil
 }
 
 // CheckCount refuses deploys of too many functions.

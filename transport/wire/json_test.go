@@ -74,7 +74,7 @@ func TestDecodeNamesWhatIsWrong(t *testing.T) {
 		`[{"name": "A"}, {"nam": "B"}]`: `element 1: unknown key "nam"`,
 		`[{"name": "A"}`:                "the JSON is not valid",
 	} {
-		_, err := DecodeList([]byte(body), newFunction)
+		_, err := DecodeFunctions([]byte(body))
 		require.ErrorIs(t, err, proto.ErrInvalid, body)
 		assert.Contains(t, err.Error(), message)
 	}
@@ -111,7 +111,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		fns, err := DecodeList(body, newFunction)
+		fns, err := DecodeFunctions(body)
 		if err != nil {
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			return
