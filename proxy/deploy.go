@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	lastCalls  = time.Second // for calls that were let through just before a stop; longer ones the agent lets finish
-	maxDeploys = 1000        // functions in one call, each of which takes a goroutine
+	lastCalls  = time.Second // for calls that were routed just before a stop; the agent drains longer ones
+	maxDeploys = 1000        // functions in one request; each takes a goroutine
 )
 
 // order is one function to deploy.
@@ -29,10 +29,10 @@ type order struct {
 	path string
 }
 
-// Deploy implements transport.Interface. Without agents a function stays where it
-// is, or goes to the connected agent with the fewest functions. With others than
-// before it leaves the old ones once it is Deployed on all of the new. Of several
-// agents each waits until the one before is Deployed; see package rollout.
+// Deploy implements transport.Interface. A function that names no agents stays where it
+// is, or goes to the connected agent with the fewest functions. Agents that it no longer
+// names stop it once it is Deployed on all that it names. Of several agents each waits
+// until the one before is Deployed; see package rollout.
 func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
 	orders, err := p.check(ctx, fns)
 	if err != nil {
@@ -62,7 +62,7 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	return p.present(ctx, all), nil
 }
 
-// check finds what is wrong with a call itself, before anything is changed.
+// check refuses wrong orders before anything is changed.
 func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]order, error) {
 	if len(fns) == 0 {
 		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
@@ -132,11 +132,11 @@ func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, 
 	if !o.fn.GetWait() {
 		return r.Begun()
 	}
-	return r.End(ctx)
+	return r.Wait(ctx)
 }
 
-// retain gives a function the settings that it keeps, so that all of its agents get
-// the same. The values of secrets are known to agents alone: each keeps its own.
+// retain fills in the settings that a function keeps, so that all of its agents get the
+// same. Agents alone know the values of secrets: each keeps its own.
 func (p *Proxy) retain(ctx context.Context, o order) error {
 	replicas := p.fleet.Find(o.path)
 	if len(o.fn.GetKeep()) == 0 || len(replicas) == 0 {
@@ -151,12 +151,12 @@ func (p *Proxy) retain(ctx context.Context, o order) error {
 	if err != nil {
 		return err
 	}
-	serving := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == replicas[0].Row.GetVersion() })
-	if serving < 0 {
+	i := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == replicas[0].Row.GetVersion() })
+	if i < 0 {
 		o.fn.Keep = nil
 		return nil
 	}
-	was := list[serving].GetSettings()
+	was := list[i].GetSettings()
 	secrets := slices.Sorted(maps.Keys(was.GetSecrets()))
 	secrets = slices.DeleteFunc(secrets, func(k string) bool {
 		_, plain := o.fn.GetEnv()[k]
@@ -179,8 +179,8 @@ func (p *Proxy) retain(ctx context.Context, o order) error {
 	return o.fn.Check()
 }
 
-// begin chooses the agents of a function and begins its rollout to them, one deploy
-// of a path at a time.
+// begin chooses the agents of a function and begins its rollout. Deploys of one path
+// take turns.
 func (p *Proxy) begin(ctx context.Context, o order) (*rollout.Rollout, error) {
 	unlock, err := p.paths.lock(ctx, o.path)
 	if err != nil {
@@ -233,8 +233,8 @@ func (p *Proxy) planAt(ctx context.Context, addr string, o order) (*proto.Functi
 	return agent.Deploy(ctx, fn)
 }
 
-// choose returns the addresses of the agents that a function goes to. Until
-// release is called it counts as theirs.
+// choose returns the addresses of the agents that get a function. Until release is
+// called the function counts as theirs.
 func (p *Proxy) choose(o order) (addrs []string, release func(), err error) {
 	for _, addr := range o.fn.GetToAgent() {
 		addr, err := transport.NormalizeAddr(addr)

@@ -11,26 +11,25 @@
 // # The ways of data
 //
 // A deploy comes in with a package (Upload, or a folder of this machine), which is
-// stored until its agents have it. The function's agents are chosen, a rollout
-// brings package and function to one after the other, and the rows with which each
-// begins or ends are the answer. Changes of one path take turns.
+// stored until its agents have it. Deploy chooses the function's agents, a rollout
+// brings package and function to one after the other, and the agents' first or last
+// rows are the answer. Changes of one path take turns.
 //
-// A call comes to the gateway and goes to the function's socket. No agent is on its
-// way.
+// A call comes to the gateway and goes straight to the function's socket, past the
+// agent.
 //
-// A question about all replicas, such as logs, goes to each of their agents. What is
-// asked of all agents at once, such as usage, lacks those that do not answer, and
-// fails when none does; only logs, whose reader cannot see a gap, end with an error.
+// A question about all replicas, such as usage, goes to each of their agents at once.
+// The answer lacks agents that do not answer, and is an error if no agent does. Only
+// logs end with an error if one is missing, since their reader cannot see a gap.
 //
 // # Decisions
 //
-// Agents own the truth about what runs. What a proxy holds is a cache of what they
-// said. All that is on its disk is the addresses of its agents and the packages on
-// their way to them. Rollouts are not: one that a restarted proxy finds half done it
-// leaves alone, since it cannot tell it from agents that somebody changed one by one,
-// and each agent serves what its row says. The same deploy again completes it; a
-// rollback undoes it.
+// Agents own the truth about what runs; a proxy caches what they said. Its disk holds
+// the addresses of its agents and the packages on their way to them, nothing else, so
+// no rollout survives a restart. A half-done one stays as it is: the proxy cannot tell it
+// from agents that somebody changed one by one, and each agent serves what its row says.
+// The same deploy again completes it; a rollback undoes it.
 //
-// Calls of /functions/NAME@N go to version N alone. An agent that keeps it opens it
-// when nobody serves it (wake.go).
+// Calls of /functions/NAME@N go to version N alone. If no agent serves it, one that
+// keeps it opens it (wake.go).
 package proxy

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// locks are mutexes by key, which a caller may leave waiting. The zero value is
+// locks are mutexes by key. A caller can cancel its wait for one. The zero value is
 // ready to use.
 type locks struct {
-	mu   sync.Mutex // guards the below
-	held map[string]chan struct{}
+	mu   sync.Mutex               // guards the field below:
+	held map[string]chan struct{} // closed when the mutex is released
 }
 
 func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error) {

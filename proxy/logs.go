@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// reorder is how long a line waits for older ones of other agents while logs are
-	// followed: above what a line needs over a network, below what a reader notices.
+	// reorder is how long a line waits for older ones of other agents while a caller
+	// follows: longer than a line needs over a network, shorter than a reader notices.
 	reorder = 250 * time.Millisecond
-	// maxTail bounds the lines that are held to find the last ones of several agents.
+	// maxTail bounds the lines that are held to find the last of several agents.
 	maxTail = 10_000
 )
 
-// Logs implements transport.Interface. The lines of several replicas are merged by
-// their times. Those of an agent that is lost are missing: that is the error once
-// the others have come to their end.
+// Logs implements transport.Interface. It merges the lines of several replicas by their
+// times. If the connection to one agent fails, its error comes after the lines of the
+// others.
 func (p *Proxy) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
 	replicas, err := p.printed(ctx, req.GetName())
 	if err != nil {
@@ -46,14 +46,14 @@ func (p *Proxy) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 	return p.mergeLogs(ctx, reads, on)
 }
 
-// read is what is asked of the agent of one replica.
+// read is the request to the agent of one replica.
 type read struct {
 	fleet.Replica
 	req *proto.LogsRequest
 }
 
-// lastLogs passes on the last lines that there are of all agents. It changes reads
-// to what is to be asked for the lines after these.
+// lastLogs passes on the last lines of all agents. It changes reads so that they ask for
+// the lines after these.
 func (p *Proxy) lastLogs(ctx context.Context, reads []read, limit int, on func(*proto.LogLines) error) error {
 	past := make([]read, len(reads))
 	for i, r := range reads {
@@ -89,12 +89,12 @@ func (p *Proxy) lastLogs(ctx context.Context, reads []read, limit int, on func(*
 		last, lost = last[n:], 0
 	}
 	if reads[0].req.GetFollow() && ctx.Err() == nil {
-		return nil // who is lost is asked again
+		return nil // following asks the failed agents again
 	}
 	return failed
 }
 
-// readLogs passes the lines of one agent on.
+// readLogs passes on the lines of one agent.
 func (p *Proxy) readLogs(ctx context.Context, r read, on func(*proto.LogLines) error) error {
 	agent, err := p.fleet.Connect(ctx, r.Agent)
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *Proxy) readLogs(ctx context.Context, r read, on func(*proto.LogLines) e
 	return agent.Logs(ctx, r.req, on)
 }
 
-// mergeLogs passes the lines of several agents on.
+// mergeLogs passes on the lines of several agents.
 func (p *Proxy) mergeLogs(ctx context.Context, reads []read, on func(*proto.LogLines) error) error {
 	m := merge{streams: make([]stream, len(reads)), arrivals: make(chan arrival), follow: reads[0].req.GetFollow(), on: on}
 	var readers sync.WaitGroup
@@ -136,8 +136,8 @@ func (p *Proxy) mergeLogs(ctx context.Context, reads []read, on func(*proto.LogL
 	return m.run(ctx)
 }
 
-// merge brings the lines of several agents into the order of their times. It holds
-// one batch of each agent, which sends the next when that has been passed on.
+// merge orders the lines of several agents by their times. It holds one batch of each
+// agent; when it has passed that on, the agent sends the next.
 type merge struct {
 	streams  []stream
 	arrivals chan arrival
@@ -147,26 +147,26 @@ type merge struct {
 
 // stream is what one agent sends.
 type stream struct {
-	batch *proto.LogLines // nil: it is waited for
-	since time.Time       // when it came
-	ended bool
-	taken chan<- struct{} // has room for one: the batch has been passed on
+	batch  *proto.LogLines // nil: none has come
+	since  time.Time       // when the batch came
+	closed bool            // no further batch comes
+	taken  chan<- struct{} // gets a value when the batch has been passed on; has room for one
 }
 
-// arrival is a batch, or, without one, the end of a stream.
+// arrival is a batch or, without one, the end of a stream.
 type arrival struct {
 	from  int
 	batch *proto.LogLines
 	err   error
 }
 
-// run passes lines on until all streams have ended.
+// run passes lines on until all streams are closed.
 func (m *merge) run(ctx context.Context) error {
-	var lost []error
+	var errs []error
 	for {
 		s, complete, waited := m.oldest()
 		if s == nil && complete {
-			return errors.Join(lost...)
+			return errors.Join(errs...)
 		}
 		if s != nil && (complete || m.follow && waited >= reorder) {
 			if err := m.pass(s); err != nil {
@@ -184,22 +184,22 @@ func (m *merge) run(ctx context.Context) error {
 		case <-late:
 		case a := <-m.arrivals:
 			to := &m.streams[a.from]
-			to.batch, to.since, to.ended = a.batch, time.Now(), a.batch == nil
+			to.batch, to.since, to.closed = a.batch, time.Now(), a.batch == nil
 			if a.err != nil {
-				lost = append(lost, a.err)
+				errs = append(errs, a.err)
 			}
 		}
 	}
 }
 
-// oldest returns the stream with the oldest line, nil when there is no line;
-// whether no line can come that is older; and how long any line has waited.
+// oldest returns the stream with the oldest line, or nil; whether no older line can
+// come; and the longest time that a batch has waited.
 func (m *merge) oldest() (oldest *stream, complete bool, waited time.Duration) {
 	complete = true
 	for i := range m.streams {
 		s := &m.streams[i]
 		if s.batch == nil {
-			complete = complete && s.ended
+			complete = complete && s.closed
 			continue
 		}
 		waited = max(waited, time.Since(s.since))
@@ -210,7 +210,7 @@ func (m *merge) oldest() (oldest *stream, complete bool, waited time.Duration) {
 	return oldest, complete, waited
 }
 
-// head is the time of the next line. What holds no line goes before all lines.
+// head returns the time of the next line. A batch without lines comes before all.
 func (s *stream) head() time.Time {
 	if len(s.batch.GetLines()) == 0 {
 		return time.Time{}
@@ -218,7 +218,7 @@ func (s *stream) head() time.Time {
 	return timeOf(s.batch.GetLines()[0].GetTime())
 }
 
-// pass passes the lines of a stream on that are older than those of all others.
+// pass passes on the lines of a stream that are older than those of all others.
 func (m *merge) pass(s *stream) error {
 	lines := s.batch.GetLines()
 	n := len(lines)

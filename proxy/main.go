@@ -19,8 +19,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
-// Main is the program: it serves until it is told to stop by SIGTERM or SIGINT,
-// and returns the exit code.
+// Main is the program: it serves until SIGTERM or SIGINT and returns the exit code.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	set := flags.New("proxy", "offers the functions of many agents at one address", stdout, stderr)
 	httpAddr := set.String("http", ":9002", "`address` to serve HTTP on")
@@ -38,7 +37,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	logger := hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr})
-	// net/http tells some things to the process's logger alone.
+	// net/http logs some things through package log alone.
 	log.SetFlags(0)
 	log.SetOutput(logger.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
 	if *insecure {
@@ -54,7 +53,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serve runs a proxy on two addresses until ctx ends.
+// serve runs a proxy on two addresses until ctx is done.
 func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg Config) error {
 	web, err := flags.Listen("http", httpAddr)
 	if err != nil {
@@ -73,10 +72,10 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 	}
 	defer p.Close()
 
-	// The agents are let go after the last caller has been served.
-	running, done := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(running) }()
+	// The connections to agents close after the last request.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	result := make(chan error, 1)
+	go func() { result <- p.Run(running) }()
 	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
@@ -84,11 +83,11 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 		Listeners: []net.Listener{web, rpc}, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
-	done()
-	return errors.Join(err, <-ended)
+	cancel()
+	return errors.Join(err, <-result)
 }
 
-// ownNames returns the host of the public url, by which callers may address us.
+// ownNames returns the host of the public url, which callers may address.
 func ownNames(public string) []string {
 	if u, err := url.Parse(public); err == nil && u.Hostname() != "" {
 		return []string{u.Hostname()}

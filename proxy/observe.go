@@ -29,8 +29,8 @@ func (p *Proxy) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 	return nil, err
 }
 
-// printed returns where the log of a function is, at least one place: on its agents,
-// and that of one that was stopped on those that ran it.
+// printed returns the agents that have a function's log, at least one: those that have
+// the function, or, after it was stopped, those that ran it.
 func (p *Proxy) printed(ctx context.Context, name string) (list []fleet.Replica, err error) {
 	if list, err = p.known(ctx, name); !errors.Is(err, proto.ErrNotFound) {
 		return list, err
@@ -86,8 +86,8 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 	return list, err
 }
 
-// gather asks the agents of all replicas at once and joins what they say. An agent
-// that does not answer is missed in the log; that no agent does is an error.
+// gather asks the agents of all replicas at once and joins their answers. An agent that
+// does not answer is logged and left out; if no agent answers that is an error.
 func gather[T any](ctx context.Context, p *Proxy, replicas []fleet.Replica, ask func(*fleet.Session, context.Context, string) ([]T, error)) ([]T, error) {
 	lists := make([][]T, len(replicas))
 	errs := make([]error, len(replicas))

@@ -23,17 +23,17 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// packagesLimit bounds the stored packages in bytes: they are only on their way
-// to agents, and clients send one again that was dropped.
+// packagesLimit bounds the stored packages in bytes: they are only on their way to
+// agents, and clients send a dropped one again.
 const packagesLimit = 2 << 30
 
 // Config is what a proxy needs to know.
 type Config struct {
-	Dir      string   // its folder, made if need be
-	Agents   []string // addresses of agents to connect to at start
-	URL      string   // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
-	HTTPPort int      // of its own listeners; HTTPPort is also in the urls for callers over RPC
-	RPCPort  int
+	Dir      string       // its folder; created if missing
+	Agents   []string     // addresses of agents to connect to at start
+	URL      string       // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
+	HTTPPort int          // of its listener; also in the urls for callers over RPC
+	RPCPort  int          // of its listener
 	Insecure bool         // agents on other machines may be connected to
 	Logger   hclog.Logger // default: none
 }
@@ -54,8 +54,8 @@ type Proxy struct {
 
 var _ transport.Interface = (*Proxy)(nil)
 
-// New returns the proxy of a folder, which it holds until Close: a folder that
-// another process holds is an ErrConflict. Agents are connected to by Run.
+// New returns the proxy of a folder, which it holds until Close: a folder that another
+// process holds is an ErrConflict. Run connects to the agents.
 func New(cfg Config) (*Proxy, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -90,7 +90,7 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
-// publish makes routes of what the agents say.
+// publish turns replicas into routes.
 func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 	routes := make(map[string][]gateway.Replica, len(changes))
 	for path, replicas := range changes {
@@ -102,15 +102,15 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 	p.table.Update(routes)
 }
 
-// Run keeps the proxy connected to its agents until ctx ends. It is called once.
+// Run keeps the proxy connected to its agents until ctx is done. It is called once.
 func (p *Proxy) Run(ctx context.Context) error {
 	p.fleet.Run(ctx)
-	p.rollouts.Wait() // they end with the connections to agents
+	p.rollouts.Wait() // without connections to agents they fail
 	p.wakes.running.Wait()
 	return nil
 }
 
-// Close gives the folder up. Nothing may be called afterwards.
+// Close closes the folder. No method may be called afterwards.
 func (p *Proxy) Close() error {
 	p.table.Clear()
 	return p.dir.Close()
@@ -120,7 +120,7 @@ func (p *Proxy) Close() error {
 // ErrUnavailable before.
 func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
-// mounts serves calls of functions, /functions/{name} and below.
+// mounts returns the handler of calls of functions, /functions/{name} and below.
 func (p *Proxy) mounts() []server.Mount {
 	return []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway}}
 }
@@ -139,8 +139,7 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 	return err
 }
 
-// Stop implements transport.Interface. Calls are no longer routed to the function
-// before its agents are asked.
+// Stop implements transport.Interface. It takes the route out before it asks the agents.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -152,23 +151,23 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 	}
 	defer unlock()
 	drafts := p.fleet.Drafts(path)
-	p.rollouts.Halt(path, rollout.ErrStopped)
+	p.rollouts.Cancel(path, rollout.ErrStopped)
 	for _, row := range drafts {
 		p.fleet.Tell(fleet.Stopped(row))
 	}
 	replicas, err := p.replicas(fnName)
-	if err != nil && len(drafts) > 0 { // no agent has been given it
+	if err != nil && len(drafts) > 0 { // no agent has it yet
 		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	short, cancel := context.WithTimeout(ctx, lastCalls)
+	limited, cancel := context.WithTimeout(ctx, lastCalls)
 	defer cancel()
 	underWay := p.table.Calls(path)
 	p.fleet.Hide(path)
 	defer p.fleet.Show(path)
-	underWay.Wait(short)
+	underWay.Wait(limited)
 
 	rows := make([]*proto.FunctionJsonRsp, len(replicas))
 	errs := make([]error, len(replicas))
@@ -183,7 +182,7 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 	return p.present(ctx, rows)[0], nil
 }
 
-// known returns the rows of a function, at least one, once all agents were tried.
+// known waits until all agents were tried, then is replicas.
 func (p *Proxy) known(ctx context.Context, name string) ([]fleet.Replica, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -207,7 +206,7 @@ func (p *Proxy) stopAt(ctx context.Context, r fleet.Replica) (*proto.FunctionJso
 	return agent.Stop(ctx, r.Row.GetName())
 }
 
-// List implements transport.Interface. An agent that was not known is connected to.
+// List implements transport.Interface. It connects to an agent that was not known.
 func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -230,8 +229,8 @@ func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJson
 	return p.present(ctx, rows), nil
 }
 
-// Details implements transport.Interface. The rows of an agent that does not
-// answer are as they were, with an error that says since when.
+// Details implements transport.Interface. The rows of an agent that does not answer are
+// its last ones, with an error that says since when.
 func (p *Proxy) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -250,7 +249,7 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 	})
 }
 
-// present gives rows the url by which the caller reaches their functions.
+// present sets in rows the url by which the caller reaches their functions.
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	base := p.base(server.CallerFrom(ctx))
 	for _, row := range rows {
@@ -259,8 +258,8 @@ func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*p
 	return rows
 }
 
-// base is the beginning of urls for a caller: by the host that it addressed
-// itself, with the HTTP port if it came to the other.
+// base returns the beginning of urls for a caller: the host that it addressed, with
+// the HTTP port if it came by RPC.
 func (p *Proxy) base(caller server.Caller) string {
 	if p.cfg.URL != "" {
 		return p.cfg.URL

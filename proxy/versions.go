@@ -23,8 +23,8 @@ func (p *Proxy) Versions(ctx context.Context, fnName string) ([]*proto.Version, 
 	return list, err
 }
 
-// Rollback implements transport.Interface. All replicas go to the version that the
-// first one went to.
+// Rollback implements transport.Interface. All replicas go to the same version as the
+// first.
 func (p *Proxy) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	return p.change(ctx, fnName, rollout.Step{Action: rollout.Rollback, Version: to})
 }
@@ -44,7 +44,7 @@ func (p *Proxy) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJso
 	return p.change(ctx, fnName, rollout.Step{Action: rollout.Resume})
 }
 
-// change takes a step at each replica of a function.
+// change takes a step on each replica of a function.
 func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err

@@ -13,17 +13,16 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
-// maxWakes bounds the versions that are opened at the same time: callers choose the
-// numbers.
+// maxWakes bounds the versions that are opened at a time: callers choose the numbers.
 const maxWakes = 32
 
 // wakes are the openings of versions that are under way.
 type wakes struct {
 	open    func(ctx context.Context, name string, number uint32) error
-	running sync.WaitGroup // they outlive their callers
+	running sync.WaitGroup // wakes go on when their callers are canceled
 
-	mu    sync.Mutex       // guards the below
-	byKey map[string]*wake // path@number
+	mu    sync.Mutex       // guards the field below:
+	byKey map[string]*wake // by path@number
 }
 
 // wake is the opening of a version.
@@ -32,8 +31,8 @@ type wake struct {
 	err  error
 }
 
-// wake lets an agent open a version that is kept but does not serve, and returns
-// when there is a route to it. Callers that want the same one wait together.
+// wake opens a version that an agent keeps but does not serve, and returns when there is
+// a route to it. Callers that want the same version wait together.
 func (all *wakes) wake(ctx context.Context, name string, number uint32) error {
 	key := proto.Path(name) + "@" + strconv.FormatUint(uint64(number), 10)
 	all.mu.Lock()
@@ -77,7 +76,7 @@ func (p *Proxy) open(ctx context.Context, name string, number uint32) error {
 		case e == nil:
 			return nil
 		case !errors.Is(e, proto.ErrNotFound):
-			err = e // another may have it
+			err = e // another agent may have it
 		}
 	}
 	if err != nil {

@@ -22,39 +22,39 @@ const (
 	connectLimit = 5 * time.Second // until an agent has sent its rows
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second  // how long an agent that came back may go unnoticed
-	lostLimit    = 10 * time.Second // how long a deploy waits for a lost agent to come back
-	maxAgents    = 1024             // goroutines and connections that callers can make us hold
+	returnLimit  = 10 * time.Second // how long a deploy waits for an agent to come back
+	maxAgents    = 1024             // callers add agents; each takes a goroutine and a connection
 )
 
-// Config is what a fleet needs.
+// Config is what a fleet needs to know.
 type Config struct {
 	Dir    *state.Dir // where agents are remembered
 	Agents []string   // addresses that were named at start
-	Local  bool       // none but agents on this machine
-	Own    []string   // ports of this proxy, which is no agent of its own
-	// Publish is told what runs now, by path; nothing is a path that is not to be
-	// called. It must not call the fleet.
+	Local  bool       // agents on other machines are refused
+	Own    []string   // ports of this proxy, which must not be its own agent
+	// Publish gets the replicas of paths that changed; a path without replicas is not
+	// to be called. It must not call the fleet.
 	Publish func(map[string][]Replica)
 	Logger  hclog.Logger
 }
 
-// Fleet is the agents that the proxy knows, with what they said last.
+// Fleet is the agents that the proxy knows and what they said last.
 type Fleet struct {
 	Config
 	rows     transport.Feed // of all agents, for watchers
 	watchers sync.WaitGroup
 	saving   sync.Mutex // serialises writes of the agents' file
 
-	mu      sync.Mutex   // guards the below
-	launch  func(*agent) // begins to watch an agent; nil before Run
-	ended   bool         // Run is over
-	agents  map[string]*agent
-	hidden  map[string]bool // paths of functions that are being stopped
-	changed chan struct{}   // closed at the next change of anything here
+	mu      sync.Mutex        // guards the fields below:
+	launch  func(*agent)      // begins to watch an agent; nil unless Run runs
+	closed  bool              // the context of Run was canceled
+	agents  map[string]*agent // by address
+	hidden  map[string]bool   // paths of functions that are being stopped
+	changed chan struct{}     // closed at the next change of anything here
 }
 
 // New returns the fleet of the agents that were named at start and of those that
-// earlier runs have met. They are connected to by Run.
+// answered in earlier runs. Run connects to them.
 func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
 	if err := f.load(cfg.Agents); err != nil {
@@ -63,24 +63,24 @@ func New(cfg Config) (*Fleet, error) {
 	return f, nil
 }
 
-// agent is one agent.
+// agent is what the fleet knows of an agent.
 type agent struct {
 	addr  string
-	local bool          // by its address
+	local bool          // on this machine, by its address
 	wake  chan struct{} // ends the pause before the next attempt
 
-	// Fleet.mu guards the below.
-	given    bool // named at start: never forgotten
+	// Fleet.mu guards the fields below:
+	given    bool // named at start: never removed
 	known    bool // has answered: remembered over restarts
-	gone     bool // forgotten
-	client   *transport.Client
-	attempts int       // to connect, that have failed
-	since    time.Time // when it was lost
-	problem  error
-	info     *proto.AgentInfo                  // nil: it did not say
+	removed  bool
+	client   *transport.Client                 // nil: not connected
+	attempts int                               // to connect, that failed, and connections that did
+	since    time.Time                         // when its connection, or the first attempt, failed
+	problem  error                             // of the last attempt or connection
+	info     *proto.AgentInfo                  // nil: the agent did not say
 	rows     map[string]*proto.FunctionJsonRsp // by path; never changed, only replaced
-	placing  map[string]bool                   // paths that are on their way here
-	stop     context.CancelFunc
+	placing  map[string]bool                   // paths of functions that Place chose it for
+	cancel   context.CancelFunc                // of its watch
 }
 
 const agentsFile = "agents.json"
@@ -90,7 +90,7 @@ type agentsOnDisk struct {
 	Agents []string `json:"agents"`
 }
 
-// load adds the agents that were given and those of earlier runs.
+// load adds the agents that were named at start and those of earlier runs.
 func (f *Fleet) load(given []string) error {
 	for _, addr := range given {
 		a, err := f.add(addr)
@@ -106,7 +106,7 @@ func (f *Fleet) load(given []string) error {
 	for _, addr := range file.Agents {
 		a, err := f.add(addr)
 		if err != nil {
-			f.Logger.Warn("an agent of an earlier run is left out", "agent", addr, "error", err)
+			f.Logger.Warn("an agent of an earlier run is refused", "agent", addr, "error", err)
 			continue
 		}
 		a.known = true
@@ -128,11 +128,11 @@ func (f *Fleet) save() {
 	f.mu.Unlock()
 	slices.Sort(file.Agents)
 	if err := f.Dir.Write(agentsFile, file); err != nil {
-		f.Logger.Error("agents are not remembered", "error", err)
+		f.Logger.Error("agents are not saved", "error", err)
 	}
 }
 
-// Allowed reports why an address cannot be an agent's.
+// Allowed returns why an address cannot be an agent's.
 func (f *Fleet) Allowed(addr string) error {
 	addr, err := transport.NormalizeAddr(addr)
 	if err != nil {
@@ -151,7 +151,7 @@ func (f *Fleet) Allowed(addr string) error {
 	return nil
 }
 
-// add returns the agent of an address, and makes it known if it was not.
+// add returns the agent of an address. It adds one if there is none.
 func (f *Fleet) add(addr string) (*agent, error) {
 	if err := f.Allowed(addr); err != nil {
 		return nil, err
@@ -188,11 +188,11 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// Run watches all agents, those that are added meanwhile too, until ctx ends.
+// Run watches all agents, also those that are added meanwhile, until ctx is done.
 func (f *Fleet) Run(ctx context.Context) {
 	launch := func(a *agent) {
 		ctx, cancel := context.WithCancel(ctx)
-		a.stop = cancel
+		a.cancel = cancel
 		f.watchers.Go(func() {
 			defer cancel()
 			f.keep(ctx, a)
@@ -206,30 +206,30 @@ func (f *Fleet) Run(ctx context.Context) {
 	f.mu.Unlock()
 	<-ctx.Done()
 	f.mu.Lock()
-	f.launch, f.ended = nil, true
+	f.launch, f.closed = nil, true
 	f.broadcast()
 	f.mu.Unlock()
 	f.watchers.Wait()
 }
 
-// broadcast wakes those who wait in until. f.mu is held.
+// broadcast wakes all calls of until. f.mu is held.
 func (f *Fleet) broadcast() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-// until waits until a condition, which is called with f.mu held, is true, but not
-// longer than ctx, or than the fleet runs.
+// until waits until a condition is true. It calls the condition with f.mu held. It is
+// an error when ctx is done first, or that of Run.
 func (f *Fleet) until(ctx context.Context, is func() bool) error {
 	for {
 		f.mu.Lock()
-		ok, changed, ended := is(), f.changed, f.ended
+		ok, changed, closed := is(), f.changed, f.closed
 		f.mu.Unlock()
 		switch {
 		case ok:
 			return nil
-		case ended:
-			return proto.Errorf(proto.ErrUnavailable, "the proxy is ending").From("gateway", "stopped")
+		case closed:
+			return proto.Errorf(proto.ErrUnavailable, "the proxy is stopping").From("gateway", "stopped")
 		}
 		select {
 		case <-ctx.Done():
@@ -239,11 +239,11 @@ func (f *Fleet) until(ctx context.Context, is func() bool) error {
 	}
 }
 
-// Ending says whether the proxy ends.
-func (f *Fleet) Ending() bool {
+// Closed says whether the proxy is stopping, so that no agent can be asked any longer.
+func (f *Fleet) Closed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended
+	return f.closed
 }
 
 // Ready returns nil once every agent that was known at start has been tried, an
@@ -257,7 +257,7 @@ func (f *Fleet) Ready() error {
 	return nil
 }
 
-// starting returns the agents whose first attempt has not ended. f.mu is held.
+// starting returns the agents that have neither answered nor failed yet. f.mu is held.
 func (f *Fleet) starting() []string {
 	var list []string
 	for addr, a := range f.agents {
@@ -269,8 +269,8 @@ func (f *Fleet) starting() []string {
 	return list
 }
 
-// Started waits until each agent has been tried once, so that what is said about
-// all of them is not said too early after a start. It fails only if ctx ends.
+// Started waits until each agent has been tried once, so that no answer about all of
+// them comes too early after a start. It fails only when ctx is done.
 func (f *Fleet) Started(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -278,15 +278,16 @@ func (f *Fleet) Started(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// forget drops an agent that has never answered and that no flag names. f.mu is held.
-func (f *Fleet) forget(a *agent) {
-	if a.given || a.known || a.gone {
+// remove removes an agent that has never answered and that was not named at start. f.mu
+// is held.
+func (f *Fleet) remove(a *agent) {
+	if a.given || a.known || a.removed {
 		return
 	}
-	a.gone = true
+	a.removed = true
 	delete(f.agents, a.addr)
-	if a.stop != nil {
-		a.stop()
+	if a.cancel != nil {
+		a.cancel()
 	}
 	f.broadcast()
 }

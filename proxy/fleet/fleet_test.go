@@ -80,7 +80,7 @@ func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
 	f.Show("hello")
 	assert.Equal(t, map[string][]string{"hello": {"HELLO"}}, published)
 
-	a.gone = true
+	a.removed = true
 	assert.False(t, f.apply(a, client, &proto.WatchEvent{Snapshot: true}))
 	assert.Len(t, f.Rows(), 1)
 }

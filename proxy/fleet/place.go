@@ -8,13 +8,13 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Abilities is what an agent said of itself.
+// Abilities is what an agent said it can do.
 type Abilities struct{ *proto.AgentInfo }
 
-// Builds says whether the agent can build. One that says nothing of itself can.
+// Builds says whether the agent can build. One that did not say counts as able to.
 func (i Abilities) Builds() bool { return i.AgentInfo == nil || i.GetGoVersion() != "" }
 
-// Info returns what an agent said of itself.
+// Info returns what an agent said it can do.
 func (f *Fleet) Info(addr string) Abilities {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,8 +36,8 @@ func (f *Fleet) Builder(platform string) (addr string, ok bool) {
 	return best.addr, true
 }
 
-// least returns the connected agent with the fewest functions, of those that are
-// fit, nil when there is none. f.mu is held.
+// least returns the connected agent with the fewest functions of those that fit, or
+// nil. f.mu is held.
 func (f *Fleet) least(fit func(*agent) bool) (best *agent) {
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
 		if a := f.agents[addr]; a.client != nil && fit(a) && (best == nil || a.load() < best.load()) {
@@ -48,8 +48,8 @@ func (f *Fleet) least(fit func(*agent) bool) (best *agent) {
 }
 
 // Place chooses the connected agent with the fewest functions. Until release is
-// called the function counts as there, so that deploys at the same time do not
-// all go to the same agent.
+// called the function counts as the agent's, so that deploys at the same time do not
+// all go to one agent.
 func (f *Fleet) Place(path string) (addr string, release func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 type Replica struct {
 	Agent string                 // its address
 	Local bool                   // it is on this machine, by its address
-	Row   *proto.FunctionJsonRsp // what the agent says; it is not to be changed
+	Row   *proto.FunctionJsonRsp // what the agent says; read only
 }
 
 // at returns the rows of a path, ordered by agent. f.mu is held.
@@ -49,21 +49,21 @@ func (f *Fleet) Row(addr, name string) *proto.FunctionJsonRsp {
 	return nil
 }
 
-// Stopped is a row as it ends.
+// Stopped returns a copy of a row as that of a stopped function.
 func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
 	row.Status, row.Instances, row.Pid = string(proto.Stopped), 0, 0
 	return row
 }
 
-// Drafts are the rows that were told of a path at agents which know nothing of it.
+// Drafts returns the rows of a path that Tell told and whose agents do not know it.
 func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
 	return slices.DeleteFunc(f.rows.Rows(), func(row *proto.FunctionJsonRsp) bool {
 		return proto.Path(row.GetName()) != path || f.Row(row.GetAtAgent(), row.GetName()) != nil
 	})
 }
 
-// visible is a row as watchers see it. f.mu is held.
+// visible returns a copy of a row for watchers. f.mu is held.
 func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
 	if a.client == nil {
@@ -72,7 +72,7 @@ func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJso
 	return row
 }
 
-// publish tells of some paths what runs now. f.mu is held.
+// publish publishes which replicas some paths have now. f.mu is held.
 func (f *Fleet) publish(paths ...string) {
 	changes := make(map[string][]Replica, len(paths))
 	for _, path := range paths {
@@ -84,7 +84,7 @@ func (f *Fleet) publish(paths ...string) {
 	f.Publish(changes)
 }
 
-// Hide lets no further call reach a path until Show.
+// Hide keeps further calls from a path until Show.
 func (f *Fleet) Hide(path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,7 +92,7 @@ func (f *Fleet) Hide(path string) {
 	f.publish(path)
 }
 
-// Show ends Hide.
+// Show undoes Hide.
 func (f *Fleet) Show(path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -100,7 +100,7 @@ func (f *Fleet) Show(path string) {
 	f.publish(path)
 }
 
-// All returns all agents, without a row.
+// All returns all agents, without rows.
 func (f *Fleet) All() (list []Replica) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -110,7 +110,7 @@ func (f *Fleet) All() (list []Replica) {
 	return list
 }
 
-// Connected returns the agents that answer, without a row.
+// Connected returns the agents that answer, without rows.
 func (f *Fleet) Connected() []Replica {
 	all := f.All()
 	f.mu.Lock()
@@ -122,11 +122,11 @@ func (f *Fleet) Connected() []Replica {
 // answer say so in their error.
 func (f *Fleet) Rows() []*proto.FunctionJsonRsp { return f.rows.Rows() }
 
-// Watch tells all rows, and each that changes, until ctx ends.
+// Watch passes on all rows, and each that changes, until ctx is done.
 func (f *Fleet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return f.rows.Watch(ctx, on)
 }
 
-// Tell tells those who watch a row that its agent has not told. What the agent says
-// later takes its place.
+// Tell shows watchers a row that its agent has not told. A later row of the agent
+// replaces it.
 func (f *Fleet) Tell(row *proto.FunctionJsonRsp) { f.rows.Set(row) }

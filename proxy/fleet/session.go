@@ -21,21 +21,21 @@ import (
 const (
 	uploadLimit = 5 * time.Minute  // 64 MiB over 2 Mbit/s
 	askLimit    = 30 * time.Second // for what an agent answers at once
-	stopLimit   = 60 * time.Second // it drains the function and ends its processes
+	stopLimit   = 60 * time.Second // the agent drains the function and kills its processes
 	buildLimit  = 15 * time.Minute // a cold build behind others
-	echoLimit   = 5 * time.Second  // until the watch tells what was just done
+	echoLimit   = 5 * time.Second  // until the watch brings a change that was just made
 
-	// WakeLimit is within which a process starts; callers wait no longer.
+	// WakeLimit bounds the start of a process; callers wait no longer.
 	WakeLimit = wire.CallerWakeLimit
 )
 
-// ErrReplaced is why a deploy did not come to its own end.
+// ErrReplaced is why a deploy was canceled for a later one.
 var ErrReplaced = errors.New("replaced by a later deploy before it was ready")
 
-// Session is an agent and the connection to it. What changes the agent returns once
-// the watch has told the change, so that those who ask the fleet next see it. Errors
-// name the agent, unless they are about a function's source. What the agent says of
-// its functions carries its address.
+// Session is an agent and the connection to it. Methods that change something return
+// once the watch has brought the change, so that later callers see it. Errors name the
+// agent, unless they are about a function's source. What the agent says of its
+// functions carries its address.
 type Session struct {
 	Addr   string
 	fleet  *Fleet
@@ -43,9 +43,9 @@ type Session struct {
 	client *transport.Client
 }
 
-// Connect returns a session with the agent of an address once it answers, trying
-// now rather than after its pause. An agent that nobody knew before and that does
-// not answer is forgotten again.
+// Connect returns a session with the agent of an address once it answers. It tries at
+// once, not after the backoff. An agent that was not known and does not answer is
+// removed again.
 func (f *Fleet) Connect(ctx context.Context, addr string) (*Session, error) {
 	a, err := f.add(addr)
 	if err != nil {
@@ -62,7 +62,7 @@ func (f *Fleet) Connect(ctx context.Context, addr string) (*Session, error) {
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	err = f.until(ctx, func() bool { return a.client != nil || a.gone || a.attempts > before })
+	err = f.until(ctx, func() bool { return a.client != nil || a.removed || a.attempts > before })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if a.client != nil {
@@ -71,7 +71,7 @@ func (f *Fleet) Connect(ctx context.Context, addr string) (*Session, error) {
 	if err == nil || ctx.Err() != nil {
 		err = a.unavailable()
 	}
-	f.forget(a)
+	f.remove(a)
 	return nil, err
 }
 
@@ -105,7 +105,7 @@ func (s *Session) Stop(ctx context.Context, name string) (row *proto.FunctionJso
 	return row, nil
 }
 
-// Rollback lets a function serve with a version that it had.
+// Rollback brings a function back to a version that the agent keeps.
 func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.FunctionJsonRsp, error) {
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
 }
@@ -115,17 +115,17 @@ func (s *Session) Shift(ctx context.Context, name string, canary uint32) (*proto
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Shift(ctx, name, canary) })
 }
 
-// Pause lets a function's calls be answered with 503.
+// Pause pauses a function: its calls are answered with 503.
 func (s *Session) Pause(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Pause(ctx, name) })
 }
 
-// Resume lets a function that was paused serve again.
+// Resume resumes a function that was paused.
 func (s *Session) Resume(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Resume(ctx, name) })
 }
 
-// change changes what serves.
+// change makes a call that changes which versions serve.
 func (s *Session) change(ctx context.Context, name string, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	row, err := s.one(ctx, stopLimit, call)
 	if err != nil {
@@ -158,8 +158,8 @@ func (s *Session) Build(ctx context.Context, fn *proto.FunctionJson) (program *p
 	return program, err
 }
 
-// SendProgram copies a program to another agent, which may have it already. It
-// passes through; nothing of it stays here.
+// SendProgram copies a program to another agent, unless that has it. The program passes
+// through and is not stored here.
 func (s *Session) SendProgram(ctx context.Context, key string, to *Session) error {
 	stored := false
 	if err := to.ask(ctx, askLimit, func(ctx context.Context) (err error) {
@@ -183,7 +183,7 @@ func (s *Session) Versions(ctx context.Context, name string) (list []*proto.Vers
 	return list, err
 }
 
-// Crashes returns how processes of a function ended by themselves.
+// Crashes returns how processes of a function crashed.
 func (s *Session) Crashes(ctx context.Context, name string) (list []*proto.Crash, err error) {
 	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
 		list, err = s.client.Crashes(ctx, name)
@@ -195,7 +195,7 @@ func (s *Session) Crashes(ctx context.Context, name string) (list []*proto.Crash
 	return list, err
 }
 
-// Usage returns what a function uses, or, without a name, all functions.
+// Usage returns what a function uses; without a name, what each function uses.
 func (s *Session) Usage(ctx context.Context, name string) (list []*proto.Usage, err error) {
 	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
 		list, err = s.client.Usage(ctx, name)
@@ -225,35 +225,34 @@ func (s *Session) Log(ctx context.Context, name string) (logs *proto.FunctionLog
 // Logs passes on the lines that a function has printed. An error of on is returned
 // as it is.
 func (s *Session) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
-	var refused error
+	var failed error // of on
 	err := s.client.Logs(ctx, req, func(lines *proto.LogLines) error {
 		for _, line := range lines.GetLines() {
 			line.AtAgent = s.Addr
 		}
-		refused = on(lines)
-		return refused
+		failed = on(lines)
+		return failed
 	})
-	if refused != nil {
-		return refused
+	if failed != nil {
+		return failed
 	}
 	return s.named(ctx, err)
 }
 
-// Settled waits until a deploy that the agent has accepted has come to its end, and
-// returns the row as those who wait for the deploy must see it. That the deploy was
-// replaced by a later one is ErrReplaced in its row; so is the cause for which ctx
-// was ended.
+// Settled waits until a deploy that the agent has accepted is deployed or has failed,
+// and returns the row for callers who wait for the deploy. The row holds ErrReplaced if
+// a later deploy has taken its place, or the cause for which ctx was canceled.
 func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, limit time.Duration) *proto.FunctionJsonRsp {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	a := s.agent
 	var row *proto.FunctionJsonRsp
-	var lost *proto.Error
-	ended := s.fleet.until(ctx, func() bool {
-		row, lost = a.rows[proto.Path(accepted.GetName())], nil
+	var problem *proto.Error
+	err := s.fleet.until(ctx, func() bool {
+		row, problem = a.rows[proto.Path(accepted.GetName())], nil
 		if a.client == nil {
-			lost = a.unavailable()
-			return time.Since(a.since) > lostLimit
+			problem = a.unavailable()
+			return time.Since(a.since) > returnLimit
 		}
 		return row == nil || row.GetGeneration() > accepted.GetGeneration() ||
 			row.GetGeneration() == accepted.GetGeneration() && proto.Status(row.GetStatus()).Settled()
@@ -267,16 +266,16 @@ func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, 
 	switch {
 	case cause != nil && !errors.Is(cause, ctx.Err()):
 		return fail(cause)
-	case lost != nil:
-		return fail(lost)
+	case problem != nil:
+		return fail(problem)
 	case errors.Is(cause, context.DeadlineExceeded):
-		return fail(fmt.Errorf("it was not settled within %s", limit))
-	case ended != nil:
-		return fail(ended)
+		return fail(fmt.Errorf("it was not ready within %s", limit))
+	case err != nil:
+		return fail(err)
 	case row.GetGeneration() > accepted.GetGeneration():
 		return fail(ErrReplaced)
 	case row.GetError() != "":
-		// The old process serves on; the deploy that is waited for has failed.
+		// The old process still serves, but this deploy has failed.
 		row.Status, row.Error = string(proto.Failed), strings.TrimPrefix(row.GetError(), proto.Unchanged)
 	}
 	return row
@@ -305,7 +304,7 @@ func (s *Session) ask(ctx context.Context, limit time.Duration, call func(contex
 	return s.named(ctx, call(limited))
 }
 
-// echo waits until the watch has told what was just done, or the agent is lost.
+// echo waits until the watch has brought what was just done, or the connection fails.
 func (s *Session) echo(ctx context.Context, name string, told func(*proto.FunctionJsonRsp) bool) {
 	ctx, cancel := context.WithTimeout(ctx, echoLimit)
 	defer cancel()
@@ -313,20 +312,20 @@ func (s *Session) echo(ctx context.Context, name string, told func(*proto.Functi
 	_ = s.fleet.until(ctx, func() bool { return s.agent.client != s.client || told(s.agent.rows[path]) })
 }
 
-// named names the agent in the error of a call, unless that is about the source:
-// any agent would say the same. That ctx has ended goes before.
+// named adds the agent to the error of a call, unless that is about the function's
+// source: any agent would say the same. The error of ctx comes first.
 func (s *Session) named(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case Refused(err):
+	case OfSource(err):
 		return err
 	}
 	e := proto.AsError(err)
 	kind := e.Kind
-	if kind == proto.ErrCanceled { // not by the caller: the connection was lost and closed
+	if kind == proto.ErrCanceled { // not by the caller: the connection failed
 		kind = proto.ErrUnavailable
 	}
 	component, reason := e.Component, e.Reason
@@ -336,14 +335,13 @@ func (s *Session) named(ctx context.Context, err error) error {
 	return proto.Errorf(kind, "agent %s: %w", s.Addr, err).WithHint(e.Hint).From(component, reason)
 }
 
-// Refused says whether an error is about a function's source.
-func Refused(err error) bool {
+// OfSource says whether an error is about a function's source.
+func OfSource(err error) bool {
 	reason := proto.AsError(err).Reason
 	return reason == proto.ReasonCheck || reason == proto.ReasonBuild
 }
 
-// SameVersions says whether the same versions serve as before, with the same
-// weights.
+// SameVersions says whether the same versions serve, with the same weights, as before.
 func SameVersions(before, after *proto.FunctionJsonRsp) bool {
 	weighted := func(row *proto.FunctionJsonRsp) []*proto.Serving {
 		return slices.DeleteFunc(slices.Clone(row.GetServing()), func(s *proto.Serving) bool { return s.GetWeight() == 0 })

@@ -12,7 +12,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// keep holds a connection to an agent until ctx ends.
+// keep keeps a connection to an agent until ctx is done.
 func (f *Fleet) keep(ctx context.Context, a *agent) {
 	pause := minBackoff
 	for {
@@ -20,11 +20,11 @@ func (f *Fleet) keep(ctx context.Context, a *agent) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.lose(a, connected, err)
+		f.fail(a, connected, err)
 		if connected {
 			pause = minBackoff
 		}
-		// Proxies that lost an agent together shall not come back together.
+		// Proxies that were cut off together must not all come back at once.
 		timer := time.NewTimer(pause/2 + rand.N(pause/2))
 		select {
 		case <-ctx.Done():
@@ -39,18 +39,18 @@ func (f *Fleet) keep(ctx context.Context, a *agent) {
 	}
 }
 
-// watch connects to an agent and takes over what it says until the connection is
-// lost. It reports whether there was one.
+// watch connects to an agent and applies what it says until the connection fails. It
+// reports whether there was a connection.
 func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	greeting := time.AfterFunc(connectLimit, cancel)
 	defer greeting.Stop()
-	// A new client each time: a used one may wait for its own backoff to end.
+	// A new client each time: a used one may be in a backoff of its own.
 	client := transport.NewAgent(transport.RPC, a.addr)
 	defer client.Close()
 	err = client.Watch(ctx, func(ev *proto.WatchEvent) error {
-		greeting.Stop() // from now on the client looks for signs of life
+		greeting.Stop() // from now on the client itself notices a silent agent
 		if f.apply(a, client, ev) {
 			f.save()
 		}
@@ -63,11 +63,11 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	return connected, err
 }
 
-// apply takes over an event of an agent. It reports whether the agent is one to
-// be remembered from now on.
+// apply applies an event of an agent. It reports whether this is the agent's first, so
+// that the agents must be saved.
 func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) (met bool) {
 	f.mu.Lock()
-	if a.gone {
+	if a.removed {
 		f.mu.Unlock()
 		return false
 	}
@@ -77,7 +77,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	}
 	for _, row := range ev.GetFunctions() {
 		if err := proto.CheckName(row.GetName()); err != nil {
-			f.Logger.Warn("a row is left out", "agent", a.addr, "error", err)
+			f.Logger.Warn("a row is dropped", "agent", a.addr, "error", err)
 			continue
 		}
 		row = protobuf.CloneOf(row)
@@ -86,7 +86,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 		switch {
 		case proto.Status(row.GetStatus()) != proto.Stopped:
 			rows[path] = row
-		case rows[path].GetName() == row.GetName(): // else another has taken its path
+		case rows[path].GetName() == row.GetName(): // else another function has this path now
 			delete(rows, path)
 		}
 	}
@@ -103,8 +103,8 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	return met
 }
 
-// lose notes that an attempt to connect, or a connection, has failed.
-func (f *Fleet) lose(a *agent, connected bool, err error) {
+// fail notes that an attempt to connect, or a connection, has failed.
+func (f *Fleet) fail(a *agent, connected bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if connected || a.attempts == 0 {
@@ -124,8 +124,8 @@ func (f *Fleet) lose(a *agent, connected bool, err error) {
 	f.broadcast()
 }
 
-// replace sets the rows of an agent, and tells watchers and the gateway what is new.
-// With all, rows that did not change are told again. f.mu is held.
+// replace sets the rows of an agent, and tells watchers and the gateway what changed, or
+// with all each row. f.mu is held.
 func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bool) {
 	before := a.rows
 	a.rows = rows
@@ -135,7 +135,7 @@ func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bo
 			f.rows.Set(f.visible(a, row))
 			changed = append(changed, path)
 		}
-		// A row of another name with this path was another function.
+		// The row before was another function's whose name differs in case.
 		if old := before[path]; old != nil && old.GetName() != row.GetName() {
 			f.rows.Set(Stopped(old))
 		}
@@ -150,7 +150,7 @@ func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bo
 	f.publish(changed...)
 }
 
-// unavailable says since when and why an agent does not answer. Fleet.mu is held.
+// unavailable says why an agent does not answer, and since when. Fleet.mu is held.
 func (a *agent) unavailable() *proto.Error {
 	e := proto.Errorf(proto.ErrUnavailable, "agent %s is not connected yet", a.addr)
 	if !a.since.IsZero() {

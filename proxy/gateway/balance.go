@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// balance finds the step from which each version gets its calls spread among
-// those of the others, as often in a row of total as it weighs.
+// balance sets the step, so that of total calls in a row each version gets as many as
+// it weighs, spread among those of the others.
 func (rt *route) balance() {
 	divisor := rt.total
 	for _, v := range rt.versions {
@@ -18,7 +18,7 @@ func (rt *route) balance() {
 			v.weight /= divisor
 		}
 	}
-	// The golden ratio leaves the fewest neighbours alike; without a common divisor
+	// With the golden ratio the fewest neighbours are alike; without a common divisor
 	// every place is visited.
 	rt.step = max(1, uint32(float64(rt.total)/math.Phi))
 	for gcd(rt.step, rt.total) > 1 {
@@ -33,8 +33,8 @@ func gcd(a, b uint32) uint32 {
 	return a
 }
 
-// choose returns the version for a call that names none, by weight. The route is
-// ready.
+// choose returns the version for a call that names none, by weight. It is for routes
+// that are ready.
 func (rt *route) choose() *version {
 	if len(rt.versions) == 1 {
 		return rt.versions[0]
@@ -49,8 +49,8 @@ func (rt *route) choose() *version {
 	return rt.versions[0] // not reached: the weights add up to total
 }
 
-// pick chooses the replica with the fewest calls in flight, in turn among equals,
-// leaving out those that were tried. It returns nil when none is left.
+// pick chooses the replica with the fewest calls in flight of those that were not
+// tried, in turn among equals; nil when all were tried.
 func (v *version) pick(tried []*target) *target {
 	if len(v.targets) == 1 && len(tried) == 0 {
 		return v.targets[0]

@@ -13,7 +13,7 @@ import (
 
 // The limits of connections to functions.
 const (
-	dialLimit     = 2 * time.Second  // both ends share a network; a busy process is reached through its backlog
+	dialLimit     = 2 * time.Second  // on one network; even a busy process accepts, through its backlog
 	idleLimit     = 90 * time.Second // below the idle limit of the function's server, which would close first
 	idlePerTarget = 1024             // the default of 2 makes every busy caller dial anew
 	answerHead    = 64 << 10         // bytes of an answer's head, as many as of a request's
@@ -29,8 +29,8 @@ type target struct {
 	onUnix    atomic.Bool // its unix socket could be reached
 }
 
-// targetKey is what makes a replica a new one. The process is part of it so that
-// no call is sent over an idle connection to one that was replaced.
+// targetKey tells replicas apart. The pid is part of it, so that no call goes over an
+// idle connection to a process that was replaced.
 type targetKey struct {
 	agent   string
 	address string // host:port
@@ -39,7 +39,7 @@ type targetKey struct {
 	idle    time.Duration // how long connections are kept without a call
 }
 
-// keyOf reads where a version's service is; false when the agent did not say.
+// keyOf returns where a version is served; false when the agent did not say.
 func keyOf(r Replica, s *proto.Serving) (targetKey, bool) {
 	u, err := url.Parse(s.GetProxy())
 	if err != nil || u.Scheme != "http" || u.Port() == "" {
@@ -64,9 +64,9 @@ func newTarget(key targetKey) *target {
 	t.links.idle = key.idle
 	t.links.dial = func(ctx context.Context) (net.Conn, error) {
 		if key.socket != "" {
-			// 27 % less CPU per call than TCP. An agent behind a tunnel looks local but
-			// its sockets are not there. One that was there and is gone tells that the
-			// agent has ended, and then its port may be another agent's by now.
+			// It takes 27 % less CPU per call than TCP. An agent behind a tunnel looks local,
+			// but its sockets are elsewhere. If a socket was here and no longer is, the agent
+			// has exited, and its port may be another agent's by now.
 			conn, err := dialer.DialContext(ctx, "unix", key.socket)
 			if err == nil {
 				t.onUnix.Store(true)
@@ -89,8 +89,7 @@ func newTarget(key targetKey) *target {
 	return t
 }
 
-// closeIdle closes the connections that no call uses, and the others once their
-// calls have ended.
+// closeIdle closes the idle connections, and each of the others after its call.
 func (t *target) closeIdle() {
 	t.links.close()
 	t.transport.CloseIdleConnections()

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	directBody = 16 << 10 // bytes of a body that is read before the function is called
-	headBuffer = 4 << 10  // bytes, of most requests' heads with small bodies
+	directBody = 16 << 10 // bytes; a body up to this size is read before the function is called
+	headBuffer = 4 << 10  // bytes; holds most requests with small bodies
 )
 
 // requests is the pool of the buffers in which requests are put together.
 var requests = sync.Pool{New: func() any { return new([headBuffer]byte) }}
 
-// plain says whether the call can go directly: it has nothing that needs both
-// directions at once, or a client that knows more of HTTP.
+// plain says whether the call can go directly: its request is whole before the answer
+// begins, and asks nothing of HTTP that the direct lane does not do.
 func (c *call) plain() bool {
 	r := c.in
 	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host == "" || r.ContentLength < 0 || r.ContentLength > directBody {
@@ -50,29 +50,29 @@ func (c *call) direct(ctx context.Context) {
 	defer requests.Put(buf)
 	request, err := c.readBody(c.appendHead(buf[:0]))
 	if err != nil {
-		c.failed(ctx, err)
+		c.fail(ctx, err)
 		return
 	}
 	var l *link
 	var res *http.Response
 	err = c.try(ctx, func(t *target) (err error) {
-		l, res, err = c.ask(ctx, t, request) //nolint:bodyclose // to close it would be to read it; the link is closed
+		l, res, err = c.ask(ctx, t, request) //nolint:bodyclose // closing would read the rest; the link is closed instead
 		return err
 	})
 	if err != nil {
-		c.failed(ctx, err)
+		c.fail(ctx, err)
 		return
 	}
 	c.adapt(res)
 	if err := c.relay(res, l); err != nil {
-		l.end()
+		l.cancel()
 		c.failure = err
 		panic(http.ErrAbortHandler) // the caller sees that it is not whole
 	}
-	if again(res) {
-		c.to.links.put(l)
+	if reusable(res) {
+		c.target.links.put(l)
 	} else {
-		l.end()
+		l.cancel()
 	}
 }
 
@@ -82,7 +82,7 @@ func (c *call) appendHead(b []byte) []byte {
 	r := c.in
 	b = append(b, r.Method...)
 	b = append(b, ' ')
-	b = append(b, c.target...)
+	b = append(b, c.uri...)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendLine(b, "Host", r.Host)
 	for name, values := range r.Header {
@@ -121,11 +121,11 @@ func (c *call) readBody(b []byte) ([]byte, error) {
 	return b, err
 }
 
-// ask sends the request to a target. It is sent a second time, over a new link, if
-// the first was closed while it was idle: at least nothing of an answer has come, and
-// the caller allows that its call is made twice or nothing of it was sent. There is
-// no third time, at any replica: it may be this call that ends the function's process,
-// and each process would be given it.
+// ask sends the request to a target. If the link seems to have been closed while it
+// was idle, the request is sent a second time over a new one: nothing of an answer has
+// come, and either nothing of the call was sent or the caller allows that it is made
+// twice. There is no third time, at any replica: if this call kills the function's
+// process, it would kill one after the other.
 func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http.Response, error) {
 	l, reused, err := c.link(ctx, t)
 	if err != nil {
@@ -133,10 +133,10 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 	}
 	res, err := l.ask(ctx, &c.out, c.in, request)
 	if err != nil && reused && !l.heard && ctx.Err() == nil {
-		t.links.broke.Store(time.Now().UnixNano())
+		t.links.failedAt.Store(time.Now().UnixNano())
 		if (c.repeatable() || !l.sent) && !c.repeated {
 			c.repeated = true
-			l.end()
+			l.cancel()
 			if l, err = t.links.fresh(ctx); err != nil {
 				return nil, nil, err
 			}
@@ -147,7 +147,7 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 		err = c.begins(res)
 	}
 	if err != nil {
-		l.end()
+		l.cancel()
 		return nil, nil, err
 	}
 	return l, res, nil
@@ -162,9 +162,9 @@ func (c *call) link(ctx context.Context, t *target) (l *link, reused bool, err e
 	return l, false, err
 }
 
-// again says whether the link can serve another call after a whole answer. One that
-// announces a body where there can be none may be followed by it.
-func again(res *http.Response) bool {
+// reusable says whether the link can serve another call after a whole answer. An
+// answer that announces a body where there can be none may be followed by one.
+func reusable(res *http.Response) bool {
 	switch res.StatusCode {
 	case http.StatusNoContent, http.StatusNotModified:
 		length := res.Header.Get("Content-Length") // of a 304 ContentLength says 0
@@ -194,7 +194,7 @@ func (c *call) relay(res *http.Response, l *link) error {
 	if res.Body == http.NoBody {
 		return nil
 	}
-	if l.in.Buffered() == 0 { // the body is late
+	if l.in.Buffered() == 0 { // the head does not wait for the body
 		if err := http.NewResponseController(&c.out).Flush(); err != nil {
 			return err
 		}
@@ -208,12 +208,12 @@ func (c *call) relay(res *http.Response, l *link) error {
 	for name, values := range res.Trailer {
 		h[http.TrailerPrefix+name] = values
 	}
-	// The server would count a short body, and answer without trailers.
+	// Else the server would send a short body with its length, and no trailers.
 	return http.NewResponseController(&c.out).Flush()
 }
 
-// hint passes an interim answer on.
-func hint(w http.ResponseWriter, res *http.Response) {
+// passInterim passes an interim answer on.
+func passInterim(w http.ResponseWriter, res *http.Response) {
 	h := w.Header()
 	forward.Pass(h, res.Header)
 	w.WriteHeader(res.StatusCode)

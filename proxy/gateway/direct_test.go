@@ -402,7 +402,7 @@ func newLinks(t *testing.T, idle time.Duration) (*links, <-chan net.Conn) {
 func use(t *testing.T, s *links) (l *link, reused bool) {
 	l, reused, err := s.get(t.Context())
 	require.NoError(t, err)
-	l.stop = func() bool { return true }
+	l.detach = func() bool { return true }
 	return l, reused
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -13,13 +12,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// fail is failed, as ReverseProxy calls it.
-func (c *call) fail(_ http.ResponseWriter, out *http.Request, err error) {
-	c.failed(out.Context(), err)
-}
-
-// failed answers a call to which the function gave no answer.
-func (c *call) failed(ctx context.Context, err error) {
+// fail answers a call to which the function gave no answer.
+func (c *call) fail(ctx context.Context, err error) {
 	name := c.route.name
 	var e *proto.Error
 	switch {
@@ -30,7 +24,7 @@ func (c *call) failed(ctx context.Context, err error) {
 		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.route.limit).
 			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
 	case c.in.Context().Err() != nil:
-		e = proto.Errorf(proto.ErrCanceled, "the caller left").From("caller", "canceled")
+		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
 	case c.bodyFailed.Load():
 		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
 	case isDial(err):
@@ -43,8 +37,8 @@ func (c *call) failed(ctx context.Context, err error) {
 }
 
 func (c *call) unreachable(err error) *proto.Error {
-	if c.to != nil {
-		if e := c.AgentErr(c.to.key.agent); e != nil {
+	if c.target != nil {
+		if e := c.AgentErr(c.target.key.agent); e != nil {
 			return e
 		}
 	}
@@ -65,14 +59,14 @@ func (c *call) refuse(err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}
 	if c.unread() {
-		// The Transport may still read the body; to keep the connection the server
-		// would read the rest of it at the same time.
+		// To keep the connection the server would read the rest of the body, which the
+		// Transport may still be reading.
 		w.Header().Set("Connection", "close")
 	}
 	wire.WriteError(w, &e)
 }
 
-// retryAfter is in how many seconds the caller may try again.
+// retryAfter returns the seconds after which the caller may try again.
 func (c *call) retryAfter() int {
 	if c.route == nil || c.route.retry.IsZero() {
 		return 1

@@ -17,11 +17,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// Prefix is where functions are called: below it come a name and whatever reaches
-// the function.
+// Prefix is where functions are called. Below it come a name and what reaches the
+// function.
 const Prefix = "/functions/"
 
-// Why the context of a call ended that took too long.
+// Why a call that took too long was canceled.
 var (
 	errLimit   = errors.New("no answer within the function's time limit")
 	errStalled = errors.New("no more of the caller's body within the function's time limit")
@@ -30,13 +30,13 @@ var (
 // Config is what a gateway needs.
 type Config struct {
 	Table   *Table
-	Unknown func(segment string) error // why a path has no route
-	// Wake opens a version that has no route, and returns when it has one.
+	Unknown func(segment string) error // says why a path has no route
+	// Wake opens a version without a route and returns when there is one.
 	Wake     func(ctx context.Context, name string, version uint32) error
-	AgentErr func(agent string) *proto.Error // why an agent does not answer; nil when it does
+	AgentErr func(agent string) *proto.Error // says why an agent does not answer; nil when it does
 	Logger   hclog.Logger
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
-	// as long as the server lets callers of HTTP/1.
+	// as long as a caller of HTTP/1 may.
 	Silence time.Duration
 }
 
@@ -52,29 +52,29 @@ func New(cfg Config) *Gateway {
 	return &Gateway{Config: cfg, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 }
 
-// call is one call of a function on its way.
+// call is one call of a function.
 type call struct {
 	*Gateway
 	in     *http.Request
-	id     [1]string // the value of headers that carry it, without a slice for each
+	id     [1]string // an array, so that headers share it as their value
 	begun  time.Time
 	route  *route
 	number uint32 // of the version that the caller named; 0: none
 	chosen *version
 	prefix string // the part of the path that the function does not see
-	target string // the request target at the function's service
+	uri    string // the request target at the function's service
 
 	out        response
-	to         *target // counts this call as in flight
-	repeated   bool    // it has been sent a second time
+	target     *target // counts this call as in flight
+	repeated   bool    // it was sent a second time
 	tunnel     bool    // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer
-	answered   atomic.Bool // the answer's head is there: the limit is over
-	reading    atomic.Bool // the caller's body is waited for
-	bodyEnded  atomic.Bool // it has come whole
-	bodyFailed atomic.Bool // it could not be read
-	failure    error       // why the caller has no answer of the function's, or a cut one
+	answered   atomic.Bool // the answer's head has come: the limit no longer holds
+	reading    atomic.Bool // a read of the caller's body is waiting
+	bodyRead   atomic.Bool // the caller's body has come whole
+	bodyFailed atomic.Bool // the caller's body could not be read
+	failure    error       // why the function's answer is missing or not whole
 }
 
 // ServeHTTP implements http.Handler.
@@ -84,12 +84,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence
 	}
-	defer c.end()
+	defer c.close()
 	if err := c.find(); err != nil {
 		c.refuse(err)
 		return
 	}
-	c.route.calls.enter()
+	c.route.calls.add()
 	ctx := c.limited()
 	if c.plain() {
 		c.direct(ctx)
@@ -98,19 +98,19 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// end is the end of each call, however it came. What was answered is in out, and
-// what went wrong in failure.
-func (c *call) end() {
-	if cut := recover(); cut != nil {
-		defer panic(cut)
+// close runs at the end of each call. What was answered is in out, what went wrong in
+// failure.
+func (c *call) close() {
+	if p := recover(); p != nil {
+		defer panic(p)
 		c.out.reset()
 	}
-	c.leave()
+	c.release()
 	if c.cancel != nil {
 		c.answered.Store(true) // also for a Transport that still reads the body
 		c.limit.Stop()
 		c.cancel(nil)
-		c.route.calls.leave()
+		c.route.calls.done()
 	}
 	if !c.Logger.IsDebug() {
 		return
@@ -122,11 +122,11 @@ func (c *call) end() {
 	if c.failure != nil {
 		about = append(about, "error", c.failure)
 	}
-	c.Logger.Debug("call ended", about...)
+	c.Logger.Debug("call closed", about...)
 }
 
-// limited returns the context of the call, which ends when the function has not
-// begun to answer within its limit.
+// limited returns the context of the call, which is canceled when the function has
+// not begun to answer within its limit.
 func (c *call) limited() context.Context {
 	ctx, cancel := context.WithCancelCause(c.in.Context())
 	c.cancel = cancel
@@ -139,16 +139,16 @@ func (c *call) limited() context.Context {
 		} else {
 			cancel(errLimit)
 		}
-		if c.in.ContentLength != 0 && !c.bodyEnded.Load() {
-			// A Transport does not return before it has read what it is reading.
+		if c.in.ContentLength != 0 && !c.bodyRead.Load() {
+			// A Transport does not return while it reads the body.
 			_ = http.NewResponseController(c.out.ResponseWriter).SetReadDeadline(time.Now())
 		}
 	})
 	return ctx
 }
 
-// find sets the route and the target, from the raw request target: what lies
-// below the name reaches the function byte for byte.
+// find sets the route, the version and the uri, from the raw request target: what
+// lies below the name reaches the function byte for byte.
 func (c *call) find() error {
 	if c.in.Method == http.MethodConnect {
 		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
@@ -156,7 +156,7 @@ func (c *call) find() error {
 	if !forward.IsToken(c.in.Method) {
 		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
 	}
-	segment, rest, err := splitTarget(c.in.RequestURI)
+	segment, rest, err := splitURI(c.in.RequestURI)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (c *call) find() error {
 	}
 	if c.route == nil {
 		err = c.Unknown(segment)
-		// An agent may have told of it between the two looks.
+		// An agent may have told of it since the first look.
 		if _ = c.look(segment); c.route == nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (c *call) find() error {
 	if err := c.choose(segment); err != nil {
 		return err
 	}
-	c.target = c.route.mount + rest
+	c.uri = c.route.mount + rest
 	return nil
 }
 
@@ -183,7 +183,7 @@ func (c *call) look(segment string) (err error) {
 	return err
 }
 
-// choose sets the version. One that the caller names is opened if need be.
+// choose sets the version. It opens one that the caller names and that does not serve.
 func (c *call) choose(segment string) error {
 	if c.number == 0 {
 		if c.route.unready != nil {
@@ -205,33 +205,33 @@ func (c *call) choose(segment string) error {
 		c.chosen = c.route.version(c.number)
 	}
 	if c.chosen == nil {
-		return proto.Errorf(proto.ErrUnavailable, "function %.*q has just gone again", proto.MaxName, segment).WithHint("call again")
+		return proto.Errorf(proto.ErrUnavailable, "function %.*q was closed again before the call reached it", proto.MaxName, segment).WithHint("call again")
 	}
 	return nil
 }
 
-// try sends the call to a replica, and to the next one if a replica cannot be
-// dialed: then it has seen nothing of the call.
+// try sends the call to a replica. If that cannot be dialed, it has seen nothing of
+// the call, and the next one gets it.
 func (c *call) try(ctx context.Context, send func(*target) error) error {
 	var tried []*target
-	var failed error
+	var err error
 	for {
 		t := c.pick(tried)
 		if t == nil {
-			return failed
+			return err
 		}
-		c.leave()
-		c.to = t
+		c.release()
+		c.target = t
 		t.inFlight.Add(1)
-		if failed = send(t); failed == nil || !isDial(failed) || ctx.Err() != nil {
-			return failed
+		if err = send(t); err == nil || !isDial(err) || ctx.Err() != nil {
+			return err
 		}
 		tried = append(tried, t)
 	}
 }
 
-// pick chooses a replica that was not tried, of another version only if the
-// caller named none.
+// pick chooses a replica that was not tried: of the chosen version, or of another if
+// the caller named none.
 func (c *call) pick(tried []*target) *target {
 	t := c.chosen.pick(tried)
 	if t != nil || c.number != 0 {
@@ -248,11 +248,11 @@ func (c *call) pick(tried []*target) *target {
 	return nil
 }
 
-// leave takes the call out of its target's count.
-func (c *call) leave() {
-	if c.to != nil {
-		c.to.inFlight.Add(-1)
-		c.to = nil
+// release takes the call out of its target's count.
+func (c *call) release() {
+	if c.target != nil {
+		c.target.inFlight.Add(-1)
+		c.target = nil
 	}
 }
 

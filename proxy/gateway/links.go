@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// distrust is how long calls that cannot be repeated get new links, after an idle one
-// was closed while a call was sent over it.
+// distrust is how long calls that cannot be repeated get new links after an idle link
+// was closed just as a call was sent over it.
 const distrust = time.Minute
 
 // errLongHead is why an answer is not read any further.
@@ -25,15 +25,15 @@ var errLongHead = errors.New("the head of its answer is too long")
 // goroutine.
 type link struct {
 	net.Conn
-	in    *bufio.Reader
-	raw   syscall.RawConn
-	probe func(fd uintptr) bool // sets open
-	open  bool
-	room  int64       // bytes that may still be read before the head of an answer must have ended
-	sent  bool        // something of the request may have arrived
-	heard bool        // something of the answer has come
-	stop  func() bool // keeps the link from closing with the call; false: it has
-	since time.Time   // it has been idle
+	in     *bufio.Reader
+	raw    syscall.RawConn
+	probe  func(fd uintptr) bool // sets open
+	open   bool
+	room   int64       // bytes that may still be read of an answer's head
+	sent   bool        // something of the request may have arrived
+	heard  bool        // something of the answer has come
+	detach func() bool // keeps the link open when the call is canceled; false: it is closed
+	since  time.Time   // when it became idle
 }
 
 func newLink(conn net.Conn) (*link, error) {
@@ -63,20 +63,20 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// idle says whether a link that no call uses is open still. What a function says
-// unasked must not be taken for the answer to the next call: a link on which there
-// is anything to read counts as closed.
-func (l *link) idle() bool {
+// usable says whether an idle link is still open. What a function sends unasked must
+// not be taken for the answer to the next call, so a link with anything to read counts
+// as closed.
+func (l *link) usable() bool {
 	l.open = false
 	_ = l.raw.Read(l.probe)
 	return l.open
 }
 
-// ask sends a request, which is in for the function, and reads the head of its
-// answer. Interim answers pass to w. The link closes when ctx ends, until stop is
+// ask sends a request, the one that came in as in, and reads the head of its answer.
+// Interim answers pass to w. The link closes when ctx is canceled, until detach is
 // called.
 func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request, request []byte) (*http.Response, error) {
-	l.stop = context.AfterFunc(ctx, func() { _ = l.Close() })
+	l.detach = context.AfterFunc(ctx, func() { _ = l.Close() })
 	l.heard = false
 	n, err := l.Write(request)
 	l.sent = n > 0
@@ -93,39 +93,39 @@ func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request,
 			l.room = math.MaxInt64
 			return res, nil
 		}
-		hint(w, res)
+		passInterim(w, res)
 	}
 }
 
-// end closes the link before the call ends.
-func (l *link) end() {
-	l.stop()
+// cancel closes a link whose call is not done with it.
+func (l *link) cancel() {
+	l.detach()
 	_ = l.Close()
 }
 
-// links are those of one target that no call uses.
+// links are the idle connections to one target.
 type links struct {
 	dial func(context.Context) (net.Conn, error)
 	idle time.Duration // how long they are kept
 
-	broke atomic.Int64 // when one last ended under a call, in unix nanoseconds
+	failedAt atomic.Int64 // when an idle link last failed a call, in unix nanoseconds
 
-	mu    sync.Mutex // guards the below
-	free  []*link    // the one used last is the last
-	timer *time.Timer
-	ended bool // none is kept any longer
+	mu     sync.Mutex // guards the fields below:
+	free   []*link    // the one used last is the last
+	timer  *time.Timer
+	closed bool // no link is kept any longer
 }
 
-// trusted says whether an idle link may be given a call that cannot be repeated: not
-// while the function closes connections sooner than it is left idle here.
+// trusted says whether a call that cannot be repeated may take an idle link: not while
+// the function closes connections sooner than we do.
 func (s *links) trusted() bool {
-	return time.Now().UnixNano()-s.broke.Load() > int64(distrust)
+	return time.Now().UnixNano()-s.failedAt.Load() > int64(distrust)
 }
 
 // get returns a link, reused or new.
 func (s *links) get(ctx context.Context) (l *link, reused bool, err error) {
 	for l := s.pop(); l != nil; l = s.pop() {
-		if l.idle() {
+		if l.usable() {
 			return l, true, nil
 		}
 		_ = l.Close()
@@ -158,16 +158,16 @@ func (s *links) pop() *link {
 
 // put takes a link back after a whole answer.
 func (s *links) put(l *link) {
-	if !l.stop() || l.in.Buffered() > 0 || !s.keep(l) {
+	if !l.detach() || l.in.Buffered() > 0 || !s.add(l) {
 		_ = l.Close()
 	}
 }
 
-func (s *links) keep(l *link) bool {
+func (s *links) add(l *link) bool {
 	l.since = time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || len(s.free) == idlePerTarget {
+	if s.closed || len(s.free) == idlePerTarget {
 		return false
 	}
 	s.free = append(s.free, l)
@@ -198,11 +198,11 @@ func (s *links) sweep() {
 	}
 }
 
-// close closes the links, also those in use, once they are put back.
+// close closes the idle links, and each of the others when it is put back.
 func (s *links) close() {
 	s.mu.Lock()
 	old := s.free
-	s.free, s.ended = nil, true
+	s.free, s.closed = nil, true
 	if s.timer != nil {
 		s.timer.Stop()
 	}

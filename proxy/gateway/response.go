@@ -16,10 +16,10 @@ import (
 
 const (
 	copyBuffer = 32 << 10             // bytes, as io.Copy's
-	headLag    = 5 * time.Millisecond // how long the head of an answer waits for its body, to leave with it
+	headLag    = 5 * time.Millisecond // how long the head of an answer waits for its body, to be sent with it
 )
 
-// begins sees the head of the function's answer first. An error says what is wrong with it.
+// begins notes that the head of the answer has come, and returns what is wrong with it.
 func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
@@ -32,16 +32,16 @@ func (c *call) begins(res *http.Response) error {
 	return nil
 }
 
-// adapt gives the answer what the gateway says to the caller.
+// adapt adds to the answer what the gateway says to the caller.
 func (c *call) adapt(res *http.Response) {
 	forward.Prune(res.Trailer)
 	res.Header[forward.RequestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {
-		c.out.Header()["Content-Type"] = nil // or the server would guess it
+		c.out.Header()["Content-Type"] = nil // else the server would guess it
 	}
-	c.out.left = res.ContentLength
+	c.out.rest = res.ContentLength
 	if c.unread() {
-		// What is left of the body would be taken for the next request.
+		// The rest of the body would be taken for the next request.
 		c.out.Header().Set("Connection", "close")
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -50,10 +50,10 @@ func (c *call) adapt(res *http.Response) {
 	}
 }
 
-// unread says whether the answer leaves before the caller's body has come whole, on a
-// connection that would carry another request after it.
+// unread says whether the answer is sent before the caller's body has come whole, on
+// a connection that would carry another request after it.
 func (c *call) unread() bool {
-	return c.in.ProtoMajor == 1 && c.in.ContentLength != 0 && !c.bodyEnded.Load()
+	return c.in.ProtoMajor == 1 && c.in.ContentLength != 0 && !c.bodyRead.Load()
 }
 
 // response is the answer to the caller. It sends each part on as it comes. Where
@@ -62,8 +62,8 @@ func (c *call) unread() bool {
 type response struct {
 	http.ResponseWriter
 	proto   int           // of the caller, 10 for HTTP/1.0
-	silence time.Duration // that a part may take to be sent; 0: the connection sees to it
-	left    int64         // of the declared length, in bytes; negative when there is none
+	silence time.Duration // how long a part may take to be sent; 0: the connection sees to it
+	rest    int64         // bytes of the declared length still to come; negative without one
 	status  int           // 0: none was sent
 	bytes   int64         // of the body, so far
 }
@@ -84,14 +84,14 @@ func (o *response) Write(p []byte) (int, error) {
 	}
 	n, err := o.ResponseWriter.Write(p)
 	o.bytes += int64(n)
-	if o.left -= int64(n); o.left != 0 && err == nil {
+	if o.rest -= int64(n); o.rest != 0 && err == nil {
 		err = http.NewResponseController(o.ResponseWriter).Flush()
 	}
 	return n, err
 }
 
-// reset ends a connection of HTTP/1.0 before the whole answer is sent. An end without
-// a reset is how such answers are known to be whole.
+// reset resets the connection of a caller of HTTP/1.0 whose answer is not whole. If it
+// were only closed, the caller would take the answer for whole.
 func (o *response) reset() {
 	if o.proto > 10 {
 		return
@@ -106,7 +106,8 @@ func (o *response) reset() {
 	_ = conn.Close()
 }
 
-// Hijack implements http.Hijacker. What the caller has sent already is read first.
+// Hijack implements http.Hijacker. The connection first reads what the caller has sent
+// already.
 func (o *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
 	if err != nil {
@@ -132,7 +133,7 @@ func (c hijackedConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap is for http.ResponseController.
 func (o *response) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 // buffers is the pool of the buffers that answers are copied with.

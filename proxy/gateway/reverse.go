@@ -15,14 +15,14 @@ import (
 func (c *call) reverse(ctx context.Context) {
 	c.tunnel = forward.Websocket(c.in)
 	if c.in.ContentLength != 0 {
-		// An answer may begin before the body ends. HTTP/2 always allows it.
+		// An answer may begin before the body has come whole. HTTP/2 always allows it.
 		_ = http.NewResponseController(&c.out).EnableFullDuplex()
 	}
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      c,
 		ModifyResponse: func(res *http.Response) error { c.adapt(res); return nil },
-		ErrorHandler:   c.fail,
+		ErrorHandler:   func(_ http.ResponseWriter, out *http.Request, err error) { c.fail(out.Context(), err) },
 		FlushInterval:  headLag,
 		BufferPool:     buffers{},
 		ErrorLog:       c.errorLog,
@@ -32,7 +32,7 @@ func (c *call) reverse(ctx context.Context) {
 
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
-	forward.Rewrite(pr, c.target, c.prefix, c.id[0])
+	forward.Rewrite(pr, c.uri, c.prefix, c.id[0])
 	if out.Body != nil {
 		body := &body{Reader: out.Body, call: c}
 		out.Body = body
@@ -44,7 +44,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 }
 
 // RoundTrip sends a call that is not plain. One without a body goes over a link: a
-// Transport would repeat it on each idle connection that it has.
+// Transport would repeat it on every idle connection.
 func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	ctx := out.Context()
 	if out.Body != nil {
@@ -65,7 +65,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 		}
 		return res, nil
 	}
-	out.URL.Host = "function" // Write wants one; it is not sent
+	out.URL.Host = "function" // Write demands a host; it is not sent
 	var request bytes.Buffer
 	if err := out.Write(&request); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	return res, err
 }
 
-// trailedBody is the body of an answer whose trailers are not passed on unseen.
+// trailedBody is the body of an answer; at its end it removes trailers that may not pass.
 type trailedBody struct {
 	io.ReadCloser
 	res *http.Response
@@ -103,24 +103,24 @@ func (b trailedBody) Read(p []byte) (int, error) {
 // linkBody is the body of an answer that came over a link.
 type linkBody struct {
 	trailedBody
-	l     *link // nil: given back
+	l     *link // nil: given back, or closed
 	links *links
 }
 
 // Read gives the link back at the end.
 func (b *linkBody) Read(p []byte) (int, error) {
 	n, err := b.trailedBody.Read(p)
-	if errors.Is(err, io.EOF) && b.l != nil && again(b.res) {
+	if errors.Is(err, io.EOF) && b.l != nil && reusable(b.res) {
 		b.links.put(b.l)
 		b.l = nil
 	}
 	return n, err
 }
 
-// Close does not read what is left.
+// Close closes the link of an answer that was not read whole.
 func (b *linkBody) Close() error {
 	if b.l != nil {
-		b.l.end()
+		b.l.cancel()
 		b.l = nil
 	}
 	return nil
@@ -139,12 +139,12 @@ func (b tunnelBody) CloseWrite() error {
 
 // Close may be called at any time.
 func (b tunnelBody) Close() error {
-	b.l.end()
+	b.l.cancel()
 	return nil
 }
 
-// body is the caller's body on its way to the function. It does not close what
-// it reads: another replica may be given the same body.
+// body is the caller's body on its way to the function. It does not close what it
+// reads: the next replica may get the same body.
 type body struct {
 	io.Reader
 	call    *call
@@ -156,11 +156,11 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	b.call.reading.Store(false)
 	if err == io.EOF {
-		b.call.bodyEnded.Store(true)
+		b.call.bodyRead.Store(true)
 	}
 	if !b.call.answered.Load() {
-		// The limit counts from the last part of the body: a slow upload is no fault
-		// of the function.
+		// The limit counts from the last part of the body: a slow upload is not the
+		// function's fault.
 		b.call.limit.Reset(b.call.route.limit)
 	}
 	switch {
@@ -174,7 +174,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (*body) Close() error { return nil }
 
-// copyTrailer takes over the caller's trailers, which before the body's end have
+// copyTrailer copies the caller's trailers. Until the body has come whole they have
 // names but no values.
 func (b *body) copyTrailer() {
 	clear(b.trailer)

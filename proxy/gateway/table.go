@@ -33,12 +33,12 @@ func NewTable() *Table {
 type route struct {
 	name     string
 	mount    string        // what its service calls it: "/" and the escaped path
-	limit    time.Duration // until the answer begins
+	limit    time.Duration // within which the answer begins
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
 	step     uint32        // between the places of two calls among total
-	unready  *proto.Error  // why calls that name no version are not taken
-	retry    time.Time     // when they may be again; zero when nobody knows
+	unready  *proto.Error  // why calls that name no version are refused
+	retry    time.Time     // when the function is tried again; zero: not known
 	calls    *Calls
 }
 
@@ -53,30 +53,30 @@ type version struct {
 
 // Calls counts the calls of a path, over all routes that it has had.
 type Calls struct {
-	n     atomic.Int64  // under way
-	turn  atomic.Uint32 // that named no version
-	ended chan struct{} // has room for one: the last one has
+	n       atomic.Int64  // under way
+	turn    atomic.Uint32 // counts the calls that name no version
+	drained chan struct{} // holds a value after the last call; has room for one
 }
 
-func (c *Calls) enter() { c.n.Add(1) }
+func (c *Calls) add() { c.n.Add(1) }
 
-func (c *Calls) leave() {
+func (c *Calls) done() {
 	if c.n.Add(-1) == 0 {
 		select {
-		case c.ended <- struct{}{}:
+		case c.drained <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// Wait returns when no call is under way, or with ctx.
+// Wait waits until no call is under way or ctx is done.
 func (c *Calls) Wait(ctx context.Context) {
 	if c == nil {
 		return
 	}
 	for c.n.Load() > 0 {
 		select {
-		case <-c.ended:
+		case <-c.drained:
 		case <-ctx.Done():
 			return
 		}
@@ -90,8 +90,8 @@ type Replica struct {
 }
 
 // find returns the route of an escaped path segment, NAME in any case or
-// NAME@VERSION, and the version's number, 0 for none. The route is nil when there
-// is none; when there can be none it is an ErrInvalid.
+// NAME@VERSION, and the version's number, 0 for none. Without a route rt is nil; a
+// segment that can have none is an ErrInvalid.
 func (t *Table) find(segment string) (rt *route, number uint32, err error) {
 	routes := *t.routes.Load()
 	if rt := routes[segment]; rt != nil {
@@ -110,7 +110,7 @@ func (t *Table) find(segment string) (rt *route, number uint32, err error) {
 		}
 		number = uint32(n)
 	}
-	// Paths of routes were names once, so what is found needs no check.
+	// A path that has a route was checked as a name.
 	path := proto.Path(name)
 	if rt := routes[path]; rt != nil {
 		return rt, number, nil
@@ -119,15 +119,15 @@ func (t *Table) find(segment string) (rt *route, number uint32, err error) {
 	return nil, number, proto.CheckName(string(unicode.ToUpper(first)) + path[size:])
 }
 
-// Update replaces the routes of some paths; a path without replicas is taken out.
-// The idle connections of replicas to which no route leads any longer are closed.
-// Writers take turns.
+// Update replaces the routes of some paths, and removes those of paths without
+// replicas. It closes the idle connections of replicas that no route leads to any
+// longer. Writers take turns.
 func (t *Table) Update(changes map[string][]Replica) {
 	routes := maps.Clone(*t.routes.Load())
 	var retired []*target
 	for path, replicas := range changes {
 		var before []*target
-		underWay := &Calls{ended: make(chan struct{}, 1)}
+		underWay := &Calls{drained: make(chan struct{}, 1)}
 		if rt := routes[path]; rt != nil {
 			before, underWay = rt.targets(), rt.calls
 		}
@@ -150,7 +150,7 @@ func (t *Table) Update(changes map[string][]Replica) {
 	}
 }
 
-// Clear takes all routes out.
+// Clear removes all routes.
 func (t *Table) Clear() {
 	changes := map[string][]Replica{}
 	for path := range *t.routes.Load() {
@@ -167,13 +167,13 @@ func (t *Table) Calls(path string) *Calls {
 	return nil
 }
 
-// newRoute makes the route of a path from its replicas, of which there is at
-// least one, reusing targets that are still good.
+// newRoute makes the route of a path from its replicas, at least one, with the old
+// targets that still hold.
 func newRoute(path string, replicas []Replica, old []*target) *route {
 	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), limit: proto.DefaultTimeout}
 	for _, r := range replicas {
-		// Two agents may have been given, not through a proxy, functions whose names
-		// differ in case alone: no name may answer with the other's function.
+		// Agents that were used without a proxy may have functions whose names differ in
+		// case alone: no name may answer with the other's function.
 		if r.Row.GetName() != rt.name {
 			continue
 		}
@@ -208,14 +208,14 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 }
 
 // serving returns the versions of a replica to which calls may be sent. The agent
-// keeps the sockets of a version open while no process serves it, so that calls
-// queue: while it restarts, or is idle. A function that is being replaced, or
-// could not be, serves with what it had before.
+// keeps the sockets of a version open while it restarts or is idle, so that calls
+// queue. A function that is being replaced, or could not be, serves with what it had
+// before.
 func serving(row *proto.FunctionJsonRsp) []*proto.Serving {
 	status := proto.Status(row.GetStatus())
 	list := row.GetServing()
 	queues := status == proto.Deployed || status == proto.Deploying && len(list) > 0
-	if len(list) == 0 { // of a function without versions
+	if len(list) == 0 { // the function has no versions
 		list = []*proto.Serving{{
 			Version: row.GetVersion(), Weight: 100, Proxy: row.GetProxy(), Socket: row.GetSocket(),
 			Instances: row.GetInstances(), Pid: row.GetPid(),
@@ -224,7 +224,7 @@ func serving(row *proto.FunctionJsonRsp) []*proto.Serving {
 	return slices.DeleteFunc(slices.Clone(list), func(s *proto.Serving) bool { return !queues && s.GetInstances() == 0 })
 }
 
-// unready says why a function takes no calls, and when it may again.
+// unready says why a function takes no calls, and when it is tried again.
 func unready(replicas []Replica) (*proto.Error, time.Time) {
 	row := replicas[0].Row
 	var retry time.Time
@@ -256,7 +256,7 @@ func (rt *route) version(number uint32) *version {
 	return nil
 }
 
-// targets returns those of all versions.
+// targets returns the targets of all versions.
 func (rt *route) targets() (list []*target) {
 	for _, v := range rt.versions {
 		list = append(list, v.targets...)
@@ -264,10 +264,10 @@ func (rt *route) targets() (list []*target) {
 	return list
 }
 
-// splitTarget takes a request target apart: the escaped segment after Prefix,
-// and the rest, byte for byte, which is empty or begins with "/" or "?".
-func splitTarget(target string) (segment, rest string, err error) {
-	below, ok := strings.CutPrefix(target, Prefix)
+// splitURI takes a request target apart: the escaped segment after Prefix, and the
+// rest, byte for byte, which is empty or begins with "/" or "?".
+func splitURI(uri string) (segment, rest string, err error) {
+	below, ok := strings.CutPrefix(uri, Prefix)
 	if !ok {
 		return "", "", proto.Errorf(proto.ErrInvalid, "the request target must have the form %sNAME", Prefix)
 	}

@@ -44,13 +44,13 @@ func TestTargetsAreSplitByteForByte(t *testing.T) {
 		{"/functions/functions/functions", "functions", "/functions"},
 		{"/functions/a%2f..%2fb", "a%2f..%2fb", ""},
 	} {
-		segment, rest, err := splitTarget(tt.target)
+		segment, rest, err := splitURI(tt.target)
 		require.NoError(t, err, tt.target)
 		assert.Equal(t, tt.segment, segment, tt.target)
 		assert.Equal(t, tt.rest, rest, tt.target)
 	}
 	for _, target := range []string{"", "*", "/functions", "/functions/", "/functions//a", "/functions/?q", "http://host/functions/hello", "//functions/hello", "/functions/hello/a b", "/functions/hello\n", "/functions/hello\x7f"} {
-		_, _, err := splitTarget(target)
+		_, _, err := splitURI(target)
 		assert.ErrorIs(t, err, proto.ErrInvalid, target)
 	}
 }
@@ -90,23 +90,23 @@ func TestUpdateLeavesOtherRoutesAndGoodTargetsAlone(t *testing.T) {
 	r.Update(map[string][]Replica{"a": {{Row: deployed("A", "127.0.0.1:1")}}})
 	again, _, _ := r.find("a")
 	assert.Same(t, a.targets()[0], again.targets()[0])
-	assert.False(t, a.targets()[0].links.ended)
+	assert.False(t, a.targets()[0].links.closed)
 	other, _, _ := r.find("b")
 	assert.Same(t, b, other)
 
 	next := deployed("A", "127.0.0.1:1")
 	next.Pid = 2
 	r.Update(map[string][]Replica{"a": {{Row: next}}})
-	assert.True(t, a.targets()[0].links.ended)
+	assert.True(t, a.targets()[0].links.closed)
 
 	last, _, _ := r.find("a")
 	r.Update(map[string][]Replica{"a": nil})
 	gone, _, err := r.find("a")
 	assert.NoError(t, err)
 	assert.Nil(t, gone)
-	assert.True(t, last.targets()[0].links.ended)
+	assert.True(t, last.targets()[0].links.closed)
 	r.Clear()
-	assert.True(t, b.targets()[0].links.ended)
+	assert.True(t, b.targets()[0].links.closed)
 }
 
 func TestRoutesFollowStatus(t *testing.T) {
@@ -190,7 +190,7 @@ func FuzzTarget(f *testing.F) {
 	}
 	r := table(deployed("Hello", "127.0.0.1:1"))
 	f.Fuzz(func(t *testing.T, target string) {
-		segment, rest, err := splitTarget(target)
+		segment, rest, err := splitURI(target)
 		if err != nil {
 			return
 		}

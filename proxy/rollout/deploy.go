@@ -10,13 +10,13 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
-// deploy brings a function to an agent and returns the row with which it ends.
+// deploy brings a function to an agent and returns its last row.
 func (r *Rollouts) deploy(ctx context.Context, o *Rollout, agent *fleet.Session, s Step) (*proto.FunctionJsonRsp, error) {
 	fn := protobuf.CloneOf(o.Function)
 	fn.ToAgent, fn.Wait, fn.Version = nil, false, s.Version
 	program, err := r.program(ctx, o, agent)
 	if err != nil {
-		if fleet.Refused(err) {
+		if fleet.OfSource(err) {
 			return Failed(s.Name, s.Agent, err), nil
 		}
 		return nil, err
@@ -25,7 +25,7 @@ func (r *Rollouts) deploy(ctx context.Context, o *Rollout, agent *fleet.Session,
 		fn.Program, fn.Kind = program.GetKey(), program.GetKind()
 	}
 	row, err := r.give(ctx, o, agent, fn)
-	if program != nil && row.GetReason() == proto.ReasonProgram && r.fleet.Info(s.Agent).Builds() { // it was dropped in between
+	if program != nil && row.GetReason() == proto.ReasonProgram && r.fleet.Info(s.Agent).Builds() { // the agent has dropped it meanwhile
 		fn.Program, fn.Kind = "", o.Function.GetKind()
 		row, err = r.give(ctx, o, agent, fn)
 	}
@@ -35,7 +35,7 @@ func (r *Rollouts) deploy(ctx context.Context, o *Rollout, agent *fleet.Session,
 	return row, err
 }
 
-// give lets an agent deploy a function, and waits until that has come to its end.
+// give gives a function to an agent and waits until it is deployed or has failed.
 func (r *Rollouts) give(ctx context.Context, o *Rollout, agent *fleet.Session, fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
 	row, err := agent.Deploy(ctx, fn)
 	if err != nil {
@@ -45,8 +45,8 @@ func (r *Rollouts) give(ctx context.Context, o *Rollout, agent *fleet.Session, f
 	return agent.Settled(ctx, row, settleLimit), nil
 }
 
-// underWay is what those see who do not wait: the row of the first agent, nil if
-// it has none yet, and that the others wait for it.
+// underWay returns the rows for callers that do not wait: that of the first agent, if it
+// has one yet, and queued ones for the others.
 func (r *Rollouts) underWay(o *Rollout, first *proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	rows := make([]*proto.FunctionJsonRsp, len(o.Agents))
 	for i, addr := range o.Agents {
@@ -54,13 +54,13 @@ func (r *Rollouts) underWay(o *Rollout, first *proto.FunctionJsonRsp) []*proto.F
 			rows[i] = first
 			continue
 		}
-		rows[i] = r.awaited(o, addr, proto.StageQueued)
+		rows[i] = r.pending(o, addr, proto.StageQueued)
 	}
 	return rows
 }
 
-// awaited is the row of a function that an agent has not been given yet.
-func (r *Rollouts) awaited(o *Rollout, addr, stage string) *proto.FunctionJsonRsp {
+// pending returns the row of a function that an agent does not have yet.
+func (r *Rollouts) pending(o *Rollout, addr, stage string) *proto.FunctionJsonRsp {
 	name := o.Function.GetName()
 	row := cmp.Or(r.fleet.Row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr})
 	row.Status, row.Stage, row.Error, row.Reason = string(proto.Deploying), stage, "", ""

@@ -10,31 +10,31 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
-// change is a change of a function under way: steps, one to an agent.
+// change is a change of a function that is under way, with one step for each agent.
 type change struct {
 	*Rollouts
-	name  string
-	steps []Step
-	order *Rollout // what Deploy steps give to the agents; nil without such steps
+	name    string
+	steps   []Step
+	rollout *Rollout // what Deploy steps give to the agents; nil without such steps
 
-	taken []Step // what stands and is undone when a step fails, also of rollouts that this one replaces
+	taken []Step // to undo when a step fails, also those of rollouts that this one replaces
 	rows  map[string]*proto.FunctionJsonRsp
 }
 
-// roll is the policy. Steps are taken one by one, each when the one before stands.
-// At the first that fails the agents after it stay as they are, and those before it
-// go back, the latest first. In the end there is a row for each agent; if the first
-// step fails without one, its error.
+// roll is the policy. It takes the steps one by one, each when the one before stands. If
+// one fails, the agents after it stay as they are and those before it go back, the
+// latest first. Then there is a row for each agent, or, if the first step failed
+// without one, an error.
 //
-// A change that another replaces, or whose proxy ends, leaves what it has taken: to
-// the other, or to the next deploy.
+// A change that another replaces undoes nothing: the other goes on from there. Nor does
+// one whose function or proxy stops.
 func (c *change) roll(ctx context.Context) error {
 	for i, s := range c.steps {
 		row, err := c.apply(ctx, s)
 		if err == nil && proto.Status(row.GetStatus()) == proto.Deployed {
 			c.stands(s, row)
 			for j := range c.steps[i+1:] {
-				c.steps[i+1+j].follow(row.GetVersion())
+				c.steps[i+1+j].align(row.GetVersion())
 			}
 			continue
 		}
@@ -43,10 +43,10 @@ func (c *change) roll(ctx context.Context) error {
 		case errors.Is(cause, fleet.ErrReplaced), errors.Is(cause, ErrStopped):
 			why = cause.Error()
 			row, err = Failed(c.name, s.Agent, cause), nil
-		case c.fleet.Ending():
-			why = "the proxy ended"
+		case c.fleet.Closed():
+			why = "the proxy stopped"
 		default:
-			c.goBack(ctx, why)
+			c.undoAll(ctx, why)
 		}
 		if i == 0 && err != nil {
 			return err
@@ -56,16 +56,16 @@ func (c *change) roll(ctx context.Context) error {
 		}
 		c.rows[s.Agent] = row
 		for _, s := range c.steps[i+1:] {
-			c.rows[s.Agent] = c.aborted(c.name, s.Agent, "it was not changed: "+why)
+			c.rows[s.Agent] = c.canceled(c.name, s.Agent, "it was not changed: "+why)
 		}
 		return nil
 	}
 	return nil
 }
 
-// stands notes a step that was taken. What changed nothing is not undone, nor what a
-// rollout that this one replaces has changed before: that goes back to what was
-// before both.
+// stands notes a step that was taken. To undo it later is needless if it changed
+// nothing, or if a rollout that this one replaces has changed the agent before: that
+// step goes back to what was before both.
 func (c *change) stands(s Step, row *proto.FunctionJsonRsp) {
 	c.rows[s.Agent] = row
 	again := slices.ContainsFunc(c.taken, func(t Step) bool { return t.Agent == s.Agent })
@@ -74,8 +74,9 @@ func (c *change) stands(s Step, row *proto.FunctionJsonRsp) {
 	}
 }
 
-// goBack undoes what was taken, and says so in the rows. It goes on when ctx ends.
-func (c *change) goBack(ctx context.Context, why string) {
+// undoAll undoes the steps that were taken, and says so in the rows. A canceled ctx does
+// not keep it from that.
+func (c *change) undoAll(ctx context.Context, why string) {
 	ctx = context.WithoutCancel(ctx)
 	for _, s := range slices.Backward(c.taken) {
 		text := fmt.Sprintf("it is back at version %d: %s", s.Before.GetVersion(), why)
@@ -86,7 +87,7 @@ func (c *change) goBack(ctx context.Context, why string) {
 			c.logger.Error("a change is not undone", "function", c.name, "agent", s.Agent, "action", s.Action, "error", err)
 			text = fmt.Sprintf("it was changed, and cannot go back: %s", err)
 		}
-		c.rows[s.Agent] = c.aborted(c.name, s.Agent, text)
+		c.rows[s.Agent] = c.canceled(c.name, s.Agent, text)
 	}
 	c.taken = nil
 }

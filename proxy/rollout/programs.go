@@ -19,8 +19,8 @@ type origin struct {
 	program *proto.Program
 }
 
-// program brings a program to an agent that would otherwise have to build it, or
-// cannot, and returns it; nil when the agent is to build.
+// program brings a program to an agent that need not or cannot build it, and returns
+// it; nil when the agent is to build.
 func (r *Rollouts) program(ctx context.Context, o *Rollout, to *fleet.Session) (*proto.Program, error) {
 	info := r.fleet.Info(to.Addr)
 	from, found := r.origin(ctx, o, to.Addr, info)
@@ -41,14 +41,14 @@ func (r *Rollouts) program(ctx context.Context, o *Rollout, to *fleet.Session) (
 		err = holder.SendProgram(ctx, from.program.GetKey(), to)
 	}
 	if err != nil && info.Builds() && ctx.Err() == nil {
-		r.logger.Warn("a program cannot be moved; it is built anew", "function", o.Function.GetName(), "from", from.addr, "to", to.Addr, "error", err)
+		r.logger.Warn("a program cannot be sent; the agent builds it", "function", o.Function.GetName(), "from", from.addr, "to", to.Addr, "error", err)
 		return nil, nil
 	}
 	return from.program, err
 }
 
-// origin finds an agent that has the program which a build for another would give:
-// one of this rollout, or one that has the same package deployed.
+// origin finds an agent that has the program that another would build: one of this
+// rollout, or one that has the same package deployed.
 func (r *Rollouts) origin(ctx context.Context, o *Rollout, to string, info fleet.Abilities) (origin, bool) {
 	if info.GetPlatform() == "" {
 		return origin{}, false
@@ -57,13 +57,13 @@ func (r *Rollouts) origin(ctx context.Context, o *Rollout, to string, info fleet
 		return from, true
 	}
 	for _, replica := range r.fleet.Find(o.path) {
-		// An agent that builds knows best whether what it has is up to date.
+		// An agent that builds decides itself whether its program is up to date.
 		if replica.Row.GetPackage() != o.Function.GetPackage() || replica.Agent == to && info.Builds() {
 			continue
 		}
 		list, err := r.versions(ctx, replica)
 		if err != nil {
-			r.logger.Warn("its versions are not known", "function", replica.Row.GetName(), "agent", replica.Agent, "error", err)
+			r.logger.Warn("an agent does not tell its versions", "function", replica.Row.GetName(), "agent", replica.Agent, "error", err)
 			continue
 		}
 		for _, v := range list {
@@ -85,7 +85,7 @@ func (r *Rollouts) versions(ctx context.Context, replica fleet.Replica) ([]*prot
 	return agent.Versions(ctx, replica.Row.GetName())
 }
 
-// sameBuild says whether building a function gives the program of a version.
+// sameBuild says whether a build of a function would give the program of a version.
 func sameBuild(v *proto.Version, fn *proto.FunctionJson) bool {
 	was, now := v.GetSettings().Lasting(), fn.Lasting()
 	was.Package, was.Kind, now.Kind = v.GetPackage(), v.GetKind(), cmp.Or(fn.GetKind(), v.GetKind())
@@ -93,7 +93,7 @@ func sameBuild(v *proto.Version, fn *proto.FunctionJson) bool {
 	return effect < proto.OnBuild
 }
 
-// buildElsewhere lets a connected agent build a function for one that cannot.
+// buildElsewhere builds a function on a connected agent for one that cannot build.
 func (r *Rollouts) buildElsewhere(ctx context.Context, o *Rollout, to, platform string) (origin, error) {
 	addr, ok := r.fleet.Builder(platform)
 	if !ok {
@@ -119,40 +119,40 @@ func (r *Rollouts) buildElsewhere(ctx context.Context, o *Rollout, to, platform 
 	return o.programs[platform], nil
 }
 
-// announce tells of a function whose agent does not know of it until it has its
-// program. What that agent says of the function later takes the place of this.
+// announce shows watchers a function whose agent does not know it before it has the
+// program. A later row of the agent replaces this one.
 func (r *Rollouts) announce(o *Rollout, addr string) {
 	o.awaiting = append(o.awaiting, addr)
-	row := r.awaited(o, addr, proto.StageBuilding)
+	row := r.pending(o, addr, proto.StageBuilding)
 	row.Since = time.Now().UTC().Format(time.RFC3339)
 	r.fleet.Tell(row)
 }
 
-// conclude tells how a rollout ended at agents which have not been asked to do
-// their part, so that they cannot tell. Its rows, or its error, are set.
-func (r *Rollouts) conclude(ctx context.Context, o *Rollout) {
+// settle replaces the rows that announce showed if their agents never got the function.
+// The final outcome is set.
+func (r *Rollouts) settle(ctx context.Context, o *Rollout) {
 	name, cause := o.Function.GetName(), context.Cause(ctx)
 	for i, addr := range o.Agents {
 		if !slices.Contains(o.awaiting, addr) {
 			continue
 		}
-		var end *proto.FunctionJsonRsp
-		if o.end.err != nil {
-			end = Failed(name, addr, o.end.err)
+		var last *proto.FunctionJsonRsp
+		if o.final.err != nil {
+			last = Failed(name, addr, o.final.err)
 		} else {
-			end = o.end.rows[i]
+			last = o.final.rows[i]
 		}
-		if end.GetGeneration() > 0 { // the agent's own
+		if last.GetGeneration() > 0 { // it is the agent's own
 			continue
 		}
 		row := r.fleet.Row(addr, name)
 		switch {
 		case errors.Is(cause, fleet.ErrReplaced), errors.Is(cause, ErrStopped):
-			row = cmp.Or(row, fleet.Stopped(end))
+			row = cmp.Or(row, fleet.Stopped(last))
 		case row != nil:
-			row.Error, row.Reason = proto.Unchanged+end.GetError(), end.GetReason()
+			row.Error, row.Reason = proto.Unchanged+last.GetError(), last.GetReason()
 		default:
-			row = protobuf.CloneOf(end)
+			row = protobuf.CloneOf(last)
 		}
 		r.fleet.Tell(row)
 	}

@@ -15,15 +15,14 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// Reason is the reason in rows of agents that did their part, or would
-// have, where another could not.
+// Reason is the reason in rows of agents whose part was undone, or not begun, since
+// another agent failed.
 const Reason = "rollout"
 
-// settleLimit is within which a deploy comes to its end at an agent: a cold build
-// behind others.
+// settleLimit bounds a deploy at one agent: a cold build behind others.
 const settleLimit = 15 * time.Minute
 
-// ErrStopped is why a rollout was given up whose function was stopped.
+// ErrStopped is why a rollout was canceled whose function was stopped.
 var ErrStopped = errors.New("stopped before it was ready")
 
 // Order is a function to deploy.
@@ -33,24 +32,24 @@ type Order struct {
 	Agents   []string // addresses, in the order in which callers see their rows
 }
 
-// Rollouts changes functions over several agents. Changes of one path take turns:
-// callers see to that.
+// Rollouts changes functions over several agents. Callers see to it that changes of one
+// path take turns.
 type Rollouts struct {
-	fleet     *fleet.Fleet
-	logger    hclog.Logger
-	followers sync.WaitGroup
+	fleet   *fleet.Fleet
+	logger  hclog.Logger
+	running sync.WaitGroup
 
-	mu    sync.Mutex          // guards the below
-	under map[string]*Rollout // way, by path
+	mu     sync.Mutex          // guards the field below:
+	byPath map[string]*Rollout // under way
 }
 
-// New returns what changes the functions of a fleet.
+// New returns the rollouts of a fleet.
 func New(f *fleet.Fleet, logger hclog.Logger) *Rollouts {
-	return &Rollouts{fleet: f, logger: logger, under: map[string]*Rollout{}}
+	return &Rollouts{fleet: f, logger: logger, byPath: map[string]*Rollout{}}
 }
 
-// Wait returns when no rollout is under way. They end with the fleet.
-func (r *Rollouts) Wait() { r.followers.Wait() }
+// Wait waits until no rollout is under way. The end of the fleet fails all of them.
+func (r *Rollouts) Wait() { r.running.Wait() }
 
 // Rollout is the newest deploy of a function, until it is settled.
 type Rollout struct {
@@ -60,14 +59,14 @@ type Rollout struct {
 
 	accept   sync.Once
 	accepted chan struct{} // closed when begun is set
-	begun    outcome       // for those who do not wait
-	done     chan struct{} // closed when end is set
-	end      outcome       // for those who wait
+	begun    outcome       // for callers that do not wait
+	done     chan struct{} // closed when final is set
+	final    outcome       // for callers that wait
 
-	// The below belong to follow, and once done is closed to the rollout after this.
+	// The fields below belong to run and, once done is closed, to the next rollout:
 	programs map[string]origin // by platform
 	awaiting []string          // agents for which another builds
-	taken    []Step            // what it has changed and not undone
+	taken    []Step            // that changed something and are not undone
 }
 
 // outcome is the answer to a deploy of one function.
@@ -76,7 +75,7 @@ type outcome struct {
 	err  error
 }
 
-// answer answers those who do not wait, unless they have their answer.
+// answer answers callers that do not wait. Only the first answer counts.
 func (o *Rollout) answer(a outcome) {
 	o.accept.Do(func() {
 		o.begun = a
@@ -87,26 +86,26 @@ func (o *Rollout) answer(a outcome) {
 // Begun returns the rows with which the deploy begins.
 func (o *Rollout) Begun() ([]*proto.FunctionJsonRsp, error) { return o.begun.rows, o.begun.err }
 
-// End waits for the end of the deploy and returns the rows with which it ends.
-func (o *Rollout) End(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
+// Wait waits until the deploy is settled and returns its last rows.
+func (o *Rollout) Wait(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-o.done:
-		return o.end.rows, o.end.err
+		return o.final.rows, o.final.err
 	}
 }
 
-// Of returns the rollout of a path that is under way, nil when there is none.
+// Of returns the rollout of a path that is under way, or nil.
 func (r *Rollouts) Of(path string) *Rollout {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.under[path]
+	return r.byPath[path]
 }
 
-// Halt ends the rollout of a path, if there is one, for a reason, and returns it
-// once it has let go.
-func (r *Rollouts) Halt(path string, why error) *Rollout {
+// Cancel cancels the rollout of a path, if there is one, for a reason. It waits for its
+// end and returns it.
+func (r *Rollouts) Cancel(path string, why error) *Rollout {
 	o := r.Of(path)
 	if o != nil {
 		o.cancel(why)
@@ -115,17 +114,17 @@ func (r *Rollouts) Halt(path string, why error) *Rollout {
 	return o
 }
 
-// Begin begins to roll a function out, in the place of a rollout of the same path
-// that is under way. It returns when the first agent has taken the function, or has
-// refused; the rollout goes on when the caller leaves. Before the first agent is
-// changed all of them have answered and have the package.
+// Begin begins to roll a function out. A rollout of the same path that is under way is
+// canceled. Begin returns when the first agent has accepted or refused the function; the
+// rollout goes on when ctx is canceled later. No agent is changed before all of them
+// have answered and have the package.
 func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 	o := &Rollout{
 		Order: order, path: proto.Path(order.Function.GetName()),
 		accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{},
 	}
 	if !r.prepare(ctx, o) {
-		o.answer(o.end)
+		o.answer(o.final)
 		close(o.done)
 		return o, nil
 	}
@@ -138,8 +137,8 @@ func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 	}
 }
 
-// prepare brings the package to all agents. Where one does not answer it returns
-// false: nothing is changed anywhere and that is the end of the rollout.
+// prepare brings the package to all agents. If one does not answer it returns false:
+// nothing was changed, and the rollout has failed.
 func (r *Rollouts) prepare(ctx context.Context, o *Rollout) bool {
 	name := o.Function.GetName()
 	errs := make([]error, len(o.Agents))
@@ -153,14 +152,14 @@ func (r *Rollouts) prepare(ctx context.Context, o *Rollout) bool {
 	case bad < 0:
 		return true
 	case len(errs) == 1:
-		o.end.err = errs[0]
+		o.final.err = errs[0]
 	default:
 		for i, addr := range o.Agents {
-			row := r.aborted(name, addr, "it was not changed: the rollout stopped at agent "+o.Agents[bad])
+			row := r.canceled(name, addr, "it was not changed: the rollout stopped at agent "+o.Agents[bad])
 			if errs[i] != nil {
 				row = Failed(name, addr, errs[i])
 			}
-			o.end.rows = append(o.end.rows, row)
+			o.final.rows = append(o.final.rows, row)
 		}
 	}
 	return false
@@ -176,7 +175,7 @@ func (r *Rollouts) upload(ctx context.Context, addr string, pkg *bundle.Package)
 
 // begin starts a rollout to agents that have its package.
 func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
-	if old := r.Halt(o.path, fleet.ErrReplaced); old != nil {
+	if old := r.Cancel(o.path, fleet.ErrReplaced); old != nil {
 		o.taken = old.taken
 	}
 	for _, row := range r.fleet.Drafts(o.path) {
@@ -188,15 +187,15 @@ func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
 	ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.under[o.path] = o
-	r.followers.Go(func() {
+	r.byPath[o.path] = o
+	r.running.Go(func() {
 		defer o.cancel(nil)
-		r.follow(ctx, o, steps)
+		r.run(ctx, o, steps)
 	})
 }
 
-// steps are those of a deploy. Agents that run the same package go first, since
-// what they have saves others a build; then those that can build.
+// steps returns the steps of a deploy. Agents that run the same package come first,
+// since their program saves others a build; then agents that can build.
 func (r *Rollouts) steps(o *Rollout) []Step {
 	name, version := o.Function.GetName(), r.nextVersion(o)
 	steps := make([]Step, len(o.Agents))
@@ -219,8 +218,8 @@ func (r *Rollouts) steps(o *Rollout) []Step {
 	return steps
 }
 
-// nextVersion is the number of the version that a deploy makes, one for all
-// replicas. For a single one, 0: its agent knows.
+// nextVersion returns the number of the version that a deploy makes on all replicas. If
+// there is one replica alone it is 0: the agent counts.
 func (r *Rollouts) nextVersion(o *Rollout) uint32 {
 	last, agents := uint32(0), slices.Clone(o.Agents)
 	for _, replica := range r.fleet.Find(o.path) {
@@ -234,32 +233,32 @@ func (r *Rollouts) nextVersion(o *Rollout) uint32 {
 	return last + 1
 }
 
-// follow brings a rollout to its end, and takes the function from the agents that
-// it has left.
-func (r *Rollouts) follow(ctx context.Context, o *Rollout, steps []Step) {
+// run takes the steps of a rollout. If all stand, it stops the function on agents that
+// the deploy does not name.
+func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 	defer close(o.done)
-	c := &change{Rollouts: r, name: o.Function.GetName(), steps: steps, order: o, taken: o.taken, rows: map[string]*proto.FunctionJsonRsp{}}
-	o.end.err = c.roll(ctx)
-	whole := o.end.err == nil
+	c := &change{Rollouts: r, name: o.Function.GetName(), steps: steps, rollout: o, taken: o.taken, rows: map[string]*proto.FunctionJsonRsp{}}
+	o.final.err = c.roll(ctx)
+	whole := o.final.err == nil
 	for _, addr := range o.Agents {
 		row := c.rows[addr]
 		whole = whole && proto.Status(row.GetStatus()) == proto.Deployed
-		o.end.rows = append(o.end.rows, row)
+		o.final.rows = append(o.final.rows, row)
 	}
-	r.conclude(ctx, o)
-	o.answer(o.end)
+	r.settle(ctx, o)
+	o.answer(o.final)
 	o.taken = c.taken
 	if whole {
-		r.leave(ctx, o)
+		r.stopOthers(ctx, o)
 		o.taken = nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.under, o.path)
+	delete(r.byPath, o.path)
 }
 
-// leave stops a function on the agents that its new deploy does not name.
-func (r *Rollouts) leave(ctx context.Context, o *Rollout) {
+// stopOthers stops a function on the agents that its new deploy does not name.
+func (r *Rollouts) stopOthers(ctx context.Context, o *Rollout) {
 	for _, old := range r.fleet.Find(o.path) {
 		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
 			continue
@@ -269,7 +268,7 @@ func (r *Rollouts) leave(ctx context.Context, o *Rollout) {
 			_, err = agent.Stop(ctx, old.Row.GetName())
 		}
 		if err != nil && !errors.Is(err, proto.ErrNotFound) {
-			r.logger.Error("a replica that was replaced goes on", "function", old.Row.GetName(), "agent", old.Agent, "error", err)
+			r.logger.Error("a replaced replica still runs", "function", old.Row.GetName(), "agent", old.Agent, "error", err)
 		}
 	}
 }
@@ -293,17 +292,17 @@ func (r *Rollouts) Change(ctx context.Context, steps ...Step) ([]*proto.Function
 	return rows, nil
 }
 
-// aborted is the row of an agent where a change does not stand.
-func (r *Rollouts) aborted(name, addr, text string) *proto.FunctionJsonRsp {
+// canceled returns the row of an agent whose part of a change was undone or not begun.
+func (r *Rollouts) canceled(name, addr, text string) *proto.FunctionJsonRsp {
 	row := cmp.Or(r.fleet.Row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr, Since: time.Now().UTC().Format(time.RFC3339)})
 	row.Status, row.Reason, row.Error = string(proto.Failed), Reason, text
 	return row
 }
 
-// Failed is the row of a function that an agent did not take.
+// Failed returns the row of a function that an agent did not accept.
 func Failed(name, addr string, err error) *proto.FunctionJsonRsp {
 	reason, text := proto.ReasonAgent, err.Error()
-	if fleet.Refused(err) {
+	if fleet.OfSource(err) {
 		reason = proto.AsError(err).Reason
 	}
 	if hint := proto.AsError(err).Hint; hint != "" {

@@ -7,32 +7,32 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Action is what a step does at its agent.
+// Action is what a step does on its agent.
 type Action string
 
 // The actions.
 const (
 	Deploy   Action = "deploy"   // give the agent the function that is rolled out
-	Rollback Action = "rollback" // serve with a version that the agent has
+	Rollback Action = "rollback" // serve with a version that the agent keeps
 	Shift    Action = "shift"    // change the share of a canary
 	Pause    Action = "pause"    // answer calls with 503
 	Resume   Action = "resume"   // serve again
 )
 
-// Step is what a change of a function does at one agent: data, from which it can be
-// done and undone.
+// Step is what a change of a function does on one agent: data, so that it can be taken
+// and undone.
 type Step struct {
 	Agent   string                 // its address
 	Name    string                 // of the function
 	Before  *proto.FunctionJsonRsp // the agent's row; nil: the function was not there
 	Action  Action
-	Version uint32 // that a deploy makes, or a rollback goes to; 0: as the agent counts
-	Canary  uint32 // percentage of the calls, of a deploy or a shift
+	Version uint32 // that a deploy makes or a rollback goes to; 0: the agent chooses
+	Canary  uint32 // percentage of calls, in a deploy or a shift
 }
 
-// follow makes the step end at the version at which one before it ended: that of an
-// agent which had nothing to change, or the one to which the first went back.
-func (s *Step) follow(version uint32) {
+// align gives the step the version of a step before it: that of an agent that had
+// nothing to change, or the one to which the first agent went back.
+func (s *Step) align(version uint32) {
 	switch s.Action {
 	case Deploy:
 		if s.Canary == 0 && version < s.Version && version > s.Before.GetLastVersion() {
@@ -46,7 +46,7 @@ func (s *Step) follow(version uint32) {
 	}
 }
 
-// apply takes a step and returns the row with which the agent ends.
+// apply takes a step and returns the agent's row after it.
 func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, error) {
 	agent, err := c.fleet.Connect(ctx, s.Agent)
 	if err != nil {
@@ -63,11 +63,11 @@ func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, err
 		return agent.Resume(ctx, s.Name)
 	case Deploy:
 	}
-	return c.deploy(ctx, c.order, agent, s)
+	return c.deploy(ctx, c.rollout, agent, s)
 }
 
-// undo brings an agent back to what it had before a step. A canary that the step
-// took away does not come back.
+// undo brings an agent back to what it had before a step. A canary that the step dropped
+// does not come back.
 func (r *Rollouts) undo(ctx context.Context, s Step) error {
 	agent, err := r.fleet.Connect(ctx, s.Agent)
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *Rollouts) undo(ctx context.Context, s Step) error {
 		_, err = agent.Resume(ctx, s.Name)
 	case s.Action == Resume && s.Before.GetPaused():
 		_, err = agent.Pause(ctx, s.Name)
-	case s.Action == Pause || s.Action == Resume: // it was so before
+	case s.Action == Pause || s.Action == Resume: // the step changed nothing
 	case s.Action == Deploy && s.Before.GetVersion() == 0:
 		_, err = agent.Stop(ctx, s.Name)
 	case s.Action == Deploy && s.Canary > 0:
@@ -93,7 +93,7 @@ func (r *Rollouts) undo(ctx context.Context, s Step) error {
 	return err
 }
 
-// canaryOf is the percentage of the calls that a replica's canary gets, 0 without one.
+// canaryOf returns the percentage of calls that a replica's canary gets, 0 without one.
 func canaryOf(row *proto.FunctionJsonRsp) uint32 {
 	for _, s := range row.GetServing() {
 		if s.GetVersion() != row.GetVersion() && s.GetWeight() > 0 {

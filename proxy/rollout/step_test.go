@@ -24,7 +24,7 @@ func TestStepsEndAtTheVersionOfTheOnesBefore(t *testing.T) {
 		"a rollback to a version that was named":   {Step{Action: Rollback, Version: 1}, 3, 1},
 		"a shift has no version":                   {Step{Action: Shift, Canary: 5}, 3, 0},
 	} {
-		tt.step.follow(tt.at)
+		tt.step.align(tt.at)
 		assert.Equal(t, tt.want, tt.step.Version, name)
 	}
 }

@@ -1,7 +1,7 @@
-// Package forward says what becomes of the headers of a call on its way to a function
-// and back. It is one table for all who forward calls: both lanes of the gateway, and
-// the server in which people try their functions. It must never read or send
-// anything itself.
+// Package forward decides which headers of a call reach the function, and which of the
+// answer reach the caller. It is one table for all code that forwards calls: both lanes
+// of the gateway, and the server in which people try their functions. It must never
+// read or send anything itself.
 package forward
 
 import (
@@ -18,8 +18,8 @@ const RequestID = "X-Request-Id"
 
 const (
 	executionID = "Function-Execution-Id" // what functions-framework-go logs
-	// remoteAddr is what a function's server on this machine takes for the request's
-	// remote address, and does not hand on.
+	// remoteAddr is the header from which a function's server on this machine takes the
+	// request's remote address. The function does not see it.
 	remoteAddr = "X-Ryo-Remote-Addr"
 )
 
@@ -31,11 +31,11 @@ const (
 	Passes  Fate = iota // it passes unchanged
 	Hop                 // it stops here: it is meant for the next party alone (RFC 9110 section 7.6.1)
 	Framing             // it says how long a body is: each side has its own
-	Ours                // it is told to the function; what a caller says is dropped
+	Ours                // we set it for the function; a caller's value is dropped
 )
 
-// FateOf is the table of headers, by their canonical names. It holds for requests
-// and answers alike, but that a function may say in an answer what is ours.
+// FateOf returns what becomes of a header, by its canonical name. It holds for
+// requests and for answers, except that a function may set in an answer what is Ours.
 func FateOf(name string) Fate {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
@@ -52,8 +52,8 @@ func FateOf(name string) Fate {
 	return Passes
 }
 
-// private says whether a header speaks for the platform, so that no caller may
-// set it. Underscores count as hyphens, as they do to CGI and its heirs.
+// private says whether a header speaks for the platform, so that no caller may set it.
+// Underscores count as hyphens, as in CGI and its heirs.
 func private(name string) bool {
 	return hasPrefix(name, "x-forwarded-") || hasPrefix(name, "x-ryo-") ||
 		len(name) == len("forwarded") && hasPrefix(name, "forwarded")
@@ -79,8 +79,8 @@ func hasPrefix(name, prefix string) bool {
 	return true
 }
 
-// Add calls set with each header that a function is told about a call, which came in
-// as r. Prefix is the part of the path that it does not see.
+// Add calls set with each header that tells a function about its call r. Prefix is the
+// part of the path that the function does not see.
 func Add(r *http.Request, prefix, id string, set func(name, value string)) {
 	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		set("X-Forwarded-For", ip)
@@ -97,8 +97,8 @@ func Add(r *http.Request, prefix, id string, set func(name, value string)) {
 	set(executionID, id)
 }
 
-// Rewrite prepares a request for a function. Its target is written as it is, byte for
-// byte; the host at which to find the function is left to the caller.
+// Rewrite prepares a request for a function. Its target is sent byte for byte; the
+// caller sets the host at which the function is found.
 func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 	out := pr.Out
 	for name := range out.Header {
@@ -112,7 +112,7 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 		out.Header.Del("Upgrade")
 	}
 	Add(pr.In, prefix, id, func(name, value string) { out.Header[name] = []string{value} })
-	// net/url would encode some bytes anew; what is opaque it writes as it is.
+	// net/url would encode some bytes of a path anew, but writes Opaque as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: target}
 }
 
@@ -121,8 +121,8 @@ func Websocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// Trails says whether a header may come after a body: nothing that says where a
-// message ends, what it means or who sends it (RFC 9110 section 6.5.1).
+// Trails says whether a header may come after a body. Those that say where a message
+// ends, what it means or who sends it may not (RFC 9110 section 6.5.1).
 func Trails(name string) bool {
 	switch name {
 	case "Authorization", "Cache-Control", "Content-Encoding", "Content-Range", "Content-Type", "Cookie", "Expect",
@@ -132,7 +132,7 @@ func Trails(name string) bool {
 	return FateOf(name) == Passes && !hasPrefix(name, "if-")
 }
 
-// Prune takes out of trailers what may be none.
+// Prune removes the headers that may not come after a body.
 func Prune(trailer http.Header) {
 	for name := range trailer {
 		if !Trails(name) {
@@ -141,8 +141,8 @@ func Prune(trailer http.Header) {
 	}
 }
 
-// IsToken says whether a method is one (RFC 9110 section 5.6.2). HTTP/2 lets others
-// through, which would end an HTTP/1.1 request line.
+// IsToken says whether a method is a token (RFC 9110 section 5.6.2). HTTP/2 lets other
+// bytes through, which would break an HTTP/1.1 request line.
 func IsToken(method string) bool {
 	for i := range len(method) {
 		b := method[i]
@@ -154,7 +154,7 @@ func IsToken(method string) bool {
 	return method != ""
 }
 
-// Pass adds the headers of an answer that do not end with its connection.
+// Pass adds to an answer the headers of another, without those meant for one connection.
 func Pass(to, from http.Header) {
 	for _, list := range from["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
