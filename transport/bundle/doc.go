@@ -4,21 +4,23 @@
 // # What is shipped
 //
 // Select decides without a Go toolchain. With a go.mod at or above the package's
-// folder it takes that go.mod and go.sum, the package, every package of the
-// module that it imports directly or not, the files that those packages embed,
-// and what the function's include globs match. Packages of a module that go.mod
-// replaces by a local folder count as the module's own; such a folder may lie
-// outside the module, and the bundle's root is then the parent that both share.
-// The go.mod of every local replacement goes along, for the go command reads it
-// even when nothing is imported from there. The same holds for the modules of a
-// go.work that uses the function's module. With a vendor/modules.txt, imported
-// packages of other modules are taken from there, with their assembly. Without
-// such a folder, those of private modules are taken from the module cache of this
-// machine when a client says where that is, and become a vendor folder of the
-// archive: a machine that builds has no credentials. Without a go.mod the whole tree of
-// the package's folder is taken, but for files that hold keys or passwords by custom
-// (*.pem, id_rsa, secrets.json) and those of more than 4 MiB, which an include must
-// name.
+// folder it takes
+//
+//   - that go.mod and go.sum
+//   - the package, and every package of the module that it imports, directly or not
+//   - the files that those packages embed, and what the function's include globs match
+//   - imported packages of local modules: those that go.mod replaces by a folder, and
+//     those of a go.work that uses the function's module. They may lie outside the
+//     module: the bundle's root is the parent that all share. Their go.mod goes along
+//     even when nothing is imported from there, for the go command reads it
+//   - imported packages of other modules, with their assembly, from a vendor folder
+//     with a modules.txt. Without one, those of private modules from the module cache
+//     of this machine, when a client says where that is. They become a vendor folder of
+//     the archive: a machine that builds has no credentials
+//
+// Without a go.mod it takes the whole tree of the package's folder, but for files that
+// hold keys or passwords by custom (*.pem, id_rsa, secrets.json) and those of more than
+// 4 MiB, which an include must name.
 //
 // All non-test .go files of a package are taken, for whichever platform: the
 // machine that packs is not the one that builds. Their C and assembly files are
@@ -26,6 +28,7 @@
 // node_modules, vendor and what the folder's .ryoignore lists are left out. Go files
 // of packages and embedded files always go along, so that a program is the same as
 // one that is built at home.
+//
 // A symbolic link among the files is refused by name: what it points to may not
 // exist elsewhere, or may be a secret of this machine.
 //

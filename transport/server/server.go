@@ -33,7 +33,7 @@ const (
 
 // Config says what Serve serves, where, and for whom.
 type Config struct {
-	Program    string           // what serves, as GET / says: "agent" or "proxy"
+	Program    string           // "agent" or "proxy", as GET / says
 	Version    string           // the version of the program
 	Listeners  []net.Listener   // Serve closes them
 	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
