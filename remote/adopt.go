@@ -15,22 +15,22 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// Taking over what an earlier agent left. Until a function's goroutine has started,
-// adopt owns its fields main, canary, pinned, procs, crashes and restarts; from then on
-// run does, which alone calls note and the hold functions.
+// Taking over what an earlier agent left running. Until a function's goroutine has
+// started, adopt owns its fields main, canary, pinned, procs, crashes and restarts; then
+// run owns them, which alone calls note and the hold functions.
 
 const (
-	// adoptLimit is how long a process may take to prove itself. It has nothing else
-	// to do there than to say a word.
+	// adoptLimit is how long a process may take to say its nonce, for which it needs no
+	// time.
 	adoptLimit = 5 * time.Second
-	// holderRetry is how long it is waited for a holder that cannot be had.
+	// holderRetry is how often the agent tries to open a holder.
 	holderRetry = time.Second
 )
 
 // inventory is what the next agent needs to know about what runs.
 type inventory struct {
 	Services []served `json:",omitempty"`
-	// Ending are processes that only finish the calls that they have taken.
+	// Ending are processes that drain.
 	Ending   []process.Identity `json:",omitempty"`
 	Restarts uint32             `json:",omitempty"`
 }
@@ -43,7 +43,7 @@ type served struct {
 	Processes []process.Identity `json:",omitempty"`
 }
 
-// note writes down what runs, if that has changed.
+// note stores what runs, if that has changed.
 func (f *function) note() {
 	if f.stopped {
 		return
@@ -76,8 +76,8 @@ func (f *function) note() {
 	f.noted = now
 }
 
-// adopt takes over what an earlier agent left running, and returns the processes
-// that are not to be ended.
+// adopt takes over what an earlier agent left running, and returns the processes that
+// are not to be stopped.
 func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []process.Identity) {
 	held := make(map[string][]*os.File)
 	if h := a.holder.Load(); h != nil {
@@ -107,7 +107,7 @@ func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []proces
 			_ = file.Close()
 		}
 		if !needed[name] {
-			a.letGo(name)
+			a.unhold(name)
 		}
 	}
 	return keep
@@ -137,7 +137,7 @@ func (f *function) adopt(ctx context.Context, held map[string][]*os.File) (keep 
 	return append(keep, was.Ending...)
 }
 
-// heir is the service that what runs belongs to, nil when it belongs to none.
+// heir is the service that takes over what runs, nil if there is none.
 func (f *function) heir(one served) *service {
 	for _, s := range f.services() {
 		if s.port == one.Port {
@@ -158,11 +158,11 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	a := s.f.agent
 	files := held[socketsName(s.port)]
 	if len(files) == 0 {
-		return // such as after a start of the machine
+		return // the machine was started since, perhaps
 	}
 	sockets, err := process.Adopted(files)
 	if err == nil && !a.listensAt(sockets) {
-		sockets.Close() // the agent is to listen elsewhere now
+		sockets.Close() // -insecure or -host has changed
 		return
 	}
 	if err != nil {
@@ -171,10 +171,10 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	}
 	s.sockets = sockets
 	if s.number() != was.Version {
-		return // it was replaced when the agent died
+		return // the agent was killed while it was replaced
 	}
-	s.seen, s.asleep = true, was.Asleep // callers who wait in the backlog are served
-	// Also by an agent that is asked to end already: what is not adopted is ended.
+	s.seen, s.asleep = true, was.Asleep // callers that wait in the backlog are served
+	// Also when this agent is being stopped: a process that is not adopted is stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adoptLimit)
 	defer cancel()
 	for _, id := range was.Processes {
@@ -204,7 +204,7 @@ func adopt(ctx context.Context, v *disk.Version, id process.Identity, control []
 	return p, nil
 }
 
-// listensAt reports whether sockets are open to those that the agent is to serve.
+// listensAt reports whether sockets are on the address that the agent is to serve on.
 func (a *Agent) listensAt(sockets *process.Sockets) bool {
 	host, _, _ := net.SplitHostPort(sockets.Addr())
 	return net.ParseIP(host).IsLoopback() != a.expose
@@ -215,7 +215,7 @@ func socketsName(port int) string { return "sockets/" + strconv.Itoa(port) }
 
 func controlName(id process.Identity) string { return "control/" + id.Nonce }
 
-// openHolder connects to what keeps sockets and connections for the next agent.
+// openHolder opens the holder, which keeps sockets and connections for the next agent.
 func (a *Agent) openHolder(ctx context.Context) {
 	h, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
 	if err != nil {
@@ -226,18 +226,18 @@ func (a *Agent) openHolder(ctx context.Context) {
 	a.holder.Store(h)
 }
 
-// boundLogs has the holder bound what functions print while no agent reads it.
+// boundLogs makes the holder bound what functions print while no agent reads it.
 func (a *Agent) boundLogs(h *process.HolderClient) {
 	dir, limit, err := a.logs.Unread()
 	if err == nil {
 		err = errors.Join(h.Bound(dir, limit), dir.Close())
 	}
-	if err != nil { // of an agent before, perhaps, that did not know of it
+	if err != nil { // a holder of an earlier version, perhaps
 		a.log.Warn("what functions print while no agent runs is not bounded", "error", err)
 	}
 }
 
-// keepHolder replaces a holder that has ended, until ctx ends.
+// keepHolder replaces a holder that has exited, until ctx ends.
 func (a *Agent) keepHolder(ctx context.Context) {
 	retry := time.NewTicker(holderRetry)
 	defer retry.Stop()
@@ -258,7 +258,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 				return
 			}
 		}
-		a.log.Warn("the holder had ended; another one takes its place")
+		a.log.Warn("the holder had exited; another one takes its place")
 		a.boundLogs(next)
 		a.holder.Store(next)
 		h = next
@@ -274,7 +274,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 	}
 }
 
-// closeHolder ends the holder, unless it is to keep what functions go on with.
+// closeHolder stops the holder, unless functions go on: then it closes the connection.
 func (a *Agent) closeHolder() {
 	h := a.holder.Load()
 	if h == nil {
@@ -290,7 +290,7 @@ func (a *Agent) closeHolder() {
 	}
 }
 
-// hold has the holder keep files for the next agent, and closes them.
+// hold gives files to the holder, which keeps them for the next agent, and closes them.
 func (a *Agent) hold(name string, files []*os.File, err error) {
 	h := a.holder.Load()
 	if err == nil && h != nil {
@@ -304,8 +304,8 @@ func (a *Agent) hold(name string, files []*os.File, err error) {
 	}
 }
 
-// letGo has the holder close what it keeps under a name.
-func (a *Agent) letGo(name string) {
+// unhold closes what the holder keeps under a name.
+func (a *Agent) unhold(name string) {
 	if h := a.holder.Load(); h != nil {
 		if err := h.Remove(name); err != nil {
 			a.log.Warn("the holder keeps what nobody needs", "name", name, "error", err)
@@ -323,7 +323,7 @@ func (f *function) holdControl(p *instance) {
 	f.agent.hold(controlName(p.Identity()), []*os.File{file}, err)
 }
 
-// holdAll has a new holder keep everything.
+// holdAll gives a new holder everything to keep.
 func (f *function) holdAll() {
 	for _, s := range f.all() {
 		if s.sockets != nil {

@@ -10,26 +10,26 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// remember, which run calls, owns crashes; inquire is called by the goroutine that
-// waits for a process.
+// run calls remember, which owns crashes; the goroutine that waits for a process calls
+// inquire.
 
-// crashesKept is how many ends of a function's processes are remembered: as many
-// as one looks at.
+// crashesKept is how many crashes of a function's processes are kept: as many as a user
+// looks at.
 const crashesKept = 20
 
 const (
-	// lastWords bounds the output that is told of a process that has ended, in bytes:
-	// about the last 20 lines. A panic may be longer.
+	// lastWords bounds the output of a process that a crash keeps, in bytes: about the
+	// last 20 lines. A panic may be longer.
 	lastWords = 2 << 10
-	// lastOutput is how much of it is searched for a panic, in bytes: a program that
-	// panics prints all its goroutines.
+	// lastOutput is how much of the output is searched for a panic, in bytes: a program
+	// that panics prints all its goroutines.
 	lastOutput = 64 << 10
 )
 
-// notToListen is the way out for programs that serve by themselves.
+// notToListen is the hint for programs that listen by themselves.
 const notToListen = "it could not listen on a port; the platform serves the function, at PORT, so the package need not listen"
 
-// remember notes how a process ended, if that is known, the newest first.
+// remember stores how a process exited, if that is known, the newest first.
 func (f *function) remember(crash *proto.Crash) {
 	if crash == nil {
 		return
@@ -41,7 +41,7 @@ func (f *function) remember(crash *proto.Crash) {
 	}
 }
 
-// inquire finds out how a process, which has ended by itself, came to that.
+// inquire finds out why a process has exited.
 func (f *function) inquire(p *instance) *proto.Crash {
 	exit := p.Exit()
 	limit, _ := p.version.Spec.MemoryLimit() // it was checked before it was accepted

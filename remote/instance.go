@@ -18,27 +18,27 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
 
-// Of a function's fields, watch alone adds to procs; what it posts takes away. The rest
-// is called by goroutines that run does not wait for, and touches none but agent, name,
-// path and log.
+// Of a function's fields, watch alone adds to procs, and what it posts removes from it.
+// All else here is called by other goroutines than run's and uses only agent, name, path
+// and log.
 
-// killLag is by how much a process may outlive its drain before it is killed.
+// killLag is how long after its drain a process is killed.
 const killLag = 5 * time.Second
 
-// lastBreath is how long a process that hangs may take to print its goroutines.
-const lastBreath = 2 * time.Second
+// killGrace is how long a process that hangs may take to print its goroutines.
+const killGrace = 2 * time.Second
 
 // instance is one process of a version.
 type instance struct {
 	*process.Process
 	version *disk.Version
-	since   time.Time // it was started
+	since   time.Time // when it was started
 	last    atomic.Pointer[reading]
-	hung    atomic.Bool // it was ended since it did not answer
+	hung    atomic.Bool // it is killed since it did not answer
 }
 
-// start starts a process of a version, whose folder is whole, and waits until it
-// has answered.
+// start starts a process of a version, whose folder is complete, and waits until it has
+// answered.
 func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *process.Sockets) (*instance, *failure) {
 	spec, err := f.process(v, kind, at)
 	if err != nil {
@@ -78,7 +78,7 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 	return p, nil
 }
 
-// process is how a process of a version is started.
+// process says how to start a process of a version.
 func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (process.Spec, error) {
 	fn := v.Spec
 	memory, err := fn.MemoryLimit()
@@ -103,7 +103,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	env = append(env, f.agent.furniture...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
 		for name, value := range values {
-			env = append(env, name+"="+value) // the last of two counts, so the user's own wins
+			env = append(env, name+"="+value) // the last of two counts, so the user's own does
 		}
 	}
 	if body > 0 {
@@ -126,7 +126,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	}, nil
 }
 
-// watch tells the service that a process serves on when that has ended, and ends it
+// watch tells a process's service when the process has exited, and kills the process
 // when it does not answer for too long.
 func (f *function) watch(s *service, p *instance) {
 	f.procs = append(f.procs, p)
@@ -141,11 +141,11 @@ func (f *function) watch(s *service, p *instance) {
 		control := controlName(p.Identity())
 		if !f.post(func() {
 			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
-			f.agent.letGo(control)
+			f.agent.unhold(control)
 			f.count(p)
-			s.ended(p, crash)
+			s.exited(p, crash)
 		}) {
-			f.agent.letGo(control) // the function was stopped
+			f.agent.unhold(control) // the function was stopped
 		}
 	})
 	if limit := p.version.Liveness(); limit > 0 {
@@ -153,8 +153,8 @@ func (f *function) watch(s *service, p *instance) {
 	}
 }
 
-// pulse asks a process for its health, again and again, and ends it when it has
-// not answered for as long as limit.
+// pulse asks a process for its health every limit, and kills it when it does not answer
+// within limit.
 func (f *function) pulse(p *instance, limit time.Duration) {
 	beat := time.NewTicker(limit)
 	defer beat.Stop()
@@ -173,24 +173,24 @@ func (f *function) pulse(p *instance, limit time.Duration) {
 		switch {
 		case err == nil:
 		case !late:
-			return // it has ended, or takes no further calls
+			return // it has exited, or takes no further calls
 		default:
 			f.log.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
 			p.hung.Store(true)
-			p.Kill(lastBreath)
+			p.Kill(killGrace)
 			return
 		}
 	}
 }
 
-// drain has processes take no further calls, and returns when they do not.
+// drain drains processes and returns when they take no further calls.
 func (f *function) drain(procs []*instance) {
 	ctx, cancel := context.WithTimeout(context.Background(), handOver)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, p := range procs {
 		all.Go(func() {
-			_, _ = p.read(ctx) // what it has done is counted, also when it does not tell
+			_, _ = p.read(ctx) // its last reading is kept, also after an error
 			if err := p.Drain(ctx); err != nil {
 				f.log.Warn("a process that is replaced goes on taking calls", "pid", p.Pid(), "error", err)
 			}
@@ -199,7 +199,7 @@ func (f *function) drain(procs []*instance) {
 	all.Wait()
 }
 
-// retire ends processes in the background. then is called by run when they take no
+// retire drains and stops processes in the background. run calls then when they take no
 // further calls.
 func (f *function) retire(procs []*instance, then func()) {
 	f.work.Go(func() {
@@ -209,13 +209,13 @@ func (f *function) retire(procs []*instance, then func()) {
 	})
 }
 
-// endAll ends processes, which finish the calls that they have taken, and waits for
-// that, or until the agent leaves them to themselves.
+// endAll drains processes and waits until they have exited, or until the agent leaves
+// them to the next one. A process that takes longer than its drain is killed.
 func (f *function) endAll(procs []*instance) {
 	f.each(procs, func(p *instance) {
 		asked, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = p.Drain(asked) // it is told; how far it is does not matter
+		_ = p.Drain(asked) // sends SIGTERM and does not wait
 		limit := time.NewTimer(p.version.Drain() + killLag)
 		defer limit.Stop()
 		select {
@@ -227,7 +227,7 @@ func (f *function) endAll(procs []*instance) {
 	})
 }
 
-// killAll ends processes that have taken no calls.
+// killAll kills processes that have taken no calls.
 func (f *function) killAll(procs []*instance) {
 	f.each(procs, func(p *instance) { p.Stop(context.Background(), 0) })
 }

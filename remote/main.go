@@ -25,9 +25,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// Main is the program agent. It returns the exit code. It is also the launcher of
-// package confine and the holder of package process, which the agent starts it as:
-// it must be called first of all.
+// Main is the program agent and returns its exit code. The agent also starts it as the
+// launcher of package confine and as the holder of package process, so call it first of
+// all.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if code, launcher := confine.Main(args); launcher {
 		return code
@@ -35,7 +35,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if code, holder := process.HolderMain(args); holder {
 		return code
 	}
-	// A container's functions cannot outlive their agent: they end as it wishes.
+	// A container's functions cannot outlive their agent, so it stops them itself.
 	if code, first := process.InitMain(args, stderr, map[string]string{flags.Env("stop-functions"): "true"}); first {
 		return code
 	}
@@ -68,7 +68,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	err := serve(ctx, serving{
+	err := serve(ctx, options{
 		listen: *port, insecure: *insecure, unconfined: *unconfined, sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
@@ -82,8 +82,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serving is what the command line says.
-type serving struct {
+// options are what the command line says.
+type options struct {
 	agent      Config
 	listen     string
 	insecure   bool
@@ -92,15 +92,14 @@ type serving struct {
 	stdout     io.Writer
 }
 
-// building says in answers how far the build cache is from ready, or "ready", at the
-// time of the answer.
+// building is how far the build cache is, or "ready", when the answer is made.
 type building func() string
 
 // MarshalJSON implements json.Marshaler.
 func (b building) MarshalJSON() ([]byte, error) { return json.Marshal(cmp.Or(b(), "ready")) }
 
 // serve runs an agent until ctx ends.
-func serve(ctx context.Context, s serving) error {
+func serve(ctx context.Context, s options) error {
 	listener, err := listen(ctx, s.listen)
 	if err != nil {
 		return err
@@ -111,19 +110,19 @@ func serve(ctx context.Context, s serving) error {
 	if err != nil {
 		return err
 	}
-	log := s.agent.Logger
+	logger := s.agent.Logger
 	if s.agent.StopFunctions {
-		log.Info("functions end with this agent")
+		logger.Info("functions end with this agent")
 	}
-	tell(log, agent.Layers())
-	toolchain := tellToolchain(log, agent.Info().GetGoVersion())
+	tell(logger, agent.Layers())
+	toolchain := tellToolchain(logger, agent.Info().GetGoVersion())
 	if err := s.mayBuild(agent.Layers()); err != nil {
 		return err
 	}
 	if s.insecure {
-		log.Warn("INSECURE: anyone who can reach this agent can run code on this machine", "address", listener.Addr())
+		logger.Warn("INSECURE: anyone who can reach this agent can run code on this machine", "address", listener.Addr())
 	} else if s.agent.Host != "" {
-		log.Warn("callers of other machines are refused, since there are no credentials yet; -insecure lets them in", "host", s.agent.Host)
+		logger.Warn("callers of other machines are refused, since there are no credentials yet; -insecure lets them in", "host", s.agent.Host)
 	}
 	fmt.Fprintf(s.stdout, "HTTP started on %s\n", flags.Shown(s.listen, listener, ""))
 	fmt.Fprintf(s.stdout, "GRPC server started on %s\n", flags.Shown(s.listen, listener, "[::]"))
@@ -133,45 +132,45 @@ func serve(ctx context.Context, s serving) error {
 		return err
 	}
 	defer next.listener.Close()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	renew := make(chan os.Signal, 1)
 	signal.Notify(renew, syscall.SIGHUP)
 	defer signal.Stop(renew)
-	// Whichever of the two ends first ends the other.
-	ended := make(chan error, 2)
-	go func() { defer end(nil); ended <- agent.Run(ctx) }()
+	// Whichever of the two returns first cancels the other.
+	errs := make(chan error, 2)
+	go func() { defer cancel(nil); errs <- agent.Run(ctx) }()
 	go func() {
-		defer end(nil)
-		ended <- server.Serve(ctx, agent, server.Config{
+		defer cancel(nil)
+		errs <- server.Serve(ctx, agent, server.Config{
 			Program: "agent", Version: flags.ThisBuild().Version,
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: log.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {
 		select {
 		case <-renew:
 			if err := next.prove(ctx, os.Args[1:], proofLimit); err != nil {
-				log.Error("this agent stays, since the program in its place is none that could take over", "error", err)
+				logger.Error("this agent stays, since the program in its place is none that could take over", "error", err)
 				continue
 			}
-			log.Info("another agent takes this one's place", "program", next.program)
-			end(ErrReplaced)
+			logger.Info("another agent takes this one's place", "program", next.program)
+			cancel(ErrReplaced)
 		case <-ctx.Done():
 		}
 	}
-	err = errors.Join(<-ended, <-ended)
+	err = errors.Join(<-errs, <-errs)
 	if err == nil && errors.Is(context.Cause(ctx), ErrReplaced) {
 		return next.execute()
 	}
 	return err
 }
 
-// mayBuild refuses to build for anyone on a machine where a build reaches every
-// file of the agent's user.
-func (s serving) mayBuild(layers []confine.Layer) error {
+// mayBuild refuses -insecure where builds reach every file of the agent's user, unless
+// -unconfined-builds is given.
+func (s options) mayBuild(layers []confine.Layer) error {
 	for _, layer := range layers {
 		if layer.Name == confine.Files && layer.State == confine.Off && s.insecure && !s.unconfined {
 			return proto.Errorf(proto.ErrForbidden, "nothing keeps builds from the files of this machine (%s), and -insecure lets everyone build", layer.Reason).
@@ -188,29 +187,28 @@ type toolchain struct {
 }
 
 // tellToolchain logs that the Go that functions are built with has known faults.
-func tellToolchain(log hclog.Logger, goVersion string) toolchain {
+func tellToolchain(logger hclog.Logger, goVersion string) toolchain {
 	t := toolchain{goVersion, build.Mended(goVersion)}
 	if t.MendedIn != "" {
-		log.Warn("functions are built with a Go that has known faults", "toolchain", t.Version, "mended", t.MendedIn, "remedy", "install "+t.MendedIn+" or later, and deploy again")
+		logger.Warn("functions are built with a Go that has known faults", "toolchain", t.Version, "mended", t.MendedIn, "remedy", "install "+t.MendedIn+" or later, and deploy again")
 	}
 	return t
 }
 
-// tell logs what confines builds on this machine, and what is missing with the way
-// to have it.
-func tell(log hclog.Logger, layers []confine.Layer) {
+// tell logs what confines builds on this machine, what is missing, and its remedy.
+func tell(logger hclog.Logger, layers []confine.Layer) {
 	if layers == nil {
-		log.Info("builds no functions; others build what it runs")
+		logger.Info("builds no functions; others build what it runs")
 		return
 	}
 	var states []any
 	for _, layer := range layers {
 		states = append(states, layer.Name, layer.State)
 	}
-	log.Info("builds are confined by", states...)
+	logger.Info("builds are confined by", states...)
 	for _, layer := range layers {
 		if layer.State != confine.On {
-			log.Warn("builds are confined less than they could be", "layer", layer.Name, "state", layer.State, "reason", layer.Reason, "remedy", layer.Remedy)
+			logger.Warn("builds are confined less than they could be", "layer", layer.Name, "state", layer.State, "reason", layer.Reason, "remedy", layer.Remedy)
 		}
 	}
 }

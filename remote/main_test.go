@@ -38,11 +38,11 @@ func TestTheAgentSaysThatItsToolchainHasKnownFaults(t *testing.T) {
 func TestOthersDoNotBuildWhereNothingConfinesBuilds(t *testing.T) {
 	off := []confine.Layer{{Name: confine.Files, State: confine.Off, Reason: "an old kernel", Remedy: "a new one"}}
 	on := []confine.Layer{{Name: confine.Files, State: confine.On}, {Name: "ports", State: confine.Off}}
-	require.NoError(t, serving{}.mayBuild(off), "loopback alone is served")
-	require.NoError(t, serving{insecure: true}.mayBuild(on))
-	require.NoError(t, serving{insecure: true}.mayBuild(nil), "it does not build")
-	require.NoError(t, serving{insecure: true, unconfined: true}.mayBuild(off))
-	err := serving{insecure: true}.mayBuild(off)
+	require.NoError(t, options{}.mayBuild(off), "loopback alone is served")
+	require.NoError(t, options{insecure: true}.mayBuild(on))
+	require.NoError(t, options{insecure: true}.mayBuild(nil), "it does not build")
+	require.NoError(t, options{insecure: true, unconfined: true}.mayBuild(off))
+	err := options{insecure: true}.mayBuild(off)
 	require.ErrorIs(t, err, proto.ErrForbidden)
 	assert.Contains(t, proto.AsError(err).Hint, "a new one")
 	assert.Contains(t, proto.AsError(err).Hint, "-unconfined-builds")

@@ -19,8 +19,8 @@ type metric struct {
 	value            func(*series) float64
 }
 
-// series are the values of one version of a function. Functions and their kept
-// versions bound how many there are.
+// series are the values of one version of a function. Their number is bounded by that of
+// functions and kept versions.
 type series struct {
 	function string
 	version  uint32
@@ -76,7 +76,7 @@ func (acc account) series() []*series {
 		}
 		return byVersion[version]
 	}
-	for version, r := range acc.ended {
+	for version, r := range acc.exited {
 		of(version).reading = r
 	}
 	for i, r := range acc.readings {

@@ -17,30 +17,30 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
 
-// Attempts run in goroutines of their own. They touch none of a function's fields but
-// agent, name, path and log, and tell run what they have come to by post.
+// Attempts run in goroutines of their own. They use only agent, name, path and log of a
+// function's fields, and post their result to run.
 
 // startLimit is how long a process may take to answer. A Go program needs
 // milliseconds; the rest is for what its init functions connect to.
 const startLimit = 30 * time.Second
 
-// result is how an attempt ended: with fail, or with processes that have answered.
+// result is the result of an attempt: fail, or processes that have answered.
 type result struct {
-	program *proto.Program // nil when there was one before
+	program *proto.Program // nil: the version had one already
 	procs   []*instance
 	fail    *failure
 }
 
-// begin starts an attempt to bring n processes of a version up on sockets, all or
-// none, in a goroutine of its own. run calls told, unless it is nil, and at last
-// done. After abandon neither is called any more, and what the attempt has made is
-// removed, with the version's folder when it is discarded.
-func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bool, told func(programs.Progress), done func(result)) (abandon func()) {
+// begin starts an attempt to start n processes of a version on sockets, all or none, in
+// a goroutine of its own. run calls told, unless it is nil, and at last done. After
+// cancel it calls neither, and the attempt's processes are killed. If discard is set,
+// the version's folder is removed when the attempt fails or is cancelled.
+func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bool, told func(programs.Progress), done func(result)) (cancel func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	// Only run abandons, so what it is posted knows for sure.
+	// Only run cancels, so ctx cannot end while run calls what was posted.
 	tell := func(p programs.Progress) {
 		if told == nil {
-			return // run may be busy with the disk, and callers wait for the process
+			return // run may be busy with the disk while callers wait for the process
 		}
 		f.post(func() {
 			if ctx.Err() == nil {
@@ -72,8 +72,8 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 	return cancel
 }
 
-// bring takes a version, of whose kind and program may be known something, from its
-// package to processes that have answered.
+// bring takes a version from its package to processes that have answered. kind and
+// digest, of its program, may be known.
 func (f *function) bring(ctx context.Context, v *disk.Version, kind, digest string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	missing := f.missing(v, dir, digest)
@@ -114,8 +114,8 @@ func (f *function) bring(ctx context.Context, v *disk.Version, kind, digest stri
 	return r
 }
 
-// missing says why the program of a version, of which the digest is known if it has
-// been there before, has to be made; nil: it is there. One that is damaged is set aside.
+// missing says why the program of a version must be made; nil: it is there. A digest of
+// "" means that it never was. A damaged program is set aside.
 func (f *function) missing(v *disk.Version, dir, digest string) error {
 	if digest == "" {
 		return fs.ErrNotExist
@@ -127,13 +127,13 @@ func (f *function) missing(v *disk.Version, dir, digest string) error {
 	return err
 }
 
-// failure is why a deploy or a process came to nothing.
+// failure is why a deploy or a process failed.
 type failure struct {
 	disk.Failure
-	crash *proto.Crash // how the process ended that it is about; nil: it is about none
+	crash *proto.Crash // how the process exited; nil: it is not about one
 }
 
-// fail is the failure that an error of a version is.
+// fail makes a failure of an error of a version.
 func fail(v *disk.Version, reason string, err error) *failure {
 	text := err.Error()
 	if hint := proto.AsError(err).Hint; hint != "" {
@@ -142,16 +142,15 @@ func fail(v *disk.Version, reason string, err error) *failure {
 	return &failure{Failure: disk.Failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}}
 }
 
-// persist brings a version's program to the disk, for further deploys of the same
-// source. That takes longer than a start, so it is done when the version serves
-// already.
+// persist stores a version's program for further deploys of the same source. That takes
+// longer than a start, so it is done once the version serves.
 func (f *function) persist(v *disk.Version, program *proto.Program) {
 	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
 		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
 }
 
-// remove deletes the folder of a version that no process runs any more.
+// remove removes the folder of a version that has no process any more.
 func (f *function) remove(v *disk.Version) {
 	if err := os.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
 		f.log.Warn("a folder is left behind", "version", v.Number, "error", err)

@@ -13,7 +13,8 @@ import (
 type ports struct {
 	first, last int
 
-	mu   sync.Mutex // guards the below
+	// mu guards the fields below:
+	mu   sync.Mutex
 	used map[int]bool
 }
 
@@ -43,7 +44,7 @@ func (p *ports) take(skip map[int]bool) (int, error) {
 		WithHint("stop functions that are not needed, or start the agent with a wider -ports").From("agent", "ports")
 }
 
-// claim takes a certain port, of the range or not; it reports whether that was free.
+// claim takes a port, of the range or not, and reports whether it was free.
 func (p *ports) claim(port int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

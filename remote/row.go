@@ -13,10 +13,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
 
-// What is here reads a function's fields and sets said alone. All of it is called by
-// run, but for the first publish, which comes before run starts.
+// run calls all functions here, but for the first publish, which comes before run
+// starts. They read a function's fields and set only said.
 
-// status is derived from what is there.
+// status is derived from the function's fields.
 func (f *function) status() proto.Status {
 	switch {
 	case f.stopped:
@@ -27,7 +27,7 @@ func (f *function) status() proto.Status {
 		return proto.Failed
 	case f.main.seen || f.paused: // it has been seen before
 		return proto.Deployed
-	default: // an agent that was started again has not seen it ready yet
+	default: // this agent has not seen it ready yet
 		return proto.Deploying
 	}
 }
@@ -72,7 +72,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	return row
 }
 
-// serving is a service as callers see it.
+// serving is the service as callers see it.
 func (s *service) serving() *proto.Serving {
 	row := &proto.Serving{Version: s.number(), Weight: s.weight, Instances: uint32(len(s.procs))} //nolint:gosec // few
 	if s == s.f.main {
@@ -93,7 +93,7 @@ func (s *service) serving() *proto.Serving {
 	return row
 }
 
-// explain says in a row what is wrong, if anything is.
+// explain says in a row what is wrong, if anything.
 func (f *function) explain(row *proto.FunctionJsonRsp) {
 	last := f.history.Failure
 	switch {
@@ -112,11 +112,11 @@ func (f *function) explain(row *proto.FunctionJsonRsp) {
 	}
 }
 
-// timestamp is a time as answers say it.
+// timestamp is a time as in answers.
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// failed is the row for who asked for a change that came to nothing. The row of
-// the list differs when an earlier version goes on serving.
+// failed is the row that answers a change that failed. The list's row differs when an
+// earlier version still serves.
 func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 	row := f.row()
 	row.Status, row.Stage = string(proto.Failed), ""
@@ -126,8 +126,8 @@ func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 	return row
 }
 
-// publish tells the agent's feed what the function is like now, after that is
-// written down for the next agent.
+// publish writes down what runs, for the next agent, and then gives the function's row to
+// the agent's feed.
 func (f *function) publish() {
 	if f.history.Generation == 0 { // nothing has been accepted yet
 		return
@@ -149,7 +149,7 @@ func (f *function) publish() {
 	f.agent.feed.Set(row)
 }
 
-// versions are those that are kept, the newest first.
+// versions are the versions that are kept, the newest first.
 func (f *function) versions() []*proto.Version {
 	list := make([]*proto.Version, 0, len(f.history.Versions))
 	for i := len(f.history.Versions) - 1; i >= 0; i-- {

@@ -14,49 +14,49 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// A service is its function's: run calls all of its methods but idleSince, which gets
-// what it needs, and owns all of its fields.
+// run owns all fields of a service and calls all of its methods but idleSince, which
+// gets what it needs.
 
 const (
-	// A process that ends is started again at once, then after backoffFirst,
-	// doubled each time up to backoffMost. One that lived for healthy starts anew.
+	// A process that exits is started again at once, then after backoffFirst, doubled
+	// each time up to backoffMost. After one that ran for healthy the count begins anew.
 	backoffFirst = 100 * time.Millisecond
 	backoffMost  = 30 * time.Second
 	healthy      = time.Minute
-	// crashLoop is the number of ends in a row after which callers are refused at
-	// once instead of waiting for the next process.
+	// crashLoop is the number of crashes in a row after which callers are refused at once
+	// instead of waiting for the next process.
 	crashLoop = 5
-	// pinnedIdle is how long a version without calls of its own is kept open.
+	// pinnedIdle is how long a version that is called by its number stays without calls.
 	pinnedIdle = time.Minute
 	// statsLimit is how long a process may take to say how busy it is.
 	statsLimit = 2 * time.Second
 )
 
-// service is sockets and the processes of one version that serve on them. It
-// belongs to its function's run. What it should be follows from its version and
-// from whether it is asleep; tend closes the difference.
+// service is sockets and the processes of one version that serve on them. What it
+// should be follows from its version and from whether it is asleep; tend closes the
+// difference.
 type service struct {
 	f       *function
-	version *disk.Version // nil: none has come up yet
+	version *disk.Version // nil: none has been ready yet
 	weight  uint32        // percentage of the calls
 	pinned  bool          // it is closed when it is idle
 	port    int
 	sockets *process.Sockets // nil while callers are refused
 
-	procs   []*instance // that serve
-	abandon func()      // the start of one more; nil: none is under way
-	asleep  bool        // idle: no more processes than its settings' min are kept
-	disarm  func()      // of what waits for a caller while it is asleep
-	pausing bool        // the function is paused, and this service knows
-	unpause func()      // ends what answers callers meanwhile; nil: nothing does
+	procs       []*instance // that serve
+	cancelStart func()      // of one more process; nil: none is under way
+	asleep      bool        // idle: no more processes than its settings' min are kept
+	cancelWake  func()      // the wait for a caller while it is asleep; nil: none
+	pausing     bool        // the service has been told that the function is paused
+	unpause     func()      // stops the answers to callers meanwhile; nil: there are none
 
 	seen    bool      // version has been ready under this agent
 	problem *failure  // why a process is missing
-	ends    int       // of processes, in a row
+	ends    int       // processes that exited, in a row
 	retry   time.Time // of the next start
 	look    time.Time // when it may be idle
-	asking  bool      // whether it is
-	until   time.Time // it ends; zero: not by itself
+	asking  bool      // its processes, whether they are idle
+	until   time.Time // when it is closed; zero: not by itself
 }
 
 // number is that of the service's version, 0 for none.
@@ -75,17 +75,17 @@ func (s *service) wanted() int {
 	return s.version.Spec.Processes()
 }
 
-// refusing reports whether the service has given callers up for now.
+// refusing reports whether the service refuses callers for now.
 func (s *service) refusing() bool { return s.ends >= crashLoop && len(s.procs) == 0 }
 
 // tend closes the difference between what the service should be and what it is.
-// It returns when it is to be called again at the latest, the zero time for never.
+// It returns when it is to be called again at the latest; zero: never.
 func (s *service) tend(now time.Time) time.Time {
 	switch {
 	case s.f.paused && (s.f.next == nil || s.f.next.at != s):
 		s.pause()
 		return time.Time{}
-	case s.version == nil || s.abandon != nil:
+	case s.version == nil || s.cancelStart != nil:
 		return time.Time{}
 	case len(s.procs) >= s.wanted():
 		return s.mayRest(now)
@@ -99,20 +99,20 @@ func (s *service) tend(now time.Time) time.Time {
 // grow starts one more process.
 func (s *service) grow() {
 	if err := s.open(); err != nil {
-		s.lost(trouble(s.version, err))
+		s.countFailure(trouble(s.version, err))
 		return
 	}
 	v := s.version
-	s.abandon = s.f.begin(v, 1, s.sockets, false, nil, func(r result) {
-		s.abandon = nil
+	s.cancelStart = s.f.begin(v, 1, s.sockets, false, nil, func(r result) {
+		s.cancelStart = nil
 		if r.fail != nil {
 			if s.seen && r.fail.Reason == proto.ReasonStart {
 				r.fail.Reason = proto.ReasonCrash // it could start before
 			}
-			s.lost(r.fail)
+			s.countFailure(r.fail)
 			return
 		}
-		if r.program != nil { // what was there had been damaged
+		if r.program != nil { // the one before was damaged
 			v.Program = r.program
 			s.f.save()
 			s.f.work.Go(func() { s.f.persist(v, r.program) })
@@ -122,7 +122,7 @@ func (s *service) grow() {
 	})
 }
 
-// add takes processes that have answered as those that serve.
+// add adds processes that have answered to those that serve.
 func (s *service) add(procs []*instance) {
 	for _, p := range procs {
 		s.f.watch(s, p)
@@ -132,8 +132,8 @@ func (s *service) add(procs []*instance) {
 	s.look = time.Now().Add(s.idle())
 }
 
-// replace has processes of a version serve in place of those before, which it
-// returns when they take no further calls.
+// replace puts processes of a version in place of the old ones, drains these and
+// returns them.
 func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) {
 	s.halt()
 	old, s.procs = s.procs, nil
@@ -143,15 +143,15 @@ func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) 
 	return old
 }
 
-// halt ends what is under way.
+// halt cancels what is under way.
 func (s *service) halt() {
-	if s.abandon != nil {
-		s.abandon()
-		s.abandon = nil
+	if s.cancelStart != nil {
+		s.cancelStart()
+		s.cancelStart = nil
 	}
-	if s.disarm != nil {
-		s.disarm()
-		s.disarm = nil
+	if s.cancelWake != nil {
+		s.cancelWake()
+		s.cancelWake = nil
 	}
 	if s.unpause != nil {
 		s.unpause()
@@ -160,11 +160,11 @@ func (s *service) halt() {
 	s.pausing = false
 }
 
-// ended takes note of a process that ended by itself.
-func (s *service) ended(p *instance, crash *proto.Crash) {
+// exited notes that a process has exited by itself.
+func (s *service) exited(p *instance, crash *proto.Crash) {
 	i := slices.Index(s.procs, p)
 	if i < 0 {
-		return // it was to end
+		return // it was told to
 	}
 	s.procs = slices.Delete(s.procs, i, i+1)
 	if time.Since(p.since) >= healthy {
@@ -172,11 +172,11 @@ func (s *service) ended(p *instance, crash *proto.Crash) {
 	}
 	why := fail(p.version, proto.ReasonCrash, errors.New("the process ended: "+crash.GetCause()))
 	why.crash = crash
-	s.lost(why)
+	s.countFailure(why)
 }
 
-// lost counts one more end and sets the time of the next start.
-func (s *service) lost(why *failure) {
+// countFailure counts a process that failed and sets the time of the next start.
+func (s *service) countFailure(why *failure) {
 	s.f.remember(why.crash)
 	s.problem = why
 	s.ends++
@@ -189,8 +189,8 @@ func (s *service) lost(why *failure) {
 	s.silence()
 }
 
-// silence refuses callers when no process is about to come: they are told at once
-// instead of waiting in the backlog.
+// silence refuses callers when no process is about to start, instead of letting them
+// wait in the backlog.
 func (s *service) silence() {
 	if s.f.next != nil && s.f.next.at == s || s.version != nil && !s.refusing() {
 		return
@@ -200,7 +200,7 @@ func (s *service) silence() {
 	}
 }
 
-// backoff is the time from the nth end in a row to the next start.
+// backoff is the time from the nth exit in a row to the next start.
 func backoff(ends int) time.Duration {
 	if ends <= 1 {
 		return 0
@@ -209,11 +209,11 @@ func backoff(ends int) time.Duration {
 	if doublings := ends - 2; doublings < 16 { // a larger shift could overflow
 		wait = min(backoffFirst<<doublings, backoffMost)
 	}
-	// Functions that fell together shall not rise together.
+	// Functions that crashed together should not start together.
 	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
 }
 
-// idle is how long processes without connections are kept, 0 for ever.
+// idle is how long processes without connections are kept; 0: for ever.
 func (s *service) idle() time.Duration {
 	if s.pinned {
 		return pinnedIdle
@@ -221,8 +221,8 @@ func (s *service) idle() time.Duration {
 	return s.version.Idle()
 }
 
-// mayRest finds out whether the service is idle, if it may be by now, and returns
-// when it may be.
+// mayRest asks the processes whether the service is idle, if it can be by now. It returns
+// when it is to be called again; zero: not by itself.
 func (s *service) mayRest(now time.Time) time.Time {
 	switch {
 	case s.asleep || s.asking || s.idle() == 0 || !s.pinned && len(s.procs) <= int(s.version.Spec.GetMin()):
@@ -237,7 +237,7 @@ func (s *service) mayRest(now time.Time) time.Time {
 		s.f.post(func() {
 			s.asking = false
 			switch {
-			case !slices.Equal(procs, s.procs): // others have come or gone
+			case !slices.Equal(procs, s.procs): // they have changed
 				s.look = time.Now().Add(s.idle())
 			case idle < s.idle():
 				s.look = time.Now().Add(s.idle() - idle)
@@ -249,7 +249,7 @@ func (s *service) mayRest(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// idleSince is for how long none of some processes has had a connection.
+// idleSince is how long no process of procs has had a connection.
 func (s *service) idleSince(procs []*instance) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), statsLimit)
 	defer cancel()
@@ -264,8 +264,8 @@ func (s *service) idleSince(procs []*instance) time.Duration {
 	return least
 }
 
-// rest ends the processes that an idle service does not keep. The next caller,
-// who waits in the backlog, has them started again.
+// rest stops the processes that an idle service does not keep. The next caller waits in
+// the backlog until they are started again.
 func (s *service) rest() {
 	if s.pinned {
 		s.f.unpin(s)
@@ -280,30 +280,30 @@ func (s *service) rest() {
 	})
 }
 
-// arm has the service woken by the next caller, if it is asleep.
+// arm makes the next caller wake the service, if it is asleep.
 func (s *service) arm() {
-	if !s.asleep || s.sockets == nil || s.disarm != nil {
+	if !s.asleep || s.sockets == nil || s.cancelWake != nil {
 		return
 	}
 	ready, cancel := s.f.agent.waker.Wait(s.sockets)
-	disarmed := make(chan struct{})
-	s.disarm = func() { cancel(); close(disarmed) }
+	cancelled := make(chan struct{})
+	s.cancelWake = func() { cancel(); close(cancelled) }
 	s.f.work.Go(func() {
 		select {
 		case <-ready:
 			s.f.post(s.wake)
-		case <-disarmed:
+		case <-cancelled:
 		case <-s.f.over:
 			cancel()
 		}
 	})
 }
 
-// wake has all processes of the service run.
+// wake makes tend start all processes of the service.
 func (s *service) wake() {
-	if s.disarm != nil {
-		s.disarm()
-		s.disarm = nil
+	if s.cancelWake != nil {
+		s.cancelWake()
+		s.cancelWake = nil
 	}
 	s.asleep = false
 }
@@ -345,13 +345,13 @@ func (s *service) close() {
 	if s.sockets == nil {
 		return
 	}
-	s.f.agent.letGo(socketsName(s.port))
+	s.f.agent.unhold(socketsName(s.port))
 	s.sockets.Close()
 	s.sockets = nil
 }
 
-// end refuses callers, ends the processes in the background, and gives up the port
-// when none of them can serve on it any more.
+// end refuses callers, drains and stops the processes in the background, and frees the
+// port when all have exited.
 func (s *service) end() {
 	s.halt()
 	s.close()

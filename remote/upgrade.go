@@ -25,8 +25,7 @@ import (
 // the same process: the number of its descriptor.
 const envListener = "RYO_LISTENER"
 
-// inherited is the listener that the agent before this one has left, nil when there
-// was none.
+// inherited is the listener of the agent before this one, nil if there was none.
 func inherited() (net.Listener, error) {
 	text, found := os.LookupEnv(envListener)
 	if !found {
@@ -49,10 +48,10 @@ func inherited() (net.Listener, error) {
 }
 
 const (
-	// portLag is how long the port of an agent that was killed may be taken: a process
+	// portLag is how long the port of an agent that was killed may stay in use: a process
 	// that it was about to start has its descriptors until execve(2).
 	portLag = 500 * time.Millisecond
-	// portRetry is how often it is tried meanwhile; nothing tells of its end.
+	// portRetry is how often it is tried meanwhile; nothing tells when it is free.
 	portRetry = 20 * time.Millisecond
 )
 
@@ -79,15 +78,15 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	}
 }
 
-// bequest is what an agent leaves to the one that takes its place.
+// bequest is what an agent hands to the one that takes its place.
 type bequest struct {
 	program  string
 	listener *os.File // keeps callers waiting instead of being refused
 }
 
-// newBequest is what the agent on a listener leaves.
+// newBequest is what the agent on a listener hands over.
 func newBequest(listener net.Listener) (*bequest, error) {
-	program, err := os.Executable() // as it was named at the start: by now it may be a new one
+	program, err := os.Executable() // as named at the start: by now the file may be a new one
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +109,8 @@ const (
 	proofOutput = 4 << 10
 )
 
-// prove finds out whether the program is an agent that takes the arguments of this one:
-// it is run with these and -version, which starts nothing. What is told of it is an
-// ErrInvalid.
+// prove checks that the program is an agent that takes the arguments of this one: it is
+// run with these and -version, which starts nothing. Otherwise the error is ErrInvalid.
 func (b *bequest) prove(ctx context.Context, args []string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -132,7 +130,7 @@ func (b *bequest) prove(ctx context.Context, args []string, limit time.Duration)
 	return nil
 }
 
-// bounded is the beginning of what is written; the rest is an error of the writer.
+// bounded keeps the beginning of what is written; writing more is an error.
 type bounded struct{ text []byte }
 
 func (b *bounded) Write(p []byte) (int, error) {
@@ -143,8 +141,8 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// execute has the program take this one's place: process, arguments, environment
-// and listener stay. It returns when that fails.
+// execute replaces this program: process, arguments, environment and listener stay. It
+// returns only an error.
 func (b *bequest) execute() error {
 	fd, err := unix.FcntlInt(b.listener.Fd(), unix.F_DUPFD, 3) // open over execve(2)
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// run owns totals: count adds to it, account copies it. Processes are asked by the
-// caller's goroutine.
+// run owns totals: count adds to it, account copies it. The caller's goroutine asks the
+// processes.
 
-// readLimit is how long all processes may take to say what they use; one that has
-// not answered by then is reported as it was last.
+// readLimit is how long all processes may take to say what they use; of one that has not
+// answered by then the last reading is reported.
 const readLimit = 2 * time.Second
 
 // reading is what a process does and uses.
@@ -34,8 +34,7 @@ func (r reading) plus(s reading) reading {
 	return r
 }
 
-// read asks a process what it does and uses. What it said last is returned with
-// an error.
+// read asks a process what it does and uses. With an error it returns the last reading.
 func (p *instance) read(ctx context.Context) (reading, error) {
 	stats, err := p.Stats(ctx)
 	used, usageErr := p.Usage()
@@ -50,7 +49,7 @@ func (p *instance) read(ctx context.Context) (reading, error) {
 	return r, nil
 }
 
-// count keeps what a process that has ended had done.
+// count adds what a process that has exited has done to its version's total.
 func (f *function) count(p *instance) {
 	if last := p.last.Load(); last != nil && f.history.Find(p.version.Number) != nil {
 		f.totals[p.version.Number] = f.totals[p.version.Number].plus(*last)
@@ -63,7 +62,7 @@ type account struct {
 	restarts uint32
 	procs    []*instance
 	readings []reading          // of procs, in their order
-	ended    map[uint32]reading // by version
+	exited   map[uint32]reading // by version: of processes that have exited
 }
 
 // accounts reads the account of one function, or, for "", of all.
@@ -83,7 +82,7 @@ func (a *Agent) accounts(ctx context.Context, name string) ([]account, error) {
 	for _, each := range names {
 		acc, err := ask(ctx, a, each, func(f *function) (account, error) { return f.account(), nil })
 		if name == "" && ctx.Err() == nil && (errors.Is(err, proto.ErrNotFound) || errors.Is(err, proto.ErrUnavailable)) {
-			continue // it has been stopped, or is about to be
+			continue // it was stopped, or is about to be
 		}
 		if err != nil {
 			return nil, err
@@ -103,13 +102,13 @@ func (a *Agent) accounts(ctx context.Context, name string) ([]account, error) {
 }
 
 func (f *function) account() account {
-	acc := account{name: f.name, restarts: f.restarts, ended: make(map[uint32]reading)}
+	acc := account{name: f.name, restarts: f.restarts, exited: make(map[uint32]reading)}
 	for _, s := range f.all() {
 		acc.procs = append(acc.procs, s.procs...)
 	}
 	acc.readings = make([]reading, len(acc.procs))
 	for version, r := range f.totals {
-		acc.ended[version] = r
+		acc.exited[version] = r
 	}
 	return acc
 }
