@@ -61,7 +61,7 @@ const (
 
 // String says what a change comes to.
 func (e Effect) String() string {
-	return [...]string{"is of one deploy alone", "is one of the package", "starts new processes", "builds anew"}[e]
+	return [...]string{"is for one deploy alone", "changes the package", "starts new processes", "builds anew"}[e]
 }
 
 // settings are all of them, in the order in which people are shown them.
@@ -98,8 +98,8 @@ var settings = []Setting{
 	},
 	{
 		Name: "target", Flag: "target", Value: "NAME", Form: Text, Effect: OnBuild, check: (*FunctionJson).checkTarget,
-		Help:    "name that the package declares the function by, such as blur-images",
-		Default: "the name, or what that is made of",
+		Help:    "name under which the package declares the function, such as blur-images",
+		Default: "the function's name, or the declared name that it is made of",
 	},
 	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
@@ -123,7 +123,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "cpu", Flag: "cpu", Value: "N", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).CPUs),
-		Help:    "processors of a process, such as 0.5; it sets GOMAXPROCS, rounded up, and is no limit",
+		Help:    "processors of a process, such as 0.5: sets GOMAXPROCS, rounded up, and is not a limit",
 		Default: "all",
 	},
 	{
@@ -138,7 +138,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "min", Flag: "min", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkMin,
-		Help:    "processes that are kept although they are idle",
+		Help:    "processes that are kept when they are idle",
 		Default: "0",
 	},
 	{
@@ -153,17 +153,17 @@ var settings = []Setting{
 	},
 	{
 		Name: "liveness", Flag: "liveness", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).LivenessLimit),
-		Help:    "a process whose server does not answer for that long is replaced",
+		Help:    "a process that does not answer for this long is replaced",
 		Default: "never",
 	},
 	{
 		Name: "note", Flag: "note", Value: "TEXT", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkNote,
-		Help:    "what the list of versions shows beside this one",
+		Help:    "text for the list of versions",
 		Default: "none",
 	},
 	{
 		Name: "canary", Flag: "canary", Value: "PERCENT", Form: Count, Effect: OnDeploy, check: (*FunctionJson).checkCanary,
-		Help:    "part of the calls that the new version gets; the one that serves keeps the rest",
+		Help:    "part of the calls for the new version; the one that serves keeps the rest",
 		Default: "all calls",
 	},
 }
