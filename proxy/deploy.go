@@ -14,20 +14,12 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
-	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
 const (
 	lastCalls  = time.Second // for calls that were routed just before a stop; the agent drains longer ones
 	maxDeploys = 1000        // functions in one request; each takes a goroutine
 )
-
-// order is one function to deploy.
-type order struct {
-	fn   *proto.FunctionJson
-	pkg  *bundle.Package
-	path string
-}
 
 // Deploy implements transport.Interface. A function that names no agents stays where it
 // is, or goes to the connected agent with the fewest functions. Agents that it no longer
@@ -55,7 +47,7 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	var all []*proto.FunctionJsonRsp
 	for i, o := range orders {
 		if errs[i] != nil {
-			rows[i] = []*proto.FunctionJsonRsp{rollout.Failed(o.fn.GetName(), "", errs[i])}
+			rows[i] = []*proto.FunctionJsonRsp{rollout.Failed(o.Function.GetName(), "", errs[i])}
 		}
 		all = append(all, rows[i]...)
 	}
@@ -63,7 +55,7 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 }
 
 // check refuses wrong orders before anything is changed.
-func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]order, error) {
+func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout.Order, error) {
 	if len(fns) == 0 {
 		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
 	}
@@ -71,7 +63,7 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]order, 
 		return nil, proto.Errorf(proto.ErrTooLarge, "%d functions are more than the %d that one call may deploy", len(fns), maxDeploys)
 	}
 	names := map[string]string{}
-	orders := make([]order, 0, len(fns))
+	orders := make([]rollout.Order, 0, len(fns))
 	for _, fn := range fns {
 		if err := fn.Check(); err != nil {
 			return nil, err
@@ -93,7 +85,7 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]order, 
 		if err != nil {
 			return nil, err
 		}
-		orders = append(orders, order{fn: stored, pkg: pkg, path: path})
+		orders = append(orders, rollout.Order{Function: stored, Package: pkg})
 	}
 	return orders, nil
 }
@@ -118,18 +110,18 @@ func collision(name, other string) error {
 }
 
 // deploy gives one function to its agents.
-func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, error) {
+func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.retain(ctx, o); err != nil {
 		return nil, err
 	}
-	if o.fn.GetPlan() {
+	if o.Function.GetPlan() {
 		return p.plan(ctx, o)
 	}
 	r, err := p.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if !o.fn.GetWait() {
+	if !o.Function.GetWait() {
 		return r.Begun()
 	}
 	return r.Wait(ctx)
@@ -137,10 +129,10 @@ func (p *Proxy) deploy(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, 
 
 // retain fills in the settings that a function keeps, so that all of its agents get the
 // same. Agents alone know the values of secrets: each keeps its own.
-func (p *Proxy) retain(ctx context.Context, o order) error {
-	replicas := p.fleet.Find(o.path)
-	if len(o.fn.GetKeep()) == 0 || len(replicas) == 0 {
-		o.fn.Keep = nil
+func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
+	replicas := p.fleet.Find(o.Path())
+	if len(o.Function.GetKeep()) == 0 || len(replicas) == 0 {
+		o.Function.Keep = nil
 		return nil
 	}
 	agent, err := p.fleet.Connect(ctx, replicas[0].Agent)
@@ -153,41 +145,41 @@ func (p *Proxy) retain(ctx context.Context, o order) error {
 	}
 	i := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == replicas[0].Row.GetVersion() })
 	if i < 0 {
-		o.fn.Keep = nil
+		o.Function.Keep = nil
 		return nil
 	}
 	was := list[i].GetSettings()
 	secrets := slices.Sorted(maps.Keys(was.GetSecrets()))
 	secrets = slices.DeleteFunc(secrets, func(k string) bool {
-		_, plain := o.fn.GetEnv()[k]
-		_, secret := o.fn.GetSecrets()[k]
+		_, plain := o.Function.GetEnv()[k]
+		_, secret := o.Function.GetSecrets()[k]
 		return plain || secret
 	})
 	was.Secrets = nil
-	o.fn.Retain(was, o.fn.GetKeep())
-	if !slices.Contains(o.fn.GetKeep(), "secrets") || len(secrets) == 0 {
-		o.fn.Keep = nil
-		return o.fn.Check()
+	o.Function.Retain(was, o.Function.GetKeep())
+	if !slices.Contains(o.Function.GetKeep(), "secrets") || len(secrets) == 0 {
+		o.Function.Keep = nil
+		return o.Function.Check()
 	}
-	o.fn.Keep = []string{"secrets"}
-	for _, addr := range o.fn.GetToAgent() {
+	o.Function.Keep = []string{"secrets"}
+	for _, addr := range o.Function.GetToAgent() {
 		if addr, err := transport.NormalizeAddr(addr); err == nil && !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
-			return proto.Errorf(proto.ErrConflict, "function %s: agent %s does not have the secrets that are kept: %s", o.fn.GetName(), addr, strings.Join(secrets, ", ")).
+			return proto.Errorf(proto.ErrConflict, "function %s: agent %s does not have the secrets that are kept: %s", o.Function.GetName(), addr, strings.Join(secrets, ", ")).
 				WithHint("give them with the deploy; no agent hands out what it keeps")
 		}
 	}
-	return o.fn.Check()
+	return o.Function.Check()
 }
 
 // begin chooses the agents of a function and begins its rollout. Deploys of one path
 // take turns.
-func (p *Proxy) begin(ctx context.Context, o order) (*rollout.Rollout, error) {
-	unlock, err := p.paths.lock(ctx, o.path)
+func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, error) {
+	unlock, err := p.paths.lock(ctx, o.Path())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := p.collides(o.fn.GetName()); err != nil {
+	if err := p.collides(o.Function.GetName()); err != nil {
 		return nil, err
 	}
 	agents, release, err := p.choose(o)
@@ -195,11 +187,12 @@ func (p *Proxy) begin(ctx context.Context, o order) (*rollout.Rollout, error) {
 		return nil, err
 	}
 	defer release()
-	return p.rollouts.Begin(ctx, rollout.Order{Function: o.fn, Package: o.pkg, Agents: agents})
+	o.Agents = agents
+	return p.rollouts.Begin(ctx, o)
 }
 
 // plan asks agents what a deploy would change.
-func (p *Proxy) plan(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, error) {
+func (p *Proxy) plan(ctx context.Context, o rollout.Order) ([]*proto.FunctionJsonRsp, error) {
 	agents, release, err := p.choose(o)
 	if err != nil {
 		return nil, err
@@ -217,26 +210,26 @@ func (p *Proxy) plan(ctx context.Context, o order) ([]*proto.FunctionJsonRsp, er
 	}
 	for i, addr := range agents {
 		if errs[i] != nil {
-			rows[i] = rollout.Failed(o.fn.GetName(), addr, errs[i])
+			rows[i] = rollout.Failed(o.Function.GetName(), addr, errs[i])
 		}
 	}
 	return rows, nil
 }
 
-func (p *Proxy) planAt(ctx context.Context, addr string, o order) (*proto.FunctionJsonRsp, error) {
+func (p *Proxy) planAt(ctx context.Context, addr string, o rollout.Order) (*proto.FunctionJsonRsp, error) {
 	agent, err := p.fleet.Connect(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	fn := protobuf.CloneOf(o.fn)
+	fn := protobuf.CloneOf(o.Function)
 	fn.ToAgent = nil
 	return agent.Deploy(ctx, fn)
 }
 
 // choose returns the addresses of the agents that get a function. Until release is
 // called the function counts as theirs.
-func (p *Proxy) choose(o order) (addrs []string, release func(), err error) {
-	for _, addr := range o.fn.GetToAgent() {
+func (p *Proxy) choose(o rollout.Order) (addrs []string, release func(), err error) {
+	for _, addr := range o.Function.GetToAgent() {
 		addr, err := transport.NormalizeAddr(addr)
 		if err != nil {
 			return nil, nil, err
@@ -248,15 +241,15 @@ func (p *Proxy) choose(o order) (addrs []string, release func(), err error) {
 	if len(addrs) > 0 {
 		return addrs, func() {}, nil
 	}
-	if r := p.rollouts.Of(o.path); r != nil {
+	if r := p.rollouts.Of(o.Path()); r != nil {
 		return r.Agents, func() {}, nil
 	}
-	for _, r := range p.fleet.Find(o.path) {
+	for _, r := range p.fleet.Find(o.Path()) {
 		addrs = append(addrs, r.Agent)
 	}
 	if len(addrs) > 0 {
 		return addrs, func() {}, nil
 	}
-	addr, release, err := p.fleet.Place(o.path)
+	addr, release, err := p.fleet.Place(o.Path())
 	return []string{addr}, release, err
 }

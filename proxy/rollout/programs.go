@@ -56,7 +56,7 @@ func (r *Rollouts) origin(ctx context.Context, o *Rollout, to string, info fleet
 	if from, ok := o.programs[info.GetPlatform()]; ok {
 		return from, true
 	}
-	for _, replica := range r.fleet.Find(o.path) {
+	for _, replica := range r.fleet.Find(o.Path()) {
 		// An agent that builds decides itself whether its program is up to date.
 		if replica.Row.GetPackage() != o.Function.GetPackage() || replica.Agent == to && info.Builds() {
 			continue

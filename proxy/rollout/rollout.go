@@ -32,6 +32,9 @@ type Order struct {
 	Agents   []string // addresses, in the order in which callers see their rows
 }
 
+// Path returns the path of the function.
+func (o Order) Path() string { return proto.Path(o.Function.GetName()) }
+
 // Rollouts changes functions over several agents. Callers see to it that changes of one
 // path take turns.
 type Rollouts struct {
@@ -54,7 +57,6 @@ func (r *Rollouts) Wait() { r.running.Wait() }
 // Rollout is the newest deploy of a function, until it is settled.
 type Rollout struct {
 	Order
-	path   string
 	cancel context.CancelCauseFunc
 
 	accept   sync.Once
@@ -120,7 +122,7 @@ func (r *Rollouts) Cancel(path string, why error) *Rollout {
 // have answered and have the package.
 func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 	o := &Rollout{
-		Order: order, path: proto.Path(order.Function.GetName()),
+		Order:    order,
 		accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{},
 	}
 	if !r.prepare(ctx, o) {
@@ -175,10 +177,10 @@ func (r *Rollouts) upload(ctx context.Context, addr string, pkg *bundle.Package)
 
 // begin starts a rollout to agents that have its package.
 func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
-	if old := r.Cancel(o.path, fleet.ErrReplaced); old != nil {
+	if old := r.Cancel(o.Path(), fleet.ErrReplaced); old != nil {
 		o.taken = old.taken
 	}
-	for _, row := range r.fleet.Drafts(o.path) {
+	for _, row := range r.fleet.Drafts(o.Path()) {
 		if !slices.Contains(o.Agents, row.GetAtAgent()) {
 			r.fleet.Tell(fleet.Stopped(row))
 		}
@@ -187,7 +189,7 @@ func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
 	ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byPath[o.path] = o
+	r.byPath[o.Path()] = o
 	r.running.Go(func() {
 		defer o.cancel(nil)
 		r.run(ctx, o, steps)
@@ -222,7 +224,7 @@ func (r *Rollouts) steps(o *Rollout) []Step {
 // there is one replica alone it is 0: the agent counts.
 func (r *Rollouts) nextVersion(o *Rollout) uint32 {
 	last, agents := uint32(0), slices.Clone(o.Agents)
-	for _, replica := range r.fleet.Find(o.path) {
+	for _, replica := range r.fleet.Find(o.Path()) {
 		last = max(last, replica.Row.GetLastVersion())
 		agents = append(agents, replica.Agent)
 	}
@@ -254,12 +256,12 @@ func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.byPath, o.path)
+	delete(r.byPath, o.Path())
 }
 
 // stopOthers stops a function on the agents that its new deploy does not name.
 func (r *Rollouts) stopOthers(ctx context.Context, o *Rollout) {
-	for _, old := range r.fleet.Find(o.path) {
+	for _, old := range r.fleet.Find(o.Path()) {
 		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
 			continue
 		}
