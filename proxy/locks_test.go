@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLocksLetCallersLeave(t *testing.T) {
+func TestLocksLetCallersCancel(t *testing.T) {
 	var l locks
 	unlock, err := l.lock(t.Context(), "a")
 	require.NoError(t, err)

@@ -59,7 +59,7 @@ func spawn(t *testing.T, args ...string) *process {
 	return p
 }
 
-func TestProcessServesAndEndsOnSIGTERM(t *testing.T) {
+func TestServesUntilSIGTERM(t *testing.T) {
 	n := newNode(t)
 	p := spawn(t, "-dir", t.TempDir(), "-agents", n.addr)
 	c := transport.NewAgent(transport.HTTP, p.http)

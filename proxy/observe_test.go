@@ -15,7 +15,7 @@ import (
 )
 
 // printing is a deploy of a function Hello that prints a line for each call and
-// ends its process at /exit.
+// exits at /exit.
 func printing(t testing.TB, agents ...*node) *proto.FunctionJson {
 	t.Helper()
 	fn := answers(t, "", agents...)

@@ -32,7 +32,7 @@ type node struct {
 	*transporttest.Fake
 	addr    string
 	service string // "": functions have those of the fake
-	stop    func() // ends the agent, not the functions
+	stop    func() // closes the agent, not the functions
 
 	// What a test changes; nil: nothing.
 	deploying func(*proto.FunctionJson) error
@@ -446,7 +446,7 @@ func TestWithoutAgents(t *testing.T) {
 	assert.Equal(t, 503, status)
 }
 
-func TestLostAgentKeepsRowsAndRoutesAndComesBack(t *testing.T) {
+func TestUnreachableAgentKeepsRowsAndRoutesAndComesBack(t *testing.T) {
 	n := newNode(t)
 	p := start(t, Config{Agents: []string{n.addr}})
 	_, err := p.Deploy(t.Context(), source(t, "Hello"))
@@ -482,7 +482,7 @@ func TestLostAgentKeepsRowsAndRoutesAndComesBack(t *testing.T) {
 	assert.Empty(t, rows)
 }
 
-func TestChangesWhileAnAgentWasLostAreTakenOver(t *testing.T) {
+func TestChangesOfAnUnreachableAgentAreSeenLater(t *testing.T) {
 	n := newNode(t)
 	p := start(t, Config{Agents: []string{n.addr}})
 	_, err := p.Deploy(t.Context(), source(t, "Old"), source(t, "Same"))
@@ -552,7 +552,7 @@ func TestUnknownFunctionsAreNotDeniedTooEarly(t *testing.T) {
 	assert.Equal(t, "starting", errorOf(t, res)["reason"])
 }
 
-func TestFunctionOfALostAgentThatIsDownToo(t *testing.T) {
+func TestFunctionOfAnUnreachableAgentThatIsDownToo(t *testing.T) {
 	n := newNode(t)
 	p := start(t, Config{Agents: []string{n.addr}})
 	_, err := p.Deploy(t.Context(), source(t, "Hello"))

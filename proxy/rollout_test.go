@@ -198,7 +198,7 @@ func TestADeployReplacesARolloutUnderWay(t *testing.T) {
 	}
 }
 
-func TestStopEndsARolloutUnderWay(t *testing.T) {
+func TestStopCancelsARolloutUnderWay(t *testing.T) {
 	nodes := newNodes(t, 2)
 	p := start(t, Config{})
 	reached := make(chan struct{})

@@ -68,7 +68,7 @@ func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
 	assert.True(t, f.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{old, nil, {Name: "../x"}}}))
 	assert.Equal(t, map[string][]string{"hello": {"Hello"}}, published)
 
-	// The path has gone to another function; rows come ordered by name.
+	// Another function has the path now; rows come ordered by name.
 	f.apply(a, client, &proto.WatchEvent{Functions: []*proto.FunctionJsonRsp{changed, Stopped(old)}})
 	assert.Equal(t, map[string][]string{"hello": {"HELLO"}}, published)
 	require.Len(t, f.Rows(), 1)

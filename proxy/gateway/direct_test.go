@@ -65,7 +65,7 @@ func (l *lanes) call(t testing.TB, request, body, answer string) (seen, got stri
 	l.mu.Lock()
 	l.seen, l.answer = "", answer
 	l.mu.Unlock()
-	l.row.Pid++ // a new process: what the last answer left on its connection, nobody reads
+	l.row.Pid++ // a new process: nothing reads the rest of the last answer on its connection
 	l.table.Update(map[string][]Replica{"hello": {{Row: l.row}}})
 	conn, err := net.Dial("tcp", l.addr)
 	require.NoError(t, err)
@@ -168,8 +168,8 @@ func TestPlainCallsAreLikeAllOthers(t *testing.T) {
 	}
 }
 
-// FuzzAnswers: whatever a function says, a plain call of it ends as the same call
-// does through net/http's client and ReverseProxy.
+// FuzzAnswers: whatever a function says, a plain call of it gets what the same
+// call gets through net/http's client and ReverseProxy.
 func FuzzAnswers(f *testing.F) {
 	for _, answer := range said {
 		f.Add(answer)
@@ -302,7 +302,7 @@ func TestWhatAFunctionSaysUnaskedIsNoAnswer(t *testing.T) {
 	assert.Equal(t, 204, statusOf(t, addr, "POST", "Content-Length: 0\r\n"))
 }
 
-// A function that takes a second call on a connection and ends without a word may
+// A function that reads a second call from a connection and exits without an answer may
 // have begun with it.
 func TestCallsAreRepeatedOnlyIfTheyMayBe(t *testing.T) {
 	for _, tt := range []struct {
@@ -431,7 +431,7 @@ func TestLastUsedLinkIsTakenFirst(t *testing.T) {
 
 func TestLinksAreClosedWhenIdleForLong(t *testing.T) {
 	s, accepted := newLinks(t, 20*time.Millisecond)
-	for range 2 { // the second time the first timer has ended
+	for range 2 { // the second time the first timer has fired
 		a, _ := use(t, s)
 		b, _ := use(t, s)
 		s.put(a)
@@ -441,7 +441,7 @@ func TestLinksAreClosedWhenIdleForLong(t *testing.T) {
 	}
 }
 
-func TestLinksOfATargetThatIsGoneAreClosed(t *testing.T) {
+func TestLinksOfARetiredTargetAreClosed(t *testing.T) {
 	s, accepted := newLinks(t, time.Hour)
 	a, _ := use(t, s)
 	b, _ := use(t, s)

@@ -380,7 +380,7 @@ func TestHTTP2CallersReachTheFunction(t *testing.T) {
 	assert.Equal(t, "HTTP/1.1 /hello/a%2Fb?q body", bodyOf(t, res))
 }
 
-func TestAnHTTP2CallerThatReadsNothingIsGivenUp(t *testing.T) {
+func TestAnHTTP2CallerThatReadsNothingIsCanceled(t *testing.T) {
 	ended := make(chan struct{})
 	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
@@ -643,7 +643,7 @@ func TestTunnelKeepsTheOtherHalf(t *testing.T) {
 	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
 		_, _ = readHead(in)
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		all, _ := io.ReadAll(in) // until the caller has ended its half
+		all, _ := io.ReadAll(in) // until the caller has closed its half
 		_, _ = conn.Write(all)
 	}))
 	conn, in := dial(t, addr)
@@ -658,7 +658,7 @@ func TestTunnelKeepsTheOtherHalf(t *testing.T) {
 	assert.Equal(t, "last words", string(all))
 }
 
-func TestWhatFollowsAHandshakeIsNotLost(t *testing.T) {
+func TestWhatFollowsAHandshakeIsPassedOn(t *testing.T) {
 	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
 		_, _ = readHead(in)
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -701,9 +701,9 @@ func TestUnaskedSwitchIsABrokenAnswer(t *testing.T) {
 	}
 }
 
-// The caller leaves.
+// The caller cancels the call.
 
-func TestFunctionIsToldThatTheCallerLeft(t *testing.T) {
+func TestFunctionIsToldThatTheCallerCanceled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request string
 		begin   bool // the function begins its answer first
@@ -1099,8 +1099,8 @@ func TestUnixSocketThatIsNotThereLeavesTCP(t *testing.T) {
 	assert.Equal(t, "tcp me", bodyOf(t, res))
 }
 
-// When its socket has gone the function has, and its port may be a stranger's.
-func TestUnixSocketThatIsGoneDoesNotLeadToTCP(t *testing.T) {
+// Without its socket the function does not run either, and its port may be a stranger's.
+func TestUnixSocketThatWasRemovedDoesNotLeadToTCP(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ func inBothLanes(t *testing.T, test func(t *testing.T, line string)) {
 
 // A process that dies of a call closes all its connections: each idle one is a
 // chance to make the call again.
-func TestACallThatEndsTheProcessIsMadeTwiceAtMost(t *testing.T) {
+func TestACallThatKillsTheProcessIsMadeTwiceAtMost(t *testing.T) {
 	const idle = 40
 	for _, more := range []string{"", "Idempotency-Key: 1\r\n"} {
 		inBothLanes(t, func(t *testing.T, line string) {
@@ -100,7 +100,7 @@ func TestABodyThatMayNotBeIsNoAnswer(t *testing.T) {
 }
 
 // Nor do further replicas get it: the call has been made twice already.
-func TestACallThatEndsProcessesIsNotTakenToAllReplicas(t *testing.T) {
+func TestACallThatKillsProcessesIsNotSentToAllReplicas(t *testing.T) {
 	inBothLanes(t, func(t *testing.T, line string) {
 		var runs atomic.Int32
 		var rows []*proto.FunctionJsonRsp
