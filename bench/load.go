@@ -134,11 +134,11 @@ func (l load) loop(from, until time.Time) (*client, error) {
 			return nil, fmt.Errorf("call %d: %w", c.calls+1, err)
 		}
 		c.calls++
-		ended := time.Now()
-		if ended.After(from) && ended.Before(until) {
-			c.took = append(c.took, ended.Sub(begun))
+		answered := time.Now()
+		if answered.After(from) && answered.Before(until) {
+			c.took = append(c.took, answered.Sub(begun))
 		}
-		begun = ended
+		begun = answered
 	}
 	return c, nil
 }

@@ -102,7 +102,7 @@ func (w *watcher) deployed(ctx context.Context, n int) ([]mark, error) {
 
 // split says how long each part of a deploy took, without stages that were too short
 // to be seen. The watcher may see the end later than the CLI.
-func split(begun time.Time, marks []mark, ended time.Time) map[string]time.Duration {
+func split(begun time.Time, marks []mark, until time.Time) map[string]time.Duration {
 	parts := map[string]time.Duration{}
 	part, since := sending, begun
 	for _, m := range marks {
@@ -112,6 +112,6 @@ func split(begun time.Time, marks []mark, ended time.Time) map[string]time.Durat
 			part = answering
 		}
 	}
-	parts[part] += max(0, ended.Sub(since))
+	parts[part] += max(0, until.Sub(since))
 	return parts
 }
