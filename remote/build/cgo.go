@@ -45,7 +45,7 @@ func (a *attempt) warnOfCgo(ctx context.Context) error {
 	for line := range strings.Lines(list.String()) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		if len(fields) > 2 && slices.ContainsFunc(fields[2:], func(name string) bool { return needsCgo(filepath.Join(fields[0], name), platform) }) {
-			found = append(found, fields[1])
+			found = append(found, a.places.PackageName(fields[1]))
 		}
 	}
 	if len(found) == 0 {

@@ -151,6 +151,18 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestProgressNamesWhatTheUserHasWritten(t *testing.T) {
+	for said, want := range map[string]string{
+		"p.go:5:6: cannot use fn.F (value of type func()) as T value in argument to serve.HTTP\n":     "app/p.go:5:6: cannot use F (value of type func()) as T value\n",
+		"p.go:5:6: cannot use F (value of type func()) as T value in argument to zz_ryo_serve.HTTP\n": "app/p.go:5:6: cannot use F (value of type func()) as T value\n",
+		"# example.com/app/zz_ryo_main\n": "",
+		"# a.ryo.local/serve\n":           "",
+	} {
+		a := &attempt{Builder: builder, places: somewhere}
+		assert.Equal(t, want, a.shown(said), said)
+	}
+}
+
 func FuzzExplain(f *testing.F) {
 	for _, seed := range []string{
 		"# p\n./a.go:1:2: undefined: x\n", "/state/gen/src/a.go:1\n", "package zz_ryo_main\n\timports a from b\n",

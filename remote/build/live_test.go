@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // parts remembers what was written at what time.
@@ -75,6 +77,7 @@ func TestLiveOutputIsBounded(t *testing.T) {
 }
 
 func TestBuildsSayWhatTheyDo(t *testing.T) {
+	<-builder.tried // else they tell of the cache too
 	for name, c := range map[string]struct {
 		body, live string
 		fails      bool
@@ -99,6 +102,19 @@ func TestBuildsSayWhatTheyDo(t *testing.T) {
 			var failure *Failure
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, "p.go:8:56: too many arguments in call to lib.L\n\thave (number)\n\twant ()", failure.Output)
+		})
+	}
+}
+
+func TestBuildsWithoutAGoModNameThePackageAsItsUserDoes(t *testing.T) {
+	<-builder.tried // else they tell of the cache too
+	for _, name := range []string{"greet", "errors", "grüße"} {
+		t.Run(name, func(t *testing.T) {
+			var to parts
+			spec := files{"p.go": "package " + name + "\n\nimport \"net/http\"\n\nfunc F(http.ResponseWriter, *http.Request) { return 1 }\n"}.spec(t, ".", "F")
+			spec.Output = &to
+			require.ErrorIs(t, builder.Build(t.Context(), spec), proto.ErrInvalid)
+			assert.Equal(t, "# "+name+"\np.go:5:53: too many return values\n\thave (number)\n\twant ()\n", strings.Join(to.text, ""))
 		})
 	}
 }

@@ -21,6 +21,9 @@ var (
 	// handedOver is what the compiler says of a function of another type than package
 	// serve takes: the generated main is none of the user's.
 	handedOver = regexp.MustCompile(`(?m)cannot use (?:fn\.)?(\S+ \(.*) in argument to (?:` + reserved + `_)?serve\.\w+$`)
+	// unnamedAt is where the go command names a package by the path that it got for want of
+	// a go.mod.
+	unnamedAt = regexp.MustCompile(`(^# |^package |imported by )` + unnamed + `\b`)
 	// noModule are the ways to say that an import is in no known module.
 	noModule = regexp.MustCompile(`(?:cannot find module providing package|no required module provides package) ([^\s:;]+)[^\n]*(?:\n\tgo get [^\n]*)?`)
 	// noStd is what it says of an import path whose first part has no dot.
@@ -45,7 +48,6 @@ func (p Places) Module() string {
 // about the generated files, and nobody's fault but ours when said is empty.
 func (p Places) Explain(output string) (said, ours string) {
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")
-	text = handedOver.ReplaceAllString(text, "cannot use $1")
 	var user, own strings.Builder
 	last := &user
 	for line := range strings.Lines(text) {
@@ -69,10 +71,28 @@ func (p Places) Line(line string) (renamed string, ours bool) {
 	return line, strings.Contains(line, reserved) || strings.Contains(line, runtimeModule)
 }
 
+// PackageName is the name of a package, by its import path, that the user knows it by.
+func (p Places) PackageName(importPath string) string {
+	if importPath == unnamed && p.madeModule() {
+		return p.Generated.Package
+	}
+	return importPath
+}
+
+// madeModule reports whether the user's package has no go.mod.
+func (p Places) madeModule() bool {
+	_, made := p.Generated.Overlay[path.Join(p.Generated.ModuleRoot, "go.mod")]
+	return made
+}
+
 func (p Places) rename(line string) string {
+	if p.madeModule() {
+		line = unnamedAt.ReplaceAllString(line, "${1}"+p.PackageName(unnamed))
+	}
 	if m := position.FindStringSubmatchIndex(line); m != nil {
 		line = line[:m[4]] + p.name(line[m[4]:m[5]]) + line[m[5]:]
 	}
+	line = handedOver.ReplaceAllString(line, "cannot use $1")
 	return strings.NewReplacer(
 		filepath.Join(p.Work, "overlay")+"/", "",
 		filepath.Join(p.Root, besideDir), reserved,
@@ -101,7 +121,7 @@ func (p Places) name(file string) string {
 // for the files that it was given, by what the user can do.
 func (p Places) Advise(said string) string {
 	modPath := modfile.ModulePath(p.Generated.GoMod)
-	_, made := p.Generated.Overlay[path.Join(p.Generated.ModuleRoot, "go.mod")]
+	made := p.madeModule()
 	const begin = `there is no go.mod; run "go mod init example.com/`
 	begins := begin + modPath + ` && go mod tidy" in the function's folder`
 	tidy := `run "go mod tidy" in the function's folder`

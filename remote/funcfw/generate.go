@@ -50,6 +50,8 @@ type Generated struct {
 	Overlay map[string][]byte
 	// GoMod and GoSum are for -modfile: two files whose names differ in .mod and .sum.
 	GoMod, GoSum []byte
+	// Package is the name of the user's package.
+	Package string `json:"-"`
 	// Alone says that no module is required but those of the framework.
 	Alone bool `json:"-"`
 	// Warnings are what the user should know of a function that builds, a line each.
@@ -77,7 +79,7 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Generated{ModuleRoot: m.root, Overlay: map[string][]byte{}}
+	g := &Generated{ModuleRoot: m.root, Package: t.PackageName, Overlay: map[string][]byte{}}
 	if !m.own {
 		g.Overlay[path.Join(m.root, "go.mod")] = []byte("module " + importPath + "\n")
 		// Who writes no go.mod means the language of today, as with go run.

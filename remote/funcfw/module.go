@@ -22,6 +22,8 @@ const (
 	// runtimeModule holds boot and serve in every program. An early path, see boot.
 	runtimeModule = "a.ryo.local"
 	runtimeDir    = besideDir + "/runtime"
+	// unnamed is the path of a package without a go.mod whose name cannot be its path.
+	unnamed = "function"
 	// frameworkPath is the one module that no one may replace: serve links to it.
 	frameworkPath = "github.com/GoogleCloudPlatform/functions-framework-go"
 
@@ -88,7 +90,7 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 // traces and messages.
 func wrappedPath(packageName string) string {
 	if module.CheckImportPath(packageName) != nil || isStandard(packageName) || packageName == "main" || packageName == "std" || packageName == "cmd" {
-		return "function" // a name may hold letters that a path may not
+		return unnamed // a name may hold letters that a path may not
 	}
 	return packageName
 }
