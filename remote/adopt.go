@@ -107,7 +107,7 @@ func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []proces
 			_ = file.Close()
 		}
 		if !needed[name] {
-			a.unhold(name)
+			a.removeHeld(name)
 		}
 	}
 	return keep
@@ -304,8 +304,8 @@ func (a *Agent) hold(name string, files []*os.File, err error) {
 	}
 }
 
-// unhold closes what the holder keeps under a name.
-func (a *Agent) unhold(name string) {
+// removeHeld closes what the holder keeps under a name.
+func (a *Agent) removeHeld(name string) {
 	if h := a.holder.Load(); h != nil {
 		if err := h.Remove(name); err != nil {
 			a.log.Warn("the holder keeps what nobody needs", "name", name, "error", err)

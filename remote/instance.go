@@ -141,11 +141,11 @@ func (f *function) watch(s *service, p *instance) {
 		control := controlName(p.Identity())
 		if !f.post(func() {
 			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
-			f.agent.unhold(control)
+			f.agent.removeHeld(control)
 			f.count(p)
 			s.exited(p, crash)
 		}) {
-			f.agent.unhold(control) // the function was stopped
+			f.agent.removeHeld(control) // the function was stopped
 		}
 	})
 	if limit := p.version.Liveness(); limit > 0 {

@@ -345,7 +345,7 @@ func (s *service) close() {
 	if s.sockets == nil {
 		return
 	}
-	s.f.agent.unhold(socketsName(s.port))
+	s.f.agent.removeHeld(socketsName(s.port))
 	s.sockets.Close()
 	s.sockets = nil
 }

@@ -98,7 +98,7 @@ func (s *store) start(function string, version uint32, cmd *exec.Cmd) (pid int) 
 	return cmd.Process.Pid
 }
 
-// run starts a process of a function and waits until it has ended and all that it
+// run starts a process of a function and waits until it has exited and all that it
 // has printed is stored.
 func (s *store) run(function string, version uint32, cmd *exec.Cmd) (pid int) {
 	s.t.Helper()
@@ -109,7 +109,7 @@ func (s *store) run(function string, version uint32, cmd *exec.Cmd) (pid int) {
 	return pid
 }
 
-// settled waits until no raw file is left.
+// settled waits until all raw files are removed.
 func (s *store) settled() {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool { return len(s.files()) == 0 }, patience, 5*time.Millisecond)

@@ -346,7 +346,7 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 		}
 		require.Equal(t, strings.Repeat("x", 99), l.Text)
 	}
-	// What was lost first is no longer in what is kept.
+	// The first losses are in segments that were removed.
 	assert.Equal(t, lost > 0, marked > 0)
 	assert.Positive(t, s.Lost("Flood"))
 	assert.Less(t, s.Lost("Flood"), uint64(printed/100))
@@ -410,7 +410,7 @@ func TestAFullDiskStopsNobodyAndIsCounted(t *testing.T) {
 		t.Skip("needs the right to mount:", err)
 	}
 	s := openStore(t, dir, Config{})
-	t.Cleanup(func() { // before the store is stopped, after the processes have ended
+	t.Cleanup(func() { // before the store is stopped, after the processes have exited
 		s.stop()
 		assert.NoError(t, syscall.Unmount(dir, 0))
 	})
@@ -530,7 +530,7 @@ func TestANewStoreGoesOn(t *testing.T) {
 	require.Eventually(t, func() bool { return s.tail("Hello", 100) == "one\n" }, patience, time.Millisecond)
 	s.stop()
 
-	o, err := s.Output("Hello", 5) // the agent dies before it knows the process's number
+	o, err := s.Output("Hello", 5) // the agent is killed before it knows the pid
 	require.NoError(t, err)
 	_, err = o.Stderr.WriteString("two\n")
 	require.NoError(t, err)

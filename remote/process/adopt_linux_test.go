@@ -39,9 +39,9 @@ const (
 	rolePlay   = "ryo-test-agent"  // runs the function until it is killed
 	roleExec   = "ryo-test-exec"   // runs it and becomes the heir
 	roleHeir   = "ryo-test-heir"   // adopts it
-	roleCrash  = "ryo-test-crash"  // the same, and has it end by SIGKILL
-	roleLate   = "ryo-test-late"   // runs it, has it end, and becomes the heir
-	roleStarve = "ryo-test-starve" // runs a hog until it ends
+	roleCrash  = "ryo-test-crash"  // the same, and kills it
+	roleLate   = "ryo-test-late"   // runs it, stops it, and becomes the heir
+	roleStarve = "ryo-test-starve" // runs a hog until it exits
 	roleKill   = "ryo-test-kill"   // runs it and kills it
 	heldFn     = "fn"              // name of its sockets
 	heldCtl    = "fn/1 control"    // and of its control connection
@@ -233,7 +233,7 @@ func newCast(t *testing.T, cred *syscall.Credential) *cast {
 	if cred != nil {
 		require.NoError(t, os.Chown(dir, int(cred.Uid), int(cred.Gid)))
 	}
-	t.Cleanup(func() { // whatever is left
+	t.Cleanup(func() { // what remains
 		_, err := Leftovers(context.Background(), filepath.Dir(childPath))
 		require.NoError(t, err)
 	})
@@ -289,7 +289,7 @@ func TestFunctionsOutliveTheirAgent(t *testing.T) {
 				if !told.Exit.Unknown { // before Linux 6.15
 					assert.Equal(t, want, told.Named)
 				}
-				gone(t, pid)
+				waitExited(t, pid)
 			}
 		})
 	}
@@ -329,7 +329,7 @@ func TestTheEndOfAnAdoptedProcessIsKnown(t *testing.T) {
 			if !exit.Unknown || !reap { // before Linux 6.15
 				assert.Equal(t, "exit status 7", exit.String())
 			}
-			a.signal(unix.SIGKILL) // reaches nobody
+			a.signal(unix.SIGKILL) // reaches no process
 		})
 	}
 }
@@ -345,7 +345,7 @@ func stranger(t *testing.T) Identity {
 	t.Cleanup(func() {
 		is, err := readStat(id.Pid)
 		assert.NoError(t, err)
-		assert.Contains(t, "RSD", string(is.state), "nobody has signalled it")
+		assert.Contains(t, "RSD", string(is.state), "it was not signalled")
 		assert.NoError(t, cmd.Process.Kill())
 		assert.EqualError(t, cmd.Wait(), "signal: killed")
 	})
@@ -426,7 +426,7 @@ func strayIdentity(t *testing.T) Identity {
 	return id
 }
 
-// An agent may have died while it waited for answers.
+// An agent may have been killed while it waited for answers.
 func TestAdoptSkipsAnswersToOthers(t *testing.T) {
 	s := newStage(t)
 	p := s.ready()

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder opens one that is ended with the test, in a folder whose name is longer
+// holder opens one that is stopped with the test, in a folder whose name is longer
 // than a socket's address.
 func holder(t testing.TB) (h *HolderClient, path string) {
 	t.Helper()
@@ -33,7 +33,7 @@ func reopen(t testing.TB, path string) *HolderClient {
 	h, err := OpenHolder(context.Background(), path, filepath.Dir(path))
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = h.Stop() // fails when it has ended
+		_ = h.Stop() // fails when it has exited
 		<-h.Done()
 	})
 	return h
@@ -115,7 +115,7 @@ func TestCallersOfHeldSocketsWait(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, h.Put("fn", files...))
 	closeAll(files)
-	require.NoError(t, s.closeFiles(), "the agent has died")
+	require.NoError(t, s.closeFiles(), "the agent was killed")
 	h.Close()
 
 	call(t, "tcp", s.Addr())

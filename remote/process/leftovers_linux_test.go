@@ -75,7 +75,7 @@ func TestLeftoversTakesChildrenAndTheDeaf(t *testing.T) {
 	assert.Equal(t, 2, count)
 	within(t, p.Done())
 	assert.Equal(t, syscall.SIGKILL, p.Exit().Signal)
-	gone(t, child)
+	waitExited(t, child)
 }
 
 func TestLeftoversTakesBuilds(t *testing.T) {
@@ -107,7 +107,7 @@ func TestLeftoversOfNothing(t *testing.T) {
 	assert.Zero(t, count)
 }
 
-// A number that was given to another process since the look is not signalled.
+// A process that has reused a pid since it was found is not signalled.
 func TestAnotherIdentityIsNotOpened(t *testing.T) {
 	p := newStage(t).start("silent")
 	was, err := identify(p.Pid())

@@ -103,7 +103,7 @@ func (s *stage) printed() string {
 	return string(text)
 }
 
-// said waits until what is printed matches a Sscanf format and returns its number.
+// said waits until what is printed matches a Sscanf format and returns the number in it.
 func (s *stage) said(format string) int {
 	s.t.Helper()
 	var number int

@@ -80,7 +80,7 @@ func TestReadyEndsWithItsContext(t *testing.T) {
 	s := newStage(t)
 	p := s.start("silent")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	cause := errors.New("the caller left")
+	cause := errors.New("the caller cancelled")
 	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
 	require.ErrorIs(t, p.Ready(ctx), cause)
 	assert.Zero(t, p.Exit(), "it goes on")
@@ -93,7 +93,7 @@ func TestExitIsKnownThoughChildrenLive(t *testing.T) {
 	p := s.start("orphan")
 	require.ErrorContains(t, p.Ready(t.Context()), "exit status 0")
 	within(t, p.Done())
-	gone(t, s.said("child %d"))
+	waitExited(t, s.said("child %d"))
 }
 
 func TestStopKillsTheWholeGroup(t *testing.T) {
@@ -105,20 +105,20 @@ func TestStopKillsTheWholeGroup(t *testing.T) {
 	assert.Equal(t, -1, exit.Code)
 	assert.Equal(t, syscall.SIGKILL, exit.Signal)
 	assert.Equal(t, "signal: killed", exit.String())
-	gone(t, child)
+	waitExited(t, child)
 	assert.Equal(t, exit, p.Stop(t.Context(), time.Hour), "a second time")
 }
 
 func TestStopKillsChildrenOutsideTheGroup(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("children that left the group are found on Linux alone")
+		t.Skip("children outside the group are found on Linux alone")
 	}
 	s := newStage(t)
 	p := s.start("stray")
 	child := s.said("child %d")
 	require.NoError(t, unix.Kill(child, 0))
 	p.Stop(t.Context(), patience)
-	gone(t, child)
+	waitExited(t, child)
 }
 
 func TestStopCutsGraceShortWithItsContext(t *testing.T) {
@@ -136,8 +136,8 @@ func TestStopContinuesAStoppedProcess(t *testing.T) {
 	assert.Equal(t, "exit status 0", p.Stop(t.Context(), patience).String())
 }
 
-// gone waits until a process is dead; whoever inherited it may not have reaped it.
-func gone(t *testing.T, pid int) {
+// waitExited waits until a process has exited; its new parent may not have reaped it.
+func waitExited(t *testing.T, pid int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -175,12 +175,12 @@ func TestDrainReturnsWhenNoCallsAreTaken(t *testing.T) {
 	}()
 	s.said("call %d")
 	require.NoError(t, p.Drain(t.Context()))
-	require.NoError(t, s.Sockets.Close()) // the only ones left
+	require.NoError(t, s.Sockets.Close()) // the only ones that remain
 	_, err := get("tcp", s.Sockets.Addr(), "")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	require.NoError(t, <-answer, "what was taken goes on")
 	assert.Equal(t, "exit status 0", p.Stop(t.Context(), patience).String())
-	assert.NoError(t, p.Drain(t.Context()), "it has ended")
+	assert.NoError(t, p.Drain(t.Context()), "it has exited")
 }
 
 func TestDrainEndsWithItsContext(t *testing.T) {

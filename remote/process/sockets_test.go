@@ -73,7 +73,7 @@ func TestAdoptedSocketsAreTheSame(t *testing.T) {
 			assert.Equal(t, s.Addr(), again.Addr())
 			assert.Equal(t, s.Path(), again.Path())
 			require.NoError(t, again.Close())
-			_ = s.Close() // the path is gone already
+			_ = s.Close() // the path was removed already
 			_, err = s.Files()
 			require.ErrorIs(t, err, net.ErrClosed)
 		})
@@ -103,6 +103,6 @@ func TestOnlySocketsAreAdopted(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	_, err = Adopted(files)
-	require.ErrorIs(t, err, os.ErrNotExist, "nobody can call it there")
+	require.ErrorIs(t, err, os.ErrNotExist, "no caller could connect there")
 	assert.Equal(t, before-2, descriptors(t))
 }

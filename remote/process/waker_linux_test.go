@@ -78,7 +78,7 @@ func TestWakerWakesForACallerOnEitherSocket(t *testing.T) {
 func TestWakerWakesForWhoCameBefore(t *testing.T) {
 	w, s := waker(t), listening(t)
 	call(t, "unix", s.Path())
-	for range 3 { // as long as nobody accepts
+	for range 3 { // as long as no process accepts
 		ready, _ := w.Wait(s)
 		within(t, ready)
 	}
@@ -164,7 +164,7 @@ func BenchmarkWake(b *testing.B) {
 		<-ready
 		c.Close()
 		b.StopTimer()
-		// Accept, so that nobody waits at the next turn.
+		// Accept, so that no caller waits at the next turn.
 		files, err := s.Files()
 		require.NoError(b, err)
 		l, err := net.FileListener(files[0])
