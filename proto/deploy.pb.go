@@ -1637,6 +1637,50 @@ func (x *StopRequest) GetName() string {
 	return ""
 }
 
+type RemoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRequest) Reset() {
+	*x = RemoveRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRequest) ProtoMessage() {}
+
+func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RemoveRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type PauseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1646,7 +1690,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1702,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1715,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PauseRequest) GetName() string {
@@ -1690,7 +1734,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[15]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1746,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[15]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1759,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{15}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeRequest) GetName() string {
@@ -1726,15 +1770,17 @@ func (x *ResumeRequest) GetName() string {
 }
 
 type ListRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AtAgent       string                 `protobuf:"bytes,1,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	AtAgent string                 `protobuf:"bytes,1,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	// Answer the functions that are stopped as well.
+	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[16]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1792,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[16]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1805,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{16}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRequest) GetAtAgent() string {
@@ -1767,6 +1813,13 @@ func (x *ListRequest) GetAtAgent() string {
 		return x.AtAgent
 	}
 	return ""
+}
+
+func (x *ListRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
 }
 
 type LogRequest struct {
@@ -1778,7 +1831,7 @@ type LogRequest struct {
 
 func (x *LogRequest) Reset() {
 	*x = LogRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[17]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1843,7 @@ func (x *LogRequest) String() string {
 func (*LogRequest) ProtoMessage() {}
 
 func (x *LogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[17]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1856,7 @@ func (x *LogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
 func (*LogRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{17}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogRequest) GetEntrypoint() string {
@@ -1814,14 +1867,16 @@ func (x *LogRequest) GetEntrypoint() string {
 }
 
 type DetailsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Answer the functions that are stopped as well.
+	All           bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DetailsRequest) Reset() {
 	*x = DetailsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[18]
+	mi := &file_proto_deploy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1888,7 @@ func (x *DetailsRequest) String() string {
 func (*DetailsRequest) ProtoMessage() {}
 
 func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[18]
+	mi := &file_proto_deploy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1901,14 @@ func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetailsRequest.ProtoReflect.Descriptor instead.
 func (*DetailsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{18}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DetailsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
 }
 
 type WatchRequest struct {
@@ -1857,7 +1919,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[19]
+	mi := &file_proto_deploy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1931,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[19]
+	mi := &file_proto_deploy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1944,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{19}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{20}
 }
 
 // WatchEvent carries rows that changed. The first event of a stream has
@@ -1900,7 +1962,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_proto_deploy_proto_msgTypes[20]
+	mi := &file_proto_deploy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +1974,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[20]
+	mi := &file_proto_deploy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +1987,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{20}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchEvent) GetFunctions() []*FunctionJsonRsp {
@@ -1962,7 +2024,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_proto_deploy_proto_msgTypes[21]
+	mi := &file_proto_deploy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2036,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[21]
+	mi := &file_proto_deploy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2049,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{21}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentInfo) GetPlatform() string {
@@ -2013,7 +2075,7 @@ type VersionsRequest struct {
 
 func (x *VersionsRequest) Reset() {
 	*x = VersionsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[22]
+	mi := &file_proto_deploy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2087,7 @@ func (x *VersionsRequest) String() string {
 func (*VersionsRequest) ProtoMessage() {}
 
 func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[22]
+	mi := &file_proto_deploy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2100,7 @@ func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
 func (*VersionsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{22}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VersionsRequest) GetName() string {
@@ -2057,7 +2119,7 @@ type VersionList struct {
 
 func (x *VersionList) Reset() {
 	*x = VersionList{}
-	mi := &file_proto_deploy_proto_msgTypes[23]
+	mi := &file_proto_deploy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2131,7 @@ func (x *VersionList) String() string {
 func (*VersionList) ProtoMessage() {}
 
 func (x *VersionList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[23]
+	mi := &file_proto_deploy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2144,7 @@ func (x *VersionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionList.ProtoReflect.Descriptor instead.
 func (*VersionList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{23}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VersionList) GetVersions() []*Version {
@@ -2103,7 +2165,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[24]
+	mi := &file_proto_deploy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2177,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[24]
+	mi := &file_proto_deploy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2190,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{24}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RollbackRequest) GetName() string {
@@ -2156,7 +2218,7 @@ type ShiftRequest struct {
 
 func (x *ShiftRequest) Reset() {
 	*x = ShiftRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[25]
+	mi := &file_proto_deploy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2230,7 @@ func (x *ShiftRequest) String() string {
 func (*ShiftRequest) ProtoMessage() {}
 
 func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[25]
+	mi := &file_proto_deploy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2243,7 @@ func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShiftRequest.ProtoReflect.Descriptor instead.
 func (*ShiftRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{25}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShiftRequest) GetName() string {
@@ -2208,7 +2270,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2282,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2295,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WakeRequest) GetName() string {
@@ -2259,7 +2321,7 @@ type CrashesRequest struct {
 
 func (x *CrashesRequest) Reset() {
 	*x = CrashesRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2271,7 +2333,7 @@ func (x *CrashesRequest) String() string {
 func (*CrashesRequest) ProtoMessage() {}
 
 func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2284,7 +2346,7 @@ func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashesRequest.ProtoReflect.Descriptor instead.
 func (*CrashesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CrashesRequest) GetName() string {
@@ -2303,7 +2365,7 @@ type CrashList struct {
 
 func (x *CrashList) Reset() {
 	*x = CrashList{}
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2377,7 @@ func (x *CrashList) String() string {
 func (*CrashList) ProtoMessage() {}
 
 func (x *CrashList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2390,7 @@ func (x *CrashList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashList.ProtoReflect.Descriptor instead.
 func (*CrashList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CrashList) GetCrashes() []*Crash {
@@ -2359,7 +2421,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2433,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2446,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -2446,7 +2508,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2520,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2533,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UsageRequest) GetName() string {
@@ -2490,7 +2552,7 @@ type UsageList struct {
 
 func (x *UsageList) Reset() {
 	*x = UsageList{}
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2564,7 @@ func (x *UsageList) String() string {
 func (*UsageList) ProtoMessage() {}
 
 func (x *UsageList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2577,7 @@ func (x *UsageList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageList.ProtoReflect.Descriptor instead.
 func (*UsageList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UsageList) GetUsage() []*Usage {
@@ -2534,7 +2596,7 @@ type BuildRequest struct {
 
 func (x *BuildRequest) Reset() {
 	*x = BuildRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2608,7 @@ func (x *BuildRequest) String() string {
 func (*BuildRequest) ProtoMessage() {}
 
 func (x *BuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2621,7 @@ func (x *BuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildRequest.ProtoReflect.Descriptor instead.
 func (*BuildRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BuildRequest) GetFunction() *FunctionJson {
@@ -2578,7 +2640,7 @@ type PackageRef struct {
 
 func (x *PackageRef) Reset() {
 	*x = PackageRef{}
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2652,7 @@ func (x *PackageRef) String() string {
 func (*PackageRef) ProtoMessage() {}
 
 func (x *PackageRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2665,7 @@ func (x *PackageRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageRef.ProtoReflect.Descriptor instead.
 func (*PackageRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PackageRef) GetDigest() string {
@@ -2622,7 +2684,7 @@ type PackageState struct {
 
 func (x *PackageState) Reset() {
 	*x = PackageState{}
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2696,7 @@ func (x *PackageState) String() string {
 func (*PackageState) ProtoMessage() {}
 
 func (x *PackageState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2709,7 @@ func (x *PackageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
 func (*PackageState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PackageState) GetStored() bool {
@@ -2668,7 +2730,7 @@ type PackageChunk struct {
 
 func (x *PackageChunk) Reset() {
 	*x = PackageChunk{}
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2742,7 @@ func (x *PackageChunk) String() string {
 func (*PackageChunk) ProtoMessage() {}
 
 func (x *PackageChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2755,7 @@ func (x *PackageChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageChunk.ProtoReflect.Descriptor instead.
 func (*PackageChunk) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PackageChunk) GetDigest() string {
@@ -2730,7 +2792,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2804,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2817,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -2955,19 +3017,23 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\fFunctionList\x129\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\"!\n" +
 	"\vStopRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
+	"\rRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\"\n" +
 	"\fPauseRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\rResumeRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"(\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
 	"\vListRequest\x12\x19\n" +
-	"\bat_agent\x18\x01 \x01(\tR\aatAgent\",\n" +
+	"\bat_agent\x18\x01 \x01(\tR\aatAgent\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\",\n" +
 	"\n" +
 	"LogRequest\x12\x1e\n" +
 	"\n" +
 	"entrypoint\x18\x01 \x01(\tR\n" +
-	"entrypoint\"\x10\n" +
-	"\x0eDetailsRequest\"\x0e\n" +
+	"entrypoint\"\"\n" +
+	"\x0eDetailsRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\"\x0e\n" +
 	"\fWatchRequest\"\x90\x01\n" +
 	"\n" +
 	"WatchEvent\x129\n" +
@@ -3024,11 +3090,12 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tcomponent\x18\x04 \x01(\tR\tcomponent\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId2\x93\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId2\xd5\n" +
 	"\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
-	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x129\n" +
+	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
+	"\x06Remove\x12\x19.ryofaas.v1.RemoveRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x129\n" +
 	"\x04List\x12\x17.ryofaas.v1.ListRequest\x1a\x18.ryofaas.v1.FunctionList\x127\n" +
 	"\x03Log\x12\x16.ryofaas.v1.LogRequest\x1a\x18.ryofaas.v1.FunctionLogs\x12?\n" +
 	"\aDetails\x12\x1a.ryofaas.v1.DetailsRequest\x1a\x18.ryofaas.v1.FunctionList\x12;\n" +
@@ -3063,7 +3130,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),    // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil), // 1: ryofaas.v1.FunctionJsonRsp
@@ -3079,35 +3146,36 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*DeployRequest)(nil),   // 11: ryofaas.v1.DeployRequest
 	(*FunctionList)(nil),    // 12: ryofaas.v1.FunctionList
 	(*StopRequest)(nil),     // 13: ryofaas.v1.StopRequest
-	(*PauseRequest)(nil),    // 14: ryofaas.v1.PauseRequest
-	(*ResumeRequest)(nil),   // 15: ryofaas.v1.ResumeRequest
-	(*ListRequest)(nil),     // 16: ryofaas.v1.ListRequest
-	(*LogRequest)(nil),      // 17: ryofaas.v1.LogRequest
-	(*DetailsRequest)(nil),  // 18: ryofaas.v1.DetailsRequest
-	(*WatchRequest)(nil),    // 19: ryofaas.v1.WatchRequest
-	(*WatchEvent)(nil),      // 20: ryofaas.v1.WatchEvent
-	(*AgentInfo)(nil),       // 21: ryofaas.v1.AgentInfo
-	(*VersionsRequest)(nil), // 22: ryofaas.v1.VersionsRequest
-	(*VersionList)(nil),     // 23: ryofaas.v1.VersionList
-	(*RollbackRequest)(nil), // 24: ryofaas.v1.RollbackRequest
-	(*ShiftRequest)(nil),    // 25: ryofaas.v1.ShiftRequest
-	(*WakeRequest)(nil),     // 26: ryofaas.v1.WakeRequest
-	(*CrashesRequest)(nil),  // 27: ryofaas.v1.CrashesRequest
-	(*CrashList)(nil),       // 28: ryofaas.v1.CrashList
-	(*LogsRequest)(nil),     // 29: ryofaas.v1.LogsRequest
-	(*UsageRequest)(nil),    // 30: ryofaas.v1.UsageRequest
-	(*UsageList)(nil),       // 31: ryofaas.v1.UsageList
-	(*BuildRequest)(nil),    // 32: ryofaas.v1.BuildRequest
-	(*PackageRef)(nil),      // 33: ryofaas.v1.PackageRef
-	(*PackageState)(nil),    // 34: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),    // 35: ryofaas.v1.PackageChunk
-	(*ErrorDetail)(nil),     // 36: ryofaas.v1.ErrorDetail
-	nil,                     // 37: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                     // 38: ryofaas.v1.FunctionJson.SecretsEntry
+	(*RemoveRequest)(nil),   // 14: ryofaas.v1.RemoveRequest
+	(*PauseRequest)(nil),    // 15: ryofaas.v1.PauseRequest
+	(*ResumeRequest)(nil),   // 16: ryofaas.v1.ResumeRequest
+	(*ListRequest)(nil),     // 17: ryofaas.v1.ListRequest
+	(*LogRequest)(nil),      // 18: ryofaas.v1.LogRequest
+	(*DetailsRequest)(nil),  // 19: ryofaas.v1.DetailsRequest
+	(*WatchRequest)(nil),    // 20: ryofaas.v1.WatchRequest
+	(*WatchEvent)(nil),      // 21: ryofaas.v1.WatchEvent
+	(*AgentInfo)(nil),       // 22: ryofaas.v1.AgentInfo
+	(*VersionsRequest)(nil), // 23: ryofaas.v1.VersionsRequest
+	(*VersionList)(nil),     // 24: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil), // 25: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),    // 26: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),     // 27: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),  // 28: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),       // 29: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),     // 30: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),    // 31: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),       // 32: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),    // 33: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),      // 34: ryofaas.v1.PackageRef
+	(*PackageState)(nil),    // 35: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),    // 36: ryofaas.v1.PackageChunk
+	(*ErrorDetail)(nil),     // 37: ryofaas.v1.ErrorDetail
+	nil,                     // 38: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                     // 39: ryofaas.v1.FunctionJson.SecretsEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	37, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	38, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	38, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	39, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
 	8,  // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
 	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
@@ -3118,55 +3186,57 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	0,  // 9: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
 	1,  // 10: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	1,  // 11: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	21, // 12: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
+	22, // 12: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
 	3,  // 13: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
 	4,  // 14: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 15: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
 	0,  // 16: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
 	11, // 17: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
 	13, // 18: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	16, // 19: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	17, // 20: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	18, // 21: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	19, // 22: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	33, // 23: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	35, // 24: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	22, // 25: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	24, // 26: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	25, // 27: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	26, // 28: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	14, // 29: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	15, // 30: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	27, // 31: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	29, // 32: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	30, // 33: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	32, // 34: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	8,  // 35: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	8,  // 36: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	9,  // 37: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	12, // 38: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 39: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	12, // 40: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	10, // 41: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	12, // 42: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	20, // 43: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	34, // 44: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	33, // 45: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	23, // 46: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	12, // 47: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	12, // 48: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 49: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	12, // 50: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	12, // 51: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	28, // 52: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 53: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	31, // 54: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	8,  // 55: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	34, // 56: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	9,  // 57: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	8,  // 58: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	38, // [38:59] is the sub-list for method output_type
-	17, // [17:38] is the sub-list for method input_type
+	14, // 19: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	17, // 20: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	18, // 21: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	19, // 22: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	20, // 23: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	34, // 24: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	36, // 25: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	23, // 26: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	25, // 27: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	26, // 28: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	27, // 29: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	15, // 30: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	16, // 31: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	28, // 32: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	30, // 33: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	31, // 34: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	33, // 35: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	8,  // 36: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	8,  // 37: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	9,  // 38: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	12, // 39: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 40: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 41: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	12, // 42: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	10, // 43: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	12, // 44: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	21, // 45: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	35, // 46: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	34, // 47: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	24, // 48: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	12, // 49: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	12, // 50: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 51: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	12, // 52: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	12, // 53: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	29, // 54: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 55: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	32, // 56: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	8,  // 57: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	35, // 58: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	9,  // 59: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	8,  // 60: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	39, // [39:61] is the sub-list for method output_type
+	17, // [17:39] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -3183,7 +3253,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

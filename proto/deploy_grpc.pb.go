@@ -26,6 +26,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Functions_Deploy_FullMethodName       = "/ryofaas.v1.Functions/Deploy"
 	Functions_Stop_FullMethodName         = "/ryofaas.v1.Functions/Stop"
+	Functions_Remove_FullMethodName       = "/ryofaas.v1.Functions/Remove"
 	Functions_List_FullMethodName         = "/ryofaas.v1.Functions/List"
 	Functions_Log_FullMethodName          = "/ryofaas.v1.Functions/Log"
 	Functions_Details_FullMethodName      = "/ryofaas.v1.Functions/Details"
@@ -56,8 +57,10 @@ type FunctionsClient interface {
 	// Deploy starts or replaces functions. It answers at once with Deploying, or,
 	// for functions that say wait, when they are Deployed or Failed.
 	Deploy(ctx context.Context, in *DeployRequest, opts ...grpc.CallOption) (*FunctionList, error)
-	// Stop drains a function, stops its processes and removes it.
+	// Stop drains a function and ends its processes. Its versions and its log stay.
 	Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error)
+	// Remove stops a function, if it is not stopped, and removes its versions and its log.
+	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error)
 	// List answers the deployments of one agent.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*FunctionList, error)
 	// Log answers the last lines that a function's processes printed.
@@ -121,6 +124,16 @@ func (c *functionsClient) Stop(ctx context.Context, in *StopRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FunctionJsonRsp)
 	err := c.cc.Invoke(ctx, Functions_Stop_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionJsonRsp)
+	err := c.cc.Invoke(ctx, Functions_Remove_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -359,8 +372,10 @@ type FunctionsServer interface {
 	// Deploy starts or replaces functions. It answers at once with Deploying, or,
 	// for functions that say wait, when they are Deployed or Failed.
 	Deploy(context.Context, *DeployRequest) (*FunctionList, error)
-	// Stop drains a function, stops its processes and removes it.
+	// Stop drains a function and ends its processes. Its versions and its log stay.
 	Stop(context.Context, *StopRequest) (*FunctionJsonRsp, error)
+	// Remove stops a function, if it is not stopped, and removes its versions and its log.
+	Remove(context.Context, *RemoveRequest) (*FunctionJsonRsp, error)
 	// List answers the deployments of one agent.
 	List(context.Context, *ListRequest) (*FunctionList, error)
 	// Log answers the last lines that a function's processes printed.
@@ -415,6 +430,9 @@ func (UnimplementedFunctionsServer) Deploy(context.Context, *DeployRequest) (*Fu
 }
 func (UnimplementedFunctionsServer) Stop(context.Context, *StopRequest) (*FunctionJsonRsp, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stop not implemented")
+}
+func (UnimplementedFunctionsServer) Remove(context.Context, *RemoveRequest) (*FunctionJsonRsp, error) {
+	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
 }
 func (UnimplementedFunctionsServer) List(context.Context, *ListRequest) (*FunctionList, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
@@ -526,6 +544,24 @@ func _Functions_Stop_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(FunctionsServer).Stop(ctx, req.(*StopRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Remove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Remove(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Remove_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Remove(ctx, req.(*RemoveRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -843,6 +879,10 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Stop",
 			Handler:    _Functions_Stop_Handler,
+		},
+		{
+			MethodName: "Remove",
+			Handler:    _Functions_Remove_Handler,
 		},
 		{
 			MethodName: "List",

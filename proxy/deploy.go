@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func collision(name, other string) error {
 			WithHint("for several replicas give one function several agents")
 	}
 	return proto.Errorf(proto.ErrConflict, "functions %q and %q have the same path", name, other).
-		WithHint("rename one, or stop the other first: proxyCli stop " + other)
+		WithHint("rename one, or remove the other first: proxyCli rm " + other)
 }
 
 // deploy gives one function to its agents.
@@ -130,10 +131,16 @@ func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJ
 // retain fills in the settings that a function keeps, so that all of its agents get the
 // same. Agents alone know the values of secrets: each keeps its own.
 func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
-	replicas := p.fleet.Find(o.Path())
-	if len(o.Function.GetKeep()) == 0 || len(replicas) == 0 {
+	if len(o.Function.GetKeep()) == 0 {
+		return nil
+	}
+	replicas, err := p.everywhere(ctx, o.Function.GetName())
+	if errors.Is(err, proto.ErrNotFound) {
 		o.Function.Keep = nil
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	agent, err := p.fleet.Connect(ctx, replicas[0].Agent)
 	if err != nil {
@@ -182,7 +189,7 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 	if err := p.collides(o.Function.GetName()); err != nil {
 		return nil, err
 	}
-	agents, release, err := p.choose(o)
+	agents, release, err := p.choose(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +200,7 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 
 // plan asks agents what a deploy would change.
 func (p *Proxy) plan(ctx context.Context, o rollout.Order) ([]*proto.FunctionJsonRsp, error) {
-	agents, release, err := p.choose(o)
+	agents, release, err := p.choose(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +235,7 @@ func (p *Proxy) planAt(ctx context.Context, addr string, o rollout.Order) (*prot
 
 // choose returns the addresses of the agents that get a function. Until release is
 // called the function counts as theirs.
-func (p *Proxy) choose(o rollout.Order) (addrs []string, release func(), err error) {
+func (p *Proxy) choose(ctx context.Context, o rollout.Order) (addrs []string, release func(), err error) {
 	for _, addr := range o.Function.GetToAgent() {
 		addr, err := transport.NormalizeAddr(addr)
 		if err != nil {
@@ -244,10 +251,10 @@ func (p *Proxy) choose(o rollout.Order) (addrs []string, release func(), err err
 	if r := p.rollouts.Of(o.Path()); r != nil {
 		return r.Agents, func() {}, nil
 	}
-	for _, r := range p.fleet.Find(o.Path()) {
-		addrs = append(addrs, r.Agent)
-	}
-	if len(addrs) > 0 {
+	if replicas, err := p.everywhere(ctx, o.Function.GetName()); err == nil {
+		for _, r := range replicas {
+			addrs = append(addrs, r.Agent)
+		}
 		return addrs, func() {}, nil
 	}
 	addr, release, err := p.fleet.Place(o.Path())

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,6 +142,29 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 // Stop implements transport.Interface. It takes the route out before it asks the agents.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	return p.end(ctx, fnName, func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }, (*fleet.Session).Stop)
+}
+
+// Remove implements transport.Interface. It asks all agents that answer, and those
+// that the function runs on.
+func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	path := proto.Path(fnName)
+	return p.end(ctx, fnName, func(ctx context.Context) []fleet.Replica {
+		list := p.fleet.Find(path)
+		for _, r := range p.fleet.Dormant(ctx, path) {
+			if !slices.ContainsFunc(list, func(other fleet.Replica) bool { return other.Agent == r.Agent }) {
+				list = append(list, r)
+			}
+		}
+		return list
+	}, (*fleet.Session).Remove)
+}
+
+// end calls do at each agent that find returns.
+func (p *Proxy) end(
+	ctx context.Context, fnName string, find func(context.Context) []fleet.Replica,
+	do func(*fleet.Session, context.Context, string) (*proto.FunctionJsonRsp, error),
+) (*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
@@ -155,12 +179,12 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 	for _, row := range drafts {
 		p.fleet.Tell(fleet.Stopped(row))
 	}
-	replicas, err := p.replicas(fnName)
-	if err != nil && len(drafts) > 0 { // no agent has it yet
+	replicas := find(ctx)
+	switch {
+	case len(replicas) == 0 && len(drafts) > 0: // no agent has been given it
 		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
-	}
-	if err != nil {
-		return nil, err
+	case len(replicas) == 0:
+		return nil, fleet.NotFound(fnName)
 	}
 	limited, cancel := context.WithTimeout(ctx, lastCalls)
 	defer cancel()
@@ -173,7 +197,13 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 	errs := make([]error, len(replicas))
 	var wg sync.WaitGroup
 	for i, r := range replicas {
-		wg.Go(func() { rows[i], errs[i] = p.stopAt(ctx, r) })
+		wg.Go(func() {
+			agent, err := p.fleet.Connect(ctx, r.Agent)
+			if err == nil {
+				rows[i], err = do(agent, ctx, r.Row.GetName())
+			}
+			errs[i] = err
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -198,12 +228,16 @@ func (p *Proxy) replicas(name string) ([]fleet.Replica, error) {
 	return nil, fleet.NotFound(name)
 }
 
-func (p *Proxy) stopAt(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
-	agent, err := p.fleet.Connect(ctx, r.Agent)
-	if err != nil {
-		return nil, err
+// everywhere returns the rows of a function, at least one: those where it runs or, if it
+// does so nowhere, those where it is stopped.
+func (p *Proxy) everywhere(ctx context.Context, name string) ([]fleet.Replica, error) {
+	list, err := p.known(ctx, name)
+	if errors.Is(err, proto.ErrNotFound) {
+		if list = p.fleet.Dormant(ctx, proto.Path(name)); len(list) > 0 {
+			err = nil
+		}
 	}
-	return agent.Stop(ctx, r.Row.GetName())
+	return list, err
 }
 
 // List implements transport.Interface. It connects to an agent that was not known.
@@ -236,6 +270,27 @@ func (p *Proxy) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 		return nil, err
 	}
 	return p.present(ctx, p.fleet.Rows()), nil
+}
+
+// Stopped implements transport.Interface. Agents that do not answer are left out.
+func (p *Proxy) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	addr := ""
+	if atAgent != "" {
+		if _, err := p.List(ctx, atAgent); err != nil {
+			return nil, err
+		}
+		addr, _ = transport.NormalizeAddr(atAgent)
+	}
+	if err := p.fleet.Started(ctx); err != nil {
+		return nil, err
+	}
+	rows := []*proto.FunctionJsonRsp{}
+	for _, r := range p.fleet.AllStopped(ctx) {
+		if addr == "" || r.Agent == addr {
+			rows = append(rows, r.Row)
+		}
+	}
+	return p.present(ctx, rows), nil
 }
 
 // Watch implements transport.Interface.

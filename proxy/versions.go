@@ -12,7 +12,7 @@ import (
 
 // Versions implements transport.Interface.
 func (p *Proxy) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
-	replicas, err := p.known(ctx, fnName)
+	replicas, err := p.everywhere(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,11 @@ func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([
 		return nil, err
 	}
 	defer unlock()
-	replicas, err := p.replicas(fnName)
+	find := p.known
+	if step.Action == rollout.Rollback {
+		find = p.everywhere
+	}
+	replicas, err := find(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}

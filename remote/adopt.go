@@ -122,9 +122,6 @@ func (f *function) adopt(ctx context.Context, held map[string][]*os.File) (keep 
 	if !f.agent.disk.Recall(disk.CrashFile(f.path), &f.crashes) || slices.Contains(f.crashes, nil) {
 		f.crashes = nil
 	}
-	if f.stopping {
-		return nil
-	}
 	f.restarts = was.Restarts
 	for _, one := range was.Services {
 		if s := f.heir(one); s != nil {

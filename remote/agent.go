@@ -66,6 +66,10 @@ type Config struct {
 // defaultVersions is how many versions are kept: each costs the disk a program.
 const defaultVersions = 10
 
+// maxStopped bounds the functions that are stopped and keep their versions, each of
+// which costs the disk a few programs.
+const maxStopped = 100
+
 // DefaultPorts lies outside the range from which systems take the ports of
 // outgoing connections.
 const DefaultPorts = "5000-5999"
@@ -98,7 +102,8 @@ type Agent struct {
 	mu sync.Mutex // guards the below
 	// live starts a function's goroutine; nil while the agent does not run.
 	live      func(f *function, first func(*function))
-	functions map[string]*function // by path
+	functions map[string]*function    // by path
+	stopped   map[string]*disk.Record // functions that were stopped and have versions, by path
 }
 
 var _ transport.Interface = (*Agent)(nil)
@@ -134,7 +139,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		log: cfg.Logger, disk: folder, damage: damage, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
-		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function),
+		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, folder.Close())
@@ -260,13 +265,18 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 	if err != nil {
 		return err
 	}
-	functions := make([]*function, len(records))
-	for i, rec := range records {
+	var functions []*function
+	for _, rec := range records {
 		if err := a.disk.Sweep(rec); err != nil {
 			return err
 		}
-		functions[i] = a.newFunction(rec)
-		for _, s := range functions[i].services() {
+		if !rec.Stopped.IsZero() {
+			a.stopped[proto.Path(rec.Name)] = rec
+			continue
+		}
+		f := a.newFunction(rec)
+		functions = append(functions, f)
+		for _, s := range f.services() {
 			if s.port != 0 && !a.ports.claim(s.port) {
 				a.log.Error("two functions have one port; this one gets another", "function", rec.Name, "port", s.port)
 				s.port = 0
@@ -291,24 +301,46 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 	for _, f := range functions {
 		a.launch(f, nil)
 	}
+	a.boundStopped()
 	return nil
 }
 
 // launch starts a function's goroutine. The caller holds mu.
 func (a *Agent) launch(f *function, first func(*function)) {
 	a.functions[f.path] = f
-	if !f.stopping {
+	delete(a.stopped, f.path)
+	if first == nil {
 		f.publish() // what is there must be known before anybody can ask
 	}
 	a.live(f, first)
 }
 
-// drop forgets a function that is no more.
-func (a *Agent) drop(f *function) {
+// drop forgets a function that is no more, but for what is kept of it, if anything is.
+func (a *Agent) drop(f *function, kept *disk.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.functions[f.path] == f {
-		delete(a.functions, f.path)
+	if a.functions[f.path] != f {
+		return
+	}
+	delete(a.functions, f.path)
+	if kept != nil {
+		a.stopped[f.path] = kept
+		a.boundStopped()
+	}
+}
+
+// boundStopped removes the functions that were stopped first when there are more than
+// are kept. The caller holds mu.
+func (a *Agent) boundStopped() {
+	for a.live != nil && len(a.stopped) > maxStopped {
+		var oldest *disk.Record
+		for _, rec := range a.stopped {
+			if oldest == nil || rec.Stopped.Before(oldest.Stopped) {
+				oldest = rec
+			}
+		}
+		a.log.Warn("removing the function that was stopped first, since too many are kept", "function", oldest.Name, "kept", maxStopped)
+		a.launch(a.newFunction(oldest), func(f *function) { _, _ = f.erase() })
 	}
 }
 

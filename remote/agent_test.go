@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,7 +241,8 @@ func TestUnchangedSourceIsNotBuiltAgain(t *testing.T) {
 	again, err = a.Deploy(t.Context(), fn)
 	require.NoError(t, err)
 	require.Equal(t, string(proto.Deployed), again[0].GetStatus(), again[0].GetError())
-	same("1")
+	assert.EqualValues(t, 3, again[0].GetVersion(), "numbers go on")
+	same("3")
 	assertSays(t, "one", again[0].GetUrl())
 
 	// A build tag does.
@@ -375,7 +377,7 @@ func Crash(w http.ResponseWriter, r *http.Request) { os.Exit(3) }
 	assertSays(t, "mended", row.GetUrl())
 }
 
-func TestStopLeavesNothing(t *testing.T) {
+func TestAStopKeepsTheVersionsAlone(t *testing.T) {
 	a := start(t, t.TempDir())
 	row := a.deploy(t, "Hello", says("Hello", "hi"))
 	gone, err := a.Stop(t.Context(), "Hello")
@@ -383,13 +385,20 @@ func TestStopLeavesNothing(t *testing.T) {
 	assert.Equal(t, string(proto.Stopped), gone.GetStatus())
 	assert.Equal(t, syscall.ESRCH, syscall.Kill(int(row.GetPid()), 0))
 	assert.Nil(t, a.row(t, "Hello"))
-	assert.NoDirExists(t, filepath.Join(a.dir, "functions", "hello"))
+	left, err := filepath.Glob(filepath.Join(a.dir, "functions", "hello", "*"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(a.dir, "functions", "hello", "1"), filepath.Join(a.dir, "functions", "hello", "stopped.json")}, left)
 	_, err = get(row.GetUrl())
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	assert.Empty(t, a.ports.used)
 
 	row = a.deploy(t, "Hello", says("Hello", "again"))
 	assertSays(t, "again", row.GetUrl())
+	assert.NoFileExists(t, filepath.Join(a.dir, "functions", "hello", "stopped.json"))
+	_, err = a.Remove(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.NoDirExists(t, filepath.Join(a.dir, "functions", "hello"))
+	assert.Empty(t, a.ports.used)
 }
 
 func TestFunctionsComeBackWithTheNextAgent(t *testing.T) {
@@ -440,16 +449,51 @@ func TestAStopIsContinuedByTheNextAgent(t *testing.T) {
 
 	folder, err := disk.Open(dir, nil)
 	require.NoError(t, err)
-	records, err := folder.Records()
-	require.NoError(t, err)
-	require.Len(t, records, 1)
-	records[0].Stopping = true
-	require.NoError(t, folder.Save(records[0]))
+	require.NoError(t, folder.Stop("hello", time.Now())) // and then it died
 	require.NoError(t, folder.Close())
 
 	a = start(t, dir)
-	require.Eventually(t, func() bool { return !exists(filepath.Join(dir, "functions", "hello")) }, patience, time.Millisecond)
 	assert.Nil(t, a.row(t, "Hello"))
+	rows, err := a.Stopped(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	assert.EqualValues(t, 1, rows[0].GetVersion())
+	rows, err = a.Rollback(t.Context(), "Hello", 0)
+	require.NoError(t, err)
+	assertSays(t, "hi", rows[0].GetUrl())
+	a.end()
+
+	a = start(t, dir)
+	row := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
+	assertSays(t, "hi", row.GetUrl())
+}
+
+// One that would be one too many takes the place of the one that was stopped first.
+func TestStoppedFunctionsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := disk.Open(dir, nil)
+	require.NoError(t, err)
+	now := time.Now()
+	for i := range maxStopped + 2 {
+		name := "F" + strconv.Itoa(i)
+		fn := &proto.FunctionJson{Name: name, Package: "sha256:" + strings.Repeat("0", 64)}
+		require.NoError(t, folder.Save(&disk.Record{
+			History: disk.History{Name: name, Generation: 1, Last: 1, Versions: []*disk.Version{{Number: 1, Spec: disk.Spec{FunctionJson: fn}}}}, Main: 1,
+		}))
+		require.NoError(t, folder.Stop(proto.Path(name), now.Add(time.Duration(i)*time.Second)))
+	}
+	require.NoError(t, folder.Close())
+
+	a := start(t, dir)
+	require.Eventually(t, func() bool { return !exists(folder.FunctionDir("f0")) && !exists(folder.FunctionDir("f1")) }, patience, time.Millisecond)
+	rows, err := a.Stopped(t.Context(), "")
+	require.NoError(t, err)
+	assert.Len(t, rows, maxStopped)
+	_, err = a.Versions(t.Context(), "F2")
+	require.NoError(t, err)
+	_, err = a.Remove(t.Context(), "F2")
+	require.NoError(t, err)
+	assert.False(t, exists(folder.FunctionDir("f2")))
 }
 
 func TestADeployReplacesOneThatIsNotReady(t *testing.T) {

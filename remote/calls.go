@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	protobuf "google.golang.org/protobuf/proto"
@@ -68,7 +70,7 @@ func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 // deploy hands a deploy, or the plan of one, to its function.
 func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson) (accepted, error) {
 	if !fn.GetPlan() {
-		return order(ctx, a, fn.GetName(), true, func(f *function) (accepted, error) { return f.deploy(fn) })
+		return order(ctx, a, fn.GetName(), anyway, func(f *function) (accepted, error) { return f.deploy(fn) })
 	}
 	row, err := ask(ctx, a, fn.GetName(), func(f *function) (*proto.FunctionJsonRsp, error) { return f.plan(fn) })
 	if errors.Is(err, proto.ErrNotFound) {
@@ -107,9 +109,14 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 			}
 		}
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for path, name := range names {
-		if f := a.find(path); f != nil && f.name != name {
+		if f := a.functions[path]; f != nil && f.name != name {
 			return collision(name, f.name, path)
+		}
+		if rec := a.stopped[path]; rec != nil && rec.Name != name {
+			return collision(name, rec.Name, path)
 		}
 	}
 	return nil
@@ -117,7 +124,7 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 
 func collision(name, other, path string) error {
 	return proto.Errorf(proto.ErrConflict, "function %s would share the path /%s with %s", name, path, other).
-		WithHint("stop " + other + " first, or choose another name")
+		WithHint("choose another name, or remove " + other + " first: proxyCli rm " + other)
 }
 
 // question is what the goroutine of a function is asked, or told to do. The answer is
@@ -142,6 +149,13 @@ func (q question[T]) put(f *function) {
 	q.answer <- reply[T]{value, err}
 }
 
+// putFirst is put for the order that brought the function into being.
+func (q question[T]) putFirst(f *function) {
+	value, err := q.ask(f)
+	f.revert()
+	q.answer <- reply[T]{value, err}
+}
+
 func (q question[T]) wait(ctx context.Context, name string) (none T, _ error) {
 	select {
 	case r := <-q.answer:
@@ -157,7 +171,7 @@ func ask[T any](ctx context.Context, a *Agent, name string, what func(*function)
 	if err := a.ready(ctx); err != nil {
 		return none, err
 	}
-	f, _, err := a.function(name, false, nil)
+	f, _, err := a.function(name, active, nil)
 	if err != nil {
 		return none, err
 	}
@@ -172,15 +186,24 @@ func ask[T any](ctx context.Context, a *Agent, name string, what func(*function)
 	}
 }
 
+// reach is which functions an order is for.
+type reach int
+
+const (
+	active reach = iota // those that are not stopped
+	kept                // those that are stopped too, which are launched
+	anyway              // one that is not there is launched
+)
+
 // order is ask for what changes a function. It waits for the end of one that is being
-// stopped and goes to its successor; with create, it launches one that is not there.
-func order[T any](ctx context.Context, a *Agent, name string, create bool, what func(*function) (T, error)) (none T, _ error) {
+// stopped and goes to its successor.
+func order[T any](ctx context.Context, a *Agent, name string, which reach, what func(*function) (T, error)) (none T, _ error) {
 	if err := a.ready(ctx); err != nil {
 		return none, err
 	}
 	q := newQuestion(what)
 	for {
-		f, fresh, err := a.function(name, create, q.put)
+		f, fresh, err := a.function(name, which, q.putFirst)
 		if err != nil {
 			return none, err
 		}
@@ -197,36 +220,39 @@ func order[T any](ctx context.Context, a *Agent, name string, create bool, what 
 	}
 }
 
-// function returns the function of a name. One that is not there is launched with
-// a first order, or is not found.
-func (a *Agent) function(name string, create bool, first func(*function)) (f *function, fresh bool, err error) {
+// function returns the function of a name. One that is stopped or not there is
+// launched with a first order, or is not found.
+func (a *Agent) function(name string, which reach, first func(*function)) (f *function, fresh bool, err error) {
 	path := proto.Path(name)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f = a.functions[path]
+	rec := a.stopped[path]
 	switch {
-	case f == nil && !create:
+	case f == nil && (which == active || which == kept && rec == nil):
 		return nil, false, a.notFound(name)
 	case a.live == nil:
 		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
-	case f == nil:
-		a.launch(a.newFunction(&disk.Record{History: disk.History{Name: name}}), first)
-		return a.functions[path], true, nil
-	case create && f.name != name:
+	case f != nil && which == anyway && f.name != name:
 		return nil, false, collision(name, f.name, path)
+	case f != nil:
+		return f, false, nil
+	case rec == nil:
+		rec = &disk.Record{History: disk.History{Name: name}}
+	case which == anyway && rec.Name != name:
+		return nil, false, collision(name, rec.Name, path)
 	}
-	return f, false, nil
-}
-
-func (a *Agent) find(path string) *function {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.functions[path]
+	f = a.newFunction(rec)
+	a.launch(f, first)
+	return f, true, nil
 }
 
 // notFound is the error for a name that is not deployed. The caller holds mu.
 func (a *Agent) notFound(name string) error {
 	err := proto.Errorf(proto.ErrNotFound, "function %q is not deployed on %s", name, a.addr)
+	if rec := a.stopped[proto.Path(name)]; rec != nil {
+		return err.WithHint("it is stopped; proxyCli rollback " + rec.Name + " brings it back, proxyCli rm " + rec.Name + " removes it")
+	}
 	var names []string
 	for _, f := range a.functions {
 		names = append(names, f.name)
@@ -252,19 +278,63 @@ func waitEnded(ctx context.Context, name string) error {
 
 // Stop implements transport.Interface.
 func (a *Agent) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	return order(ctx, a, fnName, false, (*function).stop)
+	return order(ctx, a, fnName, active, (*function).stop)
+}
+
+// Remove implements transport.Interface.
+func (a *Agent) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	return order(ctx, a, fnName, kept, (*function).erase)
+}
+
+// Stopped implements transport.Interface.
+func (a *Agent) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	if atAgent != "" {
+		if err := a.meant(atAgent); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	rows := []*proto.FunctionJsonRsp{}
+	for _, path := range slices.Sorted(maps.Keys(a.stopped)) {
+		rows = append(rows, a.asStopped(path).row())
+	}
+	return rows, nil
+}
+
+// asStopped returns a function that is stopped, nil if it is none, for as long as the
+// caller, who holds mu, reads it.
+func (a *Agent) asStopped(path string) *function {
+	rec := a.stopped[path]
+	if rec == nil {
+		return nil
+	}
+	f := a.newFunction(rec)
+	f.stopped = true
+	return f
 }
 
 // List implements transport.Interface.
 func (a *Agent) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	if _, err := transport.NormalizeAddr(atAgent); err != nil {
+	if err := a.meant(atAgent); err != nil {
 		return nil, err
 	}
-	if !a.is(atAgent) {
-		return nil, proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", atAgent, a.addr).
+	return a.Details(ctx)
+}
+
+// meant finds out whether an address is this agent's.
+func (a *Agent) meant(addr string) error {
+	if _, err := transport.NormalizeAddr(addr); err != nil {
+		return err
+	}
+	if !a.is(addr) {
+		return proto.Errorf(proto.ErrNotFound, "the agent %q is not known here; this is %s", addr, a.addr).
 			WithHint("ask that agent, or a proxy that knows it")
 	}
-	return a.Details(ctx)
+	return nil
 }
 
 // Details implements transport.Interface.
@@ -299,9 +369,13 @@ func (a *Agent) printed(ctx context.Context, name string) (*proto.FunctionJsonRs
 			return row, nil
 		}
 	}
-	if last, _, err := a.logs.Tail(name, 1); err != nil || last == "" { // or it is no name
-		a.mu.Lock()
-		defer a.mu.Unlock()
+	last, _, err := a.logs.Tail(name, 1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f := a.asStopped(proto.Path(name)); f != nil {
+		return f.row(), nil
+	}
+	if err != nil || last == "" { // or it is no name
 		return nil, a.notFound(name)
 	}
 	return &proto.FunctionJsonRsp{Name: name, Status: string(proto.Stopped), AtAgent: a.addr}, nil
@@ -375,27 +449,40 @@ func (a *Agent) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 // Versions implements transport.Interface.
 func (a *Agent) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
+	if err := a.ready(ctx); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	var stopped []*proto.Version
+	f := a.asStopped(proto.Path(fnName))
+	if f != nil {
+		stopped = f.versions()
+	}
+	a.mu.Unlock()
+	if f != nil {
+		return stopped, nil
+	}
 	return ask(ctx, a, fnName, func(f *function) ([]*proto.Version, error) { return f.versions(), nil })
 }
 
 // Rollback implements transport.Interface.
 func (a *Agent) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
-	return a.settle(ctx, fnName, func(f *function) (accepted, error) { return f.rollback(to) })
+	return a.settle(ctx, fnName, kept, func(f *function) (accepted, error) { return f.rollback(to) })
 }
 
 // Shift implements transport.Interface.
 func (a *Agent) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
-	return a.settle(ctx, fnName, func(f *function) (accepted, error) { return f.shift(canary) })
+	return a.settle(ctx, fnName, active, func(f *function) (accepted, error) { return f.shift(canary) })
 }
 
 // Pause implements transport.Interface.
 func (a *Agent) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
-	return one(order(ctx, a, fnName, false, (*function).pause))
+	return one(order(ctx, a, fnName, active, (*function).pause))
 }
 
 // Resume implements transport.Interface.
 func (a *Agent) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
-	return one(order(ctx, a, fnName, false, (*function).resume))
+	return one(order(ctx, a, fnName, active, (*function).resume))
 }
 
 func one(row *proto.FunctionJsonRsp, err error) ([]*proto.FunctionJsonRsp, error) {
@@ -406,8 +493,8 @@ func one(row *proto.FunctionJsonRsp, err error) ([]*proto.FunctionJsonRsp, error
 }
 
 // settle hands an order to a function and returns the function when it is settled.
-func (a *Agent) settle(ctx context.Context, name string, what func(*function) (accepted, error)) ([]*proto.FunctionJsonRsp, error) {
-	acc, err := order(ctx, a, name, false, what)
+func (a *Agent) settle(ctx context.Context, name string, which reach, what func(*function) (accepted, error)) ([]*proto.FunctionJsonRsp, error) {
+	acc, err := order(ctx, a, name, which, what)
 	if err != nil {
 		return nil, err
 	}

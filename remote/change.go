@@ -36,9 +36,6 @@ func (f *function) newMove(c *disk.Change, at *service) *move {
 func (f *function) accept(c *disk.Change) (accepted, error) {
 	if err := f.take(c); err != nil {
 		f.main.silence()
-		if f.history.Generation == 0 { // it was to be the first
-			f.forget()
-		}
 		return accepted{}, err
 	}
 	return accepted{row: f.tell(), settled: f.next.settled}, nil
@@ -129,8 +126,11 @@ func (f *function) settle(r result) {
 	leaving := f.canary
 	var old []*instance
 	if m.at == f.main {
-		if before := f.main.number(); before != v.Number {
-			f.history.Before = before
+		switch before := f.served(); {
+		case before == nil, before == v && f.main.version == nil:
+			f.history.Before = 0
+		case before != v:
+			f.history.Before = before.Number
 		}
 		f.canary = nil
 		// Deployed is said when the old code takes no further calls.

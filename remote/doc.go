@@ -31,6 +31,10 @@
 //     (tend), which starts what is missing. Events only say that it is time to look.
 //   - A function's status is derived from what is there, never stored, so it
 //     cannot disagree with it.
+//   - A stop renames record.json to stopped.json. That is done at once, needs no room
+//     on the disk, and is all that the next agent has to know: a function is stopped with
+//     its versions, whenever the agent dies. A deploy or a rollback writes record.json
+//     again and goes on with its numbers. What is stopped has no goroutine.
 //   - Versions are kept with their folders, so a rollback needs neither package
 //     nor build. That costs the disk a program each, shared with the store of
 //     programs and with versions that differ in settings alone.

@@ -2,7 +2,11 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,8 +44,8 @@ type function struct {
 
 	// The below belong to run: record says how they lie on the disk.
 	history  disk.History
-	stopping bool // a stop was accepted
-	paused   bool // no process runs, and the agent answers callers
+	since    time.Time // when it was stopped, if it is
+	paused   bool      // no process runs, and the agent answers callers
 	main     *service
 	canary   *service            // nil: there is none
 	pinned   map[uint32]*service // kept versions that are called by their number
@@ -73,7 +77,7 @@ func (a *Agent) newFunction(rec *disk.Record) *function {
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
 		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
-		history: rec.History, stopping: rec.Stopping, paused: rec.Paused, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
+		history: rec.History, since: rec.Stopped, paused: rec.Paused, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
 	f.shut = sync.OnceFunc(func() { close(f.over) })
 	f.main = &service{f: f, version: rec.Find(rec.Main), port: rec.Port}
@@ -88,7 +92,7 @@ func (a *Agent) newFunction(rec *disk.Record) *function {
 
 // record is what the next agent needs to know to go on with the function.
 func (f *function) record() *disk.Record {
-	rec := &disk.Record{History: f.history, Port: f.main.port, Main: f.main.number(), Paused: f.paused, Stopping: f.stopping}
+	rec := &disk.Record{History: f.history, Port: f.main.port, Main: f.main.number(), Paused: f.paused}
 	if f.canary != nil {
 		rec.Canary = &disk.Canary{Version: f.canary.number(), Weight: f.canary.weight, Port: f.canary.port}
 	}
@@ -106,12 +110,9 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	defer f.shut()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	switch {
-	case f.stopping: // an earlier agent died half way
-		f.forget()
-	case first != nil:
+	if first != nil {
 		first(f)
-	default:
+	} else {
 		f.takeUp()
 	}
 	for !f.stopped {
@@ -214,20 +215,30 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	}
 }
 
-// retained is a deploy with the settings that it keeps of the version that serves.
+// served is the version that serves or, when none does, the one that did last.
+func (f *function) served() *disk.Version {
+	if f.main.version != nil {
+		return f.main.version
+	}
+	return f.history.Find(f.history.Before)
+}
+
+// retained is a deploy with the settings that it keeps of the version that serves, or
+// that did last.
 func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error) {
-	if len(fn.GetKeep()) == 0 || f.main.version == nil {
+	v := f.served()
+	if len(fn.GetKeep()) == 0 || v == nil {
 		return fn, nil
 	}
-	was := f.main.version.Settings()
+	was := v.Settings()
 	var err error
-	if was.Secrets, err = f.agent.seal.Open(f.path, f.main.version.Secrets); err != nil {
+	if was.Secrets, err = f.agent.seal.Open(f.path, v.Secrets); err != nil {
 		return nil, err
 	}
 	fn = protobuf.CloneOf(fn)
 	fn.Retain(was, fn.GetKeep())
 	if err := fn.Check(); err != nil {
-		return nil, fmt.Errorf("with what is kept of version %d: %w", f.main.version.Number, err)
+		return nil, fmt.Errorf("with what is kept of version %d: %w", v.Number, err)
 	}
 	return fn, nil
 }
@@ -373,19 +384,48 @@ func (f *function) unpin(s *service) {
 	f.let(s)
 }
 
-// stop ends the function for good. Its state on disk says so first, so that an
-// agent that dies half way is continued, not contradicted.
+// stop ends the function and keeps its versions.
 func (f *function) stop() (*proto.FunctionJsonRsp, error) {
-	f.stopping = true
-	// On a full disk it cannot be stored. To end what fills the disk is never refused.
-	f.save()
+	now := time.Now()
+	f.cease(now)
+	f.log.Info("stopped")
+	rec := f.record().AsStopped(now)
+	if len(rec.Versions) == 0 { // nothing is left that could be brought back
+		f.forget(nil)
+		return protobuf.CloneOf(f.said), nil
+	}
+	for _, file := range []string{disk.RunFile(f.path), disk.CrashFile(f.path)} {
+		_ = os.Remove(f.agent.disk.Path(filepath.FromSlash(file))) // they tell of processes
+	}
+	if err := f.agent.disk.Sweep(rec); err != nil {
+		f.log.Warn("what a version that never served has left is not removed", "error", err)
+	}
+	f.forget(rec)
+	return protobuf.CloneOf(f.said), nil
+}
+
+// erase ends the function, which may be stopped, and removes all that it has left.
+func (f *function) erase() (*proto.FunctionJsonRsp, error) {
+	f.cease(time.Now())
+	err := f.agent.logs.Remove(f.name)
+	f.forget(nil)
+	if err != nil {
+		return nil, fmt.Errorf("remove the log of function %s: %w", f.name, err)
+	}
+	f.log.Info("removed")
+	return protobuf.CloneOf(f.said), nil
+}
+
+// cease ends all that runs of the function. The disk says so first, so that an agent
+// that dies half way is continued, not contradicted.
+func (f *function) cease(now time.Time) {
+	if err := f.agent.disk.Stop(f.path, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.log.Error("that the function is stopped cannot be stored", "error", err)
+	}
 	if f.next != nil {
 		f.next.end(outcome{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
 	}
 	f.quiesce()
-	f.forget()
-	f.log.Info("stopped")
-	return protobuf.CloneOf(f.said), nil
 }
 
 // quiesce ends every process and attempt and waits for them.
@@ -433,14 +473,29 @@ func (f *function) leave() {
 	f.work.Wait()
 }
 
-// forget removes all that is left of a function that does not run.
-func (f *function) forget() {
-	if err := f.agent.disk.Remove(f.path); err != nil {
-		f.log.Error("the function's folder cannot be removed", "error", err)
+// forget ends the life of a function that does not run. What is kept of it is rec; if
+// that is nil all that is left is removed.
+func (f *function) forget(rec *disk.Record) {
+	if rec == nil {
+		if err := f.agent.disk.Remove(f.path); err != nil {
+			f.log.Error("the function's folder cannot be removed", "error", err)
+		}
 	}
 	f.stopped = true
 	f.publish()
-	f.agent.drop(f)
+	f.agent.drop(f, rec)
+}
+
+// revert makes the function again what it was before its first order, stopped or not
+// there, if nothing has come of that.
+func (f *function) revert() {
+	switch {
+	case f.said != nil || f.stopped:
+	case f.history.Generation == 0:
+		f.forget(nil)
+	default:
+		f.forget(f.record().AsStopped(f.since))
+	}
 }
 
 // store brings the record to the disk.

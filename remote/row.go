@@ -42,13 +42,22 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	if v == nil && f.next != nil {
 		v = f.next.Version
 	}
+	if v == nil && f.stopped {
+		v = f.served()
+	}
 	if v != nil {
 		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
+		if f.stopped {
+			row.Version = v.Number
+		}
 	} else if f.history.Failure != nil {
 		row.Kind = f.history.Failure.Kind
 	}
 	if f.stopped {
+		if !f.since.IsZero() {
+			row.Since = timestamp(f.since)
+		}
 		return row
 	}
 	if main := f.main.serving(); main.Proxy != "" {

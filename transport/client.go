@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -177,6 +178,31 @@ func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJs
 		return err
 	})
 	return rsp, err
+}
+
+// Remove implements Interface.
+func (c *Client) Remove(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
+	err = c.call(ctx, "remove", wire.SettleLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.Remove(ctx, &proto.RemoveRequest{Name: fnName})
+		return err
+	})
+	return rsp, err
+}
+
+// Stopped implements Interface.
+func (c *Client) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.call(ctx, "list what is stopped", wire.CallLimit, func(ctx context.Context) (err error) {
+		if atAgent == "" {
+			rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{All: true})
+		} else {
+			rsp, err = c.rpc.List(ctx, &proto.ListRequest{AtAgent: atAgent, All: true})
+		}
+		return err
+	})
+	return slices.DeleteFunc(rsp.GetFunctions(), func(row *proto.FunctionJsonRsp) bool {
+		return proto.Status(row.GetStatus()) != proto.Stopped
+	}), err
 }
 
 // List implements Interface.

@@ -30,9 +30,17 @@ type Interface interface {
 	// nothing is changed, and Package need not be uploaded: the row's Change and
 	// Changed say what would change, its Package says what would run.
 	Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error)
-	// Stop drains a function, stops its processes, removes it, and returns it as
-	// Stopped.
+	// Stop drains a function, stops its processes, and returns it as Stopped. Its
+	// versions and its log stay: Versions and Log still answer, and a Rollback or a
+	// deploy, which gets the next number, starts it again. All other calls answer
+	// ErrNotFound. Of a function without a kept version only the log stays.
 	Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)
+	// Remove removes a function, stopped or not, with its versions and its log, and
+	// returns it as Stopped.
+	Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)
+	// Stopped returns the functions that are stopped, of one agent or, for "", of all,
+	// ordered as Details; Version is the one that served last.
+	Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error)
 	// List returns the deployments of one agent.
 	List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error)
 	// Log returns the last part of what a function's processes printed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 
 	protobuf "google.golang.org/protobuf/proto"
 
@@ -49,7 +50,43 @@ func (f *Fleet) Row(addr, name string) *proto.FunctionJsonRsp {
 	return nil
 }
 
-// Stopped returns a copy of a row as that of a stopped function.
+// Dormant returns the rows that a path has at connected agents where it is stopped.
+func (f *Fleet) Dormant(ctx context.Context, path string) []Replica {
+	rows := f.AllStopped(ctx)
+	return slices.DeleteFunc(rows, func(r Replica) bool { return proto.Path(r.Row.GetName()) != path })
+}
+
+// AllStopped returns the rows of what is stopped at connected agents, ordered by name,
+// then by agent. One that does not say is left out.
+func (f *Fleet) AllStopped(ctx context.Context) (list []Replica) {
+	agents := f.Connected()
+	rows := make([][]*proto.FunctionJsonRsp, len(agents))
+	var wg sync.WaitGroup
+	for i, r := range agents {
+		wg.Go(func() {
+			s, err := f.Connect(ctx, r.Agent)
+			if err == nil {
+				rows[i], err = s.Stopped(ctx)
+			}
+			if err != nil {
+				f.Logger.Warn("an agent does not say what is stopped", "agent", r.Agent, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, r := range agents {
+		for _, row := range rows[i] {
+			r.Row = row
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b Replica) int {
+		return cmp.Or(cmp.Compare(a.Row.GetName(), b.Row.GetName()), cmp.Compare(a.Agent, b.Agent))
+	})
+	return list
+}
+
+// Stopped is a row as it ends.
 func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
 	row.Status, row.Instances, row.Pid = string(proto.Stopped), 0, 0

@@ -105,9 +105,39 @@ func (s *Session) Stop(ctx context.Context, name string) (row *proto.FunctionJso
 	return row, nil
 }
 
-// Rollback brings a function back to a version that the agent keeps.
+// Remove removes a function with its versions and its log.
+func (s *Session) Remove(ctx context.Context, name string) (row *proto.FunctionJsonRsp, err error) {
+	if err := s.ask(ctx, stopLimit, func(ctx context.Context) error {
+		row, err = s.client.Remove(ctx, name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	row.AtAgent = s.Addr
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil })
+	return row, nil
+}
+
+// Stopped returns the functions that are stopped and keep their versions.
+func (s *Session) Stopped(ctx context.Context) (rows []*proto.FunctionJsonRsp, err error) {
+	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
+		rows, err = s.client.Stopped(ctx, "")
+		return err
+	})
+	for _, row := range rows {
+		row.AtAgent = s.Addr
+	}
+	return rows, err
+}
+
+// Rollback lets a function, which may be stopped, serve with a version that it had.
 func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.FunctionJsonRsp, error) {
-	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
+	row, err := s.one(ctx, stopLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
+	if err != nil {
+		return nil, err
+	}
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return SameVersions(told, row) })
+	return row, nil
 }
 
 // Shift changes the share of a function's canary.

@@ -69,7 +69,7 @@ func (c *change) roll(ctx context.Context) error {
 func (c *change) stands(s Step, row *proto.FunctionJsonRsp) {
 	c.rows[s.Agent] = row
 	again := slices.ContainsFunc(c.taken, func(t Step) bool { return t.Agent == s.Agent })
-	if !again && !fleet.SameVersions(s.Before, row) {
+	if !again && (s.wasStopped() || !fleet.SameVersions(s.Before, row)) {
 		c.taken = append(c.taken, s)
 	}
 }
@@ -80,7 +80,7 @@ func (c *change) undoAll(ctx context.Context, why string) {
 	ctx = context.WithoutCancel(ctx)
 	for _, s := range slices.Backward(c.taken) {
 		text := fmt.Sprintf("it is back at version %d: %s", s.Before.GetVersion(), why)
-		if s.Before.GetVersion() == 0 {
+		if s.Before.GetVersion() == 0 || s.wasStopped() {
 			text = "it was stopped again: " + why
 		}
 		if err := c.undo(ctx, s); err != nil {

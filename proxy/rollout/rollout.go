@@ -185,7 +185,7 @@ func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
 			r.fleet.Tell(fleet.Stopped(row))
 		}
 	}
-	steps := r.steps(o)
+	steps := r.steps(ctx, o)
 	ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,14 +196,19 @@ func (r *Rollouts) begin(ctx context.Context, o *Rollout) {
 	})
 }
 
-// steps returns the steps of a deploy. Agents that run the same package come first,
-// since their program saves others a build; then agents that can build.
-func (r *Rollouts) steps(o *Rollout) []Step {
-	name, version := o.Function.GetName(), r.nextVersion(o)
+// steps are those of a deploy. Agents that run the same package go first, since
+// what they have saves others a build; then those that can build.
+func (r *Rollouts) steps(ctx context.Context, o *Rollout) []Step {
+	dormant := r.fleet.Dormant(ctx, o.Path())
+	name, version := o.Function.GetName(), r.nextVersion(o, dormant)
 	steps := make([]Step, len(o.Agents))
 	for i, addr := range o.Agents {
+		before := r.fleet.Row(addr, name)
+		if i := slices.IndexFunc(dormant, func(d fleet.Replica) bool { return d.Agent == addr }); i >= 0 && before == nil {
+			before = dormant[i].Row
+		}
 		steps[i] = Step{
-			Agent: addr, Name: name, Before: r.fleet.Row(addr, name),
+			Agent: addr, Name: name, Before: before,
 			Action: Deploy, Version: version, Canary: o.Function.GetCanary(),
 		}
 	}
@@ -220,11 +225,11 @@ func (r *Rollouts) steps(o *Rollout) []Step {
 	return steps
 }
 
-// nextVersion returns the number of the version that a deploy makes on all replicas. If
-// there is one replica alone it is 0: the agent counts.
-func (r *Rollouts) nextVersion(o *Rollout) uint32 {
+// nextVersion is the number of the version that a deploy makes, one for all
+// replicas, also those that are stopped. For a single one, 0: its agent knows.
+func (r *Rollouts) nextVersion(o *Rollout, dormant []fleet.Replica) uint32 {
 	last, agents := uint32(0), slices.Clone(o.Agents)
-	for _, replica := range r.fleet.Find(o.Path()) {
+	for _, replica := range append(r.fleet.Find(o.Path()), dormant...) {
 		last = max(last, replica.Row.GetLastVersion())
 		agents = append(agents, replica.Agent)
 	}
@@ -251,7 +256,7 @@ func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 	o.answer(o.final)
 	o.taken = c.taken
 	if whole {
-		r.stopOthers(ctx, o)
+		r.removeOthers(ctx, o)
 		o.taken = nil
 	}
 	r.mu.Lock()
@@ -259,15 +264,15 @@ func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 	delete(r.byPath, o.Path())
 }
 
-// stopOthers stops a function on the agents that its new deploy does not name.
-func (r *Rollouts) stopOthers(ctx context.Context, o *Rollout) {
+// removeOthers removes a function from the agents that its new deploy does not name.
+func (r *Rollouts) removeOthers(ctx context.Context, o *Rollout) {
 	for _, old := range r.fleet.Find(o.Path()) {
 		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
 			continue
 		}
 		agent, err := r.fleet.Connect(ctx, old.Agent)
 		if err == nil {
-			_, err = agent.Stop(ctx, old.Row.GetName())
+			_, err = agent.Remove(ctx, old.Row.GetName())
 		}
 		if err != nil && !errors.Is(err, proto.ErrNotFound) {
 			r.logger.Error("a replaced replica still runs", "function", old.Row.GetName(), "agent", old.Agent, "error", err)

@@ -24,7 +24,7 @@ const (
 type Step struct {
 	Agent   string                 // its address
 	Name    string                 // of the function
-	Before  *proto.FunctionJsonRsp // the agent's row; nil: the function was not there
+	Before  *proto.FunctionJsonRsp // the agent's row, also of one that is stopped; nil: the function was not there
 	Action  Action
 	Version uint32 // that a deploy makes or a rollback goes to; 0: the agent chooses
 	Canary  uint32 // percentage of calls, in a deploy or a shift
@@ -46,7 +46,10 @@ func (s *Step) align(version uint32) {
 	}
 }
 
-// apply takes a step and returns the agent's row after it.
+// wasStopped reports whether the function was stopped, with its versions kept.
+func (s *Step) wasStopped() bool { return proto.Status(s.Before.GetStatus()) == proto.Stopped }
+
+// apply takes a step and returns the row with which the agent ends.
 func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, error) {
 	agent, err := c.fleet.Connect(ctx, s.Agent)
 	if err != nil {
@@ -79,6 +82,10 @@ func (r *Rollouts) undo(ctx context.Context, s Step) error {
 	case s.Action == Resume && s.Before.GetPaused():
 		_, err = agent.Pause(ctx, s.Name)
 	case s.Action == Pause || s.Action == Resume: // the step changed nothing
+	case s.wasStopped():
+		_, err = agent.Stop(ctx, s.Name)
+	case s.Action == Deploy && s.Before == nil:
+		_, err = agent.Remove(ctx, s.Name)
 	case s.Action == Deploy && s.Before.GetVersion() == 0:
 		_, err = agent.Stop(ctx, s.Name)
 	case s.Action == Deploy && s.Canary > 0:

@@ -21,6 +21,7 @@ import (
 // Folder is the agent's folder:
 //
 //	functions/<path>/record.json    what should run
+//	functions/<path>/stopped.json   what should run if it is not left stopped
 //	functions/<path>/run.json       what runs
 //	functions/<path>/crashes.json   how its processes crashed
 //	functions/<path>/<version>/     src: the unpacked package; fn: the binary
@@ -97,6 +98,12 @@ func (d Folder) record(path string) (*Record, error) {
 	file := recordFile(path)
 	rec := new(Record)
 	found, err := d.Read(file, rec)
+	if err == nil && !found {
+		file = stoppedFile(path)
+		if found, err = d.Read(file, rec); err == nil && found {
+			rec.Stopped = d.stoppedAt(path)
+		}
+	}
 	if err == nil && found {
 		err = rec.check(path)
 	}
@@ -115,6 +122,9 @@ func (d Folder) record(path string) (*Record, error) {
 	if rec.Next != nil { // the same version, not a copy of it
 		rec.Next.Version = cmp.Or(rec.Find(rec.Next.Version.Number), rec.Next.Version)
 	}
+	if !rec.Stopped.IsZero() {
+		rec = rec.AsStopped(rec.Stopped)
+	}
 	return rec, nil
 }
 
@@ -127,7 +137,7 @@ func (d Folder) remains(path string) (*Record, error) {
 	}
 	empty := true
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), filepath.Base(recordFile(path))+state.DamagedSuffix) {
+		if isAside(e.Name(), recordFile(path)) || isAside(e.Name(), stoppedFile(path)) {
 			return d.standIn(path, "its record was damaged", filepath.Join(d.FunctionDir(path), e.Name()))
 		}
 		empty = empty && strings.HasPrefix(e.Name(), state.TempPrefix)
@@ -136,6 +146,11 @@ func (d Folder) remains(path string) (*Record, error) {
 		return nil, os.RemoveAll(d.FunctionDir(path))
 	}
 	return d.standIn(path, "its record, "+d.Path(recordFile(path))+", is missing", "")
+}
+
+// isAside reports whether a name is the one under which a file was set aside.
+func isAside(name, file string) bool {
+	return strings.HasPrefix(name, filepath.Base(file)+state.DamagedSuffix)
 }
 
 // standIn is a record in place of one that cannot be used. Its Last is the highest
@@ -216,8 +231,37 @@ func (d Folder) Recall(name string, v any) (found bool) {
 	return false
 }
 
-// Save stores a record.
-func (d Folder) Save(rec *Record) error { return d.Write(recordFile(proto.Path(rec.Name)), rec) }
+// Save brings a record to the disk, in place of that of a stop.
+func (d Folder) Save(rec *Record) error {
+	path := proto.Path(rec.Name)
+	if err := d.Write(recordFile(path), rec); err != nil {
+		return err
+	}
+	_ = os.Remove(d.Path(filepath.FromSlash(stoppedFile(path)))) // record.json goes before it
+	return nil
+}
+
+// Stop records that the function at a path is not to run. That is one rename and takes no
+// room: to end what fills a disk is never refused. Of one that is stopped it is an
+// error, fs.ErrNotExist.
+func (d Folder) Stop(path string, now time.Time) error {
+	stopped := d.Path(filepath.FromSlash(stoppedFile(path)))
+	if err := os.Rename(d.Path(filepath.FromSlash(recordFile(path))), stopped); err != nil {
+		return err
+	}
+	return os.Chtimes(stopped, now, now)
+}
+
+// stoppedAt is when a function was stopped.
+func (d Folder) stoppedAt(path string) time.Time {
+	info, err := os.Stat(d.Path(filepath.FromSlash(stoppedFile(path))))
+	if err != nil {
+		return time.Now()
+	}
+	return info.ModTime()
+}
+
+func stoppedFile(path string) string { return "functions/" + path + "/stopped.json" }
 
 func recordFile(path string) string { return "functions/" + path + "/record.json" }
 

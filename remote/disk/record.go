@@ -22,8 +22,8 @@ type Record struct {
 	Next *Change `json:",omitempty"`
 	// Paused: callers get 503, and no process runs.
 	Paused bool `json:",omitempty"`
-	// Stopping is set from the moment a stop is accepted.
-	Stopping bool `json:",omitempty"`
+	// Stopped is when it was stopped; zero: it was not.
+	Stopped time.Time `json:"-"`
 }
 
 // History is the part of a record that the agent cannot derive from what runs.
@@ -89,7 +89,17 @@ func (r *Record) check(path string) error {
 	return nil
 }
 
-// Find returns the version with a number among those that are kept, nil if there is none.
+// AsStopped is the record of the function once it is stopped.
+func (r *Record) AsStopped(at time.Time) *Record {
+	stopped := &Record{History: r.History, Stopped: at}
+	stopped.Failure = nil
+	if r.Main != 0 {
+		stopped.Before = r.Main
+	}
+	return stopped
+}
+
+// Find returns the version of a number among those that are kept, nil if it is none.
 func (h *History) Find(number uint32) *Version {
 	i := slices.IndexFunc(h.Versions, func(v *Version) bool { return v.Number == number })
 	if i < 0 {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -100,8 +101,19 @@ func (s *service) Stop(ctx context.Context, req *proto.StopRequest) (*proto.Func
 	return s.impl.Stop(ctx, req.GetName())
 }
 
+func (s *service) Remove(ctx context.Context, req *proto.RemoveRequest) (*proto.FunctionJsonRsp, error) {
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	return s.impl.Remove(ctx, req.GetName())
+}
+
 func (s *service) List(ctx context.Context, req *proto.ListRequest) (*proto.FunctionList, error) {
-	return list(s.impl.List(ctx, req.GetAtAgent()))
+	rows, err := s.impl.List(ctx, req.GetAtAgent())
+	if err == nil && req.GetAll() {
+		return s.withStopped(ctx, rows, req.GetAtAgent())
+	}
+	return list(rows, err)
 }
 
 func (s *service) Log(ctx context.Context, req *proto.LogRequest) (*proto.FunctionLogs, error) {
@@ -111,8 +123,25 @@ func (s *service) Log(ctx context.Context, req *proto.LogRequest) (*proto.Functi
 	return s.impl.Log(ctx, req.GetEntrypoint())
 }
 
-func (s *service) Details(ctx context.Context, _ *proto.DetailsRequest) (*proto.FunctionList, error) {
-	return list(s.impl.Details(ctx))
+func (s *service) Details(ctx context.Context, req *proto.DetailsRequest) (*proto.FunctionList, error) {
+	rows, err := s.impl.Details(ctx)
+	if err == nil && req.GetAll() {
+		return s.withStopped(ctx, rows, "")
+	}
+	return list(rows, err)
+}
+
+// withStopped adds the functions that are stopped to rows.
+func (s *service) withStopped(ctx context.Context, rows []*proto.FunctionJsonRsp, atAgent string) (*proto.FunctionList, error) {
+	stopped, err := s.impl.Stopped(ctx, atAgent)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, stopped...)
+	slices.SortStableFunc(rows, func(a, b *proto.FunctionJsonRsp) int {
+		return cmp.Or(cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
+	})
+	return list(rows, nil)
 }
 
 func list(rows []*proto.FunctionJsonRsp, err error) (*proto.FunctionList, error) {

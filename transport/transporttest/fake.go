@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +35,7 @@ type Fake struct {
 
 	mu        sync.Mutex // guards the below
 	functions map[string]*function
-	stopped   map[string]*function // the last one of a path, for its lines
+	stopped   map[string]*function // by path
 	programs  map[string]program   // by key
 	pids      int32                // given out so far
 }
@@ -148,20 +150,23 @@ func (f *Fake) begin(deploys []*deploy) error {
 	for p, fn := range f.functions {
 		names[p] = fn.row.GetName()
 	}
+	for p, fn := range f.stopped {
+		names[p] = fn.row.GetName()
+	}
 	for _, d := range deploys {
 		name, path := d.fn.GetName(), proto.Path(d.fn.GetName())
 		if other := cmp.Or(names[path], name); other != name {
 			return proto.Errorf(proto.ErrConflict, "function %s has the path of %s, %s", name, other, path).
-				WithHint("stop " + other + " or choose another name")
+				WithHint("remove " + other + " or choose another name")
 		}
 		names[path] = name
-		if fn := f.functions[path]; fn != nil && d.fn.GetVersion() != 0 && d.fn.GetVersion() <= fn.last {
+		if fn := f.known(path); fn != nil && d.fn.GetVersion() != 0 && d.fn.GetVersion() <= fn.last {
 			return proto.Errorf(proto.ErrConflict, "function %s has had a version %d already", name, fn.last)
 		}
 	}
 	for _, d := range deploys {
-		if fn := f.functions[proto.Path(d.fn.GetName())]; fn != nil && fn.serves != nil {
-			d.fn.Retain(fn.serves.fn, d.fn.GetKeep())
+		if fn := f.known(proto.Path(d.fn.GetName())); fn != nil && cmp.Or(fn.serves, fn.before) != nil {
+			d.fn.Retain(cmp.Or(fn.serves, fn.before).fn, d.fn.GetKeep())
 		}
 		if err := d.fn.Check(); err != nil {
 			return err
@@ -170,7 +175,7 @@ func (f *Fake) begin(deploys []*deploy) error {
 			d.row = f.plan(d.fn)
 			continue
 		}
-		fn, err := f.function(d.fn)
+		fn, err := f.function(d.fn.GetName())
 		if err != nil {
 			return err
 		}
@@ -192,21 +197,27 @@ func (f *Fake) begin(deploys []*deploy) error {
 	return nil
 }
 
-// function returns the function that fn names, a new one where there is none. f.mu is
+// known returns the function of a path, stopped or not, nil if there is none. f.mu is
 // held.
-func (f *Fake) function(fn *proto.FunctionJson) (*function, error) {
-	path := proto.Path(fn.GetName())
+func (f *Fake) known(path string) *function { return cmp.Or(f.functions[path], f.stopped[path]) }
+
+// function returns the function of a name, which goes on if it was stopped, and is new
+// if there is none. f.mu is held.
+func (f *Fake) function(name string) (*function, error) {
+	path := proto.Path(name)
 	if f.functions[path] == nil {
 		made := &function{path: path, changed: make(chan struct{})}
-		if last := f.stopped[path]; last != nil {
-			made.lines = last.lines
-		}
 		var err error
 		if made.service, err = f.serve(made, func() *version { return made.serves }); err != nil {
 			return nil, err
 		}
 		made.row = &proto.FunctionJsonRsp{
-			Name: fn.GetName(), AtAgent: FakeAddr, Proxy: made.service.url, Url: made.service.url + "/" + path,
+			Name: name, AtAgent: FakeAddr, Proxy: made.service.url, Url: made.service.url + "/" + path,
+		}
+		if was := f.stopped[path]; was != nil {
+			made.lines, made.versions, made.last, made.before = was.lines, was.versions, was.last, was.before
+			made.row.Generation = was.row.GetGeneration()
+			delete(f.stopped, path)
 		}
 		f.functions[path] = made
 	}
@@ -285,13 +296,57 @@ func (f *Fake) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp,
 	if err != nil {
 		return nil, err
 	}
+	return f.stop(fn), nil
+}
+
+// stop ends a function. f.mu is held.
+func (f *Fake) stop(fn *function) *proto.FunctionJsonRsp {
 	row := f.move(fn, proto.Stopped, func(row *proto.FunctionJsonRsp) { row.Instances, row.Stage, row.Serving = 0, "", nil })
 	delete(f.functions, fn.path)
 	f.stopped[fn.path] = fn
 	fn.close()
+	for _, v := range fn.versions {
+		v.service = nil
+	}
+	fn.before, fn.serves = cmp.Or(fn.serves, fn.before), nil
+	fn.canary, fn.share, fn.paused = nil, 0, false
 	fn.stopped = true
 	close(fn.changed)
-	return protobuf.CloneOf(row), nil
+	return protobuf.CloneOf(row)
+}
+
+// Remove implements transport.Interface.
+func (f *Fake) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn, err := f.printed(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	row := protobuf.CloneOf(fn.row)
+	if !fn.stopped {
+		row = f.stop(fn)
+	}
+	delete(f.stopped, fn.path)
+	return row, nil
+}
+
+// Stopped implements transport.Interface.
+func (f *Fake) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
+	if atAgent != "" {
+		if _, err := f.List(ctx, atAgent); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rows := []*proto.FunctionJsonRsp{}
+	for _, path := range slices.Sorted(maps.Keys(f.stopped)) {
+		if fn := f.stopped[path]; len(fn.versions) > 0 {
+			rows = append(rows, protobuf.CloneOf(fn.row))
+		}
+	}
+	return rows, ctx.Err()
 }
 
 // find returns the function of a name. f.mu is held.
@@ -306,8 +361,7 @@ func (f *Fake) find(ctx context.Context, name string) (*function, error) {
 		WithHint("proxyCli details shows what is deployed")
 }
 
-// printed returns the function of a name, or the last that was stopped, whose lines
-// stay. f.mu is held.
+// printed returns the function of a name, stopped or not. f.mu is held.
 func (f *Fake) printed(ctx context.Context, name string) (*function, error) {
 	fn, err := f.find(ctx, name)
 	if last := f.stopped[proto.Path(name)]; errors.Is(err, proto.ErrNotFound) && last != nil {

@@ -39,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"SourcesAreCheckedFirst", badSources},
 		{"UnknownFunctionsAreNotFound", unknown},
 		{"StopThenDeployAgain", stopAndAgain},
+		{"AStoppedFunctionComesBack", stopped},
+		{"ARemovedFunctionLeavesNothing", removed},
 		{"ListIsOfOneAgent", listOfAgent},
 		{"DetailsAreOrdered", ordered},
 		{"LogBeginsWithTheDeploy", logBegins},
@@ -78,13 +80,15 @@ type tester struct {
 	transport.Interface
 }
 
-// stopAll leaves nothing deployed for the next case.
+// stopAll leaves nothing for the next case.
 func (t *tester) stopAll() {
 	ctx := context.Background() // the test's own is done
 	rows, err := t.Details(ctx)
 	require.NoError(t, err)
-	for _, r := range rows {
-		_, err := t.Stop(ctx, r.GetName())
+	stopped, err := t.Stopped(ctx, "")
+	require.NoError(t, err)
+	for _, r := range append(rows, stopped...) {
+		_, err := t.Remove(ctx, r.GetName())
 		assert.NoError(t, err)
 	}
 }
@@ -350,6 +354,8 @@ func unknown(t *tester) {
 	_, err := t.Stop(t.Context(), "Missing")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	assert.Contains(t, err.Error(), "Missing")
+	_, err = t.Remove(t.Context(), "Missing")
+	require.ErrorIs(t, err, proto.ErrNotFound)
 	_, err = t.Log(t.Context(), "Missing")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	assert.Contains(t, err.Error(), "Missing")
@@ -381,6 +387,85 @@ func stopAndAgain(t *tester) {
 	_, err = t.Stop(t.Context(), "HelloWorld")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 	t.deployed("HelloWorld")
+}
+
+func stopped(t *tester) {
+	first := t.only(t.Deploy(t.Context(), &proto.FunctionJson{
+		Name: "HelloWorld", Dir: t.source("HelloWorld", 1), Wait: true, Timeout: "7s", Secrets: map[string]string{"WORD": "kept"},
+	}))
+	t.deploy("HelloWorld", t.source("HelloWorld", 2))
+	_, err := t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+
+	assert.Empty(t, t.rows())
+	rows, err := t.Stopped(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	assert.Equal(t, "HelloWorld", rows[0].GetName())
+	assert.Equal(t, string(proto.Stopped), rows[0].GetStatus())
+	assert.EqualValues(t, 2, rows[0].GetVersion())
+	assert.EqualValues(t, 2, rows[0].GetLastVersion())
+	ofAgent, err := t.Stopped(t.Context(), first.GetAtAgent())
+	require.NoError(t, err)
+	assert.Len(t, ofAgent, 1)
+	list, err := t.Versions(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	assert.Zero(t, list[0].GetWeight())
+	printed, err := t.Log(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	assert.NotEmpty(t, printed.GetLogs())
+	_, err = t.Rollback(t.Context(), "HelloWorld", 7)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	assert.Empty(t, t.rows(), "it is stopped as before")
+
+	row := t.only(t.Rollback(t.Context(), "HelloWorld", 1))
+	assert.Equal(t, string(proto.Deployed), row.GetStatus())
+	assert.EqualValues(t, 1, row.GetVersion())
+	t.answers(row.GetProxy(), 1, "kept")
+	rows, err = t.Stopped(t.Context(), "")
+	require.NoError(t, err)
+	assert.Empty(t, rows)
+
+	_, err = t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	row = t.only(t.Rollback(t.Context(), "HelloWorld", 0))
+	assert.EqualValues(t, 1, row.GetVersion(), "the one that served last")
+
+	_, err = t.Stop(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	row = t.only(t.Deploy(t.Context(), &proto.FunctionJson{
+		Name: "HelloWorld", Dir: t.source("HelloWorld", 3), Wait: true, Keep: []string{"timeout", "secrets"},
+	}))
+	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
+	assert.EqualValues(t, 3, row.GetVersion())
+	assert.Equal(t, "7s", row.GetTimeout())
+	t.answers(row.GetProxy(), 3, "kept")
+}
+
+func removed(t *tester) {
+	for _, running := range []bool{true, false} {
+		t.deployed("HelloWorld")
+		if !running {
+			_, err := t.Stop(t.Context(), "HelloWorld")
+			require.NoError(t, err)
+		}
+		row, err := t.Remove(t.Context(), "HelloWorld")
+		require.NoError(t, err)
+		assert.Equal(t, "HelloWorld", row.GetName())
+		assert.Equal(t, string(proto.Stopped), row.GetStatus())
+		assert.Empty(t, t.rows())
+		rows, err := t.Stopped(t.Context(), "")
+		require.NoError(t, err)
+		assert.Empty(t, rows)
+		_, err = t.Versions(t.Context(), "HelloWorld")
+		require.ErrorIs(t, err, proto.ErrNotFound)
+		_, err = t.Log(t.Context(), "HelloWorld")
+		require.ErrorIs(t, err, proto.ErrNotFound)
+		_, err = t.Remove(t.Context(), "HelloWorld")
+		require.ErrorIs(t, err, proto.ErrNotFound)
+	}
+	assert.EqualValues(t, 1, t.deployed("HelloWorld").GetVersion())
 }
 
 func listOfAgent(t *tester) {

@@ -96,7 +96,7 @@ func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.P
 // lead makes a version serve in the place of the one before. f.mu is held.
 func (fn *function) lead(v *version) {
 	fn.closeCanary()
-	fn.before, fn.serves = fn.serves, v
+	fn.before, fn.serves = cmp.Or(fn.serves, fn.before), v
 }
 
 // closeCanary closes the canary, if there is one. f.mu is held.
@@ -165,7 +165,10 @@ func (fn *function) kept(number uint32) (*version, error) {
 func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fn, err := f.find(ctx, fnName)
+	fn, err := f.printed(ctx, fnName)
+	if err == nil && fn.stopped && len(fn.versions) == 0 {
+		_, err = f.find(ctx, fnName)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +190,7 @@ func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, e
 func (f *Fake) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fn, err := f.find(ctx, fnName)
+	fn, err := f.printed(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}
@@ -201,12 +204,19 @@ func (f *Fake) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto
 	if err != nil {
 		return nil, err
 	}
+	if fn.stopped {
+		if fn, err = f.function(fn.row.GetName()); err != nil {
+			return nil, err
+		}
+		f.move(fn, proto.Deploying, func(row *proto.FunctionJsonRsp) { row.Generation++ })
+	}
 	fn.paused = false
 	if v != fn.serves {
 		fn.lead(v)
 		f.start(fn, v)
 	}
-	return f.publish(fn), nil
+	row := f.move(fn, proto.Deployed, func(*proto.FunctionJsonRsp) {})
+	return []*proto.FunctionJsonRsp{protobuf.CloneOf(row)}, nil
 }
 
 // Pause implements transport.Interface.

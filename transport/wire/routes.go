@@ -46,6 +46,7 @@ const (
 var Routes = []Route{
 	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions", ScopeDeploy},
 	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", Whole, Whole, ScopeDeploy},
+	{proto.Functions_Remove_FullMethodName, http.MethodPost, "/remove", Whole, Whole, ScopeDeploy},
 	{proto.Functions_List_FullMethodName, http.MethodPost, "/list", Whole, "functions", ScopeRead},
 	{proto.Functions_Log_FullMethodName, http.MethodGet, "/log", "", Whole, ScopeRead},
 	{proto.Functions_Details_FullMethodName, http.MethodGet, "/details", "", "functions", ScopeRead},
