@@ -112,7 +112,7 @@ func (a *app) runStep(ctx context.Context, s step, wait bool) error {
 		defer p.stop()
 		return a.send(ctx, s.entries, wait, p)
 	case "list":
-		return a.list(ctx, s.agents)
+		return a.list(ctx, s.agents, false)
 	case "stop":
 		return a.stop(ctx, s.names)
 	case "log":

@@ -161,7 +161,22 @@ func (a *app) current(ctx context.Context, name string) (*proto.Version, error) 
 	if err != nil {
 		return nil, err
 	}
-	return slices.MaxFunc(list, func(a, b *proto.Version) int { return int(a.GetWeight()) - int(b.GetWeight()) }), nil
+	v := slices.MaxFunc(list, func(a, b *proto.Version) int { return int(a.GetWeight()) - int(b.GetWeight()) })
+	if v.GetWeight() > 0 {
+		return v, nil
+	}
+	// It is stopped: what it keeps are the settings of the version that served last.
+	stopped, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range stopped {
+		i := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == row.GetVersion() })
+		if proto.Path(row.GetName()) == proto.Path(name) && i >= 0 {
+			return list[i], nil
+		}
+	}
+	return v, nil
 }
 
 // keep takes settings from the version that serves, except for those that are given

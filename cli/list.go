@@ -10,12 +10,14 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use:   "list [ADDR]",
 		Short: "lists what is deployed, or what one agent runs",
 		Example: `
   proxyCli list
-  proxyCli list localhost:9000 -o json`,
+  proxyCli list localhost:9000 -o json
+  proxyCli list -all`,
 		Args: atMostOne("ADDR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for i, arg := range args {
@@ -25,13 +27,35 @@ func (a *app) listCommand() *cobra.Command {
 				}
 				args[i] = addr
 			}
-			return a.list(cmd.Context(), args)
+			return a.list(cmd.Context(), args, all)
 		},
 	}
+	allFlag(cmd, &all)
+	return cmd
+}
+
+// allFlag adds the flag -all.
+func allFlag(cmd *cobra.Command, all *bool) {
+	cmd.Flags().BoolVar(all, "all", false, "list functions that are stopped too")
+}
+
+// listed returns the rows of an agent, or, for "", of all.
+func listed(ctx context.Context, client transport.Interface, addr string, all bool) (rows []*proto.FunctionJsonRsp, err error) {
+	if addr == "" {
+		rows, err = client.Details(ctx)
+	} else {
+		rows, err = client.List(ctx, addr)
+	}
+	if err != nil || !all {
+		return rows, err
+	}
+	stopped, err := client.Stopped(ctx, addr)
+	return append(rows, stopped...), err
 }
 
 func (a *app) detailsCommand() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use:   "details",
 		Short: "lists what is deployed with versions and processes",
 		Long: `
@@ -42,15 +66,17 @@ canary shares the calls, restarts, the stage of a deploy, and when a function th
 keeps crashing is started again. With -o json memory and processor time are left
 out; top -o json has them.`,
 		Args: noArgument,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context(), all) },
 	}
+	allFlag(cmd, &all)
+	return cmd
 }
 
-func (a *app) details(ctx context.Context) error {
+func (a *app) details(ctx context.Context, all bool) error {
 	var rows []*proto.FunctionJsonRsp
 	var used []*proto.Usage
 	err := a.ask(func(client transport.Interface) (err error) {
-		rows, err = client.Details(ctx)
+		rows, err = listed(ctx, client, "", all)
 		if err == nil && a.output != "json" {
 			used, err = client.Usage(ctx, "")
 		}
@@ -64,15 +90,15 @@ func (a *app) details(ctx context.Context) error {
 }
 
 // list prints what agents run, or everything if there are no agents.
-func (a *app) list(ctx context.Context, agents []string) error {
+func (a *app) list(ctx context.Context, agents []string, all bool) error {
 	var rows []*proto.FunctionJsonRsp
 	err := a.ask(func(client transport.Interface) (err error) {
 		if len(agents) == 0 {
-			rows, err = client.Details(ctx)
+			rows, err = listed(ctx, client, "", all)
 			return err
 		}
 		for _, addr := range agents {
-			of, err := client.List(ctx, addr)
+			of, err := listed(ctx, client, addr, all)
 			if err != nil {
 				return err
 			}

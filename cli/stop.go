@@ -11,12 +11,35 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "stop NAME…",
-		Short:             "stops functions and removes their versions",
-		Example:           "\n  proxyCli stop HelloWorld",
+		Use:   "stop NAME…",
+		Short: "stops functions and keeps their versions",
+		Long: `
+Lets calls that are under way end, and stops the functions' processes. Versions and
+log stay: rollback or deploy starts a function again, list -all shows it, rm
+removes it.`,
+		Example:           "\n  proxyCli stop HelloWorld\n  proxyCli rollback HelloWorld",
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd.Context(), args) },
+	}
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm NAME…",
+		Short: "removes functions with their versions and logs",
+		Long: `
+Removes functions, running or stopped, from all agents. Nothing of them is kept:
+neither versions with their settings and secrets nor logs.`,
+		Example:           "\n  proxyCli rm HelloWorld",
+		Args:              atLeastOne("NAME"),
+		ValidArgsFunction: a.completeAllNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+				row, err := client.Remove(cmd.Context(), name)
+				return []*proto.FunctionJsonRsp{row}, err
+			})
+		},
 	}
 }
 

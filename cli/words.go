@@ -92,6 +92,15 @@ const completeLimit = time.Second
 
 // completeNames offers the names of what is deployed to the shell.
 func (a *app) completeNames(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.complete(cmd, false)
+}
+
+// completeAllNames is completeNames with the functions that are stopped.
+func (a *app) completeAllNames(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.complete(cmd, true)
+}
+
+func (a *app) complete(cmd *cobra.Command, all bool) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var names []cobra.Completion
 	if err := a.checkGlobals(cmd); err != nil {
 		return nil, cobra.ShellCompDirectiveError
@@ -99,7 +108,7 @@ func (a *app) completeNames(cmd *cobra.Command, _ []string, _ string) ([]cobra.C
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeLimit)
 	defer cancel()
 	err := a.ask(func(client transport.Interface) error {
-		rows, err := client.Details(ctx)
+		rows, err := listed(ctx, client, "", all)
 		for _, r := range rows {
 			names = append(names, r.GetName())
 		}

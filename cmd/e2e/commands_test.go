@@ -336,6 +336,21 @@ func TestVerbs(t *testing.T) {
 				assert.Regexp(t, "^(deploying at /helloworld\n)+$", r.stdout)
 			}
 		}
+		for _, d := range s.doors() {
+			for _, args := range [][]string{{"list", "-all"}, {"details", "-all"}, {"list", "-all", at}} {
+				r := d.cli(t, dir, args...)
+				assert.Contains(t, r.stdout, `status:"Stopped"`, "%s %s: %+v", d.name, args, r)
+			}
+			assert.NotContains(t, d.cli(t, dir, "list").stdout, `status:"Stopped"`)
+			assert.Zero(t, d.cli(t, dir, "versions", "HelloWorld").code)
+		}
+		r = cli(t, "rollback", "HelloWorld")
+		assert.Zero(t, r.code, "%+v", r)
+		r = cli(t, "rm", "HelloWorld")
+		assert.Equal(t, line("HelloWorld", url+"helloworld", "Stopped"), r.stdout)
+		for _, verb := range []string{"rm", "versions", "log", "rollback"} {
+			assert.Equal(t, 5, cli(t, verb, "HelloWorld").code, verb)
+		}
 	})
 	t.Run("code that is refused", func(t *testing.T) {
 		for _, d := range s.doors() {
