@@ -25,15 +25,13 @@ import (
 )
 
 const (
-	// cpuLimit is the processor time that all of one build may take, many times what
-	// the largest client libraries in public do, so that what it ends are sources made
-	// to keep compilers busy. Time that a build waits, for a processor or for modules,
-	// does not count.
+	// cpuLimit is the processor time of one build: many times what the largest public
+	// client libraries take, so that it stops only sources made to keep compilers busy.
+	// Time spent waiting for a processor or for modules does not count.
 	cpuLimit = 20 * time.Minute
-	// stallLimit is how long modules are waited for of which none comes.
+	// stallLimit is how long a build waits for the next module to arrive.
 	stallLimit = 5 * time.Minute
-	// wallLimit ends a build of which nothing else is known, as on a machine that
-	// cannot tell its processor time.
+	// wallLimit bounds a build where its processor time is not known.
 	wallLimit = 2 * time.Hour
 	// slowAfter is when a build gives its place to the next one and goes on with less
 	// priority, so that two bombs do not keep others waiting. An edited function
@@ -43,7 +41,7 @@ const (
 	askLimit = 30 * time.Second
 	// maxProgram bounds what is built, in bytes; a small function has 8 MiB.
 	maxProgram = 200 << 20
-	// memoryGoal is from when on a compiler collects its garbage, in bytes.
+	// memoryGoal is the memory, in bytes, above which a compiler collects garbage.
 	memoryGoal = 1 << 30
 )
 
@@ -83,7 +81,7 @@ type Builder struct {
 	slots                           chan struct{}
 	slow                            chan struct{}
 	slowAfter                       time.Duration // slowAfter
-	tried                           chan struct{} // closed when the first prewarm has ended, well or not
+	tried                           chan struct{} // closed when the first prewarm has succeeded or failed
 	warm                            chan struct{}
 	fill                            *fill
 }
@@ -229,7 +227,7 @@ type Spec struct {
 	Generated *funcfw.Generated
 	Tags      []string // build tags
 	Ldflags   string   // linker flags, of which -X alone is taken
-	// Output gets what the build does, while it does it, for people: how many modules
+	// Output gets the progress of the build, for people: how many modules
 	// have been fetched and packages compiled, each second at most, and errors about
 	// files as the user knows them. It is bounded, and written to at most ten times a
 	// second, by one goroutine at a time and never after the build. Default: nobody
@@ -258,30 +256,29 @@ func (f *Failure) Error() string { return f.Output }
 func (f *Failure) Unwrap() error { return proto.ErrInvalid }
 
 // Build builds one program. It waits for Run's first prewarm and for a slot, so
-// Run must be running. When ctx ends or a limit is met, all that was started is
-// killed; what was compiled until then is in the cache, and the next build goes on
-// from there. A source that does not build is a *Failure.
+// Run must be running. When ctx ends or a limit is met, Build kills all processes of
+// the build; the next build uses what this one has compiled. A source that does not build is a *Failure.
 func (b *Builder) Build(ctx context.Context, spec Spec) error {
 	if err := b.await(ctx, spec.Output); err != nil {
 		return fmt.Errorf("wait for the build cache: %w", err)
 	}
 	pace := new(pace)
-	leave, err := b.enter(ctx, pace)
+	release, err := b.acquire(ctx, pace)
 	if err != nil {
 		return fmt.Errorf("wait for a free place to build: %w", err)
 	}
-	defer leave()
+	defer release()
 	return b.build(ctx, spec, pace)
 }
 
-// goOn is what to do about a build that a limit of time has ended.
+// goOn is the hint for a build that a time limit has stopped.
 const goOn = "deploy again: what was built is kept, and the build goes on from there"
 
 // attempt is a build on its way.
 type attempt struct {
 	*Builder
 	Spec
-	end    context.CancelCauseFunc
+	cancel context.CancelCauseFunc
 	pace   *pace
 	places funcfw.Places
 	files  []string // flags of every go command
@@ -297,10 +294,10 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	if err := write(spec); err != nil {
 		return fmt.Errorf("write the generated files: %w", err)
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	a := &attempt{
-		Builder: b, Spec: spec, end: end, pace: pace,
+		Builder: b, Spec: spec, cancel: cancel, pace: pace,
 		places: funcfw.Places{Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated},
 		files: []string{
 			"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
@@ -341,7 +338,7 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	return os.Rename(program, spec.Out)
 }
 
-// make has the go command make the program. It returns what that said last, and
+// make runs the go command to make the program. It returns the output of its last run, and
 // whether it has updated the alternative go.mod.
 func (a *attempt) make(ctx context.Context, program, linker string) (output string, updated bool, err error) {
 	building := slices.Concat([]string{"-mod=readonly"}, a.files, funcfw.BuildFlags,
@@ -380,7 +377,7 @@ func (a *attempt) make(ctx context.Context, program, linker string) (output stri
 func (a *attempt) fetch(ctx context.Context, mod string) (string, error) {
 	list := new(packages)
 	stop := a.status.fetching(a.missing(), a.stallLimit, func() {
-		a.end(proto.Errorf(proto.ErrUnavailable, "no module has come for %s, since %s", a.stallLimit, a.status.last()).
+		a.cancel(proto.Errorf(proto.ErrUnavailable, "no module has come for %s, since %s", a.stallLimit, a.status.last()).
 			WithHint("see that the agent reaches its module proxy (-goproxy); deploy again: what was fetched is kept"))
 	})
 	output, err := a.run(ctx, a.sandbox.fetch, a.sandbox.online, list,

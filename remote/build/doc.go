@@ -30,20 +30,20 @@
 //     user's, so that takes a fault in one; still nobody may share a cache who could
 //     gain from poisoning it. There is one tenant until callers have credentials; from
 //     then on a cache belongs to one, filled from a seed.
-//   - A build is ended by the processor time that it takes, not by the clock: on a busy
+//   - Processor time limits a build, not the clock: on a busy
 //     machine a large client library waits most of the time. Errors of the platform and
 //     of time have kinds of their own (explain.go), so that nobody corrects a source for
 //     them.
 //   - A build that takes longer than an edited function gives its place to the next
-//     one and goes on with less priority. What holds each process of a build are its
-//     limits; what ends all of them is the kill of their group, which they cannot leave,
-//     or the end of the agent, which each go command is started to share.
+//     one and goes on with less priority. Limits hold each process of a
+//     build. All of them are killed with their process group, which they cannot leave,
+//     and with the agent.
 //   - The user's tree is not written to. Generated files come by -overlay, the
 //     requirements of the framework by an alternative go.mod (-modfile).
 //   - All builds share one cache. Flags are part of its keys, so Run first builds a
 //     function of its own by the same way: the standard library and the framework
 //     are compiled before the first user waits for them, and again each day, since
-//     the go command forgets what it has not used for five days.
+//     the go command removes what it has not used for five days.
 //     A file in the cache says for which toolchain and framework it has been filled, so
 //     that an agent that is started again builds nothing.
 //   - An empty cache begins with copies of what the agent's owner has compiled, as by
@@ -64,7 +64,7 @@
 //     command can read, taken too widely where it cannot be known without asking it:
 //     a changed data file must not cost a build, a changed embedded one must.
 //   - A program that was built elsewhere is taken with its digest. It must look like
-//     one of this machine, and no more is asked: whoever may send it may run any code.
+//     one for this machine, and no more is checked: its sender may run any code anyway.
 //   - Linking without symbol tables takes half the time of linking with them;
 //     panics still say file and line. Without garbage collection the compiler
 //     saves another 8 %, up to a memory limit from which on it collects.

@@ -30,7 +30,7 @@ var (
 	withheld = regexp.MustCompile(`(404 Not Found|410 Gone|GOVCS disallows|unrecognized import path|not a known dependency|invalid version: unknown revision)`)
 )
 
-// fault is a reason that no source is to blame for, by what the go command says.
+// fault is a failure that is not the fault of a source, known by what the go command says.
 type fault struct {
 	said  *regexp.Regexp
 	kind  proto.Kind
@@ -130,8 +130,8 @@ func explain(places funcfw.Places, output string) error {
 	return &Failure{places.Advise(said)}
 }
 
-// shown is how a line of a build that goes on is shown: what concerns the generated
-// files is left out, and what the build itself will mend.
+// shown is a line of the go command as users see it. It is empty for lines about the
+// generated files and for errors that the build itself will mend.
 func (a *attempt) shown(line string) string {
 	if a.sandbox.lacks.MatchString(line) || strings.Contains(line, incomplete) || line == advised {
 		return ""

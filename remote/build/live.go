@@ -23,7 +23,7 @@ type live struct {
 	to   io.Writer
 	show func(line string) string // a line as its reader knows things; "" leaves it out
 
-	mu     sync.Mutex // guards the below, and that one part at a time is written
+	mu     sync.Mutex // guards the fields below, and makes writes one at a time
 	line   []byte     // whose end has not come yet
 	ready  []byte
 	left   int         // of maxLive
@@ -59,8 +59,8 @@ func (l *live) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take adds a line of the go command to what is passed on next, and add what is to be
-// said. The caller holds mu.
+// take adds a line of the go command to the next part, and add adds a text. The
+// caller holds mu.
 func (l *live) take(line string) {
 	l.add(strings.ToValidUTF8(l.show(line), "\uFFFD"))
 }
@@ -92,7 +92,7 @@ func (l *live) pass() {
 	if len(l.ready) == 0 {
 		return
 	}
-	_, _ = l.to.Write(l.ready) // who does not listen any more misses it
+	_, _ = l.to.Write(l.ready) // a reader may have gone
 	l.ready = nil
 	l.pause = time.AfterFunc(liveEvery, func() {
 		l.mu.Lock()
@@ -107,7 +107,7 @@ func (l *live) pass() {
 func (l *live) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = true // what a timer of now still calls finds that
+	l.closed = true // a timer may have fired already
 	l.take(string(l.line))
 	if len(l.ready) > 0 {
 		_, _ = l.to.Write(l.ready)

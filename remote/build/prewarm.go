@@ -46,7 +46,7 @@ const filled = "filled"
 
 // fill is how far the first prewarm has come.
 type fill struct {
-	mu          sync.Mutex // guards the below
+	mu          sync.Mutex // guards the fields below
 	done, total int        // packages
 }
 
@@ -76,7 +76,7 @@ func (b *Builder) Filling() string {
 	}
 }
 
-// await waits for the first fill of the cache, and tells of it.
+// await waits for the first fill of the cache, and reports its progress.
 func (b *Builder) await(ctx context.Context, to io.Writer) error {
 	tick := time.NewTicker(sayEvery)
 	defer tick.Stop()
@@ -89,7 +89,7 @@ func (b *Builder) await(ctx context.Context, to io.Writer) error {
 		default:
 		}
 		if text := b.fill.String(); text != said && to != nil {
-			_, _ = io.WriteString(to, text+"\n") // who does not listen any more misses it
+			_, _ = io.WriteString(to, text+"\n") // a reader may have gone
 			said = text
 		}
 		select {

@@ -19,7 +19,7 @@ const (
 	// maxOutput is how much of what a build says is kept, in bytes: the beginning,
 	// since the first error is the one to mend.
 	maxOutput = 64 << 10
-	// pipeLag is how long the output of a killed build is waited for.
+	// pipeLag is how long to wait for the output of a killed build.
 	pipeLag = 5 * time.Second
 )
 
@@ -51,16 +51,16 @@ func (p *pace) lower(prio priority) {
 	p.apply()
 }
 
-// lead says which process group runs.
-func (p *pace) lead(group int) {
+// started notes which process group runs.
+func (p *pace) started(group int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.group = group
 	p.apply()
 }
 
-// ended says that the group has ended, and how.
-func (p *pace) ended(state *os.ProcessState) {
+// exited notes that the group has exited, and how.
+func (p *pace) exited(state *os.ProcessState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.group = 0
@@ -81,17 +81,17 @@ func (p *pace) used() time.Duration {
 }
 
 // apply sets the priority of the group: of the process it would be that of its
-// first thread alone. It fails when the command has ended already.
+// first thread alone. It fails when the command has already exited.
 func (p *pace) apply() {
 	if p.group != 0 && p.prio != usual {
 		_ = syscall.Setpriority(syscall.PRIO_PGRP, p.group, int(p.prio))
 	}
 }
 
-// enter waits for a place to build. A build that turns out to be slow leaves it
-// to the next one and goes on at low priority, if not too many do already. leave
-// must be called when the build has ended.
-func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err error) {
+// acquire waits for a slot. A build that turns out to be slow hands its slot to the
+// next one and continues at low priority, unless too many do already. Call release
+// after the build.
+func (b *Builder) acquire(ctx context.Context, pace *pace) (release func(), err error) {
 	select {
 	case b.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -122,8 +122,7 @@ func (b *Builder) enter(ctx context.Context, pace *pace) (leave func(), err erro
 	return func() { close(done); watching.Wait() }, nil
 }
 
-// watch ends a build that meets a limit of time, until the function that it returns
-// is called.
+// watch cancels a build that meets a time limit, until stop is called.
 func (a *attempt) watch() (stop func()) {
 	done := make(chan struct{})
 	var watching sync.WaitGroup
@@ -136,10 +135,10 @@ func (a *attempt) watch() (stop func()) {
 			case <-done:
 				return
 			case <-wall.C:
-				a.end(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was ended", a.wallLimit).WithHint(goOn))
+				a.cancel(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was ended", a.wallLimit).WithHint(goOn))
 			case <-tick.C:
 				if a.pace.used() > a.cpuLimit {
-					a.end(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was ended", a.cpuLimit).WithHint(goOn))
+					a.cancel(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was ended", a.cpuLimit).WithHint(goOn))
 				}
 			}
 		}
@@ -147,10 +146,10 @@ func (a *attempt) watch() (stop func()) {
 	return func() { close(done); watching.Wait() }
 }
 
-// runGroup runs a command confined, in a process group of its own, which is killed as a
-// whole when the command's context ends, and returns the beginning of its output,
-// of which said gets all: both streams, unless the command has a Stdout. The error is an *exec.ExitError when the command itself
-// failed.
+// runGroup runs a confined command in its own process group and returns the beginning
+// of its output. said gets all of the output: both streams, or stderr alone when the
+// command has a Stdout. When the command's context ends, the whole group is killed.
+// The error is an *exec.ExitError when the command itself failed.
 func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
 	var output head
 	cmd.Stderr = io.MultiWriter(&output, said)
@@ -166,9 +165,9 @@ func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said 
 	if err := b.launcher.Start(cmd, rules); err != nil {
 		return "", err
 	}
-	pace.lead(cmd.Process.Pid)
+	pace.started(cmd.Process.Pid)
 	err := cmd.Wait()
-	pace.ended(cmd.ProcessState)
+	pace.exited(cmd.ProcessState)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
 		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
 	}

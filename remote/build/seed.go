@@ -18,8 +18,8 @@ import (
 	"syscall"
 )
 
-// The standard library takes a minute to compile, and whoever built the agent on this
-// machine has compiled it: with the same flags, so what lies in the build cache of the
+// The standard library takes a minute to compile, and building the agent on this machine
+// has compiled it, with the same flags, so what lies in the build cache of the
 // agent's owner is what functions need. An empty cache begins with copies of it. They
 // are never links: builds write to their cache, and must not write to the owner's.
 //

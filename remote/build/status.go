@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// sayEvery is the least time between two counts, and from a phase's beginning to its
-// first: of quick builds none is said.
+// sayEvery is the least time between two counts, and before the first of a phase:
+// quick builds print none.
 const sayEvery = time.Second
 
 // packageLine is how go list says a package, for packages.
@@ -31,7 +31,7 @@ type status struct {
 	errors  func(line string) string // how others than counts are shown
 	filling func(done, total int)    // may be nil
 
-	mu      sync.Mutex      // guards the below
+	mu      sync.Mutex      // guards the fields below
 	said    time.Time       // the last count, or when the phase began
 	heard   time.Time       // the last line of the go command
 	modules map[string]bool // that it has begun to fetch: "path version"
@@ -84,9 +84,9 @@ func (s *status) count(what string, done, total int) string {
 	return fmt.Sprintf("%s %d of %d\n", what, done, total)
 }
 
-// fetching says how many of the folders are there, until stop is called. When
-// nothing comes for as long as patience lasts, it calls give.
-func (s *status) fetching(folders []string, patience time.Duration, give func()) (stop func()) {
+// fetching reports how many of the folders exist, until stop is called. It calls
+// cancel when nothing arrives for as long as patience lasts.
+func (s *status) fetching(folders []string, patience time.Duration, cancel func()) (stop func()) {
 	s.mu.Lock()
 	s.said, s.heard = time.Now(), time.Now()
 	s.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *status) fetching(folders []string, patience time.Duration, give func())
 			}
 			had = have
 			if s.silent() > patience {
-				give()
+				cancel()
 				return
 			}
 		}

@@ -48,10 +48,10 @@ func (b *Builder) Key(spec Spec) (string, error) {
 
 // Store keeps programs in a folder of its own, each named by its key and its digest,
 // as hard links: to keep one and to take one copies nothing. All methods may be
-// called concurrently. A key that none can be is an ErrInvalid.
+// called concurrently. An invalid key is an ErrInvalid.
 //
 // A program that was added is there for all at once. Until it is kept, it is
-// forgotten when the store is opened anew: a loss of power may have damaged it. One
+// removed when the store is opened anew: a loss of power may have damaged it. One
 // whose bytes have changed is set aside when it is asked for, and there no more.
 //
 // A program that is linked elsewhere takes no space of its own here. The others
@@ -314,7 +314,7 @@ func (s *Store) evict() error {
 	var idle []fs.FileInfo
 	total := int64(0)
 	for _, e := range entries {
-		// One that is gone by now was removed by another call.
+		// Another call may have removed it.
 		info, err := e.Info()
 		if err != nil || strings.HasPrefix(e.Name(), tempPrefix) || info.Sys().(*syscall.Stat_t).Nlink > 1 {
 			continue

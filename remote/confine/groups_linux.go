@@ -12,17 +12,15 @@ import (
 	"syscall"
 )
 
-// groupPrefix begins the names of the control groups that are made here. The
-// number of the process that made one follows.
+// groupPrefix begins the names of our control groups. The pid of their maker follows.
 const groupPrefix = "ryo-build-"
 
 // groups makes control groups (cgroups) for programs with children, one for each.
-// A group whose processes have all ended is removed when the next one is made:
-// only the kernel knows when.
+// A group whose processes have all exited is removed when the next one is made.
 type groups struct {
 	hierarchies []hierarchy
 
-	mu   sync.Mutex // guards the below
+	mu   sync.Mutex // guards the fields below
 	used []string   // folders
 }
 
@@ -43,7 +41,7 @@ func findGroups() (*groups, error) {
 	g := &groups{hierarchies: hierarchies(string(mounts), string(own))}
 	for _, h := range g.hierarchies {
 		g.sweep(h.dir)
-		// In version 2 somebody has to ask for the limits; most often it has been done.
+		// Version 2 has the limits only where they were asked for.
 		_ = os.WriteFile(filepath.Join(h.dir, "cgroup.subtree_control"), []byte("+pids +memory"), 0o600)
 	}
 	probe, err := g.make(Limits{Tasks: 1 << 10, Memory: 1 << 30})
@@ -120,7 +118,7 @@ func (g *groups) make(l Limits) (made group, err error) {
 	return made, nil
 }
 
-// take brings a process into a group, and removes groups that have ended.
+// take brings a process into a group, and removes groups without processes.
 func (g *groups) take(pid int, into group) error {
 	for _, dir := range into {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o600); err != nil {
@@ -142,13 +140,13 @@ func (m group) remove() (err error) {
 	return err
 }
 
-// sweep removes the groups of processes that are no more.
+// sweep removes the groups whose makers have exited.
 func (*groups) sweep(dir string) {
 	found, _ := filepath.Glob(filepath.Join(dir, groupPrefix+"*"))
 	for _, old := range found {
 		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(old), groupPrefix), "-")
 		if pid, err := strconv.Atoi(name); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = syscall.Rmdir(old) // not if what it left runs
+			_ = syscall.Rmdir(old) // fails while a process of it runs
 		}
 	}
 }

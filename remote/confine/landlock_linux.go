@@ -15,7 +15,7 @@ const (
 	execRights  = readRights | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	fileRights  = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	firstRights = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1 // of ABI 1: all up to this one
-	// never is granted to no one: to run what may be written, to make devices, and
+	// never is not granted at all: to run what may be written, to make devices, and
 	// to give devices commands.
 	never = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// name is what a launcher is started as, with the number of its first pipe.
+	// name is what a launcher is started as, with the descriptor of its first pipe.
 	name = "ryo-confine"
 	// self is this program, even when its file has been replaced.
 	self = "/proc/self/exe"
@@ -160,7 +160,7 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	if group != nil {
 		err = l.groups.take(cmd.Process.Pid, group)
 	}
-	if err == nil { // else it ends without an order
+	if err == nil { // else it exits without an order
 		err = json.NewEncoder(orderOut).Encode(told)
 	}
 	_ = orderOut.Close()
@@ -168,9 +168,9 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	if err := errors.Join(err, readErr); err == nil && string(said) == done {
 		return nil
 	}
-	ended := cmd.Wait()
+	exit := cmd.Wait()
 	if reason := strings.TrimPrefix(string(said), done); reason != "" {
 		return fmt.Errorf("confine %s: %s", told.Path, reason)
 	}
-	return fmt.Errorf("confine %s: the launcher ended: %w", told.Path, errors.Join(ended, err, readErr))
+	return fmt.Errorf("confine %s: the launcher ended: %w", told.Path, errors.Join(exit, err, readErr))
 }

@@ -70,8 +70,8 @@ func without(arg int, bits uint32) []instr {
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// filter is the program for rules. ownSignals is the number of the process to
-// which alone signals may be sent; 0 leaves that to Landlock.
+// filter is the program for rules. ownSignals is the pid of the only process
+// that may be signalled; 0 leaves that to Landlock.
 func filter(rules Rules, ownSignals int) []instr {
 	prog := []instr{
 		// Numbers of another architecture mean other calls.
@@ -106,7 +106,7 @@ func filter(rules Rules, ownSignals int) []instr {
 	add(unix.SYS_CLONE3, []instr{ret(enos)})
 	if rules.Children {
 		add(unix.SYS_CLONE, without(0, namespaces), allowed)
-		// Who leaves the process group outlives its end.
+		// A process outside of the group would survive its kill.
 		add(unix.SYS_SETSID, denied)
 		add(unix.SYS_SETPGID, denied)
 	} else {
@@ -121,7 +121,7 @@ func filter(rules Rules, ownSignals int) []instr {
 		add(call, oneOf(eperm, 0, 0, 0), allowed)
 	}
 	if ownSignals != 0 {
-		own := oneOf(eperm, 0, 0, uint32(ownSignals)) //nolint:gosec // a process number
+		own := oneOf(eperm, 0, 0, uint32(ownSignals)) //nolint:gosec // a pid
 		add(unix.SYS_KILL, own, allowed)
 		add(unix.SYS_TGKILL, own, allowed)
 		for _, call := range otherSignals {

@@ -32,7 +32,7 @@ func holding() (flags uintptr, err error) {
 	return 0, err
 }
 
-// hold has a command start in namespaces and die with the thread that starts it.
+// hold sets a command to start in namespaces and die with the thread that starts it.
 func hold(cmd *exec.Cmd, flags uintptr) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)

@@ -19,7 +19,7 @@ var (
 	// viaMain is the beginning of a chain of imports: from the generated main.
 	viaMain = regexp.MustCompile(`(?m)^package \S*` + reserved + `\S*\n\timports (\S+)(?: from \S+)?`)
 	// handedOver is what the compiler says of a function of another type than package
-	// serve takes: the generated main is none of the user's.
+	// serve takes: users do not know the generated main.
 	handedOver = regexp.MustCompile(`(?m)cannot use (?:fn\.)?(\S+ \(.*) in argument to (?:` + reserved + `_)?serve\.\w+$`)
 	// unnamedAt is where the go command names a package by the path that it got for want of
 	// a go.mod.

@@ -38,8 +38,8 @@ func refuse(file string, at token.Position, reason, fix string) *Refusal {
 	return &Refusal{File: file, Line: at.Line, Col: at.Column, Reason: reason, Fix: fix}
 }
 
-// maxReasons is how many functions are said to be none that can be deployed: more
-// would fill the screen with a library's.
+// maxReasons is how many refused functions are listed: those of a library would fill
+// the screen.
 const maxReasons = 10
 
 // NoFunction refuses a package in which Candidates found none. The first line of

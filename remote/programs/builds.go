@@ -9,15 +9,15 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// errEnding is for who asks for a program when there is no time left to build it.
-var errEnding = proto.Errorf(proto.ErrUnavailable, "the agent is ending").WithHint("deploy again when it has been started")
+// errClosed is for callers that ask for a program after close.
+var errClosed = proto.Errorf(proto.ErrUnavailable, "the agent is ending").WithHint("deploy again when it has been started")
 
 // builds are those that run now. Callers who want the same program share one.
 type builds struct {
 	tmp  string         // folder for what they make
 	work sync.WaitGroup // their goroutines
 
-	mu      sync.Mutex // guards the below
+	mu      sync.Mutex // guards the fields below
 	running map[string]*shared
 	closed  bool
 }
@@ -36,25 +36,25 @@ type product struct {
 type shared struct {
 	cancel  context.CancelCauseFunc
 	waiting int           // callers; guarded by builds.mu
-	done    chan struct{} // closed when the build has ended; then the next two are set
+	done    chan struct{} // closed after the build, with the next two set
 	made    product
 	err     error
 
-	mu   sync.Mutex // guards the below
+	mu   sync.Mutex // guards the fields below
 	said []byte
 	more chan struct{} // closed, and made anew, when said has grown
 }
 
-// share waits for the program of a key, which how builds unless that is under way.
-// tell gets what the build says, from its beginning and while it goes on, and use
-// gets the program, which is removed when all have used it. Only when nobody waits
-// any more is a build given up.
+// share waits for the program of a key. how builds it, unless a build of the key is
+// under way. tell gets the output of the build from its beginning. use gets the
+// program, which is removed when all callers have used it. A build without callers
+// is cancelled.
 func (b *builds) share(ctx context.Context, key string, how recipe, tell func(said string), use func(product) error) error {
 	s, err := b.join(key, how)
 	if err != nil {
 		return err
 	}
-	defer b.leave(key, s)
+	defer b.release(key, s)
 	if err := s.wait(ctx, tell); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (b *builds) join(key string, how recipe) (*shared, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, errEnding
+		return nil, errClosed
 	}
 	if s := b.running[key]; s != nil {
 		s.waiting++
@@ -82,46 +82,46 @@ func (b *builds) join(key string, how recipe) (*shared, error) {
 	b.work.Go(func() {
 		defer os.RemoveAll(dir)
 		s.made, s.err = how(ctx, dir, s)
-		if s.err != nil { // who asks from now on has it tried again
+		if s.err != nil { // the next caller tries again
 			b.mu.Lock()
-			b.forget(key, s)
+			b.remove(key, s)
 			b.mu.Unlock()
 		}
 		close(s.done)
-		<-ctx.Done() // nobody needs the program any more
+		<-ctx.Done() // until all callers have used the program
 	})
 	return s, nil
 }
 
-// leave gives up what join gave.
-func (b *builds) leave(key string, s *shared) {
+// release undoes join. The last caller's release cancels the build.
+func (b *builds) release(key string, s *shared) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s.waiting--; s.waiting == 0 {
-		b.forget(key, s)
+		b.remove(key, s)
 		s.cancel(nil)
 	}
 }
 
-// forget has the next who asks for a key begin anew. The caller holds mu.
-func (b *builds) forget(key string, s *shared) {
+// remove makes the next join of a key begin a new build. The caller holds mu.
+func (b *builds) remove(key string, s *shared) {
 	if b.running[key] == s {
 		delete(b.running, key)
 	}
 }
 
-// close ends all builds and waits for them; later ones are refused.
+// close cancels all builds and waits for them; later ones are refused.
 func (b *builds) close() {
 	b.mu.Lock()
 	b.closed = true
 	for _, s := range b.running {
-		s.cancel(errEnding)
+		s.cancel(errClosed)
 	}
 	b.mu.Unlock()
 	b.work.Wait()
 }
 
-// wait returns when the build has ended or ctx has.
+// wait returns when the build or ctx is done.
 func (s *shared) wait(ctx context.Context, tell func(said string)) error {
 	told := 0
 	for {

@@ -7,7 +7,7 @@
 //
 // A program is built once: callers who want the same one at the same time share a
 // build (builds.go), and the store, which programs of versions are linked to, has it
-// for those who come later. The key of a program says all that entered its build.
+// for later callers. The key of a program says all that entered its build.
 //
 // The package starts no function and knows none by name.
 package programs

@@ -33,11 +33,11 @@ type Config struct {
 	Temp string
 	// Packages has the packages that programs are made of.
 	Packages *bundle.Store
-	// Build is how programs are built; nil: they are not, and come from other agents.
+	// Build is how programs are built; nil: all come from other agents.
 	Build *build.Config
 	// Addr is the agent that messages tell of.
 	Addr string
-	// Logger takes what the maker has to say.
+	// Logger gets the maker's messages.
 	Logger hclog.Logger
 }
 
@@ -81,7 +81,7 @@ func (m *Maker) Run(ctx context.Context) error {
 	return m.builder.Run(ctx)
 }
 
-// Close ends the builds that are under way and waits for them; later ones are
+// Close cancels the builds that are under way and waits for them; later ones are
 // refused.
 func (m *Maker) Close() { m.builds.close() }
 

@@ -79,7 +79,7 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	return &proto.Program{Key: key, Digest: digest, Platform: build.Platform, Kind: kind, Warnings: warnings}, "", nil
 }
 
-// reasonOf says what a build has failed of.
+// reasonOf is the reason of a failed build.
 func reasonOf(err error) string {
 	if errors.As(err, new(*build.Failure)) {
 		return proto.ReasonBuild
@@ -133,8 +133,8 @@ func (m *Maker) whole(pkg *bundle.Package) error {
 		WithHint("deploy the function again")
 }
 
-// place takes the stored program that a function names. What the function's kind
-// is, its source says if nobody else does.
+// place takes the stored program that a function names. Without a kind in fn, the
+// source tells it.
 func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *proto.Program, reason string, err error) {
 	kind := fn.GetKind()
 	if kind == "" {
@@ -172,8 +172,8 @@ func (m *Maker) platform(fn *proto.FunctionJson) funcfw.Platform {
 	return p
 }
 
-// draft checks and completes a function's source. What that takes of memory, some
-// MiB, few functions hold at a time, and none while it waits to be built.
+// draft checks and completes a function's source. That takes some MiB of memory, so
+// few run at a time, and none while waiting for a build.
 func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (kind string, spec build.Spec, err error) {
 	select {
 	case m.drafts <- struct{}{}:
@@ -189,9 +189,8 @@ func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (
 	return target.Kind, build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
 }
 
-// recipe builds a draft in a folder of the build's own: that of who asked first
-// may be gone before the others have their program. Who comes later finds that
-// stored.
+// recipe builds a draft in a folder of its own: the first caller may remove its own
+// folder before the others have their program. Later callers find it in the store.
 func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) recipe {
 	return func(ctx context.Context, dir string, said io.Writer) (product, error) {
 		spec.Root, spec.Work, spec.Out = filepath.Join(dir, "src"), filepath.Join(dir, "work"), filepath.Join(dir, "fn")

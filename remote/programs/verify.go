@@ -19,12 +19,12 @@ const checkedMost = 8192
 //
 // A digest holds as long as the file's identity does. Every change of a file's bytes
 // changes its ctime, which no call can set; so does a new link, after which the file is
-// read once more. Two ways round that remain. One is to write to the raw disk or to set
+// read once more. Two ways round that exist. One is to write to the raw disk or to set
 // the clock back; root alone can, and root can replace the agent as well. The other is
 // to write between the check and execve(2); only the agent's user and root can write to
 // the folder, since a folder that others may write to is refused at the start.
 type checked struct {
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	files map[string]digested
 }
 

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// settled is after how long a function that listens by itself, which is begun at its
-// start, does.
+// settled is when a function that opens listeners of its own at its start has them.
 const settled = time.Second
 
 // tellListens says which TCP sockets besides the platform's the process listens on:

@@ -111,5 +111,5 @@ func (m mount) strip(u *url.URL) (*url.URL, bool) {
 
 func healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "ok\n") // a caller that left is no news
+	_, _ = io.WriteString(w, "ok\n") // the caller may have gone
 }

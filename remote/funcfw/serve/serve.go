@@ -35,10 +35,10 @@ const (
 	// maxListeners is far above the two that are used: TCP and unix.
 	maxListeners = 9
 
-	// readHeaderTimeout ends connections that send their header too slowly.
+	// readHeaderTimeout closes connections that send their header too slowly.
 	readHeaderTimeout = 5 * time.Second
-	// idleTimeout is longer than the idle time of common gateways, so that it is
-	// they who close a connection and never find one closed under a request.
+	// idleTimeout is longer than that of common gateways, so that they close idle
+	// connections first and never send a request on a closed one.
 	idleTimeout = 120 * time.Second
 )
 
@@ -54,7 +54,7 @@ func Run(functions Functions) error {
 	// Before anything is served: a signal that comes early must still drain.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	// A write to a closed standard output must be an error, not the end. Unlike
+	// A write to a closed standard output must be an error and not kill the process. Unlike
 	// signal.Ignore, this is not inherited by programs that the function starts.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
@@ -90,7 +90,7 @@ func Run(functions Functions) error {
 type settings struct {
 	function    string // the Go name, or the one that it was declared by
 	mount       string
-	nonce       string // by which the agent knows this process from another of its number
+	nonce       string // by which the agent knows this process from another of its pid
 	listeners   int
 	drain       time.Duration
 	body        int64 // 0: no limit
@@ -183,12 +183,12 @@ func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Li
 	}
 	look := time.AfterFunc(settled, func() { tellListens(os.Stderr, listeners) })
 	defer look.Stop()
-	// No time limits: the agent is the only one who asks, whenever it likes.
+	// No time limits: only the agent asks, at any time.
 	agent := &http.Server{Handler: answers(traffic, s.nonce)}
 	go func() { _ = agent.Serve(newOneConn(control)) }()
-	// The agent takes its end for: no further calls are taken here.
-	leave := func() { _ = agent.Close() }
-	defer leave()
+	// Its close tells the agent that no further calls are taken here.
+	closeControl := func() { _ = agent.Close() }
+	defer closeControl()
 
 	select {
 	case err := <-failed:
@@ -197,7 +197,7 @@ func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Li
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
-	err := traffic.drain(ctx, srv, listeners, &accepting, leave)
+	err := traffic.drain(ctx, srv, listeners, &accepting, closeControl)
 	if errors.Is(err, context.DeadlineExceeded) {
 		fmt.Fprintf(os.Stderr, "serve: requests that ran for more than %s after the stop were cut off\n", s.drain)
 		err = srv.Close()
@@ -213,7 +213,7 @@ func answers(t *traffic, nonce string) http.Handler {
 		s := t.stats()
 		s.Q, s.Nonce = r.URL.Query().Get("q"), nonce
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s) // an agent that left is no news
+		_ = json.NewEncoder(w).Encode(s) // the agent may have gone
 	})
 	return mux
 }

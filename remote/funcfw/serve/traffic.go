@@ -10,12 +10,11 @@ import (
 )
 
 // lameDuck is how long idle connections are still served after the listeners are
-// closed. A gateway that hears of the end closes its idle ones well
-// within this time.
+// closed. A gateway closes its own idle connections well within this time.
 const lameDuck = time.Second
 
 // traffic is what goes on at a server. It counts connections, requests and bytes,
-// which costs a request one allocation and two locks, and ends the server without
+// which costs a request one allocation and two locks, and drains the server without
 // losing a request. http.Server.Shutdown alone loses some: it does not answer what
 // it has read but not handed to a handler when it begins, be it on a connection
 // that was just accepted or on an idle one. So traffic first lets the connections
@@ -26,7 +25,7 @@ type traffic struct {
 	draining       atomic.Bool
 	changed        chan struct{} // has room for one
 
-	mu       sync.Mutex // guards the below
+	mu       sync.Mutex // guards the fields below
 	open     int        // connections of the server
 	taken    int        // connections that handlers took over from it
 	running  int        // requests, see exchange.release
@@ -82,7 +81,7 @@ func (t *traffic) note(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// wake is called when something has ended, and tells drain. t.mu is held.
+// wake tells drain that a request or connection was closed. The caller holds mu.
 func (t *traffic) wake() {
 	if t.idle() {
 		t.quiet = time.Now()
@@ -93,12 +92,12 @@ func (t *traffic) wake() {
 	}
 }
 
-// idle reports whether nothing goes on. t.mu is held.
+// idle reports whether there is neither a connection nor a request. The caller holds mu.
 func (t *traffic) idle() bool { return t.open == 0 && t.taken == 0 && t.running == 0 }
 
 // stats is the answer to a question about the traffic.
 type stats struct {
-	Q           string `json:"q"`     // the question, so that its answer is known from a late one
+	Q           string `json:"q"`     // the question, which tells its answer from a late one
 	Nonce       string `json:"nonce"` // of the process
 	Requests    int64  `json:"requests"`
 	InFlight    int    `json:"inFlight"`

@@ -177,7 +177,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // < is not escaped
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // a caller that left is no news
+	_, _ = w.Write(body.Bytes()) // the caller may have gone
 }
 
 // answerFailure answers a call whose function has failed.
@@ -236,7 +236,7 @@ func codeOf(status int) string {
 	return "status_" + strconv.Itoa(status)
 }
 
-// failure is the body of an answer that tells of one, as the platform's own are.
+// failure is the body of an error answer, in the platform's form.
 type failure struct {
 	Error problem `json:"error"`
 }
