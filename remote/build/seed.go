@@ -132,18 +132,10 @@ func copyEntry(from, to, object string) error {
 	return fmt.Errorf("nothing points at %s", object)
 }
 
-// put writes a file, which appears whole or not at all.
+// put is replace in a folder that may be missing.
 func put(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), "seed-")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Close()); err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return os.Rename(file.Name(), path)
+	return replace(path, data)
 }

@@ -55,7 +55,7 @@ type Target struct {
 	Declared string
 	// Function is the exported function's name, where Name is another.
 	Function string
-	// Variable says that it is one that holds a handler.
+	// Variable says that the target is a variable that holds a handler.
 	Variable bool
 	// Deferred says why only the compiler can tell whether the function has the
 	// right type; empty when it surely has.

@@ -82,7 +82,7 @@ func Generate(fsys fs.FS, t *Target, p Platform) (*Generated, error) {
 	g := &Generated{ModuleRoot: m.root, Package: t.PackageName, Overlay: map[string][]byte{}}
 	if !m.own {
 		g.Overlay[path.Join(m.root, "go.mod")] = []byte("module " + importPath + "\n")
-		// Who writes no go.mod means the language of today, as with go run.
+		// Users without a go.mod mean the language of today, as with go run.
 		if err := m.file.AddGoStmt(strings.TrimPrefix(version.Lang(p.version()), "go")); err != nil {
 			return nil, fmt.Errorf("make a go.mod: %w", err)
 		}

@@ -24,7 +24,7 @@ const (
 	runtimeDir    = besideDir + "/runtime"
 	// unnamed is the path of a package without a go.mod whose name cannot be its path.
 	unnamed = "function"
-	// frameworkPath is the one module that no one may replace: serve links to it.
+	// frameworkPath is the one module that may not be replaced: serve links to it.
 	frameworkPath = "github.com/GoogleCloudPlatform/functions-framework-go"
 
 	maxModFile  = 1 << 20 // bytes; the largest go.mod files in public have some 100 KB
