@@ -142,15 +142,16 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 	if err != nil {
 		return err
 	}
-	agent, err := p.fleet.Connect(ctx, replicas[0].Agent)
+	from := replicas[max(0, slices.IndexFunc(replicas, func(r fleet.Replica) bool { return r.Row.GetVersion() > 0 }))]
+	agent, err := p.fleet.Connect(ctx, from.Agent)
 	if err != nil {
 		return err
 	}
-	list, err := agent.Versions(ctx, replicas[0].Row.GetName())
+	list, err := agent.Versions(ctx, from.Row.GetName())
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == replicas[0].Row.GetVersion() })
+	i := slices.IndexFunc(list, func(v *proto.Version) bool { return v.GetVersion() == from.Row.GetVersion() })
 	if i < 0 {
 		o.Function.Keep = nil
 		return nil

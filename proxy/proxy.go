@@ -149,15 +149,7 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 // that the function runs on.
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
 	path := proto.Path(fnName)
-	return p.end(ctx, fnName, func(ctx context.Context) []fleet.Replica {
-		list := p.fleet.Find(path)
-		for _, r := range p.fleet.Dormant(ctx, path) {
-			if !slices.ContainsFunc(list, func(other fleet.Replica) bool { return other.Agent == r.Agent }) {
-				list = append(list, r)
-			}
-		}
-		return list
-	}, (*fleet.Session).Remove)
+	return p.end(ctx, fnName, func(ctx context.Context) []fleet.Replica { return p.wherever(ctx, path) }, (*fleet.Session).Remove)
 }
 
 // end calls do at each agent that find returns.
@@ -228,16 +220,26 @@ func (p *Proxy) replicas(name string) ([]fleet.Replica, error) {
 	return nil, fleet.NotFound(name)
 }
 
-// everywhere returns the rows of a function, at least one: those where it runs or, if it
-// does so nowhere, those where it is stopped.
+// everywhere returns the rows of a function, at least one: those of agents that run it,
+// then those of agents where it is stopped.
 func (p *Proxy) everywhere(ctx context.Context, name string) ([]fleet.Replica, error) {
-	list, err := p.known(ctx, name)
-	if errors.Is(err, proto.ErrNotFound) {
-		if list = p.fleet.Dormant(ctx, proto.Path(name)); len(list) > 0 {
-			err = nil
+	if err := p.fleet.Started(ctx); err != nil {
+		return nil, err
+	}
+	if list := p.wherever(ctx, proto.Path(name)); len(list) > 0 {
+		return list, nil
+	}
+	return nil, fleet.NotFound(name)
+}
+
+func (p *Proxy) wherever(ctx context.Context, path string) []fleet.Replica {
+	list := p.fleet.Find(path)
+	for _, r := range p.fleet.Dormant(ctx, path) {
+		if !slices.ContainsFunc(list, func(other fleet.Replica) bool { return other.Agent == r.Agent }) {
+			list = append(list, r)
 		}
 	}
-	return list, err
+	return list
 }
 
 // List implements transport.Interface. It connects to an agent that was not known.

@@ -282,3 +282,52 @@ func TestPlansChangeNothing(t *testing.T) {
 	}
 	assert.Equal(t, []string{"1 of 1"}, numbers(t, nodes...))
 }
+
+func TestAStoppedFunctionComesBackWhereItWas(t *testing.T) {
+	nodes := newNodes(t, 3)
+	addrs := []string{nodes[0].addr, nodes[1].addr}
+	p := start(t, Config{Agents: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}})
+	deploys(t, p, answers(t, "one", nodes[0]))
+	deploys(t, p, answers(t, "two", nodes[:2]...))
+	stop := func() {
+		t.Helper()
+		_, err := p.Stop(t.Context(), "Hello")
+		require.NoError(t, err)
+		require.Empty(t, numbers(t, nodes...))
+	}
+
+	stop()
+	rows, err := p.Stopped(t.Context(), nodes[1].addr)
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	assert.Equal(t, nodes[1].addr, rows[0].GetAtAgent())
+	_, err = p.Rollback(t.Context(), "Hello", 0)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"2 of 2", "2 of 2"}, numbers(t, nodes...))
+	_, body := p.call(t, "hello")
+	assert.Equal(t, "two\n", body)
+
+	// A rollout that fails leaves it stopped.
+	stop()
+	nodes[1].deploying = breaks
+	_, err = p.Deploy(t.Context(), answers(t, "three"))
+	require.NoError(t, err)
+	assert.Empty(t, nodes[0].names(t))
+	nodes[1].deploying = nil
+
+	rows = deploys(t, p, answers(t, "four"))
+	var at []string
+	for _, row := range rows {
+		at = append(at, row.GetAtAgent())
+	}
+	assert.ElementsMatch(t, addrs, at, "not where there are the fewest functions")
+	assert.Equal(t, []string{"4 of 4", "4 of 4"}, numbers(t, nodes...))
+
+	_, err = p.Remove(t.Context(), "Hello")
+	require.NoError(t, err)
+	for _, n := range nodes {
+		rows, err := n.Stopped(t.Context(), "")
+		require.NoError(t, err)
+		assert.Empty(t, rows)
+	}
+}

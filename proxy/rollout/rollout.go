@@ -266,7 +266,7 @@ func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 
 // removeOthers removes a function from the agents that its new deploy does not name.
 func (r *Rollouts) removeOthers(ctx context.Context, o *Rollout) {
-	for _, old := range r.fleet.Find(o.Path()) {
+	for _, old := range append(r.fleet.Find(o.Path()), r.fleet.Dormant(ctx, o.Path())...) {
 		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
 			continue
 		}
