@@ -278,7 +278,7 @@ func (a *Agent) closeHolder() {
 		return
 	}
 	select {
-	case <-a.left:
+	case <-a.handedOver:
 		h.Close()
 	default:
 		if err := h.Stop(); err != nil {

@@ -92,10 +92,10 @@ type Agent struct {
 	holder   atomic.Pointer[process.HolderClient] // nil: functions end with the agent
 	stop     bool                                 // they do so in any case
 	// furniture is the environment by which functions find what the machine lacks.
-	furniture []string
-	feed      transport.Feed
-	left      chan struct{} // closed when the functions are left to the next agent
-	up        chan struct{} // closed when the functions of the folder are known
+	furniture  []string
+	feed       transport.Feed
+	handedOver chan struct{} // closed when the functions are left to the next agent
+	up         chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
 
@@ -139,7 +139,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		log: cfg.Logger, disk: folder, damage: damage, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
-		left: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
+		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, folder.Close())
@@ -249,7 +249,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	if a.holder.Load() != nil && (!a.stop || errors.Is(context.Cause(ctx), ErrReplaced)) {
 		a.log.Info("ending; functions go on")
-		close(a.left)
+		close(a.handedOver)
 	} else {
 		a.log.Info("ending; functions finish their requests")
 	}
@@ -315,8 +315,8 @@ func (a *Agent) launch(f *function, first func(*function)) {
 	a.live(f, first)
 }
 
-// drop forgets a function that is no more, but for what is kept of it, if anything is.
-func (a *Agent) drop(f *function, kept *disk.Record) {
+// removeFunction removes a function that has stopped; kept is what stays of it, or nil.
+func (a *Agent) removeFunction(f *function, kept *disk.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.functions[f.path] != f {
@@ -362,13 +362,13 @@ func (a *Agent) ready(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
-		return ended(ctx, "the caller's time for agent %s ended", a.addr)
+		return contextError(ctx, "the caller's time for agent %s ended", a.addr)
 	}
 	return nil
 }
 
-// ended is the error for a call whose context has ended.
-func ended(ctx context.Context, format string, args ...any) *proto.Error {
+// contextError is the error of a request whose context is done.
+func contextError(ctx context.Context, format string, args ...any) *proto.Error {
 	kind := proto.ErrCanceled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		kind = proto.ErrTimeout

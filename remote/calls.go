@@ -152,7 +152,7 @@ func (q question[T]) put(f *function) {
 // putFirst is put for the order that brought the function into being.
 func (q question[T]) putFirst(f *function) {
 	value, err := q.ask(f)
-	f.revert()
+	f.cancelFirst()
 	q.answer <- reply[T]{value, err}
 }
 
@@ -179,7 +179,7 @@ func ask[T any](ctx context.Context, a *Agent, name string, what func(*function)
 	select {
 	case f.events <- func() { q.put(f) }:
 		return q.wait(ctx, name)
-	case <-f.over:
+	case <-f.closed:
 		return none, proto.Errorf(proto.ErrUnavailable, "function %s is ending", f.name)
 	case <-ctx.Done():
 		return none, waitEnded(ctx, name)
@@ -213,7 +213,7 @@ func order[T any](ctx context.Context, a *Agent, name string, which reach, what 
 		select {
 		case f.events <- func() { q.put(f) }:
 			return q.wait(ctx, name)
-		case <-f.gone:
+		case <-f.exited:
 		case <-ctx.Done():
 			return none, waitEnded(ctx, name)
 		}
@@ -272,7 +272,7 @@ func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
 }
 
 func waitEnded(ctx context.Context, name string) error {
-	return ended(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
+	return contextError(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
 		WithHint("proxyCli details shows how it stands")
 }
 

@@ -20,7 +20,7 @@ const outputKept = 4 << 10
 type move struct {
 	*disk.Change
 	at      *service // where the version is to serve
-	abandon func()
+	cancel  func()
 	stage   string
 	output  string // the end of what the build has printed, of printed bytes
 	printed uint64
@@ -29,13 +29,13 @@ type move struct {
 
 // newMove is a change that has not begun.
 func (f *function) newMove(c *disk.Change, at *service) *move {
-	return &move{Change: c, at: at, abandon: func() {}, stage: proto.StageQueued, settled: make(chan outcome, 1)}
+	return &move{Change: c, at: at, cancel: func() {}, stage: proto.StageQueued, settled: make(chan outcome, 1)}
 }
 
 // accept takes a change on: it is on the disk before it is acknowledged.
 func (f *function) accept(c *disk.Change) (accepted, error) {
 	if err := f.take(c); err != nil {
-		f.main.silence()
+		f.main.refuseCallers()
 		return accepted{}, err
 	}
 	return accepted{row: f.tell(), settled: f.next.settled}, nil
@@ -59,7 +59,7 @@ func (f *function) take(c *disk.Change) error {
 		f.history, f.next = before, replaced
 		return err
 	}
-	f.giveUp(replaced, before.Generation, "replaced by a later deploy before it was ready")
+	f.cancelMove(replaced, before.Generation, "replaced by a later deploy before it was ready")
 	f.log.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
 	return nil
 }
@@ -77,12 +77,12 @@ func (f *function) advance(c *disk.Change) error {
 	f.next = m
 	if err := f.store(); err != nil {
 		if at != f.main {
-			at.end()
+			at.stop()
 		}
 		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
 	}
 	kept := f.history.Find(c.Version.Number) != nil
-	m.abandon = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
+	m.cancel = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
 	return nil
 }
 
@@ -102,8 +102,8 @@ func (m *move) heard(p programs.Progress) {
 	}
 }
 
-// end tells the order of a change what it came to.
-func (m *move) end(o outcome) {
+// close tells the order of a change its outcome.
+func (m *move) close(o outcome) {
 	if m.settled != nil {
 		m.settled <- o
 		m.settled = nil
@@ -122,7 +122,7 @@ func (f *function) settle(r result) {
 		v.Program = r.program
 	}
 	f.next = nil
-	f.unpause()
+	f.cancelPause()
 	leaving := f.canary
 	var old []*instance
 	if m.at == f.main {
@@ -146,13 +146,13 @@ func (f *function) settle(r result) {
 	}
 	f.save()
 	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
-	m.end(outcome{row: f.tell()})
-	f.let(leaving)
+	m.close(outcome{row: f.tell()})
+	f.retireService(leaving)
 	f.work.Go(func() {
 		if r.program != nil {
 			f.persist(v, r.program)
 		}
-		f.endAll(old)
+		f.stopAll(old)
 		for _, v := range dropped {
 			f.remove(v)
 		}
@@ -173,32 +173,32 @@ func (f *function) fail(why *failure) {
 	f.next = nil
 	f.history.Failure = &why.Failure
 	if m.at == f.main {
-		f.main.silence()
+		f.main.refuseCallers()
 	} else {
-		m.at.end()
+		m.at.stop()
 	}
 	f.save()
 	f.log.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
 	f.publish()
-	m.end(outcome{row: f.failed(why)})
+	m.close(outcome{row: f.failed(why)})
 }
 
-// abandonNext gives the change that is under way up.
-func (f *function) abandonNext() {
-	f.giveUp(f.next, f.history.Generation, "given up for a later order")
+// cancelNext cancels the change that is under way.
+func (f *function) cancelNext() {
+	f.cancelMove(f.next, f.history.Generation, "canceled for a later order")
 	f.next = nil
 }
 
-// giveUp ends a change, if it is one, that something else has taken the place of.
-func (f *function) giveUp(m *move, generation uint32, why string) {
+// cancelMove cancels a change that another has replaced. m may be nil.
+func (f *function) cancelMove(m *move, generation uint32, why string) {
 	if m == nil {
 		return
 	}
-	m.abandon()
+	m.cancel()
 	if m.at != f.main {
-		m.at.end()
+		m.at.stop()
 	}
-	m.end(outcome{row: f.failed(&failure{Failure: disk.Failure{
+	m.close(outcome{row: f.failed(&failure{Failure: disk.Failure{
 		Version: m.Version.Number, Generation: generation, Reason: proto.ReasonAgent, Text: why, At: time.Now().UTC(),
 	}})})
 }

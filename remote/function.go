@@ -37,9 +37,9 @@ type function struct {
 	path   string
 	log    hclog.Logger
 	events chan func()
-	over   chan struct{} // closed when run takes no further events, by shut
-	shut   func()
-	gone   chan struct{}  // closed when run has returned
+	closed chan struct{} // closed, by close, when run takes no further events
+	close  func()
+	exited chan struct{}  // closed when run has returned
 	work   sync.WaitGroup // all that posts events, and processes that are being ended
 
 	// The below belong to run: record says how they lie on the disk.
@@ -49,7 +49,7 @@ type function struct {
 	main     *service
 	canary   *service            // nil: there is none
 	pinned   map[uint32]*service // kept versions that are called by their number
-	leaving  []*service          // out of the rows, and soon to end
+	retiring []*service          // out of the rows, and soon to end
 	next     *move               // nil: none is under way
 	crashes  []*proto.Crash      // the newest first
 	restarts uint32
@@ -76,10 +76,10 @@ func (a *Agent) newFunction(rec *disk.Record) *function {
 	path := proto.Path(rec.Name)
 	f := &function{
 		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
-		events: make(chan func()), over: make(chan struct{}), gone: make(chan struct{}),
+		events: make(chan func()), closed: make(chan struct{}), exited: make(chan struct{}),
 		history: rec.History, since: rec.Stopped, paused: rec.Paused, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
-	f.shut = sync.OnceFunc(func() { close(f.over) })
+	f.close = sync.OnceFunc(func() { close(f.closed) })
 	f.main = &service{f: f, version: rec.Find(rec.Main), port: rec.Port}
 	if c := rec.Canary; c != nil {
 		f.canary = &service{f: f, version: rec.Find(c.Version), weight: c.Weight, port: c.Port}
@@ -105,9 +105,9 @@ func (f *function) record() *disk.Record {
 // run lives as long as the function, or as the agent. first, if any, is the order
 // that brought it into being.
 func (f *function) run(ctx context.Context, first func(*function)) {
-	defer close(f.gone)
-	defer f.leave()
-	defer f.shut()
+	defer close(f.exited)
+	defer f.exit()
+	defer f.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	if first != nil {
@@ -133,10 +133,10 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 // tend has every service come closer to what it should be, and returns when that
 // is to be looked at again at the latest, the zero time for never.
 func (f *function) tend(now time.Time) (next time.Time) {
-	f.leaving = slices.DeleteFunc(f.leaving, func(s *service) bool {
+	f.retiring = slices.DeleteFunc(f.retiring, func(s *service) bool {
 		left := !now.Before(s.until)
 		if left {
-			s.end()
+			s.stop()
 		}
 		return left
 	})
@@ -151,7 +151,7 @@ func (f *function) tend(now time.Time) (next time.Time) {
 }
 
 // all are the services of rows and those that leave.
-func (f *function) all() []*service { return append(f.services(), f.leaving...) }
+func (f *function) all() []*service { return append(f.services(), f.retiring...) }
 
 // services are those that rows tell of, the main one first.
 func (f *function) services() []*service {
@@ -175,7 +175,7 @@ func (f *function) post(event func()) (called bool) {
 	case f.events <- func() { defer close(done); event() }:
 		<-done
 		return true
-	case <-f.over:
+	case <-f.closed:
 		return false
 	}
 }
@@ -205,9 +205,9 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	case f.same(f.main, v):
 		return f.serve(f.main.version)
 	case f.same(f.canary, v) && weight > 0:
-		f.abandonNext()
+		f.cancelNext()
 		f.weigh(weight)
-		return f.done(), nil
+		return f.settled(), nil
 	case f.same(f.canary, v):
 		return f.accept(&disk.Change{Version: f.canary.version})
 	default:
@@ -258,15 +258,15 @@ func (f *function) serve(v *disk.Version) (accepted, error) {
 	if v != f.main.version || !f.main.seen || f.main.refusing() || f.paused {
 		return f.accept(&disk.Change{Version: v})
 	}
-	f.abandonNext()
-	f.dropCanary()
+	f.cancelNext()
+	f.retireCanary()
 	f.history.Failure = nil
 	f.save()
-	return f.done(), nil
+	return f.settled(), nil
 }
 
-// done is an order that there is nothing left to do for.
-func (f *function) done() accepted {
+// settled is the answer to an order that changes nothing.
+func (f *function) settled() accepted {
 	row := f.tell()
 	settled := make(chan outcome, 1)
 	settled <- outcome{row: row}
@@ -312,12 +312,12 @@ func (f *function) shift(weight uint32) (accepted, error) {
 	case weight == 100:
 		return f.accept(&disk.Change{Version: f.canary.version})
 	case weight == 0:
-		f.dropCanary()
+		f.retireCanary()
 		f.save()
 	default:
 		f.weigh(weight)
 	}
-	return f.done(), nil
+	return f.settled(), nil
 }
 
 func (f *function) weigh(weight uint32) {
@@ -325,18 +325,18 @@ func (f *function) weigh(weight uint32) {
 	f.save()
 }
 
-// dropCanary ends the canary, if there is one. Its version is kept.
-func (f *function) dropCanary() {
-	f.let(f.canary)
+// retireCanary stops the canary, if there is one. Its version is kept.
+func (f *function) retireCanary() {
+	f.retireService(f.canary)
 	f.canary = nil
 }
 
-// let has a service, if it is one, that rows no longer tell of end when nobody
-// calls it any more.
-func (f *function) let(s *service) {
+// retireService stops a service, which may be nil, once proxies have heard that rows no
+// longer name it.
+func (f *function) retireService(s *service) {
 	if s != nil {
 		s.until = time.Now().Add(linger)
-		f.leaving = append(f.leaving, s)
+		f.retiring = append(f.retiring, s)
 	}
 }
 
@@ -378,20 +378,20 @@ func (f *function) at(number uint32) *service {
 	return f.services()[i]
 }
 
-// unpin closes a version that is no longer called by its number.
-func (f *function) unpin(s *service) {
+// closePinned stops the service of a version that is no longer called by its number.
+func (f *function) closePinned(s *service) {
 	delete(f.pinned, s.version.Number)
-	f.let(s)
+	f.retireService(s)
 }
 
 // stop ends the function and keeps its versions.
 func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 	now := time.Now()
-	f.cease(now)
+	f.stopServices(now)
 	f.log.Info("stopped")
 	rec := f.record().AsStopped(now)
 	if len(rec.Versions) == 0 { // nothing is left that could be brought back
-		f.forget(nil)
+		f.closeAs(nil)
 		return protobuf.CloneOf(f.said), nil
 	}
 	for _, file := range []string{disk.RunFile(f.path), disk.CrashFile(f.path)} {
@@ -400,15 +400,15 @@ func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 	if err := f.agent.disk.Sweep(rec); err != nil {
 		f.log.Warn("what a version that never served has left is not removed", "error", err)
 	}
-	f.forget(rec)
+	f.closeAs(rec)
 	return protobuf.CloneOf(f.said), nil
 }
 
 // erase ends the function, which may be stopped, and removes all that it has left.
 func (f *function) erase() (*proto.FunctionJsonRsp, error) {
-	f.cease(time.Now())
+	f.stopServices(time.Now())
 	err := f.agent.logs.Remove(f.name)
-	f.forget(nil)
+	f.closeAs(nil)
 	if err != nil {
 		return nil, fmt.Errorf("remove the log of function %s: %w", f.name, err)
 	}
@@ -416,66 +416,66 @@ func (f *function) erase() (*proto.FunctionJsonRsp, error) {
 	return protobuf.CloneOf(f.said), nil
 }
 
-// cease ends all that runs of the function. The disk says so first, so that an agent
-// that dies half way is continued, not contradicted.
-func (f *function) cease(now time.Time) {
+// stopServices stops all services of the function. The disk says so first, so that the
+// next agent goes on with a stop that this one did not finish.
+func (f *function) stopServices(now time.Time) {
 	if err := f.agent.disk.Stop(f.path, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.log.Error("that the function is stopped cannot be stored", "error", err)
 	}
 	if f.next != nil {
-		f.next.end(outcome{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
+		f.next.close(outcome{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
 	}
 	f.quiesce()
 }
 
 // quiesce ends every process and attempt and waits for them.
 func (f *function) quiesce() {
-	f.shut()
+	f.close()
 	if f.next != nil {
-		f.next.abandon()
-		f.next.at.end()
+		f.next.cancel()
+		f.next.at.stop()
 	}
 	for _, s := range f.all() {
-		s.end()
+		s.stop()
 	}
 	f.work.Wait()
 }
 
-// leave is what run ends with. What should run stays on the disk, and what serves
-// goes on when the next agent is to take it over.
-func (f *function) leave() {
+// exit is the last step of run. What should run stays on the disk. What serves goes on
+// when the next agent is to take it over.
+func (f *function) exit() {
 	if f.stopped {
 		return
 	}
 	if f.next != nil {
-		f.next.end(outcome{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
+		f.next.close(outcome{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
 	}
 	select {
-	case <-f.agent.left:
+	case <-f.agent.handedOver:
 	default:
 		f.quiesce()
 		return
 	}
-	f.shut()
+	f.close()
 	if f.next != nil {
-		f.next.abandon()
+		f.next.cancel()
 		if f.next.at != f.main {
-			f.next.at.end()
+			f.next.at.stop()
 		}
 	}
 	for _, s := range f.services() {
-		s.halt()
+		s.cancel()
 	}
-	for _, s := range f.leaving {
-		s.end()
+	for _, s := range f.retiring {
+		s.stop()
 	}
 	f.note()
 	f.work.Wait()
 }
 
-// forget ends the life of a function that does not run. What is kept of it is rec; if
-// that is nil all that is left is removed.
-func (f *function) forget(rec *disk.Record) {
+// closeAs is the end of a function that does not run. rec is kept of it; if rec is nil,
+// its folder is removed.
+func (f *function) closeAs(rec *disk.Record) {
 	if rec == nil {
 		if err := f.agent.disk.Remove(f.path); err != nil {
 			f.log.Error("the function's folder cannot be removed", "error", err)
@@ -483,18 +483,18 @@ func (f *function) forget(rec *disk.Record) {
 	}
 	f.stopped = true
 	f.publish()
-	f.agent.drop(f, rec)
+	f.agent.removeFunction(f, rec)
 }
 
-// revert makes the function again what it was before its first order, stopped or not
-// there, if nothing has come of that.
-func (f *function) revert() {
+// cancelFirst undoes the first order of a function if nothing came of it: the function
+// is again stopped, or not there.
+func (f *function) cancelFirst() {
 	switch {
 	case f.said != nil || f.stopped:
 	case f.history.Generation == 0:
-		f.forget(nil)
+		f.closeAs(nil)
 	default:
-		f.forget(f.record().AsStopped(f.since))
+		f.closeAs(f.record().AsStopped(f.since))
 	}
 }
 

@@ -134,7 +134,7 @@ func (f *function) watch(s *service, p *instance) {
 	f.work.Go(func() {
 		select {
 		case <-p.Done():
-		case <-f.agent.left:
+		case <-f.agent.handedOver:
 			return
 		}
 		crash := f.inquire(p)
@@ -162,7 +162,7 @@ func (f *function) pulse(p *instance, limit time.Duration) {
 		select {
 		case <-p.Done():
 			return
-		case <-f.agent.left:
+		case <-f.agent.handedOver:
 			return
 		case <-beat.C:
 		}
@@ -205,13 +205,13 @@ func (f *function) retire(procs []*instance, then func()) {
 	f.work.Go(func() {
 		f.drain(procs)
 		f.post(then)
-		f.endAll(procs)
+		f.stopAll(procs)
 	})
 }
 
-// endAll drains processes and waits until they have exited, or until the agent leaves
+// stopAll drains processes and waits until they have exited, or until the agent leaves
 // them to the next one. A process that takes longer than its drain is killed.
-func (f *function) endAll(procs []*instance) {
+func (f *function) stopAll(procs []*instance) {
 	f.each(procs, func(p *instance) {
 		asked, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -220,7 +220,7 @@ func (f *function) endAll(procs []*instance) {
 		defer limit.Stop()
 		select {
 		case <-p.Done():
-		case <-f.agent.left:
+		case <-f.agent.handedOver:
 		case <-limit.C:
 			p.Stop(context.Background(), 0)
 		}

@@ -42,7 +42,7 @@ func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 		f.paused, f.next = false, next
 		return nil, proto.Errorf(proto.ErrExhausted, "store the pause of function %s: %w", f.name, err)
 	}
-	f.giveUp(next, f.history.Generation, "given up, since the function was paused")
+	f.cancelMove(next, f.history.Generation, "given up, since the function was paused")
 	f.log.Info("paused")
 	f.tend(time.Now())
 	return f.tell(), nil
@@ -51,7 +51,7 @@ func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 // resume lets a paused function serve again. Callers wait for its processes.
 func (f *function) resume() (*proto.FunctionJsonRsp, error) {
 	if f.paused {
-		f.unpause()
+		f.cancelPause()
 		f.save()
 		f.log.Info("resumed")
 		f.tend(time.Now())
@@ -59,12 +59,12 @@ func (f *function) resume() (*proto.FunctionJsonRsp, error) {
 	return f.tell(), nil
 }
 
-// unpause ends the pause of all services.
-func (f *function) unpause() {
+// cancelPause lets all services serve again.
+func (f *function) cancelPause() {
 	f.paused = false
 	for _, s := range f.services() {
 		if s.pausing {
-			s.halt()
+			s.cancel()
 			s.asleep, s.ends, s.retry = false, 0, time.Time{}
 		}
 	}
@@ -75,7 +75,7 @@ func (s *service) pause() {
 	if s.pausing || s.version == nil {
 		return
 	}
-	s.halt()
+	s.cancel()
 	s.pausing = true
 	if err := s.open(); err != nil {
 		s.f.log.Error("callers of a paused function are refused", "error", err)
@@ -88,7 +88,7 @@ func (s *service) pause() {
 	if s.unpause, err = s.f.turnAway(s.sockets); err != nil {
 		s.f.log.Error("callers of a paused function wait", "error", err)
 	}
-	s.f.work.Go(func() { s.f.endAll(old) })
+	s.f.work.Go(func() { s.f.stopAll(old) })
 }
 
 // turnAway answers every call at some sockets with 503 until end is called.

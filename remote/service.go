@@ -135,7 +135,7 @@ func (s *service) add(procs []*instance) {
 // replace puts processes of a version in place of the old ones, drains these and
 // returns them.
 func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) {
-	s.halt()
+	s.cancel()
 	old, s.procs = s.procs, nil
 	s.version, s.asleep, s.ends = v, false, 0
 	s.f.drain(old)
@@ -143,8 +143,8 @@ func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) 
 	return old
 }
 
-// halt cancels what is under way.
-func (s *service) halt() {
+// cancel cancels starts, wakes and pauses that are under way.
+func (s *service) cancel() {
 	if s.cancelStart != nil {
 		s.cancelStart()
 		s.cancelStart = nil
@@ -186,17 +186,17 @@ func (s *service) countFailure(why *failure) {
 	wait := backoff(s.ends)
 	s.retry = time.Now().Add(wait)
 	s.f.log.Warn("process ended", "version", s.version.Number, "error", why.Text, "ends", s.ends, "restart", wait)
-	s.silence()
+	s.refuseCallers()
 }
 
-// silence refuses callers when no process is about to start, instead of letting them
+// refuseCallers refuses callers when no process is about to start, instead of letting them
 // wait in the backlog.
-func (s *service) silence() {
+func (s *service) refuseCallers() {
 	if s.f.next != nil && s.f.next.at == s || s.version != nil && !s.refusing() {
 		return
 	}
 	if s.close(); s.version == nil {
-		s.end()
+		s.stop()
 	}
 }
 
@@ -268,7 +268,7 @@ func (s *service) idleSince(procs []*instance) time.Duration {
 // the backlog until they are started again.
 func (s *service) rest() {
 	if s.pinned {
-		s.f.unpin(s)
+		s.f.closePinned(s)
 		return
 	}
 	s.asleep = true
@@ -293,7 +293,7 @@ func (s *service) arm() {
 		case <-ready:
 			s.f.post(s.wake)
 		case <-cancelled:
-		case <-s.f.over:
+		case <-s.f.closed:
 			cancel()
 		}
 	})
@@ -350,10 +350,10 @@ func (s *service) close() {
 	s.sockets = nil
 }
 
-// end refuses callers, drains and stops the processes in the background, and frees the
+// stop refuses callers, drains and stops the processes in the background, and frees the
 // port when all have exited.
-func (s *service) end() {
-	s.halt()
+func (s *service) stop() {
+	s.cancel()
 	s.close()
 	procs, port := s.procs, s.port
 	s.procs, s.port = nil, 0
@@ -365,7 +365,7 @@ func (s *service) end() {
 		return
 	}
 	s.f.work.Go(func() {
-		s.f.endAll(procs)
+		s.f.stopAll(procs)
 		s.f.agent.ports.release(port)
 	})
 }
