@@ -67,7 +67,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case err == nil || told:
 	case code == exitInterrupted:
 		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").
-			WithHint("what was sent already is not taken back; proxyCli details shows what is deployed"))
+			WithHint("an agent that has begun a deploy goes on with it; proxyCli details shows how it ends"))
 	default:
 		for _, err := range several {
 			a.report(err)

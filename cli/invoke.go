@@ -95,6 +95,9 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	if _, err := io.Copy(a.stdout, res.Body); err != nil {
 		return in.unanswered(base, err)
 	}
+	if res.StatusCode == http.StatusNotFound && res.Header.Get("Ryo-Api") != "" { // the platform's answer, not the function's
+		return reported(exitNotFound)
+	}
 	if res.StatusCode >= http.StatusBadRequest {
 		return reported(exitOther)
 	}

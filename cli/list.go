@@ -85,7 +85,9 @@ func (a *app) details(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
-	a.warnRows(rows)
+	if a.output != "json" { // rows have them
+		a.warnRows(rows)
+	}
 	return a.tell(rows, func() error { return a.printDetails(rows, used) })
 }
 
@@ -120,6 +122,8 @@ func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error) error {
 	if len(rows) == 0 {
 		a.note("nothing is deployed")
 	}
-	a.reportRows(rows, nil)
+	if a.output != "json" { // rows have their errors
+		a.reportRows(rows, nil)
+	}
 	return nil
 }

@@ -159,7 +159,7 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		hint := ""
 		switch r.GetReason() {
 		case proto.ReasonCheck, proto.ReasonBuild:
-			hint = "nothing of it runs; correct the source and deploy again"
+			hint = "correct the source and deploy again"
 		case proto.ReasonStart, proto.ReasonCrash:
 			hint = "proxyCli log " + r.GetName() + " shows what it printed"
 		}

@@ -96,7 +96,7 @@ func TestFailedRowShowsTheUsersLines(t *testing.T) {
   ../../etc/x.go:1:1: outside
   gone.go:1:1: not here
   the deploy before it goes on serving
-hint: nothing of it runs; correct the source and deploy again
+hint: correct the source and deploy again
 `, c.stderr.String())
 	assert.Empty(t, c.stdout.String())
 }

@@ -277,6 +277,6 @@ func TestInterruptEndsCleanly(t *testing.T) {
 		_ = cmd.Wait()
 		assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
 		assert.Empty(t, stdout.String())
-		assert.Equal(t, "error: interrupted\nhint: what was sent already is not taken back; proxyCli details shows what is deployed\n", stderr.String())
+		assert.Equal(t, "error: interrupted\nhint: an agent that has begun a deploy goes on with it; proxyCli details shows how it ends\n", stderr.String())
 	}
 }

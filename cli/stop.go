@@ -47,6 +47,7 @@ func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "pause NAME…",
 		Short:             "answers calls of functions with 503 until they are resumed",
+		Long:              "\nAnswers calls of functions with 503. They serve again after resume, a deploy or a\nrollback.",
 		Example:           "\n  proxyCli pause HelloWorld\n  proxyCli resume HelloWorld",
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,

@@ -261,7 +261,9 @@ func (f *FunctionJson) duration(field, text string, fallback, least, most time.D
 	switch {
 	case err != nil:
 		return 0, f.invalid(field, "%.40q is not a duration; write a number with its unit, such as 500ms, 30s, 5m or 1h", text)
-	case d < 0, d == 0 && least > 0:
+	case d < 0 && least == 0:
+		return 0, f.invalid(field, "%.40q is less than 0, which is the least", text)
+	case d <= 0 && least > 0:
 		return 0, f.invalid(field, "%.40q is too short; it must be longer than 0", text)
 	case d < least:
 		return 0, f.invalid(field, "%.40q is too short; the least is %s", text, plain(least))

@@ -42,7 +42,7 @@ func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 		f.paused, f.next = false, next
 		return nil, proto.Errorf(proto.ErrExhausted, "store the pause of function %s: %w", f.name, err)
 	}
-	f.cancelMove(next, f.history.Generation, "given up, since the function was paused")
+	f.cancelMove(next, f.history.Generation, "canceled, since the function was paused")
 	f.log.Info("paused")
 	f.tend(time.Now())
 	return f.tell(), nil
@@ -97,7 +97,8 @@ func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &http.Server{ReadHeaderTimeout: pausedHead, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	srv := &http.Server{ReadHeaderTimeout: pausedHead, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
 		w.Header().Set("Retry-After", strconv.Itoa(int(pausedRetry/time.Second)))
 		wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "function %s is paused", f.name).
 			WithHint("proxyCli resume "+f.name+" lets it serve again").From("agent", "paused"))

@@ -67,6 +67,7 @@ func TestAPauseOutlivesTheAgent(t *testing.T) {
 			status, body := answer(t, row, unix)
 			assert.Equal(t, http.StatusServiceUnavailable, status)
 			assert.Contains(t, body, "function Hello is paused")
+			assert.NotContains(t, body, `"requestId":""`)
 			assert.Contains(t, body, "proxyCli resume Hello")
 		}
 	}

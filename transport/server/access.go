@@ -117,7 +117,7 @@ func pageOf(r *http.Request) page {
 // forwardedBy returns the first header of r that a reverse proxy sets, "" for none.
 func forwardedBy(r *http.Request) string {
 	for name := range r.Header {
-		if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
 			return name
 		}
 	}

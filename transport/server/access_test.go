@@ -91,6 +91,7 @@ var callers = []struct {
 	{name: "the page of another port", header: [2]string{"Sec-Fetch-Site", "same-site"}, control: true, function: true},
 	{name: "through a gateway", header: [2]string{"X-Forwarded-For", "192.0.2.7"}, function: true},
 	{name: "through another gateway", header: [2]string{"Forwarded", "for=192.0.2.7"}, function: true},
+	{name: "through a gateway that says its name alone", header: [2]string{"Via", "1.1 gateway"}, function: true},
 	{name: "through a gateway that hides it", header: [2]string{"X-Forwarded-Host", "localhost"}, function: true},
 }
 

@@ -20,7 +20,13 @@ var examples = []example{
 	{"GET", "/crashes?name=NAME", "how a function's processes exited by themselves"},
 	{"GET", "/versions?name=NAME", "the versions of a function that are kept"},
 	{"POST", "/rollback", `{"name": "HelloWorld", "to": 1}: an earlier version serves again`},
-	{"POST", "/stop", `{"name": "HelloWorld"}: stops a function`},
+	{"POST", "/shift", `{"name": "HelloWorld", "canary": 50}: the canary gets that part of the calls`},
+	{"POST", "/pause", `{"name": "HelloWorld"}: callers get 503 until it is resumed`},
+	{"POST", "/resume", `{"name": "HelloWorld"}: a paused function serves again`},
+	{"POST", "/stop", `{"name": "HelloWorld"}: stops a function and keeps its versions`},
+	{"POST", "/remove", `{"name": "HelloWorld"}: removes it with versions and log`},
+	{"POST", "/list", `{"atAgent": "localhost:9000"}: the functions of one agent`},
+	{"GET", "/watch", "all rows, then each that changes, as events"},
 	{"GET", "/readyz", "whether this program can do its work"},
 }
 

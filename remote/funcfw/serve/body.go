@@ -17,7 +17,7 @@ func limitBody(next http.Handler, limit int64) http.Handler {
 			if r.Header.Get("Expect") == "" {
 				_, _ = io.CopyN(io.Discard, r.Body, limit)
 			}
-			answerTooLarge(w, limit)
+			answerTooLarge(w, r, limit)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
@@ -25,8 +25,8 @@ func limitBody(next http.Handler, limit int64) http.Handler {
 	})
 }
 
-func answerTooLarge(w http.ResponseWriter, limit int64) {
-	answerError(w, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", limit))
+func answerTooLarge(w http.ResponseWriter, r *http.Request, limit int64) {
+	answerError(w, r, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", limit))
 }
 
 // strictKey is the context key that is there when Typed is to refuse fields that

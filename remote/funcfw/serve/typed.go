@@ -100,14 +100,14 @@ func answerTyped(w http.ResponseWriter, r *http.Request, in any, call func() (an
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		answerTooLarge(w, large.Limit)
+		answerTooLarge(w, r, large.Limit)
 		return
 	case err != nil:
-		answerError(w, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
+		answerError(w, r, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
 		return
 	}
 	if err := decode(body, in, isStrict(r)); err != nil {
-		answerError(w, http.StatusBadRequest, "invalid", err.Error())
+		answerError(w, r, http.StatusBadRequest, "invalid", err.Error())
 		return
 	}
 	out, err := call()
@@ -171,7 +171,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		fmt.Fprintln(os.Stderr, "The function's result cannot be turned into JSON:", err)
-		answerError(w, http.StatusInternalServerError, "internal", "the function's result cannot be turned into JSON")
+		answer(w, http.StatusInternalServerError, failure{problem{Code: "internal", Message: "the function's result cannot be turned into JSON"}})
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -188,18 +188,12 @@ func answerFailure(w http.ResponseWriter, r *http.Request, failed error) {
 	}
 	if errors.As(failed, &meant) {
 		if status := meant.StatusCode(); status >= 400 && status <= 599 {
-			answerError(w, status, codeOf(status), meant.Error())
+			answerError(w, r, status, codeOf(status), meant.Error())
 			return
 		}
 	}
-	id := r.Header.Get(requestHeader)
-	logFailure(id, failed)
-	const message = "the function has failed; its log says why"
-	if id == "" {
-		answerError(w, http.StatusInternalServerError, "internal", message)
-		return
-	}
-	answer(w, http.StatusInternalServerError, failure{problem{"internal", message, id}})
+	logFailure(r.Header.Get(requestHeader), failed)
+	answerError(w, r, http.StatusInternalServerError, "internal", "the function has failed; its log says why")
 }
 
 // logFailure writes a line that is found by the request's id, where there is one.
@@ -248,6 +242,6 @@ type problem struct {
 }
 
 // answerError answers as the platform does.
-func answerError(w http.ResponseWriter, status int, code, message string) {
-	answer(w, status, failure{problem{Code: code, Message: message}})
+func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	answer(w, status, failure{problem{code, message, r.Header.Get(requestHeader)}})
 }

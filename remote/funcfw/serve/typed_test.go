@@ -128,7 +128,7 @@ func (t teapot) StatusCode() int { return int(t) }
 func TestTypedErrors(t *testing.T) {
 	const hidden = `{"error": {"code": "internal", "message": "the function has failed; its log says why", "requestId": "id-1"}}`
 	shown := func(code string) string {
-		return `{"error": {"code": "` + code + `", "message": "no coffee <here>"}}`
+		return `{"error": {"code": "` + code + `", "message": "no coffee <here>", "requestId": "id-1"}}`
 	}
 	for _, c := range []struct {
 		err    error
