@@ -20,7 +20,7 @@ var examples = []example{
 	{"GET", "/crashes?name=NAME", "how a function's processes exited by themselves"},
 	{"GET", "/versions?name=NAME", "the versions of a function that are kept"},
 	{"POST", "/rollback", `{"name": "HelloWorld", "to": 1}: an earlier version serves again`},
-	{"POST", "/shift", `{"name": "HelloWorld", "canary": 50}: the canary gets that part of the calls`},
+	{"POST", "/shift", `{"name": "HelloWorld", "canary": 50}: the canary gets 50 %`},
 	{"POST", "/pause", `{"name": "HelloWorld"}: callers get 503 until it is resumed`},
 	{"POST", "/resume", `{"name": "HelloWorld"}: a paused function serves again`},
 	{"POST", "/stop", `{"name": "HelloWorld"}: stops a function and keeps its versions`},
