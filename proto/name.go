@@ -23,7 +23,8 @@ func CheckName(name string) error {
 		return Errorf(ErrInvalid, "function name %.40q… is longer than %d bytes", name, MaxName)
 	case !token.IsIdentifier(name):
 		return Errorf(ErrInvalid, "function name %q is not a Go identifier", name).
-			WithHint("a name begins with an upper-case letter; letters, digits and _ may follow")
+			WithHint("a name begins with an upper-case letter; letters, digits and _ may follow. " +
+				"The name in a declaration, as in functions.HTTP(\"blur-images\", f), is given as target")
 	case !token.IsExported(name):
 		e := Errorf(ErrInvalid, "function name %q is not exported", name)
 		if up := strings.ToUpper(name[:1]) + name[1:]; token.IsExported(up) {

@@ -17,6 +17,10 @@ func NormalizeAddr(addr string) (string, error) {
 			WithHint(`an address is host:port, such as "localhost:9000"`)
 	}
 	s := strings.ToLower(strings.TrimSpace(addr))
+	if s == "" {
+		return "", proto.Errorf(proto.ErrInvalid, "an address is missing").
+			WithHint(`an address is host:port, such as "localhost:9000"`)
+	}
 	if scheme, rest, found := strings.Cut(s, "://"); found {
 		if scheme != "http" {
 			return "", bad("only http:// may precede it")

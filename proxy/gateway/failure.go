@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"net"
 	"strconv"
 	"time"
 
@@ -30,7 +32,7 @@ func (c *call) fail(ctx context.Context, err error) {
 	case isDial(err):
 		e = c.unreachable(err)
 	default:
-		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, err).
+		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, withoutAddress(err)).
 			WithHint("proxyCli log "+name+" shows its last output").From("function", "answer")
 	}
 	c.refuse(e)
@@ -42,8 +44,17 @@ func (c *call) unreachable(err error) *proto.Error {
 			return e
 		}
 	}
-	return proto.Errorf(proto.ErrBadGateway, "function %q is down: %w", c.route.name, err).
+	return proto.Errorf(proto.ErrBadGateway, "function %q is down: %w", c.route.name, withoutAddress(err)).
 		WithHint("proxyCli list says why").From("function", "dial")
+}
+
+// withoutAddress is an error of a connection without its addresses: callers are not
+// told where the sockets of functions lie.
+func withoutAddress(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
 }
 
 // refuse answers in the function's place.

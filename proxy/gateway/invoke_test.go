@@ -934,6 +934,7 @@ func TestReasonsWhyAFunctionIsNotCalled(t *testing.T) {
 		assert.Equal(t, tt.retry, res.Header.Get("Retry-After") != "", tt.target)
 		e := errorOf(t, res)
 		assert.Equal(t, []any{tt.code, tt.component, tt.reason}, []any{e["code"], e["component"], e["reason"]}, tt.target)
+		assert.NotContains(t, e["message"], "127.0.0.1", "callers are not told where functions lie")
 	}
 }
 

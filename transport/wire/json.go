@@ -127,6 +127,10 @@ func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 
 // DecodeFunctions reads a JSON array of functions, each as Decode does.
 func DecodeFunctions(data []byte) ([]*proto.FunctionJson, error) {
+	if first(data) == 0 {
+		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty").
+			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
+	}
 	if first(data) != '[' {
 		return nil, proto.Errorf(proto.ErrInvalid, "the body is not a JSON array").
 			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
@@ -164,6 +168,9 @@ type entry struct {
 
 // object returns the entries of a JSON object in their order, duplicates included.
 func object(data []byte) ([]entry, error) {
+	if first(data) == 0 {
+		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty").WithHint(`it is a JSON object, such as {"name": "HelloWorld"}`)
+	}
 	if first(data) != '{' {
 		return nil, proto.Errorf(proto.ErrInvalid, "%.60q is not a JSON object", data)
 	}

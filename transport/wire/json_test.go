@@ -60,7 +60,7 @@ func TestDecodeNamesWhatIsWrong(t *testing.T) {
 		{`{"name": "A"} {}`, "the JSON is not valid", ""},
 		{`{"name": "\xff"}`, "", ""},
 		{`["name"]`, "is not a JSON object", ""},
-		{``, "is not a JSON object", ""},
+		{``, "the body is empty", `{"name": "HelloWorld"}`},
 		{`null`, "is not a JSON object", ""},
 	} {
 		err := Decode([]byte(c.body), newFunction())
