@@ -85,10 +85,10 @@ func (a *app) details(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
-	if a.output != "json" { // rows have them
+	return a.tell(rows, func() error { return a.printDetails(rows, used) }, func() {
 		a.warnRows(rows)
-	}
-	return a.tell(rows, func() error { return a.printDetails(rows, used) })
+		a.reportRows(rows, nil)
+	})
 }
 
 // list prints what agents run, or everything if there are no agents.
@@ -111,19 +111,24 @@ func (a *app) list(ctx context.Context, agents []string, all bool) error {
 	if err != nil {
 		return err
 	}
-	return a.tell(rows, func() error { return a.printRows(rows) })
+	return a.tell(rows, func() error { return a.printRows(rows) }, func() {
+		for _, r := range rows {
+			a.noteRow(r)
+		}
+	})
 }
 
-// tell prints rows, and their errors to stderr.
-func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error) error {
+// tell prints rows, and lets report say to stderr what they do not: as text alone,
+// since JSON has it.
+func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error, report func()) error {
 	if err := show(); err != nil {
 		return err
 	}
 	if len(rows) == 0 {
 		a.note("nothing is deployed")
 	}
-	if a.output != "json" { // rows have their errors
-		a.reportRows(rows, nil)
+	if a.output != "json" {
+		report()
 	}
 	return nil
 }

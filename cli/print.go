@@ -130,28 +130,40 @@ func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
 	}
 }
 
+// noteRow tells in a line what a row says beside its status.
+func (a *app) noteRow(r *proto.FunctionJsonRsp) {
+	if r.GetPaused() {
+		a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
+	}
+	switch {
+	case proto.Status(r.GetStatus()) == proto.Failed:
+		a.note("%s %s: %s; proxyCli details says all", r.GetName(), failureOf(r), firstLine(r.GetError()))
+	case r.GetError() != "":
+		a.note("%s on %s serves, but %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+	}
+}
+
+// failureOf says what became of a row that failed, and where.
+func failureOf(r *proto.FunctionJsonRsp) string {
+	what, ok := failures[r.GetReason()]
+	if !ok {
+		what = "could not be deployed"
+	}
+	if r.GetAtAgent() != "" {
+		what += " on " + r.GetAtAgent()
+	}
+	return what
+}
+
 // reportRows prints errors of rows to stderr. It looks for the files that they name
 // below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 	for _, r := range rows {
-		if r.GetPaused() {
-			a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
-		}
-		failed := proto.Status(r.GetStatus()) == proto.Failed
-		switch {
-		case r.GetError() == "" && !failed:
-			continue
-		case !failed:
-			a.note("%s on %s serves, but %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+		if proto.Status(r.GetStatus()) != proto.Failed {
+			a.noteRow(r)
 			continue
 		}
-		what, ok := failures[r.GetReason()]
-		if !ok {
-			what = "could not be deployed"
-		}
-		if r.GetAtAgent() != "" {
-			what += " on " + r.GetAtAgent()
-		}
+		what := failureOf(r)
 		text := r.GetError()
 		if r.GetInstances() > 0 {
 			text += "\nthe deploy before it goes on serving"
