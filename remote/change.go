@@ -145,6 +145,7 @@ func (f *function) settle(r result) {
 		delete(f.totals, v.Number)
 	}
 	f.save()
+	f.agent.damage.mended(f.agent.disk.Path("functions", f.path))
 	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
 	m.close(outcome{row: f.tell()})
 	f.retireService(leaving)

@@ -2,6 +2,9 @@ package remote
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -9,12 +12,12 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
 
-// damages are what the agent has found damaged on its disk since it started. It is
-// told of each in the log, and of all in its JSON.
+// damages are what is damaged on the agent's disk: what it has found since it started,
+// less what was mended. The log tells each when it is found, the JSON all.
 type damages struct {
 	log hclog.Logger
 
-	mu  sync.Mutex // guards the below
+	mu  sync.Mutex // guards all
 	all []disk.Damage
 }
 
@@ -23,6 +26,15 @@ func (d *damages) add(one disk.Damage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, one)
+}
+
+// mended drops what lies in a folder whose function serves again.
+func (d *damages) mended(folder string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = slices.DeleteFunc(d.all, func(one disk.Damage) bool {
+		return strings.HasPrefix(one.File, folder+string(filepath.Separator))
+	})
 }
 
 // MarshalJSON implements json.Marshaler.

@@ -119,6 +119,9 @@ func assertIsLost(t *testing.T, a running, fn *proto.FunctionJson) {
 	require.NoError(t, err)
 	require.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
 	assertSays(t, "hello", rows[0].GetUrl())
+	left, err := json.Marshal(a.damage)
+	require.NoError(t, err)
+	assert.NotContains(t, string(left), a.disk.Path("functions")+"/", "what has been mended is told no more")
 }
 
 // Another program in the place of a function's is never run.

@@ -119,7 +119,7 @@ func answerTyped(w http.ResponseWriter, r *http.Request, in any, call func() (an
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	answer(w, http.StatusOK, out)
+	answer(w, r, http.StatusOK, out)
 }
 
 // decode reads the one JSON value that a body consists of. What is wrong with it
@@ -165,13 +165,13 @@ func position(text []byte, offset int) string {
 }
 
 // answer writes v as JSON. Nothing has been sent when it cannot be.
-func answer(w http.ResponseWriter, status int, v any) {
+func answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		fmt.Fprintln(os.Stderr, "The function's result cannot be turned into JSON:", err)
-		answer(w, http.StatusInternalServerError, failure{problem{Code: "internal", Message: "the function's result cannot be turned into JSON"}})
+		answerError(w, r, http.StatusInternalServerError, "internal", "the function's result cannot be turned into JSON")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -243,5 +243,5 @@ type problem struct {
 
 // answerError answers as the platform does.
 func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
-	answer(w, status, failure{problem{code, message, r.Header.Get(requestHeader)}})
+	answer(w, r, status, failure{problem{code, message, r.Header.Get(requestHeader)}})
 }
