@@ -232,10 +232,12 @@ func TestStreamsAndSlowCallsOutliveARedeploy(t *testing.T) {
 	t.Parallel()
 	a := newSite(t).start(t)
 	p := startProxy(t, "", "-agents", a.addr)
+	replacement := source(t, obeys("Slow", "new"))
+	mustDeploy(t, p.http, "Slow", replacement) // so that it is built when the calls wait
 	r := mustDeploy(t, p.http, "Slow", source(t, obeys("Slow", "old")))
 	stream := begin(t, r.URL+"/events?every=600ms")
 	slow := begin(t, r.URL+"/wait?for=3s")
-	answers(t, "new", mustDeploy(t, p.http, "Slow", source(t, obeys("Slow", "new"))).URL)
+	answers(t, "new", mustDeploy(t, p.http, "Slow", replacement).URL)
 	assert.True(t, alive(r.Pid), "it has calls in flight")
 
 	body, err := io.ReadAll(slow.Body)

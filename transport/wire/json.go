@@ -128,7 +128,7 @@ func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 // DecodeFunctions reads a JSON array of functions, each as Decode does.
 func DecodeFunctions(data []byte) ([]*proto.FunctionJson, error) {
 	if first(data) == 0 {
-		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty").
+		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty; it is not a JSON array").
 			WithHint(`it holds one object for each function: [{"name": "HelloWorld", …}]`)
 	}
 	if first(data) != '[' {
@@ -169,7 +169,7 @@ type entry struct {
 // object returns the entries of a JSON object in their order, duplicates included.
 func object(data []byte) ([]entry, error) {
 	if first(data) == 0 {
-		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty").WithHint(`it is a JSON object, such as {"name": "HelloWorld"}`)
+		return nil, proto.Errorf(proto.ErrInvalid, "the body is empty; it is not a JSON object").WithHint(`write one, such as {"name": "HelloWorld"}`)
 	}
 	if first(data) != '{' {
 		return nil, proto.Errorf(proto.ErrInvalid, "%.60q is not a JSON object", data)

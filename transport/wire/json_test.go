@@ -60,7 +60,7 @@ func TestDecodeNamesWhatIsWrong(t *testing.T) {
 		{`{"name": "A"} {}`, "the JSON is not valid", ""},
 		{`{"name": "\xff"}`, "", ""},
 		{`["name"]`, "is not a JSON object", ""},
-		{``, "the body is empty", `{"name": "HelloWorld"}`},
+		{``, "the body is empty; it is not a JSON object", `{"name": "HelloWorld"}`},
 		{`null`, "is not a JSON object", ""},
 	} {
 		err := Decode([]byte(c.body), newFunction())
