@@ -29,7 +29,10 @@ var (
 
 // Config is what a gateway needs.
 type Config struct {
-	Table   *Table
+	Table *Table
+	// Admit says why the caller of a request may not call a function, nil when it may.
+	// One that is not known counts as not public.
+	Admit   func(r *http.Request, name string, public bool) error
 	Unknown func(segment string) error // says why a path has no route
 	// Wake opens a version without a route and returns when there is one.
 	Wake     func(ctx context.Context, name string, version uint32) error
@@ -164,10 +167,16 @@ func (c *call) find() error {
 	if err := c.look(segment); err != nil {
 		return err
 	}
+	if err := c.admit(segment); err != nil {
+		return err
+	}
 	if c.route == nil {
 		err = c.Unknown(segment)
 		// An agent may have told of it since the first look.
 		if _ = c.look(segment); c.route == nil {
+			return err
+		}
+		if err := c.admit(segment); err != nil {
 			return err
 		}
 	}
@@ -176,6 +185,15 @@ func (c *call) find() error {
 	}
 	c.uri = c.route.mount + rest
 	return nil
+}
+
+// admit returns why the caller may not call what a segment names. What is published is
+// the function, not each version of it that is kept.
+func (c *call) admit(segment string) error {
+	if c.route == nil {
+		return c.Admit(c.in, segment, false)
+	}
+	return c.Admit(c.in, c.route.name, c.route.public && c.number == 0)
 }
 
 func (c *call) look(segment string) (err error) {

@@ -42,9 +42,14 @@ func frontTo(t testing.TB, table *Table) string { return frontOf(t, table, 0) }
 
 func frontOf(t testing.TB, table *Table, silence time.Duration) string {
 	t.Helper()
+	return frontFor(t, table, silence, func(*http.Request, string, bool) error { return nil })
+}
+
+func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *http.Request, name string, public bool) error) string {
+	t.Helper()
 	logger := hclog.NewNullLogger()
 	srv := httptest.NewUnstartedServer(New(Config{
-		Table: table, Logger: logger,
+		Table: table, Logger: logger, Admit: admit,
 		Unknown: func(segment string) error {
 			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
 		},
@@ -1206,4 +1211,50 @@ func BenchmarkProxiedGET(b *testing.B) {
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 	}
+}
+
+func TestOnlyThoseWhoAreAdmittedReachAFunction(t *testing.T) {
+	var called atomic.Int64
+	row := function(t, "Hello", func(http.ResponseWriter, *http.Request) { called.Add(1) })
+	for _, public := range []bool{false, true} {
+		table := NewTable()
+		table.Update(map[string][]Replica{"hello": {{Row: row, Public: public}}})
+		refused := proto.Errorf(proto.ErrNotFound, "nothing here")
+		addr := frontFor(t, table, 0, func(r *http.Request, name string, public bool) error {
+			if public || r.Header.Get("Authorization") == "may call "+name {
+				return nil
+			}
+			return refused
+		})
+		for path, want := range map[string]int{"Hello": 200, "hello/a": 200, "hello@1": 404, "other": 404, "hello@7": 404} {
+			if !public {
+				want = 404
+			}
+			rsp, body := fetch(t, "http://"+addr+Prefix+path, "")
+			assert.Equal(t, want, rsp, path)
+			if want == 404 {
+				assert.Contains(t, body, "nothing here", path)
+			}
+		}
+		before := called.Load()
+		status, _ := fetch(t, "http://"+addr+Prefix+"hello", "may call Hello")
+		assert.Equal(t, 200, status)
+		status, _ = fetch(t, "http://"+addr+Prefix+"other", "may call other")
+		assert.Equal(t, 404, status)
+		assert.Equal(t, before+1, called.Load())
+	}
+}
+
+// fetch makes a call with an authorization.
+func fetch(t *testing.T, url, authorization string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", authorization)
+	rsp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	require.NoError(t, err)
+	defer rsp.Body.Close()
+	data, err := io.ReadAll(rsp.Body)
+	require.NoError(t, err)
+	return rsp.StatusCode, string(data)
 }

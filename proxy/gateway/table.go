@@ -33,6 +33,7 @@ func NewTable() *Table {
 type route struct {
 	name     string
 	mount    string        // what its service calls it: "/" and the escaped path
+	public   bool          // everybody may call it
 	limit    time.Duration // within which the answer begins
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
@@ -85,8 +86,9 @@ func (c *Calls) Wait(ctx context.Context) {
 
 // Replica is what an agent says about one function.
 type Replica struct {
-	Row   *proto.FunctionJsonRsp
-	Local bool // the agent was reached at a loopback address
+	Row    *proto.FunctionJsonRsp
+	Local  bool // the agent was reached at a loopback address
+	Public bool // everybody may call it
 }
 
 // find returns the route of an escaped path segment, NAME in any case or
@@ -170,13 +172,14 @@ func (t *Table) Calls(path string) *Calls {
 // newRoute makes the route of a path from its replicas, at least one, with the old
 // targets that still hold.
 func newRoute(path string, replicas []Replica, old []*target) *route {
-	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), limit: proto.DefaultTimeout}
+	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), limit: proto.DefaultTimeout, public: true}
 	for _, r := range replicas {
 		// Agents that were used without a proxy may have functions whose names differ in
 		// case alone: no name may answer with the other's function.
 		if r.Row.GetName() != rt.name {
 			continue
 		}
+		rt.public = rt.public && r.Public // until all replicas are, while that changes
 		for _, s := range serving(r.Row) {
 			key, ok := keyOf(r, s)
 			if !ok {

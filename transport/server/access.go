@@ -78,6 +78,16 @@ func (a access) check(r request) error {
 	return nil
 }
 
+// Admit returns why the caller of r may not call a function, nil when it may. It is for
+// handlers of mounts with ScopeInvoke. A function that is not there is asked for as one
+// that is not public: to those who may not call it, both look alike.
+func Admit(r *http.Request, _ string, public bool) error {
+	if isPublic(r) && !public {
+		return nothingHere
+	}
+	return nil
+}
+
 func (a access) ownHost(host string) bool {
 	name := hostOnly(host)
 	ip, err := netip.ParseAddr(name)

@@ -14,6 +14,9 @@
 //     reader of requests can ask.
 //   - All that is not in wire.Routes is a Mount: a path, what its callers must be
 //     allowed, a handler. Functions and metrics are mounts.
+//   - A public listener has the mounts of ScopeInvoke and nothing else (public.go): what
+//     is not there need not be guarded. Whose a call is may be said by trusted gateways
+//     alone: in headers (forwarded.go), or before the first request (prelude.go).
 //   - net/http decides alone where a request ends, and hides from handlers what
 //     other programs read differently. So connections check it first (framing.go).
 //   - Streams (Watch, Logs, a deploy that is followed) carry heartbeats (relay in

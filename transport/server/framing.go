@@ -31,6 +31,7 @@ const linger = 500 * time.Millisecond
 type framed struct {
 	net.Listener
 	silence time.Duration // how long a write may take without any progress
+	public  bool          // everybody may call functions here, and do nothing else
 }
 
 // Accept implements net.Listener.
@@ -39,13 +40,14 @@ func (l framed) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &framedConn{Conn: conn, silence: l.silence}, nil
+	return &framedConn{Conn: conn, silence: l.silence, public: l.public}, nil
 }
 
 // framedConn is one connection. One goroutine at a time reads it, one writes.
 type framedConn struct {
 	net.Conn
 	silence time.Duration
+	public  bool
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read

@@ -92,7 +92,7 @@ const (
 func serveFramed(t testing.TB, silence time.Duration, h http.HandlerFunc) string {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
-	srv.Listener = framed{srv.Listener, silence}
+	srv.Listener = framed{Listener: srv.Listener, silence: silence}
 	srv.Config.Protocols = new(http.Protocols)
 	srv.Config.Protocols.SetHTTP1(true)
 	srv.Config.Protocols.SetUnencryptedHTTP2(true)

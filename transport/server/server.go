@@ -39,6 +39,8 @@ type Config struct {
 	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
 	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
 	Mounts     []Mount          // what is served beside the Interface's calls; default: nothing
+	Public     []net.Listener   // on which everybody may call functions, and nothing else is; Serve closes them
+	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
 	Insecure   bool             // lets callers on other machines in; default: refuse them
 	Hosts      []string         // names of this machine that callers may address, besides localhost
 	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
@@ -84,10 +86,11 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	greeting := &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
 	web := s.httpServer(requests, greeting)
 
-	failed := make(chan error, len(cfg.Listeners))
+	listeners := s.listeners()
+	failed := make(chan error, len(listeners))
 	var accepting sync.WaitGroup
-	for _, l := range cfg.Listeners {
-		accepting.Go(func() { failed <- web.Serve(framed{l, wire.SilentWrite}) })
+	for _, l := range listeners {
+		accepting.Go(func() { failed <- web.Serve(l) })
 	}
 	var err error
 	select {
@@ -98,7 +101,7 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 
 	drain, stop := context.WithTimeout(requests, wire.DrainLimit)
 	defer stop()
-	for _, l := range cfg.Listeners {
+	for _, l := range listeners {
 		_ = l.Close()
 	}
 	accepting.Wait() // the last connection that was accepted has been noted
@@ -123,13 +126,29 @@ func (s *server) httpServer(requests context.Context, greeting *newcomers) *http
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          s.stdLogger(),
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
 	}
+	web.DisableGeneralOptionsHandler = true // else "OPTIONS *" would be answered past us
 	web.Protocols.SetHTTP1(true)
 	web.Protocols.SetUnencryptedHTTP2(true)
 	return web
+}
+
+// connKey is the key under which the context of a request has its *framedConn.
+type connKey struct{}
+
+// listeners returns what the http.Server accepts from.
+func (s *server) listeners() (list []net.Listener) {
+	for _, l := range s.cfg.Listeners {
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite})
+	}
+	for _, l := range s.cfg.Public {
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, public: true})
+	}
+	return list
 }
 
 // server is everything behind the listeners.
@@ -178,6 +197,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.address(r); err != nil {
 		refuse(w, r, err)
+		return
+	}
+	if isPublic(r) {
+		s.servePublic(w, r)
 		return
 	}
 	mount := s.mountOf(r)

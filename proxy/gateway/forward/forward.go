@@ -80,15 +80,20 @@ func hasPrefix(name, prefix string) bool {
 }
 
 // Add calls set with each header that tells a function about its call r. Prefix is the
-// part of the path that the function does not see.
+// part of the path that the function does not see. The scheme of r's URL, which servers
+// leave empty, holds where a trusted gateway has said one.
 func Add(r *http.Request, prefix, id string, set func(name, value string)) {
 	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		set("X-Forwarded-For", ip)
 		set(remoteAddr, r.RemoteAddr)
 	}
-	scheme := "http"
-	if r.TLS != nil {
+	scheme := r.URL.Scheme
+	switch {
+	case scheme != "":
+	case r.TLS != nil:
 		scheme = "https"
+	default:
+		scheme = "http"
 	}
 	set("X-Forwarded-Host", r.Host)
 	set("X-Forwarded-Proto", scheme)

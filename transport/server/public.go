@@ -1,0 +1,79 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// publicListener is a listener for everybody. Its trusted peers may say, at the
+// beginning of a connection, whose it is.
+type publicListener struct {
+	net.Listener
+	gateways gateways
+}
+
+// Accept implements net.Listener.
+func (l publicListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if peer, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && l.gateways.trust(peer.Addr()) {
+		return &preludeConn{Conn: conn}, nil
+	}
+	return conn, nil
+}
+
+// isPublic reports whether a request came by a listener for everybody.
+func isPublic(r *http.Request) bool {
+	conn, ok := r.Context().Value(connKey{}).(*framedConn)
+	return ok && conn.public
+}
+
+// servePublic serves the functions alone: no other path is there, and no right comes
+// from where the caller is.
+func (s *server) servePublic(w http.ResponseWriter, r *http.Request) {
+	gateways(s.cfg.Gateways).apply(r)
+	mount := s.mountOf(r)
+	if mount == nil || mount.Scope != wire.ScopeInvoke {
+		w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
+		wire.WriteError(w, nothingHere)
+		return
+	}
+	mount.ServeHTTP(w, r)
+}
+
+// nothingHere is the error for all that callers of a public listener may not see: it
+// must not tell what exists.
+var nothingHere = proto.Errorf(proto.ErrNotFound, "there is no such public function").
+	WithHint("functions that are not public are called with a token").From("gateway", "not_found")
+
+// apply makes a request look as if the client had sent it to us itself: with its
+// address, scheme and host.
+func (g gateways) apply(r *http.Request) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return
+	}
+	var o origin
+	if conn, ok := r.Context().Value(connKey{}).(*framedConn).Conn.(*preludeConn); ok {
+		if said := conn.origin.Load(); said != nil {
+			o, peer = *said, said.client
+		}
+	}
+	said := g.originOf(r.Header, peer)
+	r.RemoteAddr = said.client.String()
+	switch {
+	case said.scheme != "":
+		r.URL.Scheme = said.scheme
+	case o.scheme != "":
+		r.URL.Scheme = o.scheme
+	}
+	if said.host != "" {
+		r.Host = said.host
+	}
+}
