@@ -61,6 +61,9 @@ type Config struct {
 	// serves them. Default: those that came with this program, which every function
 	// needs. The go command checks them like all others.
 	Modules fs.FS
+	// Launcher confines builds, and gets a program of its own from this builder.
+	// Default: a new one.
+	Launcher *confine.Launcher
 }
 
 // Builder builds functions. Its methods may be called concurrently.
@@ -75,6 +78,7 @@ type Builder struct {
 	temp                            string
 	target                          []string // what of env decides about the program
 	launcher                        *confine.Launcher
+	launch                          string // the program of the launcher
 	sandbox                         *sandbox
 	env                             []string // of every go command
 	log                             hclog.Logger
@@ -123,9 +127,10 @@ func New(cfg Config) (*Builder, error) {
 	if own != "" {
 		cfg.Proxy = own + "," + cfg.Proxy
 	}
-	launcher, err := confine.New()
-	if err != nil {
-		return nil, err
+	if cfg.Launcher == nil {
+		if cfg.Launcher, err = confine.New(); err != nil {
+			return nil, err
+		}
 	}
 	sandbox, err := newSandbox(known, dir, cfg)
 	if err != nil {
@@ -133,7 +138,7 @@ func New(cfg Config) (*Builder, error) {
 	}
 	bin, cache, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gocache"), filepath.Join(dir, "gomod")
 	target := []string{"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1"}
-	return &Builder{
+	b := &Builder{
 		goCommand: filepath.Join(bin, "go"),
 		platform:  funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: known.GOVERSION},
 		cpuLimit:  cpuLimit, stallLimit: stallLimit, wallLimit: wallLimit,
@@ -143,7 +148,7 @@ func New(cfg Config) (*Builder, error) {
 		modCache: modCache,
 		temp:     cfg.Temp,
 		target:   target,
-		launcher: launcher,
+		launcher: cfg.Launcher,
 		sandbox:  sandbox,
 		env: append([]string{
 			"PATH=" + bin, "HOME=" + home, "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
@@ -158,7 +163,14 @@ func New(cfg Config) (*Builder, error) {
 		tried: make(chan struct{}),
 		warm:  make(chan struct{}),
 		fill:  new(fill),
-	}, nil
+	}
+	if b.launch, err = launcherOf(dir, known.GOVERSION); err != nil {
+		return nil, err
+	}
+	if exists(b.launch) {
+		b.launcher.Use(b.launch)
+	}
+	return b, nil
 }
 
 // toolchain is what go env says.

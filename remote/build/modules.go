@@ -56,12 +56,12 @@ func unpack(fsys fs.FS, dir string) error {
 		if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, content) {
 			return nil
 		}
-		return replace(file, content)
+		return replace(file, content, 0o600)
 	})
 }
 
 // replace writes a file so that it appears whole.
-func replace(name string, content []byte) (err error) {
+func replace(name string, content []byte, mode os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "tmp-")
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func replace(name string, content []byte) (err error) {
 		}
 	}()
 	_, err = f.Write(content)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), name)

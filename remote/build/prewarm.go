@@ -109,6 +109,7 @@ func (b *Builder) Run(ctx context.Context) error {
 		b.log.Info("ready to build")
 		close(b.tried)
 		close(b.warm)
+		b.equipLauncher(ctx)
 	}
 	for first, warm := next <= 0, next > 0; ; {
 		if next > 0 {
@@ -138,6 +139,7 @@ func (b *Builder) Run(ctx context.Context) error {
 			b.log.Info("ready to build", "took", time.Since(began).Round(time.Millisecond))
 			close(b.warm)
 			warm = true
+			b.equipLauncher(ctx)
 		}
 	}
 }
@@ -203,5 +205,5 @@ func (b *Builder) prewarm(ctx context.Context) (err error) {
 	if err := b.build(ctx, spec, &pace{prio: low}); err != nil {
 		return fmt.Errorf("build the first function: %w", err)
 	}
-	return replace(b.filled(), []byte(key))
+	return replace(b.filled(), []byte(key), 0o600)
 }

@@ -137,5 +137,5 @@ func put(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return replace(path, data)
+	return replace(path, data, 0o600)
 }

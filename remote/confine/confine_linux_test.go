@@ -23,10 +23,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
+	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
 
-// helper is the program of testdata/attack, statically linked.
-var helper string
+// helper is the program of testdata/attack, statically linked, and small that of
+// Source, beside it.
+var helper, small string
 
 func TestMain(m *testing.M) {
 	guarded := testkit.Guarded(withHelper{m})
@@ -40,6 +42,7 @@ type withHelper struct{ *testing.M }
 
 func (w withHelper) Run() int {
 	if helper = os.Getenv("ATTACK"); helper != "" {
+		small = filepath.Join(filepath.Dir(helper), "launcher")
 		return w.M.Run()
 	}
 	dir, err := os.MkdirTemp("", "attack-")
@@ -47,13 +50,19 @@ func (w withHelper) Run() int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	helper = filepath.Join(dir, "attack")
-	cmd := exec.Command("go", "build", "-o", helper, "./testdata/attack")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		panic(string(out))
+	helper, small = filepath.Join(dir, "attack"), filepath.Join(dir, "launcher")
+	source := filepath.Join(dir, "source")
+	if err := WriteSource(source); err != nil {
+		panic(err)
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(helper, 0o755)); err != nil { //nolint:gosec // plain users run it
+	for _, program := range [][]string{{".", "-o", helper, "./testdata/attack"}, {source, "-ldflags=-s -w", "-o", small, "."}} {
+		cmd := exec.Command("go", append([]string{"build"}, program[1:]...)...)
+		cmd.Dir, cmd.Env = program[0], append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			panic(string(out))
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(helper, 0o755), os.Chmod(small, 0o755)); err != nil { //nolint:gosec // plain users run them
 		panic(err)
 	}
 	return w.M.Run()
@@ -113,6 +122,7 @@ func launcher(t *testing.T) *Launcher {
 	t.Helper()
 	l, err := New()
 	require.NoError(t, err)
+	l.Use(small)
 	return l
 }
 
@@ -332,7 +342,8 @@ func TestWithoutPortsThereIsNoSocket(t *testing.T) {
 	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "work", s.own))
 }
 
-// An older kernel is asked for what it has, and stops what it can.
+// An older kernel is asked for what it has, and stops what it can. The launcher is this
+// program, not the small one.
 func TestEachVersionOfLandlock(t *testing.T) {
 	l := launcher(t)
 	for _, u := range users() {
@@ -594,7 +605,7 @@ func TestWhatCannotBeConfinedIsNotRun(t *testing.T) {
 			err := c.l.Start(cmd, rules)
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, "confine "+c.path)
-			assert.NotNil(t, cmd.ProcessState, "the launcher has been waited for")
+			assert.Equal(t, cmd.Process == nil, cmd.ProcessState == nil, "a launcher has been waited for")
 			assert.NoFileExists(t, filepath.Join(s.own, "ran"))
 		})
 	}
@@ -612,13 +623,13 @@ func TestALauncherThatIsKilledRanNothing(t *testing.T) {
 }
 
 func TestMainIsForLaunchersAlone(t *testing.T) {
-	for _, args := range [][]string{{}, {"agent"}, {"agent", "3"}, {name}, {name, "3", "4"}} {
+	for _, args := range [][]string{{}, {"agent"}, {"agent", "3"}, {launch.Name}, {launch.Name, "3", "4"}} {
 		_, launched := Main(args)
 		assert.False(t, launched, args)
 	}
-	code, launched := Main([]string{name, "x"})
+	code, launched := Main([]string{launch.Name, "x"})
 	assert.True(t, launched)
-	assert.Equal(t, failed, code)
+	assert.Equal(t, launch.Failed, code)
 }
 
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
@@ -652,14 +663,87 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	}
 }
 
+func TestWhatMayBeOpened(t *testing.T) {
+	for _, u := range users() {
+		s, rules := u.set(t)
+		attempt := func(attack, arg string) string { return u.attempt(t, under(launcher(t), rules), attack, arg) }
+		rules.Connect, rules.AnyPort = nil, true
+		assert.Equal(t, "worked", attempt("tcp", s.shut), "any port")
+		assert.Equal(t, "EACCES", attempt("listen", "127.0.0.1:0"))
+		assert.Equal(t, "EACCES", attempt("autolisten", ""), "without a port")
+		assert.Equal(t, "EACCES", attempt("mptcp", s.open))
+		assert.Equal(t, "EACCES", attempt("socketpair", ""))
+		rules.Listen = true
+		assert.Equal(t, "worked", attempt("listen", "127.0.0.1:0"))
+		assert.Equal(t, "worked", attempt("autolisten", ""))
+		assert.Equal(t, "EACCES", attempt("unix", s.socket))
+		rules.AnyPort, rules.Unix = false, true
+		assert.Equal(t, "worked", attempt("unix", s.socket))
+		assert.Equal(t, "worked", attempt("socketpair", ""))
+		assert.Equal(t, "EACCES", attempt("unixhigh", ""))
+		assert.Equal(t, "EACCES", attempt("tcp", s.open))
+		assert.Equal(t, "EPERM", attempt("abstract", s.abstract))
+		rules.Children, rules.Programs = true, []string{"/bin", "/usr", "/lib", "/lib64", "/missing"}
+		assert.Equal(t, "worked", attempt("run", "/bin/true"))
+		assert.Equal(t, "EACCES", attempt("copyexec", s.own))
+	}
+}
+
+// A process that is forked keeps its pid and its descriptors, and needs nobody who waits.
+func TestForkExec(t *testing.T) {
+	for _, use := range []string{small, self} {
+		l := launcher(t)
+		l.Use(use)
+		_, rules := users()[0].set(t)
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		null, err := os.Open(os.DevNull)
+		require.NoError(t, err)
+		defer null.Close()
+		pid, err := l.ForkExec(helper, []string{helper, "tree", "0"}, &syscall.ProcAttr{
+			Env: []string{"A=1"}, Files: []uintptr{null.Fd(), w.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
+		}, rules)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		var said int
+		_, err = fmt.Fscan(r, &said)
+		require.NoError(t, err)
+		assert.Equal(t, pid, said)
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		require.NoError(t, err)
+		assert.Contains(t, string(status), "Seccomp_filters:\t1\n")
+		require.NoError(t, unix.Kill(pid, unix.SIGKILL))
+		require.Error(t, reap(pid))
+		pid, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
+		require.ErrorContains(t, err, "confine /bin/sh: run /bin/sh: permission denied")
+		assert.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH, "it has been reaped")
+	}
+}
+
+func TestPrivilegesOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("root alone can become another user")
+	}
+	u := users()[0]
+	_, rules := u.set(t)
+	rules.User = 200_001
+	assert.Equal(t, "uid=200001 gid=200001 groups=[]", u.attempt(t, under(launcher(t), rules), "user", ""))
+	assert.Contains(t, u.attempt(t, under(launcher(t), rules), "state", ""), "nnp=1 bounding=0 effective=0")
+}
+
 func BenchmarkStart(b *testing.B) {
 	l, err := New()
 	require.NoError(b, err)
+	tiny, err := New()
+	require.NoError(b, err)
+	tiny.Use(small)
 	for _, way := range []struct {
 		name  string
 		start starter
 	}{
 		{"bare", bare},
+		{"confined by the small program", under(tiny, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
 		{"confined", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
 		{"with children", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}, Children: true, Limits: Limits{Tasks: 1 << 10, Memory: 1 << 30}})},
 	} {

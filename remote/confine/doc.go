@@ -1,7 +1,7 @@
 // Package confine starts programs that may do only what rules allow.
 //
-// Between the agent and a program stands a launcher: a process that takes the
-// rules from a pipe, gives up what they do not name, and becomes the program by
+// Between the agent and a program stands a launcher: a process that takes its
+// order from a pipe, gives up what the rules do not name, and becomes the program by
 // execve, so that nothing of the agent is left in it. Data enters as Rules and an
 // exec.Cmd; what comes out is a started command, or an error and no program. The
 // package must never run a program with less than the layers that New has
@@ -9,15 +9,20 @@
 //
 // In this order the launcher sets: umask 077; resource limits; close-on-exec for
 // all descriptors but the meant; an empty capability bounding set, so that root is
-// root in name alone; no_new_privs; Landlock (files, TCP ports, signals and
-// abstract sockets); seccomp (system calls). An error in any of them ends the
-// launcher with a message on a second pipe, before the program.
+// root in name alone; another user, if the rules say so; no_new_privs; Landlock (files,
+// TCP ports, signals and abstract sockets); seccomp (system calls). An error in any of
+// them ends the launcher with a message on a second pipe, before the program.
 //
 // Decisions:
-//   - The launcher is this program itself, started again under a name that Main
-//     knows. It costs the start of a large Go program, some milliseconds, which
-//     a build does not feel. Only Main and what it calls run in the launcher, so
-//     a small program of its own can take over when functions are confined.
+//   - The launcher is package launch, which does as it is told: the ruleset and the
+//     filter are made here. It is a small program of its own where one was built of
+//     Source, and else this program, started again under a name that Main knows. The
+//     small one costs a start 2 ms, the other 4 to 8.
+//   - Start holds a program and its children, which end with the caller, as builds do.
+//     What ForkExec starts is on its own, with the pid that it begins with, as functions
+//     are.
+//   - Opening a listening socket is denied by system call as well as by port: a socket
+//     without a port gets one that Landlock does not see.
 //   - System calls are allowed by default and denied by list: programs of all
 //     kinds must run. Arguments that the kernel takes as 32 bits are allowed by
 //     their low half, and only with an empty high half, since the filter sees 64.

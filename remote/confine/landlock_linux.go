@@ -49,13 +49,18 @@ func fileAccess(abi int) uint64 {
 	return rights
 }
 
-// restrict denies the calling thread, for ever, what rules do not allow and ABI
-// abi can deny.
-func restrict(abi int, rules Rules) error {
+// ruleset makes a Landlock ruleset that denies, of what ABI abi knows, all that rules
+// do not allow. The caller closes it.
+func ruleset(abi int, rules Rules) (file *os.File, err error) {
 	handled := unix.LandlockRulesetAttr{Handled_access_fs: fileAccess(abi)}
 	size := unsafe.Offsetof(handled.Handled_access_net)
 	if abi >= 4 {
-		handled.Handled_access_net = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+		if !rules.Listen {
+			handled.Handled_access_net |= unix.LANDLOCK_ACCESS_NET_BIND_TCP
+		}
+		if !rules.AnyPort {
+			handled.Handled_access_net |= unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+		}
 		size = unsafe.Offsetof(handled.Scoped)
 	}
 	if abi >= 6 {
@@ -64,9 +69,14 @@ func restrict(abi int, rules Rules) error {
 	}
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&handled)), size, 0)
 	if errno != 0 {
-		return fmt.Errorf("make a Landlock ruleset: %w", errno)
+		return nil, fmt.Errorf("make a Landlock ruleset: %w", errno)
 	}
-	defer unix.Close(int(fd))
+	file = os.NewFile(fd, "ruleset")
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+		}
+	}()
 	for _, grant := range []struct {
 		paths    []string
 		rights   uint64
@@ -76,6 +86,7 @@ func restrict(abi int, rules Rules) error {
 		{rules.Read, readRights, false},
 		{rules.Write, handled.Handled_access_fs &^ never, false},
 		{rules.System, readRights, true},
+		{rules.Programs, execRights, true},
 	} {
 		for _, path := range grant.paths {
 			err := allowPath(fd, path, grant.rights)
@@ -83,22 +94,19 @@ func restrict(abi int, rules Rules) error {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("allow %s: %w", path, err)
+				return nil, fmt.Errorf("allow %s: %w", path, err)
 			}
 		}
 	}
-	if abi >= 4 {
+	if handled.Handled_access_net&unix.LANDLOCK_ACCESS_NET_CONNECT_TCP != 0 {
 		for _, port := range rules.Connect {
 			rule := portRule{unix.LANDLOCK_ACCESS_NET_CONNECT_TCP, uint64(port)}
 			if err := addRule(fd, rulePort, unsafe.Pointer(&rule)); err != nil {
-				return fmt.Errorf("allow port %d: %w", port, err)
+				return nil, fmt.Errorf("allow port %d: %w", port, err)
 			}
 		}
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
-		return fmt.Errorf("apply the Landlock ruleset: %w", errno)
-	}
-	return nil
+	return file, nil
 }
 
 func allowPath(ruleset uintptr, path string, rights uint64) error {

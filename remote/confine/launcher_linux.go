@@ -1,7 +1,6 @@
 package confine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,16 +8,19 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
 
 const (
-	// name is what a launcher is started as, with the descriptor of its first pipe.
-	name = "ryo-confine"
 	// self is this program, even when its file has been replaced.
 	self = "/proc/self/exe"
-	// done is what a launcher says before it becomes the program.
-	done = "+"
 	// maxSaid is how much of what a launcher says is read, in bytes.
 	maxSaid = 4 << 10
 )
@@ -28,21 +30,13 @@ var hasMain atomic.Bool
 
 // Launcher starts programs. Its methods may be called concurrently.
 type Launcher struct {
-	abi    int // of Landlock; 0: none
-	calls  bool
-	held   uintptr // how programs with children are held together; see holding
-	groups *groups // nil: none can be made
-	layers []Layer
-}
-
-// order is what a launcher is told.
-type order struct {
-	ABI   int
-	Calls bool // filter them
-	Rules Rules
-	Path  string
-	Args  []string
-	Env   []string
+	abi     int // of Landlock; 0: none
+	calls   bool
+	held    uintptr // how programs with children are held together; see holding
+	groups  *groups // nil: none can be made
+	layers  []Layer
+	program atomic.Pointer[string] // that Use has named; nil: self
+	filters sync.Map               // encoded, by filterKind
 }
 
 // New finds out what the kernel offers. The error says that this program cannot
@@ -63,6 +57,10 @@ func New() (*Launcher, error) {
 	return l, nil
 }
 
+// Use makes a program that was built of Source the launcher from now on. Where it
+// cannot be run, this program goes on to be it.
+func (l *Launcher) Use(program string) { l.program.Store(&program) }
+
 // Layers says what is in force for every program that is started.
 func (l *Launcher) Layers() []Layer { return l.layers }
 
@@ -76,9 +74,9 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 		}
 		return Layer{Name: name, State: On}
 	}
-	calls := Layer{Name: "calls", State: On}
+	calls := Layer{Name: Calls, State: On}
 	if seccompErr != nil {
-		calls = Layer{"calls", Off, "system calls cannot be filtered: " + seccompErr.Error(), "Linux 4.14 or later on amd64 or arm64, with seccomp filters"}
+		calls = Layer{Calls, Off, "system calls cannot be filtered: " + seccompErr.Error(), "Linux 4.14 or later on amd64 or arm64, with seccomp filters"}
 	}
 	privileges := Layer{Name: "privileges", State: On}
 	if keepsCapabilities() {
@@ -87,7 +85,7 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 	}
 	return []Layer{
 		landlock(Files, 3, "6.2", "files that cannot be written can be truncated"),
-		landlock("ports", 4, "6.7", "a program with a network can dial every port"),
+		landlock(Ports, 4, "6.7", "a program with a network can dial every port"),
 		landlock("signals", 6, "6.12", "a program that starts others can signal all processes of its user"),
 		calls,
 		privileges,
@@ -123,6 +121,94 @@ func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
 //
 // An error means that the program was not started.
 func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
+	var group group
+	if rules.Children {
+		hold(cmd, l.held)
+		if l.groups != nil {
+			var err error
+			if group, err = l.groups.make(rules.Limits); err != nil {
+				return fmt.Errorf("make a control group: %w", err)
+			}
+		}
+	}
+	if !rules.Children || !counts(l.held, l.abi) {
+		rules.Limits.Tasks = 0 // it would be one of all that the user runs
+	}
+	order := launch.Order{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
+	meant := len(cmd.ExtraFiles)
+	cmd.Env = []string{}
+	err := l.launch(order, rules, 3+meant, control{
+		start: func(program string, args []string, files []*os.File) (int, error) {
+			cmd.Path, cmd.Args, cmd.ExtraFiles = program, args, append(cmd.ExtraFiles[:meant:meant], files...)
+			if err := cmd.Start(); err != nil {
+				return 0, err
+			}
+			return cmd.Process.Pid, nil
+		},
+		started: func(pid int) error {
+			if group == nil {
+				return nil
+			}
+			return l.groups.take(pid, group)
+		},
+		wait: func(int) error { return cmd.Wait() },
+	})
+	if cmd.Process == nil {
+		err = errors.Join(err, group.remove())
+	}
+	return err
+}
+
+// ForkExec starts a program under rules, as that of package syscall would. The
+// process is not held: it lives as long as it likes, and its pid is the program's.
+//
+// An error means that the program was not started.
+func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (pid int, err error) {
+	order := launch.Order{Path: path, Args: argv, Env: attr.Env}
+	rules.Limits.Tasks = 0 // it would be one of all that the user runs
+	err = l.launch(order, rules, len(attr.Files), control{
+		start: func(program string, args []string, files []*os.File) (int, error) {
+			launched := *attr
+			launched.Env, launched.Files = []string{}, attr.Files[:len(attr.Files):len(attr.Files)]
+			for _, file := range files {
+				launched.Files = append(launched.Files, file.Fd())
+			}
+			var err error
+			pid, err = syscall.ForkExec(program, args, &launched)
+			return pid, err
+		},
+		started: func(int) error { return nil },
+		wait:    reap,
+	})
+	return pid, err
+}
+
+// reap waits for a launcher that has failed.
+func reap(pid int) error {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		default:
+			return fmt.Errorf("exit status %d, signal %d", status.ExitStatus(), status.Signal())
+		}
+	}
+}
+
+// control is how the process of a launcher is handled.
+type control struct {
+	// start starts a program with descriptors beside those that were meant for it.
+	start   func(program string, args []string, files []*os.File) (pid int, err error)
+	started func(pid int) error // before it does anything
+	wait    func(pid int) error // for its exit
+}
+
+// launch starts a launcher, whose own descriptors begin at first, and has it become
+// the program.
+func (l *Launcher) launch(order launch.Order, rules Rules, first int, c control) error {
 	orderIn, orderOut, err := os.Pipe()
 	if err != nil {
 		return err
@@ -135,42 +221,89 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	}
 	defer saidIn.Close()
 	defer saidOut.Close()
-
-	var group group
-	if rules.Children {
-		hold(cmd, l.held)
-		if l.groups != nil {
-			if group, err = l.groups.make(rules.Limits); err != nil {
-				return fmt.Errorf("make a control group: %w", err)
-			}
+	files := []*os.File{orderIn, saidOut}
+	if l.abi > 0 {
+		ruleset, err := ruleset(l.abi, rules)
+		if err != nil {
+			return fmt.Errorf("confine %s: %w", order.Path, err)
 		}
+		defer ruleset.Close()
+		files = append(files, ruleset)
+		order.Ruleset = uint32(first + 2) //nolint:gosec // a descriptor
 	}
-	if !rules.Children || !counts(l.held, l.abi) {
-		rules.Limits.Tasks = 0 // it would be one of all that the user runs
-	}
-	told := order{ABI: l.abi, Calls: l.calls, Rules: rules, Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
-	first := 3 + len(cmd.ExtraFiles)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, orderIn, saidOut)
-	cmd.Path, cmd.Args, cmd.Env = self, []string{name, strconv.Itoa(first)}, []string{}
-	if err := cmd.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start the launcher: %w", err), group.remove())
+	order.Limits, order.User = limits(rules.Limits), rules.User
+
+	pid, err := l.begin(first, files, c)
+	if err != nil {
+		return fmt.Errorf("start the launcher: %w", err)
 	}
 	_ = orderIn.Close()
 	_ = saidOut.Close()
-	if group != nil {
-		err = l.groups.take(cmd.Process.Pid, group)
-	}
-	if err == nil { // else it exits without an order
-		err = json.NewEncoder(orderOut).Encode(told)
+	if err = c.started(pid); err == nil { // else it exits without an order
+		own := 0
+		if l.abi < 6 && !rules.Children {
+			own = pid
+		}
+		if l.calls {
+			order.Filter = l.filter(rules, own)
+		}
+		_, err = orderOut.Write(order.Encode())
 	}
 	_ = orderOut.Close()
 	said, readErr := io.ReadAll(io.LimitReader(saidIn, maxSaid))
-	if err := errors.Join(err, readErr); err == nil && string(said) == done {
+	if err := errors.Join(err, readErr); err == nil && string(said) == launch.Done {
 		return nil
 	}
-	exit := cmd.Wait()
-	if reason := strings.TrimPrefix(string(said), done); reason != "" {
-		return fmt.Errorf("confine %s: %s", told.Path, reason)
+	exit := c.wait(pid)
+	if reason := strings.TrimPrefix(string(said), launch.Done); reason != "" {
+		return fmt.Errorf("confine %s: %s", order.Path, reason)
 	}
-	return fmt.Errorf("confine %s: the launcher ended: %w", told.Path, errors.Join(exit, err, readErr))
+	return fmt.Errorf("confine %s: the launcher ended: %w", order.Path, errors.Join(exit, err, readErr))
+}
+
+// begin starts the launcher that Use has named, or else this program as one.
+func (l *Launcher) begin(first int, files []*os.File, c control) (pid int, err error) {
+	args := []string{launch.Name, strconv.Itoa(first)}
+	program := self
+	if used := l.program.Load(); used != nil && unix.Access(*used, unix.X_OK) == nil {
+		program = *used // else it was removed, perhaps with the cache
+	}
+	return c.start(program, args, files)
+}
+
+// limits are Limits as the kernel knows them.
+func limits(l Limits) []launch.Limit {
+	list := []launch.Limit{{What: "core dumps", Which: unix.RLIMIT_CORE}, {What: "locked memory", Which: unix.RLIMIT_MEMLOCK}}
+	for _, limit := range []launch.Limit{
+		{What: "processor time", Which: unix.RLIMIT_CPU, Value: uint64(l.CPU / time.Second)}, //nolint:gosec // positive
+		{What: "memory", Which: unix.RLIMIT_DATA, Value: l.Data},
+		{What: "file size", Which: unix.RLIMIT_FSIZE, Value: l.File},
+		{What: "open files", Which: unix.RLIMIT_NOFILE, Value: l.Files},
+		{What: "processes", Which: unix.RLIMIT_NPROC, Value: l.Tasks},
+	} {
+		if limit.Value > 0 {
+			list = append(list, limit)
+		}
+	}
+	return list
+}
+
+// filterKind is what of rules a filter depends on.
+type filterKind struct {
+	network, listen, unix, children bool
+	ownSignals                      int
+}
+
+// filter is the filter for rules, encoded. Making one takes as long as a hundredth of
+// a start, so each kind is made once.
+func (l *Launcher) filter(rules Rules, ownSignals int) string {
+	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Children, ownSignals}
+	if made, ok := l.filters.Load(kind); ok {
+		return made.(string)
+	}
+	made := encoded(filter(rules, ownSignals))
+	if ownSignals == 0 { // a pid does not come again
+		l.filters.Store(kind, made)
+	}
+	return made
 }

@@ -2,7 +2,10 @@
 
 package confine
 
-import "os/exec"
+import (
+	"os/exec"
+	"syscall"
+)
 
 // Launcher starts programs, without confining them: this system cannot.
 type Launcher struct{}
@@ -13,10 +16,13 @@ func New() (*Launcher, error) { return &Launcher{}, nil }
 // Main has nothing to do on this system.
 func Main([]string) (code int, launcher bool) { return 0, false }
 
+// Use has nothing to do on this system.
+func (*Launcher) Use(string) {}
+
 // Layers says that nothing is in force.
 func (*Launcher) Layers() []Layer {
 	var list []Layer
-	for _, name := range []string{Files, "ports", "signals", "calls", "privileges", "limits", "lifetime", "processes", "memory"} {
+	for _, name := range []string{Files, Ports, "signals", Calls, "privileges", "limits", "lifetime", "processes", "memory"} {
 		list = append(list, Layer{name, Off, "programs can be confined on Linux alone", "run the agent on Linux"})
 	}
 	return list
@@ -24,3 +30,8 @@ func (*Launcher) Layers() []Layer {
 
 // Start starts a command. The rules are not applied, as Layers says.
 func (*Launcher) Start(cmd *exec.Cmd, _ Rules) error { return cmd.Start() }
+
+// ForkExec starts a program. The rules are not applied, as Layers says.
+func (*Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, _ Rules) (pid int, err error) {
+	return syscall.ForkExec(path, argv, attr)
+}

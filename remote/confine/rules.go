@@ -8,16 +8,28 @@ type Rules struct {
 	Exec  []string // may be run and read
 	Read  []string // may be read
 	Write []string // may be read, written, made and removed, but not run
-	// System may be read where it exists; a missing path above is an error.
-	System []string
-	// Connect are the TCP ports that may be dialled, on any host; UDP is open then.
-	// Without any, no socket can be made at all.
+	// System may be read where it exists; a missing path above is an error. Programs may
+	// be run as well.
+	System, Programs []string
+	// Connect are the TCP ports that may be dialled, on any host, and AnyPort opens all of
+	// them; UDP is open then. Without either, no socket of a network can be made.
 	Connect []uint16
+	AnyPort bool
+	// Listen lets the program open listening sockets, beside those that it is given.
+	Listen bool
+	// Unix lets it make unix sockets. What they lead to is up to the permissions of files.
+	Unix bool
 	// Children lets the program start others, under the same rules and in its
 	// process group, which they cannot leave.
 	Children bool
 	Limits   Limits
+	// User is the user, and the group of that number, that the program runs as. Only root
+	// can start it then. 0: who starts it.
+	User uint32
 }
+
+// network says that rules allow sockets of a network.
+func (r *Rules) network() bool { return r.AnyPort || len(r.Connect) > 0 }
 
 // Limits hold for each process alone, but for those at the end. 0 is no limit.
 type Limits struct {
@@ -40,8 +52,12 @@ const (
 	Off      State = "off"
 )
 
-// Files is the name of the layer that keeps programs from files.
-const Files = "files"
+// Names of layers that the tiers of functions depend on.
+const (
+	Files = "files" // keeps programs from files
+	Ports = "ports" // keeps them from TCP ports
+	Calls = "calls" // keeps them from system calls
+)
 
 // Layer is one kind of protection on this machine.
 type Layer struct {

@@ -1,7 +1,7 @@
 package confine
 
 import (
-	"fmt"
+	"encoding/binary"
 	"slices"
 	"unsafe"
 
@@ -87,15 +87,14 @@ func filter(rules Rules, ownSignals int) []instr {
 	for _, call := range slices.Concat(forbidden, forbiddenHere) {
 		add(call, denied)
 	}
-	if len(rules.Connect) == 0 {
-		add(unix.SYS_SOCKET, []instr{ret(eacc)})
-	} else {
-		add(unix.SYS_SOCKET,
-			oneOf(eacc, 0, 0, unix.AF_INET, unix.AF_INET6),
-			oneOf(eacc, 1, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.SOCK_STREAM, unix.SOCK_DGRAM),
-			// Neither raw nor MPTCP, which Landlock's rules for ports do not see.
-			oneOf(eacc, 2, 0, unix.IPPROTO_IP, unix.IPPROTO_TCP, unix.IPPROTO_UDP),
-			allowed)
+	add(unix.SYS_SOCKET, sockets(rules)...)
+	if !rules.Unix {
+		// A descriptor on its way through one is in no process's table.
+		add(unix.SYS_SOCKETPAIR, []instr{ret(eacc)})
+	}
+	if !rules.Listen {
+		// Also on a socket without a port, which gets one that Landlock does not see.
+		add(unix.SYS_LISTEN, []instr{ret(eacc)})
 	}
 	// Opens a connection that Landlock does not see.
 	add(unix.SYS_SENDTO, without(3, unix.MSG_FASTOPEN), allowed)
@@ -131,6 +130,22 @@ func filter(rules Rules, ownSignals int) []instr {
 	return append(prog, ret(allow))
 }
 
+// sockets are the bodies for socket(2).
+func sockets(rules Rules) (bodies [][]instr) {
+	if rules.Unix {
+		bodies = append(bodies, []instr{high(0), jump(unix.BPF_JEQ, 0, 0, 3), low(0), jump(unix.BPF_JEQ, unix.AF_UNIX, 0, 1), ret(allow)})
+	}
+	if !rules.network() {
+		return append(bodies, []instr{ret(eacc)})
+	}
+	return append(bodies,
+		oneOf(eacc, 0, 0, unix.AF_INET, unix.AF_INET6),
+		oneOf(eacc, 1, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.SOCK_STREAM, unix.SOCK_DGRAM),
+		// Neither raw nor MPTCP, which Landlock's rules for ports do not see.
+		oneOf(eacc, 2, 0, unix.IPPROTO_IP, unix.IPPROTO_TCP, unix.IPPROTO_UDP),
+		[]instr{ret(allow)})
+}
+
 // seccompWorks says why system calls cannot be filtered, or nil.
 func seccompWorks() error {
 	if auditArch == 0 {
@@ -144,12 +159,13 @@ func seccompWorks() error {
 	return nil
 }
 
-// install puts the calling thread under a filter for ever.
-func install(prog []instr) error {
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]} //nolint:gosec // some hundred
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&fprog)))
-	if errno != 0 {
-		return fmt.Errorf("install the filter of system calls: %w", errno)
+// encoded are instructions as the kernel reads them.
+func encoded(prog []instr) string {
+	var b []byte
+	for _, i := range prog {
+		b = binary.NativeEndian.AppendUint16(b, i.Code)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.NativeEndian.AppendUint32(b, i.K)
 	}
-	return nil
+	return string(b)
 }

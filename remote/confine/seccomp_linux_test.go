@@ -62,7 +62,7 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 			switch call {
 			case unix.SYS_CLONE3:
 				assert.Equal(t, enos, got)
-			case unix.SYS_SOCKET:
+			case unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_LISTEN:
 				assert.Equal(t, eacc, got, "family 0")
 			case unix.SYS_SETSID, unix.SYS_SETPGID:
 				assert.Equal(t, rules.Children, got == eperm)
@@ -79,6 +79,7 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 func TestFilterOfArguments(t *testing.T) {
 	const top = 1 << 32
 	network, none := filter(Rules{Connect: []uint16{80}}, 0), filter(Rules{}, 0)
+	unixes := filter(Rules{AnyPort: true, Unix: true}, 0)
 	children, own := filter(Rules{Children: true}, 0), filter(Rules{}, 77)
 	for _, c := range []struct {
 		what string
@@ -91,6 +92,11 @@ func TestFilterOfArguments(t *testing.T) {
 		{"udp 6", network, allow, unix.SYS_SOCKET, []uint64{unix.AF_INET6, unix.SOCK_DGRAM, 17}},
 		{"mptcp", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP}},
 		{"sctp", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_SEQPACKET, 132}},
+		{"unix", unixes, allow, unix.SYS_SOCKET, []uint64{unix.AF_UNIX, unix.SOCK_STREAM, 0}},
+		{"high family, unix", unixes, eacc, unix.SYS_SOCKET, []uint64{top | unix.AF_UNIX, unix.SOCK_STREAM, 0}},
+		{"tcp beside unix", unixes, allow, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, 0}},
+		{"netlink beside unix", unixes, eacc, unix.SYS_SOCKET, []uint64{unix.AF_NETLINK, unix.SOCK_RAW, 0}},
+		{"unix alone", filter(Rules{Unix: true}, 0), eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, 0}},
 		{"high family", network, eacc, unix.SYS_SOCKET, []uint64{top | unix.AF_INET, unix.SOCK_STREAM, 0}},
 		{"high type", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, top | unix.SOCK_STREAM, 0}},
 		{"high protocol", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, top}},

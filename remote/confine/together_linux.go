@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
 
 // nprocABI comes with a kernel (5.19) that counts the processes of a user in each
@@ -22,10 +24,10 @@ const nprocABI = 2
 func holding() (flags uintptr, err error) {
 	for _, flags := range []uintptr{unix.CLONE_NEWPID, unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
 		probe := exec.Command(self)
-		probe.Args = []string{name, "probe"}
+		probe.Args = []string{launch.Name, "probe"}
 		hold(probe, flags)
 		err = probe.Run()
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == failed {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == launch.Failed {
 			return flags, nil
 		}
 	}

@@ -42,10 +42,23 @@ var attacks = map[string]func(arg string) error{
 		return err
 	},
 
-	"tcp":      func(addr string) error { return dial("tcp", addr) },
-	"udp":      func(addr string) error { return dial("udp", addr) },
-	"unix":     func(path string) error { return dial("unix", path) },
-	"listen":   func(addr string) error { _, err := net.Listen("tcp", addr); return err },
+	"tcp":    func(addr string) error { return dial("tcp", addr) },
+	"udp":    func(addr string) error { return dial("udp", addr) },
+	"unix":   func(path string) error { return dial("unix", path) },
+	"listen": func(addr string) error { _, err := net.Listen("tcp", addr); return err },
+	"autolisten": func(string) error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Listen(fd, 1)
+	},
+	"socketpair": func(string) error { _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err },
+	"run":        func(path string) error { return exec.Command(path).Run() },
+	"user": func(string) error {
+		groups, _ := os.Getgroups()
+		return say(fmt.Sprintf("uid=%d gid=%d groups=%v", os.Getuid(), os.Getgid(), groups))
+	},
 	"mptcp":    func(addr string) error { return connect(addr, unix.IPPROTO_MPTCP) },
 	"tfo":      func(addr string) error { return fastOpenOption(addr) },
 	"fastopen": fastOpen,
