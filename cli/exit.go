@@ -24,13 +24,13 @@ const (
 )
 
 var kindCodes = map[proto.Kind]int{
-	proto.ErrInvalid:      exitUsage,
-	proto.ErrUnauthorized: exitDenied,
-	proto.ErrForbidden:    exitDenied,
-	proto.ErrNotFound:     exitNotFound,
-	proto.ErrTimeout:      exitUnhealthy,
-	proto.ErrStalled:      exitUnhealthy,
-	proto.ErrUnavailable:  exitUnreachable,
+	proto.ErrInvalid:         exitUsage,
+	proto.ErrUnauthenticated: exitDenied,
+	proto.ErrForbidden:       exitDenied,
+	proto.ErrNotFound:        exitNotFound,
+	proto.ErrTimeout:         exitUnhealthy,
+	proto.ErrStalled:         exitUnhealthy,
+	proto.ErrUnavailable:     exitUnreachable,
 }
 
 var reasonCodes = map[string]int{

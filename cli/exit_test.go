@@ -27,7 +27,7 @@ func TestExitCodeOfErrors(t *testing.T) {
 		{fmt.Errorf("check: %w", &funcfw.Refusal{Reason: "no"}), 3},
 		{proto.Errorf(proto.ErrUnavailable, "no answer"), 4},
 		{proto.Errorf(proto.ErrNotFound, "no function"), 5},
-		{proto.ErrUnauthorized, 7},
+		{proto.ErrUnauthenticated, 7},
 		{fmt.Errorf("deploy: %w", proto.ErrForbidden), 7},
 		{proto.ErrTimeout, 8},
 		{reported(6), 6},

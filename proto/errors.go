@@ -11,20 +11,20 @@ type Kind string
 
 // The kinds. transport maps each to one gRPC code and one HTTP status.
 const (
-	ErrInvalid      Kind = "invalid"      // the call is wrong and would be wrong again
-	ErrUnauthorized Kind = "unauthorized" // the caller did not identify itself
-	ErrForbidden    Kind = "forbidden"    // the caller may not do this
-	ErrNotFound     Kind = "not_found"    // there is no such thing
-	ErrConflict     Kind = "conflict"     // it clashes with what is there
-	ErrTooLarge     Kind = "too_large"    // over a limit
-	ErrUnsupported  Kind = "unsupported"  // no such call, or not with this method
-	ErrTimeout      Kind = "timeout"      // a time limit ran out
-	ErrStalled      Kind = "stalled"      // the caller stopped sending in the middle
-	ErrCanceled     Kind = "canceled"     // the caller canceled
-	ErrUnavailable  Kind = "unavailable"  // a part cannot be reached now; it may be later
-	ErrBadGateway   Kind = "bad_gateway"  // the function's process gave no valid answer
-	ErrExhausted    Kind = "exhausted"    // no port, disk or place is left
-	ErrInternal     Kind = "internal"     // a fault of this program
+	ErrInvalid         Kind = "invalid"         // the call is wrong and would be wrong again
+	ErrUnauthenticated Kind = "unauthenticated" // the caller did not say who it is, or nobody knows it
+	ErrForbidden       Kind = "forbidden"       // the caller may not do this
+	ErrNotFound        Kind = "not_found"       // there is no such thing
+	ErrConflict        Kind = "conflict"        // it clashes with what is there
+	ErrTooLarge        Kind = "too_large"       // over a limit
+	ErrUnsupported     Kind = "unsupported"     // no such call, or not with this method
+	ErrTimeout         Kind = "timeout"         // a time limit ran out
+	ErrStalled         Kind = "stalled"         // the caller stopped sending in the middle
+	ErrCanceled        Kind = "canceled"        // the caller canceled
+	ErrUnavailable     Kind = "unavailable"     // a part cannot be reached now; it may be later
+	ErrBadGateway      Kind = "bad_gateway"     // the function's process gave no valid answer
+	ErrExhausted       Kind = "exhausted"       // no port, disk or place is left
+	ErrInternal        Kind = "internal"        // a fault of this program
 )
 
 // Error makes a Kind an error.

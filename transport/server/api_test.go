@@ -62,7 +62,7 @@ func TestHeadAnswersAsGetWithoutABody(t *testing.T) {
 func TestMethodsThatAreNotAllowedAreAnsweredWithThoseThatAre(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	base := "http://" + serve(t, fake, fake, server.Config{
-		Mounts: []server.Mount{{Path: "/metrics", Methods: []string{"GET", "HEAD"}, Handler: http.NotFoundHandler()}},
+		Mounts: []server.Mount{{Path: "/metrics", Methods: []string{"GET", "HEAD"}, Scope: wire.ScopeRead, Handler: http.NotFoundHandler()}},
 	})
 	for call, want := range map[string]string{
 		"POST /":              "GET, HEAD",

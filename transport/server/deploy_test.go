@@ -15,6 +15,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // event is one server-sent event.
@@ -108,7 +109,7 @@ func TestPlansOverHTTP(t *testing.T) {
 func TestLifeOverPlainHTTP(t *testing.T) {
 	fake := transporttest.NewFake(t)
 	base := "http://" + serve(t, fake, fake, server.Config{
-		Mounts: []server.Mount{{Path: "/metrics", Methods: []string{"GET"}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Mounts: []server.Mount{{Path: "/metrics", Methods: []string{"GET"}, Scope: wire.ScopeRead, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "up 1\n")
 		})}},
 	})

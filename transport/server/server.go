@@ -31,6 +31,18 @@ const (
 	healthRPC   = "/grpc.health.v1.Health/"
 )
 
+// ownPaths says what callers of a server's own paths must be allowed. A path that ends
+// with a slash stands for all below it, except the front page's.
+var ownPaths = []struct {
+	path  string
+	scope wire.Scope
+}{
+	{frontPath, wire.ScopeRead},
+	{healthzPath, wire.ScopeOpen},
+	{readyzPath, wire.ScopeOpen},
+	{healthRPC, wire.ScopeOpen},
+}
+
 // Config says what Serve serves, where, and for whom.
 type Config struct {
 	Program    string           // "agent" or "proxy", as GET / says
@@ -75,8 +87,15 @@ func (m Mount) serves(path string) bool {
 
 // Serve offers impl over gRPC and HTTP on every listener until ctx is done. It then
 // closes streams, drains all other requests for at most ten seconds, and returns nil.
-// When a listener fails it stops in the same way and returns that error.
+// When a listener fails it stops in the same way and returns that error. It serves
+// nothing when a route or a mount has no scope.
 func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
+	if err := checkScopes(wire.Routes, cfg.Mounts); err != nil {
+		for _, l := range cfg.Listeners {
+			_ = l.Close()
+		}
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newServer(ctx.Done(), impl, cfg)
@@ -267,18 +286,32 @@ func (s *server) mountOf(r *http.Request) *Mount {
 	return &s.cfg.Mounts[i]
 }
 
+// checkScopes refuses routes and mounts of which nobody has said who may call them.
+func checkScopes(routes []wire.Route, mounts []Mount) error {
+	for _, rt := range routes {
+		if !rt.Scope.Known() {
+			return proto.Errorf(proto.ErrInternal, "%s %s has no scope", rt.Method, rt.Path)
+		}
+	}
+	for _, m := range mounts {
+		if !m.Scope.Known() {
+			return proto.Errorf(proto.ErrInternal, "the mount %s has no scope", m.Path)
+		}
+	}
+	return nil
+}
+
 // scopeOf returns what the caller of a request must be allowed. For an unknown path
-// it is the highest scope.
+// it is that of changes.
 func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 	path := r.URL.Path
 	if mount != nil {
 		return mount.Scope
 	}
-	if path == healthzPath || path == readyzPath || strings.HasPrefix(path, healthRPC) {
-		return wire.ScopeOpen
-	}
-	if path == frontPath {
-		return wire.ScopeRead
+	for _, o := range ownPaths {
+		if path == o.path || o.path != frontPath && strings.HasSuffix(o.path, "/") && strings.HasPrefix(path, o.path) {
+			return o.scope
+		}
 	}
 	if rt, ok := wire.RouteOf(path); ok && isGRPC(r) {
 		return rt.Scope

@@ -24,7 +24,7 @@ var kinds = []struct {
 	status int
 }{
 	{proto.ErrInvalid, codes.InvalidArgument, http.StatusBadRequest},
-	{proto.ErrUnauthorized, codes.Unauthenticated, http.StatusUnauthorized},
+	{proto.ErrUnauthenticated, codes.Unauthenticated, http.StatusUnauthorized},
 	{proto.ErrForbidden, codes.PermissionDenied, http.StatusForbidden},
 	{proto.ErrNotFound, codes.NotFound, http.StatusNotFound},
 	{proto.ErrUnsupported, codes.Unimplemented, http.StatusMethodNotAllowed},

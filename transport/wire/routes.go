@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -22,16 +23,24 @@ type Route struct {
 // Whole stands for a message itself, where else one field of it would do.
 const Whole = "*"
 
-// Scope is what a caller must be allowed for a call.
+// Scope is what a caller must be allowed for a call. The zero value is no scope: a
+// server refuses to serve what has none.
 type Scope string
 
 // The scopes.
 const (
-	ScopeOpen   Scope = ""       // nothing: everyone may ask whether a program is alive
+	ScopeOpen   Scope = "open"   // nothing: everyone may ask whether a program is alive
 	ScopeInvoke Scope = "invoke" // to call functions
 	ScopeRead   Scope = "read"   // to see what there is
 	ScopeDeploy Scope = "deploy" // to change it
+	ScopeAdmin  Scope = "admin"  // to decide who may do all this, and to see who did
 )
+
+// Scopes are those that a token can have, for what it is asked to allow.
+var Scopes = []Scope{ScopeRead, ScopeInvoke, ScopeDeploy, ScopeAdmin}
+
+// Known reports whether s is a scope.
+func (s Scope) Known() bool { return s == ScopeOpen || slices.Contains(Scopes, s) }
 
 // Routes is the one table of calls. The server registers it, the HTTP client
 // looks its calls up in it.
