@@ -101,6 +101,23 @@ func (f *FunctionJson) checkKind() error {
 	return nil
 }
 
+// Who may call a function: the values of its setting auth.
+const (
+	AuthToken  = "token"  // those who have a token for it; the default
+	AuthPublic = "public" // everybody
+)
+
+func (f *FunctionJson) checkAuth() error {
+	switch f.GetAuth() {
+	case "", AuthToken, AuthPublic:
+		return nil
+	}
+	return f.invalid("auth", "%q is neither %q nor %q", f.GetAuth(), AuthToken, AuthPublic)
+}
+
+// Public reports whether everybody may call the function.
+func (r *FunctionJsonRsp) Public() bool { return r.GetAuth() == AuthPublic }
+
 func (f *FunctionJson) checkTarget() error {
 	switch t := f.GetTarget(); {
 	case len(t) > MaxTarget:

@@ -107,7 +107,10 @@ type FunctionJson struct {
 	// The name that the package declares the function by, such as "blur-images" of
 	// functions.HTTP("blur-images", blur), or that of an exported function. Empty: name
 	// is an exported function's, or made from the declared one (BlurImages).
-	Target        string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
+	Target string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
+	// Who may call the function: "public" publishes it to everybody who reaches the
+	// proxy's listener for functions. Default "token": those alone who have a token for it.
+	Auth          string `protobuf:"bytes,32,opt,name=auth,proto3" json:"auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -359,6 +362,13 @@ func (x *FunctionJson) GetTarget() string {
 	return ""
 }
 
+func (x *FunctionJson) GetAuth() string {
+	if x != nil {
+		return x.Auth
+	}
+	return ""
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -419,7 +429,9 @@ type FunctionJsonRsp struct {
 	// The highest number that a version has had.
 	LastVersion uint32 `protobuf:"varint,27,opt,name=last_version,json=lastVersion,proto3" json:"last_version,omitempty"`
 	// Calls are answered with 503, by the agent, until the function is resumed.
-	Paused        bool `protobuf:"varint,28,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,28,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Who may call the function, as in FunctionJson.
+	Auth          string `protobuf:"bytes,29,opt,name=auth,proto3" json:"auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -648,6 +660,13 @@ func (x *FunctionJsonRsp) GetPaused() bool {
 		return x.Paused
 	}
 	return false
+}
+
+func (x *FunctionJsonRsp) GetAuth() string {
+	if x != nil {
+		return x.Auth
+	}
+	return ""
 }
 
 // Serving is one version of a function that can be called.
@@ -2867,7 +2886,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xab\a\n" +
+	"ryofaas.v1\"\xbf\a\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -2900,13 +2919,14 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04plan\x18\x1c \x01(\bR\x04plan\x12\x18\n" +
 	"\aversion\x18\x1d \x01(\rR\aversion\x12\x12\n" +
 	"\x04keep\x18\x1e \x03(\tR\x04keep\x12\x16\n" +
-	"\x06target\x18\x1f \x01(\tR\x06target\x1a6\n" +
+	"\x06target\x18\x1f \x01(\tR\x06target\x12\x12\n" +
+	"\x04auth\x18  \x01(\tR\x04auth\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfb\x05\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -2938,7 +2958,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05retry\x18\x19 \x01(\tR\x05retry\x12\x12\n" +
 	"\x04idle\x18\x1a \x01(\tR\x04idle\x12!\n" +
 	"\flast_version\x18\x1b \x01(\rR\vlastVersion\x12\x16\n" +
-	"\x06paused\x18\x1c \x01(\bR\x06paused\"\x99\x01\n" +
+	"\x06paused\x18\x1c \x01(\bR\x06paused\x12\x12\n" +
+	"\x04auth\x18\x1d \x01(\tR\x04auth\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

@@ -182,6 +182,7 @@ func TestSettings(t *testing.T) {
 		"secrets: the value of A is not UTF-8": {Name: "F", Secrets: map[string]string{"A": "\xff"}},
 		"the least is 1s":                      {Name: "F", Liveness: "1ms"},
 		"from 0.01 to 1024":                    {Name: "F", Cpu: "2000"},
+		"neither":                              {Name: "F", Auth: "everybody"},
 		"note: it is one":                      {Name: "F", Note: "a\nb"},
 		"at most 256 bytes":                    {Name: "F", Note: strings.Repeat("x", MaxNote+1)},
 		"key of a program":                     {Name: "F", Program: "../../x"},

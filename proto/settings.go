@@ -102,6 +102,11 @@ var settings = []Setting{
 		Default: "the function's name, or the declared name that it is made of",
 	},
 	{
+		Name: "auth", Flag: "auth", Value: "token|public", Form: Text, Effect: OnProcess, check: (*FunctionJson).checkAuth,
+		Help:    "who may call the function: public publishes it to everybody",
+		Default: AuthToken,
+	},
+	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
 		Help:    "how long the gateway waits for an answer to begin, such as 30s",
 		Default: plain(DefaultTimeout),

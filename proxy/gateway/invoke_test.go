@@ -1217,8 +1217,9 @@ func TestOnlyThoseWhoAreAdmittedReachAFunction(t *testing.T) {
 	var called atomic.Int64
 	row := function(t, "Hello", func(http.ResponseWriter, *http.Request) { called.Add(1) })
 	for _, public := range []bool{false, true} {
+		row.Auth = map[bool]string{true: proto.AuthPublic}[public]
 		table := NewTable()
-		table.Update(map[string][]Replica{"hello": {{Row: row, Public: public}}})
+		table.Update(map[string][]Replica{"hello": {{Row: row}}})
 		refused := proto.Errorf(proto.ErrNotFound, "nothing here")
 		addr := frontFor(t, table, 0, func(r *http.Request, name string, public bool) error {
 			if public || r.Header.Get("Authorization") == "may call "+name {

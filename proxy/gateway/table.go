@@ -86,9 +86,8 @@ func (c *Calls) Wait(ctx context.Context) {
 
 // Replica is what an agent says about one function.
 type Replica struct {
-	Row    *proto.FunctionJsonRsp
-	Local  bool // the agent was reached at a loopback address
-	Public bool // everybody may call it
+	Row   *proto.FunctionJsonRsp
+	Local bool // the agent was reached at a loopback address
 }
 
 // find returns the route of an escaped path segment, NAME in any case or
@@ -179,7 +178,7 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 		if r.Row.GetName() != rt.name {
 			continue
 		}
-		rt.public = rt.public && r.Public // until all replicas are, while that changes
+		rt.public = rt.public && r.Row.Public() // until all replicas are, while that changes
 		for _, s := range serving(r.Row) {
 			key, ok := keyOf(r, s)
 			if !ok {

@@ -511,10 +511,11 @@ func usage(t *tester) {
 func keeps(t *tester) {
 	dir := t.source("HelloWorld", 1)
 	row := t.only(t.Deploy(t.Context(), &proto.FunctionJson{
-		Name: "HelloWorld", Dir: dir, Wait: true, Timeout: "7s", Idle: "5m",
+		Name: "HelloWorld", Dir: dir, Wait: true, Timeout: "7s", Idle: "5m", Auth: proto.AuthPublic,
 		Env: map[string]string{"A": "1", "B": "2"}, Secrets: map[string]string{"WORD": "open-sesame"},
 	}))
 	t.answers(row.GetProxy(), 1, "open-sesame")
+	assert.True(t, row.Public())
 	again := &proto.FunctionJson{
 		Name: "HelloWorld", Dir: dir, Wait: true, Env: map[string]string{"B": "3"}, Keep: []string{"env", "secrets", "timeout"},
 	}
