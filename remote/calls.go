@@ -180,7 +180,7 @@ func ask[T any](ctx context.Context, a *Agent, name string, what func(*function)
 	case f.events <- func() { q.put(f) }:
 		return q.wait(ctx, name)
 	case <-f.closed:
-		return none, proto.Errorf(proto.ErrUnavailable, "function %s is ending", f.name)
+		return none, proto.Errorf(proto.ErrUnavailable, "function %s is stopping", f.name)
 	case <-ctx.Done():
 		return none, waitEnded(ctx, name)
 	}
@@ -232,7 +232,7 @@ func (a *Agent) function(name string, which reach, first func(*function)) (f *fu
 	case f == nil && (which == active || which == kept && rec == nil):
 		return nil, false, a.notFound(name)
 	case a.live == nil:
-		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is ending", a.addr)
+		return nil, false, proto.Errorf(proto.ErrUnavailable, "the agent %s is stopping", a.addr)
 	case f != nil && which == anyway && f.name != name:
 		return nil, false, collision(name, f.name, path)
 	case f != nil:

@@ -448,7 +448,7 @@ func (f *function) exit() {
 		return
 	}
 	if f.next != nil {
-		f.next.close(outcome{err: proto.Errorf(proto.ErrUnavailable, "the agent is ending; it goes on with function %s when it is started again", f.name)})
+		f.next.close(outcome{err: proto.Errorf(proto.ErrUnavailable, "the agent is stopping; it goes on with function %s when it is started again", f.name)})
 	}
 	select {
 	case <-f.agent.handedOver:

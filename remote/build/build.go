@@ -74,9 +74,9 @@ type Builder struct {
 	goRoot                          string
 	cache                           string // the build cache
 	modCache                        string
-	owners                          string // the build cache of the agent's owner, which an empty one begins with; "": none
+	owners                          string // the build cache of the agent's owner, which seeds an empty one; "": none
 	temp                            string
-	target                          []string // what of env decides about the program
+	target                          []string // the part of env that decides about the program
 	launcher                        *confine.Launcher
 	launch                          string // the program of the launcher
 	sandbox                         *sandbox
@@ -176,8 +176,8 @@ func New(cfg Config) (*Builder, error) {
 // toolchain is what go env says.
 type toolchain struct{ GOROOT, GOVERSION, GOPROXY, GOSUMDB, GONOSUMDB, GOCACHE string }
 
-// ask asks a go command about itself, as its owner has configured it. What it
-// writes, it writes to home.
+// ask asks a go command about itself, as its owner has configured it. The command
+// writes to home alone.
 func ask(command, dir, home string) (*toolchain, error) {
 	const hint = "install Go, from https://go.dev/dl, or put it in the agent's PATH"
 	if command == "" {
@@ -249,8 +249,8 @@ type Spec struct {
 	// Generated.Warnings, a line each, before Build returns. Default: nobody listens.
 	Warn func(line string)
 
-	// filling marks the builder's own source, which an empty cache is seeded for, and
-	// is told how many packages are in the cache.
+	// filling is set for the builder's own source, which an empty cache is seeded for.
+	// It is called with how many packages are in the cache.
 	filling func(done, total int)
 }
 
@@ -358,7 +358,7 @@ func (a *attempt) make(ctx context.Context, program, linker string) (output stri
 	compile := func() (string, error) {
 		return a.run(ctx, a.sandbox.compile, unreachable, nil, slices.Concat([]string{"build", "-v"}, building)...)
 	}
-	if a.filling != nil { // it wants to know beforehand how much there is
+	if a.filling != nil { // so that it can say beforehand how much there is
 		seeded := a.owners != "" && a.empty() // the first go command makes it look used
 		if output, err = a.fetch(ctx, "-mod=readonly"); err != nil {
 			return output, false, err

@@ -25,7 +25,7 @@ const (
 )
 
 // warnOfCgo says which packages of a program have files that are left out since they
-// need cgo: most fail at the first call, and not before.
+// need cgo: most fail at the first call only.
 func (a *attempt) warnOfCgo(ctx context.Context) error {
 	if a.Warn == nil {
 		return nil
@@ -59,7 +59,7 @@ func (a *attempt) warnOfCgo(ctx context.Context) error {
 	if len(found) > maxNamed {
 		named += " and others"
 	}
-	a.Warn(named + has + " cgo, and functions are built without it: what these files do is missing, which may show at a call alone; use a package in Go alone")
+	a.Warn(named + has + " cgo, and functions are built without it: what these files do is missing, which may only show at a call; use a package in Go alone")
 	return nil
 }
 

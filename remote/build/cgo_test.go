@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What such a dependency lacks shows at a call alone.
+// What such a dependency lacks may only show at a call.
 func TestDependenciesThatNeedCgoAreWarnedOf(t *testing.T) {
 	const cgo = "package lib\n\nimport \"C\"\n\nfunc Open() {}\n"
 	module := func(lib files) files {
@@ -25,8 +25,8 @@ func TestDependenciesThatNeedCgoAreWarnedOf(t *testing.T) {
 		want []string
 	}{
 		"nothing":             {nil, nil},
-		"a file":              {files{"c.go": cgo, "x.c": "int x;\n"}, []string{"example.com/lib has files that need cgo, and functions are built without it: what these files do is missing, which may show at a call alone; use a package in Go alone"}},
-		"with a tag":          {files{"c.go": "//go:build cgo\n\n" + cgo}, []string{"example.com/lib has files that need cgo, and functions are built without it: what these files do is missing, which may show at a call alone; use a package in Go alone"}},
+		"a file":              {files{"c.go": cgo, "x.c": "int x;\n"}, []string{"example.com/lib has files that need cgo, and functions are built without it: what these files do is missing, which may only show at a call; use a package in Go alone"}},
+		"with a tag":          {files{"c.go": "//go:build cgo\n\n" + cgo}, []string{"example.com/lib has files that need cgo, and functions are built without it: what these files do is missing, which may only show at a call; use a package in Go alone"}},
 		"of another system":   {files{"c_windows.go": cgo}, nil},
 		"with another tag":    {files{"c.go": "//go:build cgo && special\n\n" + cgo}, nil},
 		"Go for lack of cgo":  {files{"n.go": "//go:build !cgo\n\npackage lib\n", "y.go": "//go:build cgo\n\npackage lib\n"}, nil},

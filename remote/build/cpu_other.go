@@ -4,5 +4,5 @@ package build
 
 import "time"
 
-// cpuTime is not known before the process has ended.
+// cpuTime is not known before the process has exited.
 func cpuTime(int) time.Duration { return 0 }

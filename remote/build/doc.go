@@ -26,18 +26,17 @@
 //     Private modules come from a module proxy too, one of the company's; Private
 //     keeps their names from the checksum database. HTTP proxies and certificates of
 //     the agent's owner are known to this phase alone.
-//   - The caches are written by all builds of the agent. Compilers run no code of the
-//     user's, so that takes a fault in one; still nobody may share a cache who could
-//     gain from poisoning it. There is one tenant until callers have credentials; from
-//     then on a cache belongs to one, filled from a seed.
+//   - All builds of the agent write to its caches. Compilers run no code of users, so
+//     poisoning a cache takes a fault in a compiler. All who may deploy to an agent
+//     count as one tenant; others need agents of their own.
 //   - Processor time limits a build, not the clock: on a busy
 //     machine a large client library waits most of the time. Errors of the platform and
 //     of time have kinds of their own (explain.go), so that nobody corrects a source for
 //     them.
-//   - A build that takes longer than an edited function gives its place to the next
-//     one and goes on with less priority. Limits hold each process of a
-//     build. All of them are killed with their process group, which they cannot leave,
-//     and with the agent.
+//   - A build that takes longer than an edited function gives its place to the next one
+//     and goes on with less priority. Limits apply to each process of a build. All of
+//     them are killed with their process group, which they cannot leave, and with the
+//     agent.
 //   - The user's tree is not written to. Generated files come by -overlay, the
 //     requirements of the framework by an alternative go.mod (-modfile).
 //   - All builds share one cache. Flags are part of its keys, so Run first builds a
@@ -66,6 +65,6 @@
 //   - A program that was built elsewhere is taken with its digest. It must look like
 //     one for this machine, and no more is checked: its sender may run any code anyway.
 //   - Linking without symbol tables takes half the time of linking with them;
-//     panics still say file and line. Without garbage collection the compiler
+//     panics still name file and line. Without garbage collection the compiler
 //     saves another 8 %, up to a memory limit from which on it collects.
 package build

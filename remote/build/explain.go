@@ -30,7 +30,7 @@ var (
 	withheld = regexp.MustCompile(`(404 Not Found|410 Gone|GOVCS disallows|unrecognized import path|not a known dependency|invalid version: unknown revision)`)
 )
 
-// fault is a failure that is not the fault of a source, known by what the go command says.
+// fault is a failure that no source is to blame for, known by what the go command says.
 type fault struct {
 	said  *regexp.Regexp
 	kind  proto.Kind
@@ -57,7 +57,7 @@ var faults = []fault{
 	},
 	{
 		regexp.MustCompile(`: signal: (killed|CPU time limit exceeded)`),
-		proto.ErrExhausted, fmt.Sprintf("the compiler was ended: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
+		proto.ErrExhausted, fmt.Sprintf("the compiler was killed: a package needs more than %.0f s of processor time, or more memory than there is", limits.CPU.Seconds()),
 		"deploy again when the agent's machine has more memory free, or divide the package that is compiled then",
 	},
 	{
@@ -84,7 +84,7 @@ var fetchFaults = []fault{
 	},
 }
 
-// largeFile is the failure of a source that gives too large a file.
+// largeFile is the failure of a source whose package or program is too large.
 var largeFile = fmt.Sprintf("a package or the program has more than %d MiB", limits.File>>20)
 
 // err is the error of a fault, for modules that were asked for.

@@ -61,7 +61,7 @@ func TestExplain(t *testing.T) {
 			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: exec format error\n", "the agent's Go toolchain cannot be run: example.com/app: $GOROOT/pkg/tool/linux_amd64/compile: exec format error", proto.ErrUnavailable,
 		},
 		"the compiler is killed": {
-			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was ended: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrExhausted,
+			"example.com/app: /opt/go/pkg/tool/linux_amd64/compile: signal: killed\n", "the compiler was killed: a package needs more than 60 s of processor time, or more memory than there is", proto.ErrExhausted,
 		},
 		"too many threads": {
 			"runtime: failed to create new OS thread (have 12 already; errno=11)\nfatal error: newosproc\n",

@@ -21,13 +21,13 @@ const (
 // wait for the writer that it passes on to.
 type live struct {
 	to   io.Writer
-	show func(line string) string // a line as its reader knows things; "" leaves it out
+	show func(line string) string // a line in the reader's terms; "" leaves it out
 
 	mu     sync.Mutex // guards the fields below, and makes writes one at a time
-	line   []byte     // whose end has not come yet
+	line   []byte     // not complete yet
 	ready  []byte
 	left   int         // of maxLive
-	pause  *time.Timer // runs since the last part, nil when none does
+	pause  *time.Timer // since the last part; nil when there is none
 	closed bool
 }
 

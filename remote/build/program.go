@@ -65,9 +65,9 @@ func receive(ctx context.Context, w io.Writer, digest string, r io.Reader) error
 // machines are the processors for which programs are taken from elsewhere.
 var machines = map[string]elf.Machine{"linux/amd64": elf.EM_X86_64, "linux/arm64": elf.EM_AARCH64}
 
-// Inspect refuses a program that is not for this machine, or that loads others when
-// it starts: what it runs would not be what its digest is of. It is an ErrInvalid.
-// Callers who may send a program may run any code here, so it checks no more.
+// Inspect refuses a program that is not for this machine, or that loads others when it
+// starts: its digest does not cover those. It is an ErrInvalid. Callers who may send a
+// program may run any code here, so it checks no more.
 func Inspect(r io.ReaderAt) error {
 	machine, known := machines[Platform]
 	if !known {

@@ -37,9 +37,9 @@ const (
 // pace is the priority of a build, which may be lowered while it runs. The zero
 // value is the usual one.
 type pace struct {
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	prio  priority
-	group int           // of the command that runs now; 0: none does
+	group int           // of the command that runs now; 0: no command runs
 	spent time.Duration // processor time of those before
 }
 
@@ -135,10 +135,10 @@ func (a *attempt) watch() (stop func()) {
 			case <-done:
 				return
 			case <-wall.C:
-				a.cancel(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was ended", a.wallLimit).WithHint(goOn))
+				a.cancel(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was cancelled", a.wallLimit).WithHint(goOn))
 			case <-tick.C:
 				if a.pace.used() > a.cpuLimit {
-					a.cancel(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was ended", a.cpuLimit).WithHint(goOn))
+					a.cancel(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was cancelled", a.cpuLimit).WithHint(goOn))
 				}
 			}
 		}

@@ -24,8 +24,8 @@ var (
 	downloads   = regexp.MustCompile(`^go: downloading (\S+) (\S+)\n$`)
 )
 
-// status turns what the go command says into how far the build has come. Errors are
-// passed on as they are. Its methods may be called concurrently.
+// status turns what the go command says into the build's progress. Errors are passed on
+// as they are. Its methods may be called concurrently.
 type status struct {
 	*live
 	errors  func(line string) string // how others than counts are shown
@@ -149,7 +149,7 @@ func (s *status) last() string {
 }
 
 // expect says what is to be compiled: the packages of modules that have just been
-// fetched, or all of a cache that is filled. Others may be in the cache.
+// fetched, or all packages when the cache is filled. Others may be in the cache.
 func (s *status) expect(list *packages) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

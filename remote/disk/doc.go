@@ -7,6 +7,6 @@
 // them: it protects copies of records and what is logged, but not against a reader of
 // the whole folder.
 //
-// The package knows files alone: it starts nothing, and does not decide what a record
-// means for what runs.
+// The package knows files alone: it starts nothing, and does not decide what should
+// run.
 package disk

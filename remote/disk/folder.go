@@ -241,9 +241,9 @@ func (d Folder) Save(rec *Record) error {
 	return nil
 }
 
-// Stop records that the function at a path is not to run. That is one rename and takes no
-// room: to end what fills a disk is never refused. Of one that is stopped it is an
-// error, fs.ErrNotExist.
+// Stop records that the function at a path is not to run. That is one rename and takes
+// no room: stopping what fills a disk is never refused. Of a function that is stopped
+// already the error is fs.ErrNotExist.
 func (d Folder) Stop(path string, now time.Time) error {
 	stopped := d.Path(filepath.FromSlash(stoppedFile(path)))
 	if err := os.Rename(d.Path(filepath.FromSlash(recordFile(path))), stopped); err != nil {

@@ -99,7 +99,7 @@ func (r *Record) AsStopped(at time.Time) *Record {
 	return stopped
 }
 
-// Find returns the version of a number among those that are kept, nil if it is none.
+// Find returns the version of a number among those that are kept, nil if it is not one.
 func (h *History) Find(number uint32) *Version {
 	i := slices.IndexFunc(h.Versions, func(v *Version) bool { return v.Number == number })
 	if i < 0 {

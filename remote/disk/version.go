@@ -12,7 +12,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Version is a package with its settings. It never changes once it was ready.
+// Version is a package with its settings. Once it was ready it never changes.
 type Version struct {
 	Number  uint32
 	Time    time.Time      // of its deploy

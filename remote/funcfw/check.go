@@ -18,7 +18,7 @@ import (
 // will build it, not the one that built this program.
 type Platform struct {
 	GOOS, GOARCH string
-	GoVersion    string   // as go env GOVERSION says it: "go1.26.8"
+	GoVersion    string   // as go env GOVERSION prints it: "go1.26.8"
 	Tags         []string // additional build tags
 }
 
@@ -31,14 +31,14 @@ func (p Platform) version() string {
 // Spec says which function is meant.
 type Spec struct {
 	Dir string // the package's folder, slash separated, relative to the bundle's root; "" and "." mean the root
-	// Name is that of the deployed function. Without a Target it is a function's, or
-	// made from the name that one is declared by.
+	// Name is the deployed function's. Without a Target it also says where to look: at
+	// the exported function of that name, or at a declared one whose name makes it.
 	Name string
-	// Target is the name that a function is declared by, any text, or that of an
-	// exported one; "" where Name tells.
+	// Target is the name of a declared function, any text, or of an exported one; ""
+	// means Name.
 	Target string
-	File   string // in Dir, that should declare it; "" for any
-	Kind   string // that it should be of, one of proto's; "" for any
+	File   string // the file in Dir that should declare it; "" for any
+	Kind   string // the kind that it should be of, one of proto's; "" for any
 }
 
 // Target is a function that was found.
@@ -48,8 +48,8 @@ type Target struct {
 	Dir         string // the package's folder, slash separated, relative to the bundle's root; "." for the root
 	PackageName string // as its package clauses say
 	IsMain      bool   // the package is main, without func main
-	File        string // that declares the function, relative to the bundle's root
-	Line, Col   int    // of its name there
+	File        string // the one that declares the function, relative to the bundle's root
+	Line, Col   int    // where its name stands in File
 	// Declared is the name that the package declares the function by, with
 	// functions.HTTP, CloudEvent or Typed; "" for an exported one.
 	Declared string
@@ -64,15 +64,15 @@ type Target struct {
 	Note string
 
 	wrapper string  // see form
-	pkg     *source // that it was found in
+	pkg     *source // where it was found
 }
 
 // Key is what RYO_FUNCTION names the function by in its program.
 func (t *Target) Key() string { return cmp.Or(t.Declared, t.Function, t.Name) }
 
 // Check finds a function and reports as a *Refusal why it cannot be deployed. A
-// function that is found in another file than spec names is taken, with a Note.
-// An error of another type is one of fsys.
+// function that is found in another file than spec names is taken, with a Note. Any
+// other error comes from fsys.
 func Check(fsys fs.FS, spec Spec, p Platform) (*Target, error) {
 	if err := proto.CheckName(spec.Name); err != nil {
 		e := proto.AsError(err)
@@ -139,12 +139,12 @@ func (pkg *source) candidates() (found []*Target, refused []*Refusal) {
 	return found, refused
 }
 
-// find returns the function called name, or why it cannot be deployed as of a
-// kind; "" is any.
+// find returns the function called name, or why it cannot be deployed as one of the
+// given kind; "" means any kind.
 func (pkg *source) find(name, kind string) (*Target, error) {
 	if d, ok := pkg.declared[name]; ok && (d.sure || pkg.decls[name] == nil || pkg.decls[name].kind != token.FUNC) {
 		if err := proto.CheckName(name); err != nil {
-			return nil, refuse(d.file.path, d.at, fmt.Sprintf("no name of a function can be made of %q", name), "give it one with the setting name, and this one as target")
+			return nil, refuse(d.file.path, d.at, fmt.Sprintf("no function name can be made of %q", name), "choose one with the setting name, and give this one as target")
 		}
 		return d.target(pkg, name, kind)
 	}
@@ -210,7 +210,7 @@ func (pkg *source) missing(name, kind string) error {
 	r := &Refusal{Reason: fmt.Sprintf("package %s has no function %s", pkg.name, name), Fix: fix}
 	if len(pkg.unnamed) > 0 {
 		d := pkg.unnamed[0]
-		r.Fix = fmt.Sprintf("if functions.%s at %s:%d declares it, say its name there in the setting target: it is made at run time", d.verb, d.file.path, d.at.Line)
+		r.Fix = fmt.Sprintf("if functions.%s at %s:%d declares it, give that name in the setting target: it is made at run time", d.verb, d.file.path, d.at.Line)
 	}
 	var names []string
 	for other := range pkg.declared {

@@ -319,7 +319,7 @@ func Exported(w http.ResponseWriter, r *http.Request) {}
 		{"Other", "Exported", "", "", ""},
 		{"AB", "", "", `f.go:19:17: AB may be the one declared as "a-b" or as "aB"`, "target"},
 		{"Blur", "blur-image", "", `target: the package declares no function "blur-image"`, `did you mean "blur-images"?`},
-		{"Nothing", "", "", "package p has no function Nothing", "if functions.HTTP at f.go:18 declares it, say its name there in the setting target"},
+		{"Nothing", "", "", "package p has no function Nothing", "if functions.HTTP at f.go:18 declares it, give that name in the setting target"},
 	} {
 		t.Run(c.name+" "+c.target, func(t *testing.T) {
 			got, err := funcfw.Check(src.fs(), funcfw.Spec{Name: c.name, Target: c.target}, linux)
@@ -343,7 +343,7 @@ func Exported(w http.ResponseWriter, r *http.Request) {}
 		reasons = append(reasons, r.Reason+"; "+r.Fix)
 	}
 	assert.Equal(t, []string{
-		`no name of a function can be made of "/"; give it one with the setting name, and this one as target`,
+		`no function name can be made of "/"; choose one with the setting name, and give this one as target`,
 		`AB may be the one declared as "a-b" or as "aB"; say which in the setting target`,
 	}, reasons)
 }

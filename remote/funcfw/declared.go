@@ -28,7 +28,7 @@ type declaration struct {
 	sure bool
 }
 
-// declaredKinds are the kinds by the verb that declares them.
+// declaredKinds maps the verb that declares a function to the function's kind.
 var declaredKinds = map[string]string{"HTTP": proto.KindHTTP, "CloudEvent": proto.KindCloudEvent, "Typed": proto.KindTyped}
 
 // readDeclarations notes what a declaration of the package declares. The names may
@@ -67,7 +67,7 @@ func (pkg *source) nameDeclarations() {
 			continue
 		}
 		d.name = name
-		if _, twice := pkg.declared[name]; !twice { // the framework ends the program when one is
+		if _, twice := pkg.declared[name]; !twice { // the framework exits when one is
 			pkg.declared[name] = d
 		}
 	}
@@ -198,8 +198,8 @@ func (d *declaration) target(pkg *source, name, kind string) (*Target, error) {
 	return t, nil
 }
 
-// declaredAs returns the declaration whose name makes the name of a function, such
-// as blur-images for BlurImages.
+// declaredAs returns the declaration whose name makes the given one, as blur-images
+// makes BlurImages.
 func (pkg *source) declaredAs(name string) (*declaration, error) {
 	var found []string
 	for _, declared := range slices.Sorted(maps.Keys(pkg.declared)) {
@@ -243,8 +243,8 @@ func (pkg *source) targeted(target, name, kind string) (*Target, error) {
 	return nil, &Refusal{File: pkg.dir, Reason: fmt.Sprintf("target: the package declares no function %q", target), Fix: fix}
 }
 
-// perhaps says why a function of a name that is not to be seen may be declared all
-// the same; "" when it surely is not.
+// perhaps says why a function may be declared by a name that the check did not find; ""
+// when it surely is not.
 func (pkg *source) perhaps() string {
 	if len(pkg.unnamed) > 0 {
 		d := pkg.unnamed[0]
@@ -267,8 +267,8 @@ func (pkg *source) exported() []string {
 	return names
 }
 
-// isForeign reports whether an import path is none of the standard library's nor of
-// the packages that signatures are made of.
+// isForeign reports whether a package is neither of the standard library nor in
+// packageNames.
 func isForeign(importPath string) bool {
 	return packageNames[importPath] == "" && !isStandard(importPath)
 }

@@ -5,41 +5,41 @@
 //
 // # The check
 //
-// Check reads the Go files of one folder that join a build for a Platform and
-// finds the function. It knows syntax alone. What is surely wrong is a *Refusal
-// with its place, the reason and the way out. What only types can tell (an
-// alias, a variable, an import whose name is not known) is let through as
-// Deferred: the compiler decides, and the generated source has it report the
-// user's own line. Type checking here would need compiled export data and cost
-// more than half of the build.
+// Check reads the Go files of one folder that join a build for a Platform and finds the
+// function. It knows syntax alone. What is surely wrong is a *Refusal with its place,
+// the reason and the way out. What only types can tell (an alias, a variable, an import
+// whose name is not known) is let through as Deferred: the compiler decides, and
+// reports the user's own line, which the generated source tells it. Type checking here
+// would need compiled export data and cost more than half of the build.
 //
 // # Kinds
 //
-// What a function is, its declaration tells:
+// A function's declaration tells its kind:
 //
 //	http        func(http.ResponseWriter, *http.Request), with a context before them too;
 //	            a variable that is an http.Handler, such as a router, or such a function
 //	gin         func(*gin.Context)
 //	cloudevent  func(context.Context, cloudevents.Event) error, also without the context
-//	            or the error; with (*cloudevents.Event, error) it answers by one
+//	            or the error; with (*cloudevents.Event, error) it answers with one
 //	event       func(context.Context, T) error
 //	typed       func(T) (R, error), func(T) error, func(T); with a context before T too
 //
-// The setting kind may say it as well, and must where only types could tell, as
-// behind an alias; a function that is surely another one is then refused. Without it
-// such a function is taken for http where it could be. func(context.Context, T) error
-// is an event, since that is exactly the framework's form of a background event, and
-// such a function also takes plain JSON; with kind typed it is served as a typed one.
-// Whether a variable holds a handler, and one that is not nil, its process finds out
-// at its start.
+// The setting kind may say it as well, and must where only types could tell, as behind
+// an alias. A function that is surely of another kind is then refused. Without the
+// setting, a function that may be an http one is taken for one. func(context.Context,
+// T) error is an event, since that is exactly the framework's form of a background
+// event, and such a function also takes plain JSON; with kind typed it is served as a
+// typed one. Whether a variable holds a handler, and not nil, is seen when its process
+// starts.
 //
-// A function that an init function of the package declares by functions.HTTP,
-// functions.CloudEvent or functions.Typed needs no exported Go function: the declared
-// name counts. It may be any text, named by the setting target, or by the name that
-// is made of it. Names are found that are literals or constants of the package. One
-// that is declared elsewhere, or made at run time, is taken when target says it, and
-// its process finds out. What functions.Typed declares is served by the wrapper of
-// package serve: the framework's own hands one caller's data to the next.
+// An init function of the package may declare functions with functions.HTTP,
+// functions.CloudEvent and functions.Typed. Such a function need not be exported: its
+// declared name counts. That may be any text. Users give it as the setting target, or
+// use the Go name that is made of it. Check finds names that are literals or constants
+// of the package. A name that is declared elsewhere, or made at run time, is taken when
+// target gives it; whether it exists is seen when its process starts. Package serve
+// wraps what functions.Typed declares: the framework's own wrapper hands one caller's
+// data to the next.
 //
 // Hostile sources cost bounded time and memory: files, folders and their number
 // are limited, syntax trees are dropped file by file, and //line comments cannot
@@ -70,13 +70,13 @@
 // # One program for a package
 //
 // Which function was asked for leaves no trace in what Generate returns: a program
-// serves every function of its package that Candidates finds, so that several
-// deployed together, or one after another, have one build key and are built once.
-// Only functions take part that syntax is sure of, so none but the one that was
-// asked for can fail a build. A package has another program for a function that
-// only types can tell, for one whose kind a setting changes, and for each of its
-// functions when they are more than 32. Nothing of a function runs before it is
-// picked, but the package's init functions run for all of them, as they do at home.
+// serves every function of its package that Candidates finds, so that several deployed
+// together, or one after another, have one build key and are built once. Only functions
+// take part that syntax is sure of, so none but the one that was asked for can fail a
+// build. A function that only types can tell has a program of its own, and so has one
+// whose kind a setting changes. In a package of more than 32 functions each has its
+// own. Nothing of a function runs before it is picked, but the package's init functions
+// run for all of them, as they do at home.
 //
 // # What a module may look like
 //
@@ -108,13 +108,13 @@
 //     but not to ones whose go line is above 1.21: it would become that of the
 //     user's module, and from 1.22 on loop variables mean something else.
 //   - A module of the user's is built at a later version only where the framework, or
-//     what it requires, needs that one: the user has tested another. Which these are is
+//     what it requires, needs that one: the user has tested another. Which ones is
 //     known beforehand (framework.graph, with checksums), so that most builds need no
-//     module graph from the network; what the go command raises beyond that, Raised
-//     tells. Each is a warning.
-//   - The go command wants a go line that is not below those of required modules.
-//     A module of a workspace may so get the line of a sibling, and what loop
-//     variables mean in it changes when only the sibling has reached 1.22.
+//     module graph from the network. Raised tells what the go command raises beyond
+//     that. Each is a warning.
+//   - The go command wants a go line that is not below those of required modules. So a
+//     module of a workspace may get the line of a sibling. Then its loop variables
+//     change their meaning when only the sibling has reached 1.22.
 //   - Typed functions are wrapped by generic functions of package serve, one for
 //     each form, so that the compiler infers types that may not even be exported.
 //   - gin is imported by the generated main alone, in the version that the user's

@@ -13,8 +13,8 @@ import (
 var (
 	// position is a place at the beginning of what the go command says.
 	position = regexp.MustCompile(`^(\s*(?:go: )?(?:errors parsing )?)([^\s:]+\.(?:go|mod|sum|s)):(\d+)?`)
-	// noise is what an error has no use for: package headings and progress. The
-	// packages that are compiled stand there as lines of their import path alone.
+	// noise is what does not help in an error: package headings and progress. A package
+	// that is being compiled has a line with its import path alone.
 	noise = regexp.MustCompile(`(?m)^(# .*|go: (downloading|finding|extracting) .*|[A-Za-z0-9._~+/-]+)(\n|$)`)
 	// viaMain is the beginning of a chain of imports: from the generated main.
 	viaMain = regexp.MustCompile(`(?m)^package \S*` + reserved + `\S*\n\timports (\S+)(?: from \S+)?`)
@@ -31,7 +31,7 @@ var (
 	noSum = regexp.MustCompile(`missing go\.sum entry for ([^;\n]*)[^\n]*(?:\n\tgo (?:get|mod) [^\n]*)?`)
 )
 
-// Places is where the paths that a build speaks of lie; all folders are absolute.
+// Places are the folders that a build's output speaks of; all are absolute.
 type Places struct {
 	Root, Work       string // as Layout was given them
 	ModCache, GoRoot string // of the go command
@@ -43,9 +43,9 @@ func (p Places) Module() string {
 	return filepath.Join(p.Root, filepath.FromSlash(p.Generated.ModuleRoot))
 }
 
-// Explain takes apart what the go command said of a build that failed. said is
-// about the user's files, which have names relative to the bundle's root. ours is
-// about the generated files, and nobody's fault but ours when said is empty.
+// Explain takes apart what the go command said of a build that failed. said is about
+// the user's files, which have names relative to the bundle's root. ours is about the
+// generated files: when said is empty, the fault is ours.
 func (p Places) Explain(output string) (said, ours string) {
 	text := viaMain.ReplaceAllString(noise.ReplaceAllString(output, ""), "package $1")
 	var user, own strings.Builder
@@ -63,15 +63,15 @@ func (p Places) Explain(output string) (said, ours string) {
 	return strings.TrimSpace(user.String()), strings.TrimSpace(own.String())
 }
 
-// Line is a line that the go command says, with the names of files that the user
-// knows them by, and whether it is about the generated files.
+// Line returns a line of the go command's with files named as the user knows them, and
+// whether it is about the generated files.
 func (p Places) Line(line string) (renamed string, ours bool) {
 	line = p.rename(line)
 	// A user's name never holds the one or begins with the other.
 	return line, strings.Contains(line, reserved) || strings.Contains(line, runtimeModule)
 }
 
-// PackageName is the name of a package, by its import path, that the user knows it by.
+// PackageName returns the name by which the user knows the package of an import path.
 func (p Places) PackageName(importPath string) string {
 	if importPath == unnamed && p.madeModule() {
 		return p.Generated.Package
@@ -117,8 +117,8 @@ func (p Places) name(file string) string {
 	return file
 }
 
-// Advise replaces the advice of the go command in what Explain says, which is meant
-// for the files that it was given, by what the user can do.
+// Advise replaces the go command's advice in what Explain returned, which is about the
+// generated files, by what the user can do.
 func (p Places) Advise(said string) string {
 	modPath := modfile.ModulePath(p.Generated.GoMod)
 	made := p.madeModule()

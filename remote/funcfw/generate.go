@@ -22,7 +22,7 @@ import (
 var runtimeSource embed.FS
 
 const (
-	// minGo has unencrypted HTTP/2 in net/http, which serve uses.
+	// minGo is the first whose net/http has unencrypted HTTP/2, which serve uses.
 	minGo = "go1.24"
 	// cpuLimitGo is the first whose GOMAXPROCS follows the container's CPU limit,
 	// unless the go line of the user's module is older.
@@ -52,7 +52,7 @@ type Generated struct {
 	GoMod, GoSum []byte
 	// Package is the name of the user's package.
 	Package string `json:"-"`
-	// Alone says that no module is required but those of the framework.
+	// Alone says that only modules of the framework are required.
 	Alone bool `json:"-"`
 	// Warnings are what the user should know of a function that builds, a line each.
 	Warnings []string `json:"-"`
@@ -171,8 +171,8 @@ func (g *Generated) addRuntime() error {
 // These are the generated main below its imports. Within the user's own
 // package its names do not clash with the package's.
 //
-// The first line comment makes the compiler report a wrong type where the user
-// declares the function, to the column; the second has it name this file again.
+// The first line comment makes the compiler report a wrong type where the user declares
+// the function, to the column; after the second it names this file again.
 //
 // A word after $ stands for what fill puts there. A text/template would do the
 // same, and with it the linker drops no method of any type in the program.
@@ -238,7 +238,7 @@ func (d mainData) Imports() [][]string {
 	return append(groups, []string{"_ " + strconv.Quote(d.ImportPath)})
 }
 
-// names are those of generated text: kept apart from the user's where they share a
+// names makes the names in generated text: apart from the user's where they share a
 // package.
 type names struct{ apart bool }
 
@@ -250,7 +250,7 @@ func (n names) As(name string) string {
 	return name
 }
 
-// imported is the import of a package of a name.
+// imported is the import of the package at a path by a name.
 func (n names) imported(name, importPath string) string {
 	if n.apart {
 		return n.As(name) + " " + strconv.Quote(importPath)
@@ -262,7 +262,7 @@ func (n names) imported(name, importPath string) string {
 type functionData struct {
 	names
 	*Target
-	key      string // where it is not the function's own
+	key      string // "" for the function's own Key
 	UserFile string // relative to the module's root, as the compiler names files
 }
 

@@ -47,12 +47,12 @@ func (pkg *source) isHandler(d *decl) bool {
 	return false
 }
 
-// variable completes a target that is a variable. Its type is for the compiler and
-// its value for the process to know, but where it surely is none.
+// variable completes a target that is a variable, and refuses what surely holds no
+// handler. Often only the compiler knows its type, and only the process its value.
 func (pkg *source) variable(t *Target, d *decl, kind string) error {
 	t.Kind = cmp.Or(kind, proto.KindHTTP)
 	if t.Kind == proto.KindTyped || t.Kind == proto.KindEvent {
-		return refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable, of which the kind %s cannot be told", t.Name, t.Kind), wantFix(t.Name, t.Kind))
+		return refuse(d.file.path, d.at, fmt.Sprintf("%s is a variable, and kind %s needs a function", t.Name, t.Kind), wantFix(t.Name, t.Kind))
 	}
 	t.Variable = t.Kind == proto.KindHTTP
 	if !pkg.isHandler(d) {
@@ -113,9 +113,9 @@ type form struct {
 	wrapper string
 }
 
-// forms are all there are. Of those that fit a declaration the first counts, so
-// func(context.Context, T) error, which is the framework's form of a background
-// event, is one of a typed function only where the setting says so.
+// forms are all forms, and the first that fits a declaration counts. So
+// func(context.Context, T) error, the framework's form of a background event, is a
+// typed function only where the setting says so.
 var forms = []form{
 	{kind: proto.KindHTTP, params: []string{responseWriter, "*" + request}},
 	{kind: proto.KindHTTP, params: []string{contextType, responseWriter, "*" + request}, wrapper: "WithContext"},
@@ -146,9 +146,9 @@ var fixes = map[string]string{
 // wantFix tells how the function must be declared.
 func wantFix(name, kind string) string { return "declare it as func " + name + fixes[kind] }
 
-// formOf returns the form that a function's signature has: of the stated kind,
-// or of any when none is stated. deferred says why only the compiler can tell; an
-// error is the reason why it surely has none.
+// formOf returns the form that a function's signature has: of the stated kind, or of
+// any when kind is "". deferred says why only the compiler can tell; the error says why
+// no form fits.
 func (s *signature) formOf(kind string) (found form, deferred string, err error) {
 	var perhaps []form
 	var why string
@@ -181,8 +181,7 @@ func (s *signature) formOf(kind string) (found form, deferred string, err error)
 	return form{}, "", refuse(s.file, misfit.at, misfit.reason, wantFix(s.name, kind))
 }
 
-// resembles is the kind that a signature, which is of none, was probably meant
-// to be of.
+// resembles guesses the kind that a signature without one was meant to be of.
 func (s *signature) resembles() string {
 	has := func(typ string) bool {
 		return slices.ContainsFunc(s.params, func(p param) bool { return strings.TrimPrefix(p.typ, "*") == typ })
@@ -200,8 +199,8 @@ func (s *signature) resembles() string {
 	return proto.KindHTTP
 }
 
-// nearest is the form of a kind whose numbers of parameters and results are the
-// nearest to those of a signature.
+// nearest is the form of a kind whose numbers of parameters and results are nearest to
+// the signature's.
 func (s *signature) nearest(kind string) form {
 	distance := func(f form) int {
 		params, results := len(f.params)-len(s.params), len(f.results)-len(s.results)

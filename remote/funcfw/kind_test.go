@@ -122,7 +122,7 @@ func TestKindsRefused(t *testing.T) {
 		"a type of function":       {"var F func(http.ResponseWriter, *http.Request) error", "", "F returns error, want no result", "declare it as func F(w http.ResponseWriter"},
 		"a number":                 {"var F int", "", "a.go:11:5: F is a variable of type int, which answers no requests", "http.Handler"},
 		"a list":                   {"var F []http.Handler", "", "a.go:11:5: F is a variable of type []http.Handler, which answers no requests", "http.Handler"},
-		"a variable said typed":    {"var F = f", "typed", "a.go:11:5: F is a variable, of which the kind typed cannot be told", "declare it as func"},
+		"a variable said typed":    {"var F = f", "typed", "a.go:11:5: F is a variable, and kind typed needs a function", "declare it as func"},
 
 		"cloudevent with a number": {"func F(ctx context.Context, e cloudevents.Event) int { return 0 }", "", "a.go:11:50: result 1 of F is int, want error", "e cloudevents.Event) error"},
 		"gin without pointer":      {"func F(c gin.Context) {}", "", "a.go:11:10: parameter 1 of F is github.com/gin-gonic/gin.Context, want *github.com/gin-gonic/gin.Context (missing *)", "c *gin.Context"},

@@ -16,9 +16,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// surroundings are what stands beside a module's own go.mod and enters a build at
-// home: a workspace and a vendor folder. An alternative go.mod can have neither, so
-// both become lines of it.
+// surroundings are a module's workspace and vendor folder, which enter the user's own
+// builds. An alternative go.mod can have neither, so both become lines of it.
 type surroundings struct {
 	work     *modfile.WorkFile
 	workDir  string // relative to the bundle's root, like all folders here
@@ -193,7 +192,7 @@ func (v vendored) goMod() []byte {
 	return []byte(text)
 }
 
-// checkSurroundings refuses what of them cannot be built.
+// checkSurroundings refuses surroundings that cannot be built.
 func (m *userModule) checkSurroundings(fsys fs.FS, p Platform) error {
 	for _, s := range m.siblings {
 		other := userModule{root: s.dir, file: s.file, surroundings: surroundings{vendored: m.vendored}}
@@ -230,9 +229,9 @@ func (m *userModule) isVendored(modPath string) bool {
 	return slices.ContainsFunc(m.vendored, func(v vendored) bool { return v.mod.Path == modPath })
 }
 
-// join makes lines of the module's go.mod of its surroundings: siblings and
-// vendored modules become replacements by folders, and what siblings require and
-// replace is required and replaced here. ours are the framework's requirements.
+// join writes the surroundings into the module's go.mod: siblings and vendored modules
+// become replacements by folders, and what siblings require and replace is required and
+// replaced here. ours are the framework's requirements.
 func (m *userModule) join(ours *modfile.File) error {
 	local := map[string]bool{m.modPath(): true}
 	var errs []error
@@ -262,8 +261,8 @@ func (m *userModule) join(ours *modfile.File) error {
 		if local[v.mod.Path] || v.mod.Path == frameworkPath {
 			continue
 		}
-		// What the agent has itself is whole; vendored are only packages that the
-		// user's own code needs.
+		// The agent's copy is whole; a vendor folder holds only the packages that the
+		// user's code needs.
 		if o := find(ours, v.mod.Path); o != nil && !v.replaced && semver.Compare(v.mod.Version, o.Mod.Version) <= 0 {
 			continue
 		}
@@ -314,8 +313,8 @@ func (m *userModule) point(modPath, dir string) error {
 	return m.file.AddReplace(modPath, "", to, "")
 }
 
-// replace takes a replacement of a file in dir over. One that go.mod has already
-// gives way only when it must.
+// replace adds a replacement of a file in dir. One that go.mod has already stays,
+// unless must is set.
 func (m *userModule) replace(r *modfile.Replace, dir string, must bool) error {
 	if !must && slices.ContainsFunc(m.file.Replace, func(have *modfile.Replace) bool { return have.Old == r.Old }) {
 		return nil
@@ -330,7 +329,7 @@ func (m *userModule) replace(r *modfile.Replace, dir string, must bool) error {
 	return m.file.AddReplace(r.Old.Path, r.Old.Version, to, r.New.Version)
 }
 
-// relative is a folder as a replacement in the module's go.mod names it.
+// relative is a folder's path in a replacement of the module's go.mod.
 func (m *userModule) relative(dir string) (string, error) {
 	to, err := filepath.Rel(filepath.FromSlash(m.root), filepath.FromSlash(dir))
 	if err != nil {

@@ -22,7 +22,8 @@ const (
 	// runtimeModule holds boot and serve in every program. An early path, see boot.
 	runtimeModule = "a.ryo.local"
 	runtimeDir    = besideDir + "/runtime"
-	// unnamed is the path of a package without a go.mod whose name cannot be its path.
+	// unnamed is the module path for a package without a go.mod, when its name cannot
+	// be one.
 	unnamed = "function"
 	// frameworkPath is the one module that may not be replaced: serve links to it.
 	frameworkPath = "github.com/GoogleCloudPlatform/functions-framework-go"
@@ -85,9 +86,8 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 	}
 }
 
-// wrappedPath is the path of a module that is made of a package without a go.mod:
-// the name that the package has, since it stands before the names of its files in
-// traces and messages.
+// wrappedPath is the module path for a package without a go.mod: the package's name,
+// since it stands before file names in traces and messages.
 func wrappedPath(packageName string) string {
 	if module.CheckImportPath(packageName) != nil || isStandard(packageName) || packageName == "main" || packageName == "std" || packageName == "cmd" {
 		return unnamed // a name may hold letters that a path may not

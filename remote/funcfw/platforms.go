@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// programsOf are other platforms by the package that their programs hand over to in
-// func main, each with what to do instead.
+// programsOf lists other platforms by the package that func main hands over to, with
+// what to do instead.
 var programsOf = []struct{ importPath, platform, fix string }{
 	{"github.com/aws/aws-lambda-go/lambda", "an AWS Lambda program", handlerInstead},
 	{"github.com/fnproject/fdk-go", "an Fn program", handlerInstead},
@@ -19,7 +19,7 @@ var programsOf = []struct{ importPath, platform, fix string }{
 
 const handlerInstead = "move what it does to a package of its own, into a func(w http.ResponseWriter, r *http.Request), or one from JSON to JSON: func(ctx context.Context, in T) (R, error)"
 
-// typesOf are the packages of types that other platforms call functions with.
+// typesOf lists other platforms by the package whose types their functions take.
 var typesOf = map[string]string{
 	openFaaSPath: "an OpenFaaS function",
 	"github.com/openfaas-incubator/go-function-sdk": "an OpenFaaS function",

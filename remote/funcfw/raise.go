@@ -13,8 +13,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// frameworkGraph says what the modules of framework.mod require themselves, by lines
-// of go mod graph. frameworkSum has the checksums of these modules too.
+// frameworkGraph says what the modules of framework.mod require themselves, in lines of
+// go mod graph. frameworkSum has the checksums of these modules too.
 //
 //go:embed framework.graph
 var frameworkGraph string
@@ -97,9 +97,9 @@ func edge(line string) (from, to module.Version, err error) {
 	return from, to, nil
 }
 
-// Raised says which of the user's modules the second go.mod requires at a later version
-// than the first, the alternative one as it was, a line each. Modules of the framework
-// are left out: the first has them whether or not the user does.
+// Raised returns a line for each of the user's modules that the alternative go.mod
+// requires at a later version after a build than before it. Modules of the framework
+// are left out: the alternative go.mod has them whether or not the user does.
 func Raised(before, after []byte) ([]string, error) {
 	old, err := modfile.ParseLax("go.mod", before, nil)
 	if err != nil {

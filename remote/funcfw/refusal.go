@@ -56,6 +56,6 @@ func NoFunction(dir string, refused []*Refusal) *Refusal {
 	}
 	return &Refusal{
 		Reason: reason.String(),
-		Fix:    "export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME is none",
+		Fix:    "export a func(http.ResponseWriter, *http.Request); -name NAME says why the function NAME cannot be deployed",
 	}
 }

@@ -28,14 +28,14 @@ const (
 	maxEntries = 2_000   // files and folders of a package's folder
 )
 
-// reserved begins the names that the generated files have.
+// reserved is how the names of generated files begin.
 const reserved = "zz_ryo"
 
 const wantDir = "name the folder of the function's package: packageDir of one on this machine, packagePath of one in an archive"
 
-// compiled are the endings of files that the go command compiles or links without
-// cgo, or refuses. All but the first are refused here. Others, such as .c, it leaves
-// out.
+// compiled are the endings of files that the go command compiles or links without cgo,
+// or refuses. All but the first are refused here. The go command leaves out others,
+// such as .c.
 var compiled = []string{".go", ".s", ".syso", ".f", ".F", ".for", ".f90"}
 
 // source is a scanned package: what its files declare at package level.

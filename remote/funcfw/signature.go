@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// packageNames are the names of the packages that signatures are judged by. The
-// name of any other, without an alias, is for the compiler to know.
+// packageNames has the names of the packages whose types appear in forms. Only the
+// compiler knows the name of any other package that is imported without an alias.
 var packageNames = map[string]string{
 	"net/http":                               "http",
 	"context":                                "context",
@@ -103,8 +103,8 @@ func (pkg *source) fields(f *file, list *ast.FieldList) []param {
 	return out
 }
 
-// match compares a signature with a form: it has it when misfit is nil, which
-// only the compiler can tell for sure when deferred says why.
+// match compares a signature with a form. It fits when the misfit is nil, but only the
+// compiler can tell for sure when deferred says why.
 func (s *signature) match(f form) (deferred string, _ *misfit) {
 	if len(s.results) != len(f.results) {
 		return "", &misfit{s.resultsAt, fmt.Sprintf("%s returns %s, want %s", s.name, s.resultsText, words(f.results))}
@@ -198,7 +198,7 @@ func (pkg *source) typeOf(f *file, e ast.Expr, depth int) string {
 	case *ast.Ident:
 		return pkg.identType(f, e.Name)
 	case *ast.ArrayType, *ast.MapType, *ast.ChanType, *ast.FuncType, *ast.StructType, *ast.InterfaceType:
-		return f.quote(e) // written out, it is none of the types that have a name
+		return f.quote(e) // a type without a name is none of those that have one
 	}
 	return ""
 }

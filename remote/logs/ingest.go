@@ -58,7 +58,7 @@ func (s *Store) removeRaw(r *raw) {
 	r.journal.raws = slices.DeleteFunc(r.journal.raws, func(other *raw) bool { return other == r })
 	delete(s.raws, r.file())
 	if err := os.Remove(s.rawPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.cfg.Logger.Error("a file is left behind", "error", err)
+		s.cfg.Logger.Error("a raw file cannot be removed", "error", err)
 	}
 }
 

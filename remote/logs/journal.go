@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// parts is into how many segments a journal and its age are divided at least: the
+	// parts is how many segments a journal and its age are divided into at least: the
 	// oldest one is removed as a whole.
 	parts = 8
 	// segmentMost bounds a segment, in bytes: queries hold one in memory.
@@ -231,9 +231,9 @@ func (j *journal) starts() []int64 {
 	return starts
 }
 
-// read returns what the first segment with lines behind from has, up to to, and the
-// place behind that. Empty data means that there is nothing more. It uses the buffer
-// for data.
+// read returns the lines between from and to in the first segment that has any, and the
+// place behind them. Empty data means that there are no more lines. data lies in
+// buffer.
 func (j *journal) read(from, to cursor, buffer []byte) (data []byte, next cursor, err error) {
 	for {
 		s, ok := j.after(from)

@@ -10,7 +10,7 @@ import (
 )
 
 // errClosed is for callers that ask for a program after close.
-var errClosed = proto.Errorf(proto.ErrUnavailable, "the agent is ending").WithHint("deploy again when it has been started")
+var errClosed = proto.Errorf(proto.ErrUnavailable, "the agent is stopping").WithHint("deploy again when it has been started")
 
 // builds are those that run now. Callers who want the same program share one.
 type builds struct {

@@ -113,7 +113,7 @@ func (m *Maker) unpack(ctx context.Context, fn *proto.FunctionJson, src string) 
 	return proto.ReasonAgent, err // such as a full disk, which is no fault of the package
 }
 
-// whole sets a package aside whose bytes have changed since it came.
+// whole sets a package aside if its bytes have changed since it came.
 func (m *Maker) whole(pkg *bundle.Package) error {
 	f, err := os.Open(pkg.Path)
 	if err != nil {
@@ -172,8 +172,8 @@ func (m *Maker) platform(fn *proto.FunctionJson) funcfw.Platform {
 	return p
 }
 
-// draft checks and completes a function's source. That takes some MiB of memory, so
-// few run at a time, and none while waiting for a build.
+// draft checks and completes a function's source. That takes some MiB of memory, so few
+// checks run at a time, and none waits for a build.
 func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (kind string, spec build.Spec, err error) {
 	select {
 	case m.drafts <- struct{}{}:
@@ -215,8 +215,8 @@ func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) reci
 	}
 }
 
-// inspect refuses what a build has made if it loads others: its source says so with
-// directives of cgo.
+// inspect refuses a program that loads others when it starts: directives of cgo in its
+// source cause that.
 func inspect(program string) error {
 	f, err := os.Open(program)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 const checkedMost = 8192
 
 // checked remembers the digests of files that have been read: for a program of 8 MB
-// that takes 15 ms, about as long as the rest of a cold start, and to look whether the
-// file is still the same takes 15 µs.
+// that takes 15 ms, about as long as the rest of a cold start, and and a look whether
+// the file is still the same takes 15 µs.
 //
 // A digest holds as long as the file's identity does. Every change of a file's bytes
 // changes its ctime, which no call can set; so does a new link, after which the file is
@@ -64,8 +64,9 @@ func (c *checked) digest(file string) (string, error) {
 	return digest, nil
 }
 
-// Verify finds out whether a file is the program of a digest. One that is not there is
-// fs.ErrNotExist; one that is another is state.ErrDamaged.
+// Verify finds out whether a file is the program of a digest. The error is
+// fs.ErrNotExist when there is no file, and state.ErrDamaged when it has another
+// digest.
 func (m *Maker) Verify(file, digest string) error {
 	info, err := os.Lstat(file)
 	if err != nil {

@@ -1,15 +1,15 @@
-// Package boot is the first of a function's program to run: its init function
-// announces the function on standard output, before any init function of the
-// user prints.
+// Package boot runs before the rest of a function's program: its init function
+// announces the function on standard output, before any init function of the user
+// prints.
 //
 // Packages are initialised in the order of their import paths once what they
 // import is ready. So boot is supplied to the build under an early path,
 // a.ryo.local/boot, and imports syscall alone, the smallest package that can
 // write. It must never fail: what is wrong is reported later, by serve.
 //
-// It takes GOROOT out of the environment where the agent has put it there: Go's
-// runtime has taken note of it and finds time zones by it, on machines that have
-// none, but programs that the function starts must not.
+// It removes GOROOT from the environment where the agent has put it there: Go's runtime
+// has read it by then, and finds time zones by it on machines that have none. Programs
+// that the function starts must not inherit it.
 //
 // It also marks the inherited sockets close-on-exec, since a program that the
 // user starts from an init function would otherwise keep them open.

@@ -12,7 +12,7 @@ type listener struct {
 	traffic *traffic
 }
 
-// Accept returns a connection that can what it could.
+// Accept returns a connection with all methods of the one that it wraps.
 func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package serve is what a function's program does besides the function: it takes
-// the handler that functions-framework-go makes of the registered function and
-// serves it on sockets that the agent opened, until it is told to end.
+// Package serve is what a function's program does besides the function: it takes the
+// handler that functions-framework-go makes of the registered function and serves it on
+// sockets that the agent opened, until it is told to stop.
 //
-// It also makes handlers of functions that are none by themselves, see Typed.
+// It also wraps functions that are no handlers themselves, see Typed.
 //
 // Its source is compiled into every function under the import path
 // a.ryo.local/serve, so it imports the standard library and
@@ -27,44 +27,44 @@
 //	GET /_ryo/healthz     200 once requests are served, also while all places are taken
 //	GET /_ryo/stats?q=…   what has gone on, as a JSON object
 //
-// The members of that object are q and nonce, the question's and the process's,
-// by which an agent that takes a process over knows that it speaks to the right
-// one; requests, all that were ever read; inFlight, those that have not ended;
-// connections, those that are open; idleMs, how many milliseconds there has been
-// neither a request nor an open connection; received and sent, all bytes that passed
-// over connections. A connection that the function took over, such as a WebSocket,
-// counts as open and its request as in flight until it is closed.
+// The members of that object are q and nonce, the question's and the process's, by
+// which an agent that takes a process over knows that it speaks to the right one;
+// requests, all that were ever read; inFlight, those that still run; connections, those
+// that are open; idleMs, how many milliseconds there has been neither a request nor an
+// open connection; received and sent, all bytes that passed over connections. A
+// connection that the function took over, such as a WebSocket, counts as open and its
+// request as in flight until it is closed.
 //
-// The connection's end at the agent's side means nothing: a function outlives its
-// agent. Its end at this side says that no further calls are taken. The variables
-// are removed from the environment and the descriptors are closed, so neither
-// reaches programs that the function starts.
+// When the agent's side closes the connection, nothing happens: a function outlives its
+// agent. When this side closes it, no further calls are taken. The variables are
+// removed from the environment and the descriptors are closed, so neither reaches
+// programs that the function starts.
 //
 // # What callers get
 //
-// HTTP/1 and HTTP/2 without TLS, as net/http serves them: what a function can do
-// with http.ListenAndServe it can do here, with the same effect on the caller. Paths
-// at and below the mount reach the function with the mount stripped, byte for byte,
-// and X-Forwarded-Prefix says what was stripped; every other path is 404. A request
-// that a gateway on the same machine has passed on has its caller's address as its
-// RemoteAddr, from X-Ryo-Remote-Addr, which is believed on the unix socket alone. /_ryo/healthz
-// lies outside of every mount. SIGTERM and SIGINT end the process with status 0
-// after running requests were answered, streams have ended and connections that
-// the function took over were closed, or the drain's time is over.
+// HTTP/1 and HTTP/2 without TLS, as net/http serves them: what a function can do with
+// http.ListenAndServe it can do here, with the same effect on the caller. Paths at and
+// below the mount reach the function with the mount stripped, byte for byte, and
+// X-Forwarded-Prefix says what was stripped; every other path is 404. A request that a
+// gateway on the same machine has passed on has its caller's address as its RemoteAddr,
+// from X-Ryo-Remote-Addr, which is believed on the unix socket alone. /_ryo/healthz
+// lies outside of every mount. On SIGTERM and SIGINT the process drains and exits with
+// status 0: once running requests have been answered and connections that the function
+// took over are closed, or when the drain's time is over.
 //
 // # Decisions
 //
-//   - The framework has no public way to its handler, only one that listens and
-//     serves by itself, without time limits or a drain. Its initServer is linked
-//     by name instead, and its registry, for functions that are declared. A changed
-//     signature would go unnoticed, so programs are only built with a version of the framework that the tests
-//     of this package were run with.
+//   - The framework has no public way to its handler, only one that listens and serves
+//     by itself, without time limits or a drain. Its initServer is linked by name
+//     instead, and its registry, for functions that are declared. A changed signature
+//     would go unnoticed, so programs are only built with a version of the framework
+//     that this package was tested with.
 //   - Functions are given the server's own *http.Request, which is changed in place,
-//     and its own body: net/http removes the files of a form, refuses a body that was
-//     to be asked for, reads trailers and decides about keeping a connection by what
-//     it finds there, not in a copy. So bytes are counted on connections, not on
-//     bodies. One difference remains: http.MaxBytesReader closes the connection only
-//     when it is given net/http's own writer.
+//     and its own body: net/http removes the files of a form, refuses a body that it
+//     was to ask for, reads trailers and decides about keeping a connection by what it
+//     finds there, not in a copy. So bytes are counted on connections, not on bodies.
+//     One difference remains: http.MaxBytesReader closes the connection only when it is
+//     given net/http's own writer.
 //   - The handler is taken out of the framework's ServeMux, which redirects paths
 //     such as //a and /a/../b.
 //   - The framework answers a panic with 500, also after the answer has begun,

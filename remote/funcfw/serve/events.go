@@ -11,14 +11,14 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 )
 
-// convertBackgroundToCloudEvent makes CloudEvents of events in the form that some
-// clouds sent before there were those.
+// convertBackgroundToCloudEvent converts events in the form that some clouds sent
+// before there were CloudEvents.
 //
 //go:linkname convertBackgroundToCloudEvent github.com/GoogleCloudPlatform/functions-framework-go/funcframework.convertBackgroundToCloudEvent
 func convertBackgroundToCloudEvent(http.Handler) http.Handler
 
 // CloudEventAnswer returns the handler of a function that takes a CloudEvent and may
-// answer with another. An answer of nil, or without an id, is none.
+// answer with another. An event that is nil, or has no id, is no answer.
 func CloudEventAnswer[E cloudevents.Event | *cloudevents.Event](fn func(context.Context, cloudevents.Event) (E, error)) (http.Handler, error) {
 	p, err := cloudevents.NewHTTP()
 	if err != nil {

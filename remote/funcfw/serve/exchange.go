@@ -8,18 +8,18 @@ import (
 	"sync"
 )
 
-// exchange is a request and its answer, as the writer that handlers answer to. It
-// notes whether the answer has begun, and offers what the server's own writers
-// offer, since functions ask for it by type assertion: see http1 and http2.
+// exchange is a request and its answer: the http.ResponseWriter of handlers. It notes
+// whether the answer has begun, and has the methods of the server's own writers, since
+// functions look for them by type assertion: see http1 and http2.
 type exchange struct {
 	http.ResponseWriter
-	// request is the server's own: what net/http learns of a request after its head,
-	// and cleans up at its end, is kept there and would be lost by a copy.
+	// request is the server's own, not a copy: net/http keeps there what it learns
+	// after a request's head and cleans up at its end.
 	request *http.Request
 	traffic *traffic
 	began   bool // the answer
-	// aborted says that the answer is to be broken off: the caller must not take the
-	// part that it has for the whole. What is still written is dropped.
+	// aborted says that the connection will be broken, so that the caller does not take
+	// a part of the answer for the whole. What is still written is dropped.
 	aborted bool
 	places  chan struct{} // of which it has one, see atMost; nil for none
 	holders int           // guarded by traffic.mu: the handler, and the connection that it took over
@@ -51,9 +51,9 @@ func exchangeOf(w http.ResponseWriter) *exchange {
 	return nil
 }
 
-// release is called at the end of each holder. With the last one the request has
-// ended: a WebSocket is one until its connection is closed, though its handler
-// may have returned long before.
+// release is called once for each holder. A request runs until its last holder is
+// released: that of a WebSocket until its connection is closed, though its handler may
+// have returned long before.
 func (x *exchange) release() {
 	t := x.traffic
 	t.mu.Lock()
@@ -149,7 +149,7 @@ func (x *http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	x.began = true
 	taken, ok := conn.(takeable)
 	if !ok {
-		return conn, rw, nil // it is none of listener's
+		return conn, rw, nil // not one of listener's
 	}
 	t := x.traffic
 	t.mu.Lock()

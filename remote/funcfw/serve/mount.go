@@ -13,10 +13,10 @@ import (
 const healthPath = "/_ryo/healthz"
 
 const (
-	// callerHeader is in which a gateway on the same machine says who its caller is,
-	// as an address and a port.
+	// callerHeader is where a gateway on the same machine gives its caller's address
+	// and port.
 	callerHeader = "X-Ryo-Remote-Addr"
-	// prefixHeader is below which path the caller sees the function, as web frameworks
+	// prefixHeader gives the path below which callers see the function; web frameworks
 	// read it.
 	prefixHeader = "X-Forwarded-Prefix"
 )
@@ -47,8 +47,8 @@ func (m mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.next.ServeHTTP(w, r)
 }
 
-// setCaller believes a gateway that comes by the unix socket, which nobody else can
-// open, about who calls. By TCP anybody may say anything.
+// setCaller takes the caller's address from a gateway on the unix socket, which nobody
+// else can open. Over TCP anybody could send that header.
 func setCaller(r *http.Request) {
 	caller := r.Header.Get(callerHeader)
 	if caller == "" {

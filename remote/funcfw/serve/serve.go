@@ -42,8 +42,8 @@ const (
 	idleTimeout = 120 * time.Second
 )
 
-// Functions are the functions of a program by name. Each registers its function
-// with the framework and returns the handler that this makes of it.
+// Functions are the functions of a program by name. Each registers its function with
+// the framework and returns the handler that the framework makes of it.
 type Functions map[string]func() (http.Handler, error)
 
 // Run serves one of the functions, the one that the environment names, until
@@ -90,7 +90,7 @@ func Run(functions Functions) error {
 type settings struct {
 	function    string // the Go name, or the one that it was declared by
 	mount       string
-	nonce       string // by which the agent knows this process from another of its pid
+	nonce       string // tells this process from a later one with its pid
 	listeners   int
 	drain       time.Duration
 	body        int64 // 0: no limit

@@ -120,9 +120,9 @@ func (t *traffic) stats() stats {
 	return s
 }
 
-// drain closes the listeners, calls closed when that has had its effect, and
-// returns when every request has been answered and every connection that a handler
-// took over is closed, or with ctx. accepting counts the server's Serve of each
+// drain closes the listeners, calls closed once no connection can arrive any more, and
+// returns when every request has been answered and every connection that a handler took
+// over is closed, or when ctx ends. accepting counts the server's Serve of each
 // listener.
 func (t *traffic) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, accepting *sync.WaitGroup, closed func()) error {
 	t.draining.Store(true)

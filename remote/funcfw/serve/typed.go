@@ -15,9 +15,9 @@ import (
 	"unicode/utf8"
 )
 
-// Typed makes a handler of a function from JSON to JSON. The type says what the
-// request's body must be: one JSON value that T can hold, else the answer is 400
-// and names the place. The answer's body is R, and without an R it is 204.
+// Typed makes a handler of a function from JSON to JSON. The request's body must be one
+// JSON value that T can hold; otherwise the answer is 400 and names the place. The
+// answer's body is R; without an R the answer is 204.
 //
 // An error that has, or wraps one that has, the method StatusCode() int is for
 // callers: it is answered with that status, from 400 to 599, and its text. Any other
@@ -55,7 +55,7 @@ func TypedContextNoError[T any](fn func(context.Context, T)) func(http.ResponseW
 	})
 }
 
-// none is the result of a function that has none.
+// none stands for the result of a function without one.
 type none struct{}
 
 // TypedContext is Typed of a function that takes the request's context.
@@ -164,7 +164,7 @@ func position(text []byte, offset int) string {
 	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte{'\n'})+1, utf8.RuneCount(line)+1)
 }
 
-// answer writes v as JSON. Nothing has been sent when it cannot be.
+// answer writes v as JSON, or an error when v cannot be encoded.
 func answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
