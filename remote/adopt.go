@@ -70,7 +70,7 @@ func (f *function) note() {
 		return
 	}
 	if err := f.agent.disk.Note(disk.RunFile(f.path), now); err != nil {
-		f.log.Error("what runs cannot be written down", "error", err)
+		f.logger.Error("what runs cannot be written down", "error", err)
 		return
 	}
 	f.noted = now
@@ -83,7 +83,7 @@ func (a *Agent) adopt(ctx context.Context, functions []*function) (keep []proces
 	if h := a.holder.Load(); h != nil {
 		var err error
 		if held, err = h.All(); err != nil {
-			a.log.Error("what an earlier agent left cannot be taken over", "error", err)
+			a.logger.Error("what an earlier agent left cannot be taken over", "error", err)
 		}
 	}
 	kept := make([][]process.Identity, len(functions))
@@ -163,7 +163,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 		return
 	}
 	if err != nil {
-		s.f.log.Warn("sockets are opened anew", "port", s.port, "error", err)
+		s.f.logger.Warn("sockets are opened anew", "port", s.port, "error", err)
 		return
 	}
 	s.sockets = sockets
@@ -177,11 +177,11 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	for _, id := range was.Processes {
 		p, err := adopt(ctx, s.version, id, held[controlName(id)])
 		if err != nil {
-			s.f.log.Warn("a process is not taken over", "pid", id.Pid, "error", err)
+			s.f.logger.Warn("a process is not taken over", "pid", id.Pid, "error", err)
 			continue
 		}
 		s.add([]*instance{p})
-		s.f.log.Info("taken over", "version", was.Version, "pid", id.Pid)
+		s.f.logger.Info("taken over", "version", was.Version, "pid", id.Pid)
 	}
 	s.arm()
 }
@@ -216,7 +216,7 @@ func controlName(id process.Identity) string { return "control/" + id.Nonce }
 func (a *Agent) openHolder(ctx context.Context) {
 	h, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
 	if err != nil {
-		a.log.Error("functions will not outlive the agent", "error", err)
+		a.logger.Error("functions will not outlive the agent", "error", err)
 		return
 	}
 	a.boundLogs(h)
@@ -230,7 +230,7 @@ func (a *Agent) boundLogs(h *process.HolderClient) {
 		err = errors.Join(h.Bound(dir, limit), dir.Close())
 	}
 	if err != nil { // a holder of an earlier version, perhaps
-		a.log.Warn("what functions print while no agent runs is not bounded", "error", err)
+		a.logger.Warn("what functions print while no agent runs is not bounded", "error", err)
 	}
 }
 
@@ -247,7 +247,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 		h.Close()
 		next, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
 		if err != nil {
-			a.log.Error("functions will not outlive the agent", "error", err)
+			a.logger.Error("functions will not outlive the agent", "error", err)
 			select {
 			case <-retry.C:
 				continue
@@ -255,7 +255,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 				return
 			}
 		}
-		a.log.Warn("the holder had exited; another one takes its place")
+		a.logger.Warn("the holder had exited; another one takes its place")
 		a.boundLogs(next)
 		a.holder.Store(next)
 		h = next
@@ -282,7 +282,7 @@ func (a *Agent) closeHolder() {
 		h.Close()
 	default:
 		if err := h.Stop(); err != nil {
-			a.log.Error("the holder goes on", "error", err)
+			a.logger.Error("the holder goes on", "error", err)
 		}
 	}
 }
@@ -297,7 +297,7 @@ func (a *Agent) hold(name string, files []*os.File, err error) {
 		_ = file.Close()
 	}
 	if err != nil {
-		a.log.Warn("the next agent will have to start a process anew", "of", name, "error", err)
+		a.logger.Warn("the next agent will have to start a process anew", "of", name, "error", err)
 	}
 }
 
@@ -305,7 +305,7 @@ func (a *Agent) hold(name string, files []*os.File, err error) {
 func (a *Agent) removeHeld(name string) {
 	if h := a.holder.Load(); h != nil {
 		if err := h.Remove(name); err != nil {
-			a.log.Warn("the holder keeps what nobody needs", "name", name, "error", err)
+			a.logger.Warn("the holder keeps what nobody needs", "name", name, "error", err)
 		}
 	}
 }

@@ -76,7 +76,7 @@ const DefaultPorts = "5000-5999"
 
 // Agent keeps the functions of one machine.
 type Agent struct {
-	log      hclog.Logger
+	logger   hclog.Logger
 	disk     disk.Folder
 	damage   *damages
 	store    *bundle.Store
@@ -131,13 +131,13 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	damage := &damages{log: cfg.Logger}
+	damage := &damages{logger: cfg.Logger}
 	folder, err := disk.Open(cfg.Dir, damage.add)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		log: cfg.Logger, disk: folder, damage: damage, ports: ports,
+		logger: cfg.Logger, disk: folder, damage: damage, ports: ports,
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
@@ -164,13 +164,13 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.furniture, err = furnish(a.disk.Path("furniture"), "/"); err != nil {
 		return err
 	}
-	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.log}
+	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.logger}
 	if !cfg.NoBuild {
 		if err := errors.Join(os.MkdirAll(cfg.Cache, 0o700), state.Check(cfg.Cache)); err != nil {
 			return err
 		}
 		making.Build = &build.Config{
-			Dir: cfg.Cache, Temp: a.disk.Tmp(), Logger: a.log.Named("build"),
+			Dir: cfg.Cache, Temp: a.disk.Tmp(), Logger: a.logger.Named("build"),
 			Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate,
 		}
 	}
@@ -182,7 +182,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 // run without what was printed before.
 func (a *Agent) openLogs() (*logs.Store, error) {
 	open := func() (*logs.Store, error) {
-		return logs.Open(a.disk.Path("logs"), logs.Config{Logger: a.log.Named("logs")})
+		return logs.Open(a.disk.Path("logs"), logs.Config{Logger: a.logger.Named("logs")})
 	}
 	store, err := open()
 	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
@@ -225,12 +225,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	background.Go(func() { a.keepHolder(helpers) })
 	background.Go(func() {
 		if err := a.logs.Run(helpers); err != nil {
-			a.log.Error("what functions print is not read", "error", err)
+			a.logger.Error("what functions print is not read", "error", err)
 		}
 	})
 	background.Go(func() {
 		if err := a.waker.Run(helpers); err != nil {
-			a.log.Error("functions that are idle are not woken", "error", err)
+			a.logger.Error("functions that are idle are not woken", "error", err)
 		}
 	})
 	if err := a.restore(ctx, lives); err != nil {
@@ -239,7 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.programs.Close()
 	background.Go(func() {
 		if err := a.programs.Run(helpers); err != nil {
-			a.log.Error("functions cannot be built", "error", err)
+			a.logger.Error("functions cannot be built", "error", err)
 		}
 	})
 	close(a.up)
@@ -248,10 +248,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.live = nil
 	a.mu.Unlock()
 	if a.holder.Load() != nil && (!a.stop || errors.Is(context.Cause(ctx), ErrReplaced)) {
-		a.log.Info("ending; functions go on")
+		a.logger.Info("ending; functions go on")
 		close(a.handedOver)
 	} else {
-		a.log.Info("ending; functions finish their requests")
+		a.logger.Info("ending; functions finish their requests")
 	}
 	end()
 	a.work.Wait()
@@ -278,7 +278,7 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 		functions = append(functions, f)
 		for _, s := range f.services() {
 			if s.port != 0 && !a.ports.claim(s.port) {
-				a.log.Error("two functions have one port; this one gets another", "function", rec.Name, "port", s.port)
+				a.logger.Error("two functions have one port; this one gets another", "function", rec.Name, "port", s.port)
 				s.port = 0
 			}
 		}
@@ -290,7 +290,7 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 		return fmt.Errorf("end the processes of an earlier agent: %w", err)
 	}
 	if killed > 0 {
-		a.log.Info("ended the processes that an earlier agent left", "processes", killed)
+		a.logger.Info("ended the processes that an earlier agent left", "processes", killed)
 	}
 	if err := a.disk.EmptyTmp(); err != nil {
 		return err
@@ -339,7 +339,7 @@ func (a *Agent) boundStopped() {
 				oldest = rec
 			}
 		}
-		a.log.Warn("removing the function that was stopped first, since too many are kept", "function", oldest.Name, "kept", maxStopped)
+		a.logger.Warn("removing the function that was stopped first, since too many are kept", "function", oldest.Name, "kept", maxStopped)
 		a.launch(a.newFunction(oldest), func(f *function) { _, _ = f.erase() })
 	}
 }

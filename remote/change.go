@@ -60,7 +60,7 @@ func (f *function) take(c *disk.Change) error {
 		return err
 	}
 	f.cancelMove(replaced, before.Generation, "replaced by a later deploy before it was ready")
-	f.log.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
+	f.logger.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (f *function) settle(r result) {
 	}
 	f.save()
 	f.agent.damage.mended(f.agent.disk.Path("functions", f.path))
-	f.log.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
+	f.logger.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
 	m.close(outcome{row: f.tell()})
 	f.retireService(leaving)
 	f.work.Go(func() {
@@ -179,7 +179,7 @@ func (f *function) fail(why *failure) {
 		m.at.stop()
 	}
 	f.save()
-	f.log.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
+	f.logger.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
 	f.publish()
 	m.close(outcome{row: f.failed(why)})
 }

@@ -37,7 +37,7 @@ func (f *function) remember(crash *proto.Crash) {
 	f.crashes = slices.Insert(f.crashes, 0, crash)
 	f.crashes = f.crashes[:min(len(f.crashes), crashesKept)]
 	if err := f.agent.disk.Note(disk.CrashFile(f.path), f.crashes); err != nil {
-		f.log.Error("how a process ended cannot be stored", "error", err)
+		f.logger.Error("how a process ended cannot be stored", "error", err)
 	}
 }
 

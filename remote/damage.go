@@ -15,14 +15,14 @@ import (
 // damages are what is damaged on the agent's disk: what it has found since it started,
 // less what was mended. The log tells each when it is found, the JSON all.
 type damages struct {
-	log hclog.Logger
+	logger hclog.Logger
 
 	mu  sync.Mutex // guards all
 	all []disk.Damage
 }
 
 func (d *damages) add(one disk.Damage) {
-	d.log.Error("something on the disk is damaged; the rest goes on", "file", one.File, "why", one.Why, "set aside as", one.Aside, "way out", one.Way)
+	d.logger.Error("something on the disk is damaged; the rest goes on", "file", one.File, "why", one.Why, "set aside as", one.Aside, "way out", one.Way)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, one)

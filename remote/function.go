@@ -35,7 +35,7 @@ type function struct {
 	agent  *Agent
 	name   string
 	path   string
-	log    hclog.Logger
+	logger hclog.Logger
 	events chan func()
 	closed chan struct{} // closed, by close, when run takes no further events
 	close  func()
@@ -75,7 +75,7 @@ type outcome struct {
 func (a *Agent) newFunction(rec *disk.Record) *function {
 	path := proto.Path(rec.Name)
 	f := &function{
-		agent: a, name: rec.Name, path: path, log: a.log.With("function", rec.Name),
+		agent: a, name: rec.Name, path: path, logger: a.logger.With("function", rec.Name),
 		events: make(chan func()), closed: make(chan struct{}), exited: make(chan struct{}),
 		history: rec.History, since: rec.Stopped, paused: rec.Paused, pinned: make(map[uint32]*service), totals: make(map[uint32]reading),
 	}
@@ -388,7 +388,7 @@ func (f *function) closePinned(s *service) {
 func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 	now := time.Now()
 	f.stopServices(now)
-	f.log.Info("stopped")
+	f.logger.Info("stopped")
 	rec := f.record().AsStopped(now)
 	if len(rec.Versions) == 0 { // nothing is left that could be brought back
 		f.closeAs(nil)
@@ -398,7 +398,7 @@ func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 		_ = os.Remove(f.agent.disk.Path(filepath.FromSlash(file))) // they tell of processes
 	}
 	if err := f.agent.disk.Sweep(rec); err != nil {
-		f.log.Warn("what a version that never served has left is not removed", "error", err)
+		f.logger.Warn("what a version that never served has left is not removed", "error", err)
 	}
 	f.closeAs(rec)
 	return protobuf.CloneOf(f.said), nil
@@ -412,7 +412,7 @@ func (f *function) erase() (*proto.FunctionJsonRsp, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remove the log of function %s: %w", f.name, err)
 	}
-	f.log.Info("removed")
+	f.logger.Info("removed")
 	return protobuf.CloneOf(f.said), nil
 }
 
@@ -420,7 +420,7 @@ func (f *function) erase() (*proto.FunctionJsonRsp, error) {
 // next agent goes on with a stop that this one did not finish.
 func (f *function) stopServices(now time.Time) {
 	if err := f.agent.disk.Stop(f.path, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.log.Error("that the function is stopped cannot be stored", "error", err)
+		f.logger.Error("that the function is stopped cannot be stored", "error", err)
 	}
 	if f.next != nil {
 		f.next.close(outcome{err: proto.Errorf(proto.ErrConflict, "function %s was stopped before it was ready", f.name)})
@@ -478,7 +478,7 @@ func (f *function) exit() {
 func (f *function) closeAs(rec *disk.Record) {
 	if rec == nil {
 		if err := f.agent.disk.Remove(f.path); err != nil {
-			f.log.Error("the function's folder cannot be removed", "error", err)
+			f.logger.Error("the function's folder cannot be removed", "error", err)
 		}
 	}
 	f.stopped = true
@@ -507,7 +507,7 @@ func (f *function) store() error {
 // fail, the next agent settles that change once more.
 func (f *function) save() {
 	if err := f.store(); err != nil {
-		f.log.Error("the function's record cannot be stored", "error", err)
+		f.logger.Error("the function's record cannot be stored", "error", err)
 	}
 }
 

@@ -56,7 +56,7 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 		return nil, trouble(v, err)
 	}
 	if err := output.Started(p.Pid()); err != nil {
-		f.log.Error("what a process prints is not read", "pid", p.Pid(), "error", err)
+		f.logger.Error("what a process prints is not read", "pid", p.Pid(), "error", err)
 	}
 	limit, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -175,7 +175,7 @@ func (f *function) pulse(p *instance, limit time.Duration) {
 		case !late:
 			return // it has exited, or takes no further calls
 		default:
-			f.log.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
+			f.logger.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
 			p.hung.Store(true)
 			p.Kill(killGrace)
 			return
@@ -192,7 +192,7 @@ func (f *function) drain(procs []*instance) {
 		all.Go(func() {
 			_, _ = p.read(ctx) // its last reading is kept, also after an error
 			if err := p.Drain(ctx); err != nil {
-				f.log.Warn("a process that is replaced goes on taking calls", "pid", p.Pid(), "error", err)
+				f.logger.Warn("a process that is replaced goes on taking calls", "pid", p.Pid(), "error", err)
 			}
 		})
 	}

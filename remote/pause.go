@@ -43,7 +43,7 @@ func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 		return nil, proto.Errorf(proto.ErrExhausted, "store the pause of function %s: %w", f.name, err)
 	}
 	f.cancelMove(next, f.history.Generation, "canceled, since the function was paused")
-	f.log.Info("paused")
+	f.logger.Info("paused")
 	f.tend(time.Now())
 	return f.tell(), nil
 }
@@ -53,7 +53,7 @@ func (f *function) resume() (*proto.FunctionJsonRsp, error) {
 	if f.paused {
 		f.cancelPause()
 		f.save()
-		f.log.Info("resumed")
+		f.logger.Info("resumed")
 		f.tend(time.Now())
 	}
 	return f.tell(), nil
@@ -78,7 +78,7 @@ func (s *service) pause() {
 	s.cancel()
 	s.pausing = true
 	if err := s.open(); err != nil {
-		s.f.log.Error("callers of a paused function are refused", "error", err)
+		s.f.logger.Error("callers of a paused function are refused", "error", err)
 		return
 	}
 	old := s.procs
@@ -86,7 +86,7 @@ func (s *service) pause() {
 	s.f.drain(old) // from now on all callers get the same answer
 	var err error
 	if s.unpause, err = s.f.turnAway(s.sockets); err != nil {
-		s.f.log.Error("callers of a paused function wait", "error", err)
+		s.f.logger.Error("callers of a paused function wait", "error", err)
 	}
 	s.f.work.Go(func() { s.f.stopAll(old) })
 }

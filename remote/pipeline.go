@@ -146,13 +146,13 @@ func fail(v *disk.Version, reason string, err error) *failure {
 // longer than a start, so it is done once the version serves.
 func (f *function) persist(v *disk.Version, program *proto.Program) {
 	if err := f.agent.programs.Keep(program.GetKey()); err != nil {
-		f.log.Warn("the same source may be built again", "version", v.Number, "error", err)
+		f.logger.Warn("the same source may be built again", "version", v.Number, "error", err)
 	}
 }
 
 // remove removes the folder of a version that has no process any more.
 func (f *function) remove(v *disk.Version) {
 	if err := os.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
-		f.log.Warn("a folder is left behind", "version", v.Number, "error", err)
+		f.logger.Warn("a folder is left behind", "version", v.Number, "error", err)
 	}
 }

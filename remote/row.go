@@ -149,7 +149,7 @@ func (f *function) publish() {
 	if row.Since = f.said.GetSince(); from != to {
 		row.Since = timestamp(time.Now())
 		if f.said != nil && !proto.CanMove(from, to) {
-			f.log.Error("a move that the table of states does not know", "from", from, "to", to)
+			f.logger.Error("a move that the table of states does not know", "from", from, "to", to)
 		}
 	}
 	if protobuf.Equal(f.said, row) {

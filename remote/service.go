@@ -118,7 +118,7 @@ func (s *service) grow() {
 			s.f.work.Go(func() { s.f.persist(v, r.program) })
 		}
 		s.add(r.procs)
-		s.f.log.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid())
+		s.f.logger.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid())
 	})
 }
 
@@ -185,7 +185,7 @@ func (s *service) countFailure(why *failure) {
 	}
 	wait := backoff(s.ends)
 	s.retry = time.Now().Add(wait)
-	s.f.log.Warn("process ended", "version", s.version.Number, "error", why.Text, "ends", s.ends, "restart", wait)
+	s.f.logger.Warn("process ended", "version", s.version.Number, "error", why.Text, "ends", s.ends, "restart", wait)
 	s.refuseCallers()
 }
 
@@ -274,7 +274,7 @@ func (s *service) rest() {
 	s.asleep = true
 	old := s.procs[s.wanted():]
 	s.procs = slices.Clone(s.procs[:s.wanted()])
-	s.f.log.Info("idle", "version", s.version.Number, "processes", len(s.procs))
+	s.f.logger.Info("idle", "version", s.version.Number, "processes", len(s.procs))
 	s.f.retire(old, func() {
 		s.arm() // only now: the old processes take no more callers
 	})

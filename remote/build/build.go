@@ -81,7 +81,7 @@ type Builder struct {
 	launch                          string // the program of the launcher
 	sandbox                         *sandbox
 	env                             []string // of every go command
-	log                             hclog.Logger
+	logger                          hclog.Logger
 	slots                           chan struct{}
 	slow                            chan struct{}
 	slowAfter                       time.Duration // slowAfter
@@ -157,9 +157,9 @@ func New(cfg Config) (*Builder, error) {
 			// In its sandbox the go command cannot see how many processors a container has.
 			"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)), "GOGC=off", "GOMEMLIMIT=" + strconv.Itoa(memoryGoal),
 		}, target...),
-		log:   cfg.Logger,
-		slots: make(chan struct{}, cfg.Slots),
-		slow:  make(chan struct{}, cfg.Slots), slowAfter: slowAfter,
+		logger: cfg.Logger,
+		slots:  make(chan struct{}, cfg.Slots),
+		slow:   make(chan struct{}, cfg.Slots), slowAfter: slowAfter,
 		tried: make(chan struct{}),
 		warm:  make(chan struct{}),
 		fill:  new(fill),

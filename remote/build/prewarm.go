@@ -106,7 +106,7 @@ func (b *Builder) await(ctx context.Context, to io.Writer) error {
 func (b *Builder) Run(ctx context.Context) error {
 	next := time.Until(b.due())
 	if next > 0 {
-		b.log.Info("ready to build")
+		b.logger.Info("ready to build")
 		close(b.tried)
 		close(b.warm)
 		b.equipLauncher(ctx)
@@ -133,10 +133,10 @@ func (b *Builder) Run(ctx context.Context) error {
 		next = warmEvery
 		switch {
 		case err != nil:
-			b.log.Warn("the build cache cannot be filled, builds will be slow or fail", "error", err)
+			b.logger.Warn("the build cache cannot be filled, builds will be slow or fail", "error", err)
 			next = warmRetry
 		case !warm:
-			b.log.Info("ready to build", "took", time.Since(began).Round(time.Millisecond))
+			b.logger.Info("ready to build", "took", time.Since(began).Round(time.Millisecond))
 			close(b.warm)
 			warm = true
 			b.equipLauncher(ctx)

@@ -68,9 +68,9 @@ func (b *Builder) seed(plan func(w io.Writer) error) (copied int) {
 		}
 	}
 	if err != nil {
-		b.log.Warn("what was compiled before cannot be used", "from", b.owners, "error", err)
+		b.logger.Warn("what was compiled before cannot be used", "from", b.owners, "error", err)
 	} else {
-		b.log.Info("the build cache begins with what was compiled before", "from", b.owners, "packages", copied)
+		b.logger.Info("the build cache begins with what was compiled before", "from", b.owners, "packages", copied)
 	}
 	return copied
 }

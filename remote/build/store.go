@@ -57,9 +57,9 @@ func (b *Builder) Key(spec Spec) (string, error) {
 // A program that is linked elsewhere takes no space of its own here. The others
 // may take up to a limit; those that were not taken for the longest go first.
 type Store struct {
-	dir string
-	max int64
-	log hclog.Logger
+	dir    string
+	max    int64
+	logger hclog.Logger
 }
 
 const (
@@ -70,11 +70,11 @@ const (
 
 // OpenStore makes or opens the store in dir, whose programs that nothing else
 // needs may take limit bytes.
-func OpenStore(dir string, limit int64, log hclog.Logger) (*Store, error) {
+func OpenStore(dir string, limit int64, logger hclog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{dir: dir, max: limit, log: log}
+	s := &Store{dir: dir, max: limit, logger: logger}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -181,7 +181,7 @@ func (s *Store) setAside(name, want, got string) error {
 	if err := os.Rename(name, aside); err != nil {
 		return err
 	}
-	s.log.Error("a stored program is damaged and is set aside", "set aside as", aside, "digest", got, "should be", want)
+	s.logger.Error("a stored program is damaged and is set aside", "set aside as", aside, "digest", got, "should be", want)
 	return fs.ErrNotExist
 }
 

@@ -45,7 +45,7 @@ type Config struct {
 // concurrently.
 type Maker struct {
 	addr     string
-	log      hclog.Logger
+	logger   hclog.Logger
 	packages *bundle.Store
 	store    *build.Store
 	builder  *build.Builder // nil: it builds nothing
@@ -58,7 +58,7 @@ type Maker struct {
 // New returns a maker, which holds Dir. It starts nothing: Run does.
 func New(cfg Config) (*Maker, error) {
 	m := &Maker{
-		addr: cfg.Addr, log: cfg.Logger, packages: cfg.Packages,
+		addr: cfg.Addr, logger: cfg.Logger, packages: cfg.Packages,
 		builds: builds{tmp: cfg.Temp, running: make(map[string]*shared)}, wanted: make(chan struct{}, maxWanted),
 		drafts: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}

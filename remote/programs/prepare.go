@@ -56,7 +56,7 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 	}
 	digest, err := m.store.Take(key, binary)
 	if err != nil {
-		m.log.Warn("the same source is built again", "error", err)
+		m.logger.Warn("the same source is built again", "error", err)
 	}
 	warnings := spec.Generated.Warnings
 	if digest == "" {
@@ -128,7 +128,7 @@ func (m *Maker) whole(pkg *bundle.Package) error {
 	if err := os.Rename(pkg.Path, aside); err != nil {
 		return err
 	}
-	m.log.Error("a stored package is damaged and is set aside", "set aside as", aside, "digest", digest, "should be", pkg.Digest)
+	m.logger.Error("a stored package is damaged and is set aside", "set aside as", aside, "digest", digest, "should be", pkg.Digest)
 	return proto.Errorf(proto.ErrUnavailable, "package %s is damaged on the agent %s; it is set aside as %s", pkg.Digest, m.addr, aside).
 		WithHint("deploy the function again")
 }
@@ -210,7 +210,7 @@ func (m *Maker) recipe(key string, fn *proto.FunctionJson, spec build.Spec) reci
 		if err := inspect(spec.Out); err != nil {
 			return product{}, err
 		}
-		m.log.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
+		m.logger.Info("built a program", "key", key, "package", fn.GetPackage(), "took", time.Since(began).Round(time.Millisecond))
 		return made, m.store.Add(key, spec.Out)
 	}
 }
