@@ -16,11 +16,11 @@ import (
 )
 
 // Taking over what an earlier agent left running. Until a function's goroutine has
-// started, adopt owns its fields main, canary, pinned, procs, crashes and restarts; then
-// run owns them, which alone calls note and the hold functions.
+// started, adopt owns its fields main, canary, pinned, procs, crashes and restarts;
+// then run owns them. Only run calls note and the hold functions.
 
 const (
-	// adoptLimit is how long a process may take to say its nonce, for which it needs no
+	// adoptLimit is how long a process may take to say its nonce, which takes it no
 	// time.
 	adoptLimit = 5 * time.Second
 	// holderRetry is how often the agent tries to open a holder.
@@ -70,7 +70,7 @@ func (f *function) note() {
 		return
 	}
 	if err := f.agent.disk.Note(disk.RunFile(f.path), now); err != nil {
-		f.logger.Error("what runs cannot be written down", "error", err)
+		f.logger.Error("what runs cannot be stored", "error", err)
 		return
 	}
 	f.noted = now
@@ -155,7 +155,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	a := s.f.agent
 	files := held[socketsName(s.port)]
 	if len(files) == 0 {
-		return // the machine was started since, perhaps
+		return // perhaps the machine was restarted since
 	}
 	sockets, err := process.Adopted(files)
 	if err == nil && !a.listensAt(sockets) {
@@ -207,7 +207,7 @@ func (a *Agent) listensAt(sockets *process.Sockets) bool {
 	return net.ParseIP(host).IsLoopback() != a.expose
 }
 
-// What the holder knows sockets and control connections by.
+// The names by which the holder knows sockets and control connections.
 func socketsName(port int) string { return "sockets/" + strconv.Itoa(port) }
 
 func controlName(id process.Identity) string { return "control/" + id.Nonce }
@@ -229,7 +229,7 @@ func (a *Agent) boundLogs(h *process.HolderClient) {
 	if err == nil {
 		err = errors.Join(h.Bound(dir, limit), dir.Close())
 	}
-	if err != nil { // a holder of an earlier version, perhaps
+	if err != nil { // perhaps a holder of an earlier version
 		a.logger.Warn("what functions print while no agent runs is not bounded", "error", err)
 	}
 }

@@ -45,21 +45,21 @@ type Config struct {
 	Port int
 	// Ports is the range of the functions' ports. Default: 5000-5999.
 	Ports string
-	// Expose has the functions' services listen on every interface instead of
+	// Expose makes the functions' services listen on every interface instead of
 	// loopback alone.
 	Expose bool
 	// Versions is how many versions of a function are kept, at least. Default: 10.
 	Versions int
-	// StopFunctions has Run end the functions' processes. Without it they go on, and
-	// the next agent of the folder takes them over.
+	// StopFunctions makes Run stop the functions' processes when its context ends.
+	// Without it they go on, and the next agent of the folder takes them over.
 	StopFunctions bool
-	// NoBuild has the agent run programs that others have built, and need no
-	// toolchain.
+	// NoBuild is for an agent without a toolchain: it runs programs that other agents
+	// have built.
 	NoBuild bool
-	// GoProxy, GoSumDB and GoPrivate are where builds get modules from, as the go
-	// command's variables of these names say it. Default: what go env says.
+	// GoProxy, GoSumDB and GoPrivate say where builds get modules from, as the go
+	// command's variables of these names do. Default: what go env says.
 	GoProxy, GoSumDB, GoPrivate string
-	// Logger takes what the agent has to say. Default: none.
+	// Logger gets the agent's messages. Default: none.
 	Logger hclog.Logger
 }
 
@@ -89,17 +89,17 @@ type Agent struct {
 	versions int // of a function that are kept
 	seal     *disk.Sealer
 	waker    *process.Waker
-	holder   atomic.Pointer[process.HolderClient] // nil: functions end with the agent
-	stop     bool                                 // they do so in any case
-	// furniture is the environment by which functions find what the machine lacks.
+	holder   atomic.Pointer[process.HolderClient] // nil: functions stop with the agent
+	stop     bool                                 // functions stop with the agent in any case
+	// furniture is the environment through which functions find what the machine lacks.
 	furniture  []string
 	feed       transport.Feed
-	handedOver chan struct{} // closed when the functions are left to the next agent
+	handedOver chan struct{} // closed when the next agent is to take the functions over
 	up         chan struct{} // closed when the functions of the folder are known
 
 	work sync.WaitGroup // the functions' goroutines
 
-	mu sync.Mutex // guards the below
+	mu sync.Mutex // guards the fields below
 	// live starts a function's goroutine; nil while the agent does not run.
 	live      func(f *function, first func(*function))
 	functions map[string]*function    // by path
@@ -108,9 +108,9 @@ type Agent struct {
 
 var _ transport.Interface = (*Agent)(nil)
 
-// New returns the agent of a folder, which it holds from now on. It starts
-// nothing: Run does, and gives the folder up when it returns. The program must
-// have called confine.Main.
+// New returns the agent of a folder, which it holds from now on. It starts nothing: Run
+// does, and releases the folder when it returns. The program must have called
+// confine.Main.
 func New(cfg Config) (*Agent, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -203,15 +203,14 @@ func (a *Agent) Store() *bundle.Store { return a.store }
 // nothing has none.
 func (a *Agent) Layers() []confine.Layer { return a.programs.Layers() }
 
-// ErrReplaced as the cause of the end of Run's context says that the next agent
-// follows at once, so that functions go on even with StopFunctions.
+// ErrReplaced is the cause of canceling Run's context when the next agent follows at
+// once: functions then go on even with StopFunctions.
 var ErrReplaced = errors.New("the next agent follows")
 
-// Run takes over what an earlier agent left running, brings back what should run,
-// and keeps it running until ctx ends. What should run stays on disk for the next
-// Run, and what runs goes on: the program should end, or become the next agent.
-// With StopFunctions the processes are ended first, letting requests in flight
-// finish.
+// Run takes over what an earlier agent left running, brings back what should run, and
+// keeps it running until ctx ends. What should run stays on disk for the next Run, and
+// what runs goes on: the program should exit, or become the next agent. With
+// StopFunctions Run drains and stops the processes first.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.disk.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -248,18 +247,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.live = nil
 	a.mu.Unlock()
 	if a.holder.Load() != nil && (!a.stop || errors.Is(context.Cause(ctx), ErrReplaced)) {
-		a.logger.Info("ending; functions go on")
+		a.logger.Info("stopping; functions go on")
 		close(a.handedOver)
 	} else {
-		a.logger.Info("ending; functions finish their requests")
+		a.logger.Info("stopping; functions finish their calls")
 	}
 	end()
 	a.work.Wait()
 	return nil
 }
 
-// restore takes over what runs and starts the goroutines of the functions that are
-// on disk, which last as long as lives.
+// restore takes over what runs and starts the goroutines of the functions that are on
+// disk, which run until lives is done.
 func (a *Agent) restore(ctx, lives context.Context) error {
 	records, err := a.disk.Records()
 	if err != nil {
@@ -284,13 +283,13 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 		}
 	}
 	keep := a.adopt(ctx, functions)
-	// What is left is in the way.
+	// What was not taken over is in the way.
 	killed, err := process.Leftovers(ctx, a.disk.Path(), keep...)
 	if err != nil {
-		return fmt.Errorf("end the processes of an earlier agent: %w", err)
+		return fmt.Errorf("stop the processes of an earlier agent: %w", err)
 	}
 	if killed > 0 {
-		a.logger.Info("ended the processes that an earlier agent left", "processes", killed)
+		a.logger.Info("stopped the processes that an earlier agent left", "processes", killed)
 	}
 	if err := a.disk.EmptyTmp(); err != nil {
 		return err
@@ -362,12 +361,12 @@ func (a *Agent) ready(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
-		return contextError(ctx, "the caller's time for agent %s ended", a.addr)
+		return contextError(ctx, "the caller's time for agent %s is over", a.addr)
 	}
 	return nil
 }
 
-// contextError is the error of a request whose context is done.
+// contextError is the error of a caller whose context is done.
 func contextError(ctx context.Context, format string, args ...any) *proto.Error {
 	kind := proto.ErrCanceled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

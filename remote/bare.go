@@ -26,16 +26,16 @@ var (
 	}
 )
 
-// furnish writes to dir what functions expect of a machine and the one whose files
-// lie at root lacks, as small containers do, and returns the environment by which
-// they find it: time zones and certificate authorities.
+// furnish writes to dir what functions expect and the machine whose root folder is root
+// lacks, as small containers do: time zones and certificate authorities. It returns the
+// environment through which functions find them.
 func furnish(dir, root string) (env []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // functions read it
 		return nil, err
 	}
 	if !anyOf(root, zoneDirs, "Europe/London") {
-		// ZONEINFO would not be looked at for TZ. Package boot takes GOROOT out of the
-		// environment again, where Go has found it by then.
+		// Go does not look at ZONEINFO for TZ. Package boot removes GOROOT from the
+		// environment again, once Go has read it.
 		err = errors.Join(err, replace(filepath.Join(dir, "lib", "time", "zoneinfo.zip"), zoneinfo))
 		env = append(env, "GOROOT="+dir, "RYO_GOROOT="+dir)
 	}
@@ -47,7 +47,7 @@ func furnish(dir, root string) (env []string, err error) {
 	return env, err
 }
 
-// anyOf reports whether a system has, at one of some places, a file.
+// anyOf reports whether a file exists at one of some places below root.
 func anyOf(root string, places []string, file string) bool {
 	for _, place := range places {
 		if found, _ := filepath.Glob(filepath.Join(root, place, file)); len(found) > 0 {

@@ -18,8 +18,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// Callers reach what a function owns in two ways alone: ask, or order for what changes
-// it, has run answer; post, which the function's own helpers use, has run take an event.
+// There are two ways to what run owns: callers ask, or order when they change
+// something, and wait for the answer; the function's own helpers post events.
 
 // logAnswer is how much of a function's output one answer carries, in bytes, well
 // below what a gRPC message may hold.
@@ -79,7 +79,7 @@ func (a *Agent) deploy(ctx context.Context, fn *proto.FunctionJson) (accepted, e
 	return accepted{row: row}, err
 }
 
-// await waits until an order has come to something.
+// await waits for the outcome of an order.
 func await(ctx context.Context, name string, settled <-chan outcome) (*proto.FunctionJsonRsp, error) {
 	select {
 	case o := <-settled:
@@ -89,7 +89,7 @@ func await(ctx context.Context, name string, settled <-chan outcome) (*proto.Fun
 	}
 }
 
-// examine refuses a call that cannot be served as a whole, before any of it is.
+// examine refuses a request that cannot be served as a whole, before any of it is.
 func (a *Agent) examine(fns []*proto.FunctionJson) error {
 	names := make(map[string]string)
 	for _, fn := range fns {
@@ -98,7 +98,7 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 		}
 		path := proto.Path(fn.GetName())
 		if other, twice := names[path]; twice {
-			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one call share the path /%s", other, fn.GetName(), path).
+			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one request share the path /%s", other, fn.GetName(), path).
 				WithHint("deploy one of them under another name")
 		}
 		names[path] = fn.GetName()
@@ -127,7 +127,7 @@ func collision(name, other, path string) error {
 		WithHint("choose another name, or remove " + other + " first: proxyCli rm " + other)
 }
 
-// question is what the goroutine of a function is asked, or told to do. The answer is
+// question is a question or an order for the goroutine of a function. The answer is
 // buffered: run never waits for a caller.
 type question[T any] struct {
 	ask    func(*function) (T, error)
@@ -149,7 +149,7 @@ func (q question[T]) put(f *function) {
 	q.answer <- reply[T]{value, err}
 }
 
-// putFirst is put for the order that brought the function into being.
+// putFirst is put for the order that launched the function.
 func (q question[T]) putFirst(f *function) {
 	value, err := q.ask(f)
 	f.cancelFirst()
@@ -165,8 +165,8 @@ func (q question[T]) wait(ctx context.Context, name string) (none T, _ error) {
 	}
 }
 
-// ask has the goroutine of a function answer a question. A function that is being
-// stopped, which may take as long as its calls, answers none: ErrUnavailable.
+// ask puts a question to the goroutine of a function. While the function is being
+// stopped, which may take as long as its calls, the error is ErrUnavailable.
 func ask[T any](ctx context.Context, a *Agent, name string, what func(*function) (T, error)) (none T, _ error) {
 	if err := a.ready(ctx); err != nil {
 		return none, err
@@ -192,11 +192,11 @@ type reach int
 const (
 	active reach = iota // those that are not stopped
 	kept                // those that are stopped too, which are launched
-	anyway              // one that is not there is launched
+	anyway              // those that do not exist too, which are launched
 )
 
-// order is ask for what changes a function. It waits for the end of one that is being
-// stopped and goes to its successor.
+// order is ask for what changes a function. While the function is being stopped it
+// waits, and then goes to its successor.
 func order[T any](ctx context.Context, a *Agent, name string, which reach, what func(*function) (T, error)) (none T, _ error) {
 	if err := a.ready(ctx); err != nil {
 		return none, err
@@ -220,8 +220,8 @@ func order[T any](ctx context.Context, a *Agent, name string, which reach, what 
 	}
 }
 
-// function returns the function of a name. One that is stopped or not there is
-// launched with a first order, or is not found.
+// function returns the function of a name. One that is stopped or does not exist is
+// launched with a first order, or not found, as which says.
 func (a *Agent) function(name string, which reach, first func(*function)) (f *function, fresh bool, err error) {
 	path := proto.Path(name)
 	a.mu.Lock()
@@ -263,8 +263,8 @@ func (a *Agent) notFound(name string) error {
 	return err.WithHint("proxyCli details shows what is deployed")
 }
 
-// refused is the row of a function whose deploy the agent could not take on,
-// next to others that it could.
+// refused is the row of a function whose deploy the agent refused, beside those that it
+// accepted.
 func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
 	return &proto.FunctionJsonRsp{
 		Name: name, Status: string(proto.Failed), AtAgent: a.addr, Error: err.Error(), Reason: proto.ReasonAgent,
@@ -272,7 +272,7 @@ func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
 }
 
 func waitEnded(ctx context.Context, name string) error {
-	return contextError(ctx, "the caller's wait for function %s ended; the agent goes on with it", name).
+	return contextError(ctx, "the caller waits no longer for function %s; the agent goes on with it", name).
 		WithHint("proxyCli details shows how it stands")
 }
 
@@ -305,8 +305,8 @@ func (a *Agent) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJ
 	return rows, nil
 }
 
-// asStopped returns a function that is stopped, nil if it is none, for as long as the
-// caller, who holds mu, reads it.
+// asStopped returns the function at a path if it is stopped, else nil. It is for
+// reading while the caller holds mu.
 func (a *Agent) asStopped(path string) *function {
 	rec := a.stopped[path]
 	if rec == nil {
@@ -358,8 +358,7 @@ func (a *Agent) Log(ctx context.Context, fnName string) (*proto.FunctionLogs, er
 	return &proto.FunctionLogs{Function: row, Logs: text, Truncated: truncated}, nil
 }
 
-// printed returns the row of a function that is deployed, or that was and has left
-// something in its log.
+// printed returns the row of a function that is deployed, or was and printed something.
 func (a *Agent) printed(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
 	if err := a.ready(ctx); err != nil {
 		return nil, err
@@ -408,8 +407,8 @@ func (a *Agent) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 	})
 }
 
-// untilStopped returns when a function is stopped, at once when it is already, or
-// with ctx.
+// untilStopped returns when a function is stopped, at once when it is already, or when
+// ctx ends.
 func (a *Agent) untilStopped(ctx context.Context, name string) {
 	_ = a.feed.Watch(ctx, func(ev *proto.WatchEvent) error {
 		runs := !ev.GetSnapshot()
@@ -492,7 +491,8 @@ func one(row *proto.FunctionJsonRsp, err error) ([]*proto.FunctionJsonRsp, error
 	return []*proto.FunctionJsonRsp{row}, nil
 }
 
-// settle hands an order to a function and returns the function when it is settled.
+// settle hands an order to a function and returns the function's row when the order is
+// settled.
 func (a *Agent) settle(ctx context.Context, name string, which reach, what func(*function) (accepted, error)) ([]*proto.FunctionJsonRsp, error) {
 	acc, err := order(ctx, a, name, which, what)
 	if err != nil {
@@ -520,7 +520,7 @@ func (a *Agent) Wake(ctx context.Context, fnName string, version uint32) (*proto
 	return ask(ctx, a, fnName, func(f *function) (*proto.Serving, error) { return f.wake(version) })
 }
 
-// Build implements transport.Worker: it builds a program without deploying it.
+// Build implements transport.Worker: it builds a program without a deploy.
 func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error) {
 	if err := a.ready(ctx); err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
 
-// Of a function's fields, what is here sets next and history, and canary when a change
-// has settled. All of it is called by run.
+// The functions below set a function's fields next and history, and canary when a
+// change has settled. Only run calls them.
 
 // outputKept bounds what rows carry of a build's output, in bytes.
 const outputKept = 4 << 10
@@ -19,12 +19,12 @@ const outputKept = 4 << 10
 // move is a change on its way.
 type move struct {
 	*disk.Change
-	at      *service // where the version is to serve
+	at      *service // that will serve the version
 	cancel  func()
 	stage   string
 	output  string // the end of what the build has printed, of printed bytes
 	printed uint64
-	settled chan outcome // gets its end; nil when it has got it
+	settled chan outcome // gets the outcome; nil once it has
 }
 
 // newMove is a change that has not begun.
@@ -64,7 +64,7 @@ func (f *function) take(c *disk.Change) error {
 	return nil
 }
 
-// advance stores the function with a change and begins with that.
+// advance stores the function with a change and begins the change.
 func (f *function) advance(c *disk.Change) error {
 	at := f.main
 	if c.Canary > 0 {
@@ -86,7 +86,7 @@ func (f *function) advance(c *disk.Change) error {
 	return nil
 }
 
-// heard takes down how a change goes on.
+// heard notes the progress of a change.
 func (m *move) heard(p programs.Progress) {
 	m.stage = p.Stage
 	m.Version.Kind = cmp.Or(p.Kind, m.Version.Kind)
@@ -110,7 +110,7 @@ func (m *move) close(o outcome) {
 	}
 }
 
-// settle ends a change, one way or the other.
+// settle ends a change with the result of its attempt.
 func (f *function) settle(r result) {
 	if r.fail != nil {
 		f.fail(r.fail)
@@ -166,7 +166,7 @@ func (f *function) needed(number uint32) bool {
 		f.canary != nil && number == f.canary.number()
 }
 
-// fail ends a change that came to nothing: what ran before goes on.
+// fail ends a change that failed: what ran before goes on.
 func (f *function) fail(why *failure) {
 	m := f.next
 	f.remember(why.crash)
@@ -186,7 +186,7 @@ func (f *function) fail(why *failure) {
 
 // cancelNext cancels the change that is under way.
 func (f *function) cancelNext() {
-	f.cancelMove(f.next, f.history.Generation, "canceled for a later order")
+	f.cancelMove(f.next, f.history.Generation, "canceled by a later order")
 	f.next = nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// run calls remember, which owns crashes; the goroutine that waits for a process calls
+// run owns crashes and calls remember; the goroutine that waits for a process calls
 // inquire.
 
 // crashesKept is how many crashes of a function's processes are kept: as many as a user
@@ -37,7 +37,7 @@ func (f *function) remember(crash *proto.Crash) {
 	f.crashes = slices.Insert(f.crashes, 0, crash)
 	f.crashes = f.crashes[:min(len(f.crashes), crashesKept)]
 	if err := f.agent.disk.Note(disk.CrashFile(f.path), f.crashes); err != nil {
-		f.logger.Error("how a process ended cannot be stored", "error", err)
+		f.logger.Error("how a process exited cannot be stored", "error", err)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
 
-// damages are what is damaged on the agent's disk: what it has found since it started,
-// less what was mended. The log tells each when it is found, the JSON all.
+// damages are what the agent has found damaged on its disk since it started, and what
+// was not mended since. Each is logged when it is found; the JSON has all.
 type damages struct {
 	logger hclog.Logger
 
-	mu  sync.Mutex // guards all
+	mu  sync.Mutex // guards the fields below
 	all []disk.Damage
 }
 
@@ -28,7 +28,7 @@ func (d *damages) add(one disk.Damage) {
 	d.all = append(d.all, one)
 }
 
-// mended drops what lies in a folder whose function serves again.
+// mended removes what lies in a folder whose function serves again.
 func (d *damages) mended(folder string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

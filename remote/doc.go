@@ -2,19 +2,18 @@
 // should be.
 //
 // A package comes in through Deploy and goes through the pipeline (pipeline.go):
-// programs makes a program of it, process starts that. Each function has one
-// goroutine (run, in function.go) that alone decides and says what state the function
-// is in (row.go). There are two ways to it: callers ask (calls.go), helpers post
-// events. What should run is stored by disk before it is acted on, so an agent that
-// dies at any point is continued by the next one on the same folder.
+// programs makes a program of it, process starts that. Each function has one goroutine
+// (run, in function.go) that alone decides and says what state the function is in
+// (row.go). There are two ways to it: callers ask (calls.go), helpers post events. What
+// should run is stored by disk before it is acted on, so an agent may die at any point:
+// the next one on the same folder goes on from there.
 //
 // A package with its settings is a version (version.go), numbered from 1 and never
 // changed. A service (service.go) is sockets and the processes of one version that
-// serve on them: the main one, which the function's url leads to; a canary's; and
-// those of older versions that are called by their number. To have another version
-// serve, be it new, older or the canary, is a change (change.go): its processes are
-// brought up on the sockets of the version that serves, and take over when all of
-// them have answered.
+// serve on them: the main one, which the function's url leads to; a canary's; and those
+// of older versions that are called by their number. A change (change.go) makes another
+// version serve, be it new, older or the canary: its processes are started on the
+// sockets of the version that serves, and take over when all of them have answered.
 //
 // Decisions:
 //
@@ -22,11 +21,11 @@
 //     processes. A change starts the new processes on the same sockets, waits
 //     until they have answered, and only then drains the old ones; a restart leaves
 //     callers waiting in the backlog instead of refusing them.
-//   - So does sleep: an idle function has sockets and no process. It ends its
-//     processes as a change does, and only when these take no more calls is the
-//     kernel asked to tell of callers. Whoever connects is served by the old
-//     process or starts the new one. When a function may be idle is known
-//     beforehand: it is asked once then, not again and again.
+//   - So does sleep: an idle function has sockets and no process. Its processes are
+//     retired as in a change, and only when they take no more calls is the kernel asked
+//     to tell of callers. So a caller is served by an old process or wakes a new one.
+//     When a function may be idle is known beforehand: its processes are asked once
+//     then, not again and again.
 //   - What runs is compared with what should run after every event, in one place
 //     (tend), which starts what is missing. Events only say that it is time to look.
 //   - A function's status is derived from what is there, never stored, so it
@@ -39,20 +38,19 @@
 //     nor build. That costs the disk a program each, shared with the store of
 //     programs and with versions that differ in settings alone.
 //   - Processes outlive the agent (adopt.go). A holder, a small process of its own,
-//     keeps their sockets and control connections; run.json says which they are.
-//     The next agent takes over what proves itself, over its control connection,
-//     to be that process. The others are found by where their executable lies,
-//     which no stranger shares, and ended before anything is started in their
-//     place.
+//     keeps their sockets and control connections; run.json says which they are. The
+//     next agent takes over what proves itself, over its control connection, to be that
+//     process. The others are found by where their executable lies, which no stranger
+//     shares, and stopped before anything is started in their place.
 //   - What can be derived is not kept: the record that is stored is made of the
 //     function's fields when it is stored.
 //   - A damaged file costs what was in it and nothing else: disk sets it aside, the log
 //     and readyz tell of it, and a function that cannot run without it is Failed until it
 //     is deployed again (damage.go). A program runs only with the digest that its version
 //     has on record.
-//   - A paused function (pause.go) has sockets and no process, as one that sleeps, but
-//     its callers are answered with 503 instead of waiting.
+//   - A paused function (pause.go) has sockets and no process, as a sleeping one, but
+//     its callers get 503 instead of waiting.
 //
-// The package must never serve a function's callers itself, but for that 503: they talk
-// to the function's own process.
+// The package must never serve a function's callers itself, except for that 503: they
+// talk to the function's own process.
 package remote

@@ -24,13 +24,13 @@ const (
 	// handOver is how long a process may take to stop taking calls; milliseconds
 	// are enough on a busy machine.
 	handOver = 2 * time.Second
-	// linger is how long a service that is no longer in the rows goes on: proxies
-	// hear of it within milliseconds.
+	// linger is how long a service serves after it has left the rows: proxies hear of
+	// that within milliseconds.
 	linger = 2 * time.Second
 )
 
-// function is one function's life. Its goroutine, run, owns all that changes and
-// is the only place where the function's status comes about.
+// function is one function's life. Its goroutine, run, owns all that changes and alone
+// decides the function's status.
 type function struct {
 	agent  *Agent
 	name   string
@@ -40,30 +40,30 @@ type function struct {
 	closed chan struct{} // closed, by close, when run takes no further events
 	close  func()
 	exited chan struct{}  // closed when run has returned
-	work   sync.WaitGroup // all that posts events, and processes that are being ended
+	work   sync.WaitGroup // all that posts events, and processes that are being stopped
 
-	// The below belong to run: record says how they lie on the disk.
+	// run owns the fields below; record says how they are stored.
 	history  disk.History
 	since    time.Time // when it was stopped, if it is
 	paused   bool      // no process runs, and the agent answers callers
 	main     *service
 	canary   *service            // nil: there is none
 	pinned   map[uint32]*service // kept versions that are called by their number
-	retiring []*service          // out of the rows, and soon to end
-	next     *move               // nil: none is under way
+	retiring []*service          // out of the rows, and soon stopped
+	next     *move               // nil: no change is under way
 	crashes  []*proto.Crash      // the newest first
 	restarts uint32
-	totals   map[uint32]reading // of processes that have ended, by version
+	totals   map[uint32]reading // of processes that have exited, by version
 	stopped  bool
 	said     *proto.FunctionJsonRsp
-	procs    []*instance // that have not ended, whatever they do
+	procs    []*instance // that have not exited, whatever they do
 	noted    inventory
 }
 
 // accepted is an order that is on the disk.
 type accepted struct {
 	row     *proto.FunctionJsonRsp
-	settled <-chan outcome // has one element when the order has come to something
+	settled <-chan outcome // gets the outcome
 }
 
 // outcome is what an order came to.
@@ -102,8 +102,8 @@ func (f *function) record() *disk.Record {
 	return rec
 }
 
-// run lives as long as the function, or as the agent. first, if any, is the order
-// that brought it into being.
+// run lives as long as the function, or as the agent. first, if any, is the order that
+// launched it.
 func (f *function) run(ctx context.Context, first func(*function)) {
 	defer close(f.exited)
 	defer f.exit()
@@ -130,8 +130,8 @@ func (f *function) run(ctx context.Context, first func(*function)) {
 	}
 }
 
-// tend has every service come closer to what it should be, and returns when that
-// is to be looked at again at the latest, the zero time for never.
+// tend brings every service closer to what it should be, and returns when it is to be
+// called again at the latest; zero: never.
 func (f *function) tend(now time.Time) (next time.Time) {
 	f.retiring = slices.DeleteFunc(f.retiring, func(s *service) bool {
 		left := !now.Before(s.until)
@@ -150,7 +150,7 @@ func (f *function) tend(now time.Time) (next time.Time) {
 	return next
 }
 
-// all are the services of rows and those that leave.
+// all are the services of rows and those that retire.
 func (f *function) all() []*service { return append(f.services(), f.retiring...) }
 
 // services are those that rows tell of, the main one first.
@@ -167,8 +167,8 @@ func (f *function) services() []*service {
 	return all
 }
 
-// post has run call event, and returns when it has been called, or is not to be
-// called any more, which it reports. It must not be called by run.
+// post makes run call event. It returns when that has happened, or when run takes no
+// further events, and reports which. run must not call it.
 func (f *function) post(event func()) (called bool) {
 	done := make(chan struct{})
 	select {
@@ -215,7 +215,7 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	}
 }
 
-// served is the version that serves or, when none does, the one that did last.
+// served is the version that serves or, when there is none, the one that did last.
 func (f *function) served() *disk.Version {
 	if f.main.version != nil {
 		return f.main.version
@@ -223,8 +223,8 @@ func (f *function) served() *disk.Version {
 	return f.history.Find(f.history.Before)
 }
 
-// retained is a deploy with the settings that it keeps of the version that serves, or
-// that did last.
+// retained is a deploy completed with the settings that it keeps of the version that
+// serves, or that did last.
 func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error) {
 	v := f.served()
 	if len(fn.GetKeep()) == 0 || v == nil {
@@ -252,8 +252,8 @@ func (f *function) same(s *service, v *disk.Version) bool {
 	return err == nil && change == disk.ChangeNone
 }
 
-// serve has a kept version serve alone. If it does so already nothing is done but
-// to give up what else was under way.
+// serve makes a kept version serve alone. If it does already, only what else is under
+// way is canceled.
 func (f *function) serve(v *disk.Version) (accepted, error) {
 	if v != f.main.version || !f.main.seen || f.main.refusing() || f.paused {
 		return f.accept(&disk.Change{Version: v})
@@ -273,7 +273,7 @@ func (f *function) settled() accepted {
 	return accepted{row, settled}
 }
 
-// rollback has a kept version serve again, 0 for the one that served before.
+// rollback makes a kept version serve again; 0: the one that served before.
 func (f *function) rollback(to uint32) (accepted, error) {
 	if to == 0 {
 		to = f.history.Before
@@ -285,7 +285,7 @@ func (f *function) rollback(to uint32) (accepted, error) {
 	return f.serve(v)
 }
 
-// notKept is the error for a version that there is not, 0 for one before the first.
+// notKept is the error for a version that does not exist; 0: the one before the first.
 func (f *function) notKept(number uint32) error {
 	err := proto.Errorf(proto.ErrNotFound, "version %d of function %s is not kept", number, f.name)
 	if number == 0 {
@@ -296,12 +296,12 @@ func (f *function) notKept(number uint32) error {
 		kept = append(kept, strconv.FormatUint(uint64(v.Number), 10))
 	}
 	if kept == nil {
-		return err.WithHint("none has come up yet")
+		return err.WithHint("none has been ready yet")
 	}
 	return err.WithHint("versions that are kept: " + strings.Join(kept, ", "))
 }
 
-// shift changes what part of the calls the canary gets.
+// shift changes the percentage of calls that the canary gets.
 func (f *function) shift(weight uint32) (accepted, error) {
 	switch {
 	case weight > 100:
@@ -340,7 +340,7 @@ func (f *function) retireService(s *service) {
 	}
 }
 
-// wake opens a version for calls, 0 for the main one, and returns where it is.
+// wake opens a version for calls and returns where it serves; 0: the main one.
 func (f *function) wake(number uint32) (*proto.Serving, error) {
 	s := f.at(number)
 	if s == nil {
@@ -366,7 +366,7 @@ func (f *function) wake(number uint32) (*proto.Serving, error) {
 	return s.serving(), nil
 }
 
-// at returns the service of a version, 0 for the main one, nil if it has none.
+// at returns the service of a version, nil if it has none; 0: the main one.
 func (f *function) at(number uint32) *service {
 	if number == 0 {
 		return f.main
@@ -384,7 +384,7 @@ func (f *function) closePinned(s *service) {
 	f.retireService(s)
 }
 
-// stop ends the function and keeps its versions.
+// stop stops the function and keeps its versions.
 func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 	now := time.Now()
 	f.stopServices(now)
@@ -395,7 +395,7 @@ func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 		return protobuf.CloneOf(f.said), nil
 	}
 	for _, file := range []string{disk.RunFile(f.path), disk.CrashFile(f.path)} {
-		_ = os.Remove(f.agent.disk.Path(filepath.FromSlash(file))) // they tell of processes
+		_ = os.Remove(f.agent.disk.Path(filepath.FromSlash(file))) // they describe processes
 	}
 	if err := f.agent.disk.Sweep(rec); err != nil {
 		f.logger.Warn("what a version that never served has left is not removed", "error", err)
@@ -404,7 +404,7 @@ func (f *function) stop() (*proto.FunctionJsonRsp, error) {
 	return protobuf.CloneOf(f.said), nil
 }
 
-// erase ends the function, which may be stopped, and removes all that it has left.
+// erase stops the function, if it is not stopped, and removes all that is stored of it.
 func (f *function) erase() (*proto.FunctionJsonRsp, error) {
 	f.stopServices(time.Now())
 	err := f.agent.logs.Remove(f.name)
@@ -428,7 +428,7 @@ func (f *function) stopServices(now time.Time) {
 	f.quiesce()
 }
 
-// quiesce ends every process and attempt and waits for them.
+// quiesce stops every process, cancels every attempt and waits for them.
 func (f *function) quiesce() {
 	f.close()
 	if f.next != nil {
@@ -441,8 +441,8 @@ func (f *function) quiesce() {
 	f.work.Wait()
 }
 
-// exit is the last step of run. What should run stays on the disk. What serves goes on
-// when the next agent is to take it over.
+// exit is the last step of run when the agent stops. What should run stays on the disk.
+// What serves goes on when the next agent is to take it over.
 func (f *function) exit() {
 	if f.stopped {
 		return
@@ -473,8 +473,8 @@ func (f *function) exit() {
 	f.work.Wait()
 }
 
-// closeAs is the end of a function that does not run. rec is kept of it; if rec is nil,
-// its folder is removed.
+// closeAs is the last step of run when the function does not run any more. rec is kept
+// of it; if rec is nil, its folder is removed.
 func (f *function) closeAs(rec *disk.Record) {
 	if rec == nil {
 		if err := f.agent.disk.Remove(f.path); err != nil {
@@ -486,8 +486,8 @@ func (f *function) closeAs(rec *disk.Record) {
 	f.agent.removeFunction(f, rec)
 }
 
-// cancelFirst undoes the first order of a function if nothing came of it: the function
-// is again stopped, or not there.
+// cancelFirst undoes the first order of a function if it failed: the function is again
+// stopped, or does not exist.
 func (f *function) cancelFirst() {
 	switch {
 	case f.said != nil || f.stopped:
@@ -503,15 +503,15 @@ func (f *function) store() error {
 	return f.agent.disk.Save(f.record())
 }
 
-// save stores the record after the fact: a change that has settled. Should it
-// fail, the next agent settles that change once more.
+// save stores the record after a change has settled. If that fails, the next agent
+// settles the change once more.
 func (f *function) save() {
 	if err := f.store(); err != nil {
 		f.logger.Error("the function's record cannot be stored", "error", err)
 	}
 }
 
-// tell publishes the function as it is now and returns that.
+// tell publishes the function's row and returns it.
 func (f *function) tell() *proto.FunctionJsonRsp {
 	f.publish()
 	return protobuf.CloneOf(f.said)

@@ -18,9 +18,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
 
-// Of a function's fields, watch alone adds to procs, and what it posts removes from it.
-// All else here is called by other goroutines than run's and uses only agent, name, path
-// and log.
+// watch adds to a function's procs, and what it posts removes from them. All else here
+// is called by other goroutines than run and uses only the function's agent, name, path
+// and logger.
 
 // killLag is how long after its drain a process is killed.
 const killLag = 5 * time.Second
@@ -34,7 +34,7 @@ type instance struct {
 	version *disk.Version
 	since   time.Time // when it was started
 	last    atomic.Pointer[reading]
-	hung    atomic.Bool // it is killed since it did not answer
+	hung    atomic.Bool // killed since it did not answer
 }
 
 // start starts a process of a version, whose folder is complete, and waits until it has
@@ -103,7 +103,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	env = append(env, f.agent.furniture...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
 		for name, value := range values {
-			env = append(env, name+"="+value) // the last of two counts, so the user's own does
+			env = append(env, name+"="+value) // of two the last counts: the user's own
 		}
 	}
 	if body > 0 {
@@ -199,7 +199,7 @@ func (f *function) drain(procs []*instance) {
 	all.Wait()
 }
 
-// retire drains and stops processes in the background. run calls then when they take no
+// retire drains and stops processes in the background. run calls then once they take no
 // further calls.
 func (f *function) retire(procs []*instance, then func()) {
 	f.work.Go(func() {
@@ -209,8 +209,8 @@ func (f *function) retire(procs []*instance, then func()) {
 	})
 }
 
-// stopAll drains processes and waits until they have exited, or until the agent leaves
-// them to the next one. A process that takes longer than its drain is killed.
+// stopAll drains processes and waits until they have exited, or until the next agent is
+// to take them over. A process that takes longer than its drain is killed.
 func (f *function) stopAll(procs []*instance) {
 	f.each(procs, func(p *instance) {
 		asked, cancel := context.WithCancel(context.Background())

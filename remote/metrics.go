@@ -42,7 +42,7 @@ var metrics = []metric{
 
 // Of a function as a whole.
 var totals = []metric{
-	{"ryo_function_restarts_total", "counter", "Processes that ended by themselves since the last deploy.", func(s *series) float64 { return s.restarts }},
+	{"ryo_function_restarts_total", "counter", "Processes that exited by themselves since the last deploy.", func(s *series) float64 { return s.restarts }},
 	{"ryo_function_log_lines_lost_total", "counter", "Printed lines that could not be kept.", func(s *series) float64 { return s.lost }},
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// run owns paused and calls all of this. Callers of a paused function are answered by
-// goroutines that know its name and sockets alone.
+// run owns paused and calls the functions below. The goroutines that answer callers of
+// a paused function know its name and sockets alone.
 
 const (
 	// pausedRetry is when callers of a paused function are told to try again: a person
@@ -21,17 +21,17 @@ const (
 	pausedRetry = 30 * time.Second
 	// pausedHead is how long a caller may take for a request's headers.
 	pausedHead = 10 * time.Second
-	// pausedLast is how long the last answers may take when a pause ends; they have a
-	// line each.
+	// pausedLast is how long the last answers may take when a pause ends; each is one
+	// line.
 	pausedLast = time.Second
 )
 
-// pause ends the function's processes, which finish their calls, and keeps its sockets.
-// What is under way to serve is given up.
+// pause stops the function's processes, which finish their calls, and keeps its
+// sockets. A change that is under way is canceled.
 func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 	switch {
 	case f.main.version == nil:
-		return nil, proto.Errorf(proto.ErrConflict, "of function %s nothing serves that could be paused", f.name).
+		return nil, proto.Errorf(proto.ErrConflict, "function %s has no version that serves and could be paused", f.name).
 			WithHint("proxyCli details shows how it stands")
 	case f.paused:
 		return f.tell(), nil
@@ -42,7 +42,7 @@ func (f *function) pause() (*proto.FunctionJsonRsp, error) {
 		f.paused, f.next = false, next
 		return nil, proto.Errorf(proto.ErrExhausted, "store the pause of function %s: %w", f.name, err)
 	}
-	f.cancelMove(next, f.history.Generation, "canceled, since the function was paused")
+	f.cancelMove(next, f.history.Generation, "canceled by a pause of the function")
 	f.logger.Info("paused")
 	f.tend(time.Now())
 	return f.tell(), nil
@@ -70,7 +70,7 @@ func (f *function) cancelPause() {
 	}
 }
 
-// pause ends the service's processes and answers its callers, once.
+// pause stops the service's processes and answers its callers, once.
 func (s *service) pause() {
 	if s.pausing || s.version == nil {
 		return
@@ -91,7 +91,7 @@ func (s *service) pause() {
 	s.f.work.Go(func() { s.f.stopAll(old) })
 }
 
-// turnAway answers every call at some sockets with 503 until end is called.
+// turnAway answers every call at the sockets with 503 until end is called.
 func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
 	files, err := sockets.Files()
 	if err != nil {

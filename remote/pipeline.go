@@ -17,8 +17,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
 
-// Attempts run in goroutines of their own. They use only agent, name, path and log of a
-// function's fields, and post their result to run.
+// Attempts run in goroutines of their own. They use only agent, name, path and logger
+// of a function's fields, and post their result to run.
 
 // startLimit is how long a process may take to answer. A Go program needs
 // milliseconds; the rest is for what its init functions connect to.
@@ -34,7 +34,7 @@ type result struct {
 // begin starts an attempt to start n processes of a version on sockets, all or none, in
 // a goroutine of its own. run calls told, unless it is nil, and at last done. After
 // cancel it calls neither, and the attempt's processes are killed. If discard is set,
-// the version's folder is removed when the attempt fails or is cancelled.
+// the version's folder is removed when the attempt fails or is canceled.
 func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bool, told func(programs.Progress), done func(result)) (cancel func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	// Only run cancels, so ctx cannot end while run calls what was posted.
@@ -72,8 +72,8 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 	return cancel
 }
 
-// bring takes a version from its package to processes that have answered. kind and
-// digest, of its program, may be known.
+// bring takes a version from its package to processes that have answered. kind is that
+// of the function and digest that of the program, if they are known.
 func (f *function) bring(ctx context.Context, v *disk.Version, kind, digest string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	missing := f.missing(v, dir, digest)
@@ -130,10 +130,10 @@ func (f *function) missing(v *disk.Version, dir, digest string) error {
 // failure is why a deploy or a process failed.
 type failure struct {
 	disk.Failure
-	crash *proto.Crash // how the process exited; nil: it is not about one
+	crash *proto.Crash // how the process exited; nil: no process did
 }
 
-// fail makes a failure of an error of a version.
+// fail makes a failure of an error.
 func fail(v *disk.Version, reason string, err error) *failure {
 	text := err.Error()
 	if hint := proto.AsError(err).Hint; hint != "" {
@@ -153,6 +153,6 @@ func (f *function) persist(v *disk.Version, program *proto.Program) {
 // remove removes the folder of a version that has no process any more.
 func (f *function) remove(v *disk.Version) {
 	if err := os.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
-		f.logger.Warn("a folder is left behind", "version", v.Number, "error", err)
+		f.logger.Warn("the folder of a version cannot be removed", "version", v.Number, "error", err)
 	}
 }

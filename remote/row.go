@@ -13,7 +13,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 )
 
-// run calls all functions here, but for the first publish, which comes before run
+// run calls all functions here, except the first publish, which comes before run
 // starts. They read a function's fields and set only said.
 
 // status is derived from the function's fields.
@@ -136,7 +136,7 @@ func (f *function) failed(why *failure) *proto.FunctionJsonRsp {
 	return row
 }
 
-// publish writes down what runs, for the next agent, and then gives the function's row to
+// publish stores what runs, for the next agent, and then gives the function's row to
 // the agent's feed.
 func (f *function) publish() {
 	if f.history.Generation == 0 { // nothing has been accepted yet

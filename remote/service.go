@@ -14,7 +14,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
-// run owns all fields of a service and calls all of its methods but idleSince, which
+// run owns all fields of a service and calls all of its methods except idleSince, which
 // gets what it needs.
 
 const (
@@ -44,8 +44,8 @@ type service struct {
 	sockets *process.Sockets // nil while callers are refused
 
 	procs       []*instance // that serve
-	cancelStart func()      // of one more process; nil: none is under way
-	asleep      bool        // idle: no more processes than its settings' min are kept
+	cancelStart func()      // of the start of one more process; nil: no start is under way
+	asleep      bool        // idle: it keeps no more processes than the setting min
 	cancelWake  func()      // the wait for a caller while it is asleep; nil: none
 	pausing     bool        // the service has been told that the function is paused
 	unpause     func()      // stops the answers to callers meanwhile; nil: there are none
@@ -55,7 +55,7 @@ type service struct {
 	ends    int       // processes that exited, in a row
 	retry   time.Time // of the next start
 	look    time.Time // when it may be idle
-	asking  bool      // its processes, whether they are idle
+	asking  bool      // its processes are being asked whether they are idle
 	until   time.Time // when it is closed; zero: not by itself
 }
 
@@ -164,7 +164,7 @@ func (s *service) cancel() {
 func (s *service) exited(p *instance, crash *proto.Crash) {
 	i := slices.Index(s.procs, p)
 	if i < 0 {
-		return // it was told to
+		return // it was stopped
 	}
 	s.procs = slices.Delete(s.procs, i, i+1)
 	if time.Since(p.since) >= healthy {
@@ -221,8 +221,8 @@ func (s *service) idle() time.Duration {
 	return s.version.Idle()
 }
 
-// mayRest asks the processes whether the service is idle, if it can be by now. It returns
-// when it is to be called again; zero: not by itself.
+// mayRest asks the processes whether the service is idle, if it can be by now. It
+// returns when it is to be called again; zero: after an event.
 func (s *service) mayRest(now time.Time) time.Time {
 	switch {
 	case s.asleep || s.asking || s.idle() == 0 || !s.pinned && len(s.procs) <= int(s.version.Spec.GetMin()):
@@ -286,13 +286,13 @@ func (s *service) arm() {
 		return
 	}
 	ready, cancel := s.f.agent.waker.Wait(s.sockets)
-	cancelled := make(chan struct{})
-	s.cancelWake = func() { cancel(); close(cancelled) }
+	canceled := make(chan struct{})
+	s.cancelWake = func() { cancel(); close(canceled) }
 	s.f.work.Go(func() {
 		select {
 		case <-ready:
 			s.f.post(s.wake)
-		case <-cancelled:
+		case <-canceled:
 		case <-s.f.closed:
 			cancel()
 		}

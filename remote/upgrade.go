@@ -21,8 +21,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// envListener hands the agent's listener over to the agent that takes its place in
-// the same process: the number of its descriptor.
+// envListener hands the listener to the agent that takes this one's place in the same
+// process: the number of its descriptor.
 const envListener = "RYO_LISTENER"
 
 // inherited is the listener of the agent before this one, nil if there was none.
@@ -86,7 +86,7 @@ type bequest struct {
 
 // newBequest is what the agent on a listener hands over.
 func newBequest(listener net.Listener) (*bequest, error) {
-	program, err := os.Executable() // as named at the start: by now the file may be a new one
+	program, err := os.Executable() // by its name at the start: by now it may be another file
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,11 @@ import (
 // run owns totals: count adds to it, account copies it. The caller's goroutine asks the
 // processes.
 
-// readLimit is how long all processes may take to say what they use; of one that has not
-// answered by then the last reading is reported.
+// readLimit is how long all processes may take to say what they use. For a process that
+// has not answered by then the last reading is reported.
 const readLimit = 2 * time.Second
 
-// reading is what a process does and uses.
+// reading is what a process has done and uses.
 type reading struct {
 	process.Stats
 	process.Usage
@@ -34,7 +34,7 @@ func (r reading) plus(s reading) reading {
 	return r
 }
 
-// read asks a process what it does and uses. With an error it returns the last reading.
+// read asks a process for a reading. With an error it returns the last one.
 func (p *instance) read(ctx context.Context) (reading, error) {
 	stats, err := p.Stats(ctx)
 	used, usageErr := p.Usage()

@@ -199,7 +199,7 @@ func TestBuildKillsAllAtItsLimit(t *testing.T) {
 	spec := fakeSpec(t)
 	err := b.Build(t.Context(), spec)
 	require.ErrorIs(t, err, proto.ErrTimeout)
-	assert.EqualError(t, err, "build: the build took longer than 1s and was cancelled")
+	assert.EqualError(t, err, "build: the build took longer than 1s and was canceled")
 	assert.Equal(t, goOn, proto.AsError(err).Hint)
 	dead(t, spec)
 }

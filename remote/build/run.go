@@ -135,10 +135,10 @@ func (a *attempt) watch() (stop func()) {
 			case <-done:
 				return
 			case <-wall.C:
-				a.cancel(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was cancelled", a.wallLimit).WithHint(goOn))
+				a.cancel(proto.Errorf(proto.ErrTimeout, "the build took longer than %s and was canceled", a.wallLimit).WithHint(goOn))
 			case <-tick.C:
 				if a.pace.used() > a.cpuLimit {
-					a.cancel(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was cancelled", a.cpuLimit).WithHint(goOn))
+					a.cancel(proto.Errorf(proto.ErrTimeout, "the build took more than %s of processor time and was canceled", a.cpuLimit).WithHint(goOn))
 				}
 			}
 		}

@@ -48,7 +48,7 @@ type shared struct {
 // share waits for the program of a key. how builds it, unless a build of the key is
 // under way. tell gets the output of the build from its beginning. use gets the
 // program, which is removed when all callers have used it. A build without callers
-// is cancelled.
+// is canceled.
 func (b *builds) share(ctx context.Context, key string, how recipe, tell func(said string), use func(product) error) error {
 	s, err := b.join(key, how)
 	if err != nil {

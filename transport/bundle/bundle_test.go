@@ -108,7 +108,7 @@ func missing(tb testing.TB, path string) {
 	assert.ErrorIs(tb, err, fs.ErrNotExist)
 }
 
-// endsAfter returns a context that is cancelled by its n-th check.
+// endsAfter returns a context that is canceled by its n-th check.
 func endsAfter(ctx context.Context, n int) context.Context {
 	return &countdown{ctx, n}
 }
