@@ -616,9 +616,9 @@ func Env(w http.ResponseWriter, r *http.Request) {
 
 func TestBackoffGrowsToItsLimit(t *testing.T) {
 	assert.Zero(t, backoff(1))
-	for ends, want := range map[int]time.Duration{2: backoffFirst, 3: 2 * backoffFirst, 6: 16 * backoffFirst, 12: backoffMost, 1000: backoffMost} {
-		got := backoff(ends)
-		assert.InDelta(t, want, got, 0.2*float64(want)+1, "after %d ends", ends)
+	for failures, want := range map[int]time.Duration{2: backoffFirst, 3: 2 * backoffFirst, 6: 16 * backoffFirst, 12: backoffMost, 1000: backoffMost} {
+		got := backoff(failures)
+		assert.InDelta(t, want, got, 0.2*float64(want)+1, "after %d failures", failures)
 	}
 }
 

@@ -85,7 +85,7 @@ func await(ctx context.Context, name string, settled <-chan outcome) (*proto.Fun
 	case o := <-settled:
 		return o.row, o.err
 	case <-ctx.Done():
-		return nil, waitEnded(ctx, name)
+		return nil, waitError(ctx, name)
 	}
 }
 
@@ -161,7 +161,7 @@ func (q question[T]) wait(ctx context.Context, name string) (none T, _ error) {
 	case r := <-q.answer:
 		return r.value, r.err
 	case <-ctx.Done():
-		return none, waitEnded(ctx, name)
+		return none, waitError(ctx, name)
 	}
 }
 
@@ -182,7 +182,7 @@ func ask[T any](ctx context.Context, a *Agent, name string, what func(*function)
 	case <-f.closed:
 		return none, proto.Errorf(proto.ErrUnavailable, "function %s is stopping", f.name)
 	case <-ctx.Done():
-		return none, waitEnded(ctx, name)
+		return none, waitError(ctx, name)
 	}
 }
 
@@ -215,7 +215,7 @@ func order[T any](ctx context.Context, a *Agent, name string, which reach, what 
 			return q.wait(ctx, name)
 		case <-f.exited:
 		case <-ctx.Done():
-			return none, waitEnded(ctx, name)
+			return none, waitError(ctx, name)
 		}
 	}
 }
@@ -271,7 +271,7 @@ func (a *Agent) refused(name string, err error) *proto.FunctionJsonRsp {
 	}
 }
 
-func waitEnded(ctx context.Context, name string) error {
+func waitError(ctx context.Context, name string) error {
 	return contextError(ctx, "the caller waits no longer for function %s; the agent goes on with it", name).
 		WithHint("proxyCli details shows how it stands")
 }

@@ -65,7 +65,7 @@ func (f *function) cancelPause() {
 	for _, s := range f.services() {
 		if s.pausing {
 			s.cancel()
-			s.asleep, s.ends, s.retry = false, 0, time.Time{}
+			s.asleep, s.failures, s.retry = false, 0, time.Time{}
 		}
 	}
 }

@@ -50,13 +50,13 @@ type service struct {
 	pausing     bool        // the service has been told that the function is paused
 	unpause     func()      // stops the answers to callers meanwhile; nil: there are none
 
-	seen    bool      // version has been ready under this agent
-	problem *failure  // why a process is missing
-	ends    int       // processes that exited, in a row
-	retry   time.Time // of the next start
-	look    time.Time // when it may be idle
-	asking  bool      // its processes are being asked whether they are idle
-	until   time.Time // when it is closed; zero: not by itself
+	seen     bool      // version has been ready under this agent
+	problem  *failure  // why a process is missing
+	failures int       // processes that exited, and starts that failed, in a row
+	retry    time.Time // of the next start
+	look     time.Time // when it may be idle
+	asking   bool      // its processes are being asked whether they are idle
+	until    time.Time // when it is closed; zero: not by itself
 }
 
 // number is that of the service's version, 0 for none.
@@ -76,7 +76,7 @@ func (s *service) wanted() int {
 }
 
 // refusing reports whether the service refuses callers for now.
-func (s *service) refusing() bool { return s.ends >= crashLoop && len(s.procs) == 0 }
+func (s *service) refusing() bool { return s.failures >= crashLoop && len(s.procs) == 0 }
 
 // tend closes the difference between what the service should be and what it is.
 // It returns when it is to be called again at the latest; zero: never.
@@ -137,7 +137,7 @@ func (s *service) add(procs []*instance) {
 func (s *service) replace(v *disk.Version, procs []*instance) (old []*instance) {
 	s.cancel()
 	old, s.procs = s.procs, nil
-	s.version, s.asleep, s.ends = v, false, 0
+	s.version, s.asleep, s.failures = v, false, 0
 	s.f.drain(old)
 	s.add(procs)
 	return old
@@ -168,9 +168,9 @@ func (s *service) exited(p *instance, crash *proto.Crash) {
 	}
 	s.procs = slices.Delete(s.procs, i, i+1)
 	if time.Since(p.since) >= healthy {
-		s.ends = 0
+		s.failures = 0
 	}
-	why := fail(p.version, proto.ReasonCrash, errors.New("the process ended: "+crash.GetCause()))
+	why := fail(p.version, proto.ReasonCrash, errors.New("the process exited: "+crash.GetCause()))
 	why.crash = crash
 	s.countFailure(why)
 }
@@ -179,13 +179,13 @@ func (s *service) exited(p *instance, crash *proto.Crash) {
 func (s *service) countFailure(why *failure) {
 	s.f.remember(why.crash)
 	s.problem = why
-	s.ends++
+	s.failures++
 	if s.seen {
 		s.f.restarts++
 	}
-	wait := backoff(s.ends)
+	wait := backoff(s.failures)
 	s.retry = time.Now().Add(wait)
-	s.f.logger.Warn("process ended", "version", s.version.Number, "error", why.Text, "ends", s.ends, "restart", wait)
+	s.f.logger.Warn("process failed", "version", s.version.Number, "error", why.Text, "failures", s.failures, "restart", wait)
 	s.refuseCallers()
 }
 
@@ -200,13 +200,13 @@ func (s *service) refuseCallers() {
 	}
 }
 
-// backoff is the time from the nth exit in a row to the next start.
-func backoff(ends int) time.Duration {
-	if ends <= 1 {
+// backoff is the time from the nth failure in a row to the next start.
+func backoff(failures int) time.Duration {
+	if failures <= 1 {
 		return 0
 	}
 	wait := backoffMost
-	if doublings := ends - 2; doublings < 16 { // a larger shift could overflow
+	if doublings := failures - 2; doublings < 16 { // a larger shift could overflow
 		wait = min(backoffFirst<<doublings, backoffMost)
 	}
 	// Functions that crashed together should not start together.

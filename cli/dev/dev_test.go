@@ -240,7 +240,7 @@ func TestAProcessThatDoesNotStartIsSaid(t *testing.T) {
 	b := files{"hello.go": hello(`1`) + "\nfunc init() { panic(\"early\") }\n"}.serve(t, "", nil)
 	status, body := b.get("hello")
 	assert.Equal(t, http.StatusInternalServerError, status)
-	assert.Contains(t, body, "Hello did not start\nthe process ended before it was ready: exit status 2\npanic: early\n")
+	assert.Contains(t, body, "Hello did not start\nthe process exited before it was ready: exit status 2\npanic: early\n")
 	b.save("hello.go", hello(`"well"`))
 	b.says("serving after")
 	b.answers("hello", "well")

@@ -45,7 +45,7 @@ func TestStatsTellOfTheWork(t *testing.T) {
 	p.Stop(t.Context(), patience)
 	_, err = p.Stats(t.Context())
 	require.ErrorIs(t, err, proto.ErrUnavailable)
-	require.ErrorContains(t, p.Health(t.Context()), "the process ended: exit status 0")
+	require.ErrorContains(t, p.Health(t.Context()), "the process exited: exit status 0")
 }
 
 // Who does not wait for an answer must not be answered for by the next.

@@ -256,7 +256,7 @@ func (p *Process) explain(ctx context.Context, cause error, when string) error {
 	}
 	select {
 	case <-p.done:
-		return proto.Errorf(proto.ErrUnavailable, "the process ended%s: %s", when, p.exit)
+		return proto.Errorf(proto.ErrUnavailable, "the process exited%s: %s", when, p.exit)
 	default:
 	}
 	if ctx.Err() != nil {

@@ -58,8 +58,8 @@ func get(network, addr, query string) (string, error) {
 
 func TestReadyNeverHangs(t *testing.T) {
 	for part, want := range map[string]string{
-		"exit:2": "the process ended before it was ready: exit status 2",
-		"crash":  "the process ended before it was ready: signal: killed",
+		"exit:2": "the process exited before it was ready: exit status 2",
+		"crash":  "the process exited before it was ready: signal: killed",
 		"leave":  "the process did not answer its health check: ",
 		"babble": "the process did not answer its health check: ",
 		"sick":   "the process did not answer its health check: the answer is 503 Service Unavailable",
