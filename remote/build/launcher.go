@@ -37,7 +37,7 @@ func (b *Builder) equipLauncher(ctx context.Context) {
 	if !exists(b.launch) {
 		if err := b.buildLauncher(ctx); err != nil {
 			if ctx.Err() == nil {
-				b.log.Warn("the launcher has no program of its own, so that functions start some milliseconds later", "error", err)
+				b.logger.Warn("the launcher has no program of its own, so that functions start some milliseconds later", "error", err)
 			}
 			return
 		}
