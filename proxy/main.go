@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,6 +26,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	agents := set.String("agents", "", "`addresses` of agents to connect to, separated by commas")
 	dir := set.String("dir", flags.StateDir(), "`folder` for what it must remember")
 	public := set.String("url", "", "`url` by which callers reach it, such as http://public:9002 (default: the host that they addressed)")
+	functions := set.String("functions", "", "`addresses` at which everybody may call public functions, and do nothing else, separated by commas")
+	trusted := set.String("trusted-proxies", "", "`networks` of the gateways before -functions, such as 10.0.0.0/8, that are believed who calls through them, separated by commas")
 	insecure := set.Bool("insecure", false, "serve callers, and connect to agents, on other machines, without any credentials")
 	if code, ok := set.Parse(args[1:]); !ok {
 		return code
@@ -43,9 +44,13 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *insecure {
 		logger.Warn("INSECURE: whoever reaches this machine may deploy and run code on it")
 	}
-	err := serve(ctx, stdout, *httpAddr, *rpcAddr, Config{
-		Dir: filepath.Join(*dir, "proxy"), Agents: strings.FieldsFunc(*agents, func(r rune) bool { return r == ',' || r == ' ' }),
-		URL: *public, Insecure: *insecure, Logger: logger,
+	gateways, err := networks(words(*trusted))
+	if err != nil {
+		return set.Fail(err)
+	}
+	err = serve(ctx, stdout, *httpAddr, *rpcAddr, words(*functions), Config{
+		Dir: filepath.Join(*dir, "proxy"), Agents: words(*agents),
+		URL: *public, Insecure: *insecure, Gateways: gateways, Logger: logger,
 	})
 	if err != nil {
 		return set.Fail(err)
@@ -53,8 +58,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serve runs a proxy on two addresses until ctx is done.
-func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg Config) error {
+// serve runs a proxy on its two addresses, and on those for public functions, until ctx
+// is done.
+func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, functions []string, cfg Config) error {
 	web, err := flags.Listen("http", httpAddr)
 	if err != nil {
 		return err
@@ -65,6 +71,11 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 		return err
 	}
 	defer rpc.Close()
+	public, err := listenPublic(functions)
+	if err != nil {
+		return err
+	}
+	defer closeAll(public)
 	cfg.HTTPPort, cfg.RPCPort = flags.Port(web), flags.Port(rpc)
 	p, err := New(cfg)
 	if err != nil {
@@ -77,10 +88,13 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, cfg 
 	result := make(chan error, 1)
 	go func() { result <- p.Run(running) }()
 	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
+	for i, l := range public {
+		fmt.Fprintf(stdout, "Functions started on %s\n", flags.Shown(functions[i], l, ""))
+	}
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
 	cancel()

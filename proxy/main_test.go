@@ -195,6 +195,9 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-dir", t.TempDir(), "-http", "127.0.0.1:0", "-rpc", taken.Addr().String()}, 1, "-rpc"},
 		{[]string{"-dir", t.TempDir(), "-http", "nonsense"}, 2, "-http"},
 		{append([]string{"-url", "public:9002"}, free...), 2, "url"},
+		{append([]string{"-functions", "nonsense"}, free...), 2, "-functions"},
+		{append([]string{"-functions", "127.0.0.1:0," + taken.Addr().String()}, free...), 1, "-functions"},
+		{append([]string{"-trusted-proxies", "localhost"}, free...), 2, "-trusted-proxies"},
 		{append([]string{"-agents", "nowhere"}, free...), 2, "nowhere"},
 		{append([]string{"-agents", "10.0.0.1:9000"}, free...), 1, "-insecure"},
 	} {

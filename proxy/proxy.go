@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -30,13 +31,14 @@ const packagesLimit = 2 << 30
 
 // Config is what a proxy needs to know.
 type Config struct {
-	Dir      string       // its folder; created if missing
-	Agents   []string     // addresses of agents to connect to at start
-	URL      string       // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
-	HTTPPort int          // of its listener; also in the urls for callers over RPC
-	RPCPort  int          // of its listener
-	Insecure bool         // agents on other machines may be connected to
-	Logger   hclog.Logger // default: none
+	Dir      string         // its folder; created if missing
+	Agents   []string       // addresses of agents to connect to at start
+	URL      string         // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
+	HTTPPort int            // of its listener; also in the urls for callers over RPC
+	RPCPort  int            // of its listener
+	Insecure bool           // agents on other machines may be connected to
+	Gateways []netip.Prefix // that are believed who calls public functions through them
+	Logger   hclog.Logger   // default: none
 }
 
 // Proxy offers the functions of many agents as if it ran them itself.

@@ -129,8 +129,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 
 // banner is what a server printed for its user: where it listens.
 func banner(s *server) string {
-	return regexp.MustCompile(`(?m)^(HTTP|GRPC server) started on .*\n`).FindString(s.String()) +
-		regexp.MustCompile(`(?m)^GRPC server started on .*\n`).FindString(s.String())
+	return strings.Join(regexp.MustCompile(`(?m)^(HTTP|Functions|GRPC server) started on .*\n`).FindAllString(s.String(), -1), "")
 }
 
 // Flags, the variables that stand in for them, the folders they name, and the

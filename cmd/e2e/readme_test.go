@@ -75,6 +75,7 @@ type reader struct {
 	tmp   string            // instead of /tmp
 	ours  map[string]string // documented port → port
 	front string            // the proxy's HTTP address, once it runs
+	proxy *server
 }
 
 func newReader(t *testing.T) *reader {
@@ -96,7 +97,7 @@ func newReader(t *testing.T) *reader {
 }
 
 // documented are the ports that the README speaks of.
-var documented = regexp.MustCompile(`:(900[0-2])\b`)
+var documented = regexp.MustCompile(`:(900[0-2]|8080)\b`)
 
 // in replaces documented ports by those of the test, 0 for one that nobody has yet.
 func (r *reader) in(text string) string {
@@ -144,13 +145,19 @@ func (r *reader) serve(s step) {
 	name := filepath.Base(words[0])
 	cmd := command(context.Background(), name, words[1:]...)
 	r.environment(cmd)
+	if name == "proxy" && r.proxy != nil {
+		r.proxy.end()
+	}
 	server := launch(r.t, cmd)
 	web, rpc := server.said(`HTTP started on \S*:(\d+)`), server.said(`GRPC server started on \S*:(\d+)`)
 	if name == "agent" {
 		r.ours["9000"] = web
 	} else {
 		r.ours["9001"], r.ours["9002"] = rpc, web
-		r.front = "localhost:" + web
+		r.front, r.proxy = "localhost:"+web, server
+		if strings.Contains(s.command, "-functions") {
+			r.ours["8080"] = server.said(`Functions started on \S*:(\d+)`)
+		}
 	}
 	r.assert(s, banner(server))
 	definitions, err := filepath.Glob(filepath.Join(r.dir, "example", "*", "deploy.json"))

@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// nginxConf is what nginx needs besides the README's part to run as anybody, anywhere.
+// %[1]s is its folder, %[2]s a user line, %[3]s the README's part.
+const nginxConf = `daemon off;
+%[2]s
+pid %[1]s/pid;
+error_log stderr warn;
+events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+%[3]s
+}
+`
+
+// startNginx starts nginx with a part of a configuration and waits until it listens.
+func startNginx(t *testing.T, addr, part string) {
+	t.Helper()
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/nginx") // where Debian has it, and only root looks
+	}
+	if err != nil {
+		t.Skip("nginx is not installed (Debian: nginx-light)")
+	}
+	dir, user := t.TempDir(), ""
+	if os.Geteuid() == 0 {
+		user = "user root;" // its folder is this user's
+	}
+	write(t, dir, tree{"nginx.conf": fmt.Sprintf(nginxConf, dir, user, part)})
+	cmd := exec.CommandContext(context.Background(), path, "-e", "stderr", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stderr, &stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("nginx said:\n%s", &stderr)
+		}
+	})
+	eventually(t, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, "nginx listens")
+}
+
+// from makes a call from an address of the loopback network.
+func from(t *testing.T, client string, req *http.Request) (status int, body string) {
+	t.Helper()
+	var d dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		local := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(client)}}
+		return local.DialContext(ctx, network, addr)
+	}
+	rsp, body := d.ask(t, false, req)
+	return rsp.StatusCode, body
+}
+
+// The README's gateway, a real one, before the port that it says may be published.
+func TestPutOnlineBehindNginx(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(repository(t), "README.md"))
+	require.NoError(t, err)
+	parts := regexp.MustCompile("(?s)```nginx\n(.*?)```").FindSubmatch(text)
+	require.NotNil(t, parts, "the README has a configuration of nginx")
+
+	a := startAgent(t, "", "")
+	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-trusted-proxies", "127.0.0.1")
+	functions := p.said(`Functions started on (\S+)`)
+	front, plain := closedPort(t), closedPort(t)
+	part := string(parts[1]) + "\nserver { listen " + plain + "; location / { proxy_pass http://localhost:8080; } }\n"
+	for was, is := range map[string]string{"listen 80;": "listen " + front + ";", "localhost:8080": functions} {
+		require.Contains(t, part, was)
+		part = strings.ReplaceAll(part, was, is)
+	}
+	startNginx(t, front, part)
+
+	dir := source(t, obeys("Shown", "open"))
+	r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", a.addr, "-name", "Shown", "-auth", "public", ".")
+	require.Zero(t, r.code, r.stderr)
+	mustDeploy(t, p.http, "Hidden", source(t, obeys("Hidden", "secret")), a.addr)
+	status, body := fetch(t, http.MethodGet, "http://"+p.http+"/functions/hidden", "")
+	require.Equal(t, "secret", body, status)
+
+	for _, addr := range []string{front, plain, functions} {
+		url := "http://" + addr
+		status, body := fetch(t, http.MethodGet, url+"/functions/shown", "")
+		assert.Equal(t, http.StatusOK, status)
+		assert.Equal(t, "open", body)
+		for _, path := range []string{"/functions/hidden", "/functions/missing", "/functions/shown@1", "/functions/hidden@1"} {
+			status, body := fetch(t, http.MethodGet, url+path, "")
+			assert.Equal(t, http.StatusNotFound, status, path)
+			assert.Equal(t, "there is no such public function", errorOf(t, body).Message, path)
+		}
+		for _, c := range routes {
+			req := request(t, c.method, addr, c.path, c.body)
+			req.Host = "localhost"
+			status, body := from(t, "127.0.0.1", req)
+			assert.Equal(t, http.StatusNotFound, status, "%s %s: %s", c.method, c.path, body)
+		}
+		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+			status, body := fetch(t, http.MethodGet, url+path, "")
+			assert.Equal(t, http.StatusNotFound, status, "%s: %s", path, body)
+		}
+	}
+
+	t.Run("functions see who calls", func(t *testing.T) {
+		seen := func(client, addr string) http.Header {
+			req := request(t, http.MethodGet, addr, "/functions/shown/headers", "")
+			req.Host = "api.example"
+			req.Header.Set("X-Forwarded-For", "192.0.2.7")
+			req.Header.Set("X-Forwarded-Proto", "https")
+			req.Header.Set("X-Forwarded-Host", "evil.example")
+			req.Header.Set("Forwarded", "for=192.0.2.7")
+			status, body := from(t, client, req)
+			require.Equal(t, http.StatusOK, status, body)
+			var h http.Header
+			require.NoError(t, json.Unmarshal([]byte(body), &h), body)
+			return h
+		}
+		for addr, want := range map[string][3]string{
+			front:     {"127.0.0.9", "http", "api.example"},
+			functions: {"127.0.0.9", "http", "api.example"}, // itself: it is not trusted
+		} {
+			h := seen("127.0.0.9", addr)
+			assert.Equal(t, want, [3]string{h.Get("X-Forwarded-For"), h.Get("X-Forwarded-Proto"), h.Get("X-Forwarded-Host")})
+			assert.Empty(t, h.Get("Forwarded"))
+		}
+		assert.Equal(t, "192.0.2.7", seen("127.0.0.1", functions).Get("X-Forwarded-For"), "a gateway that is trusted")
+	})
+	t.Run("websockets and streams", func(t *testing.T) {
+		require.NoError(t, chat("http://"+front+"/functions/shown/socket"))
+		rsp, err := http.Get("http://" + front + "/functions/shown/events?every=100ms")
+		require.NoError(t, err)
+		defer rsp.Body.Close()
+		line, err := bufio.NewReader(rsp.Body).ReadString('\n')
+		require.NoError(t, err)
+		assert.Equal(t, "data: 0\n", line, "the first comes before the last")
+		large := strings.Repeat("x", 3<<20) // nginx's own limit is 1 MiB
+		status, body := fetch(t, http.MethodPost, "http://"+front+"/functions/shown/echo", large)
+		assert.Equal(t, http.StatusOK, status)
+		assert.Len(t, body, len(large))
+	})
+}
+
+// What reaches the published port from strangers is answered clearly, or closed.
+func TestMalformedInputAtThePublishedPort(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-trusted-proxies", "127.0.0.0/8")
+	addr := p.said(`Functions started on (\S+)`)
+	for what, sent := range map[string]string{
+		"nothing":                       "",
+		"a TLS greeting":                "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600),
+		"zeros":                         strings.Repeat("\x00", 1<<16),
+		"a long line":                   "GET /" + strings.Repeat("a", 1<<20),
+		"many headers":                  "GET / HTTP/1.1\r\nHost: h\r\n" + strings.Repeat("A: b\r\n", 1<<16),
+		"no host":                       "GET / HTTP/1.1\r\n\r\n",
+		"two lengths":                   "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"a tunnel":                      "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+		"a forward proxy":               "GET http://127.0.0.1:22/ HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+		"half a PROXY header":           "PROXY TCP4 192.0.2.7",
+		"a PROXY header without an end": "PROXY TCP4 " + strings.Repeat("1", 1<<16),
+		"a binary PROXY header":         "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("\x00", 1<<16),
+		"h2c, then garbage":             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 1<<12),
+		"an upgrade to h2c":             "GET /functions/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+	} {
+		t.Run(what, func(t *testing.T) {
+			conn, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, _ = io.WriteString(conn, sent)
+			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			answer, _ := io.ReadAll(io.LimitReader(conn, 1<<20)) // reset at the latest
+			switch {
+			case len(answer) == 0, strings.HasPrefix(sent, "PRI"):
+			default:
+				assert.Regexp(t, `^HTTP/1\.[01] (400|404|431|501) `, string(answer))
+			}
+		})
+	}
+	status, _ := fetch(t, http.MethodGet, "http://"+addr+"/functions/a", "")
+	assert.Equal(t, http.StatusNotFound, status, "it serves on")
+}
