@@ -95,7 +95,7 @@ func launchFrom(t *testing.T, file, dir, addr string, flags ...string) *program 
 
 // lines is what an agent says, which is written and read at the same time.
 type lines struct {
-	mu   sync.Mutex // guards the below
+	mu   sync.Mutex // guards the fields below
 	text strings.Builder
 }
 

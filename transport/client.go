@@ -23,7 +23,7 @@ import (
 // server runs on, and uploads what is not stored there yet.
 type Client struct {
 	addr     string
-	invalid  error // why no call can be made
+	invalid  error // why no request can be made
 	rpc      proto.FunctionsClient
 	close    func() error
 	progress func(Progress)
@@ -60,8 +60,8 @@ func WithModules(m bundle.Modules) Option {
 	return func(c *Client) { c.modules = m }
 }
 
-// NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr
-// takes it. It connects with the first call, which reports a bad address.
+// NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr takes it.
+// It connects with the first request, which reports a bad address.
 func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	c := &Client{close: func() error { return nil }, progress: func(Progress) {}}
 	for _, o := range opts {
@@ -87,12 +87,12 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	return c
 }
 
-// Close closes the connection. Calls fail afterwards.
+// Close closes the connection. Later requests fail.
 func (c *Client) Close() error { return c.close() }
 
 // Deploy implements Interface.
 func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
-	limit := wire.CallLimit
+	limit := wire.RequestLimit
 	for _, fn := range fns {
 		fn.Complete()
 		if err := fn.Check(); err != nil {
@@ -110,7 +110,7 @@ func (c *Client) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*pro
 		return nil, err
 	}
 	var rsp *proto.FunctionList
-	err = c.call(ctx, "deploy", limit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "deploy", limit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Deploy(ctx, &proto.DeployRequest{Functions: packed})
 		return err
 	})
@@ -173,7 +173,7 @@ func absolute(fn *proto.FunctionJson) (_ *proto.FunctionJson, err error) {
 
 // Stop implements Interface.
 func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
-	err = c.call(ctx, "stop", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "stop", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Stop(ctx, &proto.StopRequest{Name: fnName})
 		return err
 	})
@@ -182,7 +182,7 @@ func (c *Client) Stop(ctx context.Context, fnName string) (rsp *proto.FunctionJs
 
 // Remove implements Interface.
 func (c *Client) Remove(ctx context.Context, fnName string) (rsp *proto.FunctionJsonRsp, err error) {
-	err = c.call(ctx, "remove", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "remove", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Remove(ctx, &proto.RemoveRequest{Name: fnName})
 		return err
 	})
@@ -192,7 +192,7 @@ func (c *Client) Remove(ctx context.Context, fnName string) (rsp *proto.Function
 // Stopped implements Interface.
 func (c *Client) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "list what is stopped", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "list what is stopped", wire.RequestLimit, func(ctx context.Context) (err error) {
 		if atAgent == "" {
 			rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{All: true})
 		} else {
@@ -208,7 +208,7 @@ func (c *Client) Stopped(ctx context.Context, atAgent string) ([]*proto.Function
 // List implements Interface.
 func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "list", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "list", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.List(ctx, &proto.ListRequest{AtAgent: atAgent})
 		return err
 	})
@@ -217,7 +217,7 @@ func (c *Client) List(ctx context.Context, atAgent string) ([]*proto.FunctionJso
 
 // Log implements Interface.
 func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLogs, err error) {
-	err = c.call(ctx, "log", wire.CallLimit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "log", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Log(ctx, &proto.LogRequest{Entrypoint: fnName})
 		return err
 	})
@@ -227,7 +227,7 @@ func (c *Client) Log(ctx context.Context, fnName string) (rsp *proto.FunctionLog
 // Details implements Interface.
 func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "details", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "details", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{})
 		return err
 	})
@@ -237,7 +237,7 @@ func (c *Client) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) 
 // Versions implements Interface.
 func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	var rsp *proto.VersionList
-	err := c.call(ctx, "versions", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "versions", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Versions(ctx, &proto.VersionsRequest{Name: fnName})
 		return err
 	})
@@ -247,7 +247,7 @@ func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version,
 // Rollback implements Interface.
 func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "rollback", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "rollback", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Rollback(ctx, &proto.RollbackRequest{Name: fnName, To: to})
 		return err
 	})
@@ -257,7 +257,7 @@ func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*pro
 // Shift implements Interface.
 func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "shift", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "shift", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Shift(ctx, &proto.ShiftRequest{Name: fnName, Canary: canary})
 		return err
 	})
@@ -267,7 +267,7 @@ func (c *Client) Shift(ctx context.Context, fnName string, canary uint32) ([]*pr
 // Pause implements Interface.
 func (c *Client) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "pause", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "pause", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Pause(ctx, &proto.PauseRequest{Name: fnName})
 		return err
 	})
@@ -277,7 +277,7 @@ func (c *Client) Pause(ctx context.Context, fnName string) ([]*proto.FunctionJso
 // Resume implements Interface.
 func (c *Client) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList
-	err := c.call(ctx, "resume", wire.SettleLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "resume", wire.SettleLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Resume(ctx, &proto.ResumeRequest{Name: fnName})
 		return err
 	})
@@ -287,7 +287,7 @@ func (c *Client) Resume(ctx context.Context, fnName string) ([]*proto.FunctionJs
 // Crashes implements Interface.
 func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
 	var rsp *proto.CrashList
-	err := c.call(ctx, "crashes", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "crashes", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Crashes(ctx, &proto.CrashesRequest{Name: fnName})
 		return err
 	})
@@ -297,14 +297,14 @@ func (c *Client) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, er
 // Usage implements Interface.
 func (c *Client) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
 	var rsp *proto.UsageList
-	err := c.call(ctx, "usage", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "usage", wire.RequestLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Usage(ctx, &proto.UsageRequest{Name: fnName})
 		return err
 	})
 	return rsp.GetUsage(), err
 }
 
-// Watch implements Interface. When the server is silent for 45 seconds it is an
+// Watch implements Interface. A server that is silent for 45 seconds is an
 // ErrUnavailable.
 func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return listen(ctx, c, "watch", io.EOF, func(ctx context.Context) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
@@ -329,7 +329,7 @@ func listen[M any](ctx context.Context, c *Client, verb string, eof error, open 
 	defer alive.Stop()
 
 	var failed error // what on returned
-	err := c.call(stream, verb, 0, func(ctx context.Context) error {
+	err := c.request(stream, verb, 0, func(ctx context.Context) error {
 		messages, err := open(ctx)
 		if err != nil {
 			return err
@@ -368,20 +368,20 @@ func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Package) error {
 	var state *proto.PackageState
-	err := c.call(ctx, "upload", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "upload", wire.RequestLimit, func(ctx context.Context) (err error) {
 		state, err = c.rpc.HasPackage(ctx, &proto.PackageRef{Digest: pkg.Digest})
 		return err
 	})
 	if err != nil || state.GetStored() {
 		return err
 	}
-	return c.call(ctx, "upload", wire.DeployLimit, func(ctx context.Context) error {
+	return c.request(ctx, "upload", wire.DeployLimit, func(ctx context.Context) error {
 		file, err := os.Open(pkg.Path)
 		if err != nil {
 			return proto.Errorf(proto.ErrInvalid, "open the package: %w", err)
 		}
 		defer func() { _ = file.Close() }()
-		// Where the server answers early, the stream must not stay open.
+		// Closes the stream when the server answers early.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		stream, err := c.rpc.Upload(ctx)
@@ -396,7 +396,7 @@ func (c *Client) upload(ctx context.Context, function string, pkg *bundle.Packag
 	})
 }
 
-// sendChunks sends a package. A server that answers early is no error here: its
+// sendChunks sends a package. When the server answers early, that is no error here: its
 // answer says why.
 func (c *Client) sendChunks(stream grpc.ClientStreamingClient[proto.PackageChunk, proto.PackageRef], r io.Reader, function string, pkg *bundle.Package) error {
 	progress := Progress{Function: function, Stage: Uploading, Total: pkg.Size}
@@ -424,9 +424,9 @@ func (c *Client) sendChunks(stream grpc.ClientStreamingClient[proto.PackageChunk
 	}
 }
 
-// call makes one call, within limit when ctx has no limit of its own and limit
-// is not 0, and gives its error a kind.
-func (c *Client) call(ctx context.Context, verb string, limit time.Duration, f func(context.Context) error) error {
+// request makes one request, within limit when ctx has no limit of its own and limit is
+// not 0, and gives its error a kind.
+func (c *Client) request(ctx context.Context, verb string, limit time.Duration, f func(context.Context) error) error {
 	if c.invalid != nil {
 		return c.invalid
 	}
@@ -443,12 +443,13 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 	return context.WithTimeout(ctx, limit)
 }
 
-// fault gives the error of a call its kind.
+// fault gives the error of a request its kind.
 func (c *Client) fault(ctx context.Context, verb string, err error) error {
 	if err == nil {
 		return nil
 	}
-	// A call whose context is done may fail with another error: the context says why.
+	// A request whose context is done may fail with another error: the context says
+	// why.
 	if done := ctx.Err(); done != nil {
 		return proto.Errorf(wire.AsError(done).Kind, "%s at %s: %w", verb, c.addr, done)
 	}

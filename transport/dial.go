@@ -14,14 +14,14 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// dial opens the connections of both kinds of client. An address is what it
-// says: proxies of the environment are not asked.
+// dial opens the connections of both kinds of client. It takes an address literally:
+// proxies of the environment are not used.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: wire.ConnectLimit}
 	return d.DialContext(ctx, network, addr)
 }
 
-// dialRPC returns a gRPC connection, which tries each call once, at once.
+// dialRPC returns a gRPC connection, which tries each request once, at once.
 func dialRPC(addr string) (*grpc.ClientConn, error) {
 	// passthrough: the dialer resolves names. gRPC's own resolver would remember
 	// that a name could not be resolved.
@@ -33,7 +33,7 @@ func dialRPC(addr string) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxAnswer)),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			// Short waits: the next call is to learn whether the server is back.
+			// Short waits: the next request is to learn whether the server is back.
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: wire.ConnectLimit,
 		}),
@@ -45,10 +45,10 @@ func dialRPC(addr string) (*grpc.ClientConn, error) {
 func newHTTPTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,
-		DisableCompression:     true, // what is bounded is what travels
+		DisableCompression:     true, // so that limits are of what travels
 		ExpectContinueTimeout:  wire.ConnectLimit,
 		IdleConnTimeout:        wire.IdleLimit / 2, // before the server's own
-		MaxIdleConnsPerHost:    16,                 // as many as a proxy has calls in flight to one agent
+		MaxIdleConnsPerHost:    16,                 // as many as a proxy has requests in flight to one agent
 		MaxResponseHeaderBytes: wire.MaxHeader,
 	}
 }

@@ -15,14 +15,14 @@
 //   - The package serves nothing, so that a program which deploys functions links
 //     no server. Serving is package server's, what both sides agree on package
 //     wire's.
-//   - There is one Client. It calls a generated gRPC client, whose connection is
-//     either gRPC's or one that makes the HTTP calls of wire.Routes (httpconn.go),
-//     so HTTP and gRPC cannot drift apart.
-//   - Both kinds connect in one place (dial.go). Addresses are what they say:
-//     proxies of the environment are not asked, redirects not followed.
-//   - Nothing is repeated that may have been executed. A call fails at once where
+//   - There is one Client. It calls a generated gRPC client, whose connection is either
+//     gRPC's or one that makes the HTTP requests of wire.Routes (httpconn.go), so HTTP
+//     and gRPC cannot drift apart.
+//   - Both kinds connect in one place (dial.go). Addresses are taken literally: proxies
+//     of the environment are not used, redirects not followed.
+//   - Nothing is repeated that may have been executed. A request fails at once where
 //     nobody answers; the next one finds a server that has come back.
-//   - Each call has a time limit of its own (wire's table), unless its context has
+//   - Each request has a time limit of its own (wire's table), unless its context has
 //     one. A stream fails when the server is silent for too long.
 //   - Agents do more for proxies than Interface says: Worker.
 //

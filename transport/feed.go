@@ -15,7 +15,7 @@ import (
 // changed. A slow watcher delays nobody and costs at most one row per function:
 // it is sent the latest state, not every state. The zero value is ready to use.
 type Feed struct {
-	mu       sync.Mutex // guards the below
+	mu       sync.Mutex // guards the fields below
 	rows     map[rowKey]*proto.FunctionJsonRsp
 	watchers map[*watcher]struct{}
 }

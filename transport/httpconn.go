@@ -21,7 +21,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// httpConn makes gRPC calls as the HTTP calls of wire.Routes.
+// httpConn makes gRPC requests as the HTTP requests of wire.Routes.
 type httpConn struct {
 	addr   string
 	client *http.Client
@@ -41,7 +41,7 @@ func (c *httpConn) close() error {
 	return nil
 }
 
-// Invoke makes a call with one message each way.
+// Invoke makes a request with one message each way.
 func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grpc.CallOption) error {
 	rt, ok := wire.RouteOf(rpc)
 	if !ok {
@@ -65,7 +65,7 @@ func (c *httpConn) Invoke(ctx context.Context, rpc string, in, out any, _ ...grp
 	return c.answer(rsp, rt, out.(protobuf.Message))
 }
 
-// NewStream makes a call with many messages one way.
+// NewStream makes a request with many messages one way.
 func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	rt, _ := wire.RouteOf(rpc)
 	s := stream{conn: c, route: rt, request: func(m protobuf.Message) (*http.Request, error) {
@@ -137,7 +137,7 @@ func (c *httpConn) do(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// answer reads an answer into m, or returns the error that it says.
+// answer reads an answer into m, or returns the error that it holds.
 func (c *httpConn) answer(rsp *http.Response, rt wire.Route, m protobuf.Message) error {
 	data, err := c.body(rsp)
 	if err != nil {
@@ -152,7 +152,7 @@ func (c *httpConn) answer(rsp *http.Response, rt wire.Route, m protobuf.Message)
 	return nil
 }
 
-// body returns the body of an answer, or the error that it says.
+// body returns the body of an answer, or the error that it holds.
 func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(rsp.Body, wire.MaxAnswer+1))
 	switch {
@@ -166,7 +166,7 @@ func (c *httpConn) body(rsp *http.Response) ([]byte, error) {
 	return data, nil
 }
 
-// errorIn returns the error that an answer says.
+// errorIn returns the error that an answer holds.
 func (c *httpConn) errorIn(rsp *http.Response, data []byte) error {
 	if d, ok := wire.DecodeError(data); ok {
 		return d.Err()
@@ -259,7 +259,7 @@ func (s *listenStream) RecvMsg(m any) error {
 type fetchStream struct {
 	stream
 	rsp     *http.Response
-	program *proto.Program // goes with the first chunk
+	program *proto.Program // sent with the first chunk
 	buf     [wire.ChunkSize]byte
 }
 
@@ -324,7 +324,7 @@ func (s *uploadStream) SendMsg(m any) error {
 }
 
 // start sends the headers. The body follows when the server asks for it, so that
-// nothing is sent to one that refuses the call.
+// nothing is sent to one that refuses the request.
 func (s *uploadStream) start(of protobuf.Message, kind string) error {
 	req, err := s.request(of)
 	if err != nil {
@@ -336,7 +336,7 @@ func (s *uploadStream) start(of protobuf.Message, kind string) error {
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Expect", "100-continue")
 	s.done = make(chan result, 1)
-	// net/http waits for the end of the body even of a canceled call.
+	// net/http waits for the end of the body even of a canceled request.
 	stop := context.AfterFunc(req.Context(), func() { _ = body.Close() })
 	go func() {
 		defer stop()

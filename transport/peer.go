@@ -13,8 +13,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// fromPeer returns the error of a call to addr with its kind: the server's own
-// error where it sent one, else what happened to the connection.
+// fromPeer returns the error of a request to addr with its kind: the server's own error
+// where it sent one, else what happened to the connection.
 func fromPeer(addr string, err error) error {
 	var known *proto.Error
 	if errors.As(err, &known) {
@@ -65,7 +65,7 @@ func stranger(addr, cause string) error {
 		WithHint("something else listens there; " + portsHint)
 }
 
-// isDial reports whether err came before there was a connection.
+// isDial reports whether err is of connecting, so that nothing was sent.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

@@ -9,19 +9,19 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// The Worker's calls of the client. An agent offers them; a proxy answers
+// The Client has Worker's methods too. An agent offers them; a proxy answers
 // ErrUnsupported.
 
-// Wake is Worker's.
+// Wake is as in Worker.
 func (c *Client) Wake(ctx context.Context, fnName string, version uint32) (rsp *proto.Serving, err error) {
-	err = c.call(ctx, "wake", wire.WakeLimit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "wake", wire.WakeLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Wake(ctx, &proto.WakeRequest{Name: fnName, Version: version})
 		return err
 	})
 	return rsp, err
 }
 
-// Build is Worker's. A function's folder is packed and uploaded as in Deploy.
+// Build is as in Worker. A function's folder is packed and uploaded as in Deploy.
 func (c *Client) Build(ctx context.Context, fn *proto.FunctionJson) (rsp *proto.Program, err error) {
 	if err := fn.Check(); err != nil {
 		return nil, err
@@ -33,28 +33,28 @@ func (c *Client) Build(ctx context.Context, fn *proto.FunctionJson) (rsp *proto.
 	if err != nil {
 		return nil, err
 	}
-	err = c.call(ctx, "build", wire.DeployLimit, func(ctx context.Context) (err error) {
+	err = c.request(ctx, "build", wire.DeployLimit, func(ctx context.Context) (err error) {
 		rsp, err = c.rpc.Build(ctx, &proto.BuildRequest{Function: packed[0]})
 		return err
 	})
 	return rsp, err
 }
 
-// HasProgram is Worker's.
+// HasProgram is as in Worker.
 func (c *Client) HasProgram(ctx context.Context, key string) (bool, error) {
 	if err := proto.CheckProgramKey(key); err != nil {
 		return false, err
 	}
 	var state *proto.PackageState
-	err := c.call(ctx, "program", wire.CallLimit, func(ctx context.Context) (err error) {
+	err := c.request(ctx, "program", wire.RequestLimit, func(ctx context.Context) (err error) {
 		state, err = c.rpc.HasProgram(ctx, &proto.Program{Key: key})
 		return err
 	})
 	return state.GetStored(), err
 }
 
-// OpenProgram is Worker's. The program is received as it is read; ctx must
-// last until it is closed.
+// OpenProgram is as in Worker. The program is received as it is read; ctx must last
+// until it is closed.
 func (c *Client) OpenProgram(ctx context.Context, key string) (io.ReadCloser, *proto.Program, error) {
 	if c.invalid != nil {
 		return nil, nil, c.invalid
@@ -92,7 +92,7 @@ func (c *Client) openProgram(ctx context.Context, key string) (*openProgram, *pr
 	return &openProgram{ReadCloser: plain}, first.GetProgram(), err
 }
 
-// openProgram is a program on its way. Close cancels the call.
+// openProgram is a program that is being received. Close cancels the request.
 type openProgram struct {
 	io.ReadCloser
 	cancel context.CancelFunc
@@ -103,13 +103,13 @@ func (o *openProgram) Close() error {
 	return o.ReadCloser.Close()
 }
 
-// KeepProgram is Worker's.
+// KeepProgram is as in Worker.
 func (c *Client) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error {
 	if err := proto.CheckProgramKey(p.GetKey()); err != nil {
 		return err
 	}
-	return c.call(ctx, "program", wire.DeployLimit, func(ctx context.Context) error {
-		// Where the server answers early, the stream must not stay open.
+	return c.request(ctx, "program", wire.DeployLimit, func(ctx context.Context) error {
+		// Closes the stream when the server answers early.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		stream, err := c.rpc.SendProgram(ctx)
@@ -131,14 +131,14 @@ func (c *Client) MoveProgram(ctx context.Context, key string, to *Client) error 
 	if err := proto.CheckProgramKey(key); err != nil {
 		return err
 	}
-	return c.call(ctx, "program", wire.DeployLimit, func(ctx context.Context) error {
+	return c.request(ctx, "program", wire.DeployLimit, func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		in, err := c.rpc.FetchProgram(ctx, &proto.Program{Key: key})
 		if err != nil {
 			return err
 		}
-		return to.call(ctx, "program", 0, func(ctx context.Context) error {
+		return to.request(ctx, "program", 0, func(ctx context.Context) error {
 			out, err := to.rpc.SendProgram(ctx)
 			if err != nil {
 				return err

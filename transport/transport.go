@@ -16,10 +16,10 @@ import (
 // that does not build is no error: its row says Failed and why. Rows that are
 // returned belong to the caller. All methods may be called concurrently.
 type Interface interface {
-	// Deploy starts or replaces functions and returns a row per function and agent.
-	// It returns at once with Deploying, or, for a function with Wait, when it is
-	// Deployed or Failed. What is wrong with the call itself (a name, a setting, a
-	// package that is not stored) is an error, and then nothing is changed.
+	// Deploy starts or replaces functions and returns a row per function and agent. It
+	// returns at once with Deploying, or, for a function with Wait, when it is Deployed
+	// or Failed. What is wrong with the request itself (a name, a setting, a package
+	// that is not stored) is an error, and then nothing is changed.
 	//
 	// A function with Dir is packed from that folder, which the implementer must be
 	// able to read; one with Package must have been uploaded before.
@@ -32,8 +32,8 @@ type Interface interface {
 	Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error)
 	// Stop drains a function, stops its processes, and returns it as Stopped. Its
 	// versions and its log stay: Versions and Log still answer, and a Rollback or a
-	// deploy, which gets the next number, starts it again. All other calls answer
-	// ErrNotFound. Of a function without a kept version only the log stays.
+	// deploy, which gets the next number, starts it again. All other methods return
+	// ErrNotFound. If no version was kept, only the log stays.
 	Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error)
 	// Remove removes a function, stopped or not, with its versions and its log, and
 	// returns it as Stopped.
@@ -62,17 +62,17 @@ type Interface interface {
 	// Versions returns the versions of a function that are kept, newest first, then
 	// by agent. They hold the names of secrets, not the values.
 	Versions(ctx context.Context, fnName string) ([]*proto.Version, error)
-	// Rollback makes a kept version serve again, without a build, and returns when
-	// that is settled. With to 0 it is the version that served before.
+	// Rollback makes a kept version serve again, without a build, and returns when that
+	// is settled. to 0 means the version that served before.
 	Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error)
 	// Shift gives a function's canary another percentage of the calls and returns when
-	// that is settled: 0 drops the canary, 100 promotes it. Without a canary it is an
-	// ErrConflict.
+	// that is settled: 0 drops the canary, 100 promotes it. Without a canary the error
+	// is ErrConflict.
 	Shift(ctx context.Context, fnName string, canary uint32) ([]*proto.FunctionJsonRsp, error)
 	// Pause drains and stops a function's processes and keeps its sockets: callers get
-	// 503 there until it is resumed, or another version is to serve. Rows say Paused.
-	// A paused function stays paused. A function without a version that serves is an
-	// ErrConflict.
+	// 503 there until it is resumed, or another version is to serve. Rows say Paused. A
+	// paused function stays paused. For a function without a version that serves the
+	// error is ErrConflict.
 	Pause(ctx context.Context, fnName string) ([]*proto.FunctionJsonRsp, error)
 	// Resume makes a paused function serve again; from then on callers wait for its
 	// processes.
@@ -88,16 +88,17 @@ type Interface interface {
 type Worker interface {
 	// Wake opens a kept version beside the one that serves and returns where.
 	Wake(ctx context.Context, fnName string, version uint32) (*proto.Serving, error)
-	// Build builds a function's program, stores it and returns what it is. A function
-	// that does not build is an ErrInvalid, its reason one of proto's.
+	// Build builds a function's program, stores it and returns what it is. For a
+	// function that does not build the error is ErrInvalid, with one of proto's
+	// reasons.
 	Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Program, error)
 	// HasProgram reports whether a program is stored.
 	HasProgram(key string) bool
-	// OpenProgram opens a stored program, which the caller closes, and says what it
-	// is, with the digest of its bytes. One that is not stored is an ErrNotFound.
+	// OpenProgram opens a stored program, which the caller closes, and says what it is,
+	// with the digest of its bytes. If it is not stored, the error is ErrNotFound.
 	OpenProgram(key string) (io.ReadCloser, *proto.Program, error)
-	// KeepProgram stores the program that r holds. One of another digest than p says
-	// is an ErrInvalid.
+	// KeepProgram stores the program that r holds. If its digest is not that of p, the
+	// error is ErrInvalid.
 	KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error
 	// Info says what the agent is.
 	Info() *proto.AgentInfo

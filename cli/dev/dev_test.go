@@ -41,7 +41,7 @@ type bench struct {
 
 	stop func() error
 
-	mu      sync.Mutex // guards the below
+	mu      sync.Mutex // guards the fields below
 	printed bytes.Buffer
 	said    bytes.Buffer
 }

@@ -45,7 +45,7 @@ type traffic struct {
 	callers sync.WaitGroup
 	answers atomic.Int64 // that were right
 
-	mu     sync.Mutex // guards the below
+	mu     sync.Mutex // guards the fields below
 	faults []fault
 }
 

@@ -31,7 +31,7 @@ type load struct {
 	callers sync.WaitGroup
 	good    atomic.Int64
 
-	mu     sync.Mutex // guards the below
+	mu     sync.Mutex // guards the fields below
 	faults []mishap
 }
 

@@ -28,7 +28,7 @@ type ModuleProxy struct {
 	modules  map[module.Version]*published
 	database *sumdb.Server
 
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	hosts map[string]bool
 	paths map[string]bool
 }

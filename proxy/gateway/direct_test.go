@@ -32,7 +32,7 @@ type lanes struct {
 	row   *proto.FunctionJsonRsp
 	table *Table
 
-	mu     sync.Mutex // guards the below
+	mu     sync.Mutex // guards the fields below
 	answer string
 	seen   string
 }

@@ -39,7 +39,7 @@ func (l Limits) unpacked(archive int64) int64 {
 	return min(l.Bytes, max(ratioFloor, archive*int64(l.Ratio)))
 }
 
-// tooLarge says which of the limits on unpacked bytes a name broke.
+// tooLarge says which limit on unpacked bytes a file exceeds.
 func (l Limits) tooLarge(name string, allowed int64) error {
 	if allowed < l.Bytes {
 		return proto.Errorf(proto.ErrTooLarge, "%s: the files are more than %d times as large as their archive", name, l.Ratio).
@@ -55,7 +55,7 @@ func archiveTooLarge(limit int64) error {
 	return proto.Errorf(proto.ErrTooLarge, "the archive is larger than %d bytes", limit).WithHint(tooLargeHint)
 }
 
-// digestPrefix names the hash of a digest.
+// digestPrefix names a digest's hash.
 const digestPrefix = "sha256:"
 
 // checkDigest guards every use of a digest as a file's name.
@@ -99,7 +99,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// during is r until ctx is done, which it checks before each read.
+// during is r until ctx is done: it checks before each read.
 func during(ctx context.Context, r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		if err := contextError(ctx); err != nil {

@@ -18,7 +18,7 @@
 //     of this machine, when a client says where that is. They become a vendor folder of
 //     the archive: a machine that builds has no credentials
 //
-// Without a go.mod it takes the whole tree of the package's folder, but for files that
+// Without a go.mod it takes the whole tree of the package's folder, except files that
 // hold keys or passwords by custom (*.pem, id_rsa, secrets.json) and those of more than
 // 4 MiB, which an include must name.
 //

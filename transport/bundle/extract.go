@@ -88,7 +88,8 @@ func extractEntry(ctx context.Context, root *os.Root, e *zip.File, allowed int64
 	return n, errors.Join(err, w.Close())
 }
 
-// undamaged tells faults of the archive from those of the disk that is written.
+// undamaged marks errors of r as faults of the archive, to tell them from those of the
+// disk that is written.
 func undamaged(name string, r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)

@@ -13,10 +13,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// ignoreName is the file that lists what in a package's folder is no data of the
-// function. Each line is a pattern of path.Match. One with a slash before its end
-// counts from the folder, another is of names at any depth; a slash at the end
-// means folders alone. Empty lines and those that begin with # mean nothing.
+// ignoreName is the file that lists what in a package's folder is not shipped. Each
+// line is a pattern of path.Match. A pattern with a slash before its end counts from
+// the folder, any other matches names at any depth; a slash at the end means folders
+// alone. Empty lines and those that begin with # mean nothing.
 const ignoreName = ".ryoignore"
 
 // lineEnds makes all line ends newlines.
@@ -29,8 +29,8 @@ type ignored struct {
 
 type ignorePattern struct {
 	glob     string
-	anchored bool // it is of paths, not of names
-	folders  bool // it is of folders alone
+	anchored bool // it matches paths, not names
+	folders  bool // it matches folders alone
 }
 
 // maxUnasked is the largest file, in bytes, that is shipped although no include names
@@ -98,7 +98,7 @@ func parseIgnored(line string) (ignorePattern, error) {
 	return p, err
 }
 
-// shipped says what of the tree of the folder goes along.
+// shipped reports whether a file of the folder's tree is shipped.
 func (ig ignored) shipped(file string, e fs.DirEntry) bool {
 	return !leftOut(e.Name()) && !ig.matches(file, e.IsDir())
 }

@@ -125,8 +125,8 @@ func readModule(dir string) (*modfile.File, error) {
 	return mod, nil
 }
 
-// findWorkspace returns the go.work that holds for the module in root, and its
-// folder: the nearest one at or above, if that uses the module. Else it is nil.
+// findWorkspace returns the go.work that applies to the module in root, and its folder:
+// the nearest one at or above, if that uses the module; else nil.
 func findWorkspace(root string) (dir string, work *modfile.WorkFile, err error) {
 	for dir = root; !isFile(filepath.Join(dir, "go.work")); {
 		parent := filepath.Dir(dir)

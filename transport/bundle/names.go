@@ -16,7 +16,7 @@ const (
 	maxName = 512
 	// maxElement is the longest name of one file on common file systems, in bytes.
 	maxElement = 255
-	// reserved begins the names that the platform adds to a function's source.
+	// reserved is how the names begin that the platform adds to a function's source.
 	reserved = "zz_ryo_"
 )
 
@@ -55,8 +55,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// tree holds the names of one archive. It refuses those that would not be files
-// of their own on every file system.
+// tree holds the names of one archive. It refuses a name that on some file system is
+// the same file as another.
 type tree struct {
 	limit int
 	nodes map[string]node // by folded name

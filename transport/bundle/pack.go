@@ -28,7 +28,7 @@ func Pack(ctx context.Context, fn *proto.FunctionJson, w io.Writer) (*proto.Func
 	return packWith(ctx, fn, Modules{}, w)
 }
 
-// packWith is Pack that ships private modules, too.
+// packWith is Pack with private modules.
 func packWith(ctx context.Context, fn *proto.FunctionJson, private Modules, w io.Writer) (*proto.FunctionJson, error) {
 	s, packagePath, err := choose(fn, private)
 	if err != nil {

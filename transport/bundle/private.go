@@ -40,7 +40,7 @@ type mount struct {
 	packages map[string]bool
 }
 
-// require notes what the modules of this machine require of others. Of two
+// require notes which modules of others the modules of this machine require. Of two
 // versions the higher one counts, of two replacements the first.
 func (s *selection) require(files []*modfile.File, work *modfile.WorkFile) {
 	s.required = map[string]requirement{}
@@ -126,8 +126,8 @@ func (s *selection) mounted(file string) (_ *mount, name string) {
 	return nil, ""
 }
 
-// addModulesTxt lists the mounted modules, as go mod vendor does. Their go.mod is
-// shipped, unlike there, since they are not all that the package needs.
+// addModulesTxt lists the mounted modules, as go mod vendor does. Unlike there their
+// go.mod is shipped too: the package needs other modules beside them.
 func (s *selection) addModulesTxt() error {
 	if len(s.mounts) == 0 {
 		return nil

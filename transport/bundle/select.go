@@ -47,7 +47,7 @@ type Contents struct {
 	LeftOut []string // relative to the package's folder: what looks private or is large
 }
 
-// Survey is Select that says more of what it finds.
+// Survey is Select with more of what it finds.
 func Survey(fn *proto.FunctionJson) (*Contents, error) {
 	s, packagePath, err := choose(fn, Modules{})
 	if err != nil {
@@ -60,7 +60,7 @@ func Survey(fn *proto.FunctionJson) (*Contents, error) {
 	return &Contents{s.root, slices.Sorted(maps.Keys(s.files)), packagePath, s.bytes, s.whole, leftOut}, nil
 }
 
-// choose is Select that ships private modules, too.
+// choose is Select with private modules.
 func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath string, err error) {
 	dir, file, err := locate(fn)
 	if err != nil {
@@ -175,7 +175,7 @@ type selection struct {
 	root    string
 	modules []localModule // longest path first
 	home    string        // the folder of the module, or of its workspace: where vendor is
-	vendor  string        // the vendor folder that holds for the package, if any
+	vendor  string        // the vendor folder that applies to the package, if any
 
 	private     Modules
 	required    map[string]requirement // by path
@@ -282,8 +282,8 @@ func (s *selection) vendored(dir string) bool {
 	return s.vendor != "" && err == nil && filepath.IsLocal(rel)
 }
 
-// addAssembly adds what the go command compiles of a package besides Go, when it
-// does so without a C compiler.
+// addAssembly adds the files besides Go that the go command compiles without a C
+// compiler.
 func (s *selection) addAssembly(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -387,7 +387,7 @@ func (s *selection) include(dir, glob string, ignore ignored) error {
 	return nil
 }
 
-// leftOut reports whether a file or folder of this name is never a function's data.
+// leftOut reports whether a file or folder of this name is never shipped as data.
 func leftOut(name string) bool {
 	return name[0] == '.' || strings.HasSuffix(name, "_test.go") || name == "node_modules" || name == "vendor"
 }

@@ -30,15 +30,16 @@ const (
 	roomStep = 4 << 20
 )
 
-// Store keeps archives in a folder, each named by its digest. When they take more
-// than a limit, those that were asked for the longest ago are removed. Archives that
-// are being received count; when these alone take more, no further one is received.
+// Store keeps archives in a folder, each named by its digest. When they take more than
+// a limit, the least recently used ones are removed. Archives that are being received
+// count; when these alone take more, no further one is received.
 //
 // All methods may be called concurrently, also by several processes that share
 // the folder. A file may be removed as soon as newer ones fill the store, so Packages
 // are for use at once; an open file can be read on.
 type Store struct {
-	// Private modules that Resolve packs along; to be set before it is called.
+	// Private says where Resolve finds private modules to pack; set it before the first
+	// Resolve.
 	Private Modules
 
 	dir    string
@@ -244,8 +245,8 @@ func (r *growing) Write(p []byte) (int, error) {
 	return r.Writer.Write(p)
 }
 
-// makeRoom removes the archives that were used the longest ago until the rest fits,
-// but never the file keep. It returns the size of what is being received.
+// makeRoom removes the least recently used archives until the rest fits, but never the
+// file keep. It returns the size of what is being received.
 func (s *Store) makeRoom(keep string) (coming int64, err error) {
 	files, err := s.list(func(name string) bool { return path.Ext(name) == archiveExt || isTemp(name) })
 	if err != nil {
@@ -300,7 +301,7 @@ func removeFile(name string) error {
 	return nil
 }
 
-// syncFolder makes a rename in dir last.
+// syncFolder brings a rename in dir to the disk.
 func syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -9,9 +9,9 @@
 // behind them, and waits as long as the test may last: a real deploy takes half a
 // second, the first one with cold caches much longer.
 //
-// The fake is no mock. It packs into and reads from a real bundle.Store, parses
-// the sources that it is given, and moves rows along proto's table of states;
-// there is no way to tell it what to answer. Its functions are called over real
-// listeners, where it runs the few kinds of statements that the suite's functions
-// are made of (process.go), in place of a compiler.
+// The fake is no mock: nobody tells it what to answer. It packs into and reads from a
+// real bundle.Store, parses the sources that it gets, and moves rows along proto's
+// table of states. Its functions are called over real listeners, where it runs the few
+// kinds of statements that the suite's functions are made of (process.go), in place of
+// a compiler.
 package transporttest

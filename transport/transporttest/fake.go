@@ -33,7 +33,7 @@ type Fake struct {
 	deploys  sync.WaitGroup // under way
 	services sync.WaitGroup // open
 
-	mu        sync.Mutex // guards the below
+	mu        sync.Mutex // guards the fields below
 	functions map[string]*function
 	stopped   map[string]*function // by path
 	programs  map[string]program   // by key
@@ -52,7 +52,7 @@ type function struct {
 	service  *service               // of the version that serves
 	versions []*version             // that are kept, oldest first
 	last     uint32                 // the highest number that a version has had
-	serves   *version               // nil before the first has come up
+	serves   *version               // nil before the first is ready
 	before   *version               // the one that served before
 	canary   *version               // nil: there is none
 	share    uint32                 // of the canary, in percent
@@ -201,8 +201,8 @@ func (f *Fake) begin(deploys []*deploy) error {
 // held.
 func (f *Fake) known(path string) *function { return cmp.Or(f.functions[path], f.stopped[path]) }
 
-// function returns the function of a name, which goes on if it was stopped, and is new
-// if there is none. f.mu is held.
+// function returns the function of a name. One that was stopped goes on; one that does
+// not exist is made. f.mu is held.
 func (f *Fake) function(name string) (*function, error) {
 	path := proto.Path(name)
 	if f.functions[path] == nil {
@@ -299,7 +299,7 @@ func (f *Fake) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp,
 	return f.stop(fn), nil
 }
 
-// stop ends a function. f.mu is held.
+// stop stops a function. f.mu is held.
 func (f *Fake) stop(fn *function) *proto.FunctionJsonRsp {
 	row := f.move(fn, proto.Stopped, func(row *proto.FunctionJsonRsp) { row.Instances, row.Stage, row.Serving = 0, "", nil })
 	delete(f.functions, fn.path)

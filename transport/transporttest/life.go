@@ -15,9 +15,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// The cases of a function's life after its deploy.
+// Cases: what a function does after its deploy.
 
-// soon is how long a test waits for what a process has done to be told.
+// soon is how long a test waits until what a process has done shows.
 const soon = 30 * time.Second
 
 // until waits for a claim to become true.

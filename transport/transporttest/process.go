@@ -128,9 +128,9 @@ func (f *Fake) answer(fn *function, which func() *version, w http.ResponseWriter
 	}
 }
 
-// call is one call of a function, whose statements are run as far as the fake
-// knows them: prints of texts and of environment variables to the answer, to
-// stdout and to stderr, exits of the process, and conditions on the path.
+// call is one call of a function. It runs the statements that the fake knows: prints of
+// texts and of environment variables to the answer, to stdout and to stderr, exits of
+// the process, and conditions on the path.
 type call struct {
 	path   string // below the function's own
 	env    map[string]string

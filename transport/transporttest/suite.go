@@ -157,7 +157,7 @@ func (t *tester) rows() []*proto.FunctionJsonRsp {
 	return rows
 }
 
-// sane checks what is true of every row that is deployed.
+// sane checks what holds for every row that is deployed.
 func (t *tester) sane(rows []*proto.FunctionJsonRsp) {
 	t.Helper()
 	for _, r := range rows {

@@ -238,7 +238,7 @@ func (f *Fake) pause(ctx context.Context, fnName string, paused bool) ([]*proto.
 		return nil, err
 	}
 	if paused && fn.serves == nil {
-		return nil, proto.Errorf(proto.ErrConflict, "of function %s nothing serves that could be paused", fnName)
+		return nil, proto.Errorf(proto.ErrConflict, "function %s has no version that serves and could be paused", fnName)
 	}
 	fn.paused = paused
 	return f.publish(fn), nil

@@ -1,10 +1,10 @@
 // Package wire is what both sides of a connection agree on. It is shared by
 // packages transport and server and opens no connection itself.
 //
-//   - Routes is the one table of calls: which HTTP call stands for which gRPC
-//     method, and what its caller must be allowed. The server registers it and
-//     decodes a request into the method's message; the HTTP client looks up how to
-//     send a message.
+//   - Routes is the one table of requests: which HTTP request stands for which gRPC
+//     method, and what its caller must be allowed. The server registers it and decodes
+//     a request into the method's message; the HTTP client looks up how to send a
+//     message.
 //   - Decode reads what people and programs write: fields also by their aliases,
 //     errors for unknown keys. Encode writes answers: every field, and numbers as
 //     numbers (encode.go). Read reads answers, and skips the fields of newer servers.

@@ -12,10 +12,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// exact is the largest whole number that every reader of JSON takes as it is (RFC
-// 8259, section 6). protojson writes all 64-bit numbers as strings, which readers in
-// other languages do not expect; Encode does so beyond exact alone. They differ in
-// nothing else.
+// exact is the largest whole number that every reader of JSON takes as it is (RFC 8259,
+// section 6). protojson writes all 64-bit numbers as strings, which readers in other
+// languages do not expect; Encode does so only beyond exact. They differ in nothing
+// else.
 const exact = 1<<53 - 1
 
 // Encode returns m as answers are written: as compact JSON with every field, so

@@ -12,7 +12,7 @@ import (
 
 // Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
 // as far as they are used here: each message is one line of data. The last event may
-// have a name: error holds an ErrorDetail, result the answer of the call.
+// have a name: error holds an ErrorDetail, result the answer of the request.
 const (
 	EventStream = "text/event-stream"
 	ErrorEvent  = "error"

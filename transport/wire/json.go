@@ -98,7 +98,7 @@ func notText(e entry) error {
 		WithHint("encode bytes, with base64 for example, and decode them where they are used")
 }
 
-// form is how the value of a field is written.
+// form says what the value of a field must be.
 func form(field protoreflect.FieldDescriptor) string {
 	switch {
 	case field.IsMap():
@@ -117,7 +117,7 @@ func form(field protoreflect.FieldDescriptor) string {
 	return "a whole number from 0 on"
 }
 
-// shown is what an error shows of a value: its beginning, and nothing of secrets.
+// shown is what an error shows of a value: its beginning; of secrets nothing.
 func shown(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 	if field.Name() == "secrets" {
 		return "the value"
@@ -158,7 +158,7 @@ func CheckCount(n int) error {
 		return nil
 	}
 	return proto.Errorf(proto.ErrTooLarge, "%d functions in one deploy; it takes %d at most", n, MaxFunctions).
-		WithHint("deploy them in several calls")
+		WithHint("deploy them in several requests")
 }
 
 type entry struct {
@@ -246,7 +246,7 @@ func UnknownKey(key string, known []string) error {
 		return err.WithHint(fmt.Sprintf("did you mean %q?", near))
 	}
 	if len(known) == 0 {
-		return err.WithHint("this call takes none")
+		return err.WithHint("this request takes none")
 	}
 	return err.WithHint("known are: " + strings.Join(known, ", "))
 }

@@ -28,7 +28,7 @@ const (
 	MaxErrorText = 2 << 10
 	// MaxHeader bounds the headers of a request and of an answer.
 	MaxHeader = 64 << 10
-	// MaxConcurrent bounds the calls on one HTTP/2 connection.
+	// MaxConcurrent bounds the requests on one HTTP/2 connection.
 	MaxConcurrent = 250
 	// ChunkSize is the data in one message of an upload: large enough that framing
 	// costs nothing, small enough that progress is seen.
@@ -42,7 +42,7 @@ const (
 // answer.
 const (
 	ConnectLimit = 5 * time.Second  // for a connection that works
-	CallLimit    = 30 * time.Second // for an answer
+	RequestLimit = 30 * time.Second // for an answer
 	DeployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
 	WatchSilence = 3 * Heartbeat    // after which a stream of events fails
 
@@ -51,7 +51,7 @@ const (
 	// CallerWakeLimit is how long a caller of a function waits for that: callers
 	// cancel sooner, and by then another replica may serve.
 	CallerWakeLimit = 20 * time.Second
-	// SettleLimit is for calls that drain a process and start another: Stop, Pause,
+	// SettleLimit is for requests that drain a process and start another: Stop, Pause,
 	// Resume, Rollback and Shift.
 	SettleLimit = proto.MaxDrain + WakeLimit
 )
@@ -65,7 +65,7 @@ const (
 	BodySilence  = 30 * time.Second  // between two reads of a body
 	WriteSilence = 30 * time.Second  // for a watcher to take an event
 	SilentWrite  = 60 * time.Second  // for a caller to take anything of what it is sent, as long as nginx waits
-	DrainLimit   = 10 * time.Second  // for calls in flight when the server stops
+	DrainLimit   = 10 * time.Second  // for requests in flight when the server stops
 	// GreetLimit is for a connection to send its first request when the server
 	// stops; a caller sends it right after connecting.
 	GreetLimit = time.Second

@@ -22,7 +22,7 @@ func Compress(w io.Writer, r io.Reader) error {
 		return proto.Errorf(proto.ErrInternal, "compress a program: %w", err)
 	}
 	if _, err := z.ReadFrom(r); err != nil {
-		return err // without Close, which would make a whole stream of a part
+		return err // without Close, which would complete the stream
 	}
 	return z.Close()
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// DecodeQuery reads the query of a call into m, as Decode does.
+// DecodeQuery reads the query of a request into m, as Decode does.
 func DecodeQuery(query url.Values, m protobuf.Message) error {
 	object, err := fromQuery(query, m.ProtoReflect().Descriptor().Fields())
 	if err != nil {

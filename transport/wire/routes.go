@@ -8,9 +8,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Route says which HTTP call stands for which gRPC method, and what a caller
-// must be allowed. A field of the request travels in the body, or else in the
-// path (":digest"), or else in the query.
+// Route says which HTTP request stands for which gRPC method, and what a caller must be
+// allowed. A field of the method's message travels in the body, or else in the path
+// (":digest"), or else in the query.
 type Route struct {
 	RPC    string // full name of the gRPC method
 	Method string
@@ -23,7 +23,7 @@ type Route struct {
 // Whole stands for a message itself, where else one field of it would do.
 const Whole = "*"
 
-// Scope is what a caller must be allowed for a call. The zero value is no scope: a
+// Scope is what a caller must be allowed for a request. The zero value is no scope: a
 // server refuses to serve what has none.
 type Scope string
 
@@ -42,16 +42,15 @@ var Scopes = []Scope{ScopeRead, ScopeInvoke, ScopeDeploy, ScopeAdmin}
 // Known reports whether s is a scope.
 func (s Scope) Known() bool { return s == ScopeOpen || slices.Contains(Scopes, s) }
 
-// Routes is the one table of calls. The server registers it, the HTTP client
-// looks its calls up in it.
+// Routes is the one table of requests. The server registers it, the HTTP client looks
+// its requests up in it.
 //
-// Some calls are not plain messages in JSON: Watch and Logs answer with
-// server-sent events, each a message; HasPackage and HasProgram answer with
-// their status alone; the bodies of Upload and SendProgram, and the answer of
-// FetchProgram, are the package or the compressed program itself. Deploy takes
-// ?wait=true and ?plan=true for all its functions at once, and
-// multipart/form-data as well; one that waits is answered with events if
-// the caller accepts them.
+// Some requests are not plain messages in JSON: Watch and Logs answer with server-sent
+// events, each a message; HasPackage and HasProgram answer with their status alone; the
+// bodies of Upload and SendProgram, and the answer of FetchProgram, are the package or
+// the compressed program itself. Deploy takes ?wait=true and ?plan=true for all its
+// functions at once, and multipart/form-data as well; one that waits is answered with
+// events if the caller accepts them.
 var Routes = []Route{
 	{proto.Functions_Deploy_FullMethodName, http.MethodPost, "/deploy", "functions", "functions", ScopeDeploy},
 	{proto.Functions_Stop_FullMethodName, http.MethodPost, "/stop", Whole, Whole, ScopeDeploy},
@@ -87,7 +86,7 @@ func RouteOf(rpc string) (Route, bool) {
 	return Route{}, false
 }
 
-// RouteFor returns the route of an HTTP call. HEAD asks like GET, without the body.
+// RouteFor returns the route of an HTTP request. HEAD asks like GET, without the body.
 func RouteFor(method, path string) (Route, bool) {
 	var get Route
 	for _, rt := range Routes {
