@@ -54,7 +54,7 @@ func (a *app) dev(cmd *cobra.Command, fn *proto.FunctionJson, listen string) err
 		},
 	})
 	if err == nil {
-		return reported(exitInterrupted) // there is no other end
+		return reported(exitInterrupted) // nothing else stops it
 	}
 	return err
 }

@@ -56,7 +56,7 @@ func TestExitCodeOfRows(t *testing.T) {
 		"refused":         {[]*proto.FunctionJsonRsp{failed(proto.ReasonCheck)}, 3},
 		"does not build":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonBuild), failed(proto.ReasonBuild)}, 3},
 		"does not start":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonStart)}, 8},
-		"keeps ending":    {[]*proto.FunctionJsonRsp{failed(proto.ReasonCrash)}, 8},
+		"keeps crashing":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonCrash)}, 8},
 		"the platform's":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonAgent)}, 1},
 		"a reason to be":  {[]*proto.FunctionJsonRsp{failed("moon")}, 1},
 		"the first tells": {[]*proto.FunctionJsonRsp{failed(proto.ReasonStart), failed(proto.ReasonBuild)}, 8},

@@ -118,8 +118,8 @@ func (a *app) list(ctx context.Context, agents []string, all bool) error {
 	})
 }
 
-// tell prints rows, and lets report say to stderr what they do not: as text alone,
-// since JSON has it.
+// tell prints rows with show. Unless the output is JSON, which says all, report then
+// says to stderr what the rows do not.
 func (a *app) tell(rows []*proto.FunctionJsonRsp, show func() error, report func()) error {
 	if err := show(); err != nil {
 		return err

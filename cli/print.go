@@ -107,7 +107,7 @@ var failures = map[string]string{
 	proto.ReasonCheck: "was refused",
 	proto.ReasonBuild: "did not build",
 	proto.ReasonStart: "did not start",
-	proto.ReasonCrash: "keeps ending",
+	proto.ReasonCrash: "keeps crashing",
 
 	proto.ReasonTimeout:     "could not be built in time",
 	proto.ReasonUnavailable: "could not be built now",
@@ -130,7 +130,7 @@ func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
 	}
 }
 
-// noteRow tells in a line what a row says beside its status.
+// noteRow prints in one line what a row says besides its status.
 func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 	if r.GetPaused() {
 		a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())

@@ -14,7 +14,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// What a command takes after its flags.
+// What commands take after their flags.
 
 func noArgument(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {

@@ -55,13 +55,13 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	return p.present(ctx, all), nil
 }
 
-// check refuses wrong orders before anything is changed.
+// check refuses orders that are wrong, before anything is changed.
 func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout.Order, error) {
 	if len(fns) == 0 {
 		return nil, proto.Errorf(proto.ErrInvalid, "there is no function to deploy")
 	}
 	if len(fns) > maxDeploys {
-		return nil, proto.Errorf(proto.ErrTooLarge, "%d functions are more than the %d that one call may deploy", len(fns), maxDeploys)
+		return nil, proto.Errorf(proto.ErrTooLarge, "%d functions are more than the %d that one request may deploy", len(fns), maxDeploys)
 	}
 	names := map[string]string{}
 	orders := make([]rollout.Order, 0, len(fns))
@@ -103,7 +103,7 @@ func (p *Proxy) collides(name string) error {
 
 func collision(name, other string) error {
 	if name == other {
-		return proto.Errorf(proto.ErrConflict, "function %q is named twice in one call", name).
+		return proto.Errorf(proto.ErrConflict, "function %q is named twice in one request", name).
 			WithHint("for several replicas give one function several agents")
 	}
 	return proto.Errorf(proto.ErrConflict, "functions %q and %q have the same path", name, other).

@@ -154,7 +154,7 @@ func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonR
 	return p.end(ctx, fnName, func(ctx context.Context) []fleet.Replica { return p.wherever(ctx, path) }, (*fleet.Session).Remove)
 }
 
-// end calls do at each agent that find returns.
+// end calls do for each agent that find returns.
 func (p *Proxy) end(
 	ctx context.Context, fnName string, find func(context.Context) []fleet.Replica,
 	do func(*fleet.Session, context.Context, string) (*proto.FunctionJsonRsp, error),

@@ -94,8 +94,8 @@ type state struct {
 	trouble   string               // the answer to calls if the sources do not build
 }
 
-// Run serves until ctx is canceled, which is no error. It returns when everything that
-// it has started has stopped.
+// Run serves until ctx is canceled, which is no error. It returns when all goroutines
+// and processes that it has started have exited.
 func Run(ctx context.Context, cfg Config) (err error) {
 	defer cfg.Listener.Close()
 	tools, err := findGo(ctx, cfg.Function.GetDir())

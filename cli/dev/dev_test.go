@@ -229,7 +229,7 @@ func TestAProcessThatEndsIsSaidAndStartedByTheNextCall(t *testing.T) {
 	// The second call may have waited for the process, which it ends as soon as that serves.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		said, _ := b.words()
-		assert.Regexp(c, `Die ended: exit status 7\n(Die ended: exit status 7|error: Die did not start\n.*exit status 7)`, said)
+		assert.Regexp(c, `Die exited: exit status 7\n(Die exited: exit status 7|error: Die did not start\n.*exit status 7)`, said)
 	}, patience, 5*time.Millisecond)
 	require.NoError(t, b.stop())
 	_, printed := b.words()

@@ -177,7 +177,7 @@ var errClosed = errors.New("the function is not served any more")
 // tellExit says how the process has exited by itself.
 func (f *function) tellExit(ctx context.Context) {
 	_ = f.proc.words(ctx) // they are printed first
-	f.say("%s ended: %s", f.name, f.proc.Exit())
+	f.say("%s exited: %s", f.name, f.proc.Exit())
 	f.proc = nil
 }
 

@@ -86,14 +86,15 @@ func (f *Fleet) AllStopped(ctx context.Context) (list []Replica) {
 	return list
 }
 
-// Stopped is a row as it ends.
+// Stopped returns the last row of a function that was stopped.
 func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
 	row.Status, row.Instances, row.Pid = string(proto.Stopped), 0, 0
 	return row
 }
 
-// Drafts returns the rows of a path that Tell told and whose agents do not know it.
+// Drafts returns the rows of a path that Tell told and whose agents do not know the
+// function.
 func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
 	return slices.DeleteFunc(f.rows.Rows(), func(row *proto.FunctionJsonRsp) bool {
 		return proto.Path(row.GetName()) != path || f.Row(row.GetAtAgent(), row.GetName()) != nil

@@ -155,7 +155,7 @@ func (s *Session) Resume(ctx context.Context, name string) (*proto.FunctionJsonR
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Resume(ctx, name) })
 }
 
-// change makes a call that changes which versions serve.
+// change makes a request that changes which versions serve.
 func (s *Session) change(ctx context.Context, name string, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	row, err := s.one(ctx, stopLimit, call)
 	if err != nil {
@@ -311,7 +311,7 @@ func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, 
 	return row
 }
 
-// one calls the agent and returns the one row of its answer.
+// one asks the agent and returns the one row of its answer.
 func (s *Session) one(ctx context.Context, limit time.Duration, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	var rows []*proto.FunctionJsonRsp
 	if err := s.ask(ctx, limit, func(ctx context.Context) (err error) {
@@ -327,7 +327,7 @@ func (s *Session) one(ctx context.Context, limit time.Duration, call func(contex
 	return rows[0], nil
 }
 
-// ask calls the agent within a limit.
+// ask makes a request to the agent within a limit.
 func (s *Session) ask(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -342,7 +342,7 @@ func (s *Session) echo(ctx context.Context, name string, told func(*proto.Functi
 	_ = s.fleet.until(ctx, func() bool { return s.agent.client != s.client || told(s.agent.rows[path]) })
 }
 
-// named adds the agent to the error of a call, unless that is about the function's
+// named adds the agent to the error of a request, unless that is about the function's
 // source: any agent would say the same. The error of ctx comes first.
 func (s *Session) named(ctx context.Context, err error) error {
 	switch {
@@ -365,7 +365,7 @@ func (s *Session) named(ctx context.Context, err error) error {
 	return proto.Errorf(kind, "agent %s: %w", s.Addr, err).WithHint(e.Hint).From(component, reason)
 }
 
-// OfSource says whether an error is about a function's source.
+// OfSource reports whether an error is about a function's source.
 func OfSource(err error) bool {
 	reason := proto.AsError(err).Reason
 	return reason == proto.ReasonCheck || reason == proto.ReasonBuild

@@ -77,7 +77,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	}
 	for _, row := range ev.GetFunctions() {
 		if err := proto.CheckName(row.GetName()); err != nil {
-			f.Logger.Warn("a row is dropped", "agent", a.addr, "error", err)
+			f.Logger.Warn("a row is refused", "agent", a.addr, "error", err)
 			continue
 		}
 		row = protobuf.CloneOf(row)

@@ -16,7 +16,7 @@ const (
 	dialLimit     = 2 * time.Second  // on one network; even a busy process accepts, through its backlog
 	idleLimit     = 90 * time.Second // below the idle limit of the function's server, which would close first
 	idlePerTarget = 1024             // the default of 2 makes every busy caller dial anew
-	answerHead    = 64 << 10         // bytes of an answer's head, as many as of a request's
+	answerHead    = 64 << 10         // bytes of an answer's head; a request's has the same limit
 	continueLimit = time.Second      // how long a function may look at a head before it is sent the body
 )
 

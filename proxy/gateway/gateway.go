@@ -31,7 +31,7 @@ var (
 type Config struct {
 	Table *Table
 	// Admit says why the caller of a request may not call a function, nil when it may.
-	// One that is not known counts as not public.
+	// A function that is not known counts as not public.
 	Admit   func(r *http.Request, name string, public bool) error
 	Unknown func(segment string) error // says why a path has no route
 	// Wake opens a version without a route and returns when there is one.

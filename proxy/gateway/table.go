@@ -241,7 +241,7 @@ func unready(replicas []Replica) (*proto.Error, time.Time) {
 	}
 	kind, does := proto.ErrBadGateway, "does not run"
 	if !retry.IsZero() {
-		kind, does = proto.ErrUnavailable, "keeps ending and is tried again at "+row.GetRetry()
+		kind, does = proto.ErrUnavailable, "keeps crashing and is tried again at "+row.GetRetry()
 	}
 	return proto.Errorf(kind, "function %q %s", row.GetName(), does).
 		WithHint("proxyCli list says why; proxyCli log "+row.GetName()+" shows its last output").

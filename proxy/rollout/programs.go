@@ -19,8 +19,8 @@ type origin struct {
 	program *proto.Program
 }
 
-// program brings a program to an agent that need not or cannot build it, and returns
-// it; nil when the agent is to build.
+// program brings the program to an agent that need not or cannot build, and returns it;
+// nil when the agent is to build.
 func (r *Rollouts) program(ctx context.Context, o *Rollout, to *fleet.Session) (*proto.Program, error) {
 	info := r.fleet.Info(to.Addr)
 	from, found := r.origin(ctx, o, to.Addr, info)
@@ -47,8 +47,8 @@ func (r *Rollouts) program(ctx context.Context, o *Rollout, to *fleet.Session) (
 	return from.program, err
 }
 
-// origin finds an agent that has the program that another would build: one of this
-// rollout, or one that has the same package deployed.
+// origin finds an agent that already has the program that the agent to would build: one
+// of this rollout, or one that has the same package deployed.
 func (r *Rollouts) origin(ctx context.Context, o *Rollout, to string, info fleet.Abilities) (origin, bool) {
 	if info.GetPlatform() == "" {
 		return origin{}, false
