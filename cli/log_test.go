@@ -20,8 +20,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
-// twoAgents is a proxy whose function Twin runs on two agents. What each of them
-// has printed is the same for every caller; some calls break off.
+// twoAgents is a proxy whose function Twin runs on two agents. All callers get the same
+// lines; some requests break off.
 type twoAgents struct {
 	transport.Interface
 	asked []*proto.LogsRequest
@@ -34,8 +34,8 @@ func (s *twoAgents) Details(context.Context) ([]*proto.FunctionJsonRsp, error) {
 	return []*proto.FunctionJsonRsp{{Name: "Twin", AtAgent: "a:1"}, {Name: "Twin", AtAgent: "b:1"}, {Name: "Other", AtAgent: "c:1"}}, nil
 }
 
-// Logs sends what it is asked for as two agents do that are merged: b lags behind
-// a when the first connection breaks off.
+// Logs sends lines as a proxy merges them from two agents: b lags behind a when the
+// first connection breaks off.
 func (s *twoAgents) Logs(_ context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
 	s.asked = append(s.asked, req)
 	send := func(agent string, times ...int) error {
@@ -104,8 +104,8 @@ func TestNextLinesAreAskedForFromWhereTheyStopped(t *testing.T) {
 	}
 }
 
-// A follower waits for lines, lives on when its server is started anew, and ends
-// with 130, and without a word, when it is interrupted.
+// A follower waits for lines and goes on when its server is restarted. Interrupted it
+// prints nothing and exits with 130.
 func TestFollowGoesOnWithTheNextServer(t *testing.T) {
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		t.Run(string(kind), func(t *testing.T) {

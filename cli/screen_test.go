@@ -36,7 +36,7 @@ name:"Other"  url:"http://localhost:9002/functions/other"  `+red+`status:"Failed
 	require.NoError(t, c.printDetails(wide, nil))
 	fits(t, c.stdout.String())
 
-	// Neither is for a pipe, or for who asks for none.
+	// Neither a pipe nor a user who asks for none gets colours.
 	c = newConsole(false)
 	require.NoError(t, c.printRows(wide[:1]))
 	assert.Equal(t, `name:"HelloWorld"  url:"http://localhost:9002/functions/helloworld"  status:"Deployed"`+"\n", c.stdout.String())
@@ -76,7 +76,7 @@ func TestTablesFitATerminal(t *testing.T) {
 	}
 }
 
-// Of examples each line is one command line.
+// Each line of an example is one command line.
 func TestHelpFitsATerminal(t *testing.T) {
 	c := newConsole(false)
 	var walk func(cmd *cobra.Command)

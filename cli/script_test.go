@@ -50,8 +50,8 @@ func (m leakChecked) Run() int {
 	return code
 }
 
-// stage is the fake with functions that can be called, and with functions that
-// fail as their names say, which no source that passes the check here can do.
+// stage is the fake with functions that can be called, and with functions that fail as
+// their names say: no source that passes the check here could do that.
 type stage struct {
 	*transporttest.Fake
 	functions string        // where functions are called
@@ -192,7 +192,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// exits runs a command that must end with an exit code: exits CODE COMMAND…
+// exits runs a command that must exit with a code: exits CODE COMMAND…
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND...")
@@ -210,8 +210,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// call calls a function's own service and prints what it answers, unless its
-// process ends: call NAME [PATH]
+// call calls a function's own service and prints its answer, unless its process exits:
+// call NAME [PATH]
 func call(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: call NAME [PATH]")

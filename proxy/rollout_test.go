@@ -27,7 +27,7 @@ func answers(t testing.TB, text string, agents ...*node) *proto.FunctionJson {
 	return sourceOf(t, "Hello", fmt.Sprintf("package p\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc Hello(w http.ResponseWriter, r *http.Request) {\n\tfmt.Fprintln(w, %q)\n}\n", text), addrs...)
 }
 
-// newNodes starts agents whose functions really answer.
+// newNodes starts agents whose functions answer.
 func newNodes(t *testing.T, count int) []*node {
 	t.Helper()
 	nodes := make([]*node, count)
@@ -61,7 +61,7 @@ func deploys(t *testing.T, p *running, fn *proto.FunctionJson) []*proto.Function
 	return rows
 }
 
-// breaks has an agent refuse the source.
+// breaks makes an agent refuse the source.
 func breaks(fn *proto.FunctionJson) error {
 	fn.PackagePath = "elsewhere"
 	return nil

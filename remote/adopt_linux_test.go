@@ -36,8 +36,8 @@ type program struct {
 	wait    func() error
 }
 
-// launch starts the program on a folder, on the port of the one before it, if that
-// is given. When the test ends nothing of it goes on.
+// launch starts the program on a folder, on the port of the one before it, if that is
+// given. Nothing of it runs on when the test ends.
 func launch(t *testing.T, dir, addr string, flags ...string) *program {
 	t.Helper()
 	return launchFrom(t, os.Args[0], dir, addr, flags...)
@@ -212,7 +212,7 @@ func TestFunctionsSurviveTheirAgent(t *testing.T) {
 	require.Len(t, crashes, 1)
 	assert.Equal(t, hello.GetPid(), crashes[0].GetPid())
 
-	// On request all of it ends.
+	// With -stop-functions all of it stops.
 	a.end(t, syscall.SIGTERM)
 	a = launch(t, dir, a.addr, "-stop-functions")
 	pid := a.row(t, "Hello").GetPid()
@@ -262,7 +262,7 @@ func TestAnAgentIsReplacedInPlace(t *testing.T) {
 	calls, failed = managed()
 	assert.Zero(t, failed, "of %d calls of the agent", calls)
 
-	// How a process ends that was started by the program before is known, too.
+	// How a process of the program before exited is known, too.
 	require.NoError(t, syscall.Kill(int(hello.GetPid()), syscall.SIGSEGV))
 	require.Eventually(t, func() bool { return a.row(t, "Hello").GetRestarts() == 1 }, patience, 5*time.Millisecond)
 	crashes, err := a.Crashes(t.Context(), "Hello")

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(guarded)
 }
 
-// beAgent has the test's own program be the agent.
+// beAgent makes the test's own program the agent.
 const beAgent = "REMOTE_TEST_AGENT"
 
 // What the tests of several rooms share.
@@ -186,7 +186,7 @@ func TestRedeployServesTheNewCodeAndLosesNoRequest(t *testing.T) {
 	for range 50 { // from the moment that Deployed is said
 		assertSays(t, "two", second.GetUrl())
 	}
-	require.Eventually(t, func() bool { return syscall.Kill(int(first.GetPid()), 0) != nil }, patience, time.Millisecond, "the old process ends")
+	require.Eventually(t, func() bool { return syscall.Kill(int(first.GetPid()), 0) != nil }, patience, time.Millisecond, "the old process exits")
 	cancel()
 	callers.Wait()
 	assert.Zero(t, failed.Load(), "of %d calls", calls.Load())
@@ -371,7 +371,7 @@ func Crash(w http.ResponseWriter, r *http.Request) { os.Exit(3) }
 	_, err := get(first.GetUrl())
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 
-	// New code ends it.
+	// New code takes its place.
 	row = a.deploy(t, "Crash", says("Crash", "mended"))
 	require.Equal(t, string(proto.Deployed), row.GetStatus(), row.GetError())
 	assertSays(t, "mended", row.GetUrl())
@@ -419,8 +419,8 @@ func TestFunctionsComeBackWithTheNextAgent(t *testing.T) {
 	assert.Equal(t, proto.ReasonCheck, broken.GetReason())
 }
 
-// A deploy that was acknowledged goes on after the agent's death; what it had
-// half made is made anew.
+// A deploy that was acknowledged goes on after the agent was killed; what it had half
+// made is made anew.
 func TestADeployIsContinuedByTheNextAgent(t *testing.T) {
 	dir := t.TempDir()
 	a := start(t, dir)

@@ -36,8 +36,7 @@ func (a running) give(t *testing.T, fn *proto.FunctionJson) *proto.FunctionJsonR
 	return rows[0]
 }
 
-// load calls urls until it is ended, and then says how often none of the texts was
-// the answer.
+// load calls urls until end, which returns how many answers were none of the texts.
 func load(t *testing.T, callers int, urls func() []string, texts ...string) (end func() (calls, failed int64)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -64,7 +63,7 @@ func load(t *testing.T, callers int, urls func() []string, texts ...string) (end
 	}
 }
 
-// alive reports whether a process has not ended, reaped or not.
+// alive reports whether a process has not exited.
 func alive(pid int32) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testkit.Guarded(m)) }
 // files is a source tree: path → content.
 type files map[string]string
 
-// bench is a session of which everything is kept.
+// bench is a session with all that it has reported.
 type bench struct {
 	t    *testing.T
 	dir  string // of files
@@ -226,7 +226,8 @@ func TestAProcessThatEndsIsSaidAndStartedByTheNextCall(t *testing.T) {
 		assert.Equal(t, http.StatusBadGateway, status)
 	}
 	b.answers("hello", "alive")
-	// The second call may have waited for the process, which it ends as soon as that serves.
+	// The second call may have waited for the process, which exits as soon as it gets
+	// it.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		said, _ := b.words()
 		assert.Regexp(c, `Die exited: exit status 7\n(Die exited: exit status 7|error: Die did not start\n.*exit status 7)`, said)
@@ -276,7 +277,8 @@ func TestWhatThePackageImportsIsWatched(t *testing.T) {
 }
 
 func TestNoCallIsLostBetweenVersions(t *testing.T) {
-	// Longer than a build, so that calls of one version end while the next one serves.
+	// Longer than a build, so that calls of one version finish while the next one
+	// serves.
 	version := func(n int) string {
 		text := strings.Replace(hello(fmt.Sprintf(`"version %d"`, n)), "{ fmt", "{ time.Sleep(time.Second); fmt", 1)
 		return strings.Replace(text, `"os"`, "\"os\"\n\t\"time\"", 1)

@@ -19,14 +19,14 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// The lines by which a call is plain and is not. The function sees neither.
+// Header lines that make a call plain, or not. The function sees neither.
 const (
 	plainLine   = "Connection: close\r\n"
 	unplainLine = "Connection: close, X-None\r\n"
 )
 
-// lanes is a function that keeps the head and the body that reach it and answers
-// with what it is told to.
+// lanes is a function that keeps the head and the body that reach it and answers as a
+// test says.
 type lanes struct {
 	addr  string
 	row   *proto.FunctionJsonRsp
@@ -82,7 +82,7 @@ func (l *lanes) call(t testing.TB, request, body, answer string) (seen, got stri
 			b, err = io.ReadAll(res.Body)
 		}
 		if err != nil {
-			got += "cut" // how much of it has passed is a matter of time
+			got += "cut" // how much of it has passed varies
 			break
 		}
 		res.Header.Del("Date")
@@ -90,10 +90,10 @@ func (l *lanes) call(t testing.TB, request, body, answer string) (seen, got stri
 			res.Header = http.Header{"Link": res.Header["Link"]} // ReverseProxy passes Connection and what it nominates
 		}
 		if res.StatusCode == http.StatusBadGateway {
-			b = nil // says in the words of the lane what is wrong
+			b = nil // its text differs from lane to lane
 		}
 		if len(b) == 0 && (res.ContentLength < 1 || res.StatusCode == http.StatusBadGateway) {
-			res.ContentLength, res.TransferEncoding = 0, nil // a matter of time as well
+			res.ContentLength, res.TransferEncoding = 0, nil // these vary as well
 			res.Header.Del("Content-Length")
 		}
 		got += fmt.Sprintln(res.Status, res.Header, res.ContentLength, res.TransferEncoding, string(b), res.Trailer)
@@ -303,7 +303,7 @@ func TestWhatAFunctionSaysUnaskedIsNoAnswer(t *testing.T) {
 }
 
 // A function that reads a second call from a connection and exits without an answer may
-// have begun with it.
+// have executed some of it.
 func TestCallsAreRepeatedOnlyIfTheyMayBe(t *testing.T) {
 	for _, tt := range []struct {
 		method, more, word string

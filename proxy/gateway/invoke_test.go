@@ -1027,7 +1027,8 @@ func TestStalledUploadIsTheCallersFault(t *testing.T) {
 	}
 }
 
-// A function that takes nothing of an upload holds it up, not the caller.
+// When an upload does not go on because the function reads nothing, the function is to
+// blame, not the caller.
 func TestAnUploadThatIsNotReadIsTheFunctionsFault(t *testing.T) {
 	release := make(chan struct{})
 	row := scripted(t, func(_ net.Conn, in *bufio.Reader) {

@@ -25,8 +25,8 @@ func inBothLanes(t *testing.T, test func(t *testing.T, line string)) {
 	}
 }
 
-// A process that dies of a call closes all its connections: each idle one is a
-// chance to make the call again.
+// A process that a call kills closes all its connections: each idle one is a chance to
+// make the call again.
 func TestACallThatKillsTheProcessIsMadeTwiceAtMost(t *testing.T) {
 	const idle = 40
 	for _, more := range []string{"", "Idempotency-Key: 1\r\n"} {

@@ -23,7 +23,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 )
 
-// canary is what no build may ever show: the words of a file outside of it.
+// canary is what no build may ever show: the text of a file outside of it.
 const canary = "CANARYTWEETS"
 
 // trap is a folder with what attacks are after: a file with the canary, and a
@@ -44,13 +44,12 @@ func (p trap) with(text string) string {
 	return strings.NewReplacer("SECRET", p.secret, "SCRIPT", p.script, "TRAP", p.dir).Replace(text)
 }
 
-// attacks are packages as they would lie there had everything that looks at them
-// before the build been passed. planted lies in them beside what was checked;
-// a value "-> PATH" is a link.
+// attacks are packages that passed everything before the build. planted is what they
+// hold besides what was checked; a value "-> PATH" is a link.
 var attacks = map[string]struct {
 	planted files
 	mod     string // added to the alternative go.mod
-	works   bool   // the build does, without what the attacker wanted
+	works   bool   // it builds, without what the attacker wanted
 }{
 	"version control runs a command": {
 		planted: files{".git/config": "[core]\n\tfsmonitor = SCRIPT\n\trepositoryformatversion = 0\n", ".git/HEAD": "ref: refs/heads/x\n", ".git/objects/x": "", ".git/refs/x": ""},

@@ -44,8 +44,8 @@ func TestBuildMakesAProgram(t *testing.T) {
 	}
 }
 
-// Nothing is there but what came with the agent. Two agents in two folders, with
-// caches of their own, give the same bytes.
+// There is nothing but what came with the agent. Two agents in two folders, with caches
+// of their own, give the same bytes.
 func TestBuildWithoutNetworkAndCaches(t *testing.T) {
 	modules, dir := t.TempDir(), t.TempDir()
 	output, err := exec.CommandContext(t.Context(), "sh", "modules.sh", modules).CombinedOutput()

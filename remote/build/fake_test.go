@@ -296,7 +296,7 @@ func TestBuildKillsAllWithItsContext(t *testing.T) {
 	dead(t, spec)
 }
 
-// dead waits until all processes of a stuck build have gone: they run in its root.
+// dead waits until all processes of a stuck build have exited: they run in its root.
 func dead(t *testing.T, spec Spec) {
 	t.Helper()
 	require.Eventually(t, func() bool {

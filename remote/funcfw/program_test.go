@@ -204,7 +204,7 @@ func launch(t *testing.T, program, fn string, env ...string) *process {
 	return p
 }
 
-// wait waits for the end of the process.
+// wait waits until the process has exited.
 func (p *process) wait(t *testing.T) error {
 	t.Helper()
 	select {

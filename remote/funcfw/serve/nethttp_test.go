@@ -224,7 +224,7 @@ func behave(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// left receives why a caller's context ended.
+// left receives why a caller's context is done.
 var left = make(chan error, 1)
 
 // both are servers of behave, of net/http alone and as functions are served.
@@ -347,7 +347,7 @@ func TestAsNetHTTP(t *testing.T) {
 	for _, c := range []struct {
 		name, request, then string
 		waits               bool   // the server waits for the rest of the body, or for ever
-		differs             string // what is in our answer instead
+		differs             string // our answer has this instead
 	}{
 		{name: "a form's file", request: post("/formfile", form(10), multipartType) + next},
 		{name: "a form's large file", request: post("/formfile", form(large), multipartType) + next},
@@ -365,7 +365,8 @@ func TestAsNetHTTP(t *testing.T) {
 
 		{name: "a small body", request: post("/max", "small") + next},
 		{name: "no body", request: get("/max") + next},
-		// MaxBytesReader has the server's own writer close the connection; others cannot.
+		// MaxBytesReader makes the server's own writer close the connection; others
+		// cannot.
 		{name: "limits by a handler", request: post("/max-handler", strings.Repeat("x", 20)) + next, differs: "10 http: request body too large\nHTTP/1.1 200 OK"},
 		{name: "limits by a handler, in chunks", request: chunked("/max", strings.Repeat("x", 20)) + next, differs: "too much\nHTTP/1.1 200 OK"},
 		{name: "limits of a large body", request: chunked("/max", strings.Repeat("x", 1<<20)) + next, differs: "Connection: close\r\n\r\ntoo much\n"},
