@@ -144,18 +144,18 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 // Stop implements transport.Interface. It takes the route out before it asks the agents.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	return p.end(ctx, fnName, func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }, (*fleet.Session).Stop)
+	return p.stopAt(ctx, fnName, func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }, (*fleet.Session).Stop)
 }
 
 // Remove implements transport.Interface. It asks all agents that answer, and those
 // that the function runs on.
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
 	path := proto.Path(fnName)
-	return p.end(ctx, fnName, func(ctx context.Context) []fleet.Replica { return p.wherever(ctx, path) }, (*fleet.Session).Remove)
+	return p.stopAt(ctx, fnName, func(ctx context.Context) []fleet.Replica { return p.wherever(ctx, path) }, (*fleet.Session).Remove)
 }
 
-// end calls do for each agent that find returns.
-func (p *Proxy) end(
+// stopAt takes a function out of the routes and calls do for each agent that find returns.
+func (p *Proxy) stopAt(
 	ctx context.Context, fnName string, find func(context.Context) []fleet.Replica,
 	do func(*fleet.Session, context.Context, string) (*proto.FunctionJsonRsp, error),
 ) (*proto.FunctionJsonRsp, error) {

@@ -214,8 +214,8 @@ var ErrReplaced = errors.New("the next agent follows")
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.disk.Close()
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	lives, end := context.WithCancel(helpers)
-	defer end()
+	lives, cancelLives := context.WithCancel(helpers)
+	defer cancelLives()
 	var background sync.WaitGroup
 	defer a.closeHolder()
 	defer background.Wait()
@@ -252,7 +252,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	} else {
 		a.logger.Info("stopping; functions finish their calls")
 	}
-	end()
+	cancelLives()
 	a.work.Wait()
 	return nil
 }

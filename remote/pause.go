@@ -91,8 +91,8 @@ func (s *service) pause() {
 	s.f.work.Go(func() { s.f.stopAll(old) })
 }
 
-// turnAway answers every call at the sockets with 503 until end is called.
-func (f *function) turnAway(sockets *process.Sockets) (end func(), err error) {
+// turnAway answers every call at the sockets with 503 until stop is called.
+func (f *function) turnAway(sockets *process.Sockets) (stop func(), err error) {
 	files, err := sockets.Files()
 	if err != nil {
 		return nil, err
