@@ -88,6 +88,10 @@ func Admit(r *http.Request, _ string, public bool) error {
 	return nil
 }
 
+// Stranger reports whether the caller of r may not know more of a function than its
+// answers. It is for handlers of mounts with ScopeInvoke.
+func Stranger(r *http.Request) bool { return isPublic(r) }
+
 func (a access) ownHost(host string) bool {
 	name := hostOnly(host)
 	ip, err := netip.ParseAddr(name)
