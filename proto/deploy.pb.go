@@ -2791,6 +2791,779 @@ func (x *PackageChunk) GetData() []byte {
 	return nil
 }
 
+type WhoAmIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIRequest) Reset() {
+	*x = WhoAmIRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIRequest) ProtoMessage() {}
+
+func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
+func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
+}
+
+// Caller is who made a call.
+type Caller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "token t_4f… (ci)" or "local".
+	Who string `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
+	// The token that was sent, if any.
+	Token         *Token `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_proto_deploy_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Caller) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Caller) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// Token says what a token allows. The secret itself is not in it.
+type Token struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The user's note on who has it.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// read, invoke, deploy (which implies read) or admin.
+	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// The functions that it is for. Empty: all.
+	Functions []string `protobuf:"bytes,4,rep,name=functions,proto3" json:"functions,omitempty"`
+	// RFC 3339, UTC.
+	Created string `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
+	// The same; empty: never.
+	Expires string `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	// Id of the proxy or agent that created it.
+	Issuer string `protobuf:"bytes,7,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// SHA-256 of its secret, in hexadecimal digits. Told to agents alone.
+	Hash          string `protobuf:"bytes,8,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_proto_deploy_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Token) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Token) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *Token) GetExpires() string {
+	if x != nil {
+		return x.Expires
+	}
+	return ""
+}
+
+func (x *Token) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Token) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+type TokenRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Scopes    []string               `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Functions []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"`
+	// How long it holds, such as "720h". Empty: until it is revoked.
+	Ttl           string `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenRequest) Reset() {
+	*x = TokenRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenRequest) ProtoMessage() {}
+
+func (x *TokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
+func (*TokenRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *TokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *TokenRequest) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *TokenRequest) GetTtl() string {
+	if x != nil {
+		return x.Ttl
+	}
+	return ""
+}
+
+type NewToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewToken) Reset() {
+	*x = NewToken{}
+	mi := &file_proto_deploy_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewToken) ProtoMessage() {}
+
+func (x *NewToken) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewToken.ProtoReflect.Descriptor instead.
+func (*NewToken) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *NewToken) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *NewToken) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type TokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokensRequest) Reset() {
+	*x = TokensRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokensRequest) ProtoMessage() {}
+
+func (x *TokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokensRequest.ProtoReflect.Descriptor instead.
+func (*TokensRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{42}
+}
+
+type TokenRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenRef) Reset() {
+	*x = TokenRef{}
+	mi := &file_proto_deploy_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenRef) ProtoMessage() {}
+
+func (x *TokenRef) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenRef.ProtoReflect.Descriptor instead.
+func (*TokenRef) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *TokenRef) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RotateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the old token still holds. Default "1h"; "0": not at all.
+	Grace         string `protobuf:"bytes,2,opt,name=grace,proto3" json:"grace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRequest) Reset() {
+	*x = RotateRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRequest) ProtoMessage() {}
+
+func (x *RotateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRequest.ProtoReflect.Descriptor instead.
+func (*RotateRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RotateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateRequest) GetGrace() string {
+	if x != nil {
+		return x.Grace
+	}
+	return ""
+}
+
+type TokenList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenList) Reset() {
+	*x = TokenList{}
+	mi := &file_proto_deploy_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenList) ProtoMessage() {}
+
+func (x *TokenList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenList.ProtoReflect.Descriptor instead.
+func (*TokenList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *TokenList) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+// TokenShare is all tokens of one proxy, with their hashes.
+type TokenShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Issuer        string                 `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Tokens        []*Token               `protobuf:"bytes,2,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenShare) Reset() {
+	*x = TokenShare{}
+	mi := &file_proto_deploy_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenShare) ProtoMessage() {}
+
+func (x *TokenShare) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenShare.ProtoReflect.Descriptor instead.
+func (*TokenShare) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *TokenShare) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *TokenShare) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type AuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most so many entries. Default 100.
+	Last          uint32 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRequest) Reset() {
+	*x = AuditRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRequest) ProtoMessage() {}
+
+func (x *AuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
+func (*AuditRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *AuditRequest) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+type AuditList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*AuditEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditList) Reset() {
+	*x = AuditList{}
+	mi := &file_proto_deploy_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditList) ProtoMessage() {}
+
+func (x *AuditList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditList.ProtoReflect.Descriptor instead.
+func (*AuditList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AuditList) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// AuditEntry is one call that changed something, or that was refused.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RFC 3339, UTC.
+	Time string `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// As in Caller, or "nobody".
+	Who string `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	// Address from which the call came.
+	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Such as "Deploy".
+	Call      string   `protobuf:"bytes,4,opt,name=call,proto3" json:"call,omitempty"`
+	Functions []string `protobuf:"bytes,5,rep,name=functions,proto3" json:"functions,omitempty"`
+	// Digests of packages.
+	Packages []string `protobuf:"bytes,6,rep,name=packages,proto3" json:"packages,omitempty"`
+	// "ok", or the kind of error.
+	Result string `protobuf:"bytes,7,opt,name=result,proto3" json:"result,omitempty"`
+	// What the error says.
+	Error     string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	RequestId string `protobuf:"bytes,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Calls that were refused and not recorded since the entry before: there were too many.
+	Omitted uint64 `protobuf:"varint,10,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// Id of the token that was created, revoked or rotated.
+	Token         string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_proto_deploy_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *AuditEntry) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetPackages() []string {
+	if x != nil {
+		return x.Packages
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetOmitted() uint64 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // ErrorDetail travels as a detail of a gRPC status and as the "error" of an HTTP answer.
 type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2811,7 +3584,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3596,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3609,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3103,7 +3876,59 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06stored\x18\x01 \x01(\bR\x06stored\":\n" +
 	"\fPackageChunk\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xa4\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
+	"\rWhoAmIRequest\"C\n" +
+	"\x06Caller\x12\x10\n" +
+	"\x03who\x18\x01 \x01(\tR\x03who\x12'\n" +
+	"\x05token\x18\x02 \x01(\v2\x11.ryofaas.v1.TokenR\x05token\"\xc1\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x03 \x03(\tR\x06scopes\x12\x1c\n" +
+	"\tfunctions\x18\x04 \x03(\tR\tfunctions\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\tR\acreated\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\tR\aexpires\x12\x16\n" +
+	"\x06issuer\x18\a \x01(\tR\x06issuer\x12\x12\n" +
+	"\x04hash\x18\b \x01(\tR\x04hash\"j\n" +
+	"\fTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12\x1c\n" +
+	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x12\x10\n" +
+	"\x03ttl\x18\x04 \x01(\tR\x03ttl\"K\n" +
+	"\bNewToken\x12'\n" +
+	"\x05token\x18\x01 \x01(\v2\x11.ryofaas.v1.TokenR\x05token\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x0f\n" +
+	"\rTokensRequest\"\x1a\n" +
+	"\bTokenRef\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"5\n" +
+	"\rRotateRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05grace\x18\x02 \x01(\tR\x05grace\"6\n" +
+	"\tTokenList\x12)\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x11.ryofaas.v1.TokenR\x06tokens\"O\n" +
+	"\n" +
+	"TokenShare\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12)\n" +
+	"\x06tokens\x18\x02 \x03(\v2\x11.ryofaas.v1.TokenR\x06tokens\"\"\n" +
+	"\fAuditRequest\x12\x12\n" +
+	"\x04last\x18\x01 \x01(\rR\x04last\"=\n" +
+	"\tAuditList\x120\n" +
+	"\aentries\x18\x01 \x03(\v2\x16.ryofaas.v1.AuditEntryR\aentries\"\x91\x02\n" +
+	"\n" +
+	"AuditEntry\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\tR\x04time\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04call\x18\x04 \x01(\tR\x04call\x12\x1c\n" +
+	"\tfunctions\x18\x05 \x03(\tR\tfunctions\x12\x1a\n" +
+	"\bpackages\x18\x06 \x03(\tR\bpackages\x12\x16\n" +
+	"\x06result\x18\a \x01(\tR\x06result\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\t \x01(\tR\trequestId\x12\x18\n" +
+	"\aomitted\x18\n" +
+	" \x01(\x04R\aomitted\x12\x14\n" +
+	"\x05token\x18\v \x01(\tR\x05token\"\xa4\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -3111,8 +3936,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tcomponent\x18\x04 \x01(\tR\tcomponent\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId2\xd5\n" +
-	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId2\xf9\r\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -3132,7 +3956,14 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06Resume\x12\x19.ryofaas.v1.ResumeRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\aCrashes\x12\x1a.ryofaas.v1.CrashesRequest\x1a\x15.ryofaas.v1.CrashList\x127\n" +
 	"\x04Logs\x12\x17.ryofaas.v1.LogsRequest\x1a\x14.ryofaas.v1.LogLines0\x01\x128\n" +
-	"\x05Usage\x12\x18.ryofaas.v1.UsageRequest\x1a\x15.ryofaas.v1.UsageList\x126\n" +
+	"\x05Usage\x12\x18.ryofaas.v1.UsageRequest\x1a\x15.ryofaas.v1.UsageList\x127\n" +
+	"\x06WhoAmI\x12\x19.ryofaas.v1.WhoAmIRequest\x1a\x12.ryofaas.v1.Caller\x12=\n" +
+	"\vCreateToken\x12\x18.ryofaas.v1.TokenRequest\x1a\x14.ryofaas.v1.NewToken\x12:\n" +
+	"\x06Tokens\x12\x19.ryofaas.v1.TokensRequest\x1a\x15.ryofaas.v1.TokenList\x126\n" +
+	"\vRevokeToken\x12\x14.ryofaas.v1.TokenRef\x1a\x11.ryofaas.v1.Token\x12>\n" +
+	"\vRotateToken\x12\x19.ryofaas.v1.RotateRequest\x1a\x14.ryofaas.v1.NewToken\x128\n" +
+	"\x05Audit\x12\x18.ryofaas.v1.AuditRequest\x1a\x15.ryofaas.v1.AuditList\x12<\n" +
+	"\vShareTokens\x12\x16.ryofaas.v1.TokenShare\x1a\x15.ryofaas.v1.TokenList\x126\n" +
 	"\x05Build\x12\x18.ryofaas.v1.BuildRequest\x1a\x13.ryofaas.v1.Program\x12;\n" +
 	"\n" +
 	"HasProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.PackageState\x12?\n" +
@@ -3151,7 +3982,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),    // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil), // 1: ryofaas.v1.FunctionJsonRsp
@@ -3190,13 +4021,26 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*PackageRef)(nil),      // 34: ryofaas.v1.PackageRef
 	(*PackageState)(nil),    // 35: ryofaas.v1.PackageState
 	(*PackageChunk)(nil),    // 36: ryofaas.v1.PackageChunk
-	(*ErrorDetail)(nil),     // 37: ryofaas.v1.ErrorDetail
-	nil,                     // 38: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                     // 39: ryofaas.v1.FunctionJson.SecretsEntry
+	(*WhoAmIRequest)(nil),   // 37: ryofaas.v1.WhoAmIRequest
+	(*Caller)(nil),          // 38: ryofaas.v1.Caller
+	(*Token)(nil),           // 39: ryofaas.v1.Token
+	(*TokenRequest)(nil),    // 40: ryofaas.v1.TokenRequest
+	(*NewToken)(nil),        // 41: ryofaas.v1.NewToken
+	(*TokensRequest)(nil),   // 42: ryofaas.v1.TokensRequest
+	(*TokenRef)(nil),        // 43: ryofaas.v1.TokenRef
+	(*RotateRequest)(nil),   // 44: ryofaas.v1.RotateRequest
+	(*TokenList)(nil),       // 45: ryofaas.v1.TokenList
+	(*TokenShare)(nil),      // 46: ryofaas.v1.TokenShare
+	(*AuditRequest)(nil),    // 47: ryofaas.v1.AuditRequest
+	(*AuditList)(nil),       // 48: ryofaas.v1.AuditList
+	(*AuditEntry)(nil),      // 49: ryofaas.v1.AuditEntry
+	(*ErrorDetail)(nil),     // 50: ryofaas.v1.ErrorDetail
+	nil,                     // 51: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                     // 52: ryofaas.v1.FunctionJson.SecretsEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	38, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	39, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	51, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	52, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
 	8,  // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
 	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
@@ -3212,55 +4056,74 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	4,  // 14: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 15: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
 	0,  // 16: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
-	11, // 17: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	13, // 18: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	14, // 19: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	17, // 20: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	18, // 21: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	19, // 22: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	20, // 23: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	34, // 24: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	36, // 25: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	23, // 26: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	25, // 27: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	26, // 28: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	27, // 29: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	15, // 30: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	16, // 31: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	28, // 32: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	30, // 33: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	31, // 34: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	33, // 35: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	8,  // 36: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	8,  // 37: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	9,  // 38: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	12, // 39: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 40: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 41: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	12, // 42: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	10, // 43: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	12, // 44: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	21, // 45: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	35, // 46: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	34, // 47: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	24, // 48: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	12, // 49: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	12, // 50: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 51: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	12, // 52: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	12, // 53: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	29, // 54: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 55: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	32, // 56: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	8,  // 57: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	35, // 58: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	9,  // 59: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	8,  // 60: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	39, // [39:61] is the sub-list for method output_type
-	17, // [17:39] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	39, // 17: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
+	39, // 18: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
+	39, // 19: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
+	39, // 20: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
+	49, // 21: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
+	11, // 22: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	13, // 23: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	14, // 24: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	17, // 25: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	18, // 26: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	19, // 27: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	20, // 28: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	34, // 29: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	36, // 30: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	23, // 31: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	25, // 32: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	26, // 33: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	27, // 34: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	15, // 35: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	16, // 36: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	28, // 37: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	30, // 38: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	31, // 39: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	37, // 40: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	40, // 41: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	42, // 42: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	43, // 43: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	44, // 44: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	47, // 45: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	46, // 46: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	33, // 47: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	8,  // 48: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	8,  // 49: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	9,  // 50: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	12, // 51: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 52: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 53: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	12, // 54: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	10, // 55: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	12, // 56: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	21, // 57: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	35, // 58: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	34, // 59: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	24, // 60: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	12, // 61: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	12, // 62: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 63: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	12, // 64: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	12, // 65: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	29, // 66: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 67: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	32, // 68: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	38, // 69: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	41, // 70: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	45, // 71: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	39, // 72: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	41, // 73: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	48, // 74: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	45, // 75: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	8,  // 76: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	35, // 77: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	9,  // 78: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	8,  // 79: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	51, // [51:80] is the sub-list for method output_type
+	22, // [22:51] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -3274,7 +4137,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,13 @@ const (
 	Functions_Crashes_FullMethodName      = "/ryofaas.v1.Functions/Crashes"
 	Functions_Logs_FullMethodName         = "/ryofaas.v1.Functions/Logs"
 	Functions_Usage_FullMethodName        = "/ryofaas.v1.Functions/Usage"
+	Functions_WhoAmI_FullMethodName       = "/ryofaas.v1.Functions/WhoAmI"
+	Functions_CreateToken_FullMethodName  = "/ryofaas.v1.Functions/CreateToken"
+	Functions_Tokens_FullMethodName       = "/ryofaas.v1.Functions/Tokens"
+	Functions_RevokeToken_FullMethodName  = "/ryofaas.v1.Functions/RevokeToken"
+	Functions_RotateToken_FullMethodName  = "/ryofaas.v1.Functions/RotateToken"
+	Functions_Audit_FullMethodName        = "/ryofaas.v1.Functions/Audit"
+	Functions_ShareTokens_FullMethodName  = "/ryofaas.v1.Functions/ShareTokens"
 	Functions_Build_FullMethodName        = "/ryofaas.v1.Functions/Build"
 	Functions_HasProgram_FullMethodName   = "/ryofaas.v1.Functions/HasProgram"
 	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
@@ -92,6 +99,20 @@ type FunctionsClient interface {
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogLines], error)
 	// Usage answers what functions use of their machines.
 	Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageList, error)
+	// WhoAmI answers who the caller is. A token that is wrong is refused.
+	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*Caller, error)
+	// CreateToken makes a token. Its secret is in this answer and nowhere else.
+	CreateToken(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*NewToken, error)
+	// Tokens answers the tokens that hold here, those of proxies too.
+	Tokens(ctx context.Context, in *TokensRequest, opts ...grpc.CallOption) (*TokenList, error)
+	// RevokeToken ends a token, here and at the agents of a proxy.
+	RevokeToken(ctx context.Context, in *TokenRef, opts ...grpc.CallOption) (*Token, error)
+	// RotateToken makes another token like one that is there, which soon expires.
+	RotateToken(ctx context.Context, in *RotateRequest, opts ...grpc.CallOption) (*NewToken, error)
+	// Audit answers who did what, newest first.
+	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditList, error)
+	// ShareTokens replaces the tokens of a proxy that hold at this agent.
+	ShareTokens(ctx context.Context, in *TokenShare, opts ...grpc.CallOption) (*TokenList, error)
 	// Build builds a function's program without running it.
 	Build(ctx context.Context, in *BuildRequest, opts ...grpc.CallOption) (*Program, error)
 	// HasProgram says whether a program is stored.
@@ -311,6 +332,76 @@ func (c *functionsClient) Usage(ctx context.Context, in *UsageRequest, opts ...g
 	return out, nil
 }
 
+func (c *functionsClient) WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*Caller, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Caller)
+	err := c.cc.Invoke(ctx, Functions_WhoAmI_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) CreateToken(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*NewToken, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NewToken)
+	err := c.cc.Invoke(ctx, Functions_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Tokens(ctx context.Context, in *TokensRequest, opts ...grpc.CallOption) (*TokenList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TokenList)
+	err := c.cc.Invoke(ctx, Functions_Tokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) RevokeToken(ctx context.Context, in *TokenRef, opts ...grpc.CallOption) (*Token, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Token)
+	err := c.cc.Invoke(ctx, Functions_RevokeToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) RotateToken(ctx context.Context, in *RotateRequest, opts ...grpc.CallOption) (*NewToken, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NewToken)
+	err := c.cc.Invoke(ctx, Functions_RotateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditList)
+	err := c.cc.Invoke(ctx, Functions_Audit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) ShareTokens(ctx context.Context, in *TokenShare, opts ...grpc.CallOption) (*TokenList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TokenList)
+	err := c.cc.Invoke(ctx, Functions_ShareTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *functionsClient) Build(ctx context.Context, in *BuildRequest, opts ...grpc.CallOption) (*Program, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Program)
@@ -407,6 +498,20 @@ type FunctionsServer interface {
 	Logs(*LogsRequest, grpc.ServerStreamingServer[LogLines]) error
 	// Usage answers what functions use of their machines.
 	Usage(context.Context, *UsageRequest) (*UsageList, error)
+	// WhoAmI answers who the caller is. A token that is wrong is refused.
+	WhoAmI(context.Context, *WhoAmIRequest) (*Caller, error)
+	// CreateToken makes a token. Its secret is in this answer and nowhere else.
+	CreateToken(context.Context, *TokenRequest) (*NewToken, error)
+	// Tokens answers the tokens that hold here, those of proxies too.
+	Tokens(context.Context, *TokensRequest) (*TokenList, error)
+	// RevokeToken ends a token, here and at the agents of a proxy.
+	RevokeToken(context.Context, *TokenRef) (*Token, error)
+	// RotateToken makes another token like one that is there, which soon expires.
+	RotateToken(context.Context, *RotateRequest) (*NewToken, error)
+	// Audit answers who did what, newest first.
+	Audit(context.Context, *AuditRequest) (*AuditList, error)
+	// ShareTokens replaces the tokens of a proxy that hold at this agent.
+	ShareTokens(context.Context, *TokenShare) (*TokenList, error)
 	// Build builds a function's program without running it.
 	Build(context.Context, *BuildRequest) (*Program, error)
 	// HasProgram says whether a program is stored.
@@ -478,6 +583,27 @@ func (UnimplementedFunctionsServer) Logs(*LogsRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedFunctionsServer) Usage(context.Context, *UsageRequest) (*UsageList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Usage not implemented")
+}
+func (UnimplementedFunctionsServer) WhoAmI(context.Context, *WhoAmIRequest) (*Caller, error) {
+	return nil, status.Error(codes.Unimplemented, "method WhoAmI not implemented")
+}
+func (UnimplementedFunctionsServer) CreateToken(context.Context, *TokenRequest) (*NewToken, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedFunctionsServer) Tokens(context.Context, *TokensRequest) (*TokenList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Tokens not implemented")
+}
+func (UnimplementedFunctionsServer) RevokeToken(context.Context, *TokenRef) (*Token, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeToken not implemented")
+}
+func (UnimplementedFunctionsServer) RotateToken(context.Context, *RotateRequest) (*NewToken, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateToken not implemented")
+}
+func (UnimplementedFunctionsServer) Audit(context.Context, *AuditRequest) (*AuditList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Audit not implemented")
+}
+func (UnimplementedFunctionsServer) ShareTokens(context.Context, *TokenShare) (*TokenList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShareTokens not implemented")
 }
 func (UnimplementedFunctionsServer) Build(context.Context, *BuildRequest) (*Program, error) {
 	return nil, status.Error(codes.Unimplemented, "method Build not implemented")
@@ -811,6 +937,132 @@ func _Functions_Usage_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Functions_WhoAmI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhoAmIRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).WhoAmI(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_WhoAmI_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).WhoAmI(ctx, req.(*WhoAmIRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).CreateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_CreateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).CreateToken(ctx, req.(*TokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Tokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Tokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Tokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Tokens(ctx, req.(*TokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_RevokeToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).RevokeToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_RevokeToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).RevokeToken(ctx, req.(*TokenRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_RotateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).RotateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_RotateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).RotateToken(ctx, req.(*RotateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Audit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Audit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Audit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Audit(ctx, req.(*AuditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_ShareTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenShare)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).ShareTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_ShareTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).ShareTokens(ctx, req.(*TokenShare))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Functions_Build_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(BuildRequest)
 	if err := dec(in); err != nil {
@@ -931,6 +1183,34 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Usage",
 			Handler:    _Functions_Usage_Handler,
+		},
+		{
+			MethodName: "WhoAmI",
+			Handler:    _Functions_WhoAmI_Handler,
+		},
+		{
+			MethodName: "CreateToken",
+			Handler:    _Functions_CreateToken_Handler,
+		},
+		{
+			MethodName: "Tokens",
+			Handler:    _Functions_Tokens_Handler,
+		},
+		{
+			MethodName: "RevokeToken",
+			Handler:    _Functions_RevokeToken_Handler,
+		},
+		{
+			MethodName: "RotateToken",
+			Handler:    _Functions_RotateToken_Handler,
+		},
+		{
+			MethodName: "Audit",
+			Handler:    _Functions_Audit_Handler,
+		},
+		{
+			MethodName: "ShareTokens",
+			Handler:    _Functions_ShareTokens_Handler,
 		},
 		{
 			MethodName: "Build",

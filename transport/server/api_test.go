@@ -139,7 +139,7 @@ func TestEveryAnswerNamesItsRequest(t *testing.T) {
 		assert.Len(t, other.Header.Get("X-Request-Id"), 26, call)
 	}
 	refused, body := ask(t, "GET", base+"/details", "X-Forwarded-For", "192.0.2.1", "X-Request-Id", "mine")
-	assert.Equal(t, http.StatusForbidden, refused.StatusCode)
+	assert.Equal(t, http.StatusUnauthorized, refused.StatusCode)
 	assert.Equal(t, "mine", refused.Header.Get("X-Request-Id"))
 	assert.Contains(t, body, `"requestId":"mine"`)
 }

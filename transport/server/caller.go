@@ -4,15 +4,21 @@ import (
 	"context"
 
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 )
 
 // Caller is what the server knows of the caller of a transport.Interface.
 type Caller struct {
 	Kind transport.Kind // how the call came
 	Host string         // the host, mostly with a port, that the caller addressed
-	// Loopback says that the caller is on this machine. It is false for the callers of
-	// a reverse proxy on this machine.
+	// Loopback says that the caller is on this machine, and is let in for that alone. It is
+	// false for the callers of a reverse proxy on this machine.
 	Loopback bool
+	// Who names the caller to people: a token, or where it is.
+	Who string
+	// Token is the token for which the caller was let in, and which limits what it may
+	// do; nil for a caller that needs none.
+	Token *auth.Identity
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string
 }
@@ -24,4 +30,15 @@ type callerKey struct{}
 func CallerFrom(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
+}
+
+// caller names who made a request.
+func (r request) caller() string {
+	switch {
+	case r.who != nil:
+		return r.who.String()
+	case r.own():
+		return "local"
+	}
+	return hostOnly(r.peer)
 }

@@ -72,10 +72,20 @@ func (c *preludeConn) readPrelude() error {
 }
 
 // CloseWrite says that no more is sent.
-func (c *preludeConn) CloseWrite() error { return closeWrite(c.Conn) }
+func (c *preludeConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
 
 // SetLinger says how Close works: with 0 the connection is reset.
-func (c *preludeConn) SetLinger(seconds int) error { return setLinger(c.Conn, seconds) }
+func (c *preludeConn) SetLinger(seconds int) error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
+}
 
 // parsePrelude reads the header at the beginning of b. Its size is 0 when there is
 // none, -1 when more bytes are needed to tell. The origin is the zero value where the

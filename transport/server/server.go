@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"log"
 	"maps"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
@@ -53,8 +53,8 @@ type Config struct {
 	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
 	Mounts     []Mount          // what is served beside the Interface's calls; default: nothing
 	Public     []net.Listener   // on which everybody may call functions, and nothing else is; Serve closes them
-	TLS        *tls.Config      // of callers that begin with TLS, on all listeners; default: none may
 	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
+	Tokens     *auth.Keeper     // knows the tokens of callers; default: nobody has one
 	Insecure   bool             // lets callers on other machines in; default: refuse them
 	Hosts      []string         // names of this machine that callers may address, besides localhost
 	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
@@ -146,7 +146,7 @@ func (s *server) httpServer(requests context.Context, greeting *newcomers) *http
 		ReadHeaderTimeout: wire.HeaderLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return requests },
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(requests, accessKey{}, s.access) },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          s.stdLogger(),
 		Protocols:         new(http.Protocols),
@@ -163,12 +163,11 @@ type connKey struct{}
 
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
-	config := tlsConfig(s.cfg.TLS)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, public: true})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, public: true})
 	}
 	return list
 }
@@ -191,7 +190,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(cfg.Insecure, cfg.Hosts)}
+	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg)}
 	s.service = &service{impl: impl, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
@@ -217,9 +216,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// What follows belongs to the websocket: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")
 	}
-	if conn, ok := r.Context().Value(connKey{}).(*framedConn); ok {
-		r.TLS = conn.tlsState()
-	}
 	if err := s.address(r); err != nil {
 		refuse(w, r, err)
 		return
@@ -228,8 +224,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.servePublic(w, r)
 		return
 	}
+	r = s.access.take(r)
 	mount := s.mountOf(r)
-	if err := s.access.check(requestOf(r, s.scopeOf(r, mount))); err != nil {
+	asked := requestOf(r, s.scopeOf(r, mount))
+	token, err := s.access.check(asked)
+	if err != nil {
 		refuse(w, r, err)
 		return
 	}
@@ -238,7 +237,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	caller := Caller{
-		Kind: transport.HTTP, Host: r.Host, Loopback: isLoopback(r.RemoteAddr) && forwardedBy(r) == "",
+		Kind: transport.HTTP, Host: r.Host, Loopback: asked.own() && token == nil, Who: asked.caller(), Token: token,
 		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
 	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
@@ -269,11 +268,16 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 	case healthzPath:
 		wire.WriteJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	case readyzPath:
-		if err := s.ready(); err != nil {
+		_, strange := s.access.check(requestOf(r, wire.ScopeRead))
+		err := s.ready()
+		switch {
+		case err == nil:
+			s.about(w, strange == nil)
+		case strange == nil:
 			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready: %w", err))
-			return
+		default:
+			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready"))
 		}
-		s.about(w)
 	default:
 		s.front(w, r)
 	}
@@ -414,9 +418,13 @@ func (s *server) ready() error {
 	return s.cfg.Ready()
 }
 
-// about answers that the program can do its work, and what it says of itself.
-func (s *server) about(w http.ResponseWriter) {
-	answer := maps.Clone(s.cfg.About)
+// about answers that the program can do its work, and, with detail, what it says of
+// itself.
+func (s *server) about(w http.ResponseWriter, detail bool) {
+	var answer map[string]any
+	if detail {
+		answer = maps.Clone(s.cfg.About)
+	}
 	if answer == nil {
 		answer = make(map[string]any)
 	}

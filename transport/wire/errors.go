@@ -31,6 +31,7 @@ var kinds = []struct {
 	{proto.ErrConflict, codes.AlreadyExists, http.StatusConflict},
 	{proto.ErrTooLarge, codes.ResourceExhausted, http.StatusRequestEntityTooLarge}, // what grpc says of large messages
 	{proto.ErrExhausted, codes.ResourceExhausted, http.StatusInsufficientStorage},
+	{proto.ErrTooMany, codes.ResourceExhausted, http.StatusTooManyRequests},
 	{proto.ErrCanceled, codes.Canceled, 499}, // as nginx says when the caller has closed
 	{proto.ErrTimeout, codes.DeadlineExceeded, http.StatusGatewayTimeout},
 	{proto.ErrStalled, codes.DeadlineExceeded, http.StatusRequestTimeout},

@@ -30,6 +30,7 @@ type Scope string
 // The scopes.
 const (
 	ScopeOpen   Scope = "open"   // nothing: everyone may ask whether a program is alive
+	ScopeAny    Scope = "any"    // to be known, whatever else
 	ScopeInvoke Scope = "invoke" // to call functions
 	ScopeRead   Scope = "read"   // to see what there is
 	ScopeDeploy Scope = "deploy" // to change it
@@ -40,7 +41,9 @@ const (
 var Scopes = []Scope{ScopeRead, ScopeInvoke, ScopeDeploy, ScopeAdmin}
 
 // Known reports whether s is a scope.
-func (s Scope) Known() bool { return s == ScopeOpen || slices.Contains(Scopes, s) }
+func (s Scope) Known() bool {
+	return s == ScopeOpen || s == ScopeAny || slices.Contains(Scopes, s)
+}
 
 // Routes is the one table of requests. The server registers it, the HTTP client looks
 // its requests up in it.
@@ -74,6 +77,13 @@ var Routes = []Route{
 	{proto.Functions_HasProgram_FullMethodName, http.MethodHead, "/programs/:key", "", "", ScopeDeploy},
 	{proto.Functions_FetchProgram_FullMethodName, http.MethodGet, "/programs/:key", "", Whole, ScopeDeploy},
 	{proto.Functions_SendProgram_FullMethodName, http.MethodPut, "/programs/:key", "", Whole, ScopeDeploy},
+	{proto.Functions_WhoAmI_FullMethodName, http.MethodGet, "/whoami", "", Whole, ScopeAny},
+	{proto.Functions_Tokens_FullMethodName, http.MethodGet, "/tokens", "", "tokens", ScopeAdmin},
+	{proto.Functions_CreateToken_FullMethodName, http.MethodPost, "/tokens", Whole, Whole, ScopeAdmin},
+	{proto.Functions_RevokeToken_FullMethodName, http.MethodPost, "/tokens/revoke", Whole, Whole, ScopeAdmin},
+	{proto.Functions_RotateToken_FullMethodName, http.MethodPost, "/tokens/rotate", Whole, Whole, ScopeAdmin},
+	{proto.Functions_ShareTokens_FullMethodName, http.MethodPut, "/tokens", Whole, "tokens", ScopeAdmin},
+	{proto.Functions_Audit_FullMethodName, http.MethodGet, "/audit", "", "entries", ScopeAdmin},
 }
 
 // RouteOf returns the route of a gRPC method.

@@ -1,0 +1,110 @@
+package auth
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	freeTries  = 5           // wrong tokens of a peer that are answered at once: people mistype
+	tryDelay   = time.Second // before the answer to any further one
+	tryMemory  = time.Minute // without a wrong token, after which a peer may mistype again
+	maxWaiting = 4           // answers to one peer that are delayed at the same time
+	maxPeers   = 4096        // that are remembered
+)
+
+// Patience answers peers that send wrong tokens late, so that nobody tries many. The
+// zero value is ready for use.
+type Patience struct {
+	mu    sync.Mutex // guards the below
+	peers map[netip.Addr]*tries
+}
+
+type tries struct {
+	wrong   int
+	last    time.Time
+	waiting int
+}
+
+// Busy reports whether a peer has so many wrong tokens waiting for their answers that
+// another token of it is not even looked at.
+func (p *Patience) Busy(peer netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.peers[network(peer)]
+	return t != nil && t.waiting >= maxWaiting
+}
+
+// Wrong counts a wrong token of a peer, and returns when it may be answered, or when ctx
+// is done.
+func (p *Patience) Wrong(ctx context.Context, peer netip.Addr) {
+	peer = network(peer)
+	p.mu.Lock()
+	t := p.of(peer, time.Now())
+	t.wrong++
+	late := t.wrong > freeTries
+	if late {
+		t.waiting++
+	}
+	p.mu.Unlock()
+	if !late {
+		return
+	}
+	timer := time.NewTimer(tryDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	t.waiting--
+	p.mu.Unlock()
+}
+
+// of returns the tries of a peer. A table that is full forgets the peer whose last
+// wrong token is the oldest.
+func (p *Patience) of(peer netip.Addr, now time.Time) *tries {
+	t := p.peers[peer]
+	switch {
+	case t != nil && now.Sub(t.last) > tryMemory:
+		t.wrong = 0
+	case t != nil:
+	default:
+		if p.peers == nil {
+			p.peers = make(map[netip.Addr]*tries)
+		}
+		if len(p.peers) >= maxPeers {
+			p.forget(now)
+		}
+		t = new(tries)
+		p.peers[peer] = t
+	}
+	t.last = now
+	return t
+}
+
+// forget removes all peers that are old, at least one.
+func (p *Patience) forget(now time.Time) {
+	var oldest netip.Addr
+	at := now
+	for peer, t := range p.peers {
+		if now.Sub(t.last) > tryMemory {
+			delete(p.peers, peer)
+		}
+		if !t.last.After(at) {
+			oldest, at = peer, t.last
+		}
+	}
+	delete(p.peers, oldest)
+}
+
+// network is the part of an address that its owner cannot change at will.
+func network(peer netip.Addr) netip.Addr {
+	peer = peer.Unmap().WithZone("")
+	if prefix, err := peer.Prefix(64); err == nil && peer.Is6() {
+		return prefix.Addr()
+	}
+	return peer
+}

@@ -1,0 +1,55 @@
+package auth
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWrongTokensAreAnsweredLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p Patience
+		peer, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		took := func(peer netip.Addr) time.Duration {
+			start := time.Now()
+			p.Wrong(t.Context(), peer)
+			return time.Since(start)
+		}
+		for range freeTries {
+			assert.Zero(t, took(peer))
+		}
+		assert.Equal(t, tryDelay, took(peer))
+		assert.Equal(t, tryDelay, took(netip.MustParseAddr("::ffff:192.0.2.1")), "the same address")
+		assert.Zero(t, took(other))
+
+		var waiting sync.WaitGroup
+		for range maxWaiting {
+			assert.False(t, p.Busy(peer))
+			waiting.Go(func() { p.Wrong(t.Context(), peer) })
+			synctest.Wait()
+		}
+		assert.True(t, p.Busy(peer))
+		assert.False(t, p.Busy(other))
+		waiting.Wait()
+		assert.False(t, p.Busy(peer))
+
+		time.Sleep(tryMemory + time.Second)
+		assert.Zero(t, took(peer), "people may mistype again")
+	})
+}
+
+func TestPatienceIsBounded(t *testing.T) {
+	var p Patience
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range 2 * maxPeers {
+		addr = addr.Next()
+		p.Wrong(t.Context(), addr)
+	}
+	assert.LessOrEqual(t, len(p.peers), maxPeers)
+	a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	assert.Equal(t, network(a), network(b), "one network is one peer")
+}

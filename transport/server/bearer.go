@@ -1,0 +1,67 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
+)
+
+// bearer is what the token of a request says.
+type bearer struct {
+	who   *auth.Identity // nil: there is no token, or it is wrong
+	wrong error          // why it is
+	clear bool           // it came from another machine and was not encrypted
+}
+
+type bearerKey struct{}
+
+// bearerOf returns what take found.
+func bearerOf(r *http.Request) bearer {
+	b, _ := r.Context().Value(bearerKey{}).(bearer)
+	return b
+}
+
+const authorization = "Authorization"
+
+// take looks at the token that a request has, and returns the request without it: no
+// function may see the token of its caller. Values that are none of ours stay. A wrong
+// token takes its time.
+func (a access) take(r *http.Request) *http.Request {
+	ours := func(value string) bool { return auth.FromHeader(value) != "" }
+	values := r.Header[authorization]
+	i := slices.IndexFunc(values, ours)
+	if i < 0 {
+		return r
+	}
+	b := a.verify(r.Context(), auth.FromHeader(values[i]), r.RemoteAddr)
+	b.clear = !a.insecure && !isLoopback(r.RemoteAddr) && r.TLS == nil && r.URL.Scheme != "https"
+	if r.Header[authorization] = slices.DeleteFunc(values, ours); len(r.Header[authorization]) == 0 {
+		r.Header.Del(authorization)
+	}
+	return r.WithContext(context.WithValue(r.Context(), bearerKey{}, b))
+}
+
+func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
+	addr, _ := netip.ParseAddrPort(peer)
+	if a.patience.Busy(addr.Addr()) {
+		b.wrong = proto.Errorf(proto.ErrTooMany, "too many wrong tokens from %s", addr.Addr()).WithHint("call again in a few seconds")
+		return b
+	}
+	if a.tokens == nil {
+		b.wrong = unauthenticated("this server knows no tokens")
+	} else {
+		b.who, b.wrong = a.tokens.Verify(secret)
+	}
+	if b.wrong != nil {
+		a.patience.Wrong(ctx, addr.Addr())
+	}
+	return b
+}
+
+// errClear tells a caller that its token may have been read on its way.
+var errClear = proto.Errorf(proto.ErrForbidden, "the token came over a connection that is not encrypted").
+	WithHint("revoke it, since others may have read it; call by https, or through ssh -L")
