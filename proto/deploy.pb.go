@@ -2036,7 +2036,10 @@ type AgentInfo struct {
 	// What its programs are built for, such as "linux/amd64".
 	Platform string `protobuf:"bytes,1,opt,name=platform,proto3" json:"platform,omitempty"`
 	// The toolchain's version, such as "go1.26.8"; empty when it does not build.
-	GoVersion     string `protobuf:"bytes,2,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	GoVersion string `protobuf:"bytes,2,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	// Names the agent wherever it is: it is kept in the agent's folder. Two addresses with
+	// one id are one agent.
+	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2081,6 +2084,13 @@ func (x *AgentInfo) GetPlatform() string {
 func (x *AgentInfo) GetGoVersion() string {
 	if x != nil {
 		return x.GoVersion
+	}
+	return ""
+}
+
+func (x *AgentInfo) GetId() string {
+	if x != nil {
+		return x.Id
 	}
 	return ""
 }
@@ -3833,11 +3843,12 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"WatchEvent\x129\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
-	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"F\n" +
+	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"V\n" +
 	"\tAgentInfo\x12\x1a\n" +
 	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +
-	"go_version\x18\x02 \x01(\tR\tgoVersion\"%\n" +
+	"go_version\x18\x02 \x01(\tR\tgoVersion\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"%\n" +
 	"\x0fVersionsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\vVersionList\x12/\n" +

@@ -14,7 +14,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
-	"github.com/Ishan27g/ryo-faas/transport"
 )
 
 const (
@@ -112,6 +111,9 @@ func collision(name, other string) error {
 
 // deploy gives one function to its agents.
 func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJsonRsp, error) {
+	if err := p.resolve(ctx, o.Function); err != nil {
+		return nil, err
+	}
 	if err := p.retain(ctx, o); err != nil {
 		return nil, err
 	}
@@ -126,6 +128,23 @@ func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJ
 		return r.Begun()
 	}
 	return r.Wait(ctx)
+}
+
+// resolve puts, for the agents that a function names, the addresses by which the fleet
+// knows them, each once.
+func (p *Proxy) resolve(ctx context.Context, fn *proto.FunctionJson) error {
+	var addrs []string
+	for _, addr := range fn.GetToAgent() {
+		addr, err := p.fleet.Resolve(ctx, addr)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	fn.ToAgent = addrs
+	return nil
 }
 
 // retain fills in the settings that a function keeps, so that all of its agents get the
@@ -171,7 +190,7 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 	}
 	o.Function.Keep = []string{"secrets"}
 	for _, addr := range o.Function.GetToAgent() {
-		if addr, err := transport.NormalizeAddr(addr); err == nil && !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
+		if !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
 			return proto.Errorf(proto.ErrConflict, "function %s: agent %s does not have the secrets that are kept: %s", o.Function.GetName(), addr, strings.Join(secrets, ", ")).
 				WithHint("give them with the deploy; no agent hands out what it keeps")
 		}
@@ -237,16 +256,7 @@ func (p *Proxy) planAt(ctx context.Context, addr string, o rollout.Order) (*prot
 // choose returns the addresses of the agents that get a function. Until release is
 // called the function counts as theirs.
 func (p *Proxy) choose(ctx context.Context, o rollout.Order) (addrs []string, release func(), err error) {
-	for _, addr := range o.Function.GetToAgent() {
-		addr, err := transport.NormalizeAddr(addr)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !slices.Contains(addrs, addr) {
-			addrs = append(addrs, addr)
-		}
-	}
-	if len(addrs) > 0 {
+	if addrs := o.Function.GetToAgent(); len(addrs) > 0 {
 		return addrs, func() {}, nil
 	}
 	if r := p.rollouts.Of(o.Path()); r != nil {

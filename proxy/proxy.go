@@ -244,19 +244,15 @@ func (p *Proxy) wherever(ctx context.Context, path string) []fleet.Replica {
 	return list
 }
 
-// List implements transport.Interface. It connects to an agent that was not known.
+// List implements transport.Interface. An agent that is not known is an ErrNotFound:
+// reading adds none.
 func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
-	addr, err := transport.NormalizeAddr(atAgent)
+	addr, err := p.fleet.Known(atAgent)
 	if err != nil {
 		return nil, err
-	}
-	if !p.fleet.Knows(addr) {
-		if _, err := p.fleet.Connect(ctx, addr); err != nil {
-			return nil, err
-		}
 	}
 	rows := []*proto.FunctionJsonRsp{}
 	for _, row := range p.fleet.Rows() {
@@ -278,15 +274,15 @@ func (p *Proxy) Details(ctx context.Context) ([]*proto.FunctionJsonRsp, error) {
 
 // Stopped implements transport.Interface. Agents that do not answer are left out.
 func (p *Proxy) Stopped(ctx context.Context, atAgent string) ([]*proto.FunctionJsonRsp, error) {
-	addr := ""
-	if atAgent != "" {
-		if _, err := p.List(ctx, atAgent); err != nil {
-			return nil, err
-		}
-		addr, _ = transport.NormalizeAddr(atAgent)
-	}
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
+	}
+	addr := ""
+	if atAgent != "" {
+		var err error
+		if addr, err = p.fleet.Known(atAgent); err != nil {
+			return nil, err
+		}
 	}
 	rows := []*proto.FunctionJsonRsp{}
 	for _, r := range p.fleet.AllStopped(ctx) {

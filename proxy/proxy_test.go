@@ -416,7 +416,8 @@ func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 	_, err := p.Deploy(t.Context(), source(t, "Hello", dead))
 	require.ErrorIs(t, err, proto.ErrUnavailable)
 	assert.Contains(t, err.Error(), dead)
-	assert.False(t, p.fleet.Knows(dead), "it never was an agent")
+	_, err = p.fleet.Known(dead)
+	assert.ErrorIs(t, err, proto.ErrNotFound, "it never was an agent")
 
 	rows, err := p.Deploy(t.Context(), source(t, "Hello", dead, n.addr), source(t, "Other", n.addr))
 	require.NoError(t, err)
@@ -427,7 +428,7 @@ func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 	assert.Equal(t, []string{"Other Deployed"}, n.names(t), "nothing is changed where the others cannot follow")
 
 	_, err = p.List(t.Context(), dead)
-	assert.ErrorIs(t, err, proto.ErrUnavailable)
+	assert.ErrorIs(t, err, proto.ErrNotFound)
 }
 
 func TestWithoutAgents(t *testing.T) {

@@ -79,6 +79,7 @@ type Agent struct {
 	logger   hclog.Logger
 	disk     disk.Folder
 	damage   *damages
+	id       string // by which proxies know this agent
 	store    *bundle.Store
 	programs *programs.Maker
 	logs     *logs.Store
@@ -150,6 +151,9 @@ func New(cfg Config) (*Agent, error) {
 // equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.disk.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if a.id, err = a.disk.ID(); err != nil {
 		return err
 	}
 	if a.seal, err = a.disk.Sealer(); err != nil {

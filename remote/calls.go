@@ -542,4 +542,8 @@ func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) 
 }
 
 // Info implements transport.Worker.
-func (a *Agent) Info() *proto.AgentInfo { return a.programs.Info() }
+func (a *Agent) Info() *proto.AgentInfo {
+	info := a.programs.Info()
+	info.Id = a.id
+	return info
+}

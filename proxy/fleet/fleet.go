@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -70,8 +72,12 @@ type agent struct {
 	wake  chan struct{} // ends the pause before the next attempt
 
 	// Fleet.mu guards the fields below:
-	given    bool // named at start: never removed
-	known    bool // has answered: remembered over restarts
+	given    bool            // named at start: never removed
+	known    bool            // has answered: remembered over restarts
+	adopt    bool            // the names in its first snapshot are its own, whoever else has them
+	id       string          // as it says itself; "": it did not say
+	owns     map[string]bool // paths that lead to it: others' functions of that name get no calls
+	alias    *agent          // what it turned out to be: another address of this agent
 	removed  bool
 	client   *transport.Client                 // nil: not connected
 	attempts int                               // to connect, that failed, and connections that did
@@ -87,7 +93,25 @@ const agentsFile = "agents.json"
 
 // agentsOnDisk is the content of the agents' file.
 type agentsOnDisk struct {
-	Agents []string `json:"agents"`
+	Agents []agentOnDisk `json:"agents"`
+}
+
+// agentOnDisk is what is remembered of an agent.
+type agentOnDisk struct {
+	Addr string   `json:"addr"`
+	ID   string   `json:"id,omitempty"`
+	Owns []string `json:"owns,omitempty"`
+	old  bool     // written by a version that knew its address alone
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *agentOnDisk) UnmarshalJSON(data []byte) error {
+	if json.Unmarshal(data, &a.Addr) == nil {
+		a.old = true
+		return nil
+	}
+	type plain agentOnDisk
+	return json.Unmarshal(data, (*plain)(a))
 }
 
 // load adds the agents that were named at start and those of earlier runs.
@@ -97,19 +121,22 @@ func (f *Fleet) load(given []string) error {
 		if err != nil {
 			return err
 		}
-		a.given = true
+		a.given, a.adopt = true, true
 	}
 	var file agentsOnDisk
 	if _, err := f.Dir.Read(agentsFile, &file); err != nil {
 		return err
 	}
-	for _, addr := range file.Agents {
-		a, err := f.add(addr)
+	for _, was := range file.Agents {
+		a, err := f.add(was.Addr)
 		if err != nil {
-			f.Logger.Warn("an agent of an earlier run is refused", "agent", addr, "error", err)
+			f.Logger.Warn("an agent of an earlier run is refused", "agent", was.Addr, "error", err)
 			continue
 		}
-		a.known = true
+		a.known, a.id, a.adopt = true, was.ID, was.old
+		for _, path := range was.Owns {
+			a.owns[path] = true
+		}
 	}
 	return nil
 }
@@ -120,13 +147,12 @@ func (f *Fleet) save() {
 	defer f.saving.Unlock()
 	var file agentsOnDisk
 	f.mu.Lock()
-	for addr, a := range f.agents {
-		if a.known {
-			file.Agents = append(file.Agents, addr)
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		if a := f.agents[addr]; a.known {
+			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Owns: slices.Sorted(maps.Keys(a.owns))})
 		}
 	}
 	f.mu.Unlock()
-	slices.Sort(file.Agents)
 	if err := f.Dir.Write(agentsFile, file); err != nil {
 		f.Logger.Error("agents are not saved", "error", err)
 	}
@@ -168,7 +194,7 @@ func (f *Fleet) add(addr string) (*agent, error) {
 	if len(f.agents) >= maxAgents {
 		return nil, proto.Errorf(proto.ErrExhausted, "agent %s is one more than the %d that a proxy can hold", addr, maxAgents)
 	}
-	a := &agent{addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1), placing: map[string]bool{}}
+	a := &agent{addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1), placing: map[string]bool{}, owns: map[string]bool{}}
 	f.agents[addr] = a
 	if f.launch != nil {
 		f.launch(a)
@@ -176,11 +202,56 @@ func (f *Fleet) add(addr string) (*agent, error) {
 	return a, nil
 }
 
-// Knows reports whether an address is a known agent's.
-func (f *Fleet) Knows(addr string) bool {
+// Known returns the address by which an agent is known. On this machine it has several
+// names. An agent that is not known is an ErrNotFound: asking for one adds none.
+func (f *Fleet) Known(addr string) (string, error) {
+	addr, err := transport.NormalizeAddr(addr)
+	if err != nil {
+		return "", err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.agents[addr] != nil
+	if f.agents[addr] != nil {
+		return addr, nil
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
+		if same := net.JoinHostPort(name, port); loopback(host) && f.agents[same] != nil {
+			return same, nil
+		}
+	}
+	known := "none is"
+	if len(f.agents) > 0 {
+		known = strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ") + " is"
+		if len(f.agents) > 1 {
+			known = strings.TrimSuffix(known, " is") + " are"
+		}
+	}
+	return "", proto.Errorf(proto.ErrNotFound, "agent %s is not known; %s", addr, known).
+		WithHint("a deploy to it adds it, as does proxy -agents "+addr).From("gateway", "not_found")
+}
+
+// Resolve returns the address by which the fleet knows the agent that answers at an
+// address, which it adds if it is new. Where nothing answers it is the address itself:
+// whoever connects to it is told why.
+func (f *Fleet) Resolve(ctx context.Context, addr string) (string, error) {
+	if err := f.Allowed(addr); err != nil {
+		return "", err
+	}
+	addr, err := transport.NormalizeAddr(addr)
+	if err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	known := f.agents[addr] != nil
+	f.mu.Unlock()
+	if known {
+		return addr, nil
+	}
+	if s, err := f.Connect(ctx, addr); err == nil {
+		return s.Addr, nil
+	}
+	return addr, ctx.Err()
 }
 
 func loopback(host string) bool {
@@ -284,12 +355,17 @@ func (f *Fleet) remove(a *agent) {
 	if a.given || a.known || a.removed {
 		return
 	}
-	a.removed = true
+	f.drop(a)
+}
+
+// drop removes an agent and what it has told. f.mu is held.
+func (f *Fleet) drop(a *agent) {
+	a.removed, a.client = true, nil
 	delete(f.agents, a.addr)
 	if a.cancel != nil {
 		a.cancel()
 	}
-	f.broadcast()
+	f.replace(a, nil, false)
 }
 
 // Unknown says why a path has no route.

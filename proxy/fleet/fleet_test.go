@@ -84,3 +84,142 @@ func TestEventsOfAnAgentInAnyOrder(t *testing.T) {
 	assert.False(t, f.apply(a, client, &proto.WatchEvent{Snapshot: true}))
 	assert.Len(t, f.Rows(), 1)
 }
+
+// said is the snapshot of an agent of an id with some functions.
+func said(id string, rows ...*proto.FunctionJsonRsp) *proto.WatchEvent {
+	return &proto.WatchEvent{Snapshot: true, Agent: &proto.AgentInfo{Id: id}, Functions: rows}
+}
+
+// heard is a fleet that published where calls go, and clients of no agents.
+type heard struct {
+	*Fleet
+	t      *testing.T
+	called map[string][]string // agents by path
+}
+
+func listen(t *testing.T, agents ...string) *heard {
+	h := &heard{t: t, called: map[string][]string{}}
+	var err error
+	h.Fleet, err = newFleet(t, Config{Agents: agents, Publish: func(changes map[string][]Replica) {
+		for path, replicas := range changes {
+			delete(h.called, path)
+			for _, r := range replicas {
+				h.called[path] = append(h.called[path], r.Agent)
+			}
+		}
+	}})
+	require.NoError(t, err)
+	return h
+}
+
+// hear applies an event of the agent of an address, which is added if it is not known.
+func (h *heard) hear(addr string, ev *proto.WatchEvent) *agent {
+	a, err := h.add(addr)
+	require.NoError(h.t, err)
+	client := transport.NewAgent(transport.RPC, addr)
+	h.t.Cleanup(func() { client.Close() })
+	h.apply(a, client, ev)
+	return a
+}
+
+func TestAnotherAddressOfAnAgentIsNoSecondAgent(t *testing.T) {
+	h := listen(t, "localhost:9000")
+	first := h.hear("localhost:9000", said("a", deployed("Hello")))
+	again := h.hear("127.0.0.1:9000", said("a", deployed("Hello")))
+	assert.Same(t, first, again.alias)
+	assert.Len(t, h.Rows(), 1)
+	assert.Equal(t, []Replica{{Agent: "localhost:9000", Local: true}}, h.All())
+	assert.Equal(t, []string{"localhost:9000"}, h.called["hello"])
+
+	// Where it no longer answers it has moved.
+	h.fail(first, true, proto.ErrUnavailable)
+	h.hear("localhost:9005", said("a", deployed("Hello")))
+	assert.Equal(t, []Replica{{Agent: "localhost:9005", Local: true}}, h.All())
+	assert.Equal(t, []string{"localhost:9005"}, h.called["hello"])
+	require.Len(t, h.Rows(), 1)
+	assert.Equal(t, "localhost:9005", h.Rows()[0].GetAtAgent())
+
+	h.hear("localhost:9006", said("b"))
+	assert.Len(t, h.All(), 2, "another id is another agent")
+}
+
+func TestANameLeadsToTheAgentThatHasIt(t *testing.T) {
+	h := listen(t, "localhost:9000")
+	h.hear("localhost:9000", said("a", deployed("Hello")))
+	b := h.hear("localhost:9001", said("b", deployed("Hello"), deployed("Other")))
+	assert.Equal(t, map[string][]string{"hello": {"localhost:9000"}, "other": {"localhost:9001"}}, h.called)
+	refused := h.Rows()[1]
+	assert.Equal(t, "localhost:9001", refused.GetAtAgent())
+	assert.Contains(t, refused.GetError(), "calls go to agent localhost:9000")
+
+	// It stays so after a restart, in whatever order agents answer.
+	h.save()
+	again, err := newFleet(t, Config{Dir: h.Dir})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]bool{"other": true}, again.agents["localhost:9001"].owns)
+
+	// A deploy through the proxy makes it a replica.
+	h.give(b, "hello")
+	assert.Equal(t, []string{"localhost:9000", "localhost:9001"}, h.called["hello"])
+	assert.Empty(t, h.Rows()[1].GetError())
+
+	// What nobody else has any longer goes to who has it.
+	h.hear("localhost:9002", said("c", deployed("Other")))
+	assert.Equal(t, []string{"localhost:9001"}, h.called["other"])
+	h.hear("localhost:9001", said("b", deployed("Hello")))
+	assert.Equal(t, []string{"localhost:9002"}, h.called["other"])
+}
+
+func TestAgentsNamedAtStartMayShareNames(t *testing.T) {
+	h := listen(t, "localhost:9000", "localhost:9001")
+	h.hear("localhost:9000", said("a", deployed("Hello")))
+	h.hear("localhost:9001", said("b", deployed("Hello")))
+	assert.Equal(t, []string{"localhost:9000", "localhost:9001"}, h.called["hello"])
+}
+
+func TestAgentsOfEarlierVersionsAreRemembered(t *testing.T) {
+	dir, err := state.Open(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	require.NoError(t, dir.Write(agentsFile, map[string]any{"agents": []string{"localhost:9000"}}))
+	f, err := newFleet(t, Config{Dir: dir})
+	require.NoError(t, err)
+	require.Contains(t, f.agents, "localhost:9000")
+	assert.True(t, f.agents["localhost:9000"].adopt, "what it has then was called before")
+}
+
+func TestServicesLieAtTheirAgent(t *testing.T) {
+	for _, tt := range []struct{ agent, said, used string }{
+		{"localhost:9000", "http://127.0.0.1:5000", "http://127.0.0.1:5000"},
+		{"localhost:9000", "http://[::1]:5000", "http://[::1]:5000"},
+		{"localhost:9000", "http://10.0.0.9:5000", "http://localhost:5000"},
+		{"10.0.0.7:9000", "http://agent-1:5000", "http://10.0.0.7:5000"},
+		{"10.0.0.7:9000", "http://127.0.0.1:5000", "http://10.0.0.7:5000"},
+		{"10.0.0.7:9000", "http://169.254.169.254", ""},
+		{"[fd00::7]:9000", "https://agent-1:5000/x", "http://[fd00::7]:5000"},
+		{"10.0.0.7:9000", "", ""},
+		{"10.0.0.7:9000", "://", ""},
+	} {
+		h := listen(t, tt.agent)
+		h.hear(tt.agent, said("a", &proto.FunctionJsonRsp{
+			Name: "Hello", Status: string(proto.Deployed), Proxy: tt.said, Serving: []*proto.Serving{{Proxy: tt.said}},
+		}))
+		require.Len(t, h.Rows(), 1)
+		assert.Equal(t, tt.used, h.Rows()[0].GetProxy(), tt.said)
+		assert.Equal(t, tt.used, h.Rows()[0].GetServing()[0].GetProxy(), tt.said)
+	}
+}
+
+func TestAskingForAnAgentAddsNone(t *testing.T) {
+	h := listen(t, "localhost:9000")
+	for _, name := range []string{"localhost:9000", ":9000", "http://127.0.0.1:9000", "[::1]:9000"} {
+		addr, err := h.Known(name)
+		require.NoError(t, err, name)
+		assert.Equal(t, "localhost:9000", addr)
+	}
+	_, err := h.Known("localhost:9001")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	assert.ErrorContains(t, err, "localhost:9000 is")
+	assert.Contains(t, proto.AsError(err).Hint, "-agents localhost:9001")
+	assert.Len(t, h.All(), 1)
+}

@@ -104,6 +104,9 @@ func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
 // visible returns a copy of a row for watchers. f.mu is held.
 func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	row = protobuf.CloneOf(row)
+	if path := proto.Path(row.GetName()); !a.owns[path] && f.owner(path) != nil {
+		row.Error, row.Reason = "calls go to agent "+f.owner(path).addr+", which had a function of this name before; deploy it through the proxy to call it here", proto.ReasonAgent
+	}
 	if a.client == nil {
 		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonAgent
 	}
@@ -116,7 +119,7 @@ func (f *Fleet) publish(paths ...string) {
 	for _, path := range paths {
 		changes[path] = nil
 		if !f.hidden[path] {
-			changes[path] = f.at(path)
+			changes[path] = slices.DeleteFunc(f.at(path), func(r Replica) bool { return !f.agents[r.Agent].owns[path] })
 		}
 	}
 	f.Publish(changes)

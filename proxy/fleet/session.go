@@ -65,6 +65,9 @@ func (f *Fleet) Connect(ctx context.Context, addr string) (*Session, error) {
 	err = f.until(ctx, func() bool { return a.client != nil || a.removed || a.attempts > before })
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if a.alias != nil {
+		a = a.alias
+	}
 	if a.client != nil {
 		return &Session{Addr: a.addr, fleet: f, agent: a, client: a.client}, nil
 	}
@@ -82,6 +85,9 @@ func (s *Session) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 // Deploy gives a function to the agent and returns the row with which it begins.
 func (s *Session) Deploy(ctx context.Context, fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
+	if !fn.GetPlan() {
+		s.fleet.give(s.agent, proto.Path(fn.GetName()))
+	}
 	row, err := s.one(ctx, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Deploy(ctx, fn) })
 	if err != nil || fn.GetPlan() {
 		return row, err
@@ -132,6 +138,7 @@ func (s *Session) Stopped(ctx context.Context) (rows []*proto.FunctionJsonRsp, e
 
 // Rollback lets a function, which may be stopped, serve with a version that it had.
 func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.FunctionJsonRsp, error) {
+	s.fleet.give(s.agent, proto.Path(name))
 	row, err := s.one(ctx, stopLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
 	if err != nil {
 		return nil, err

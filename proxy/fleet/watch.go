@@ -4,6 +4,9 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"net/url"
+	"slices"
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
@@ -63,13 +66,30 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	return connected, err
 }
 
-// apply applies an event of an agent. It reports whether this is the agent's first, so
-// that the agents must be saved.
-func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) (met bool) {
+// apply applies an event of an agent. It reports whether what is remembered of agents
+// has changed, so that it must be saved.
+func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) (changed bool) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if a.removed {
-		f.mu.Unlock()
 		return false
+	}
+	var moved *agent // the same agent at an address where it no longer answers
+	if id := ev.GetAgent().GetId(); ev.GetSnapshot() && id != "" {
+		if same := f.withID(id); same != nil && same != a {
+			if same.client != nil {
+				f.Logger.Info("an address is one more of a known agent", "address", a.addr, "agent", same.addr)
+				a.alias = same
+				same.given, same.known = same.given || a.given, true
+				f.drop(a)
+				return true
+			}
+			moved = same
+			f.Logger.Info("an agent has another address now", "agent", a.addr, "before", moved.addr)
+			a.given, a.owns = a.given || moved.given, moved.owns
+		}
+		changed = a.id != id
+		a.id = id
 	}
 	rows := map[string]*proto.FunctionJsonRsp{}
 	if !ev.GetSnapshot() {
@@ -80,8 +100,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 			f.Logger.Warn("a row is refused", "agent", a.addr, "error", err)
 			continue
 		}
-		row = protobuf.CloneOf(row)
-		row.AtAgent = a.addr
+		row = a.own(row)
 		path := proto.Path(row.GetName())
 		switch {
 		case proto.Status(row.GetStatus()) != proto.Stopped:
@@ -93,14 +112,111 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	if a.client == nil {
 		f.Logger.Info("agent connected", "agent", a.addr, "functions", len(rows))
 	}
-	met = !a.known
+	changed = changed || !a.known
 	a.client, a.problem, a.known = client, nil, true
 	if ev.GetSnapshot() {
 		a.info = ev.GetAgent()
 	}
+	changed = f.claim(a, rows) || changed
+	a.adopt = a.adopt && !ev.GetSnapshot()
 	f.replace(a, rows, ev.GetSnapshot())
-	f.mu.Unlock()
-	return met
+	if moved != nil {
+		moved.owns = nil
+		f.drop(moved)
+	}
+	return changed
+}
+
+// withID returns the agent of an id, or nil. f.mu is held.
+func (f *Fleet) withID(id string) *agent {
+	for _, a := range f.agents {
+		if a.id == id {
+			return a
+		}
+	}
+	return nil
+}
+
+// own returns a copy of a row that an agent has sent. Its services are at the agent,
+// whatever it says: else an agent could make the proxy call any address.
+func (a *agent) own(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
+	row = protobuf.CloneOf(row)
+	row.AtAgent = a.addr
+	row.Proxy = a.service(row.GetProxy())
+	for _, s := range row.GetServing() {
+		s.Proxy = a.service(s.GetProxy())
+	}
+	return row
+}
+
+// service returns the url of a service of the agent. Of what the agent says the port
+// counts, and, on this machine, by which loopback address it is reached.
+func (a *agent) service(said string) string {
+	u, err := url.Parse(said)
+	if err != nil || u.Port() == "" {
+		return ""
+	}
+	host := (&url.URL{Host: a.addr}).Hostname()
+	if a.local && loopback(u.Hostname()) {
+		host = u.Hostname()
+	}
+	return "http://" + net.JoinHostPort(host, u.Port())
+}
+
+// claim says which of an agent's new rows are of functions that are its own: those that
+// it had, and those that are no other agent's. Each name leads to the agents that the
+// proxy deployed it to, or to the one that had it first. What an agent no longer has
+// goes to another that has a function of the name. It reports whether something has
+// changed. f.mu is held.
+func (f *Fleet) claim(a *agent, rows map[string]*proto.FunctionJsonRsp) (changed bool) {
+	for path := range rows {
+		if !a.owns[path] && (a.adopt || f.owner(path) == nil) {
+			a.owns[path], changed = true, true
+		}
+	}
+	for path := range a.rows {
+		if rows[path] != nil || !a.owns[path] {
+			continue
+		}
+		delete(a.owns, path)
+		changed = true
+		if f.owner(path) != nil {
+			continue
+		}
+		for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+			if b := f.agents[addr]; b != a && b.rows[path] != nil {
+				b.owns[path] = true
+				f.rows.Set(f.visible(b, b.rows[path]))
+				break
+			}
+		}
+	}
+	return changed
+}
+
+// owner returns the agent that owns a path, the first by address, or nil. f.mu is held.
+func (f *Fleet) owner(path string) (first *agent) {
+	for _, a := range f.agents {
+		if a.owns[path] && (first == nil || a.addr < first.addr) {
+			first = a
+		}
+	}
+	return first
+}
+
+// give makes a path lead to an agent too.
+func (f *Fleet) give(a *agent, path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a.removed || a.owns[path] {
+		return
+	}
+	a.owns[path] = true
+	if row := a.rows[path]; row != nil {
+		f.rows.Set(f.visible(a, row))
+		f.publish(path)
+	}
+	f.broadcast()
 }
 
 // fail notes that an attempt to connect, or a connection, has failed.

@@ -29,6 +29,7 @@ import (
 //	packages/                       archives by digest
 //	programs/                       binaries by what they were built from
 //	run/<port>.sock                 unix sockets of the functions
+//	id                              the agent's id
 //	secrets.key                     what seals the secrets in the records
 //	tmp/                            what is needed until the agent exits
 //
