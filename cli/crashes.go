@@ -30,7 +30,7 @@ printed.`,
 				return err
 			}
 			if a.output != "json" && len(list) == 0 {
-				a.note("no process of %s has ended by itself", args[0])
+				a.note("no process of %s has exited by itself", args[0])
 			}
 			return a.printCrashes(list)
 		},

@@ -180,11 +180,7 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 	}
 	switch {
 	case found == nil:
-		hint := "proxyCli list shows what is deployed"
-		if near := proto.Nearest(name, names); near != "" {
-			hint = "did you mean " + near + "? " + hint
-		}
-		return "", proto.Errorf(proto.ErrNotFound, "function %q not found at %s", name, a.proxy).WithHint(hint)
+		return "", a.notFound(ctx, name, names)
 	case found.GetUrl() == "":
 		return "", proto.Errorf(proto.ErrUnavailable, "function %q is %s and has no url yet", found.GetName(), found.GetStatus()).
 			WithHint("proxyCli list shows how it stands")
@@ -202,6 +198,22 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 	}
 	return "", proto.Errorf(proto.ErrNotFound, "version %d of %s is not open at this agent", version, found.GetName()).
 		WithHint("ask a proxy, which opens every version that is kept")
+}
+
+// notFound is the error for a function that is none of those with names.
+func (a *app) notFound(ctx context.Context, name string, names []string) error {
+	stopped, _ := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
+	for _, r := range stopped {
+		if proto.Path(r.GetName()) == proto.Path(name) {
+			return proto.Errorf(proto.ErrNotFound, "function %q is stopped", r.GetName()).
+				WithHint("proxyCli rollback " + r.GetName() + " starts it again")
+		}
+	}
+	hint := "proxyCli list shows what is deployed"
+	if near := proto.Nearest(name, names); near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return proto.Errorf(proto.ErrNotFound, "function %q not found at %s", name, a.proxy).WithHint(hint)
 }
 
 // request builds the call. The path reaches the function byte for byte.

@@ -57,6 +57,15 @@ func withoutAddress(err error) error {
 	return err
 }
 
+// forStrangers is what callers are told who may not know what a function consists of,
+// where it runs and what keeps it from answering.
+var forStrangers = map[proto.Kind]string{
+	proto.ErrUnavailable: "the function cannot be called now",
+	proto.ErrBadGateway:  "the function gave no answer",
+	proto.ErrTimeout:     "the function did not answer in time",
+	proto.ErrInternal:    "the function could not be called",
+}
+
 // refuse answers in the function's place.
 func (c *call) refuse(err error) {
 	c.failure = err
@@ -64,6 +73,9 @@ func (c *call) refuse(err error) {
 	e := *proto.AsError(err)
 	if e.Component == "" {
 		e = *e.From("gateway", string(e.Kind))
+	}
+	if says := forStrangers[e.Kind]; says != "" && e.Component != "caller" && c.Stranger(c.in) {
+		e = *proto.Errorf(e.Kind, "%s", says).From("function", string(e.Kind))
 	}
 	w.Header().Set(forward.RequestID, c.id[0])
 	if e.Kind == proto.ErrUnavailable {

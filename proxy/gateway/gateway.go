@@ -37,6 +37,8 @@ type Config struct {
 	// Wake opens a version without a route and returns when there is one.
 	Wake     func(ctx context.Context, name string, version uint32) error
 	AgentErr func(agent string) *proto.Error // says why an agent does not answer; nil when it does
+	// Stranger reports whether a caller may not know more of a function than its answers.
+	Stranger func(r *http.Request) bool
 	Logger   hclog.Logger
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
 	// as long as a caller of HTTP/1 may.

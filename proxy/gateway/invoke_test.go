@@ -54,6 +54,7 @@ func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *h
 			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
 		},
 		AgentErr: func(string) *proto.Error { return nil },
+		Stranger: func(r *http.Request) bool { return r.Header.Get("Stranger") != "" },
 		Silence:  silence,
 	}))
 	srv.Config.ErrorLog = logger.StandardLogger(nil)
@@ -1259,4 +1260,29 @@ func fetch(t *testing.T, url, authorization string) (status int, body string) {
 	data, err := io.ReadAll(rsp.Body)
 	require.NoError(t, err)
 	return rsp.StatusCode, string(data)
+}
+
+func TestStrangersAreToldOnlyThatAFunctionDoesNotAnswer(t *testing.T) {
+	down := deployed("Down", "127.0.0.1:1")
+	failed := deployed("Failed", "127.0.0.1:1")
+	failed.Status, failed.Instances, failed.Reason = string(proto.Failed), 0, "crash"
+	silent := scripted(t, answering("nonsense\r\n\r\n"))
+	addr := front(t, down, failed, silent)
+	for name, status := range map[string]int{"down": 502, "failed": 502, "hello": 502, "missing": 404} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+Prefix+name, http.NoBody)
+		require.NoError(t, err)
+		req.Header.Set("Stranger", "yes")
+		rsp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(rsp.Body)
+		require.NoError(t, err)
+		require.NoError(t, rsp.Body.Close())
+		assert.Equal(t, status, rsp.StatusCode, name)
+		for _, secret := range []string{"proxyCli", "dial", "crash", "refused", "HTTP"} {
+			assert.NotContains(t, string(body), secret, name)
+		}
+		if status == 502 {
+			assert.Contains(t, string(body), "the function gave no answer")
+		}
+	}
 }

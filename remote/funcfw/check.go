@@ -234,6 +234,8 @@ func (pkg *source) missing(name, kind string) error {
 	}
 	if near := proto.Nearest(name, names); near != "" {
 		r.Fix = fmt.Sprintf("did you mean %s?", near)
+	} else if found, _ := pkg.candidates(); len(found) == 1 && r.Fix == fix {
+		r.Fix = fmt.Sprintf("deploy its function %s, or %s", found[0].Name, fix)
 	}
 	return r
 }

@@ -125,7 +125,7 @@ func TestCheckRefuses(t *testing.T) {
 		"written out":     {sig("func F(w []byte,\n\tr *http.Request) {}"), "a.go:3:10: parameter 1 of F is []byte, want net/http.ResponseWriter", ""},
 		// name
 		"other case": {sig("func Ff(w http.ResponseWriter, r *http.Request) {}\nfunc f() {}"), "a.go:4:6: package p has no function F", "rename f to F"},
-		"missing":    {sig("func Other(w http.ResponseWriter, r *http.Request) {}"), "package p has no function F", "declare it as"},
+		"missing":    {sig("func Other(w http.ResponseWriter, r *http.Request) {}"), "package p has no function F", "deploy its function Other, or declare it as"},
 		"type":       {sig("type F int"), "a.go:3:6: F is a type, not a function", ""},
 		"constant":   {sig("const F = 1"), "a.go:3:7: F is a constant, not a function", ""},
 		// files

@@ -66,6 +66,9 @@ func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath 
 	if err != nil {
 		return nil, "", err
 	}
+	if err := checkGoFiles(dir); err != nil { // first: such a folder may hold anything
+		return nil, "", err
+	}
 	s = &selection{root: dir, private: private, tree: newTree(DefaultLimits.Files), files: map[string]*mount{}, folders: map[string]bool{}}
 	ignore, err := readIgnored(dir)
 	if err != nil {
@@ -195,13 +198,6 @@ type selection struct {
 // addPackages adds the package in dir and those of local modules that it imports,
 // directly or not.
 func (s *selection) addPackages(dir string) error {
-	if len(goFiles(dir)) == 0 {
-		hint := "name the folder of the function's package; tests and hidden files do not count"
-		if below := packagesBelow(dir); len(below) > 0 {
-			hint = "there are some in " + strings.Join(below, ", ") + ": name the folder of the function's package"
-		}
-		return proto.Errorf(proto.ErrInvalid, "no Go files in %s", dir).WithHint(hint)
-	}
 	seen := map[string]bool{dir: true}
 	for queue := []string{dir}; len(queue) > 0; queue = queue[1:] {
 		imports, err := s.addPackage(queue[0])
@@ -220,6 +216,18 @@ func (s *selection) addPackages(dir string) error {
 		}
 	}
 	return nil
+}
+
+// checkGoFiles refuses a folder that is no package.
+func checkGoFiles(dir string) error {
+	if len(goFiles(dir)) > 0 {
+		return nil
+	}
+	hint := "name the folder of the function's package; tests and hidden files do not count"
+	if below := packagesBelow(dir); len(below) > 0 {
+		hint = "there are some in " + strings.Join(below, ", ") + ": name the folder of the function's package"
+	}
+	return proto.Errorf(proto.ErrInvalid, "no Go files in %s", dir).WithHint(hint)
 }
 
 // packagesBelow names a few of the folders below one that have Go files.

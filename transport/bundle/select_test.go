@@ -270,6 +270,19 @@ func TestSelectCountsBytes(t *testing.T) {
 	refused(t, err, proto.ErrTooLarge, "large", "67108864 bytes")
 }
 
+// A folder that is named by mistake, such as a home folder, holds far too much.
+func TestSelectMissesGoFilesBeforeItCounts(t *testing.T) {
+	dir := folder(t, map[string]string{"x/a.go": goFile})
+	for i := range DefaultLimits.Bytes/maxUnasked + 1 {
+		name := filepath.Join(dir, strconv.FormatInt(i, 10))
+		require.NoError(t, os.WriteFile(name, nil, 0o644))
+		require.NoError(t, os.Truncate(name, maxUnasked))
+	}
+	_, _, _, err := Select(&proto.FunctionJson{Dir: dir})
+	refused(t, err, proto.ErrInvalid, "no Go files in "+dir)
+	assert.Contains(t, proto.AsError(err).Hint, "there are some in x")
+}
+
 func TestSelectFindsTheFolder(t *testing.T) {
 	top := folder(t, map[string]string{"m/go.mod": goMod, "m/fn/a.go": goFile, "m/fn/x/x.go": goFile, "link": "-> m/fn"})
 	dir := filepath.Join(top, "m", "fn")

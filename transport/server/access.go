@@ -147,6 +147,10 @@ func Admit(r *http.Request, name string, public bool) error {
 	return a.admit(requestOf(r, wire.ScopeInvoke), name, public, isPublic(r))
 }
 
+// Stranger reports whether the caller of r may not know more of a function than its
+// answers. It is for handlers of mounts with ScopeInvoke.
+func Stranger(r *http.Request) bool { return isPublic(r) }
+
 // accessKey is the key under which the context of a request has what decides on it.
 type accessKey struct{}
 

@@ -17,6 +17,9 @@
 //   - A public listener has the mounts of ScopeInvoke and nothing else (public.go): what
 //     is not there need not be guarded. Whose a call is may be said by trusted gateways
 //     alone: in headers (forwarded.go), or before the first request (prelude.go).
+//   - With Config.TLS each port takes both, and tells them apart by the first byte
+//     (secure.go). net/http is handed plain bytes: so framing checks what was encrypted
+//     too, and limits are those of the connection below.
 //   - net/http decides alone where a request ends, and hides from handlers what
 //     other programs read differently. So connections check it first (framing.go).
 //   - Streams (Watch, Logs, a deploy that is followed) carry heartbeats (relay in

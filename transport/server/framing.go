@@ -2,10 +2,9 @@ package server
 
 import (
 	"bytes"
-	"errors"
+	"crypto/tls"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,11 +25,10 @@ const linger = 500 * time.Millisecond
 // In the place of such bytes net/http is given some that it refuses: it answers the
 // requests before, then 400, and closes. All else passes unchanged. HTTP/2 is not
 // checked, nor what follows a request for a websocket.
-//
-// Writes fail when the caller reads nothing for a while.
 type framed struct {
 	net.Listener
 	silence time.Duration // how long a write may take without any progress
+	tls     *tls.Config   // of callers that begin with it; nil: none does
 	public  bool          // everybody may call functions here, and do nothing else
 }
 
@@ -40,20 +38,23 @@ func (l framed) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &framedConn{Conn: conn, silence: l.silence, public: l.public}, nil
+	c := &framedConn{public: l.public}
+	c.prelude, _ = conn.(*preludeConn)
+	patient := &patientConn{Conn: conn, silence: l.silence}
+	if c.Conn = patient; l.tls != nil {
+		c.Conn = &secureConn{patientConn: patient, config: l.tls}
+	}
+	return c, nil
 }
 
-// framedConn is one connection. One goroutine at a time reads it, one writes.
+// framedConn is one connection. One goroutine at a time reads it.
 type framedConn struct {
 	net.Conn
-	silence time.Duration
+	prelude *preludeConn // nil: there can be none
 	public  bool
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read
-
-	limited atomic.Int64 // when the limit of a write was set, in unix nanoseconds
-	foreign atomic.Bool  // the server has set a limit of its own
 }
 
 // Read implements net.Conn.
@@ -79,25 +80,6 @@ func (c *framedConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn. It fails when the caller reads nothing for a while.
-func (c *framedConn) Write(p []byte) (written int, err error) {
-	for {
-		own := !c.foreign.Load()
-		// A limit that is renewed now and then is nearly as long, and costs less.
-		if now := time.Now(); own && now.UnixNano()-c.limited.Load() > int64(c.silence/8) {
-			c.limited.Store(now.UnixNano())
-			if err := c.Conn.SetWriteDeadline(now.Add(c.silence)); err != nil {
-				return written, err
-			}
-		}
-		n, err := c.Conn.Write(p[written:])
-		written += n
-		if !own || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return written, err
-		}
-	}
-}
-
 // Close implements net.Conn. After a refusal it reads for a moment what the caller
 // still sends: a connection that is closed with unread bytes is reset, and the answer
 // does not arrive.
@@ -109,34 +91,18 @@ func (c *framedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SetWriteDeadline implements net.Conn.
-func (c *framedConn) SetWriteDeadline(t time.Time) error {
-	c.foreign.Store(!t.IsZero())
-	c.limited.Store(0)
-	return c.Conn.SetWriteDeadline(t)
-}
-
-// SetDeadline implements net.Conn.
-func (c *framedConn) SetDeadline(t time.Time) error {
-	c.foreign.Store(!t.IsZero())
-	c.limited.Store(0)
-	return c.Conn.SetDeadline(t)
-}
-
 // CloseWrite says that no more is sent. net/http and tunnels ask for it.
-func (c *framedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *framedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // SetLinger says how Close works: with 0 the connection is reset.
-func (c *framedConn) SetLinger(seconds int) error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		return tcp.SetLinger(seconds)
+func (c *framedConn) SetLinger(seconds int) error { return setLinger(c.Conn, seconds) }
+
+// tlsState returns what is known of the caller's TLS, nil without it.
+func (c *framedConn) tlsState() *tls.ConnectionState {
+	if conn, ok := c.Conn.(*secureConn); ok {
+		return conn.connectionState()
 	}
-	return errors.ErrUnsupported
+	return nil
 }
 
 // framing is the place in a stream of requests up to which it was read.

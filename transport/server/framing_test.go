@@ -212,7 +212,7 @@ func (c *slowConn) Write(p []byte) (int, error) {
 
 func TestACallerThatReadsSlowlyIsNotClosed(t *testing.T) {
 	slow := &slowConn{}
-	n, err := (&framedConn{Conn: slow, silence: time.Second}).Write([]byte("0123456789"))
+	n, err := (&patientConn{Conn: slow, silence: time.Second}).Write([]byte("0123456789"))
 	require.NoError(t, err)
 	assert.Equal(t, 10, n)
 	assert.Equal(t, "0123456789", slow.taken.String())

@@ -72,20 +72,10 @@ func (c *preludeConn) readPrelude() error {
 }
 
 // CloseWrite says that no more is sent.
-func (c *preludeConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *preludeConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // SetLinger says how Close works: with 0 the connection is reset.
-func (c *preludeConn) SetLinger(seconds int) error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		return tcp.SetLinger(seconds)
-	}
-	return errors.ErrUnsupported
-}
+func (c *preludeConn) SetLinger(seconds int) error { return setLinger(c.Conn, seconds) }
 
 // parsePrelude reads the header at the beginning of b. Its size is 0 when there is
 // none, -1 when more bytes are needed to tell. The origin is the zero value where the

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -38,6 +39,13 @@ func isPublic(r *http.Request) bool {
 // from where the caller is.
 func (s *server) servePublic(w http.ResponseWriter, r *http.Request) {
 	gateways(s.cfg.Gateways).apply(r)
+	if s.cfg.TLS != nil {
+		if r.TLS == nil && r.URL.Scheme != "https" {
+			redirect(w, r)
+			return
+		}
+		w.Header().Set("Strict-Transport-Security", strictTransport)
+	}
 	r = s.access.take(r)
 	mount := s.mountOf(r)
 	if mount == nil || mount.Scope != wire.ScopeInvoke {
@@ -46,6 +54,20 @@ func (s *server) servePublic(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	mount.ServeHTTP(w, r)
+}
+
+// strictTransport tells browsers for half a year to come by TLS alone (RFC 6797).
+const strictTransport = "max-age=15552000"
+
+// redirect answers a request that came without TLS with the same url by TLS: at the same
+// port, which takes both, or, from the port of plain HTTP, at that of HTTPS.
+func redirect(w http.ResponseWriter, r *http.Request) {
+	if r.Host == "" || !strings.HasPrefix(r.RequestURI, "/") {
+		wire.WriteError(w, proto.Errorf(proto.ErrInvalid, "this is served over TLS, at https://"))
+		return
+	}
+	w.Header().Set("Location", "https://"+strings.TrimSuffix(r.Host, ":80")+r.RequestURI)
+	w.WriteHeader(http.StatusPermanentRedirect)
 }
 
 // nothingHere is the error for all that callers of a public listener may not see: it
@@ -61,8 +83,8 @@ func (g gateways) apply(r *http.Request) {
 		return
 	}
 	var o origin
-	if conn, ok := r.Context().Value(connKey{}).(*framedConn).Conn.(*preludeConn); ok {
-		if said := conn.origin.Load(); said != nil {
+	if prelude := r.Context().Value(connKey{}).(*framedConn).prelude; prelude != nil {
+		if said := prelude.origin.Load(); said != nil {
 			o, peer = *said, said.client
 		}
 	}

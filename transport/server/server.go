@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"log"
 	"maps"
@@ -53,6 +54,7 @@ type Config struct {
 	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
 	Mounts     []Mount          // what is served beside the Interface's calls; default: nothing
 	Public     []net.Listener   // on which everybody may call functions, and nothing else is; Serve closes them
+	TLS        *tls.Config      // of callers that begin with TLS, on all listeners; default: none may
 	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
 	Tokens     *auth.Keeper     // knows the tokens of callers; default: nobody has one
 	Insecure   bool             // lets callers on other machines in; default: refuse them
@@ -163,11 +165,12 @@ type connKey struct{}
 
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
+	config := tlsConfig(s.cfg.TLS)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, public: true})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, public: true})
 	}
 	return list
 }
@@ -215,6 +218,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isWebsocket(r) {
 		// What follows belongs to the websocket: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")
+	}
+	if conn, ok := r.Context().Value(connKey{}).(*framedConn); ok {
+		r.TLS = conn.tlsState()
 	}
 	if err := s.address(r); err != nil {
 		refuse(w, r, err)
