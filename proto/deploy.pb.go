@@ -110,7 +110,15 @@ type FunctionJson struct {
 	Target string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
 	// Who may call the function: "public" publishes it to everybody who reaches the
 	// proxy's listener for functions. Default "token": those alone who have a token for it.
-	Auth          string `protobuf:"bytes,32,opt,name=auth,proto3" json:"auth,omitempty"`
+	Auth string `protobuf:"bytes,32,opt,name=auth,proto3" json:"auth,omitempty"`
+	// What TCP ports its processes may dial: "any", "none", or numbers. Default: any.
+	Network []string `protobuf:"bytes,33,rep,name=network,proto3" json:"network,omitempty"`
+	// What its processes may do beyond what a function needs: "subprocess" to start
+	// programs, "listen" to open ports of their own, "unix" for unix sockets.
+	Allow []string `protobuf:"bytes,34,rep,name=allow,proto3" json:"allow,omitempty"`
+	// The least isolation that it may run under: none, basic, strong or full. Default: what
+	// the agent asks for.
+	Isolation     string `protobuf:"bytes,35,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +377,27 @@ func (x *FunctionJson) GetAuth() string {
 	return ""
 }
 
+func (x *FunctionJson) GetNetwork() []string {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+func (x *FunctionJson) GetAllow() []string {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *FunctionJson) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -431,7 +460,10 @@ type FunctionJsonRsp struct {
 	// Calls are answered with 503, by the agent, until the function is resumed.
 	Paused bool `protobuf:"varint,28,opt,name=paused,proto3" json:"paused,omitempty"`
 	// Who may call the function, as in FunctionJson.
-	Auth          string `protobuf:"bytes,29,opt,name=auth,proto3" json:"auth,omitempty"`
+	Auth string `protobuf:"bytes,29,opt,name=auth,proto3" json:"auth,omitempty"`
+	// How well the agent keeps the function from the rest of its machine: none, basic,
+	// strong or full.
+	Isolation     string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +697,13 @@ func (x *FunctionJsonRsp) GetPaused() bool {
 func (x *FunctionJsonRsp) GetAuth() string {
 	if x != nil {
 		return x.Auth
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
 	}
 	return ""
 }
@@ -3669,7 +3708,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xbf\a\n" +
+	"ryofaas.v1\"\x8d\b\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -3703,13 +3742,16 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aversion\x18\x1d \x01(\rR\aversion\x12\x12\n" +
 	"\x04keep\x18\x1e \x03(\tR\x04keep\x12\x16\n" +
 	"\x06target\x18\x1f \x01(\tR\x06target\x12\x12\n" +
-	"\x04auth\x18  \x01(\tR\x04auth\x1a6\n" +
+	"\x04auth\x18  \x01(\tR\x04auth\x12\x18\n" +
+	"\anetwork\x18! \x03(\tR\anetwork\x12\x14\n" +
+	"\x05allow\x18\" \x03(\tR\x05allow\x12\x1c\n" +
+	"\tisolation\x18# \x01(\tR\tisolation\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfb\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x99\x06\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -3742,7 +3784,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04idle\x18\x1a \x01(\tR\x04idle\x12!\n" +
 	"\flast_version\x18\x1b \x01(\rR\vlastVersion\x12\x16\n" +
 	"\x06paused\x18\x1c \x01(\bR\x06paused\x12\x12\n" +
-	"\x04auth\x18\x1d \x01(\tR\x04auth\"\x99\x01\n" +
+	"\x04auth\x18\x1d \x01(\tR\x04auth\x12\x1c\n" +
+	"\tisolation\x18\x1e \x01(\tR\tisolation\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

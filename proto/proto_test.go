@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,4 +279,36 @@ func TestRequestIDs(t *testing.T) {
 	for _, bad := range []string{"", "a b", "a\nb", "é", "\x7f", strings.Repeat("a", maxRequestID+1)} {
 		assert.Len(t, RequestID(bad), 26, "%q", bad)
 	}
+}
+
+func TestNetworkAndAllow(t *testing.T) {
+	for _, c := range []struct {
+		network []string
+		want    Network
+		wrong   string
+	}{
+		{nil, Network{Any: true}, ""},
+		{[]string{"any"}, Network{Any: true}, ""},
+		{[]string{"none"}, Network{}, ""},
+		{[]string{"443", "5432"}, Network{Ports: []uint16{443, 5432}}, ""},
+		{[]string{"any", "443"}, Network{}, `"any" stands alone`},
+		{[]string{"443", "none"}, Network{}, `"none" stands alone`},
+		{[]string{"0"}, Network{}, "neither any, none nor a TCP port"},
+		{[]string{"65536"}, Network{}, "neither any, none nor a TCP port"},
+		{[]string{"https"}, Network{}, "neither any, none nor a TCP port"},
+		{slices.Repeat([]string{"1"}, MaxPorts+1), Network{}, "at most 256 are taken"},
+	} {
+		fn := &FunctionJson{Name: "F", Network: c.network}
+		got, err := fn.Ports()
+		if c.wrong != "" {
+			require.ErrorIs(t, fn.Check(), ErrInvalid)
+			require.ErrorContains(t, err, c.wrong)
+			continue
+		}
+		require.NoError(t, fn.Check())
+		assert.Equal(t, c.want, got)
+	}
+	require.NoError(t, (&FunctionJson{Name: "F", Allow: []string{"subprocess", "unix", "listen"}, Isolation: "full"}).Check())
+	require.ErrorContains(t, (&FunctionJson{Name: "F", Allow: []string{"root"}}).Check(), `"root" is not known; use subprocess, listen, unix`)
+	require.ErrorContains(t, (&FunctionJson{Name: "F", Isolation: "much"}).Check(), `"much" is none of none, basic, strong, full`)
 }

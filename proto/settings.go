@@ -132,6 +132,21 @@ var settings = []Setting{
 		Default: "all",
 	},
 	{
+		Name: "network", Flag: "network", Value: "any|none|PORT,…", Form: List, Effect: OnProcess, check: valid((*FunctionJson).Ports),
+		Help:    "TCP ports that the function may dial; any and a list of ports leave UDP open",
+		Default: NetworkAny,
+	},
+	{
+		Name: "allow", Flag: "allow", Value: "WHAT,…", Form: List, Effect: OnProcess, check: (*FunctionJson).checkAllow,
+		Help:    "what the function may do beyond what others may: subprocess, listen (on ports of its own), unix (sockets)",
+		Default: "none",
+	},
+	{
+		Name: "isolation", Flag: "isolation", Value: "TIER", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).MinIsolation),
+		Help:    "least isolation to run under: none, basic, strong or full",
+		Default: "what the agent asks for",
+	},
+	{
 		Name: "concurrency", Flag: "concurrency", Value: "N", Form: Count, Effect: OnProcess, check: always,
 		Help:    "calls that a process serves at the same time; further ones wait",
 		Default: "any number",

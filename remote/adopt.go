@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
@@ -41,6 +43,8 @@ type served struct {
 	Port      int
 	Asleep    bool               `json:",omitempty"`
 	Processes []process.Identity `json:",omitempty"`
+	// Isolation is the least that one of the processes runs under.
+	Isolation string `json:",omitempty"`
 }
 
 // note stores what runs, if that has changed.
@@ -59,6 +63,7 @@ func (f *function) note() {
 			one.Processes = append(one.Processes, p.Identity())
 			serve[p] = true
 		}
+		one.Isolation = s.isolation().String()
 		now.Services = append(now.Services, one)
 	}
 	for _, p := range f.procs {
@@ -174,12 +179,17 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	// Also when this agent is being stopped: a process that is not adopted is stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adoptLimit)
 	defer cancel()
+	tier, _ := proto.ParseIsolation(was.Isolation) // none of an earlier agent's
 	for _, id := range was.Processes {
 		p, err := adopt(ctx, s.version, id, held[controlName(id)])
+		if err == nil && tier < a.walls.Least(s.version.Spec.FunctionJson) {
+			err = fmt.Errorf("it runs under isolation %s, and more is demanded", tier)
+		}
 		if err != nil {
 			s.f.logger.Warn("a process is not taken over", "pid", id.Pid, "error", err)
 			continue
 		}
+		p.tier = tier
 		s.add([]*instance{p})
 		s.f.logger.Info("taken over", "version", was.Version, "pid", id.Pid)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
+	"github.com/Ishan27g/ryo-faas/remote/isolation"
 	"github.com/Ishan27g/ryo-faas/remote/logs"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/remote/programs"
@@ -59,6 +60,8 @@ type Config struct {
 	// GoProxy, GoSumDB and GoPrivate say where builds get modules from, as the go
 	// command's variables of these names do. Default: what go env says.
 	GoProxy, GoSumDB, GoPrivate string
+	// Isolation is the least that functions run under; New fails where there is less.
+	Isolation proto.Isolation
 	// Logger gets the agent's messages. Default: none.
 	Logger hclog.Logger
 }
@@ -82,6 +85,7 @@ type Agent struct {
 	id       string // by which proxies know this agent
 	store    *bundle.Store
 	programs *programs.Maker
+	walls    *isolation.Walls
 	logs     *logs.Store
 	ports    *ports
 	host     string // by which the functions' services are reached
@@ -168,6 +172,13 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.furniture, err = furnish(a.disk.Path("furniture"), "/"); err != nil {
 		return err
 	}
+	launcher, err := confine.New()
+	if err != nil {
+		return err
+	}
+	if a.walls, err = isolation.New(launcher, cfg.Isolation); err != nil {
+		return err
+	}
 	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.logger}
 	if !cfg.NoBuild {
 		if err := errors.Join(os.MkdirAll(cfg.Cache, 0o700), state.Check(cfg.Cache)); err != nil {
@@ -175,7 +186,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 		}
 		making.Build = &build.Config{
 			Dir: cfg.Cache, Temp: a.disk.Tmp(), Logger: a.logger.Named("build"),
-			Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate,
+			Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate, Launcher: launcher,
 		}
 	}
 	a.programs, err = programs.New(making)
@@ -207,8 +218,11 @@ func (a *Agent) Store() *bundle.Store { return a.store }
 // nothing has none.
 func (a *Agent) Layers() []confine.Layer { return a.programs.Layers() }
 
-// ErrReplaced is the cause of canceling Run's context when the next agent follows at
-// once: functions then go on even with StopFunctions.
+// Isolation says how functions are kept from the rest of this machine.
+func (a *Agent) Isolation() isolation.Report { return a.walls.Report() }
+
+// ErrReplaced as the cause of the end of Run's context says that the next agent
+// follows at once, so that functions go on even with StopFunctions.
 var ErrReplaced = errors.New("the next agent follows")
 
 // Run takes over what an earlier agent left running, brings back what should run, and

@@ -96,6 +96,9 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 		if err := fn.Check(); err != nil {
 			return err
 		}
+		if err := a.walls.Check(fn); err != nil {
+			return err
+		}
 		path := proto.Path(fn.GetName())
 		if other, twice := names[path]; twice {
 			return proto.Errorf(proto.ErrConflict, "functions %s and %s of one request share the path /%s", other, fn.GetName(), path).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
+	"github.com/Ishan27g/ryo-faas/remote/isolation"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 )
@@ -32,7 +34,8 @@ const killGrace = 2 * time.Second
 type instance struct {
 	*process.Process
 	version *disk.Version
-	since   time.Time // when it was started
+	tier    proto.Isolation // it runs under
+	since   time.Time       // when it was started
 	last    atomic.Pointer[reading]
 	hung    atomic.Bool // killed since it did not answer
 }
@@ -50,7 +53,7 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 	}
 	defer output.Close()
 	spec.Stdout, spec.Stderr = output.Stdout, output.Stderr
-	p := &instance{version: v, since: time.Now()}
+	p := &instance{version: v, tier: f.agent.walls.Tier(), since: time.Now()}
 	p.Process, err = process.Start(spec)
 	if err != nil {
 		return nil, trouble(v, err)
@@ -99,6 +102,16 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	}
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
 	tmp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(tmp, 0o700); err != nil { // it may have been removed by hand
+		return process.Spec{}, err
+	}
+	program := filepath.Join(dir, "fn")
+	fork, err := f.agent.walls.Fork(fn.FunctionJson, isolation.Place{
+		Program: program, Package: filepath.Join(dir, "src"), Temp: tmp, Extra: []string{f.agent.disk.Path("furniture")},
+	})
+	if err != nil {
+		return process.Spec{}, err
+	}
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
 	env = append(env, f.agent.furniture...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
@@ -113,7 +126,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 		env = append(env, "RYO_STRICT=1")
 	}
 	return process.Spec{
-		Path:        filepath.Join(dir, "fn"),
+		Path:        program,
 		Dir:         filepath.Join(dir, "src", filepath.FromSlash(programs.PackagePath(fn.FunctionJson))),
 		Mount:       "/" + f.path,
 		Function:    cmp.Or(fn.GetTarget(), fn.GetName()),
@@ -123,6 +136,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 		Memory:      memory,
 		Procs:       cpus,
 		Concurrency: int(fn.GetConcurrency()),
+		Fork:        fork,
 	}, nil
 }
 

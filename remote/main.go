@@ -20,6 +20,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/isolation"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -52,6 +53,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
+	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure or -host do without any (default what the machine has)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent ends, instead of leaving them to the next one")
 	if code, ok := set.Parse(args[1:]); !ok {
@@ -66,14 +68,22 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *versions < 1 {
 		return set.Failf("invalid value %d for -versions: one is kept at least", *versions)
 	}
+	demanded := proto.IsolationNone
+	if *least != "" {
+		var err error
+		if demanded, err = proto.ParseIsolation(*least); err != nil {
+			return set.Failf("invalid value for -isolation: %v", err)
+		}
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	err := serve(ctx, options{
-		listen: *port, insecure: *insecure, unconfined: *unconfined, sourceRoot: *sourceRoot, stdout: stdout,
+		listen: *port, insecure: *insecure, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
-			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
+			Isolation: demanded,
+			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	})
 	if err != nil {
@@ -88,6 +98,7 @@ type options struct {
 	listen     string
 	insecure   bool
 	unconfined bool
+	unisolated bool // -isolation says how functions may run
 	sourceRoot string
 	stdout     io.Writer
 }
@@ -115,8 +126,9 @@ func serve(ctx context.Context, s options) error {
 		logger.Info("functions end with this agent")
 	}
 	tell(logger, agent.Layers())
+	tellIsolation(logger, agent.Isolation())
 	toolchain := tellToolchain(logger, agent.Info().GetGoVersion())
-	if err := s.mayBuild(agent.Layers()); err != nil {
+	if err := errors.Join(s.mayBuild(agent.Layers()), s.mayRun(agent.Isolation())); err != nil {
 		return err
 	}
 	if s.insecure {
@@ -146,7 +158,7 @@ func serve(ctx context.Context, s options) error {
 			Program: "agent", Version: flags.ThisBuild().Version,
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {
@@ -180,6 +192,16 @@ func (s options) mayBuild(layers []confine.Layer) error {
 	return nil
 }
 
+// mayRun refuses callers of other machines where nothing isolates functions, unless
+// -isolation is given.
+func (s options) mayRun(walls isolation.Report) error {
+	if walls.Tier != proto.IsolationNone.String() || s.unisolated || !s.insecure && s.agent.Host == "" {
+		return nil
+	}
+	return proto.Errorf(proto.ErrForbidden, "nothing keeps functions from the files of this machine (%s), and other machines may deploy them", walls.Why).
+		WithHint("give -isolation none if that is meant, or neither -insecure nor -host")
+}
+
 // toolchain is what /readyz says of the Go that functions are built with.
 type toolchain struct {
 	Version  string `json:"version,omitempty"`
@@ -211,6 +233,19 @@ func tell(logger hclog.Logger, layers []confine.Layer) {
 			logger.Warn("builds are confined less than they could be", "layer", layer.Name, "state", layer.State, "reason", layer.Reason, "remedy", layer.Remedy)
 		}
 	}
+}
+
+// tellIsolation logs how functions are isolated on this machine.
+func tellIsolation(logger hclog.Logger, walls isolation.Report) {
+	states := []any{"tier", walls.Tier}
+	for _, layer := range walls.Layers {
+		states = append(states, layer.Name, layer.State)
+	}
+	if walls.Tier == proto.IsolationNone.String() {
+		logger.Warn("functions are NOT isolated: they can do all that the agent's user can", append(states, "reason", walls.Why)...)
+		return
+	}
+	logger.Info("functions are isolated by", states...)
 }
 
 func hosts(host string) []string {

@@ -65,6 +65,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Proxy, row.Socket, row.Instances, row.Pid = main.Proxy, main.Socket, main.Instances, main.Pid
 		row.Url = main.Proxy + (&url.URL{Path: "/" + f.path}).EscapedPath()
 	}
+	row.Isolation = f.main.isolation().String()
 	for _, s := range f.services() {
 		if (s.seen || s.pinned || f.paused) && !s.refusing() { // a pinned one has been seen before
 			row.Serving = append(row.Serving, s.serving())
@@ -80,6 +81,19 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		f.explain(row)
 	}
 	return row
+}
+
+// isolation is what the service's process with the least of it runs under, or what the
+// next one will.
+func (s *service) isolation() proto.Isolation {
+	if len(s.procs) == 0 {
+		return s.f.agent.walls.Tier()
+	}
+	least := s.procs[0].tier
+	for _, p := range s.procs {
+		least = min(least, p.tier)
+	}
+	return least
 }
 
 // serving is the service as callers see it.

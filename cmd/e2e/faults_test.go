@@ -249,7 +249,12 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)
 	a := home.start(t)
-	url := mustDeploy(t, a.addr, "Parent", source(t, obeys("Parent", "parent"))).URL
+	give := func(text string) string {
+		body, err := json.Marshal([]map[string]any{{"name": "Parent", "dir": source(t, obeys("Parent", text)), "allow": "subprocess"}})
+		require.NoError(t, err)
+		return rows(t, http.MethodPost, "http://"+a.addr+"/deploy?wait=true", string(body))[0].URL
+	}
+	url := give("parent")
 	spawn := func() (pids []int) {
 		_, answer := fetch(t, http.MethodGet, url+"/children", "")
 		for _, word := range strings.Fields(answer) {
@@ -266,7 +271,7 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	}
 
 	children := spawn()
-	url = mustDeploy(t, a.addr, "Parent", source(t, obeys("Parent", "again"))).URL
+	url = give("again")
 	gone(children, "a redeploy")
 
 	children = spawn()
@@ -282,7 +287,7 @@ func TestChildrenEndWithTheirFunction(t *testing.T) {
 	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
 	gone(children, "a stop by the next agent")
 
-	url = mustDeploy(t, a.addr, "Parent", source(t, obeys("Parent", "parent"))).URL
+	url = give("parent")
 	children = spawn()
 	fetch(t, http.MethodPost, "http://"+a.addr+"/stop", `{"name": "Parent"}`)
 	gone(children, "a stop")

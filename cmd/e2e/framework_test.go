@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -77,7 +76,7 @@ func leave(v any) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(os.Getenv("OUT"), text, 0o600)
+	return os.WriteFile(os.Getenv("TMPDIR")+"/out", text, 0o600)
 }
 
 func CloudEvent(_ context.Context, e cloudevents.Event) error {
@@ -112,21 +111,21 @@ func DeclaredTyped(in Message) (Payload, error) { return Payload{in}, nil }
 type framework struct {
 	functions string // the URL that they lie below
 	details   string // the URL that lists them
-	out       string // the folder of what they leave
+	agent     agent
 }
 
 func deployFramework(t *testing.T) framework {
 	t.Helper()
 	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-agents", a.addr)
-	f := framework{"http://" + p.http + "/functions/", "http://" + p.http + "/details", t.TempDir()}
+	f := framework{"http://" + p.http + "/functions/", "http://" + p.http + "/details", a}
 	dir := source(t, frameworkFunctions)
 	var list []map[string]any
 	for name, kind := range map[string]string{
 		"HTTP": "", "DeclaredHTTP": "", "Together": "", "CloudEvent": "", "DeclaredEvent": "", "Background": "",
 		"Typed": "", "DeclaredTyped": "typed",
 	} {
-		entry := map[string]any{"name": name, "dir": dir, "env": map[string]string{"OUT": filepath.Join(f.out, name)}}
+		entry := map[string]any{"name": name, "dir": dir}
 		if kind != "" {
 			entry["kind"] = kind
 		}
@@ -160,7 +159,7 @@ func (f framework) post(t *testing.T, path, body string, headers map[string]stri
 // takes posts an event to a function and asserts what that received.
 func (f framework) takes(t *testing.T, name, path, body string, headers map[string]string, want string) {
 	t.Helper()
-	out := filepath.Join(f.out, name)
+	out := f.agent.temp(name, "out")
 	_ = os.Remove(out)
 	resp, answer := f.post(t, strings.ToLower(name)+path, body, headers)
 	require.Less(t, resp.StatusCode, 300, answer)

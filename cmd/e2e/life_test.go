@@ -321,7 +321,7 @@ import (
 	"os"
 )
 
-var notes, _ = os.OpenFile(os.Getenv("NOTES"), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+var notes, _ = os.OpenFile(os.Getenv("TMPDIR")+"/notes", os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
 
 func ` + name + `(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(notes, r.URL.Path)
@@ -331,16 +331,15 @@ func ` + name + `(w http.ResponseWriter, r *http.Request) {
 }
 
 // giveIdler deploys an idler and returns the file that it notes its calls in.
-func giveIdler(t *testing.T, at, name, idle string) (r row, notes string) {
+func giveIdler(t *testing.T, a agent, at, name, idle string) (r row, notes string) {
 	t.Helper()
-	notes = filepath.Join(t.TempDir(), "notes")
 	body, err := json.Marshal([]map[string]any{{
-		"name": name, "dir": source(t, idler(name)), "idle": idle, "env": map[string]string{"NOTES": notes},
+		"name": name, "dir": source(t, idler(name)), "idle": idle,
 	}})
 	require.NoError(t, err)
 	r = rows(t, http.MethodPost, "http://"+at+"/deploy?wait=true", string(body))[0]
 	require.Equal(t, "Deployed", r.Status, r.Error)
-	return r, notes
+	return r, a.temp(name, "notes")
 }
 
 // noted are the calls that an idler has noted, sorted.
@@ -360,7 +359,7 @@ func TestLifeIsWokenOnce(t *testing.T) {
 	const n = 1000
 	a := newSite(t).start(t)
 	p := startProxy(t, "", "-agents", a.addr)
-	r, notes := giveIdler(t, p.http, "Idle", "2s")
+	r, notes := giveIdler(t, a, p.http, "Idle", "2s")
 	for range often(1, 10) {
 		until(t, p.http, "Idle", func(r row) bool { return r.Instances == 0 && r.Status == "Deployed" })
 		eventually(t, func() bool { return len(programs(t, a.dir)) == 0 }, "its process has gone")
@@ -405,7 +404,7 @@ func TestLifeAtTheBorderOfSleep(t *testing.T) {
 	var callers sync.WaitGroup
 	for i, test := range []struct{ direct, fresh bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		name := fmt.Sprint("Idle", i)
-		r, notes := giveIdler(t, p.http, name, idle.String())
+		r, notes := giveIdler(t, a, p.http, name, idle.String())
 		to := r.URL
 		if test.direct {
 			to = r.Proxy + "/" + strings.ToLower(name)

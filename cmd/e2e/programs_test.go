@@ -195,6 +195,11 @@ type agent struct {
 	dir  string
 }
 
+// temp is the path of a temporary file of a function's first version.
+func (a agent) temp(function, name string) string {
+	return filepath.Join(a.dir, "agent", "functions", strings.ToLower(function), "1", "tmp", name)
+}
+
 // startAgent starts an agent; "" for dir gives it a folder, "" for port any port.
 func startAgent(t *testing.T, dir, port string, args ...string) agent {
 	t.Helper()

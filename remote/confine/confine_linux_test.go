@@ -686,6 +686,9 @@ func TestWhatMayBeOpened(t *testing.T) {
 		rules.Children, rules.Programs = true, []string{"/bin", "/usr", "/lib", "/lib64", "/missing"}
 		assert.Equal(t, "worked", attempt("run", "/bin/true"))
 		assert.Equal(t, "EACCES", attempt("copyexec", s.own))
+		rules.Groups = true
+		assert.Equal(t, "worked", attempt("setpgid", helper))
+		assert.Equal(t, "EPERM", attempt("setsid", helper))
 	}
 }
 
@@ -718,6 +721,29 @@ func TestForkExec(t *testing.T) {
 		pid, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
 		require.ErrorContains(t, err, "confine /bin/sh: run /bin/sh: permission denied")
 		assert.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH, "it has been reaped")
+	}
+}
+
+func TestLayersAreProven(t *testing.T) {
+	l := launcher(t)
+	for _, use := range []string{small, self} {
+		l.Use(use)
+		require.NoError(t, l.Prove())
+	}
+	for abi := range l.abi {
+		require.NoError(t, (&Launcher{abi: abi, calls: true}).Prove(), "ABI %d", abi)
+		require.NoError(t, (&Launcher{abi: abi}).Prove(), "ABI %d", abi)
+	}
+	for _, a := range attempts {
+		said := ""
+		for _, b := range attempts {
+			if b.name != a.name {
+				said += fmt.Sprintf("%s %d\n", b.name, b.want)
+			}
+		}
+		require.ErrorContains(t, l.judge(said), a.name, "not tried")
+		require.ErrorContains(t, l.judge(said+a.name+" 0\n"), a.name, "it worked")
+		require.NoError(t, l.judge(said+fmt.Sprintf("%s %d\n", a.name, a.want)))
 	}
 }
 

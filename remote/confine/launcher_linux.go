@@ -183,6 +183,81 @@ func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, 
 	return pid, err
 }
 
+// Prove starts a process under rules that grant nothing but to dial a port, tries to get
+// past each layer that is on, and says which attempt has.
+func (l *Launcher) Prove() error {
+	var pid int
+	err := l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}}, 3, control{
+		start: func(program string, args []string, files []*os.File) (_ int, err error) {
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				return 0, err
+			}
+			defer null.Close()
+			given := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+			for _, file := range files {
+				given = append(given, file.Fd())
+			}
+			pid, err = syscall.ForkExec(program, args, &syscall.ProcAttr{Files: given, Env: []string{}})
+			return pid, err
+		},
+		started: func(int) error { return nil },
+		wait:    reap,
+	})
+	var said told
+	if !errors.As(err, &said) {
+		return err
+	}
+	return l.judge(string(said))
+}
+
+// provePort is a port that Prove does not try to dial.
+const provePort = 9
+
+// attempts are what package launch tries, the layer that denies it, from which ABI of
+// Landlock on, and how.
+var attempts = []struct {
+	name, layer string
+	since       int
+	want        syscall.Errno
+}{
+	{"read", Files, 1, unix.EACCES},
+	{"write", Files, 1, unix.EACCES},
+	{"environ", Files, 1, unix.EACCES},
+	{"dial", Ports, 4, unix.EACCES},
+	{"signal", "signals", 6, unix.EPERM},
+	{"signal", Calls, 0, unix.EPERM},
+	{"mptcp", Calls, 0, unix.EACCES},
+	{"listen", Calls, 0, unix.EACCES},
+	{"unix", Calls, 0, unix.EACCES},
+	{"netlink", Calls, 0, unix.EACCES},
+	{"fork", Calls, 0, unix.EPERM},
+	{"ptrace", Calls, 0, unix.EPERM},
+	{"unshare", Calls, 0, unix.EPERM},
+}
+
+// judge compares what a process could do with the layers.
+func (l *Launcher) judge(said string) error {
+	came := make(map[string]syscall.Errno)
+	for line := range strings.Lines(said) {
+		var name string
+		var errno uint
+		if n, _ := fmt.Sscanf(line, "%s %d", &name, &errno); n == 2 {
+			came[name] = syscall.Errno(errno)
+		}
+	}
+	for _, a := range attempts {
+		if a.layer == Calls && !l.calls || a.layer != Calls && l.abi < a.since {
+			continue
+		}
+		got, tried := came[a.name]
+		if !tried || got != a.want {
+			return fmt.Errorf("the layer %s is on, but a process under it could try %q: %s (%d) instead of %s", a.layer, a.name, got.Error(), int(got), a.want.Error())
+		}
+	}
+	return nil
+}
+
 // reap waits for a launcher that has failed.
 func reap(pid int) error {
 	for {
@@ -256,10 +331,15 @@ func (l *Launcher) launch(order launch.Order, rules Rules, first int, c control)
 	}
 	exit := c.wait(pid)
 	if reason := strings.TrimPrefix(string(said), launch.Done); reason != "" {
-		return fmt.Errorf("confine %s: %s", order.Path, reason)
+		return fmt.Errorf("confine %s: %w", order.Path, told(reason))
 	}
 	return fmt.Errorf("confine %s: the launcher ended: %w", order.Path, errors.Join(exit, err, readErr))
 }
+
+// told is what a launcher says.
+type told string
+
+func (t told) Error() string { return string(t) }
 
 // begin starts the launcher that Use has named, or else this program as one.
 func (l *Launcher) begin(first int, files []*os.File, c control) (pid int, err error) {
@@ -290,14 +370,14 @@ func limits(l Limits) []launch.Limit {
 
 // filterKind is what of rules a filter depends on.
 type filterKind struct {
-	network, listen, unix, children bool
-	ownSignals                      int
+	network, listen, unix, children, groups bool
+	ownSignals                              int
 }
 
 // filter is the filter for rules, encoded. Making one takes as long as a hundredth of
 // a start, so each kind is made once.
 func (l *Launcher) filter(rules Rules, ownSignals int) string {
-	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Children, ownSignals}
+	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Children, rules.Groups, ownSignals}
 	if made, ok := l.filters.Load(kind); ok {
 		return made.(string)
 	}

@@ -20,9 +20,10 @@ type Rules struct {
 	// Unix lets it make unix sockets. What they lead to is up to the permissions of files.
 	Unix bool
 	// Children lets the program start others, under the same rules and in its
-	// process group, which they cannot leave.
-	Children bool
-	Limits   Limits
+	// process group, which they cannot leave; with Groups its session, which is as far
+	// as they can go.
+	Children, Groups bool
+	Limits           Limits
 	// User is the user, and the group of that number, that the program runs as. Only root
 	// can start it then. 0: who starts it.
 	User uint32

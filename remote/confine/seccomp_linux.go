@@ -105,9 +105,11 @@ func filter(rules Rules, ownSignals int) []instr {
 	add(unix.SYS_CLONE3, []instr{ret(enos)})
 	if rules.Children {
 		add(unix.SYS_CLONE, without(0, namespaces), allowed)
-		// A process outside of the group would survive its kill.
+		// A process that leaves would survive the kill of the others.
 		add(unix.SYS_SETSID, denied)
-		add(unix.SYS_SETPGID, denied)
+		if !rules.Groups {
+			add(unix.SYS_SETPGID, denied)
+		}
 	} else {
 		add(unix.SYS_CLONE, without(0, namespaces),
 			[]instr{low(0), jump(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), ret(eperm)}, allowed)

@@ -10,7 +10,7 @@ import (
 
 // launcherSource is package launch.
 //
-//go:embed launch/doc.go launch/main_linux.go launch/main_other.go launch/order.go
+//go:embed launch/doc.go launch/main_linux.go launch/main_other.go launch/order.go launch/probe_linux.go
 var launcherSource embed.FS
 
 // sourceMain makes a program of package launch.

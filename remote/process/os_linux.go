@@ -21,11 +21,11 @@ const (
 // peakUnit is what wait4(2) counts resident memory in, in bytes.
 const peakUnit = 1 << 10
 
-func startChild(path string, attr *syscall.ProcAttr) (*child, error) {
+func startChild(forkExec forkExec, path string, attr *syscall.ProcAttr) (*child, error) {
 	var pidfd int
 	attr.Sys.PidFD = &pidfd
 	before := ownPeak()
-	pid, err := syscall.ForkExec(path, []string{path}, attr)
+	pid, err := forkExec(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// forkExec is syscall.ForkExec, or what Spec names.
+type forkExec func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error)
+
 // child is a child process of this one.
 type child struct {
 	pid    int

@@ -55,6 +55,9 @@ type Spec struct {
 	// Nonce is a text that no other process has, by which a later agent knows the
 	// process; "": a random one.
 	Nonce string
+	// Fork starts the program, in place of syscall.ForkExec, as a process that does
+	// nothing before it is the program. Default: that.
+	Fork func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error)
 }
 
 // Identity tells a process from every other one, also from a later one with the
@@ -167,7 +170,11 @@ func fork(spec Spec, control int) (*child, error) {
 	for _, fd := range append(slices.Clone(spec.Sockets.fds), control) {
 		files = append(files, uintptr(fd))
 	}
-	return startChild(spec.Path, &syscall.ProcAttr{
+	fork := spec.Fork
+	if fork == nil {
+		fork = syscall.ForkExec
+	}
+	return startChild(fork, spec.Path, &syscall.ProcAttr{
 		Dir:   spec.Dir,
 		Env:   environment(spec),
 		Files: files,

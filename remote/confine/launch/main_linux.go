@@ -86,6 +86,9 @@ func become(first int) error {
 			return failed("install the filter of system calls", err)
 		}
 	}
+	if o.Path == "" {
+		return errors.New(probe())
+	}
 	if _, err := syscall.Write(first+1, []byte(Done)); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const Failed = 97
 // Order is what a launcher is told. It is sent once, from a process to another
 // one of the same source.
 type Order struct {
+	// Path is the program; "": none, it says instead what it can do under all of this.
 	Path      string
 	Args, Env []string
 	Limits    []Limit

@@ -1,0 +1,300 @@
+package remote
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// Functions that are no better than the attack of testdata, and what stops them.
+
+// plainUser has an agent of a plain user attacked: it is the folder with what that needs,
+// in an environment variable of the test's own program.
+const plainUser = "REMOTE_TEST_PLAIN"
+
+// nobody is a plain user.
+const nobody = 65534
+
+func TestAttacksOfFunctionsAreStopped(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the attacks know the system calls of amd64 alone")
+	}
+	if dir := os.Getenv(plainUser); dir != "" {
+		attackPlainly(t, dir)
+		return
+	}
+	a := start(t, t.TempDir())
+	attack := attackSource(t)
+	victim := a.deployed(t, &proto.FunctionJson{Name: "Victim", Dir: source(t, says("Victim", "mine")), Wait: true, Env: map[string]string{"SECRET": "1"}})
+	newScene(t, a, victim).attacks(t, attack)
+	if os.Getuid() == 0 {
+		attackAsPlainUser(t, a, attack)
+	}
+}
+
+// attackSource is the attack's package, as a definition.
+func attackSource(t *testing.T) *proto.FunctionJson {
+	t.Helper()
+	code, err := os.ReadFile("testdata/attack/attack.go")
+	require.NoError(t, err)
+	return attackIn(t, string(code))
+}
+
+func attackIn(t *testing.T, code string) *proto.FunctionJson {
+	t.Helper()
+	dir := source(t, code)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "data.txt"), []byte("included"), 0o600))
+	return &proto.FunctionJson{Name: "Attack", Dir: dir, Include: []string{"data.txt"}, Wait: true}
+}
+
+// attackAsPlainUser has a plain user's agent, which cannot build, run the same programs.
+func attackAsPlainUser(t *testing.T, a running, attack *proto.FunctionJson) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plain-") //nolint:usetesting // a plain user cannot reach those of testing
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for _, name := range []string{"Victim", "Attack"} {
+		rows, err := a.Details(t.Context())
+		require.NoError(t, err)
+		for _, row := range rows {
+			if row.GetName() != name {
+				continue
+			}
+			from, program, err := a.OpenProgram(row.GetProgram().GetKey())
+			require.NoError(t, err)
+			content, err := io.ReadAll(from)
+			require.NoError(t, err)
+			require.NoError(t, from.Close())
+			program.Kind = row.GetKind()
+			described, err := json.Marshal(program)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o644))           //nolint:gosec // the plain user reads it
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name+".json"), described, 0o644)) //nolint:gosec // as above
+		}
+	}
+	code, err := os.ReadFile(filepath.Join(attack.GetDir(), "fn.go"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "attack.go"), code, 0o644)) //nolint:gosec // as above
+	require.NoError(t, os.Chown(dir, nobody, nobody))
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v="+strconv.FormatBool(testing.Verbose()), "-test.run=^"+t.Name()+"$") //nolint:gosec // itself
+	cmd.Env = append(os.Environ(), plainUser+"="+dir, "HOME="+dir, "TMPDIR="+dir, "XDG_CACHE_HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	t.Log(string(output))
+}
+
+// attackPlainly is attackAsPlainUser's other half.
+func attackPlainly(t *testing.T, dir string) {
+	t.Helper()
+	a := startWith(t, t.TempDir(), func(cfg *Config) { cfg.NoBuild = true })
+	program := func(fn *proto.FunctionJson) *proto.FunctionJson {
+		var p proto.Program
+		described, err := os.ReadFile(filepath.Join(dir, fn.GetName()+".json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(described, &p))
+		content, err := os.Open(filepath.Join(dir, fn.GetName()))
+		require.NoError(t, err)
+		defer content.Close()
+		require.NoError(t, a.KeepProgram(t.Context(), &p, content))
+		fn = a.send(t, fn)
+		fn.Program, fn.Kind = p.GetKey(), p.GetKind()
+		return fn
+	}
+	code, err := os.ReadFile(filepath.Join(dir, "attack.go"))
+	require.NoError(t, err)
+	victim := a.deployed(t, program(&proto.FunctionJson{Name: "Victim", Dir: source(t, says("Victim", "mine")), Wait: true}))
+	newScene(t, a, victim).attacks(t, program(attackIn(t, string(code))))
+}
+
+// scene is what attacks are aimed at.
+type attackScene struct {
+	running
+	folder  string // of the sibling's version
+	note    string // a file in its folder for temporary files, which all users may read
+	sibling string // the pid of its process
+	address string // of its service
+	socket  string // and its unix socket
+	control string // an address as the agent's own
+	url     string // of the attack
+}
+
+func newScene(t *testing.T, a running, victim *proto.FunctionJsonRsp) *attackScene {
+	t.Helper()
+	s := &attackScene{
+		running: a, folder: filepath.Join(a.dir, "functions", "victim", "1"), sibling: strconv.Itoa(int(victim.GetPid())),
+		address: strings.TrimPrefix(victim.GetProxy(), "http://"), socket: victim.GetSocket(),
+	}
+	s.note = filepath.Join(s.folder, "tmp", "note")
+	require.NoError(t, os.WriteFile(s.note, []byte("mine"), 0o644)) //nolint:gosec // as a careless program does
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	s.control = l.Addr().String()
+	return s
+}
+
+// deploy deploys the attack with settings.
+func (s *attackScene) deploy(t *testing.T, attack *proto.FunctionJson, set func(*proto.FunctionJson)) *proto.FunctionJsonRsp {
+	t.Helper()
+	set(attack)
+	row := s.deployed(t, attack)
+	s.url = row.GetUrl()
+	return row
+}
+
+// try makes an attack; a process that does not survive it is said to be killed.
+func (s *attackScene) try(t *testing.T, attack, at string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"?"+url.Values{"try": {attack}, "at": {at}}.Encode(), nil)
+	require.NoError(t, err)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	rsp, err := client.Do(req)
+	if err != nil {
+		return "killed"
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		return "killed"
+	}
+	return string(text)
+}
+
+type attackCase struct{ attack, at, want string }
+
+func (s *attackScene) all(t *testing.T, cases []attackCase) {
+	t.Helper()
+	for _, c := range cases {
+		assert.Equal(t, c.want, s.try(t, c.attack, c.at), "%s %s", c.attack, c.at)
+	}
+}
+
+func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
+	agent, inFolder := strconv.Itoa(os.Getpid()), func(name ...string) string { return filepath.Join(append([]string{s.dir}, name...)...) }
+	row := s.deploy(t, attack, func(*proto.FunctionJson) {})
+	require.Equal(t, s.walls.Tier().String(), row.GetIsolation())
+	require.NotEqual(t, "none", row.GetIsolation(), "on a machine where tests run")
+	own := inFolder("functions", "attack", strconv.Itoa(int(row.GetVersion())))
+	t.Run("without settings", func(t *testing.T) {
+		s.all(t, []attackCase{
+			{"read", "/etc/shadow", "EACCES"},
+			{"read", inFolder("secrets.key"), "EACCES"},
+			{"read", inFolder("functions", "victim", "record.json"), "EACCES"},
+			{"read", filepath.Join(s.folder, "src", "fn.go"), "EACCES"},
+			{"read", s.note, "EACCES"},
+			{"list", s.folder, "EACCES"},
+			{"list", inFolder("logs"), "EACCES"},
+			{"list", "/", "EACCES"},
+			{"list", "/proc", "EACCES"},
+			{"write", filepath.Join(os.TempDir(), "ryo-attack"), "EACCES"},
+			{"write", "/dev/shm/ryo-attack", "EACCES"},
+			{"write", filepath.Join(own, "fn2"), "EACCES"},
+			{"write", filepath.Join(own, "src", "fn2.go"), "EACCES"},
+			{"read", "/proc/" + s.sibling + "/environ", "EACCES"},
+			{"read", "/proc/" + agent + "/environ", "EACCES"},
+			{"read", "/proc/self/mem", "EACCES"},
+			{"unix", s.socket, "EACCES"},
+			{"unix", inFolder("holder.sock"), "EACCES"},
+			{"unix", "@ryo-attack", "EACCES"},
+			{"listen", "127.0.0.1:0", "EACCES"},
+			{"mptcp", s.control, "EACCES"},
+			{"fastopen", s.control, "EPERM"},
+			{"raw", "", "EACCES"},
+			{"packet", "", "EACCES"},
+			{"vsock", "", "EACCES"},
+			{"netlink", "", "EACCES"},
+			{"signal", s.sibling, "EPERM"},
+			{"signal", agent, "EPERM"},
+			{"ptrace", s.sibling, "EPERM"},
+			{"vmread", s.sibling, "EPERM"},
+			{"limits", s.sibling, "EPERM"},
+			{"nice", s.sibling, "EPERM"},
+			{"steal", s.sibling, "EPERM"},
+			{"mount", own, "EPERM"},
+			{"setuid", "", "EPERM"},
+			{"chroot", own, "EPERM"},
+			{"unshare", "", "EPERM"},
+			{"userns", "", "EPERM"},
+			{"bpf", "", "EPERM"},
+			{"iouring", "", "EPERM"},
+			{"keyctl", "", "EPERM"},
+			{"memfd", "", "EPERM"},
+			{"exec", "/bin/true", "EPERM"},
+			{"become", "/bin/sh", "EACCES"},
+			{"copy", filepath.Join(own, "fn"), "EACCES"},
+			{"children", "1", "EPERM"},
+			{"fds", "", "16"},
+			// What no rule of the kernel's says: all ports but some.
+			{"tcp", s.control, "worked"},
+			{"udp", s.control, "worked"},
+		})
+		assert.NotContains(t, s.try(t, "env", ""), "SECRET=")
+	})
+	t.Run("what functions need works", func(t *testing.T) {
+		server := httptest.NewTLSServer(http.NotFoundHandler())
+		defer server.Close()
+		_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+		require.NoError(t, err)
+		s.all(t, []attackCase{{"work", "localhost:" + port, "worked"}})
+	})
+	t.Run("with less network", func(t *testing.T) {
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Network = []string{"1"} })
+		s.all(t, []attackCase{
+			{"tcp", s.control, "EACCES"},
+			{"tcp", s.address, "EACCES"},
+			{"tfo", s.control, "EACCES"},
+			{"tcp", "127.0.0.1:1", "ECONNREFUSED"},
+			{"udp", s.control, "worked"},
+		})
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Network = []string{"none"} })
+		s.all(t, []attackCase{{"tcp", s.control, "EACCES"}, {"udp", s.control, "EACCES"}, {"tcp", "127.0.0.1:1", "EACCES"}})
+	})
+	t.Run("with all that can be allowed", func(t *testing.T) {
+		s.deploy(t, attack, func(fn *proto.FunctionJson) {
+			fn.Network, fn.Allow = nil, []string{proto.AllowSubprocess, proto.AllowUnix, proto.AllowListen}
+		})
+		s.all(t, []attackCase{
+			{"exec", "/bin/true", "worked"},
+			{"listen", "127.0.0.1:0", "worked"},
+			{"copy", filepath.Join(own, "fn"), "EACCES"},
+			{"read", "/etc/shadow", "EACCES"},
+			{"read", inFolder("secrets.key"), "EACCES"},
+			{"read", s.note, "EACCES"},
+			{"signal", s.sibling, "EPERM"},
+			{"signal", agent, "EPERM"},
+			{"userns", "", "EPERM"},
+		})
+	})
+	t.Run("with less memory", func(t *testing.T) {
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Allow, fn.Memory = nil, "128MiB" })
+		s.all(t, []attackCase{{"memory", "16", "worked"}, {"memory", "512", "killed"}})
+	})
+}
+
+func TestWhatAgentsCannotHoldIsRefused(t *testing.T) {
+	a := start(t, t.TempDir())
+	_, err := a.Deploy(t.Context(), &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")), Isolation: "full"})
+	if a.walls.Tier() < proto.IsolationFull {
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+		require.ErrorContains(t, err, "function F is to be isolated by tier full, and this agent has tier "+a.walls.Tier().String())
+		_, err = New(Config{Dir: t.TempDir(), Port: 9000, NoBuild: true, Isolation: proto.IsolationFull})
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+	}
+}

@@ -1,0 +1,27 @@
+// Package isolation decides how functions are kept from the rest of their machine: it
+// turns a function's settings into rules of package confine.
+//
+// What is to be had depends on the machine and on whom the agent runs as. New finds
+// out, proves it with a process that tries to get out, and says it as one of proto's
+// tiers. A function that asks for more than that tier holds is refused, and so is an
+// agent that is told to give more. The package must never start a function with
+// less than the tier it has said, and never without saying so where it has none.
+//
+// Decisions:
+//   - What an ordinary function needs takes no setting: its program, its package, a
+//     folder for temporary files, names and certificates of hosts, time zones, types of
+//     files, /dev/null. All else of the file system is out of reach, also /proc, /sys
+//     and /tmp. Its package it can only read.
+//   - A function may dial every port, unless network says less: a rule for "all but the
+//     agent's" does not exist, and one for each port would cost more than the start. So
+//     whom agents and proxies serve they decide themselves, and the ports of other
+//     functions are within reach, as they are for every program of the machine.
+//   - It cannot listen: its sockets are given to it. What listens beside them would be
+//     known to nobody.
+//   - resolv.conf is often replaced by another file, which a rule on the file would not
+//     let a running function read. So where it lies in a folder of /run, that folder can
+//     be read. Of one that lies in /etc itself the function sees the next version when it
+//     is started again.
+//   - File sizes have no limit: what a function prints goes to a file that grows for
+//     ever, and is freed at its front.
+package isolation

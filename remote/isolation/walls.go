@@ -1,0 +1,175 @@
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
+)
+
+// Walls keep functions from the rest of their machine. The methods may be called
+// concurrently.
+type Walls struct {
+	launcher *confine.Launcher
+	tier     proto.Isolation
+	layers   []confine.Layer
+	why      string // it is no better tier, and the way to one
+	bare     bool   // the launcher does not work
+	demanded proto.Isolation
+}
+
+// New finds out which tier can be had. It is an error if that is less than an operator
+// demands.
+func New(launcher *confine.Launcher, demanded proto.Isolation) (*Walls, error) {
+	w := &Walls{launcher: launcher, demanded: demanded}
+	for _, layer := range launcher.Layers() {
+		if !ofBuilds[layer.Name] {
+			w.layers = append(w.layers, layer)
+		}
+	}
+	w.tier, w.why = tierOf(w.layers)
+	if err := launcher.Prove(); err != nil {
+		w.bare, w.tier, w.why = true, proto.IsolationNone, "what this machine offers does not hold: "+err.Error()
+	}
+	if w.tier < demanded {
+		return nil, proto.Errorf(proto.ErrUnsupported, "functions are to be isolated by tier %s, and this machine has tier %s", demanded, w.tier).
+			WithHint(w.why)
+	}
+	return w, nil
+}
+
+// ofBuilds are layers that hold for programs that end with the agent alone.
+var ofBuilds = map[string]bool{"lifetime": true, "processes": true, "memory": true}
+
+// tierOf is the tier that layers make.
+func tierOf(layers []confine.Layer) (tier proto.Isolation, why string) {
+	for _, layer := range layers {
+		if layer.State == confine.Off && (layer.Name == confine.Files || layer.Name == confine.Calls) {
+			return proto.IsolationNone, layer.Reason + "; it takes " + layer.Remedy
+		}
+	}
+	return proto.IsolationBasic, "functions run as the agent's user"
+}
+
+// Report is what is said of the walls, as JSON too.
+type Report struct {
+	Tier   string          `json:"tier"`
+	Why    string          `json:"whyNotMore,omitempty"`
+	Layers []confine.Layer `json:"layers"`
+}
+
+// Report says which tier functions run under, and why it is no better one.
+func (w *Walls) Report() Report { return Report{w.tier.String(), w.why, w.layers} }
+
+// Tier is the tier that functions run under.
+func (w *Walls) Tier() proto.Isolation { return w.tier }
+
+// Least is the least tier that a function, which has been checked, may run under.
+func (w *Walls) Least(fn *proto.FunctionJson) proto.Isolation {
+	least, _ := fn.MinIsolation()
+	return max(least, w.demanded)
+}
+
+// Check is an error if a function asks for what the walls do not hold.
+func (w *Walls) Check(fn *proto.FunctionJson) error {
+	least, err := fn.MinIsolation()
+	if err != nil {
+		return err
+	}
+	if least > w.tier {
+		return proto.Errorf(proto.ErrUnsupported, "function %s is to be isolated by tier %s, and this agent has tier %s", fn.GetName(), least, w.tier).
+			WithHint(w.why)
+	}
+	network, err := fn.Ports()
+	if err != nil || network.Any {
+		return err
+	}
+	layer := confine.Calls // opens no socket
+	if len(network.Ports) > 0 {
+		layer = confine.Ports
+	}
+	for _, l := range w.layers {
+		if l.Name == layer && (l.State != confine.On || w.tier == proto.IsolationNone) {
+			return proto.Errorf(proto.ErrUnsupported, "function %s is to have less of the network than this agent can hold it to: %s", fn.GetName(), l.Reason).
+				WithHint("it takes " + l.Remedy)
+		}
+	}
+	return nil
+}
+
+// Place is where a function's files lie; all paths are absolute.
+type Place struct {
+	Program string   // it runs
+	Package string   // the folder that it may read
+	Temp    string   // the folder that it may write to
+	Extra   []string // files and folders of the agent's that it may read
+}
+
+// files is how many descriptors a process may have open: one for each connection of its
+// callers, and as many again for what it asks of others.
+const files = 16 << 10
+
+// Fork returns how a process of a function is started, for process.Spec.
+func (w *Walls) Fork(fn *proto.FunctionJson, at Place) (func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error), error) {
+	rules, err := rulesOf(fn, at)
+	if err := errors.Join(err, w.Check(fn)); err != nil {
+		return nil, err
+	}
+	if w.bare {
+		return syscall.ForkExec, nil
+	}
+	return func(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+		pid, err := w.launcher.ForkExec(path, argv, attr, rules)
+		if err != nil {
+			return 0, fmt.Errorf("isolate the function: %w", err)
+		}
+		return pid, nil
+	}, nil
+}
+
+// rulesOf are the rules for the processes of a function.
+func rulesOf(fn *proto.FunctionJson, at Place) (confine.Rules, error) {
+	network, err := fn.Ports()
+	if err != nil {
+		return confine.Rules{}, err
+	}
+	rules := confine.Rules{
+		Exec: []string{at.Program}, Read: append([]string{at.Package}, at.Extra...),
+		Write:   []string{at.Temp, "/dev/null"},
+		System:  system,
+		AnyPort: network.Any, Connect: network.Ports,
+		Listen: fn.Allows(proto.AllowListen), Unix: fn.Allows(proto.AllowUnix), Children: fn.Allows(proto.AllowSubprocess),
+		Limits: confine.Limits{Files: files},
+	}
+	if rules.Children {
+		rules.Groups = true
+		rules.Exec = append(rules.Exec, at.Package)
+		rules.Programs = programs
+	}
+	return rules, nil
+}
+
+// system is what every function may read of the machine.
+var system = []string{
+	// Names of hosts, and where they are asked for.
+	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services", "/etc/protocols", "/etc/gai.conf",
+	"/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf", "/run/connman/resolv.conf",
+	// Certificates. /etc/ssl and /etc/pki have folders with keys.
+	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/tls/cacert.pem",
+	"/etc/pki/ca-trust/extracted", "/etc/ca-certificates/extracted", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+	// Time zones.
+	"/etc/localtime", "/etc/timezone", "/etc/zoneinfo", "/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ",
+	// Types of files, which package mime reads, and who is who.
+	"/etc/mime.types", "/etc/apache2/mime.types", "/etc/apache/mime.types", "/etc/httpd/conf/mime.types",
+	"/usr/share/mime", "/usr/local/share/mime", "/etc/passwd", "/etc/group",
+	"/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
+}
+
+// programs is what functions with subprocesses may run: the programs of the machine, and
+// what these need to start.
+var programs = []string{
+	"/bin", "/sbin", "/usr", "/lib", "/lib32", "/lib64", "/opt", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+	"/etc/ssl/openssl.cnf", "/etc/fonts", "/etc/ld-musl-x86_64.path", "/etc/ld-musl-aarch64.path", "/nix/store", "/gnu/store",
+}

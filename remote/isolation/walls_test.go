@@ -1,0 +1,81 @@
+package isolation
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
+)
+
+func TestMain(m *testing.M) {
+	guarded := testkit.Guarded(m)
+	if code, launcher := confine.Main(os.Args); launcher {
+		os.Exit(code)
+	}
+	os.Exit(guarded.Run())
+}
+
+func TestTiers(t *testing.T) {
+	layers := func(files, calls, ports confine.State) []confine.Layer {
+		list := []confine.Layer{{Name: confine.Files, State: files}, {Name: confine.Ports, State: ports}, {Name: confine.Calls, State: calls}}
+		for i := range list {
+			if list[i].State != confine.On {
+				list[i].Reason, list[i].Remedy = "an old kernel", "a new one"
+			}
+		}
+		return list
+	}
+	for _, c := range []struct {
+		layers []confine.Layer
+		want   proto.Isolation
+	}{
+		{layers(confine.On, confine.On, confine.On), proto.IsolationBasic},
+		{layers(confine.Degraded, confine.On, confine.Degraded), proto.IsolationBasic},
+		{layers(confine.Off, confine.On, confine.Off), proto.IsolationNone},
+		{layers(confine.On, confine.Off, confine.On), proto.IsolationNone},
+	} {
+		tier, why := tierOf(c.layers)
+		assert.Equal(t, c.want, tier)
+		if tier == proto.IsolationNone {
+			assert.Equal(t, "an old kernel; it takes a new one", why)
+		}
+	}
+
+	old := &Walls{tier: proto.IsolationBasic, layers: layers(confine.Degraded, confine.On, confine.Degraded)}
+	require.NoError(t, old.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}))
+	require.NoError(t, old.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}))
+	err := old.Check(&proto.FunctionJson{Name: "F", Network: []string{"443"}})
+	require.ErrorIs(t, err, proto.ErrUnsupported)
+	require.ErrorContains(t, err, "an old kernel")
+	none := &Walls{layers: layers(confine.Off, confine.On, confine.Off)}
+	require.NoError(t, none.Check(&proto.FunctionJson{Name: "F"}))
+	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}), proto.ErrUnsupported)
+	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}), proto.ErrUnsupported)
+}
+
+func TestLeast(t *testing.T) {
+	w := &Walls{demanded: proto.IsolationBasic}
+	assert.Equal(t, proto.IsolationBasic, w.Least(&proto.FunctionJson{}))
+	assert.Equal(t, proto.IsolationFull, w.Least(&proto.FunctionJson{Isolation: "full"}))
+	assert.Equal(t, proto.IsolationBasic, w.Least(&proto.FunctionJson{Isolation: "none"}))
+}
+
+func TestWhatWasFoundOutIsProven(t *testing.T) {
+	launcher, err := confine.New()
+	require.NoError(t, err)
+	w, err := New(launcher, proto.IsolationNone)
+	require.NoError(t, err)
+	report := w.Report()
+	assert.Equal(t, w.Tier().String(), report.Tier)
+	assert.NotEmpty(t, report.Layers)
+	if w.Tier() < proto.IsolationFull {
+		assert.NotEmpty(t, report.Why)
+		_, err = New(launcher, proto.IsolationFull)
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+	}
+}
