@@ -35,10 +35,9 @@
 // # The archive
 //
 // An archive is a zip file: people can make one by hand. Pack writes it
-// deterministically (sorted names, no times, one mode), so that the same files
-// have the same digest and a redeploy uploads nothing. The digest is of the
-// archive's bytes and thereby of this program's compressor; TreeDigest is of the
-// files alone.
+// deterministically (sorted names, no times, one mode), so that the same files have the
+// same digest and a redeploy uploads nothing. The digest is of the archive's bytes, so
+// it depends on this program's compressor, too.
 //
 // # Reading archives of strangers
 //

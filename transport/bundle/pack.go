@@ -4,14 +4,12 @@ import (
 	"archive/zip"
 	"context"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/sumdb/dirhash"
 	pb "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -129,27 +127,4 @@ func packFile(ctx context.Context, z *zip.Writer, name string, root *os.Root, at
 		return 0, changed
 	}
 	return n, nil
-}
-
-// TreeDigest identifies a tree of files by names and contents alone: "h1:" and
-// the hash that Go uses for modules (golang.org/x/mod/sumdb/dirhash.Hash1).
-// Anything but regular files and folders is an ErrInvalid.
-func TreeDigest(fsys fs.FS) (string, error) {
-	var files []string
-	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.IsDir():
-			return nil
-		case !e.Type().IsRegular():
-			return irregular(name)
-		}
-		files = append(files, name)
-		return nil
-	})
-	if err != nil {
-		return "", err
-	}
-	return dirhash.Hash1(files, func(name string) (io.ReadCloser, error) { return fsys.Open(name) })
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -134,28 +133,6 @@ func TestMeterBoundsTheArchive(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.WriteString(m, "x")
 	refused(t, err, proto.ErrTooLarge, "larger than 10 bytes")
-}
-
-func TestTreeDigest(t *testing.T) {
-	digest := func(fsys fstest.MapFS) string {
-		d, err := TreeDigest(fsys)
-		require.NoError(t, err)
-		return d
-	}
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	first := digest(fstest.MapFS{"a": file("1"), "b/c": file("2")})
-	// From a shell: sha256sum a b/c | sha256sum, its hexadecimal digits as base64
-	assert.Equal(t, "h1:SBOaa+c1SMmbah9k7hUK+zqB3aurXTM6UdWgrHYogMA=", first)
-	assert.Equal(t, first, digest(fstest.MapFS{
-		"b/c": {Data: []byte("2"), Mode: 0o755, ModTime: time.Now()}, "a": file("1"), "d": {Mode: os.ModeDir},
-	}), "times, modes and empty folders do not count")
-	assert.NotEqual(t, first, digest(fstest.MapFS{"a": file("1"), "b/d": file("2")}))
-	assert.NotEqual(t, first, digest(fstest.MapFS{"a": file("1"), "b/c": file("3")}))
-
-	_, err := TreeDigest(os.DirFS(folder(t, map[string]string{"l": "-> /etc/passwd"})))
-	refused(t, err, proto.ErrInvalid, "l is a symbolic link")
-	_, err = TreeDigest(os.DirFS("/nonexistent"))
-	require.Error(t, err)
 }
 
 func FuzzPackExtract(f *testing.F) {
