@@ -99,22 +99,19 @@ func (s *Session) Deploy(ctx context.Context, fn *proto.FunctionJson) (*proto.Fu
 }
 
 // Stop stops a function.
-func (s *Session) Stop(ctx context.Context, name string) (row *proto.FunctionJsonRsp, err error) {
-	if err := s.ask(ctx, stopLimit, func(ctx context.Context) error {
-		row, err = s.client.Stop(ctx, name)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	row.AtAgent = s.Addr
-	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil })
-	return row, nil
+func (s *Session) Stop(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	return s.stop(ctx, name, func(ctx context.Context) (*proto.FunctionJsonRsp, error) { return s.client.Stop(ctx, name) })
 }
 
 // Remove removes a function with its versions and its log.
-func (s *Session) Remove(ctx context.Context, name string) (row *proto.FunctionJsonRsp, err error) {
+func (s *Session) Remove(ctx context.Context, name string) (*proto.FunctionJsonRsp, error) {
+	return s.stop(ctx, name, func(ctx context.Context) (*proto.FunctionJsonRsp, error) { return s.client.Remove(ctx, name) })
+}
+
+// stop makes a request after which the agent does not run the function.
+func (s *Session) stop(ctx context.Context, name string, request func(context.Context) (*proto.FunctionJsonRsp, error)) (row *proto.FunctionJsonRsp, err error) {
 	if err := s.ask(ctx, stopLimit, func(ctx context.Context) error {
-		row, err = s.client.Remove(ctx, name)
+		row, err = request(ctx)
 		return err
 	}); err != nil {
 		return nil, err
@@ -209,39 +206,33 @@ func (s *Session) SendProgram(ctx context.Context, key string, to *Session) erro
 }
 
 // Versions returns the versions of a function.
-func (s *Session) Versions(ctx context.Context, name string) (list []*proto.Version, err error) {
-	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
-		list, err = s.client.Versions(ctx, name)
-		return err
-	})
-	for _, v := range list {
-		v.AtAgent = s.Addr
-	}
-	return list, err
+func (s *Session) Versions(ctx context.Context, name string) ([]*proto.Version, error) {
+	return list(ctx, s, func(ctx context.Context) ([]*proto.Version, error) { return s.client.Versions(ctx, name) },
+		func(v *proto.Version) { v.AtAgent = s.Addr })
 }
 
 // Crashes returns how processes of a function crashed.
-func (s *Session) Crashes(ctx context.Context, name string) (list []*proto.Crash, err error) {
-	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
-		list, err = s.client.Crashes(ctx, name)
-		return err
-	})
-	for _, c := range list {
-		c.AtAgent = s.Addr
-	}
-	return list, err
+func (s *Session) Crashes(ctx context.Context, name string) ([]*proto.Crash, error) {
+	return list(ctx, s, func(ctx context.Context) ([]*proto.Crash, error) { return s.client.Crashes(ctx, name) },
+		func(c *proto.Crash) { c.AtAgent = s.Addr })
 }
 
 // Usage returns what a function uses; without a name, what each function uses.
-func (s *Session) Usage(ctx context.Context, name string) (list []*proto.Usage, err error) {
+func (s *Session) Usage(ctx context.Context, name string) ([]*proto.Usage, error) {
+	return list(ctx, s, func(ctx context.Context) ([]*proto.Usage, error) { return s.client.Usage(ctx, name) },
+		func(u *proto.Usage) { u.AtAgent = s.Addr })
+}
+
+// list asks the agent for a list, and sign writes the agent's address into each element.
+func list[T any](ctx context.Context, s *Session, get func(context.Context) ([]T, error), sign func(T)) (all []T, err error) {
 	err = s.ask(ctx, askLimit, func(ctx context.Context) error {
-		list, err = s.client.Usage(ctx, name)
+		all, err = get(ctx)
 		return err
 	})
-	for _, u := range list {
-		u.AtAgent = s.Addr
+	for _, one := range all {
+		sign(one)
 	}
-	return list, err
+	return all, err
 }
 
 // Log returns what a function has printed.
