@@ -78,11 +78,18 @@ func rowsCode(rows []*proto.FunctionJsonRsp) int {
 	case slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return !failed(r) }):
 		return exitPartly
 	}
-	// Agents that went back to the version before give no reason.
+	// The agents that stayed as they were, since another failed, are none of the causes.
 	for _, r := range rows {
 		if code, ok := reasonCodes[r.GetReason()]; ok {
 			return code
 		}
 	}
-	return exitOther
+	unreached := func(r *proto.FunctionJsonRsp) bool { return r.GetReason() == proto.ReasonUnreachable }
+	switch {
+	case !slices.ContainsFunc(rows, unreached):
+		return exitOther
+	case slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return !unreached(r) }):
+		return exitPartly
+	}
+	return exitUnreachable
 }

@@ -60,7 +60,10 @@ func TestExitCodeOfRows(t *testing.T) {
 		"the platform's":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonAgent)}, 1},
 		"a reason to be":  {[]*proto.FunctionJsonRsp{failed("moon")}, 1},
 		"the first tells": {[]*proto.FunctionJsonRsp{failed(proto.ReasonStart), failed(proto.ReasonBuild)}, 8},
-		"others go back":  {[]*proto.FunctionJsonRsp{failed("rollout"), failed(proto.ReasonBuild)}, 3},
+		"others go back":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonRollout), failed(proto.ReasonBuild)}, 3},
+		"no agent":        {[]*proto.FunctionJsonRsp{failed(proto.ReasonUnreachable), failed(proto.ReasonUnreachable)}, 4},
+		"not each agent":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonRollout), failed(proto.ReasonUnreachable)}, 6},
+		"nor the source":  {[]*proto.FunctionJsonRsp{failed(proto.ReasonUnreachable), failed(proto.ReasonCheck)}, 3},
 		"some":            {[]*proto.FunctionJsonRsp{ok, failed(proto.ReasonBuild)}, 6},
 	}
 	for name, tt := range tests {

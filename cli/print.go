@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -155,9 +157,11 @@ func failureOf(r *proto.FunctionJsonRsp) string {
 	return what
 }
 
-// reportRows prints errors of rows to stderr. It looks for the files that they name
-// below roots.
+// reportRows prints errors of rows to stderr, causes before what follows from them. It
+// looks for the files that they name below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, func(a, b *proto.FunctionJsonRsp) int { return cmp.Compare(follows(a), follows(b)) })
 	for _, r := range rows {
 		if proto.Status(r.GetStatus()) != proto.Failed {
 			a.noteRow(r)
@@ -177,6 +181,14 @@ func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
 		}
 		a.complain(r.GetName()+" "+what, text, hint, roots)
 	}
+}
+
+// follows is 1 for a row that failed because another one did.
+func follows(r *proto.FunctionJsonRsp) int {
+	if r.GetReason() == proto.ReasonRollout {
+		return 1
+	}
+	return 0
 }
 
 // warn prints a warning to stderr, unless -quiet.

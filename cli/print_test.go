@@ -113,6 +113,19 @@ func TestFailedDeployOfAFunctionThatServesIsANote(t *testing.T) {
 	assert.Empty(t, c.stderr.String())
 }
 
+func TestCausesComeBeforeWhatFollowsFromThem(t *testing.T) {
+	c := newConsole(false)
+	c.reportRows([]*proto.FunctionJsonRsp{
+		{Name: "F", Status: "Failed", AtAgent: "a:1", Reason: proto.ReasonRollout, Error: "it was not changed: the rollout stopped at agent b:1"},
+		{Name: "F", Status: "Failed", AtAgent: "b:1", Reason: proto.ReasonUnreachable, Error: "agent b:1 does not answer"},
+	}, nil)
+	assert.Equal(t, `error: F could not be deployed on b:1
+  agent b:1 does not answer
+error: F could not be deployed on a:1
+  it was not changed: the rollout stopped at agent b:1
+`, c.stderr.String())
+}
+
 func TestExcerpt(t *testing.T) {
 	lines := []string{"first", "\tfoo(größe, x)", "last\x1b[2J\r", ""}
 	tests := map[string]struct {

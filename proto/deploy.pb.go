@@ -413,8 +413,9 @@ type FunctionJsonRsp struct {
 	// Why the status is Failed, or why the last deploy changed nothing.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// The same in one word: check or build, when the source is to blame; start or
-	// crash, when the process is; timeout, unavailable, exhausted, checksum, agent or
-	// program, when the platform is.
+	// crash, when the process is; timeout, unavailable, exhausted, checksum, agent,
+	// program or damaged, when the platform is; unreachable, when the agent does not
+	// answer its proxy; rollout, when another agent failed and this one stays as it was.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What a Deploying function waits for: queued, checking, building, starting.
 	Stage string `protobuf:"bytes,8,opt,name=stage,proto3" json:"stage,omitempty"`

@@ -46,6 +46,11 @@ const (
 	ReasonChecksum    = "checksum"
 	// ReasonProgram is for an agent that neither has the program nor can build it.
 	ReasonProgram = "program"
+	// ReasonUnreachable is for an agent that does not answer its proxy.
+	ReasonUnreachable = "unreachable"
+	// ReasonRollout is for an agent that was not changed, or went back, since another
+	// one failed.
+	ReasonRollout = "rollout"
 	// ReasonDamaged is for a function whose files on the agent's disk are damaged.
 	ReasonDamaged = "damaged"
 )

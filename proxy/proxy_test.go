@@ -20,7 +20,6 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -422,9 +421,9 @@ func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 	rows, err := p.Deploy(t.Context(), source(t, "Hello", dead, n.addr), source(t, "Other", n.addr))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Hello Failed " + dead, "Hello Failed " + n.addr, "Other Deployed " + n.addr}, deployedAt(rows))
-	assert.Equal(t, proto.ReasonAgent, rows[0].GetReason())
+	assert.Equal(t, proto.ReasonUnreachable, rows[0].GetReason())
 	assert.Contains(t, rows[0].GetError(), dead)
-	assert.Equal(t, rollout.Reason, rows[1].GetReason())
+	assert.Equal(t, proto.ReasonRollout, rows[1].GetReason())
 	assert.Equal(t, []string{"Other Deployed"}, n.names(t), "nothing is changed where the others cannot follow")
 
 	_, err = p.List(t.Context(), dead)

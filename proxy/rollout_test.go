@@ -14,7 +14,6 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
-	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 )
 
 // answers is a deploy, which waits, of a function Hello that answers with a text.
@@ -98,7 +97,7 @@ func TestAFailedRolloutGoesBack(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []string{"Hello Failed " + nodes[0].addr, "Hello Failed " + nodes[1].addr, "Hello Failed " + nodes[2].addr}, deployedAt(rows))
 			assert.Equal(t, "it is back at version 1: the rollout stopped at agent "+nodes[1].addr, rows[0].GetError())
-			assert.Equal(t, rollout.Reason, rows[0].GetReason())
+			assert.Equal(t, proto.ReasonRollout, rows[0].GetReason())
 			assert.Equal(t, fault.reason, rows[1].GetReason())
 			assert.Equal(t, "it was not changed: the rollout stopped at agent "+nodes[1].addr, rows[2].GetError())
 			for range 6 {

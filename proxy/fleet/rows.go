@@ -108,7 +108,7 @@ func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJso
 		row.Error, row.Reason = "calls go to agent "+f.owner(path).addr+", which had a function of this name before; deploy it through the proxy to call it here", proto.ReasonAgent
 	}
 	if a.client == nil {
-		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonAgent
+		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonUnreachable
 	}
 	return row
 }

@@ -288,6 +288,9 @@ func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, 
 	row = protobuf.CloneOf(cmp.Or(row, &proto.FunctionJsonRsp{Name: accepted.GetName(), Status: string(proto.Stopped), AtAgent: accepted.GetAtAgent()}))
 	fail := func(why error) *proto.FunctionJsonRsp {
 		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, why.Error()
+		if why == error(problem) {
+			row.Reason = proto.ReasonUnreachable
+		}
 		return row
 	}
 	cause := context.Cause(ctx)

@@ -15,10 +15,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
-// Reason is the reason in rows of agents whose part was undone, or not begun, since
-// another agent failed.
-const Reason = "rollout"
-
 // settleLimit bounds a deploy at one agent: a cold build behind others.
 const settleLimit = 15 * time.Minute
 
@@ -302,15 +298,18 @@ func (r *Rollouts) Change(ctx context.Context, steps ...Step) ([]*proto.Function
 // canceled returns the row of an agent whose part of a change was undone or not begun.
 func (r *Rollouts) canceled(name, addr, text string) *proto.FunctionJsonRsp {
 	row := cmp.Or(r.fleet.Row(addr, name), &proto.FunctionJsonRsp{Name: name, AtAgent: addr, Since: time.Now().UTC().Format(time.RFC3339)})
-	row.Status, row.Reason, row.Error = string(proto.Failed), Reason, text
+	row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonRollout, text
 	return row
 }
 
 // Failed returns the row of a function that an agent did not accept.
 func Failed(name, addr string, err error) *proto.FunctionJsonRsp {
 	reason, text := proto.ReasonAgent, err.Error()
-	if fleet.OfSource(err) {
-		reason = proto.AsError(err).Reason
+	switch e := proto.AsError(err); {
+	case fleet.OfSource(err):
+		reason = e.Reason
+	case e.Component == "agent" && e.Reason == "dial":
+		reason = proto.ReasonUnreachable
 	}
 	if hint := proto.AsError(err).Hint; hint != "" {
 		text += "\n" + hint
