@@ -38,6 +38,10 @@ func (s *session) attempt(ctx, session context.Context, c change) (ok bool) {
 	}
 	if next.functions == nil {
 		s.set(state{before.functions, s.report(asTrouble(err))})
+		if c.file == "" {
+			name := cmp.Or(proto.Path(s.cfg.Function.GetName()), "NAME")
+			s.say("nothing serves yet: save a correction, and it is called at http://%s%s%s (Ctrl-C to stop)", s.cfg.Host, prefix, name)
+		}
 		return false
 	}
 	s.set(next)
@@ -48,7 +52,9 @@ func (s *session) attempt(ctx, session context.Context, c change) (ok bool) {
 	}
 	took := time.Since(c.since).Round(time.Millisecond)
 	switch {
-	case err != nil: // bring reported it
+	case err != nil && c.file == "": // bring reported it
+		s.say("save a correction, and it is served (Ctrl-C to stop)")
+	case err != nil:
 	case c.file == "":
 		s.say("serving %s after %s; what you save is served, too, until Ctrl-C", s.cfg.Shown, took)
 	default:

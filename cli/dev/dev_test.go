@@ -199,6 +199,18 @@ func TestTroubleIsAnsweredUntilItIsMended(t *testing.T) {
 	b.answers("hello", "mended")
 }
 
+func TestWhatIsBrokenAtTheStartWaitsForASave(t *testing.T) {
+	broken := files{"f.go": "package f\n\nfunc F("}
+	b := broken.serve(t, "", nil)
+	b.says("nothing serves yet: save a correction, and it is called at " + b.base + "NAME (Ctrl-C to stop)\n")
+	named := broken.serve(t, "", func(fn *proto.FunctionJson) { fn.Name = "HelloWorld" })
+	named.says(" at " + named.base + "helloworld (")
+	b.save("f.go", "package f\n\nfunc F()")
+	b.says("no function")
+	said, _ := b.words()
+	assert.Equal(t, 1, strings.Count(said, "nothing serves yet"), said)
+}
+
 func TestBrowsersGetAPage(t *testing.T) {
 	w := &recorder{header: http.Header{}}
 	answer(w, &http.Request{Header: http.Header{"Accept": {"text/html,*/*"}}}, http.StatusInternalServerError, "undefined: <b>\n")
