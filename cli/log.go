@@ -40,6 +40,9 @@ with this id as execution_id, which the log package of functions-framework-go wr
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("tail") && q.req.GetTail() == 0 {
+				q.begun = time.Now()
+			}
 			for _, name := range []string{"follow", "since", "tail", "grep", "id", "version", "timestamps"} {
 				if cmd.Flags().Changed(name) {
 					q.req.Name = args[0]
@@ -53,7 +56,7 @@ with this id as execution_id, which the log package of functions-framework-go wr
 	fs.SortFlags = false
 	fs.BoolVarP(&q.req.Follow, "follow", "f", false, "go on with the lines that are printed from now on")
 	fs.StringVar(&q.req.Since, "since", "", "`TIME` lines since that time (RFC 3339), or since a duration ago, such as 10m")
-	fs.Uint32VarP(&q.req.Tail, "tail", "n", 0, "`N` only the last N lines (default: all)")
+	fs.Uint32VarP(&q.req.Tail, "tail", "n", 0, "`N` only the last N lines (default: all); with 0, only new ones of -f")
 	fs.StringVar(&q.req.Grep, "grep", "", "`TEXT` lines that contain this text")
 	fs.StringVar(&q.req.Id, "id", "", "`ID` lines of the call with this id")
 	fs.Uint32Var(&q.req.Version, "version", 0, "`N` lines of this version")
@@ -88,6 +91,9 @@ func (a *app) logs(ctx context.Context, names []string) error {
 // query prints the lines that q asks for. If a call has no line, its function may log
 // no ids, which is said.
 func (a *app) query(ctx context.Context, q *query) error {
+	if !q.begun.IsZero() && !q.req.GetFollow() {
+		return a.noLines(ctx, q)
+	}
 	err := a.ask(func(client transport.Interface) error { return a.lines(ctx, client, q) })
 	if err == nil && q.req.GetId() != "" && len(q.until) == 0 {
 		a.note("no line has the id %s; proxyCli log -help says which lines have one", q.req.GetId())
@@ -95,11 +101,20 @@ func (a *app) query(ctx context.Context, q *query) error {
 	return err
 }
 
+// noLines asks for a line and prints none: the log may not exist.
+func (a *app) noLines(ctx context.Context, q *query) error {
+	q.req.Tail = 1
+	return a.ask(func(client transport.Interface) error {
+		return client.Logs(ctx, q.req, func(*proto.LogLines) error { return nil })
+	})
+}
+
 // query asks for lines of a log, and knows which of them came.
 type query struct {
 	req        *proto.LogsRequest
 	timestamps bool
-	agents     int // number of agents that run the function
+	agents     int       // number of agents that run the function
+	begun      time.Time // lines before are not wanted; zero: they are
 
 	// until is the time of the last line of each agent. Times of one function on one
 	// agent rise strictly, so the next lines are those after it.
@@ -157,6 +172,9 @@ func (q *query) find(ctx context.Context, client transport.Interface) error {
 // has sent nothing yet, its lines may be older than that, so the whole request is
 // repeated, except for a tail.
 func (q *query) next() *proto.LogsRequest {
+	if !q.begun.IsZero() { // as a duration, since the clocks of agents differ
+		q.req.Since = time.Since(q.begun).String()
+	}
 	if len(q.until) == 0 || len(q.until) < q.agents && q.req.GetTail() == 0 {
 		return q.req
 	}

@@ -104,6 +104,21 @@ func TestNextLinesAreAskedForFromWhereTheyStopped(t *testing.T) {
 	}
 }
 
+// Followers who want new lines alone ask for those since they began, by the clock of
+// each agent.
+func TestOnlyNewLinesAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &query{req: &proto.LogsRequest{Since: "10m", Follow: true}, agents: 2, begun: time.Now(), until: map[string]time.Time{}}
+		assert.Equal(t, "0s", q.next().GetSince())
+		time.Sleep(2 * time.Second) // the connection was lost before a line came
+		assert.Equal(t, "2s", q.next().GetSince())
+		q.until["a"] = time.Unix(5, 0)
+		assert.Equal(t, "2s", q.next().GetSince(), "no line of the other agent came")
+		q.until["b"] = time.Unix(2, 0)
+		assert.Equal(t, moment(2), q.next().GetSince())
+	})
+}
+
 // A follower waits for lines and goes on when its server is restarted. Interrupted it
 // prints nothing and exits with 130.
 func TestFollowGoesOnWithTheNextServer(t *testing.T) {
