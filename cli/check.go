@@ -210,10 +210,11 @@ func (a *app) check(e *entry) error {
 // which shows whether their module can be built.
 func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
 	if e.fn.GetName() == "" && e.fn.GetTarget() == "" {
-		if e.fn.GetKind() != "" {
-			return nil, proto.Errorf(proto.ErrInvalid, "-kind is that of one function").WithHint("name it with -name")
+		if e.fn.GetKind() == "" {
+			found, err = a.candidates(e)
+		} else if e.fn.Name, err = a.onlyFunction(e); err == nil { // a kind is that of one function
+			found, err = a.checkNamed(e)
 		}
-		found, err = a.candidates(e)
 	} else {
 		found, err = a.checkNamed(e)
 	}

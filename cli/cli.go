@@ -56,7 +56,7 @@ func isTerminal(stream any) bool {
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
-	err := a.execute(ctx, args)
+	cmd, err := a.execute(ctx, args)
 	code := exitCode(ctx, err)
 	_, told := errors.AsType[reported](err)
 	several, ok := errors.AsType[faults](err)
@@ -66,8 +66,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
-		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").
-			WithHint("an agent that has begun a deploy goes on with it; proxyCli details shows how it ends"))
+		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").WithHint(goesOn[cmd.Name()]))
 	default:
 		for _, err := range several {
 			a.report(err)
@@ -76,7 +75,23 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return code
 }
 
-func (a *app) execute(ctx context.Context, args []string) error {
+// goesOn says what an interrupt of a command does not end.
+var goesOn = map[string]string{
+	"def":      "what has begun goes on; proxyCli details shows how it ends",
+	"deploy":   "an agent that has begun the deploy goes on with it; proxyCli details shows how it ends",
+	"rollback": "an agent that has begun goes on; proxyCli versions shows what serves",
+	"canary":   "an agent that has begun goes on; proxyCli versions shows what serves",
+	"promote":  "an agent that has begun goes on; proxyCli versions shows what serves",
+	"drop":     "an agent that has begun goes on; proxyCli versions shows what serves",
+	"pause":    "an agent that has begun goes on; proxyCli details shows what is paused",
+	"resume":   "an agent that has begun goes on; proxyCli details shows what is paused",
+	"stop":     "an agent that has begun goes on; proxyCli list shows what is left",
+	"rm":       "an agent that has begun goes on; proxyCli list -all shows what is left",
+	"invoke":   "the function is told that its caller is gone, and may go on",
+}
+
+// execute runs the command that args name and returns it.
+func (a *app) execute(ctx context.Context, args []string) (*cobra.Command, error) {
 	root := a.root()
 	if len(args) > 1 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		// A shell asks how a command line goes on. Errors in it are not printed yet,
@@ -84,19 +99,19 @@ func (a *app) execute(ctx context.Context, args []string) error {
 		last := len(args) - 1
 		if before, err := normalize(root, args[1:last]); err == nil {
 			if strings.HasPrefix(args[last], "-") {
-				return a.completeFlags(root, before, args[last])
+				return root, a.completeFlags(root, before, args[last])
 			}
 			args = slices.Concat(args[:1], before, args[last:])
 		}
 		root.SetArgs(args)
-		return root.ExecuteContext(ctx)
+		return root.ExecuteContextC(ctx)
 	}
 	args, err := normalize(root, args)
 	if err != nil {
-		return err
+		return root, err
 	}
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	return root.ExecuteContextC(ctx)
 }
 
 // root is the tree of commands.

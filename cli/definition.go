@@ -79,9 +79,17 @@ func (e *entry) sentAlong() string {
 // find sets root, dir and contents.
 func (e *entry) find() (err error) {
 	for _, path := range []string{e.fn.GetDir(), e.fn.GetFilePath()} {
-		if _, err := os.Stat(path); path != "" && errors.Is(err, fs.ErrNotExist) {
-			return e.place(proto.Errorf(proto.ErrInvalid, "%s does not exist", path).
-				WithHint("paths count from the definition file's folder; those of commands from the working directory"))
+		info, err := os.Stat(path)
+		switch {
+		case path == "":
+		case errors.Is(err, fs.ErrNotExist):
+			from := "the folder of the definition file"
+			if e.at == "" {
+				from = "the working directory"
+			}
+			return e.place(proto.Errorf(proto.ErrInvalid, "%s does not exist", path).WithHint("paths count from " + from))
+		case err == nil && e.at == "" && !info.IsDir(): // DIR of a command
+			return proto.Errorf(proto.ErrInvalid, "%s is a file, not a folder", shorten(path)).WithHint("name its folder: " + shorten(filepath.Dir(path)))
 		}
 	}
 	e.contents, err = bundle.Survey(e.fn)
@@ -118,6 +126,10 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 		if info, err := f.Stat(); err == nil && info.IsDir() {
 			return nil, proto.Errorf(proto.ErrInvalid, "%s is a folder, not a definition file", name).
 				WithHint("name a file such as " + filepath.Join(name, "deploy.json") + ", or deploy the folder: proxyCli deploy " + name)
+		}
+		if filepath.Ext(name) == ".go" {
+			return nil, proto.Errorf(proto.ErrInvalid, "%s is Go source, not a definition file", name).
+				WithHint("deploy its folder: proxyCli deploy " + dir)
 		}
 		stdin = f
 	}

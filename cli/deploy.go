@@ -90,11 +90,15 @@ the line end at the end of the file. It is never shown.`,
 			p := a.startProgress()
 			defer p.stop()
 			if err := a.checkEntries(entries, p); err != nil {
+				p.stop()
+				a.tellKept(entries) // what was not given may be the reason
 				return err
 			}
 			if unreached != nil { // errors in the source come first
 				return unreached
 			}
+			p.pause()
+			a.tellChanges(entries)
 			if plan {
 				return a.plan(cmd.Context(), entries, p)
 			}
@@ -134,6 +138,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 		e.fn.Wait = wait
 		roots = append(roots, e.root, filepath.Join(e.root, e.dir))
 	}
+	paused := a.paused(ctx)
 	began := time.Now()
 	rows, err := a.submit(ctx, entries, p)
 	if err != nil {
@@ -144,6 +149,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 	}
 	a.warnRows(rows)
 	a.reportRows(rows, roots)
+	a.tellResumed(rows, paused)
 	if wait {
 		a.tellDeployed(rows, entries, time.Since(began))
 	} else if a.hurried && slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deploying) }) {

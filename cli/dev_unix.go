@@ -22,12 +22,15 @@ func (a *app) dev(cmd *cobra.Command, fn *proto.FunctionJson, listen string) err
 	if err := settings.Check(); err != nil {
 		return err
 	}
-	if fn.GetName() == "" && fn.GetKind() != "" {
-		return usagef(cmd, "-kind is that of one function; name it with -name")
-	}
 	e := &entry{fn: fn}
 	if err := e.find(); err != nil {
 		return err
+	}
+	if fn.GetName() == "" && fn.GetKind() != "" { // it is that of one function
+		var err error
+		if fn.Name, err = a.onlyFunction(e); err != nil {
+			return err
+		}
 	}
 	folder := shorten(fn.GetDir())
 	if folder == "." {
@@ -50,7 +53,7 @@ func (a *app) dev(cmd *cobra.Command, fn *proto.FunctionJson, listen string) err
 				roots = []string{t.Root}
 			}
 			a.complain(t.What, t.Text, t.Hint, roots)
-			return complaint(t.What, t.Text, t.Hint, roots, unpainted)
+			return complaint(t.What, t.Text, t.Hint, roots, unpainted, 0)
 		},
 	})
 	if err == nil {

@@ -78,7 +78,6 @@ func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries [
 		if !stated {
 			e.keep(cmd.Flags().Changed, toReset)
 		}
-		a.tellChanges(e)
 	}
 	return entries, nil, nil
 }
@@ -199,10 +198,32 @@ func (e *entry) keep(given func(flag string) bool, reset []string) {
 	}
 }
 
-// tellChanges prints which settings of the version that serves stay or change.
-func (a *app) tellChanges(e *entry) {
-	was, name := e.serves.GetSettings(), e.fn.GetName()
-	var kept, changes []string
+// tellChanges prints which settings of the versions that serve stay or change.
+func (a *app) tellChanges(entries []*entry) {
+	a.tellKept(entries)
+	for _, e := range entries {
+		_, changes := e.changes()
+		for _, c := range changes {
+			a.note("%s changes %s", e.fn.GetName(), c)
+		}
+	}
+}
+
+// tellKept prints which settings of the versions that serve stay without being given.
+func (a *app) tellKept(entries []*entry) {
+	for _, e := range entries {
+		if kept, _ := e.changes(); len(kept) > 0 && len(e.fn.GetKeep()) > 0 {
+			a.note("%s keeps of version %d: %s (-reset drops what is not given)", e.fn.GetName(), e.serves.GetVersion(), strings.Join(kept, ", "))
+		}
+	}
+}
+
+// changes says which settings of the version that serves stay and which change.
+func (e *entry) changes() (kept, changes []string) {
+	if e.serves == nil {
+		return nil, nil
+	}
+	was := e.serves.GetSettings()
 	for _, s := range proto.Settings() {
 		var stays, turns []string
 		switch {
@@ -219,12 +240,7 @@ func (a *app) tellChanges(e *entry) {
 		}
 		kept, changes = append(kept, stays...), append(changes, turns...)
 	}
-	if len(kept) > 0 && len(e.fn.GetKeep()) > 0 {
-		a.note("%s keeps of version %d: %s (-reset drops what is not given)", name, e.serves.GetVersion(), strings.Join(kept, ", "))
-	}
-	for _, c := range changes {
-		a.note("%s changes %s", name, c)
-	}
+	return kept, changes
 }
 
 // secretsToBe has the names of the function's secrets after the deploy as keys.

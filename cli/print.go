@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -134,7 +136,10 @@ func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
 
 // noteRow prints in one line what a row says besides its status.
 func (a *app) noteRow(r *proto.FunctionJsonRsp) {
-	if r.GetPaused() {
+	switch {
+	case r.GetPaused() && proto.Status(r.GetStatus()) == proto.Deploying:
+		a.note("%s on %s is paused: it takes calls again when this deploy is done", r.GetName(), r.GetAtAgent())
+	case r.GetPaused():
 		a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
 	}
 	switch {
@@ -142,6 +147,31 @@ func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 		a.note("%s %s: %s; proxyCli details says all", r.GetName(), failureOf(r), firstLine(r.GetError()))
 	case r.GetError() != "":
 		a.note("%s on %s serves, but %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+	}
+}
+
+// paused asks which functions are paused. Without an answer it names none: what needs it
+// is a remark.
+func (a *app) paused(ctx context.Context) map[string]bool {
+	names := map[string]bool{}
+	if a.quiet {
+		return names
+	}
+	rows, _ := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
+	for _, r := range rows {
+		if r.GetPaused() {
+			names[r.GetName()] = true
+		}
+	}
+	return names
+}
+
+// tellResumed says of which functions a change has ended the pause.
+func (a *app) tellResumed(rows []*proto.FunctionJsonRsp, paused map[string]bool) {
+	for _, r := range rows {
+		if paused[r.GetName()] && !r.GetPaused() && proto.Status(r.GetStatus()) == proto.Deployed {
+			a.note("%s on %s was paused and takes calls again", r.GetName(), r.GetAtAgent())
+		}
 	}
 }
 
@@ -196,7 +226,7 @@ func (a *app) warn(text string) {
 	if a.quiet {
 		return
 	}
-	_, _ = fmt.Fprintf(a.stderr, "%s %s\n", a.painter(a.stderr)(yellow, "warning:"), clean(text))
+	_, _ = fmt.Fprintln(a.stderr, fold(a.painter(a.stderr)(yellow, "warning:")+" "+clean(text), a.width(a.stderr)))
 }
 
 // report prints an error to stderr.
@@ -235,13 +265,13 @@ func (a *app) complain(what, text, hint string, roots []string) {
 		a.printError(proto.Errorf(proto.ErrInvalid, "%s", what).WithHint(hint))
 		return
 	}
-	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter(a.stderr)))
+	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter(a.stderr), a.width(a.stderr)))
 }
 
-// complaint is what complain prints.
-func complaint(what, text, hint string, roots []string, paint painter) string {
+// complaint is what complain prints. Source and the compiler's words are not folded.
+func complaint(what, text, hint string, roots []string, paint painter, width int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", paint(red, "error:"), clean(what))
+	b.WriteString(fold(paint(red, "error:")+" "+clean(what), width) + "\n")
 	excerpts := 0
 	for line := range strings.Lines(text) {
 		line = clean(strings.TrimRight(line, "\r\n"))
@@ -253,7 +283,7 @@ func complaint(what, text, hint string, roots []string, paint painter) string {
 		}
 	}
 	if hint != "" {
-		fmt.Fprintf(&b, "%s %s\n", paint(cyan, "hint:"), clean(hint))
+		b.WriteString(fold(paint(cyan, "hint:")+" "+clean(hint), width) + "\n")
 	}
 	return b.String()
 }
@@ -261,7 +291,7 @@ func complaint(what, text, hint string, roots []string, paint painter) string {
 // note prints a remark unless -quiet.
 func (a *app) note(format string, args ...any) {
 	if !a.quiet {
-		_, _ = fmt.Fprintf(a.stderr, "%s\n", clean(fmt.Sprintf(format, args...)))
+		_, _ = fmt.Fprintln(a.stderr, fold(clean(fmt.Sprintf(format, args...)), a.width(a.stderr)))
 	}
 }
 

@@ -66,13 +66,23 @@ func wrap(text string, width int) (lines []string) {
 		switch {
 		case line == "":
 			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+		case utf8.RuneCountInString(unpaint.Replace(line+" "+word)) > width:
 			lines, line = append(lines, line), word
 		default:
 			line += " " + word
 		}
 	}
 	return append(lines, line)
+}
+
+// fold breaks a line of prose that is wider than width at spaces; later lines are
+// indented. A width of 0 is no limit.
+func fold(text string, width int) string {
+	if width <= 0 || utf8.RuneCountInString(unpaint.Replace(text)) <= width {
+		return text
+	}
+	const indent = "\n  "
+	return strings.Join(wrap(text, width-len(indent)+1), indent)
 }
 
 // Escape sequences of colours (ECMA-48, SGR).

@@ -50,6 +50,27 @@ name:"Other"  url:"http://localhost:9002/functions/other"  `+red+`status:"Failed
 	}
 }
 
+func TestProseIsFoldedAtWordsOnATerminal(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("TERM", "xterm")
+	long := strings.TrimSpace(strings.Repeat("several words ", 20))
+	say := func(c *console) {
+		c.note("%s", long)
+		c.warn(long)
+		c.report(proto.Errorf(proto.ErrInvalid, "%s", long).WithHint(long))
+	}
+	c := newConsole(true)
+	say(c)
+	fits(t, c.stderr.String())
+	text := unpaint.Replace(c.stderr.String())
+	assert.NotRegexp(t, "[^ ]\n[a-z]+ ", text, "each word is whole, and a line that goes on is indented")
+	assert.Equal(t, long+" warning: "+long+" error: "+long+" hint: "+long, strings.Join(strings.Fields(text), " "))
+
+	c = newConsole(false)
+	say(c)
+	assert.Equal(t, long+"\nwarning: "+long+"\nerror: "+long+"\nhint: "+long+"\n", c.stderr.String(), "a pipe gets lines as they are")
+}
+
 func TestTablesFitATerminal(t *testing.T) {
 	versions := []*proto.Version{
 		{

@@ -155,6 +155,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
 		w.WriteHeader(status)
 	}
+	if r.URL.Query().Has("platform") { // answers for a function that is gone
+		w.Header().Set("Ryo-Api", "1")
+		w.WriteHeader(http.StatusNotFound)
+	}
 	if r.URL.Query().Has("cut") {
 		w.Header().Set("Content-Length", "9")
 		_, _ = io.WriteString(w, "half\n")
@@ -258,6 +262,28 @@ func get(ctx context.Context, url string) (answer string, err error) {
 // callLimit is how long a call in a script may take on a busy machine.
 const callLimit = 30 * time.Second
 
+// What an interrupt does not end is said by commands that change something alone.
+func TestInterruptedCommandsSayWhatGoesOn(t *testing.T) {
+	_, addr := openStage(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for args, want := range map[string]string{
+		"list":      "error: interrupted\n",
+		"log F -f":  "error: interrupted\n",
+		"rm F":      "error: interrupted\nhint: an agent that has begun goes on; proxyCli list -all shows what is left\n",
+		"invoke F":  "error: interrupted\nhint: the function is told that its caller is gone, and may go on\n",
+		"promote F": "error: interrupted\nhint: an agent that has begun goes on; proxyCli versions shows what serves\n",
+	} {
+		c := newConsole(false)
+		assert.Equal(t, exitInterrupted, c.run(ctx, append(strings.Fields(args), "-proxy", addr)), args)
+		assert.Equal(t, want, c.stderr.String(), args)
+	}
+	known := newConsole(false).root()
+	for name := range goesOn {
+		assert.NotNil(t, child(known, name), name)
+	}
+}
+
 func TestInterruptEndsCleanly(t *testing.T) {
 	s, addr := openStage(t)
 	dir := t.TempDir()
@@ -277,6 +303,6 @@ func TestInterruptEndsCleanly(t *testing.T) {
 		_ = cmd.Wait()
 		assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
 		assert.Empty(t, stdout.String())
-		assert.Equal(t, "error: interrupted\nhint: an agent that has begun a deploy goes on with it; proxyCli details shows how it ends\n", stderr.String())
+		assert.Equal(t, "error: interrupted\nhint: an agent that has begun the deploy goes on with it; proxyCli details shows how it ends\n", stderr.String())
 	}
 }

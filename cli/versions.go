@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,7 +108,7 @@ in progress finish in the version that they reached.`,
 			if cmd.Flags().Changed("to") && to == 0 {
 				return usagef(cmd, "-to: versions count from 1")
 			}
-			return a.release(func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
+			return a.release(cmd.Context(), func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
 				return client.Rollback(cmd.Context(), args[0], to)
 			})
 		},
@@ -117,7 +118,8 @@ in progress finish in the version that they reached.`,
 }
 
 // release makes a request that changes which versions serve, and prints its rows.
-func (a *app) release(call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
+func (a *app) release(ctx context.Context, call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
+	paused := a.paused(ctx)
 	rows, err := answer(a, call)
 	if err != nil {
 		return err
@@ -131,6 +133,7 @@ func (a *app) release(call func(transport.Interface) ([]*proto.FunctionJsonRsp, 
 		}
 	}
 	a.reportRows(rows, nil)
+	a.tellResumed(rows, paused)
 	if code := rowsCode(rows); code != exitOK {
 		return reported(code)
 	}
