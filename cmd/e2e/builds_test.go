@@ -55,7 +55,7 @@ func assertBuilds(t *testing.T, want int, agents ...agent) {
 		}
 		return n
 	}
-	eventually(t, func() bool { return builds() >= want }, "%d builds", want) // what they say is read by and by
+	eventually(t, func() bool { return builds() >= want }, "%d builds", want) // their output is read with a delay
 	assert.Equal(t, want, builds(), "builds")
 }
 
@@ -99,7 +99,7 @@ func TestOneAgentBuildsForAll(t *testing.T) {
 	assertBuilds(t, 4, one, two)
 	assertBuilds(t, 0, bare)
 
-	// And what is wrong is told as if it had built.
+	// Its errors are those of an agent that builds.
 	write(t, dir, tree{"more.go": strings.Replace(says("Alone", "wrong"), "fmt.Fprint(", "fmt.Print(w.Missing, ", 1)})
 	r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-name", "Alone", "-agent", bare.addr)
 	assert.Equal(t, 3, r.code, r.stderr)
@@ -212,8 +212,8 @@ func long(t *testing.T, text, wrong string) string {
 // builtPackages is what a build that takes a while says of itself.
 var builtPackages = regexp.MustCompile(`^packages built \d+`)
 
-// What a build prints is heard while it goes on, by who waits for the deploy; and
-// in the end, why it failed.
+// Callers who wait for a deploy get what its build prints while it runs, and at last
+// why it failed.
 func TestBuildsAreHeard(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "", "")
@@ -348,7 +348,7 @@ func TestDev(t *testing.T) {
 				url <- m[1]
 			}
 		}
-		close(url) // so that who waits for it learns of the end
+		close(url) // wakes the reader
 		read <- all.String()
 	}()
 	at := <-url
@@ -445,7 +445,7 @@ func toolsOf(t *testing.T, pid int) (all []int) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	require.NoError(t, err)
 	for _, task := range tasks {
-		data, _ := os.ReadFile(task) // it may have ended
+		data, _ := os.ReadFile(task) // it may have exited
 		for _, child := range strings.Fields(string(data)) {
 			pid, err := strconv.Atoi(child)
 			require.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An agent that is the first process of a container reaps what has lost its parent,
-// and lets its functions answer before it ends, since they cannot outlive it.
+// An agent that is the first process of a container reaps orphans, and drains its
+// functions before it exits, since they cannot outlive it.
 func TestAgentAsTheFirstProcessOfAContainer(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

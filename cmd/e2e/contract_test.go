@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The session that the project is about, by every way in.
+// The README's session, by every way in.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
@@ -194,7 +194,7 @@ func TestFunctionSeesWhatItsCallerSends(t *testing.T) {
 	})
 }
 
-// Every call of the contract's table, at a proxy and at an agent alike.
+// Every request of the API, at a proxy and at an agent alike.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
@@ -340,7 +340,7 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// testFaults sends calls that must be refused.
+// testFaults sends requests that must be refused.
 func testFaults(t *testing.T, base, dir string) {
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -437,7 +437,7 @@ func TestReplicas(t *testing.T) {
 	r = proxyCli(t, dir, "-proxy", p.rpc, "list", two.addr)
 	assert.Equal(t, line("Inspect", url, "Deployed"), r.stdout)
 
-	// A proxy remembers the agents that calls named.
+	// A proxy remembers the agents that deploys named.
 	p.end()
 	p = startProxy(t, state)
 	url = "http://" + p.http + "/functions/inspect"

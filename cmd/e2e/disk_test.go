@@ -89,7 +89,7 @@ func TestDiskFull(t *testing.T) {
 			answers(t, "early", early.URL)
 			assert.Equal(t, early.Pid, now(t, p.http, "Early").Pid)
 
-			// Not even a death of the agent costs a function that was there.
+			// Not even a kill of the agent costs a function that was there.
 			a.kill()
 			a = home.start(t)
 			until(t, a.addr, "Early", func(r row) bool { return r.Instances == 1 && r.Pid == early.Pid && r.Status == "Deployed" })

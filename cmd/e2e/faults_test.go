@@ -26,9 +26,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// An agent that dies at any step of a deploy leaves its functions serving. The
-// next one brings them back on their ports, in one process each, and finishes
-// the deploy, and the proxy follows without help.
+// An agent that is killed at any step of a deploy leaves its functions serving. The
+// next one brings them back on their ports, in one process each, and finishes the
+// deploy, and the proxy follows without help.
 func TestAgentKilledAtEveryStepOfADeploy(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)
@@ -70,8 +70,8 @@ func TestAgentKilledAtEveryStepOfADeploy(t *testing.T) {
 	}, "half-made versions are removed")
 }
 
-// A proxy that dies loses no deploy that it has acknowledged, and the next one
-// knows every route without being told anything.
+// A proxy that is killed loses no deploy that it has acknowledged, and the next one
+// knows every route by itself.
 func TestProxyKilledAtEveryStepOfADeploy(t *testing.T) {
 	t.Parallel()
 	a := newSite(t).start(t)
@@ -96,8 +96,8 @@ func TestProxyKilledAtEveryStepOfADeploy(t *testing.T) {
 	eventually(t, func() bool { return len(programs(t, a.dir)) == 2 }, "one process per function")
 }
 
-// A function that dies while its successor is being made comes back, and the
-// successor replaces it.
+// A function that is killed while its next version is built comes back, and the next
+// version replaces it.
 func TestFunctionKilledAtEveryStepOfARedeploy(t *testing.T) {
 	t.Parallel()
 	a := newSite(t).start(t)
@@ -122,8 +122,8 @@ func TestFunctionKilledAtEveryStepOfARedeploy(t *testing.T) {
 	eventually(t, func() bool { return len(programs(t, a.dir)) == 1 }, "one process")
 }
 
-// Whatever dies during calls, callers get an answer or an error in the
-// contract's form, never another's or half an answer, and all is well afterwards.
+// Whatever is killed during calls, callers get an answer or an error in the platform's
+// form, never another's or half an answer, and all is well afterwards.
 func TestKilledDuringCalls(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)
@@ -425,7 +425,7 @@ func TestInterruptedWaitTakesNothingBack(t *testing.T) {
 	}
 }
 
-// SIGTERM lets what is in flight finish; the program then ends by itself.
+// SIGTERM lets calls in flight finish; then the program exits.
 func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// frameworkFunctions are functions in all forms that functions-framework-go
-// documents, in one package. Those of events have no answer to speak of, so they
-// leave what they received in a file.
+// frameworkFunctions are functions in all forms that functions-framework-go documents,
+// in one package. Those of events answer nothing, so they write what they received to a
+// file.
 const frameworkFunctions = `package fn
 
 import (

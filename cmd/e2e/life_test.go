@@ -185,7 +185,8 @@ func (tr *traffic) served(t *testing.T, n int64) {
 	eventually(t, func() bool { return tr.answers.Load() >= goal }, "%d calls go well", n)
 }
 
-// end waits until all calls have been answered and returns those that went wrong.
+// end stops the callers, waits until all calls have been answered and returns those
+// that failed.
 func (tr *traffic) end() []fault {
 	select {
 	case <-tr.stop:
@@ -219,7 +220,7 @@ func table(t *testing.T, phases []phase) string {
 	return text.String()
 }
 
-// span is a time in which a process dies, and whoever it serves is excepted.
+// span is a time in which a process is killed: calls that it was serving may fail.
 type span struct{ from, to time.Time }
 
 // Whatever happens to a function that is in use, no call fails: it is deployed
@@ -456,7 +457,7 @@ func (a agent) footprint(t *testing.T) (f footprint) {
 	return f
 }
 
-// Functions that come, crash and go leave nothing behind.
+// Functions that are deployed, crash and are removed leave nothing behind.
 func TestLifeLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	a := newSite(t).start(t)
@@ -483,7 +484,7 @@ func TestLifeLeavesNothingBehind(t *testing.T) {
 	assert.Equal(t, before.processes, after.processes)
 	assert.LessOrEqual(t, after.held, before.held, "descriptors of the holder")
 	assert.Less(t, after.memory-before.memory, 48<<20, "bytes of memory")
-	// What functions print is kept, and what ended them; both are bounded.
+	// What functions print is kept, and how they crashed; both are bounded.
 	assert.Less(t, after.disk-before.disk, 1<<20+n*4<<10, "bytes on the disk")
 	t.Logf("before %d cycles %+v, after %+v", n, before, after)
 	assert.Less(t, goroutines(t, a.server), 60)
@@ -525,8 +526,7 @@ func TestLifeOnTwoAgents(t *testing.T) {
 	assert.Empty(t, tr.end(), "of %d calls", tr.answers.Load())
 }
 
-// Of what a function prints while its agent is dead nothing is lost, and nothing
-// is told twice.
+// Of what a function prints while no agent runs, no line is lost or told twice.
 func TestLifeIsLoggedWithoutAGap(t *testing.T) {
 	t.Parallel()
 	home := newSite(t)

@@ -96,7 +96,7 @@ func (l *load) served(n int64) {
 	eventually(l.t, func() bool { return l.good.Load() >= goal }, "%d calls go well", n)
 }
 
-// stop ends the callers and returns what went wrong.
+// stop stops the callers and returns the calls that failed.
 func (l *load) stop() []mishap {
 	l.ended.Store(true)
 	l.callers.Wait()
@@ -121,7 +121,7 @@ func descriptors(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// goroutines ends a server and returns how many it had.
+// goroutines stops a server and returns how many it had.
 func goroutines(t *testing.T, s *server) int {
 	t.Helper()
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGQUIT))
@@ -249,8 +249,8 @@ func TestStreamsAndSlowCallsOutliveARedeploy(t *testing.T) {
 	eventually(t, func() bool { return !alive(r.Pid) }, "the old process ends with its last call")
 }
 
-// Clients that hold connections and say nothing delay nobody, and cost nothing
-// once they are gone.
+// Clients that hold connections and send nothing delay nobody, and cost nothing once
+// they have closed them.
 func TestIdleClientsDelayNobody(t *testing.T) {
 	t.Parallel()
 	const n = 200

@@ -62,9 +62,9 @@ const crowded = "Life|AtOnce|Killed|UnderLoad|Redeploy"
 
 const patience = testkit.BuildPatience
 
-// command is a program that is not started yet, in an environment without
-// settings of whoever runs the tests. An agent ends its functions with itself unless
-// -stop-functions=false says otherwise: nothing outlives a test.
+// command is a program that is not started yet, in an environment without the user's
+// settings. An agent stops its functions when it stops, unless -stop-functions=false
+// says otherwise: nothing outlives a test.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	for _, kv := range os.Environ() {
@@ -101,8 +101,7 @@ func (s *server) String() string {
 	return s.output.String()
 }
 
-// launch starts a server and returns it when it has said so. It is ended with
-// the test.
+// launch starts a server and returns it once it serves. It is stopped with the test.
 func launch(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
 	s := &server{t: t, cmd: cmd, done: make(chan struct{})}
@@ -155,7 +154,7 @@ func (s *server) started() int {
 	return s.starts
 }
 
-// end asks the server to end and waits until it has.
+// end asks the server to stop and waits until it has exited.
 func (s *server) end() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -166,7 +165,7 @@ func (s *server) end() {
 	}
 }
 
-// kill ends the server as a loss of power would.
+// kill kills the server.
 func (s *server) kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.done
@@ -239,7 +238,7 @@ func startProxy(t *testing.T, dir string, args ...string) gateway {
 	return gateway{s, "localhost:" + s.said(`HTTP started on \S*:(\d+)`), "localhost:" + s.said(`GRPC server started on \S*:(\d+)`), dir}
 }
 
-// result is how a command ended.
+// result is what a command printed, and its exit code.
 type result struct {
 	stdout, stderr string
 	code           int

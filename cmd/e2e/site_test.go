@@ -63,7 +63,8 @@ func free(port string) bool {
 
 func (s site) start(t *testing.T, args ...string) agent {
 	t.Helper()
-	// What an agent was just starting when it was killed has its sockets for a moment.
+	// A process that an agent was starting when it was killed has the agent's sockets
+	// for a moment.
 	eventually(t, func() bool { return free(s.port) }, "port %s is free", s.port)
 	return startAgent(t, s.dir, s.port, append([]string{"-ports", s.ports}, args...)...)
 }
