@@ -94,7 +94,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, Store: p.store, Mounts: p.mounts(), Insecure: cfg.Insecure,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Insecure: cfg.Insecure,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
 	cancel()

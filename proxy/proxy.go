@@ -20,6 +20,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -46,6 +47,8 @@ type Proxy struct {
 	cfg      Config
 	dir      *state.Dir
 	store    *bundle.Store
+	tokens   *auth.Keeper
+	record   *auth.Record
 	table    *gateway.Table
 	fleet    *fleet.Fleet
 	rollouts *rollout.Rollouts
@@ -76,9 +79,12 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{cfg: cfg, dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
+		p.tokens, p.record, err = auth.OpenFolder(dir)
+	}
+	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
 			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
-			Publish: p.publish, Logger: cfg.Logger,
+			Publish: p.publish, Tokens: p.tokens.Share, Logger: cfg.Logger,
 		})
 	}
 	if err != nil {

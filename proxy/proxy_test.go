@@ -21,6 +21,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
@@ -31,6 +32,7 @@ type node struct {
 	*transporttest.Fake
 	addr    string
 	service string // "": functions have those of the fake
+	tokens  *auth.Keeper
 	stop    func() // closes the agent, not the functions
 
 	// What a test changes; nil: nothing.
@@ -121,7 +123,7 @@ func (n *node) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Serve(ctx, n, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n})
+		ended <- server.Serve(ctx, n, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n, Tokens: n.tokens})
 	}()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
@@ -184,7 +186,7 @@ func start(t *testing.T, cfg Config) *running {
 	served, ran := make(chan error, 1), make(chan error, 1)
 	go func() { ran <- p.Run(ctx) }()
 	go func() {
-		served <- server.Serve(serving, p, server.Config{Listeners: listeners, Store: p.store, Mounts: p.mounts(), Ready: p.Ready})
+		served <- server.Serve(serving, p, server.Config{Listeners: listeners, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Ready: p.Ready})
 	}()
 	r := &running{Proxy: p, http: listeners[0].Addr().String(), rpc: listeners[1].Addr().String()}
 	r.stop = sync.OnceFunc(func() {

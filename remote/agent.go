@@ -25,6 +25,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/remote/programs"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
@@ -84,6 +85,8 @@ type Agent struct {
 	damage   *damages
 	id       string // by which proxies know this agent
 	store    *bundle.Store
+	tokens   *auth.Keeper
+	record   *auth.Record
 	programs *programs.Maker
 	walls    *isolation.Walls
 	logs     *logs.Store
@@ -155,6 +158,9 @@ func New(cfg Config) (*Agent, error) {
 // equip gives the agent its packages, its programs and its builder.
 func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.disk.Path("packages"), packageSpace); err != nil {
+		return err
+	}
+	if a.tokens, a.record, err = auth.OpenFolder(a.disk.Dir); err != nil {
 		return err
 	}
 	if a.id, err = a.disk.ID(); err != nil {

@@ -156,7 +156,7 @@ func serve(ctx context.Context, s options) error {
 		defer cancel(nil)
 		errs <- server.Serve(ctx, agent, server.Config{
 			Program: "agent", Version: flags.ThisBuild().Version,
-			Listeners: []net.Listener{listener}, Store: agent.Store(), Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
+			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})

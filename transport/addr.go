@@ -47,3 +47,10 @@ func NormalizeAddr(addr string) (string, error) {
 func hostRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:%", r)
 }
+
+// isLocal reports whether a normalized address is of this machine.
+func isLocal(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}

@@ -28,6 +28,8 @@ type Client struct {
 	close    func() error
 	progress func(Progress)
 	modules  bundle.Modules
+	token    string
+	clear    bool // the token may go to other machines in the clear
 }
 
 var _ Interface = (*Client)(nil)
@@ -60,6 +62,17 @@ func WithModules(m bundle.Modules) Option {
 	return func(c *Client) { c.modules = m }
 }
 
+// WithToken sends a token with each request. To a server on another machine it is sent
+// over an encrypted connection alone: otherwise each request is an ErrForbidden.
+func WithToken(token string) Option {
+	return func(c *Client) { c.token = token }
+}
+
+// WithClearToken lets a token travel in the clear, for networks that are trusted.
+func WithClearToken() Option {
+	return func(c *Client) { c.clear = true }
+}
+
 // NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr takes it.
 // It connects with the first request, which reports a bad address.
 func NewAgent(kind Kind, addr string, opts ...Option) *Client {
@@ -70,16 +83,21 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	if c.addr, c.invalid = NormalizeAddr(addr); c.invalid != nil {
 		return c
 	}
+	if c.token != "" && !c.clear && !isLocal(c.addr) {
+		c.invalid = proto.Errorf(proto.ErrForbidden, "a token is not sent to %s in the clear: others could read it on its way", c.addr).
+			WithHint("connect by way of ssh -L; on a trusted network, give -insecure")
+		return c
+	}
 	switch kind {
 	case RPC:
-		conn, err := dialRPC(c.addr)
+		conn, err := dialRPC(c.addr, c.token)
 		if err != nil {
 			c.invalid = proto.Errorf(proto.ErrInvalid, "address %q: %w", addr, err)
 			return c
 		}
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.Close
 	case HTTP:
-		conn := newHTTPConn(c.addr)
+		conn := newHTTPConn(c.addr, c.token)
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.close
 	default:
 		c.invalid = proto.Errorf(proto.ErrInvalid, "transport %q is neither %s nor %s", kind, RPC, HTTP)

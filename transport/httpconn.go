@@ -24,13 +24,14 @@ import (
 // httpConn makes gRPC requests as the HTTP requests of wire.Routes.
 type httpConn struct {
 	addr   string
+	token  string
 	client *http.Client
 }
 
 var _ grpc.ClientConnInterface = (*httpConn)(nil)
 
-func newHTTPConn(addr string) *httpConn {
-	return &httpConn{addr: addr, client: &http.Client{
+func newHTTPConn(addr, token string) *httpConn {
+	return &httpConn{addr: addr, token: token, client: &http.Client{
 		Transport:     newHTTPTransport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -115,6 +116,9 @@ func (c *httpConn) request(ctx context.Context, rt wire.Route, m protobuf.Messag
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	return req, nil
 }

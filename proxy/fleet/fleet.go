@@ -37,7 +37,10 @@ type Config struct {
 	// Publish gets the replicas of paths that changed; a path without replicas is not
 	// to be called. It must not call the fleet.
 	Publish func(map[string][]Replica)
-	Logger  hclog.Logger
+	// Tokens returns the tokens that are to hold at the agents too, and a channel that is
+	// closed when they change; default: there are none.
+	Tokens func() (*proto.TokenShare, <-chan struct{})
+	Logger hclog.Logger
 }
 
 // Fleet is the agents that the proxy knows and what they said last.

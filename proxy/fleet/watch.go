@@ -2,11 +2,13 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
@@ -52,10 +54,16 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	// A new client each time: a used one may be in a backoff of its own.
 	client := transport.NewAgent(transport.RPC, a.addr)
 	defer client.Close()
+	var sharing sync.WaitGroup
+	defer sharing.Wait()
+	defer cancel()
 	err = client.Watch(ctx, func(ev *proto.WatchEvent) error {
 		greeting.Stop() // from now on the client itself notices a silent agent
 		if f.apply(a, client, ev) {
 			f.save()
+		}
+		if !connected && f.Tokens != nil {
+			sharing.Go(func() { f.share(ctx, a, client) })
 		}
 		connected = true
 		return nil
@@ -64,6 +72,35 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		err = proto.Errorf(proto.ErrUnavailable, "it said nothing for %s", connectLimit)
 	}
 	return connected, err
+}
+
+// share tells an agent the tokens, and again each time they change, until ctx is done.
+func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
+	told := false
+	for pause := minBackoff; ; {
+		tokens, changed := f.Tokens()
+		err := client.ShareTokens(ctx, tokens)
+		var retry <-chan time.Time
+		switch {
+		case err == nil:
+			pause, told = minBackoff, false
+		case ctx.Err() != nil || errors.Is(err, proto.ErrUnsupported):
+			return
+		default:
+			if !told {
+				f.Logger.Error("agent does not take the tokens: those that were revoked still hold there", "agent", a.addr, "error", err)
+			}
+			told = true
+			retry = time.After(pause)
+			pause = min(2*pause, maxBackoff)
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // apply applies an event of an agent. It reports whether what is remembered of agents

@@ -34,3 +34,13 @@ func (s fileStore) Load() (*Lists, error) {
 
 // Save implements Store.
 func (s fileStore) Save(lists *Lists) error { return s.dir.Write(fileName, lists) }
+
+// OpenFolder returns the keeper and the record of a program's folder.
+func OpenFolder(dir *state.Dir) (*Keeper, *Record, error) {
+	keeper, err := Open(InFolder(dir))
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := OpenRecord(dir.Path("audit"))
+	return keeper, record, err
+}

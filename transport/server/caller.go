@@ -19,6 +19,7 @@ type Caller struct {
 	// Token is the token for which the caller was let in, and which limits what it may
 	// do; nil for a caller that needs none.
 	Token *auth.Identity
+	sent  *auth.Identity // the token that it sent, whether or not it needed one
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -15,19 +16,29 @@ import (
 
 var errNoWorker = proto.Errorf(proto.ErrUnsupported, "agents alone offer this call; this is not an agent")
 
-func (s *service) Wake(ctx context.Context, req *proto.WakeRequest) (*proto.Serving, error) {
-	switch {
-	case s.worker == nil:
+// works returns the worker, if there is one and the caller may use it: it is for proxies.
+func (s *service) works(ctx context.Context) (transport.Worker, error) {
+	if s.worker == nil {
 		return nil, errNoWorker
+	}
+	return s.worker, mayAll(ctx)
+}
+
+func (s *service) Wake(ctx context.Context, req *proto.WakeRequest) (*proto.Serving, error) {
+	worker, err := s.works(ctx)
+	switch {
+	case err != nil:
+		return nil, err
 	case req.GetName() == "":
 		return nil, proto.CheckName("")
 	}
-	return s.worker.Wake(ctx, req.GetName(), req.GetVersion())
+	return worker.Wake(ctx, req.GetName(), req.GetVersion())
 }
 
 func (s *service) Build(ctx context.Context, req *proto.BuildRequest) (*proto.Program, error) {
-	if s.worker == nil {
-		return nil, errNoWorker
+	worker, err := s.works(ctx)
+	if err != nil {
+		return nil, err
 	}
 	fn := req.GetFunction()
 	if err := fn.Check(); err != nil {
@@ -36,34 +47,36 @@ func (s *service) Build(ctx context.Context, req *proto.BuildRequest) (*proto.Pr
 	if err := s.mayRead(CallerFrom(ctx), fn); err != nil {
 		return nil, err
 	}
-	return s.worker.Build(ctx, fn)
+	return worker.Build(ctx, fn)
 }
 
-func (s *service) HasProgram(_ context.Context, req *proto.Program) (*proto.PackageState, error) {
-	if s.worker == nil {
-		return nil, errNoWorker
+func (s *service) HasProgram(ctx context.Context, req *proto.Program) (*proto.PackageState, error) {
+	worker, err := s.works(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if err := proto.CheckProgramKey(req.GetKey()); err != nil {
 		return nil, err
 	}
-	return &proto.PackageState{Stored: s.worker.HasProgram(req.GetKey())}, nil
+	return &proto.PackageState{Stored: worker.HasProgram(req.GetKey())}, nil
 }
 
 func (s *service) FetchProgram(req *proto.Program, stream grpc.ServerStreamingServer[proto.ProgramChunk]) error {
-	return s.fetch(req.GetKey(), func(p *proto.Program) (io.Writer, error) {
+	return s.fetch(stream.Context(), req.GetKey(), func(p *proto.Program) (io.Writer, error) {
 		return wire.NewProgramWriter(p, stream.Send), nil
 	})
 }
 
 // fetch writes a stored program, compressed, to the writer that begin returns.
-func (s *service) fetch(key string, begin func(*proto.Program) (io.Writer, error)) error {
-	if s.worker == nil {
-		return errNoWorker
+func (s *service) fetch(ctx context.Context, key string, begin func(*proto.Program) (io.Writer, error)) error {
+	worker, err := s.works(ctx)
+	if err != nil {
+		return err
 	}
 	if err := proto.CheckProgramKey(key); err != nil {
 		return err
 	}
-	file, program, err := s.worker.OpenProgram(key)
+	file, program, err := worker.OpenProgram(key)
 	if err != nil {
 		return err
 	}
@@ -91,13 +104,14 @@ func (s *service) SendProgram(stream grpc.ClientStreamingServer[proto.ProgramChu
 // keep stores the program that r holds, compressed. It reads nothing when that
 // is stored already.
 func (s *service) keep(ctx context.Context, p *proto.Program, r io.Reader) (*proto.Program, error) {
-	if s.worker == nil {
-		return nil, errNoWorker
+	worker, err := s.works(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if err := proto.CheckProgramKey(p.GetKey()); err != nil {
 		return nil, err
 	}
-	if s.worker.HasProgram(p.GetKey()) {
+	if worker.HasProgram(p.GetKey()) {
 		return p, nil
 	}
 	plain, err := wire.Decompress(r)
@@ -105,7 +119,7 @@ func (s *service) keep(ctx context.Context, p *proto.Program, r io.Reader) (*pro
 		return nil, err
 	}
 	defer plain.Close()
-	return p, s.worker.KeepProgram(ctx, p, plain)
+	return p, worker.KeepProgram(ctx, p, plain)
 }
 
 // gated lets the body of a call be read only while a chunk is waited for.

@@ -75,6 +75,7 @@ func notAllowed(w http.ResponseWriter, r *http.Request, methods []string) error 
 func (r routes) handle(f func(*gin.Context) error) gin.HandlerFunc {
 	return func(g *gin.Context) {
 		err := r.service.safely(g.Request.Context(), g.Request.Method+" "+g.FullPath(), func() error { return f(g) })
+		deedOf(g.Request.Context()).fail(err)
 		switch {
 		case err == nil:
 		case g.Writer.Written():
@@ -107,11 +108,14 @@ func (r routes) handler(rt wire.Route) func(*gin.Context) error {
 	method := proto.Functions_ServiceDesc.Methods[i]
 	return func(g *gin.Context) error {
 		answer, err := method.Handler(r.service, g.Request.Context(), func(req any) error {
-			return r.decode(g, rt, req.(protobuf.Message))
+			err := r.decode(g, rt, req.(protobuf.Message))
+			deedOf(g.Request.Context()).note(req)
+			return err
 		}, nil)
 		if err != nil {
 			return err
 		}
+		deedOf(g.Request.Context()).note(answer)
 		if state, ok := answer.(*proto.PackageState); ok {
 			g.Status(http.StatusNotFound)
 			if state.GetStored() {
@@ -163,11 +167,13 @@ func (r routes) deploy(rt wire.Route) func(*gin.Context) error {
 		if err := r.decodeDeploy(g, req); err != nil {
 			return err
 		}
+		deedOf(ctx).note(req)
 		if !waits(req) || !accepts(g.Request.Header, wire.EventStream) {
 			answer, err := r.service.Deploy(ctx, req)
 			if err != nil {
 				return err
 			}
+			deedOf(ctx).note(answer)
 			return writeAnswer(g.Writer, rt, answer)
 		}
 		return r.events(g, func(send sendEvent) error {
@@ -175,6 +181,7 @@ func (r routes) deploy(rt wire.Route) func(*gin.Context) error {
 			if err != nil {
 				return err
 			}
+			deedOf(ctx).note(rows)
 			return send(wire.ResultEvent, rows, rt.Answer)
 		})
 	}
@@ -318,7 +325,7 @@ func (r routes) sendProgram(rt wire.Route) func(*gin.Context) error {
 }
 
 func (r routes) fetchProgram(g *gin.Context) error {
-	return r.service.fetch(g.Param("key"), func(p *proto.Program) (io.Writer, error) {
+	return r.service.fetch(g.Request.Context(), g.Param("key"), func(p *proto.Program) (io.Writer, error) {
 		about, err := wire.Encode(p)
 		if err != nil {
 			return nil, err
@@ -407,5 +414,6 @@ func (r routes) events(g *gin.Context, run func(sendEvent) error) error {
 	case err == nil || errors.Is(err, context.Canceled) || !g.Writer.Written():
 		return err
 	}
+	deedOf(g.Request.Context()).fail(err)
 	return send(wire.ErrorEvent, wire.Detail(ofRequest(CallerFrom(g.Request.Context()).RequestID, err)), wire.Whole)
 }

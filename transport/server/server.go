@@ -57,6 +57,7 @@ type Config struct {
 	TLS        *tls.Config      // of callers that begin with TLS, on all listeners; default: none may
 	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
 	Tokens     *auth.Keeper     // knows the tokens of callers; default: nobody has one
+	Record     *auth.Record     // of who did what; default: none
 	Insecure   bool             // lets callers on other machines in; default: refuse them
 	Hosts      []string         // names of this machine that callers may address, besides localhost
 	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
@@ -194,7 +195,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg)}
-	s.service = &service{impl: impl, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
+	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
 		grpc.MaxSendMsgSize(wire.MaxAnswer),
@@ -235,6 +236,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	asked := requestOf(r, s.scopeOf(r, mount))
 	token, err := s.access.check(asked)
 	if err != nil {
+		s.refused(r, asked, err)
 		refuse(w, r, err)
 		return
 	}
@@ -243,7 +245,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	caller := Caller{
-		Kind: transport.HTTP, Host: r.Host, Loopback: asked.own() && token == nil, Who: asked.caller(), Token: token,
+		Kind: transport.HTTP, Host: r.Host, Loopback: asked.own() && token == nil, Who: asked.caller(), Token: token, sent: asked.who,
 		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
 	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
@@ -253,8 +255,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
 	switch {
 	case isGRPC(r):
-		s.serveGRPC(w, r)
+		s.recorded(r, caller, func(r *http.Request) { s.serveGRPC(w, r) })
 	case mount != nil:
+		if err := mayAll(r.Context()); err != nil {
+			wire.WriteError(w, err)
+			return
+		}
 		mount.ServeHTTP(w, r)
 	case slices.Contains([]string{frontPath, healthzPath, readyzPath}, r.URL.Path):
 		if methods := []string{http.MethodGet, http.MethodHead}; !slices.Contains(methods, r.Method) {
@@ -264,7 +270,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.state(w, r)
 	default:
 		r.Body = newBody(w, r.Body)
-		s.routes.ServeHTTP(w, r)
+		s.recorded(r, caller, func(r *http.Request) { s.routes.ServeHTTP(w, r) })
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
@@ -27,6 +28,8 @@ type service struct {
 	impl       transport.Interface
 	worker     transport.Worker // nil: there is none
 	store      *bundle.Store
+	tokens     *auth.Keeper // nil: there are none
+	record     *auth.Record // nil: there is none
 	sourceRoot string
 	closing    <-chan struct{} // closed when the server begins to stop; streams close then
 	logger     hclog.Logger
@@ -343,7 +346,9 @@ func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.P
 			return nil, err
 		}
 	}
-	return &proto.PackageRef{Digest: digest}, nil
+	ref := &proto.PackageRef{Digest: digest}
+	deedOf(ctx).note(ref)
+	return ref, nil
 }
 
 // safely runs f and makes a panic an error, so that one call cannot stop the others.
@@ -369,9 +374,12 @@ func ofRequest(id string, err error) error {
 
 func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (rsp any, err error) {
 	err = s.safely(ctx, info.FullMethod, func() (err error) {
+		deedOf(ctx).note(req)
 		rsp, err = handle(ctx, req)
 		return err
 	})
+	deedOf(ctx).note(rsp)
+	deedOf(ctx).fail(err)
 	if err != nil {
 		return nil, wire.ToStatus(ofRequest(CallerFrom(ctx).RequestID, err)).Err()
 	}
@@ -381,6 +389,7 @@ func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 func (s *service) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	ctx := stream.Context()
 	err := s.safely(ctx, info.FullMethod, func() error { return handle(srv, stream) })
+	deedOf(ctx).fail(err)
 	if err != nil {
 		return wire.ToStatus(ofRequest(CallerFrom(ctx).RequestID, err)).Err()
 	}
