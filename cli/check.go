@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/Ishan27g/ryo-faas/cli/vuln"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
@@ -25,7 +27,7 @@ func platform(tags []string) funcfw.Platform {
 // checkEntries checks the whole deploy before anything is sent: names, settings and
 // folders, that no two functions share a path, and the source, as the agent will. It
 // reports refused source, with its lines.
-func (a *app) checkEntries(entries []*entry, p *progress) error {
+func (a *app) checkEntries(ctx context.Context, entries []*entry, p *progress) error {
 	var errs faults
 	paths := map[string]*entry{}
 	for _, e := range entries {
@@ -64,7 +66,7 @@ func (a *app) checkEntries(entries []*entry, p *progress) error {
 	if refused {
 		return reported(exitRefused)
 	}
-	return nil
+	return a.passGates(ctx, entries, p)
 }
 
 // checkSource reports whether the agent would take the entry's source, and prints
@@ -147,6 +149,7 @@ func (a *app) onlyFunction(e *entry) (string, error) {
 
 func (a *app) checkCommand() *cobra.Command {
 	fn := &proto.FunctionJson{}
+	var known bool
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "says which functions of a folder can be deployed",
@@ -155,29 +158,37 @@ Checks the package in DIR (default: the working directory) like an agent does be
 it builds. No agent is asked. It prints one line for each function that can be
 deployed: name, kind and place of the declaration, separated by tabs. If there is
 none, or the function that -name names cannot be deployed, it says why and exits
-with 3.`,
+with 3.
+
+With -vuln it also looks for known faults that their program can reach, its own code
+and all modules of it, and says by which calls; if there is one, it exits with 3. This
+takes the go command, and govulncheck, which is built if the PATH has none.`,
 		Example: `
   proxyCli check ./example/hello
-  proxyCli check -name HelloWorld -o json ./hello`,
+  proxyCli check -name HelloWorld -o json ./hello
+  proxyCli check -vuln ./example/qr`,
 		Args: atMostOne("DIR"),
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if fn.Dir, err = filepath.Abs(strings.Join(args, "")); err != nil {
 				return err
 			}
 			fn.Complete()
-			return a.check(&entry{fn: fn})
+			return a.check(cmd.Context(), &entry{fn: fn}, known)
 		},
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` check this function alone, and say what is wrong with it")
+	fs.BoolVar(&known, "vuln", false, "look for known faults that the program can reach, too")
+	a.vulnDBFlag(cmd)
 	settingFlags(fs, fn, nil, "tags", "kind", "target")
 	return cmd
 }
 
-// check prints the functions of an entry's folder that can be deployed.
-func (a *app) check(e *entry) error {
-	found, err := a.checked(e)
+// check prints the functions of an entry's folder that can be deployed, and the known
+// faults that they reach if they are asked for.
+func (a *app) check(ctx context.Context, e *entry, known bool) error {
+	found, programs, err := a.checked(e)
 	if _, refused := errors.AsType[*funcfw.Refusal](err); refused {
 		a.reportRefusal(cmp.Or(e.fn.GetName(), shorten(e.fn.GetDir())), e.root, err)
 		return reported(exitRefused)
@@ -185,16 +196,37 @@ func (a *app) check(e *entry) error {
 	if err != nil {
 		return err
 	}
+	reports := make([]*vuln.Report, len(found))
+	if known {
+		p := a.startProgress()
+		defer p.stop()
+		var s scanner
+		for i := range found {
+			if reports[i], err = s.scan(ctx, a, e, programs[i], p); err != nil {
+				return err
+			}
+		}
+		p.stop()
+	}
+	if err := a.printFound(e, found, reports); err != nil || !known {
+		return err
+	}
+	return a.tellFaults(e, found, reports)
+}
+
+// printFound prints a line for each function.
+func (a *app) printFound(e *entry, found []*funcfw.Target, reports []*vuln.Report) error {
 	if a.output == "json" {
 		type line struct {
-			Name string `json:"name"`
-			Kind string `json:"kind"`
-			File string `json:"file"`
-			Line int    `json:"line"`
+			Name string       `json:"name"`
+			Kind string       `json:"kind"`
+			File string       `json:"file"`
+			Line int          `json:"line"`
+			Vuln *vuln.Report `json:"vuln,omitempty"`
 		}
 		list := []line{}
-		for _, t := range found {
-			list = append(list, line{t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line})
+		for i, t := range found {
+			list = append(list, line{t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line, shown(reports[i], e.root)})
 		}
 		return a.printJSON(list)
 	}
@@ -208,7 +240,7 @@ func (a *app) check(e *entry) error {
 
 // checked finds the functions that are asked for and generates the program of each,
 // which shows whether their module can be built.
-func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
+func (a *app) checked(e *entry) (found []*funcfw.Target, programs []*funcfw.Generated, err error) {
 	if e.fn.GetName() == "" && e.fn.GetTarget() == "" {
 		if e.fn.GetKind() == "" {
 			found, err = a.candidates(e)
@@ -219,11 +251,13 @@ func (a *app) checked(e *entry) (found []*funcfw.Target, err error) {
 		found, err = a.checkNamed(e)
 	}
 	for _, t := range found {
-		if _, err := funcfw.Generate(os.DirFS(e.root), t, platform(e.fn.GetTags())); err != nil {
-			return nil, err
+		g, err := funcfw.Generate(os.DirFS(e.root), t, platform(e.fn.GetTags()))
+		if err != nil {
+			return nil, nil, err
 		}
+		programs = append(programs, g)
 	}
-	return found, err
+	return found, programs, err
 }
 
 func (a *app) checkNamed(e *entry) ([]*funcfw.Target, error) {

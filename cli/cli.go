@@ -47,7 +47,8 @@ type app struct {
 	proxy, kind, output string
 	quiet               bool
 
-	hurried bool // a deploy does not wait, by default
+	hurried bool   // a deploy does not wait, by default
+	vulnDB  string // the database of known faults; "": the usual one
 }
 
 func isTerminal(stream any) bool {

@@ -44,6 +44,7 @@ All files are checked before anything is sent. The FILE - is the standard input.
 		},
 	}
 	cmd.Flags().SortFlags = false
+	a.vulnDBFlag(cmd)
 	w.flags(cmd)
 	return cmd
 }
@@ -55,7 +56,7 @@ func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) err
 	}
 	if entries := entriesOf(steps); len(entries) > 0 {
 		p := a.startProgress()
-		err := a.checkEntries(entries, p)
+		err := a.checkEntries(ctx, entries, p)
 		p.stop()
 		if err != nil {
 			return err

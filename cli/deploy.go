@@ -89,7 +89,7 @@ the line end at the end of the file. It is never shown.`,
 			}
 			p := a.startProgress()
 			defer p.stop()
-			if err := a.checkEntries(entries, p); err != nil {
+			if err := a.checkEntries(cmd.Context(), entries, p); err != nil {
 				p.stop()
 				a.tellKept(entries) // what was not given may be the reason
 				return err
@@ -112,6 +112,7 @@ the line end at the end of the file. It is never shown.`,
 	settingFlags(fs, fn, &e.secrets)
 	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` give all settings, or these, their defaults unless a flag gives them")
 	fs.Lookup("reset").NoOptDefVal = resetAll
+	a.vulnDBFlag(cmd)
 	fs.BoolVar(&plan, "plan", false, "only print what a deploy would change")
 	w.flags(cmd)
 	offer(cmd, "kind", proto.KindHTTP, proto.KindCloudEvent, proto.KindEvent, proto.KindTyped, proto.KindGin)

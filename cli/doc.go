@@ -8,7 +8,8 @@
 // transport.Client packs and uploads the folder. Only answers go to stdout, as lines
 // or as JSON (print.go); errors, hints and progress (progress.go) go to stderr. What
 // a terminal shows fits its width (screen.go). exit.go has the exit codes. The command
-// dev sends no request; package dev does its work.
+// dev sends no request; package dev does its work, and package vuln that of check -vuln
+// and of the setting gate.
 //
 // The package must never decide what a server decides, change a file, or wait
 // for input on a terminal that it did not announce.

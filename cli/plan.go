@@ -35,7 +35,7 @@ change. Sections other than deploy are ignored.`,
 			}
 			p := a.startProgress()
 			defer p.stop()
-			if err := a.checkEntries(entries, p); err != nil {
+			if err := a.checkEntries(cmd.Context(), entries, p); err != nil {
 				return err
 			}
 			return a.plan(ctx, entries, p)

@@ -173,6 +173,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestScripts(t *testing.T) {
+	// Scripts have no home folder, and what they build is built already.
+	said, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE", "GOMODCACHE").Output()
+	require.NoError(t, err)
+	caches := strings.Fields(string(said))
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		t.Run(string(kind), func(t *testing.T) {
 			testscript.Run(t, testscript.Params{
@@ -188,6 +192,8 @@ func TestScripts(t *testing.T) {
 					env.Setenv("RYO_TRANSPORT", string(kind))
 					program, err := exec.LookPath("proxyCli")
 					env.Setenv("BIN", filepath.Dir(program))
+					env.Setenv("GOCACHE", caches[0])
+					env.Setenv("GOMODCACHE", caches[1])
 					env.Setenv("GORACE", "atexit_sleep_ms=0") // a second per command otherwise
 					return err
 				},

@@ -24,6 +24,9 @@ const (
 
 var kinds = []string{KindHTTP, KindCloudEvent, KindEvent, KindTyped, KindGin}
 
+// GateVuln is the gate that refuses programs that reach known faults.
+const GateVuln = "vuln"
+
 // The defaults and limits of a function's settings.
 const (
 	DefaultTimeout = 60 * time.Second // as long as common gateways wait for an answer to begin
@@ -117,6 +120,13 @@ func (f *FunctionJson) checkAuth() error {
 
 // Public reports whether everybody may call the function.
 func (r *FunctionJsonRsp) Public() bool { return r.GetAuth() == AuthPublic }
+
+func (f *FunctionJson) checkGate() error {
+	if g := f.GetGate(); g != "" && g != GateVuln {
+		return f.invalid("gate", "%q is not known; the only one is %s", g, GateVuln)
+	}
+	return nil
+}
 
 func (f *FunctionJson) checkTarget() error {
 	switch t := f.GetTarget(); {

@@ -118,7 +118,10 @@ type FunctionJson struct {
 	Allow []string `protobuf:"bytes,34,rep,name=allow,proto3" json:"allow,omitempty"`
 	// The least isolation that it may run under: none, basic, strong or full. Default: what
 	// the agent asks for.
-	Isolation     string `protobuf:"bytes,35,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	Isolation string `protobuf:"bytes,35,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// What whoever deploys checks first: "vuln", that the program reaches no known fault.
+	// proxyCli does, before it uploads; agents do not repeat it.
+	Gate          string `protobuf:"bytes,38,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -394,6 +397,13 @@ func (x *FunctionJson) GetAllow() []string {
 func (x *FunctionJson) GetIsolation() string {
 	if x != nil {
 		return x.Isolation
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetGate() string {
+	if x != nil {
+		return x.Gate
 	}
 	return ""
 }
@@ -3709,7 +3719,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\x8d\b\n" +
+	"ryofaas.v1\"\xa1\b\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -3746,7 +3756,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04auth\x18  \x01(\tR\x04auth\x12\x18\n" +
 	"\anetwork\x18! \x03(\tR\anetwork\x12\x14\n" +
 	"\x05allow\x18\" \x03(\tR\x05allow\x12\x1c\n" +
-	"\tisolation\x18# \x01(\tR\tisolation\x1a6\n" +
+	"\tisolation\x18# \x01(\tR\tisolation\x12\x12\n" +
+	"\x04gate\x18& \x01(\tR\x04gate\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

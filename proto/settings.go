@@ -177,6 +177,11 @@ var settings = []Setting{
 		Default: "never",
 	},
 	{
+		Name: "gate", Flag: "gate", Value: "vuln", Form: Text, Effect: OnProcess, check: (*FunctionJson).checkGate,
+		Help:    "what proxyCli checks before it uploads: vuln refuses programs that reach known faults",
+		Default: "none",
+	},
+	{
 		Name: "note", Flag: "note", Value: "TEXT", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkNote,
 		Help:    "text for the list of versions",
 		Default: "none",
