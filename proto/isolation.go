@@ -44,7 +44,7 @@ func (f *FunctionJson) MinIsolation() (Isolation, error) {
 	}
 	i, err := ParseIsolation(f.GetIsolation())
 	if err != nil {
-		return 0, f.invalid("isolation", "%.40q is none of %s", f.GetIsolation(), strings.Join(isolations, ", "))
+		return 0, f.invalid("isolation", "%.40q is not one of %s", f.GetIsolation(), strings.Join(isolations, ", "))
 	}
 	return i, nil
 }

@@ -310,5 +310,5 @@ func TestNetworkAndAllow(t *testing.T) {
 	}
 	require.NoError(t, (&FunctionJson{Name: "F", Allow: []string{"subprocess", "unix", "listen"}, Isolation: "full"}).Check())
 	require.ErrorContains(t, (&FunctionJson{Name: "F", Allow: []string{"root"}}).Check(), `"root" is not known; use subprocess, listen, unix`)
-	require.ErrorContains(t, (&FunctionJson{Name: "F", Isolation: "much"}).Check(), `"much" is none of none, basic, strong, full`)
+	require.ErrorContains(t, (&FunctionJson{Name: "F", Isolation: "much"}).Check(), `"much" is not one of none, basic, strong, full`)
 }

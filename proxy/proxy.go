@@ -266,6 +266,9 @@ func (p *Proxy) List(ctx context.Context, atAgent string) ([]*proto.FunctionJson
 			rows = append(rows, row)
 		}
 	}
+	if problem := p.fleet.Problem(addr); problem != nil && len(rows) == 0 {
+		return nil, problem // what it runs is not known
+	}
 	return p.present(ctx, rows), nil
 }
 

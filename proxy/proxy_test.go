@@ -541,6 +541,20 @@ func TestRoutesComeBackAfterARestart(t *testing.T) {
 	assert.Equal(t, n.addr+"/hello", body)
 }
 
+func TestListOfAnAgentThatDoesNotAnswerIsNotEmpty(t *testing.T) {
+	n := newNode(t)
+	dir := t.TempDir()
+	p := start(t, Config{Dir: dir})
+	_, err := p.Deploy(t.Context(), source(t, "Hello", n.addr))
+	require.NoError(t, err)
+	p.stop()
+	n.stop()
+
+	_, err = start(t, Config{Dir: dir}).List(t.Context(), n.addr)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	assert.ErrorContains(t, err, n.addr)
+}
+
 func TestUnknownFunctionsAreNotDeniedTooEarly(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	require.NoError(t, err)
