@@ -59,7 +59,16 @@ func Decode(data []byte, m protobuf.Message) error {
 			return err
 		}
 		name := field.JSONName()
-		if earlier, ok := values[name]; ok && !bytes.Equal(earlier, value) {
+		if field.IsMap() {
+			if err := givenOnce(e.value); err != nil {
+				return fmt.Errorf("%q: %w", e.key, err)
+			}
+		}
+		earlier, ok := values[name]
+		if ok && sources[name] == e.key {
+			return twice(e.key)
+		}
+		if ok && !bytes.Equal(earlier, value) {
 			return proto.Errorf(proto.ErrInvalid, "%q and %q disagree: %s and %s", sources[name], e.key, shown(field, earlier), shown(field, value)).
 				WithHint("they are two names for one thing; give one of them")
 		}
@@ -80,6 +89,26 @@ func Decode(data []byte, m protobuf.Message) error {
 		return proto.Errorf(proto.ErrInvalid, "read JSON: %s", reason(err))
 	}
 	return nil
+}
+
+// twice is the error of a key that an object has twice: readers of JSON differ in
+// which value counts.
+func twice(key string) error { return proto.Errorf(proto.ErrInvalid, "%.60q is given twice", key) }
+
+// givenOnce refuses an object with a key that it has twice. What is no object passes.
+func givenOnce(data []byte) error {
+	if first(data) != '{' {
+		return nil
+	}
+	entries, err := object(data)
+	seen := map[string]bool{}
+	for _, e := range entries {
+		if seen[e.key] {
+			return twice(e.key)
+		}
+		seen[e.key] = true
+	}
+	return err
 }
 
 // notText is the error of a value that is not UTF-8. Of an object it names the
