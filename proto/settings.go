@@ -225,13 +225,14 @@ func effectOf(field string) Effect {
 }
 
 // Compare returns the fields that make a another version than b, by their names in
-// JSON, and the greatest effect that one of them has, OnDeploy without any.
+// JSON, and the greatest effect that one of them has, OnDeploy without any. The file
+// that a function is said to be in is not one: the package alone decides where it is.
 func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	fields := a.ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		of := effectOf(field.JSONName())
-		if of < OnProcess || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
+		if of < OnProcess || field.JSONName() == "filePath" || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
 			continue
 		}
 		changed, effect = append(changed, field.JSONName()), max(effect, of)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -168,6 +169,7 @@ func planned(t *tester) {
 	}{
 		{&proto.FunctionJson{Dir: dir}, "none", nil},
 		{&proto.FunctionJson{Dir: dir, Wait: true, Note: "x"}, "none", nil},
+		{&proto.FunctionJson{Dir: dir, FilePath: filepath.Join(dir, "sample.go")}, "none", nil},
 		{&proto.FunctionJson{Dir: dir, Timeout: "9s", Env: map[string]string{"A": "b"}}, "settings", []string{"timeout", "env"}},
 		{&proto.FunctionJson{Dir: t.source("HelloWorld", 2)}, "code", nil},
 	} {
