@@ -127,11 +127,14 @@ func (f *function) settle(r result) {
 	var old []*instance
 	if m.at == f.main {
 		switch before := f.served(); {
-		case before == nil, before == v && f.main.version == nil:
+		case before == nil:
 			f.history.Before = 0
 		case before != v:
 			f.history.Before = before.Number
+		case f.main.version == nil: // it was stopped
+			f.history.Before = f.history.Earlier
 		}
+		f.history.Earlier = 0
 		f.canary = nil
 		// Deployed is said when the old code takes no further calls.
 		old = f.main.replace(v, r.procs)

@@ -34,8 +34,10 @@ type History struct {
 	Generation, Last uint32
 	// Versions are those that were ready once and are kept, the oldest first.
 	Versions []*Version `json:",omitempty"`
-	// Before is the version that served before the one that serves; 0: none.
-	Before uint32
+	// Before is the version that served before the one that serves; 0: none. Of a
+	// stopped function it is the one that served last, and Earlier the one before that.
+	Before  uint32
+	Earlier uint32 `json:",omitempty"`
 	// Failure is why the last change failed.
 	Failure *Failure `json:",omitempty"`
 }
@@ -94,7 +96,7 @@ func (r *Record) AsStopped(at time.Time) *Record {
 	stopped := &Record{History: r.History, Stopped: at}
 	stopped.Failure = nil
 	if r.Main != 0 {
-		stopped.Before = r.Main
+		stopped.Earlier, stopped.Before = r.Before, r.Main
 	}
 	return stopped
 }

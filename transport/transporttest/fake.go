@@ -54,6 +54,7 @@ type function struct {
 	last     uint32                 // the highest number that a version has had
 	serves   *version               // nil before the first is ready
 	before   *version               // the one that served before
+	earlier  *version               // the one before that, of a function that is stopped
 	canary   *version               // nil: there is none
 	share    uint32                 // of the canary, in percent
 	paused   bool
@@ -215,7 +216,7 @@ func (f *Fake) function(name string) (*function, error) {
 			Name: name, AtAgent: FakeAddr, Proxy: made.service.url, Url: made.service.url + "/" + path,
 		}
 		if was := f.stopped[path]; was != nil {
-			made.lines, made.versions, made.last, made.before = was.lines, was.versions, was.last, was.before
+			made.lines, made.versions, made.last, made.before, made.earlier = was.lines, was.versions, was.last, was.before, was.earlier
 			made.row.Generation = was.row.GetGeneration()
 			delete(f.stopped, path)
 		}
@@ -308,7 +309,9 @@ func (f *Fake) stop(fn *function) *proto.FunctionJsonRsp {
 	for _, v := range fn.versions {
 		v.service = nil
 	}
-	fn.before, fn.serves = cmp.Or(fn.serves, fn.before), nil
+	if fn.serves != nil {
+		fn.earlier, fn.before, fn.serves = fn.before, fn.serves, nil
+	}
 	fn.canary, fn.share, fn.paused = nil, 0, false
 	fn.stopped = true
 	close(fn.changed)

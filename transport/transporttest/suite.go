@@ -431,6 +431,9 @@ func stopped(t *tester) {
 	require.NoError(t, err)
 	row = t.only(t.Rollback(t.Context(), "HelloWorld", 0))
 	assert.EqualValues(t, 1, row.GetVersion(), "the one that served last")
+	for _, before := range []uint32{2, 1} { // those that served before the stop, to and fro
+		assert.Equal(t, before, t.only(t.Rollback(t.Context(), "HelloWorld", 0)).GetVersion())
+	}
 
 	_, err = t.Stop(t.Context(), "HelloWorld")
 	require.NoError(t, err)

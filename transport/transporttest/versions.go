@@ -96,7 +96,10 @@ func (f *Fake) take(fn *function, d *deploy, body *ast.BlockStmt, about *proto.P
 // lead makes a version serve in the place of the one before. f.mu is held.
 func (fn *function) lead(v *version) {
 	fn.closeCanary()
-	fn.before, fn.serves = cmp.Or(fn.serves, fn.before), v
+	if fn.serves == nil && fn.before == v { // it was stopped
+		fn.before = fn.earlier
+	}
+	fn.before, fn.serves, fn.earlier = cmp.Or(fn.serves, fn.before), v, nil
 }
 
 // closeCanary closes the canary, if there is one. f.mu is held.
