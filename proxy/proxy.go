@@ -38,6 +38,7 @@ type Config struct {
 	HTTPPort int            // of its listener; also in the urls for callers over RPC
 	RPCPort  int            // of its listener
 	Insecure bool           // agents on other machines may be connected to
+	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
 	Gateways []netip.Prefix // that are believed who calls public functions through them
 	Logger   hclog.Logger   // default: none
 }

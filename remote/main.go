@@ -47,7 +47,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	host := set.String("host", "", "`name` by which other machines reach this agent")
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
-	insecure := set.Bool("insecure", false, "serve callers of other machines too, without credentials")
+	trust := set.String("trust", "", "`users` of this machine that are served like the agent's own, separated by commas; groups as @GROUP")
+	insecure := set.Bool("insecure", false, "serve all callers, on other machines too, without credentials")
 	builds := set.String("build", "auto", "`auto|never`: never runs only what other agents have built, and needs no Go")
 	goproxy := set.String("goproxy", "", "`list` of module proxies for builds (default GOPROXY as go env says; direct is left out)")
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
@@ -75,10 +76,14 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return set.Failf("invalid value for -isolation: %v", err)
 		}
 	}
+	trusted, err := server.ParseTrust(*trust)
+	if err != nil {
+		return set.Fail(fmt.Errorf("-trust: %w", err))
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	err := serve(ctx, options{
-		listen: *port, insecure: *insecure, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
+	err = serve(ctx, options{
+		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
@@ -97,6 +102,7 @@ type options struct {
 	agent      Config
 	listen     string
 	insecure   bool
+	trust      server.Trust
 	unconfined bool
 	unisolated bool // -isolation says how functions may run
 	sourceRoot string
@@ -156,7 +162,7 @@ func serve(ctx context.Context, s options) error {
 		defer cancel(nil)
 		errs <- server.Serve(ctx, agent, server.Config{
 			Program: "agent", Version: flags.ThisBuild().Version,
-			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Hosts: hosts(s.agent.Host), Worker: agent,
+			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Trust: s.trust, Hosts: hosts(s.agent.Host), Worker: agent,
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})

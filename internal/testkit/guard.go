@@ -37,8 +37,9 @@ const (
 type Runner interface{ Run() int }
 
 // Guarded returns tests that nothing outlives. TestMain calls it first of all: in the
-// process that is the guard it does not return.
+// process that is the guard, or a Relay, it does not return.
 func Guarded(m Runner) Runner {
+	relayMain()
 	if root := os.Getenv(guardVariable); root != "" {
 		os.Exit(guard(root, os.Stdin, os.Stderr)) //nolint:forbidigo,revive // this process is no test
 	}

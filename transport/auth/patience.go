@@ -15,11 +15,12 @@ const (
 	maxPeers   = 4096        // that are remembered
 )
 
-// Patience answers peers that send wrong tokens late, so that nobody tries many. The
-// zero value is ready for use.
+// Patience answers peers that send wrong tokens late, so that nobody tries many. A peer
+// is what FromAddr makes of an address, or whatever else tells callers apart. The zero
+// value is ready for use.
 type Patience struct {
 	mu    sync.Mutex // guards the below
-	peers map[netip.Addr]*tries
+	peers map[string]*tries
 }
 
 type tries struct {
@@ -30,17 +31,16 @@ type tries struct {
 
 // Busy reports whether a peer has so many wrong tokens waiting for their answers that
 // another token of it is not even looked at.
-func (p *Patience) Busy(peer netip.Addr) bool {
+func (p *Patience) Busy(peer string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.peers[network(peer)]
+	t := p.peers[peer]
 	return t != nil && t.waiting >= maxWaiting
 }
 
 // Wrong counts a wrong token of a peer, and returns when it may be answered, or when ctx
 // is done.
-func (p *Patience) Wrong(ctx context.Context, peer netip.Addr) {
-	peer = network(peer)
+func (p *Patience) Wrong(ctx context.Context, peer string) {
 	p.mu.Lock()
 	t := p.of(peer, time.Now())
 	t.wrong++
@@ -65,7 +65,7 @@ func (p *Patience) Wrong(ctx context.Context, peer netip.Addr) {
 
 // of returns the tries of a peer. A table that is full forgets the peer whose last
 // wrong token is the oldest.
-func (p *Patience) of(peer netip.Addr, now time.Time) *tries {
+func (p *Patience) of(peer string, now time.Time) *tries {
 	t := p.peers[peer]
 	switch {
 	case t != nil && now.Sub(t.last) > tryMemory:
@@ -73,7 +73,7 @@ func (p *Patience) of(peer netip.Addr, now time.Time) *tries {
 	case t != nil:
 	default:
 		if p.peers == nil {
-			p.peers = make(map[netip.Addr]*tries)
+			p.peers = make(map[string]*tries)
 		}
 		if len(p.peers) >= maxPeers {
 			p.forget(now)
@@ -87,7 +87,7 @@ func (p *Patience) of(peer netip.Addr, now time.Time) *tries {
 
 // forget removes all peers that are old, at least one.
 func (p *Patience) forget(now time.Time) {
-	var oldest netip.Addr
+	var oldest string
 	at := now
 	for peer, t := range p.peers {
 		if now.Sub(t.last) > tryMemory {
@@ -100,11 +100,11 @@ func (p *Patience) forget(now time.Time) {
 	delete(p.peers, oldest)
 }
 
-// network is the part of an address that its owner cannot change at will.
-func network(peer netip.Addr) netip.Addr {
-	peer = peer.Unmap().WithZone("")
-	if prefix, err := peer.Prefix(64); err == nil && peer.Is6() {
-		return prefix.Addr()
+// FromAddr is the part of an address that its owner cannot change at will.
+func FromAddr(addr netip.Addr) (peer string) {
+	addr = addr.Unmap().WithZone("")
+	if prefix, err := addr.Prefix(64); err == nil && addr.Is6() {
+		return prefix.String()
 	}
-	return peer
+	return addr.String()
 }

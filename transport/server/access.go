@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,23 +22,32 @@ import (
 // access is the one place that decides which callers are let in, over gRPC and HTTP
 // alike.
 //
-// Without a token peers must be on this machine. That alone does not
-// keep out web pages, which a browser on this machine loads from anywhere. So the host
-// that they address must be a name of this machine (a page whose name was rebound to
-// 127.0.0.1 addresses its own name), and unsafe requests must not come from a foreign
-// origin. Nor does it keep out callers of a reverse proxy on this machine, which all
-// look local: they may call functions, not control them.
+// A caller without a token is whom the kernel says it is: processes of this program's
+// own user, and of those that are trusted, are served. Other processes of this machine,
+// and functions, may call public functions. Callers on other machines may ask whether
+// the program is alive.
+//
+// That does not keep out web pages, which the browser of a person loads from anywhere.
+// So the host that a request addresses must be a name that no stranger can have in
+// the public DNS (a page whose name was rebound to 127.0.0.1 addresses its own), and
+// unsafe requests must not come from a foreign origin. Nor does it keep out the callers
+// of a gateway that runs as the same user: what one of its headers gives away is refused
+// on top.
 type access struct {
-	insecure bool     // let everybody in
+	insecure bool     // let everybody in, but for web pages
 	hosts    []string // own names besides the loopback ones, lower case
+	trust    Trust
 	tokens   *auth.Keeper
 	patience *auth.Patience
 }
 
 func newAccess(cfg *Config) access {
-	a := access{insecure: cfg.Insecure, tokens: cfg.Tokens, patience: new(auth.Patience)}
+	a := access{insecure: cfg.Insecure, trust: cfg.Trust, tokens: cfg.Tokens, patience: new(auth.Patience)}
 	for _, h := range cfg.Hosts {
 		a.hosts = append(a.hosts, hostOnly(h))
+	}
+	if h, err := os.Hostname(); err == nil {
+		a.hosts = append(a.hosts, strings.ToLower(h))
 	}
 	return a
 }
@@ -45,15 +55,14 @@ func newAccess(cfg *Config) access {
 // request is what is decided upon.
 type request struct {
 	peer      string // host:port of the other end of the connection
+	local     local  // whose it is
+	uid       int    // of a process of this machine; -1: nobody knows
 	host      string // that the caller addressed
 	page      page   // the web page that sends it
 	forwarded string // a header that a reverse proxy has set; "": there is none
 	scope     wire.Scope
 	bearer    // the token that it has
 }
-
-// own reports whether the caller is of this machine and may do everything there.
-func (r request) own() bool { return isLoopback(r.peer) && r.forwarded == "" }
 
 // page says which web page, if any, sends a request.
 type page int
@@ -96,7 +105,7 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 		return r.wrong
 	case public:
 		return nil
-	case !everybody && (a.insecure || r.own()):
+	case !everybody && a.private(r) == nil:
 		return nil
 	case r.who != nil && r.clear:
 		return errClear
@@ -109,29 +118,56 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 		return nil
 	case everybody:
 		return nothingHere
+	case r.page == foreignPage:
+		return foreignOrigin
 	}
-	return proto.Errorf(proto.ErrUnauthenticated, "the function %.100q is private, or there is none", name).
+	return unauthenticated("the function %.100q is private, or there is none", name).
 		WithHint("send a token with the scope invoke, as Authorization: Bearer; or deploy it with -auth public")
 }
 
 // without returns the error that a request without a token deserves, or nil.
 func (a access) without(r request) error {
 	switch {
-	case a.insecure:
-		return nil
-	case !isLoopback(r.peer):
+	case r.local == elsewhere && !a.insecure:
 		return unauthenticated("callers on other machines need a token; %s sent none", r.peer).
 			WithHint("log in with proxyCli login, or set RYO_TOKEN; or call from this machine, for example through ssh -L; on a trusted network, start the server with -insecure")
-	case !a.ownHost(r.host):
+	case !a.safeHost(r.host):
 		return forbidden("the host %.100q is not one of this machine's own names", r.host).
-			WithHint("address localhost; behind a trusted gateway, start with -insecure")
-	// A page that is developed on this machine calls functions from another port.
-	case r.page == foreignPage, r.page == samePage && r.scope != wire.ScopeInvoke:
-		return forbidden("a web page of another origin may not call this machine").
-			WithHint("call with curl or proxyCli; on a trusted network, start with -insecure")
-	case r.forwarded != "" && r.scope != wire.ScopeInvoke:
-		return unauthenticated("calls that came through a gateway (header %s) need a token to control functions", r.forwarded).
-			WithHint("log in with proxyCli login, or set RYO_TOKEN; or call directly; behind a gateway that keeps strangers out, start the server with -insecure")
+			WithHint("address localhost or an IP address; -host of an agent and -url of a proxy name a machine")
+	case r.scope == wire.ScopeInvoke: // admit decides, since it depends on the function
+		return nil
+	case r.page != noPage:
+		return foreignOrigin
+	}
+	return a.mine(r)
+}
+
+// private returns why a caller without a token may not call private functions, or nil.
+func (a access) private(r request) error {
+	if r.page == foreignPage && !a.insecure { // one that is developed on this machine calls functions from another port
+		return foreignOrigin
+	}
+	return a.mine(r)
+}
+
+var foreignOrigin = forbidden("a web page of another origin may not call this machine").
+	WithHint("call with curl or proxyCli")
+
+// mine lets in processes that the kernel says are of this program's own user, or of one
+// that is trusted.
+func (a access) mine(r request) error {
+	const ways = "log in with proxyCli login, or set RYO_TOKEN; or "
+	switch {
+	case a.insecure:
+		return nil
+	case r.local == function:
+		return unauthenticated("functions and builds need a token, as callers on other machines do").WithHint("give the function a token, in a setting of env")
+	case r.local < trusted:
+		return unauthenticated("%s need a token", userName(r.uid)).
+			WithHint(ways + "call as the user that the server runs as; or start it with -trust and the user's name")
+	case r.forwarded != "":
+		return unauthenticated("calls that came through a gateway (header %s) need a token", r.forwarded).
+			WithHint(ways + "call directly; behind a gateway that keeps strangers out, start the server with -insecure")
 	}
 	return nil
 }
@@ -144,20 +180,39 @@ func Admit(r *http.Request, name string, public bool) error {
 	if !ok {
 		return nothingHere
 	}
-	return a.admit(requestOf(r, wire.ScopeInvoke), name, public, isPublic(r))
+	whose := elsewhere
+	if e := connOf(r).end; e != nil && !public && !a.insecure {
+		whose = e.surely()
+	}
+	return a.admit(requestOf(r, wire.ScopeInvoke, whose), name, public, isPublic(r))
 }
 
 // Stranger reports whether the caller of r may not know more of a function than its
 // answers. It is for handlers of mounts with ScopeInvoke.
-func Stranger(r *http.Request) bool { return isPublic(r) }
+func Stranger(r *http.Request) bool {
+	a, _ := r.Context().Value(accessKey{}).(access)
+	e := connOf(r).end
+	return e == nil || e.local < trusted && !a.insecure
+}
 
 // accessKey is the key under which the context of a request has what decides on it.
 type accessKey struct{}
 
+// ownHost reports whether a host is a name of this machine.
 func (a access) ownHost(host string) bool {
 	name := hostOnly(host)
 	ip, err := netip.ParseAddr(name)
 	return name == "localhost" || err == nil && ip.Unmap().IsLoopback() || slices.Contains(a.hosts, name)
+}
+
+// safeHost reports whether a host is not of the public DNS, in which pages have their
+// names: an address, a name without a dot, or one that is reserved for networks of their
+// own (RFC 6762, RFC 8375, and .internal by resolution of ICANN's board); or an own one.
+func (a access) safeHost(host string) bool {
+	name := hostOnly(host)
+	_, err := netip.ParseAddr(name)
+	return err == nil || !strings.Contains(strings.TrimSuffix(name, "."), ".") || a.ownHost(host) ||
+		slices.ContainsFunc([]string{".localhost", ".local", ".home.arpa", ".internal"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // hostOnly returns the host of a host with or without a port.
@@ -168,14 +223,13 @@ func hostOnly(s string) string {
 	return strings.ToLower(strings.Trim(s, "[]"))
 }
 
-func isLoopback(peer string) bool {
-	addr, err := netip.ParseAddrPort(peer)
-	return err == nil && addr.Addr().Unmap().IsLoopback()
-}
-
 // requestOf returns what is decided upon for an HTTP request.
-func requestOf(r *http.Request, scope wire.Scope) request {
-	return request{peer: r.RemoteAddr, host: r.Host, page: pageOf(r), forwarded: forwardedBy(r), scope: scope, bearer: bearerOf(r)}
+func requestOf(r *http.Request, scope wire.Scope, whose local) request {
+	asked := request{peer: r.RemoteAddr, local: whose, host: r.Host, page: pageOf(r), forwarded: forwardedBy(r), scope: scope, bearer: bearerOf(r)}
+	if e := connOf(r).end; e != nil {
+		asked.uid = e.peer.UID
+	}
+	return asked
 }
 
 var crossOrigin = http.NewCrossOriginProtection()

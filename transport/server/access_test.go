@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -75,24 +76,28 @@ var callers = []struct {
 	header   [2]string
 	control  bool // may it control functions?
 	unsafe   bool // and with calls that change something?
-	function bool // may it call functions?
+	function bool // may it call functions that are not public?
 	foreign  bool // but not with calls that change something
+	page     bool // it is a web page, which may change nothing even where everybody may
+	rebound  bool // it may nothing at all
 }{
 	{name: "on this machine", control: true, unsafe: true, function: true},
 	{name: "on this machine, by name", host: "LocalHost:9000", control: true, unsafe: true, function: true},
 	{name: "on this machine, over IPv6", host: "[::1]:9000", control: true, unsafe: true, function: true},
-	{name: "on this machine, by its own name", host: "node-a:9000", control: true, unsafe: true, function: true},
+	{name: "on this machine, by its own name", host: "node-a.example:9000", control: true, unsafe: true, function: true},
+	{name: "on this machine, by a name of its network", host: "node-a.local", control: true, unsafe: true, function: true},
+	{name: "on this machine, by a name without a domain", host: "node-a:80", control: true, unsafe: true, function: true},
 	{name: "on another machine", abroad: true},
 	{name: "on another machine that says localhost", abroad: true, host: "localhost"},
-	{name: "a page whose name was rebound", host: "evil.example:9000"},
-	{name: "a page whose name begins well", host: "localhost.evil.example"},
-	{name: "a page of another origin", header: [2]string{"Origin", "http://evil.example"}, control: true, function: true, foreign: true},
-	{name: "a page of another site", header: [2]string{"Sec-Fetch-Site", "cross-site"}, control: true, function: true, foreign: true},
-	{name: "the page of another port", header: [2]string{"Sec-Fetch-Site", "same-site"}, control: true, function: true},
-	{name: "through a gateway", header: [2]string{"X-Forwarded-For", "192.0.2.7"}, function: true},
-	{name: "through another gateway", header: [2]string{"Forwarded", "for=192.0.2.7"}, function: true},
-	{name: "through a gateway that says its name alone", header: [2]string{"Via", "1.1 gateway"}, function: true},
-	{name: "through a gateway that hides it", header: [2]string{"X-Forwarded-Host", "localhost"}, function: true},
+	{name: "a page whose name was rebound", host: "evil.example:9000", rebound: true},
+	{name: "a page whose name begins well", host: "localhost.evil.example", rebound: true},
+	{name: "a page of another origin", header: [2]string{"Origin", "http://evil.example"}, control: true, function: true, foreign: true, page: true},
+	{name: "a page of another site", header: [2]string{"Sec-Fetch-Site", "cross-site"}, control: true, function: true, foreign: true, page: true},
+	{name: "the page of another port", header: [2]string{"Sec-Fetch-Site", "same-site"}, control: true, function: true, page: true},
+	{name: "through a gateway", header: [2]string{"X-Forwarded-For", "192.0.2.7"}},
+	{name: "through another gateway", header: [2]string{"Forwarded", "for=192.0.2.7"}},
+	{name: "through a gateway that says its name alone", header: [2]string{"Via", "1.1 gateway"}},
+	{name: "through a gateway that hides it", header: [2]string{"X-Forwarded-Host", "localhost"}},
 }
 
 var controlCalls = []struct{ method, path string }{
@@ -120,6 +125,20 @@ var controlCalls = []struct{ method, path string }{
 	{"GET", "/%66unctions/hello"},
 }
 
+// functions are two, of which one is public.
+var functions = server.Mount{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if err := server.Admit(r, "hello", r.URL.Path == publicFunction); err != nil {
+		if errors.Is(err, proto.ErrUnauthenticated) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		wire.WriteError(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusTeapot)
+})}
+
+const publicFunction = "/functions/public"
+
 func TestGuardOverHTTP(t *testing.T) {
 	for _, insecure := range []bool{false, true} {
 		fake := transporttest.NewFake(t)
@@ -128,9 +147,9 @@ func TestGuardOverHTTP(t *testing.T) {
 		near := serve(t, fake, fake, server.Config{
 			Listeners: []net.Listener{abroad{far}},
 			Insecure:  insecure,
-			Hosts:     []string{"Node-A"},
+			Hosts:     []string{"Node-A.example"},
 			Mounts: []server.Mount{
-				{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })},
+				functions,
 				{Path: "/metrics", Scope: wire.ScopeRead, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
 			},
 		})
@@ -160,18 +179,21 @@ func TestGuardOverHTTP(t *testing.T) {
 				body, err := io.ReadAll(rsp.Body)
 				require.NoError(t, err)
 				assert.Regexp(t, `"code":"(forbidden|unauthenticated)"`, string(body))
-				assert.Contains(t, string(body), "-insecure")
+				assert.NotContains(t, string(body), `"hint":""`)
 			}
 			return false
 		}
 		for _, c := range callers {
 			for _, rt := range controlCalls {
-				want := insecure || c.control && (c.unsafe || rt.method == "GET" || rt.method == "HEAD")
+				safe := rt.method == "GET" || rt.method == "HEAD"
+				want := insecure && !c.rebound && (safe || !c.page) || c.control && (safe || c.unsafe)
 				assert.Equal(t, want, call(rt.method, rt.path, c.host, c.abroad, c.header), "insecure=%t, %s: %s %s", insecure, c.name, rt.method, rt.path)
 			}
 			for _, method := range []string{"GET", "POST", "DELETE"} {
-				want := insecure || c.function && (!c.foreign || method == "GET")
+				want := insecure && !c.rebound || c.function && (!c.foreign || method == "GET")
 				assert.Equal(t, want, call(method, "/functions/hello", c.host, c.abroad, c.header), "insecure=%t, %s: %s a function", insecure, c.name, method)
+				want = !c.rebound && (insecure || !c.abroad)
+				assert.Equal(t, want, call(method, publicFunction, c.host, c.abroad, c.header), "insecure=%t, %s: %s a public function", insecure, c.name, method)
 			}
 			for _, path := range []string{"/healthz", "/readyz"} {
 				assert.True(t, call("GET", path, c.host, c.abroad, c.header), "%s: %s", c.name, path)
@@ -188,7 +210,7 @@ func TestGuardOverGRPC(t *testing.T) {
 		fake := transporttest.NewFake(t)
 		far, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		near := serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: open, Hosts: []string{"node-a:9000"}})
+		near := serve(t, fake, fake, server.Config{Listeners: []net.Listener{abroad{far}}, Insecure: open, Hosts: []string{"node-a.example:9000"}})
 		for _, c := range callers {
 			addr, authority := near, c.host
 			if c.abroad {
@@ -202,7 +224,7 @@ func TestGuardOverGRPC(t *testing.T) {
 			if c.header[0] != "" {
 				ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(c.header[0]), c.header[1])
 			}
-			want := open || c.control && c.unsafe
+			want := open && !c.rebound && !c.page || c.control && c.unsafe
 			for name, err := range callAll(ctx, conn) {
 				if want {
 					assert.NotContains(t, refusals, status.Code(err), "insecure=%t, %s: %s", open, c.name, name)
@@ -211,7 +233,7 @@ func TestGuardOverGRPC(t *testing.T) {
 				st := status.Convert(err)
 				assert.Contains(t, refusals, st.Code(), "insecure=%t, %s: %s: %v", open, c.name, name, err)
 				require.Len(t, st.Details(), 1)
-				assert.Contains(t, st.Details()[0].(*proto.ErrorDetail).GetHint(), "-insecure")
+				assert.NotEmpty(t, st.Details()[0].(*proto.ErrorDetail).GetHint())
 			}
 			_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 			require.NoError(t, err, "health is for everybody: %s", c.name)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -37,8 +38,16 @@ func (a access) take(r *http.Request) *http.Request {
 	if i < 0 {
 		return r
 	}
-	b := a.verify(r.Context(), auth.FromHeader(values[i]), r.RemoteAddr)
-	b.clear = !a.insecure && !isLoopback(r.RemoteAddr) && r.TLS == nil && r.URL.Scheme != "https"
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	peer, far := auth.FromAddr(addr.Addr()), !addr.Addr().Unmap().IsLoopback()
+	if e := connOf(r).end; e != nil {
+		far = e.local == elsewhere
+		if !far { // or any user could make all others wait
+			peer += " user " + strconv.Itoa(e.peer.UID)
+		}
+	}
+	b := a.verify(r.Context(), auth.FromHeader(values[i]), peer)
+	b.clear = !a.insecure && far && r.TLS == nil && r.URL.Scheme != "https"
 	if r.Header[authorization] = slices.DeleteFunc(values, ours); len(r.Header[authorization]) == 0 {
 		r.Header.Del(authorization)
 	}
@@ -46,9 +55,8 @@ func (a access) take(r *http.Request) *http.Request {
 }
 
 func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
-	addr, _ := netip.ParseAddrPort(peer)
-	if a.patience.Busy(addr.Addr()) {
-		b.wrong = proto.Errorf(proto.ErrTooMany, "too many wrong tokens from %s", addr.Addr()).WithHint("call again in a few seconds")
+	if a.patience.Busy(peer) {
+		b.wrong = proto.Errorf(proto.ErrTooMany, "too many wrong tokens from %s", peer).WithHint("call again in a few seconds")
 		return b
 	}
 	if a.tokens == nil {
@@ -57,7 +65,7 @@ func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
 		b.who, b.wrong = a.tokens.Verify(secret)
 	}
 	if b.wrong != nil {
-		a.patience.Wrong(ctx, addr.Addr())
+		a.patience.Wrong(ctx, peer)
 	}
 	return b
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -11,9 +12,9 @@ import (
 type Caller struct {
 	Kind transport.Kind // how the call came
 	Host string         // the host, mostly with a port, that the caller addressed
-	// Loopback says that the caller is on this machine, and is let in for that alone. It is
-	// false for the callers of a reverse proxy on this machine.
-	Loopback bool
+	// Own says that the caller is a process of this program's own user, and is let in for
+	// that alone.
+	Own bool
 	// Who names the caller to people: a token, or where it is.
 	Who string
 	// Token is the token for which the caller was let in, and which limits what it may
@@ -38,8 +39,10 @@ func (r request) caller() string {
 	switch {
 	case r.who != nil:
 		return r.who.String()
-	case r.own():
+	case r.local == own && r.forwarded == "":
 		return "local"
+	case r.local > elsewhere:
+		return "user " + strconv.Itoa(r.uid)
 	}
 	return hostOnly(r.peer)
 }

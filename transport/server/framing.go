@@ -30,6 +30,7 @@ type framed struct {
 	silence time.Duration // how long a write may take without any progress
 	tls     *tls.Config   // of callers that begin with it; nil: none does
 	public  bool          // everybody may call functions here, and do nothing else
+	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
 }
 
 // Accept implements net.Listener.
@@ -40,6 +41,9 @@ func (l framed) Accept() (net.Conn, error) {
 	}
 	c := &framedConn{public: l.public}
 	c.prelude, _ = conn.(*preludeConn)
+	if l.trust != nil {
+		c.end = endOf(conn, *l.trust)
+	}
 	patient := &patientConn{Conn: conn, silence: l.silence}
 	if c.Conn = patient; l.tls != nil {
 		c.Conn = &secureConn{patientConn: patient, config: l.tls}
@@ -52,6 +56,7 @@ type framedConn struct {
 	net.Conn
 	prelude *preludeConn // nil: there can be none
 	public  bool
+	end     *end // nil where everybody is served alike
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read

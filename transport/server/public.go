@@ -31,8 +31,8 @@ func (l publicListener) Accept() (net.Conn, error) {
 
 // isPublic reports whether a request came by a listener for everybody.
 func isPublic(r *http.Request) bool {
-	conn, ok := r.Context().Value(connKey{}).(*framedConn)
-	return ok && conn.public
+	conn := connOf(r)
+	return conn != nil && conn.public
 }
 
 // servePublic serves the functions alone: no other path is there, and no right comes

@@ -58,7 +58,8 @@ type Config struct {
 	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
 	Tokens     *auth.Keeper     // knows the tokens of callers; default: nobody has one
 	Record     *auth.Record     // of who did what; default: none
-	Insecure   bool             // lets callers on other machines in; default: refuse them
+	Insecure   bool             // lets all callers in; default: processes of this program's user and of Trust, and those with a token
+	Trust      Trust            // users of this machine that are served like this program's own; default: nobody
 	Hosts      []string         // names of this machine that callers may address, besides localhost
 	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
 	Ready      func() error     // why this program cannot do its work now; default: it always can
@@ -168,7 +169,7 @@ type connKey struct{}
 func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config, trust: &s.access.trust})
 	}
 	for _, l := range s.cfg.Public {
 		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, public: true})
@@ -233,7 +234,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r = s.access.take(r)
 	mount := s.mountOf(r)
-	asked := requestOf(r, s.scopeOf(r, mount))
+	scope, end := s.scopeOf(r, mount), connOf(r).end
+	whose := end.local
+	if scope != wire.ScopeOpen && scope != wire.ScopeInvoke {
+		whose = end.surely()
+	}
+	asked := requestOf(r, scope, whose)
 	token, err := s.access.check(asked)
 	if err != nil {
 		s.refused(r, asked, err)
@@ -245,7 +251,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	caller := Caller{
-		Kind: transport.HTTP, Host: r.Host, Loopback: asked.own() && token == nil, Who: asked.caller(), Token: token, sent: asked.who,
+		Kind: transport.HTTP, Host: r.Host, Own: asked.local == own && asked.forwarded == "" && token == nil, Who: asked.caller(), Token: token, sent: asked.who,
 		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
 	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
@@ -280,7 +286,7 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 	case healthzPath:
 		wire.WriteJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	case readyzPath:
-		_, strange := s.access.check(requestOf(r, wire.ScopeRead))
+		_, strange := s.access.check(requestOf(r, wire.ScopeRead, connOf(r).end.surely()))
 		err := s.ready()
 		switch {
 		case err == nil:

@@ -70,7 +70,7 @@ func (s *service) mayRead(caller Caller, fn *proto.FunctionJson) error {
 		return proto.Errorf(proto.ErrInvalid, "dir %.200q is not an absolute path", dir).
 			WithHint("dir is a folder on the server's machine; proxyCli uploads folders of yours")
 	}
-	if caller.Loopback {
+	if caller.Own {
 		return nil
 	}
 	if s.sourceRoot != "" && isBelow(s.sourceRoot, dir) {
@@ -81,7 +81,7 @@ func (s *service) mayRead(caller Caller, fn *proto.FunctionJson) error {
 		}
 		dir = root
 	}
-	return forbidden("dir %.200q of the server's disk is not for callers on other machines", dir).
+	return forbidden("dir %.200q of the server's disk is for callers that are the server's own user", dir).
 		WithHint("upload the package instead, as proxyCli does, or start the server with -source-root")
 }
 

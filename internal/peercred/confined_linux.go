@@ -1,0 +1,142 @@
+package peercred
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Confined reports whether the process at the other end is confined more than this
+// program is, as functions and builds are. It is ErrClosed for a socket that no process
+// has any more. Of several processes that have it, one that is confined decides.
+func (p Peer) Confined() (bool, error) {
+	own, err := filters("self")
+	if err != nil {
+		return false, err
+	}
+	if p.unix {
+		theirs, err := filters(strconv.Itoa(p.pid)) // 0, which there is not, for a process of another namespace
+		if errors.Is(err, os.ErrNotExist) {
+			return false, ErrClosed
+		}
+		return theirs > own, err
+	}
+	pids, err := processes()
+	if err != nil {
+		return false, err
+	}
+	link := fmt.Sprintf("socket:[%d]", p.inode)
+	found := false
+	for _, pid := range pids {
+		has, _ := holds(pid, link)
+		if !has {
+			continue
+		}
+		theirs, err := filters(pid)
+		switch {
+		case errors.Is(err, os.ErrNotExist): // it has exited
+		case err != nil:
+			return false, err
+		case theirs > own:
+			return true, nil
+		default:
+			found = true
+		}
+	}
+	if found {
+		return false, nil
+	}
+	return p.unseen(pids, own)
+}
+
+// unseen says what Confined does of a socket that no process has whose files can be
+// seen.
+func (p Peer) unseen(pids []string, own int) (confined bool, err error) {
+	hidden := false
+	for _, pid := range pids {
+		if uid, err := status(pid, "Uid:"); err != nil || uid != p.UID {
+			continue // it has exited, or is another user's, where the socket was not opened
+		}
+		theirs, err := filters(pid)
+		if err == nil && theirs > own {
+			return true, nil
+		}
+		_, seen := holds(pid, "")
+		hidden = hidden || !seen
+	}
+	if !hidden || !p.open() {
+		return false, ErrClosed
+	}
+	return false, nil
+}
+
+// processes returns the pids of this machine.
+func processes() (pids []string, err error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if name[0] >= '1' && name[0] <= '9' {
+			pids = append(pids, name)
+		}
+	}
+	return pids, nil
+}
+
+// holds reports whether a process has a file that the link names, and whether its
+// files can be seen.
+func holds(pid, link string) (has, seen bool) {
+	folder := filepath.Join("/proc", pid, "fd")
+	dir, err := os.Open(folder)
+	if err != nil {
+		return false, errors.Is(err, os.ErrNotExist)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return false, errors.Is(err, os.ErrNotExist)
+	}
+	for _, name := range names {
+		if target, err := os.Readlink(filepath.Join(folder, name)); err == nil && target == link {
+			return true, true
+		}
+	}
+	return false, true
+}
+
+// filters returns how many seccomp filters a process has. Kernels before 5.9 tell no
+// more than whether there is one.
+func filters(pid string) (int, error) {
+	n, err := status(pid, "Seccomp_filters:")
+	if errors.Is(err, errNoLine) {
+		n, err = status(pid, "Seccomp:")
+	}
+	return n, err
+}
+
+var errNoLine = errors.New("there is no such line")
+
+// status returns the first number of a line of a process's status.
+func status(pid, line string) (int, error) {
+	f, err := os.Open(filepath.Join("/proc", pid, "status"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), line); ok {
+			return strconv.Atoi(strings.Fields(rest)[0])
+		}
+	}
+	return 0, fmt.Errorf("status of process %s, %s: %w", pid, line, errNoLine)
+}
