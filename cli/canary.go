@@ -14,7 +14,7 @@ import (
 func (a *app) canaryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "canary NAME PERCENT",
-		Short: "sets which part of the calls a canary gets",
+		Short: "sets the percentage of calls that a canary gets",
 		Long: `
 A canary is a version that was deployed with -canary. It gets a part of the calls;
 the version before gets the others. With 0 percent the canary is dropped, with 100 it
@@ -43,6 +43,7 @@ func (a *app) promoteCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "promote NAME",
 		Short:             "gives all calls of a function to its canary",
+		Long:              "\nThe same as canary NAME 100. The version before is retired and kept: rollback brings\nit back.",
 		Example:           "\n  proxyCli promote HelloWorld",
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
@@ -54,6 +55,7 @@ func (a *app) dropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "drop NAME",
 		Short:             "drops the canary of a function",
+		Long:              "\nThe version beside the canary gets all calls. The canary's version is kept, so that\nrollback -to can bring it back.",
 		Example:           "\n  proxyCli drop HelloWorld",
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,

@@ -36,7 +36,7 @@ func (a *app) listCommand() *cobra.Command {
 
 // allFlag adds the flag -all.
 func allFlag(cmd *cobra.Command, all *bool) {
-	cmd.Flags().BoolVar(all, "all", false, "list functions that are stopped too")
+	cmd.Flags().BoolVar(all, "all", false, "also list functions that are stopped")
 }
 
 // listed returns the rows of an agent, or, for "", of all.

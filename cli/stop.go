@@ -14,7 +14,7 @@ func (a *app) stopCommand() *cobra.Command {
 		Use:   "stop NAME…",
 		Short: "stops functions and keeps their versions",
 		Long: `
-Lets calls that are under way end, and stops the functions' processes. Versions and
+Lets calls that are under way finish, and stops the functions' processes. Versions and
 log stay: rollback or deploy starts a function again, list -all shows it, rm
 removes it.`,
 		Example:           "\n  proxyCli stop HelloWorld\n  proxyCli rollback HelloWorld",
@@ -47,7 +47,7 @@ func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "pause NAME…",
 		Short:             "answers calls of functions with 503 until they are resumed",
-		Long:              "\nAnswers calls of functions with 503. They serve again after resume, a deploy or a\nrollback.",
+		Long:              "\nThe functions have no processes then. They serve again after resume, a deploy or a\nrollback.",
 		Example:           "\n  proxyCli pause HelloWorld\n  proxyCli resume HelloWorld",
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,

@@ -113,7 +113,7 @@ in progress finish in the version that they reached.`,
 			})
 		},
 	}
-	cmd.Flags().Uint32Var(&to, "to", 0, "`VERSION` as versions NAME shows it (default: the one that served before)")
+	cmd.Flags().Uint32Var(&to, "to", 0, "`VERSION` to go back to, as versions NAME shows it (default: the one that served before)")
 	return cmd
 }
 
