@@ -24,7 +24,8 @@ const (
 type target struct {
 	key       targetKey
 	links     links           // for plain calls
-	transport *http.Transport // for all others
+	transport *http.Transport // for calls with bodies that are passed on as they come
+	fresh     *http.Transport // the same, with a new connection for each call
 	inFlight  atomic.Int64
 	onUnix    atomic.Bool // its unix socket could be reached
 }
@@ -86,6 +87,8 @@ func newTarget(key targetKey) *target {
 		DisableCompression:     true, // a body passes as it is
 		Protocols:              protocols,
 	}
+	t.fresh = t.transport.Clone()
+	t.fresh.MaxIdleConnsPerHost = -1 // the function is not told to close them, as it would be without keep-alives
 	return t
 }
 

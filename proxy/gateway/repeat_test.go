@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -70,6 +72,71 @@ func TestACallThatKillsTheProcessIsMadeTwiceAtMost(t *testing.T) {
 			assert.LessOrEqual(t, runs.Load(), int32(2))
 		})
 	}
+}
+
+const uploaded = "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+
+// A function that closes a connection just as an upload comes may have seen it, so that
+// it is not made twice. Those after it do not meet the same.
+func TestUploadsTakeNoIdleConnectionOfAFunctionThatClosesThem(t *testing.T) {
+	var seen atomic.Int32
+	addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		for i := range 2 {
+			if r, err := http.ReadRequest(in); err != nil || i > 0 {
+				return
+			} else if b, _ := io.ReadAll(r.Body); string(b) == "hello" {
+				seen.Add(1)
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	}))
+	var statuses []int
+	for range 10 {
+		res, _ := say(t, addr, uploaded)
+		statuses = append(statuses, res.StatusCode)
+	}
+	assert.Equal(t, []int{204, 502, 204, 204, 204, 204, 204, 204, 204, 204}, statuses)
+	assert.EqualValues(t, 9, seen.Load())
+}
+
+// An upload of which nothing could be written goes over another connection.
+func TestUploadsThatWereNotSentAreSentOverANewConnection(t *testing.T) {
+	var seen atomic.Int32
+	routes := table(function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) {
+		if b, err := io.ReadAll(r.Body); err == nil && string(b) == "hello" {
+			seen.Add(1)
+		}
+	}))
+	route, _, err := routes.find("hello")
+	require.NoError(t, err)
+	links := &route.versions[0].targets[0].links
+	dial := links.dial
+	var last *closedConn
+	links.dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := dial(ctx)
+		last = &closedConn{Conn: conn}
+		return last, err
+	}
+	addr := frontTo(t, routes)
+	for i := range 3 {
+		res, _ := say(t, addr, uploaded)
+		require.Equal(t, 200, res.StatusCode)
+		assert.EqualValues(t, i+1, seen.Load())
+		last.closed.Store(true)
+	}
+}
+
+// closedConn is a connection that the other side may have closed, unnoticed by reads.
+type closedConn struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (c *closedConn) Write(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
 }
 
 // What a function says after an answer that has no body is not the next answer.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
@@ -49,8 +51,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	ctx := out.Context()
 	if out.Body != nil {
 		err = c.try(ctx, func(t *target) (err error) {
-			out.URL.Host = t.key.address
-			res, err = t.transport.RoundTrip(out) //nolint:bodyclose // ReverseProxy does
+			res, err = c.upload(ctx, t, out) //nolint:bodyclose // ReverseProxy does
 			return err
 		})
 		if err != nil {
@@ -83,6 +84,27 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 		}
 		return nil
 	})
+	return res, err
+}
+
+// upload sends a call whose body is passed on as it comes. As in the direct lane, one
+// that may not be made twice takes no idle connection of a function that closes them
+// early.
+func (c *call) upload(ctx context.Context, t *target, out *http.Request) (*http.Response, error) {
+	out.URL.Host = t.key.address
+	if !c.repeatable() && !t.links.trusted() {
+		return t.fresh.RoundTrip(out)
+	}
+	b := out.Body.(*body)
+	reused := false
+	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		reused, b.keeps = got.Reused, got.Reused
+	}}))
+	out.GetBody = b.again
+	res, err := t.transport.RoundTrip(out)
+	if err != nil && reused && ctx.Err() == nil && !c.bodyFailed.Load() {
+		t.links.failedAt.Store(time.Now().UnixNano())
+	}
 	return res, err
 }
 
@@ -149,12 +171,34 @@ type body struct {
 	io.Reader
 	call    *call
 	trailer http.Header // of the outbound request, filled at the end; nil for none
+	keeps   bool        // what is read is kept, for another connection
+	kept    []byte
+}
+
+// keptBody bounds what is kept of a body, in bytes: a Transport reads less before it
+// first writes to a connection.
+const keptBody = 64 << 10
+
+var errClosed = errors.New("its connection was closed")
+
+// again returns the body for a call that is sent a second time. A Transport asks for it
+// if it has written nothing, and if the caller allows that the call is made twice; it
+// would ask for each idle connection.
+func (b *body) again() (io.ReadCloser, error) {
+	if !b.keeps || b.call.repeated {
+		return nil, errClosed
+	}
+	b.call.repeated = true
+	return &body{Reader: io.MultiReader(bytes.NewReader(b.kept), b.Reader), call: b.call, trailer: b.trailer}, nil
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	b.call.reading.Store(true)
 	n, err := b.Reader.Read(p)
 	b.call.reading.Store(false)
+	if b.keeps = b.keeps && len(b.kept)+n <= keptBody; b.keeps {
+		b.kept = append(b.kept, p[:n]...)
+	}
 	if err == io.EOF {
 		b.call.bodyRead.Store(true)
 	}
