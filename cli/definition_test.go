@@ -154,7 +154,7 @@ func TestDefinitionMistakesAreNamedByPlace(t *testing.T) {
 		"no source":           {`{"deploy": [{"name": "F"}]}`, `d.json:1:13: function "F": both packageDir and filePath are missing`},
 		"empty packageDir":    {`{"deploy": [{"name": "F", "packageDir": ""}]}`, `d.json:1:41: "packageDir" is empty`},
 		"address":             {d + `"agentAddr": "localhost"}]}`, `d.json:1:59: agentAddr: address "localhost": it has no port`},
-		"second address":      {`{"list": {"agentAddr": [":9000", "ftp://x:1"]}}`, `d.json:1:34: agentAddr: address "ftp://x:1": only http:// may precede it`},
+		"second address":      {`{"list": {"agentAddr": [":9000", "ftp://x:1"]}}`, `d.json:1:34: agentAddr: address "ftp://x:1": only http:// or https:// may precede it`},
 		"stop without names":  {`{"stop": {}}`, `d.json:1:10: stop names no function`},
 		"empty name to stop":  {`{"stop": {"name": ["F", ""]}}`, `d.json:1:25: name: an element is empty`},
 		"list of agents":      {`{"list": ["localhost:9000"]}`, `d.json:1:10: list must be an object, not a list`},

@@ -12,35 +12,46 @@ import (
 // precede it and a slash may follow it; without a host it is localhost. Anything
 // else is an ErrInvalid that says what is wrong.
 func NormalizeAddr(addr string) (string, error) {
-	bad := func(why string) error {
-		return proto.Errorf(proto.ErrInvalid, "address %.100q: %s", addr, why).
+	host, secure, err := ParseAddr(addr)
+	if secure && err == nil {
+		return "", proto.Errorf(proto.ErrInvalid, "address %.100q: only http:// may precede it", addr).
+			WithHint(`an address is host:port, such as "localhost:9000"`)
+	}
+	return host, err
+}
+
+// ParseAddr returns the host:port that an address means, as NormalizeAddr does, and
+// whether "https://" precedes it.
+func ParseAddr(addr string) (host string, secure bool, err error) {
+	bad := func(why string) (string, bool, error) {
+		return "", false, proto.Errorf(proto.ErrInvalid, "address %.100q: %s", addr, why).
 			WithHint(`an address is host:port, such as "localhost:9000"`)
 	}
 	s := strings.ToLower(strings.TrimSpace(addr))
 	if s == "" {
-		return "", proto.Errorf(proto.ErrInvalid, "an address is missing").
+		return "", false, proto.Errorf(proto.ErrInvalid, "an address is missing").
 			WithHint(`an address is host:port, such as "localhost:9000"`)
 	}
 	if scheme, rest, found := strings.Cut(s, "://"); found {
-		if scheme != "http" {
-			return "", bad("only http:// may precede it")
+		if secure = scheme == "https"; !secure && scheme != "http" {
+			return bad("only http:// or https:// may precede it")
 		}
 		s = rest
 	}
-	host, port, err := net.SplitHostPort(strings.TrimSuffix(s, "/"))
+	name, port, err := net.SplitHostPort(strings.TrimSuffix(s, "/"))
 	if err != nil {
-		return "", bad("it has no port")
+		return bad("it has no port")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", bad("the port is not a number from 1 to 65535")
+		return bad("the port is not a number from 1 to 65535")
 	}
-	if host == "" {
-		host = "localhost"
+	if name == "" {
+		name = "localhost"
 	}
-	if strings.ContainsFunc(host, func(r rune) bool { return !hostRune(r) }) {
-		return "", bad("the host holds characters that no host has")
+	if strings.ContainsFunc(name, func(r rune) bool { return !hostRune(r) }) {
+		return bad("the host holds characters that no host has")
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(name, port), secure, nil
 }
 
 // hostRune reports whether a host name or an IP address, lower case, may hold r.

@@ -26,13 +26,25 @@ func TestNormalizeAddr(t *testing.T) {
 		assert.Equal(t, want, got)
 	}
 	for _, addr := range []string{
-		"", "localhost", "9000", "localhost:", "localhost:0", "localhost:65536", "localhost:http", "https://localhost:9000", "ftp://h:1",
+		"", "localhost", "9000", "localhost:", "localhost:0", "localhost:65536", "localhost:http", "https://localhost:9000", "https://localhost", "ftp://h:1",
 		"http://localhost:9000/deploy", "::1:9000", "user@host:9000", "host name:9000", "host\n:9000", "h:9000?x", "h:+9",
 	} {
 		_, err := NormalizeAddr(addr)
 		require.ErrorIs(t, err, proto.ErrInvalid, "%q", addr)
 		assert.NotEmpty(t, proto.AsError(err).Hint)
 	}
+}
+
+func TestParseAddr(t *testing.T) {
+	for addr, want := range map[string]string{"https://Node-A:9001/": "node-a:9001", "https://:9001": "localhost:9001"} {
+		host, secure, err := ParseAddr(addr)
+		require.NoError(t, err)
+		assert.True(t, secure)
+		assert.Equal(t, want, host)
+	}
+	_, secure, err := ParseAddr("http://localhost:9000")
+	require.NoError(t, err)
+	assert.False(t, secure)
 }
 
 func FuzzNormalizeAddr(f *testing.F) {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"os"
@@ -26,6 +27,7 @@ type Client struct {
 	invalid  error // why no request can be made
 	rpc      proto.FunctionsClient
 	close    func() error
+	tls      *tls.Config // nil: it does not speak TLS
 	progress func(Progress)
 	modules  bundle.Modules
 	token    string
@@ -73,31 +75,41 @@ func WithClearToken() Option {
 	return func(c *Client) { c.clear = true }
 }
 
-// NewAgent returns a Client of the proxy or agent at addr, as NormalizeAddr takes it.
-// It connects with the first request, which reports a bad address.
+// WithTLS makes the client speak TLS, as cfg says. It may be left out for an address
+// that begins with https://.
+func WithTLS(cfg *tls.Config) Option {
+	return func(c *Client) { c.tls = cfg }
+}
+
+// NewAgent returns a Client of the proxy or agent at addr, as ParseAddr takes it. It
+// connects with the first request, which reports a bad address.
 func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	c := &Client{close: func() error { return nil }, progress: func(Progress) {}}
 	for _, o := range opts {
 		o(c)
 	}
-	if c.addr, c.invalid = NormalizeAddr(addr); c.invalid != nil {
+	var secure bool
+	if c.addr, secure, c.invalid = ParseAddr(addr); c.invalid != nil {
 		return c
 	}
-	if c.token != "" && !c.clear && !isLocal(c.addr) {
+	if secure && c.tls == nil {
+		c.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if c.token != "" && !c.clear && c.tls == nil && !isLocal(c.addr) {
 		c.invalid = proto.Errorf(proto.ErrForbidden, "a token is not sent to %s in the clear: others could read it on its way", c.addr).
-			WithHint("connect by way of ssh -L; on a trusted network, give -insecure")
+			WithHint("connect by https://, or by way of ssh -L; on a trusted network, give -insecure")
 		return c
 	}
 	switch kind {
 	case RPC:
-		conn, err := dialRPC(c.addr, c.token)
+		conn, err := dialRPC(c.addr, c.token, c.tls)
 		if err != nil {
 			c.invalid = proto.Errorf(proto.ErrInvalid, "address %q: %w", addr, err)
 			return c
 		}
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.Close
 	case HTTP:
-		conn := newHTTPConn(c.addr, c.token)
+		conn := newHTTPConn(c.addr, c.token, c.tls)
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.close
 	default:
 		c.invalid = proto.Errorf(proto.ErrInvalid, "transport %q is neither %s nor %s", kind, RPC, HTTP)

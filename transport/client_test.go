@@ -83,7 +83,7 @@ func TestBadAddressIsReportedByTheFirstCall(t *testing.T) {
 	for _, c := range []struct {
 		kind transport.Kind
 		addr string
-	}{{transport.RPC, "nowhere"}, {transport.HTTP, "https://localhost:9002"}, {"smoke", "localhost:9000"}} {
+	}{{transport.RPC, "nowhere"}, {transport.HTTP, "ftp://localhost:9002"}, {"smoke", "localhost:9000"}} {
 		for call, err := range everyCall(t.Context(), t, connect(t, c.kind, c.addr)) {
 			require.ErrorIs(t, err, proto.ErrInvalid, "%s to %s", call, c.addr)
 		}

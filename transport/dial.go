@@ -1,13 +1,16 @@
 package transport
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -22,12 +25,16 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 }
 
 // dialRPC returns a gRPC connection, which tries each request once, at once.
-func dialRPC(addr, token string) (*grpc.ClientConn, error) {
+func dialRPC(addr, token string, cfg *tls.Config) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if cfg != nil {
+		security = named{credentials.NewTLS(cfg), cfg.ServerName}
+	}
 	// passthrough: the dialer resolves names. gRPC's own resolver would remember
 	// that a name could not be resolved.
 	return grpc.NewClient("passthrough:///"+addr,
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(security),
 		grpc.WithAuthority(addr),
 		grpc.WithPerRPCCredentials(bearer(token)),
 		grpc.WithDisableRetry(),
@@ -57,9 +64,32 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 // RequireTransportSecurity implements credentials.PerRPCCredentials.
 func (bearer) RequireTransportSecurity() bool { return false }
 
+// named are credentials of which the name that a server must have may be another than
+// the authority of requests, which has the port.
+type named struct {
+	credentials.TransportCredentials
+	name string // "": the host of the authority
+}
+
+func (n named) Clone() credentials.TransportCredentials {
+	return named{n.TransportCredentials.Clone(), n.name}
+}
+
+func (n named) Info() credentials.ProtocolInfo {
+	info := n.TransportCredentials.Info()
+	info.ServerName = "" // it would have to be the authority
+	return info
+}
+
+func (n named) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return n.TransportCredentials.ClientHandshake(ctx, cmp.Or(n.name, authority), conn)
+}
+
 // newHTTPTransport returns the pool of connections of an HTTP client.
-func newHTTPTransport() *http.Transport {
+func newHTTPTransport(cfg *tls.Config) *http.Transport {
 	return &http.Transport{
+		TLSClientConfig:        cfg,
+		TLSHandshakeTimeout:    wire.ConnectLimit,
 		DialContext:            dial,
 		DisableCompression:     true, // so that limits are of what travels
 		ExpectContinueTimeout:  wire.ConnectLimit,

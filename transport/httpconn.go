@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,14 +26,19 @@ import (
 type httpConn struct {
 	addr   string
 	token  string
+	scheme string
 	client *http.Client
 }
 
 var _ grpc.ClientConnInterface = (*httpConn)(nil)
 
-func newHTTPConn(addr, token string) *httpConn {
-	return &httpConn{addr: addr, token: token, client: &http.Client{
-		Transport:     newHTTPTransport(),
+func newHTTPConn(addr, token string, cfg *tls.Config) *httpConn {
+	scheme := "http"
+	if cfg != nil {
+		scheme = "https"
+	}
+	return &httpConn{addr: addr, scheme: scheme, token: token, client: &http.Client{
+		Transport:     newHTTPTransport(cfg),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -85,7 +91,7 @@ func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string
 
 // request returns the HTTP request for a message.
 func (c *httpConn) request(ctx context.Context, rt wire.Route, m protobuf.Message) (*http.Request, error) {
-	target := &url.URL{Scheme: "http", Host: c.addr, Path: rt.Path}
+	target := &url.URL{Scheme: c.scheme, Host: c.addr, Path: rt.Path}
 	prefix, inPath, _ := strings.Cut(rt.Path, ":")
 	var body io.Reader
 	if rt.Body != "" {
@@ -134,6 +140,8 @@ func (c *httpConn) do(req *http.Request) (*http.Response, error) {
 	switch {
 	case isDial(err):
 		return nil, unreachable(c.addr, err.Error())
+	case c.scheme == "https" && isHandshake(err):
+		return nil, noTLS(c.addr, err.Error())
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return nil, stranger(c.addr, "it does not speak HTTP")
 	default:

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -35,6 +36,9 @@ func fromPeer(addr string, err error) error {
 	switch text := st.Message(); {
 	case strings.Contains(text, "server preface"), strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "content-type"):
 		return stranger(addr, "it does not speak gRPC")
+	case strings.Contains(text, handshakeFailed):
+		_, cause, _ := strings.Cut(text, handshakeFailed)
+		return noTLS(addr, strings.TrimSuffix(cause, `"`))
 	case st.Code() != codes.Unavailable:
 		return proto.Errorf(wire.KindOf(st.Code()), "%s: %s", addr, text)
 	case strings.Contains(text, "dialing"):
@@ -63,6 +67,24 @@ func stranger(addr, cause string) error {
 	return proto.Errorf(proto.ErrUnavailable, "%s is neither a proxy nor an agent: %s", addr, cause).
 		From("client", "stranger").
 		WithHint("something else listens there; " + portsHint)
+}
+
+// handshakeFailed is how gRPC says that TLS did not come about.
+const handshakeFailed = "authentication handshake failed: "
+
+// noTLS is the error for a server with which TLS did not come about.
+func noTLS(addr, cause string) error {
+	return proto.Errorf(proto.ErrUnavailable, "no TLS with %s: %s", addr, strings.TrimPrefix(cause, "tls: ")).
+		From("client", "tls").
+		WithHint("-ca names the file of the authority, where it is not one of this machine's; a server without TLS is addressed without https://")
+}
+
+// isHandshake reports whether err is of a TLS handshake.
+func isHandshake(err error) bool {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	return untrusted || plain || alert || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 // isDial reports whether err is of connecting, so that nothing was sent.
