@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -44,8 +47,11 @@ type app struct {
 	isTerminal     func(stream any) bool
 
 	// The flags that all commands share.
-	proxy, kind, output string
-	quiet               bool
+	proxy, kind, ca, output string
+	quiet                   bool
+
+	tls    *tls.Config // for https://
+	secure bool        // the address of proxy has it
 
 	hurried bool   // a deploy does not wait, by default
 	vulnDB  string // the database of known faults; "": the usual one
@@ -143,6 +149,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.SortFlags = false
 	fs.StringVar(&a.proxy, "proxy", defaultProxy, "`ADDR` the proxy or agent to ask (RYO_PROXY, default "+defaultProxy+")")
 	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
+	fs.StringVar(&a.ca, "ca", "", "`FILE` certificates of authorities to trust besides the system's, for addresses with https:// (RYO_CA)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print only answers and errors (RYO_QUIET)")
 	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
@@ -187,7 +194,7 @@ func initHelp(cmd *cobra.Command) {
 // and checks all. Only setting quiet can fail: the others are strings.
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	origin := map[string]string{}
-	for _, name := range []string{"proxy", "transport", "output", "quiet"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "quiet"} {
 		value := os.Getenv(flags.Env(name))
 		if f := cmd.Flag(name); f.Changed || value == "" {
 			origin[name] = "-" + name
@@ -197,7 +204,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
-	for _, name := range []string{"proxy", "transport", "output", "name", "agent", "listen", "method", "since", "id", "reset"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset"} {
 		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return usagef(cmd, "-%s: the value is empty", name)
@@ -209,16 +216,42 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 	if a.output != "text" && a.output != "json" {
 		return usagef(cmd, "%s: %q is neither text nor json", origin["output"], a.output)
 	}
-	addr, err := transport.NormalizeAddr(a.proxy)
+	addr, secure, err := transport.ParseAddr(a.proxy)
 	if err != nil {
 		return usagef(cmd, "%s: %v", origin["proxy"], err)
 	}
 	a.proxy = addr
+	a.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	if a.ca != "" {
+		if a.tls.RootCAs, err = authorities(a.ca); err != nil {
+			return usagef(cmd, "%s: %v", origin["ca"], err)
+		}
+	}
+	a.secure = secure
 	return nil
+}
+
+// authorities returns those of the system and of a file.
+func authorities(file string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return pool, nil
 }
 
 // dial returns a client of the process that -proxy names.
 func (a *app) dial(opts ...transport.Option) *transport.Client {
+	if a.secure {
+		opts = append(opts, transport.WithTLS(a.tls))
+	}
 	return transport.NewAgent(transport.Kind(a.kind), a.proxy, opts...)
 }
 

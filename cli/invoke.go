@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 		return usagef(cmd, "%v", err)
 	}
 	begin := time.Now()
-	res, err := plainClient().Do(req)
+	res, err := plainClient(a.tls).Do(req)
 	if err != nil {
 		return in.unanswered(base, err)
 	}
@@ -110,10 +111,11 @@ const dialLimit = 10 * time.Second
 
 // plainClient returns a function's answer as it is: it follows no redirect and
 // decompresses nothing.
-func plainClient() *http.Client {
+func plainClient(cfg *tls.Config) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:        (&net.Dialer{Timeout: dialLimit}).DialContext,
+			TLSClientConfig:    cfg,
 			DisableCompression: true,
 			DisableKeepAlives:  true,
 		},

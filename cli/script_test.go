@@ -256,7 +256,7 @@ func get(ctx context.Context, url string) (answer string, err error) {
 	if err != nil {
 		return "", err
 	}
-	rsp, err := plainClient().Do(req)
+	rsp, err := plainClient(nil).Do(req)
 	if err != nil {
 		return "", err
 	}

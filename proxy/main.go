@@ -28,6 +28,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	public := set.String("url", "", "`url` by which callers reach it, such as http://public:9002 (default: the host that they addressed)")
 	functions := set.String("functions", "", "`addresses` at which everybody may call public functions, and do nothing else, separated by commas")
 	trusted := set.String("trusted-proxies", "", "`networks` of the gateways before -functions, such as 10.0.0.0/8, that are believed who calls through them, separated by commas")
+	cert := set.String("tls-cert", "", "`file` of the certificate, with those up to the authority, to serve callers by TLS with, on every port; read again when it changes")
+	key := set.String("tls-key", "", "`file` of the certificate's private key")
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	if code, ok := set.Parse(args[1:]); !ok {
@@ -49,13 +51,17 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(err)
 	}
+	certs, err := openCert(*cert, *key, logger)
+	if err != nil {
+		return set.Fail(err)
+	}
 	believed, err := server.ParseTrust(*trust)
 	if err != nil {
 		return set.Fail(fmt.Errorf("-trust: %w", err))
 	}
 	err = serve(ctx, stdout, *httpAddr, *rpcAddr, words(*functions), Config{
 		Dir: filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, Insecure: *insecure, Trust: believed, Gateways: gateways, Logger: logger,
+		URL: *public, Insecure: *insecure, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
 	})
 	if err != nil {
 		return set.Fail(err)
@@ -99,7 +105,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
 	})
 	cancel()

@@ -197,6 +197,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{append([]string{"-url", "public:9002"}, free...), 2, "url"},
 		{append([]string{"-functions", "nonsense"}, free...), 2, "-functions"},
 		{append([]string{"-functions", "127.0.0.1:0," + taken.Addr().String()}, free...), 1, "-functions"},
+		{append([]string{"-tls-cert", "cert.pem"}, free...), 2, "-tls-key"},
+		{append([]string{"-tls-cert", "missing.pem", "-tls-key", "missing.pem"}, free...), 2, "missing.pem"},
 		{append([]string{"-trusted-proxies", "localhost"}, free...), 2, "-trusted-proxies"},
 		{append([]string{"-agents", "nowhere"}, free...), 2, "nowhere"},
 		{append([]string{"-agents", "10.0.0.1:9000"}, free...), 1, "-insecure"},

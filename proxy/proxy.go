@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -40,6 +41,7 @@ type Config struct {
 	Insecure bool           // agents on other machines may be connected to
 	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
 	Gateways []netip.Prefix // that are believed who calls public functions through them
+	TLS      *tls.Config    // of callers; nil: they are served without
 	Logger   hclog.Logger   // default: none
 }
 
@@ -329,12 +331,16 @@ func (p *Proxy) base(caller server.Caller) string {
 	if p.cfg.URL != "" {
 		return p.cfg.URL
 	}
+	scheme := "http://"
+	if caller.Secure {
+		scheme = "https://"
+	}
 	if caller.Kind == transport.HTTP && caller.Host != "" {
-		return "http://" + caller.Host
+		return scheme + caller.Host
 	}
 	host := (&url.URL{Host: caller.Host}).Hostname()
 	if host == "" {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(p.cfg.HTTPPort))
+	return scheme + net.JoinHostPort(host, strconv.Itoa(p.cfg.HTTPPort))
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // nginxConf is what nginx needs besides the README's part to run as anybody, anywhere.
@@ -169,6 +172,55 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 		assert.Equal(t, http.StatusOK, status)
 		assert.Len(t, body, len(large))
 	})
+}
+
+// With a certificate each port speaks TLS, and the published one nothing else.
+func TestPutOnlineWithTLS(t *testing.T) {
+	t.Parallel()
+	authority, dir := testkit.NewAuthority(t), t.TempDir()
+	issued := authority.Issue(t, "localhost", "api.example")
+	write(t, dir, tree{"cert.pem": string(issued.Cert), "key.pem": string(issued.Key), "ca.pem": string(authority.PEM())})
+	file := func(name string) string { return filepath.Join(dir, name) }
+	a := startAgent(t, "", "")
+	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-tls-cert", file("cert.pem"), "-tls-key", file("key.pem"))
+	functions := p.said(`Functions started on (\S+)`)
+
+	fn := source(t, obeys("Shown", "open"))
+	for kind, addr := range map[string]string{"rpc": p.rpc, "http": p.http} {
+		args := []string{"-proxy", "https://" + addr, "-transport", kind}
+		r := proxyCli(t, fn, append(args, "list")...)
+		assert.Equal(t, 4, r.code)
+		assert.Contains(t, r.stderr, "unknown authority")
+		assert.Contains(t, r.stderr, "-ca")
+		args = append(args, "-ca", file("ca.pem"))
+		r = proxyCli(t, fn, append(args, "deploy", "-wait", "-agent", a.addr, "-name", "Shown", "-auth", "public", ".")...)
+		require.Zero(t, r.code, r.stderr)
+		assert.Equal(t, line("Shown", "https://"+p.http+"/functions/shown", "Deployed"), r.stdout)
+		r = proxyCli(t, fn, append(args, "invoke", "Shown")...)
+		assert.Equal(t, "open", r.stdout, r.stderr)
+	}
+	r := proxyCli(t, fn, "-proxy", p.rpc, "-ca", file("key.pem"), "list")
+	assert.Equal(t, 2, r.code)
+	assert.Contains(t, r.stderr, "no certificate")
+
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool(), ServerName: "api.example"}, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	rsp, err := tr.RoundTrip(request(t, http.MethodGet, functions, "/functions/shown/headers", "")) // by http
+	require.NoError(t, err)
+	defer rsp.Body.Close()
+	assert.Equal(t, http.StatusPermanentRedirect, rsp.StatusCode)
+	assert.Equal(t, "https://"+functions+"/functions/shown/headers", rsp.Header.Get("Location"))
+
+	req := request(t, http.MethodGet, functions, "/functions/shown/headers", "")
+	req.URL.Scheme = "https"
+	rsp, err = tr.RoundTrip(req)
+	require.NoError(t, err)
+	defer rsp.Body.Close()
+	assert.Equal(t, 2, rsp.ProtoMajor)
+	assert.NotEmpty(t, rsp.Header.Get("Strict-Transport-Security"))
+	var h http.Header
+	require.NoError(t, json.NewDecoder(rsp.Body).Decode(&h))
+	assert.Equal(t, "https", h.Get("X-Forwarded-Proto"))
 }
 
 // What reaches the published port from strangers is answered clearly, or closed.

@@ -1,5 +1,6 @@
 // Package testkit is what the tests of several rooms share: the sources of small
-// functions, how long to wait, and a guard that lets nothing outlive a run of tests.
+// functions, certificates, how long to wait, and a guard that lets nothing outlive a run
+// of tests.
 //
 // A package whose tests start processes runs them like this:
 //

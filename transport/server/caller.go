@@ -21,6 +21,8 @@ type Caller struct {
 	// do; nil for a caller that needs none.
 	Token *auth.Identity
 	sent  *auth.Identity // the token that it sent, whether or not it needed one
+	// Secure says that the caller speaks TLS.
+	Secure bool
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string
 }

@@ -252,7 +252,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	caller := Caller{
 		Kind: transport.HTTP, Host: r.Host, Own: asked.local == own && asked.forwarded == "" && token == nil, Who: asked.caller(), Token: token, sent: asked.who,
-		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
+		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)), Secure: r.TLS != nil,
 	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
 	if isGRPC(r) {
