@@ -11,15 +11,15 @@ import (
 )
 
 // Confined reports whether the process at the other end is confined more than this
-// program is, as functions and builds are. It is ErrClosed for a socket that no process
-// has any more. Of several processes that have it, one that is confined decides.
+// program is, as functions and builds are. The error is ErrClosed when no process has
+// the socket any more. Of several processes that have it, one that is confined decides.
 func (p Peer) Confined() (bool, error) {
 	own, err := filters("self")
 	if err != nil {
 		return false, err
 	}
 	if p.unix {
-		theirs, err := filters(strconv.Itoa(p.pid)) // 0, which there is not, for a process of another namespace
+		theirs, err := filters(strconv.Itoa(p.pid)) // pid 0, which does not exist, stands for another namespace
 		if errors.Is(err, os.ErrNotExist) {
 			return false, ErrClosed
 		}
@@ -53,8 +53,7 @@ func (p Peer) Confined() (bool, error) {
 	return p.unseen(pids, own)
 }
 
-// unseen says what Confined does of a socket that no process has whose files can be
-// seen.
+// unseen is Confined for a socket that is in no process whose files can be seen.
 func (p Peer) unseen(pids []string, own int) (confined bool, err error) {
 	hidden := false
 	for _, pid := range pids {

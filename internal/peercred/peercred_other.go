@@ -4,7 +4,7 @@ package peercred
 
 import "net"
 
-// Of implements no answer on this system: it is ErrElsewhere or ErrUnknown.
+// Of cannot tell on this system: the error is ErrElsewhere or ErrUnknown.
 func Of(c net.Conn) (Peer, error) {
 	if _, ok := local(c); !ok {
 		return Peer{}, ErrElsewhere

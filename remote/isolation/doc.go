@@ -1,11 +1,11 @@
 // Package isolation decides how functions are kept from the rest of their machine: it
 // turns a function's settings into rules of package confine.
 //
-// What is to be had depends on the machine and on whom the agent runs as. New finds
-// out, proves it with a process that tries to get out, and says it as one of proto's
-// tiers. A function that asks for more than that tier holds is refused, and so is an
-// agent that is told to give more. The package must never start a function with
-// less than the tier it has said, and never without saying so where it has none.
+// Which walls are possible depends on the machine and on the agent's user. New finds
+// out, proves it with a process that tries to get out, and reports one of proto's
+// tiers. It fails if the operator demands more, and Check refuses a function that asks
+// for more. The package must never start a function with less than the tier that it has
+// reported, and must say so where it has none.
 //
 // Decisions:
 //   - What an ordinary function needs takes no setting: its program, its package, a
@@ -16,12 +16,11 @@
 //     agent's" does not exist, and one for each port would cost more than the start. So
 //     whom agents and proxies serve they decide themselves, and the ports of other
 //     functions are within reach, as they are for every program of the machine.
-//   - It cannot listen: its sockets are given to it. What listens beside them would be
-//     known to nobody.
+//   - It cannot listen: it gets its sockets. Nobody would know of others.
 //   - resolv.conf is often replaced by another file, which a rule on the file would not
-//     let a running function read. So where it lies in a folder of /run, that folder can
-//     be read. Of one that lies in /etc itself the function sees the next version when it
-//     is started again.
+//     let a running function read. So where it lies in a folder of /run, that folder
+//     can be read. If it lies in /etc itself, a process sees only the one that was
+//     there when it started.
 //   - File sizes have no limit: what a function prints goes to a file that grows for
 //     ever, and is freed at its front.
 package isolation

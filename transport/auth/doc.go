@@ -1,16 +1,16 @@
 // Package auth knows the tokens of a proxy or an agent, and records what callers did.
 // Agents and proxies alone import it.
 //
-// A Keeper is asked with what a caller sent, and answers with an Identity: which token
-// it is and what that allows. Who may do what is decided by package server.
+// A Keeper gets what a caller sent, and answers with an Identity: which token it is and
+// what that allows. Who may do what is decided by package server.
 //
 // Decisions, and why:
 //
 //   - A token is 32 random bytes that begin with ryo_ and end with a checksum, so that
 //     scanners for leaked secrets find it and believe it. The checksum tells a typing
 //     error from a token that was revoked; it is no protection.
-//   - SHA-256 of the token is kept, and nothing else of it: 256 random bits need no slow
-//     hash, and whoever reads the file can call nobody.
+//   - SHA-256 of the token is kept, and nothing else of it: 256 random bits need no
+//     slow hash, and the file alone gives no access.
 //   - A proxy hands its list to its agents, which keep one for each proxy. They know the
 //     hashes alone. A token is revoked where it was created.
 //   - Wrong tokens are answered late (Patience), right ones at once.

@@ -19,7 +19,7 @@ const (
 // is what FromAddr makes of an address, or whatever else tells callers apart. The zero
 // value is ready for use.
 type Patience struct {
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	peers map[string]*tries
 }
 
@@ -63,8 +63,8 @@ func (p *Patience) Wrong(ctx context.Context, peer string) {
 	p.mu.Unlock()
 }
 
-// of returns the tries of a peer. A table that is full forgets the peer whose last
-// wrong token is the oldest.
+// of returns the tries of a peer. From a full table it first removes the peer whose
+// last wrong token is the oldest.
 func (p *Patience) of(peer string, now time.Time) *tries {
 	t := p.peers[peer]
 	switch {
@@ -76,7 +76,7 @@ func (p *Patience) of(peer string, now time.Time) *tries {
 			p.peers = make(map[string]*tries)
 		}
 		if len(p.peers) >= maxPeers {
-			p.forget(now)
+			p.removeOld(now)
 		}
 		t = new(tries)
 		p.peers[peer] = t
@@ -85,8 +85,8 @@ func (p *Patience) of(peer string, now time.Time) *tries {
 	return t
 }
 
-// forget removes all peers that are old, at least one.
-func (p *Patience) forget(now time.Time) {
+// removeOld removes all peers that are old, at least one.
+func (p *Patience) removeOld(now time.Time) {
 	var oldest string
 	at := now
 	for peer, t := range p.peers {

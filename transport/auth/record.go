@@ -118,7 +118,7 @@ func setAside(path string) error {
 	return nil
 }
 
-// Last returns the last entries, newest first; of 0 a usual number.
+// Last returns the last n entries, newest first; 0 means a usual number.
 func (r *Record) Last(n uint32) ([]*proto.AuditEntry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,7 +196,7 @@ func cutAll(list []string) (short []string) {
 	return short
 }
 
-// ascii escapes what is no printable ASCII. All of it stands in strings of JSON.
+// ascii escapes what is not printable ASCII. All of it stands in strings of JSON.
 func ascii(data []byte) []byte {
 	out := make([]byte, 0, len(data))
 	for _, r := range string(data) {
@@ -213,8 +213,8 @@ func ascii(data []byte) []byte {
 	return out
 }
 
-// decode returns the entries of a file. A line that is none, such as one that was not
-// written whole, is left out.
+// decode returns the entries of a file. A line that is not an entry, such as one that
+// was not written whole, is skipped.
 func decode(data []byte) (list []*proto.AuditEntry) {
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	lines.Buffer(nil, 1<<20) // far more than a line has

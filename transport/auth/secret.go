@@ -61,8 +61,8 @@ func unknown(why string) *proto.Error {
 		WithHint("proxyCli login takes a new one; proxyCli token create makes one")
 }
 
-// FromHeader returns the token in the value of an Authorization header, "" for a value
-// that is no token of ours: it belongs to the function.
+// FromHeader returns the token in the value of an Authorization header. It returns ""
+// for any other value: that belongs to the function.
 func FromHeader(value string) string {
 	const scheme = "Bearer "
 	if len(value) <= len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {

@@ -17,7 +17,7 @@ type Token struct {
 	ID        string       `json:"id"`
 	Name      string       `json:"name,omitempty"`
 	Scopes    []wire.Scope `json:"scopes"`
-	Functions []string     `json:"functions,omitempty"` // it is for; none: for all
+	Functions []string     `json:"functions,omitempty"` // that it is for; none: for all
 	Hash      string       `json:"hash"`                // SHA-256 in hexadecimal digits
 	Created   time.Time    `json:"created"`
 	Expires   time.Time    `json:"expires,omitzero"` // zero: never
@@ -52,7 +52,7 @@ func (t *Token) check() error {
 		}
 	}
 	if len(t.Functions) > 0 && slices.Contains(t.Scopes, wire.ScopeAdmin) {
-		return invalid("a token with the scope admin is for no functions in particular")
+		return invalid("a token with the scope admin cannot be limited to functions")
 	}
 	return nil
 }
