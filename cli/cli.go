@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // defaultProxy is where a proxy on this machine listens for gRPC; it answers
@@ -48,10 +50,11 @@ type app struct {
 
 	// The flags that all commands share.
 	proxy, kind, ca, output string
-	quiet                   bool
+	quiet, insecure         bool
 
 	tls    *tls.Config // for https://
 	secure bool        // the address of proxy has it
+	token  string      // that goes with requests; "": there is none
 
 	hurried bool   // a deploy does not wait, by default
 	vulnDB  string // the database of known faults; "": the usual one
@@ -152,6 +155,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.StringVar(&a.ca, "ca", "", "`FILE` certificates of authorities to trust besides the system's, for addresses with https:// (RYO_CA)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print only answers and errors (RYO_QUIET)")
+	fs.BoolVar(&a.insecure, "insecure", false, "send your token to another machine without encryption")
 	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
 	offer(root, "output", "text", "json")
 	// Cobra's own version flag uses text/template, which keeps the linker from
@@ -167,7 +171,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 
 	root.AddCommand(a.defCommand(), a.checkCommand(), a.devCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
 		a.planCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.stopCommand(), a.rmCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.invokeCommand(), a.versionCommand())
+		a.pauseCommand(), a.resumeCommand(), a.stopCommand(), a.rmCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.invokeCommand(),
+		a.loginCommand(), a.contextCommand(), a.tokenCommand(), a.auditCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs; normalize needs them earlier.
 	root.InitDefaultHelpCmd()
@@ -204,10 +209,20 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
-	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace"} {
 		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return usagef(cmd, "-%s: the value is empty", name)
+		}
+	}
+	known, err := loadContexts()
+	if err != nil {
+		return err
+	}
+	if current, ok := known.Contexts[known.Current]; ok && cmd.Name() != "login" && !cmd.Flag("proxy").Changed && os.Getenv(flags.Env("proxy")) == "" {
+		a.proxy = current.Proxy
+		if !cmd.Flag("transport").Changed && os.Getenv(flags.Env("transport")) == "" {
+			a.kind = current.Transport
 		}
 	}
 	if k := transport.Kind(a.kind); k != transport.RPC && k != transport.HTTP {
@@ -221,14 +236,28 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 		return usagef(cmd, "%s: %v", origin["proxy"], err)
 	}
 	a.proxy = addr
+	a.secure = secure
+	place, given := known.of(a.address()), os.Getenv(flags.Env("token"))
+	if given != "" && !isToken(given) {
+		return usagef(cmd, "%s holds no token: one begins with %s and has no spaces", flags.Env("token"), wire.TokenPrefix)
+	}
+	a.token = cmp.Or(given, place.Token)
+	a.insecure = a.insecure || place.Insecure && a.token == place.Token
 	a.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.ca != "" {
+	if a.ca = cmp.Or(a.ca, place.CA); a.ca != "" {
 		if a.tls.RootCAs, err = authorities(a.ca); err != nil {
-			return usagef(cmd, "%s: %v", origin["ca"], err)
+			return usagef(cmd, "%s: %v", cmp.Or(origin["ca"], "-ca"), err)
 		}
 	}
-	a.secure = secure
 	return nil
+}
+
+// address is the proxy's with its scheme, if that says something.
+func (a *app) address() string {
+	if a.secure {
+		return "https://" + a.proxy
+	}
+	return a.proxy
 }
 
 // authorities returns those of the system and of a file.
@@ -249,6 +278,10 @@ func authorities(file string) (*x509.CertPool, error) {
 
 // dial returns a client of the process that -proxy names.
 func (a *app) dial(opts ...transport.Option) *transport.Client {
+	opts = append(opts, transport.WithToken(a.token))
+	if a.insecure {
+		opts = append(opts, transport.WithClearToken())
+	}
 	if a.secure {
 		opts = append(opts, transport.WithTLS(a.tls))
 	}

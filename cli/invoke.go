@@ -86,6 +86,9 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	if err != nil {
 		return usagef(cmd, "%v", err)
 	}
+	if a.token != "" && req.Header.Get("Authorization") == "" && a.servesFunctions(base) {
+		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
 	begin := time.Now()
 	res, err := plainClient(a.tls).Do(req)
 	if err != nil {
@@ -103,6 +106,19 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 		return reported(exitOther)
 	}
 	return nil
+}
+
+// servesFunctions reports whether the url of a function is of the gateway of the proxy
+// that is asked, so that the token may go there. Nobody else is sent it: at an agent's
+// url the function itself would see it.
+func (a *app) servesFunctions(base string) bool {
+	u, err := url.Parse(base)
+	host, _, _ := net.SplitHostPort(a.proxy)
+	if err != nil || u.Hostname() != host || !strings.HasPrefix(u.Path, "/functions/") {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return u.Scheme == "https" || a.insecure || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // dialLimit bounds the wait for a connection; the wait for an answer is limited

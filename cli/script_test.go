@@ -24,9 +24,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	tserver "github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -135,10 +137,15 @@ func serve(t testing.TB, s server) string {
 // serveOn serves until stop is called, or the test ends.
 func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	t.Helper()
+	dir, err := state.Open(filepath.Join(t.TempDir(), "state"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, dir.Close()) })
+	keeper, record, err := auth.OpenFolder(dir)
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store()})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: keeper, Record: record})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -188,6 +195,7 @@ func TestScripts(t *testing.T) {
 				},
 				Setup: func(env *testscript.Env) error {
 					_, addr := openStage(env.T().(testing.TB))
+					env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 					env.Setenv("RYO_PROXY", addr)
 					env.Setenv("RYO_TRANSPORT", string(kind))
 					program, err := exec.LookPath("proxyCli")

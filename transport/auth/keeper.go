@@ -1,15 +1,16 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,12 +229,10 @@ func (k *Keeper) Tokens(context.Context) ([]*proto.Token, error) {
 		}
 	}
 	add(k.lists.Issuer, k.lists.Tokens)
-	for issuer, tokens := range k.lists.Shared {
-		add(issuer, tokens)
+	for _, issuer := range slices.Sorted(maps.Keys(k.lists.Shared)) {
+		add(issuer, k.lists.Shared[issuer])
 	}
-	slices.SortStableFunc(list, func(a, b *proto.Token) int {
-		return cmp.Or(cmp.Compare(a.GetCreated(), b.GetCreated()), cmp.Compare(a.GetId(), b.GetId()))
-	})
+	slices.SortStableFunc(list, func(a, b *proto.Token) int { return strings.Compare(a.GetCreated(), b.GetCreated()) })
 	return list, nil
 }
 

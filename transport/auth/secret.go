@@ -8,10 +8,11 @@ import (
 	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // Prefix begins every token.
-const Prefix = "ryo_"
+const Prefix = wire.TokenPrefix
 
 // A token is Prefix, 32 random bytes and their checksum, both in base 62: letters and
 // digits alone, so that a double click selects all of it.

@@ -27,6 +27,9 @@ var examples = []example{
 	{"POST", "/remove", `{"name": "HelloWorld"}: removes it with versions and log`},
 	{"POST", "/list", `{"atAgent": "localhost:9000"}: the functions of one agent`},
 	{"GET", "/watch", "all rows, then each that changes, as events"},
+	{"GET", "/whoami", "who you are to this program"},
+	{"GET", "/tokens", "the tokens that hold"},
+	{"GET", "/audit", "who changed what"},
 	{"GET", "/healthz", "whether this program runs"},
 	{"GET", "/readyz", "whether this program can do its work"},
 }

@@ -378,11 +378,11 @@ func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		rsp, err = handle(ctx, req)
 		return err
 	})
-	deedOf(ctx).note(rsp)
 	deedOf(ctx).fail(err)
 	if err != nil {
 		return nil, wire.ToStatus(ofRequest(CallerFrom(ctx).RequestID, err)).Err()
 	}
+	deedOf(ctx).note(rsp)
 	return rsp, nil
 }
 

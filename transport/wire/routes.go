@@ -40,6 +40,9 @@ const (
 // Scopes are those that a token can have, for what it is asked to allow.
 var Scopes = []Scope{ScopeRead, ScopeInvoke, ScopeDeploy, ScopeAdmin}
 
+// TokenPrefix begins every token, so that a token in the wrong place is found.
+const TokenPrefix = "ryo_"
+
 // Known reports whether s is a scope.
 func (s Scope) Known() bool {
 	return s == ScopeOpen || s == ScopeAny || slices.Contains(Scopes, s)
