@@ -143,6 +143,8 @@ func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 		a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
 	}
 	switch {
+	case proto.Status(r.GetStatus()) == proto.Stopped && r.GetError() != "":
+		a.note("%s: %s", r.GetName(), firstLine(r.GetError()))
 	case proto.Status(r.GetStatus()) == proto.Failed:
 		a.note("%s %s: %s; proxyCli details says all", r.GetName(), failureOf(r), firstLine(r.GetError()))
 	case r.GetError() != "":

@@ -30,7 +30,8 @@ func (a *app) rmCommand() *cobra.Command {
 		Short: "removes functions with their versions and logs",
 		Long: `
 Removes functions, running or stopped, from all agents. Nothing of them is kept:
-neither versions with their settings and secrets nor logs.`,
+neither versions with their settings and secrets nor logs. Agents that do not answer
+their proxy now do so when they are back, which is said.`,
 		Example:           "\n  proxyCli rm HelloWorld",
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeAllNames,

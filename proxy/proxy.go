@@ -153,20 +153,52 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 // Stop implements transport.Interface. It takes the route out before it asks the agents.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	return p.stopAt(ctx, fnName, func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }, (*fleet.Session).Stop)
+	find := func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }
+	return p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
+		agent, err := p.fleet.Connect(ctx, r.Agent)
+		if err != nil {
+			return nil, err
+		}
+		return agent.Stop(ctx, r.Row.GetName())
+	})
 }
 
-// Remove implements transport.Interface. It asks all agents that answer, and those
-// that the function runs on.
+// Remove implements transport.Interface. It asks all agents that answer. The others
+// remove the function when they are back, which the error of the row says.
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	path := proto.Path(fnName)
-	return p.stopAt(ctx, fnName, func(ctx context.Context) []fleet.Replica { return p.wherever(ctx, path) }, (*fleet.Session).Remove)
+	var absent []string
+	find := func(ctx context.Context) []fleet.Replica {
+		replicas := p.wherever(ctx, proto.Path(fnName))
+		for _, r := range replicas {
+			_, _ = p.fleet.Connect(ctx, r.Agent) // it may be back
+		}
+		if len(replicas) > 0 {
+			absent = p.fleet.RemoveLater(replicas[0].Row.GetName())
+		}
+		return replicas
+	}
+	row, err := p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
+		if slices.Contains(absent, r.Agent) {
+			return fleet.Stopped(r.Row), nil
+		}
+		agent, err := p.fleet.Connect(ctx, r.Agent)
+		if err != nil {
+			return nil, err
+		}
+		return agent.Remove(ctx, r.Row.GetName())
+	})
+	if err == nil && len(absent) > 0 {
+		row.Reason = proto.ReasonUnreachable
+		row.Error = "it is removed from these agents when they answer again: " + strings.Join(absent, ", ")
+	}
+	return row, err
 }
 
-// stopAt takes a function out of the routes and calls do for each agent that find returns.
+// stopAt takes a function out of the routes and calls do for each replica that find
+// returns.
 func (p *Proxy) stopAt(
 	ctx context.Context, fnName string, find func(context.Context) []fleet.Replica,
-	do func(*fleet.Session, context.Context, string) (*proto.FunctionJsonRsp, error),
+	do func(context.Context, fleet.Replica) (*proto.FunctionJsonRsp, error),
 ) (*proto.FunctionJsonRsp, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -201,11 +233,7 @@ func (p *Proxy) stopAt(
 	var wg sync.WaitGroup
 	for i, r := range replicas {
 		wg.Go(func() {
-			agent, err := p.fleet.Connect(ctx, r.Agent)
-			if err == nil {
-				rows[i], err = do(agent, ctx, r.Row.GetName())
-			}
-			errs[i] = err
+			rows[i], errs[i] = do(ctx, r)
 		})
 	}
 	wg.Wait()

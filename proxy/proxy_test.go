@@ -523,6 +523,67 @@ func TestChangesOfAnUnreachableAgentAreSeenLater(t *testing.T) {
 	assert.Equal(t, 404, status)
 }
 
+func TestWhatIsRemovedWhileAnAgentIsAwayDoesNotComeBack(t *testing.T) {
+	n, away := newNode(t), newNode(t)
+	dir := t.TempDir()
+	p := start(t, Config{Dir: dir})
+	for _, fn := range []*proto.FunctionJson{source(t, "Stopped", n.addr, away.addr), source(t, "Serves", n.addr, away.addr), source(t, "Stays", away.addr)} {
+		_, err := p.Deploy(t.Context(), fn)
+		require.NoError(t, err)
+	}
+	_, err := p.Stop(t.Context(), "Stopped")
+	require.NoError(t, err)
+	away.stop()
+	require.Eventually(t, func() bool { return p.fleet.Problem(away.addr) != nil }, patience, time.Millisecond)
+
+	for _, name := range []string{"Stopped", "Serves"} {
+		row, err := p.Remove(t.Context(), name)
+		require.NoError(t, err)
+		assert.Equal(t, string(proto.Stopped), row.GetStatus())
+		assert.Contains(t, row.GetError(), away.addr)
+		assert.NotContains(t, row.GetError(), n.addr)
+	}
+	rows, err := p.Details(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Stays Deployed " + away.addr}, deployedAt(rows))
+	status, _ := p.call(t, "serves")
+	assert.Equal(t, 404, status)
+	_, err = p.Remove(t.Context(), "Serves")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+
+	p.stop()
+	away.start(t)
+	p = start(t, Config{Dir: dir})
+	rows, err = p.Details(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Stays Deployed " + away.addr}, deployedAt(rows))
+	assert.Equal(t, []string{"Stays Deployed"}, away.names(t))
+	rows, err = p.Stopped(t.Context(), "")
+	require.NoError(t, err)
+	assert.Empty(t, rows)
+
+	// It is done once.
+	_, err = p.Deploy(t.Context(), source(t, "Serves", away.addr))
+	require.NoError(t, err)
+	p.stop()
+	p = start(t, Config{Dir: dir})
+	rows, err = p.Details(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, rows, 2)
+}
+
+func TestWhatWasDeployedSinceItsRemovalStays(t *testing.T) {
+	n := newNode(t)
+	_, err := n.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "removals.json"), []byte(`{"removals": [{"agent": "`+n.addr+`", "name": "Hello", "at": "2020-01-02T03:04:05Z"}]}`), 0o600))
+	p := start(t, Config{Dir: dir, Agents: []string{n.addr}})
+	rows, err := p.Details(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, rows, 1)
+}
+
 func TestRoutesComeBackAfterARestart(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()

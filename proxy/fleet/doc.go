@@ -15,5 +15,8 @@
 // otherwise callers who may deploy could make it talk to anything. An agent that a
 // caller named and that never answered is removed.
 //
+// What is removed while an agent does not answer is stored (removals.go), and removed
+// there before anything else is told of the agent when it is back.
+//
 // Agents never call a proxy: all connections are made from here.
 package fleet

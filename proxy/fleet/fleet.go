@@ -50,12 +50,13 @@ type Fleet struct {
 	watchers sync.WaitGroup
 	saving   sync.Mutex // serialises writes of the agents' file
 
-	mu      sync.Mutex        // guards the fields below:
-	launch  func(*agent)      // begins to watch an agent; nil unless Run runs
-	closed  bool              // the context of Run was canceled
-	agents  map[string]*agent // by address
-	hidden  map[string]bool   // paths of functions that are being stopped
-	changed chan struct{}     // closed at the next change of anything here
+	mu       sync.Mutex        // guards the fields below:
+	launch   func(*agent)      // begins to watch an agent; nil unless Run runs
+	closed   bool              // the context of Run was canceled
+	agents   map[string]*agent // by address
+	hidden   map[string]bool   // paths of functions that are being stopped
+	removals []removal         // that agents have not heard of, the oldest first; never changed, only replaced
+	changed  chan struct{}     // closed at the next change of anything here
 }
 
 // New returns the fleet of the agents that were named at start and of those that
@@ -63,6 +64,9 @@ type Fleet struct {
 func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
 	if err := f.load(cfg.Agents); err != nil {
+		return nil, err
+	}
+	if err := f.loadRemovals(); err != nil {
 		return nil, err
 	}
 	return f, nil

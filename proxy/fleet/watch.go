@@ -59,8 +59,16 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	defer cancel()
 	err = client.Watch(ctx, func(ev *proto.WatchEvent) error {
 		greeting.Stop() // from now on the client itself notices a silent agent
+		first := !connected
+		if first {
+			gone := f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
+			ev.Functions = slices.DeleteFunc(ev.GetFunctions(), func(row *proto.FunctionJsonRsp) bool { return slices.Contains(gone, row.GetName()) })
+		}
 		if f.apply(a, client, ev) {
 			f.save()
+		}
+		if first { // in between it was still away
+			f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
 		}
 		if !connected && f.Tokens != nil {
 			sharing.Go(func() { f.share(ctx, a, client) })
@@ -306,7 +314,10 @@ func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bo
 // unavailable says why an agent does not answer, and since when. Fleet.mu is held.
 func (a *agent) unavailable() *proto.Error {
 	e := proto.Errorf(proto.ErrUnavailable, "agent %s is not connected yet", a.addr)
-	if !a.since.IsZero() {
+	switch {
+	case a.problem != nil && !a.known:
+		e = proto.Errorf(proto.ErrUnavailable, "agent %s does not answer: %w", a.addr, a.problem)
+	case !a.since.IsZero():
 		e = proto.Errorf(proto.ErrUnavailable, "agent %s does not answer since %s: %w", a.addr, a.since.UTC().Format(time.RFC3339), a.problem)
 	}
 	return e.WithHint("check that an agent runs there, and that no firewall is between").From("agent", "dial")
