@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
@@ -32,7 +33,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	key := set.String("tls-key", "", "`file` of the certificate's private key")
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
-	if code, ok := set.Parse(args[1:]); !ok {
+	examination, rest := doctor.Declare(set, args[1:])
+	if code, ok := set.Parse(rest); !ok {
 		return code
 	}
 	if *dir == "" {
@@ -44,7 +46,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	// net/http logs some things through package log alone.
 	log.SetFlags(0)
 	log.SetOutput(logger.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
-	if *insecure {
+	if *insecure && !examination.Given() {
 		logger.Warn("INSECURE: whoever reaches this machine may deploy and run code on it")
 	}
 	gateways, err := networks(words(*trusted))
@@ -59,10 +61,14 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(fmt.Errorf("-trust: %w", err))
 	}
-	err = serve(ctx, stdout, *httpAddr, *rpcAddr, words(*functions), Config{
+	cfg := Config{
 		Dir: filepath.Join(*dir, "proxy"), Agents: words(*agents),
 		URL: *public, Insecure: *insecure, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
-	})
+	}
+	if examination.Given() {
+		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))
+	}
+	err = serve(ctx, stdout, *httpAddr, *rpcAddr, words(*functions), cfg)
 	if err != nil {
 		return set.Fail(err)
 	}
@@ -106,7 +112,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
 		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
-		Hosts: ownNames(cfg.URL), Ready: p.Ready, Logger: cfg.Logger,
+		Hosts: ownNames(cfg.URL), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
 	})
 	cancel()
 	return errors.Join(err, <-result)

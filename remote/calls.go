@@ -12,6 +12,7 @@ import (
 
 	protobuf "google.golang.org/protobuf/proto"
 
+	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -547,6 +548,6 @@ func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) 
 // Info implements transport.Worker.
 func (a *Agent) Info() *proto.AgentInfo {
 	info := a.programs.Info()
-	info.Id = a.id
+	info.Id, info.Version = a.id, flags.ThisBuild().Version
 	return info
 }

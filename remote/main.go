@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -57,7 +58,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure or -host do without any (default what the machine has)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent ends, instead of leaving them to the next one")
-	if code, ok := set.Parse(args[1:]); !ok {
+	examination, rest := doctor.Declare(set, args[1:])
+	if code, ok := set.Parse(rest); !ok {
 		return code
 	}
 	if *dir == "" {
@@ -82,7 +84,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	err = serve(ctx, options{
+	asked := options{
 		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
@@ -90,7 +92,11 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 			Isolation: demanded,
 			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
-	})
+	}
+	if examination.Given() {
+		return examination.Print(set, stdout, examine(ctx, asked))
+	}
+	err = serve(ctx, asked)
 	if err != nil {
 		return set.Fail(err)
 	}

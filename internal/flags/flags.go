@@ -27,6 +27,7 @@ type Set struct {
 	summary        string
 	stdout, stderr io.Writer
 	version        bool
+	commands       []string // what help says of each
 }
 
 // New returns the set of the program name. The summary ends the sentence that
@@ -43,6 +44,16 @@ func New(name, summary string, stdout, stderr io.Writer) *Set {
 }
 
 const versionFlag = "version"
+
+// Command declares a word that may come first, before the flags, and does something
+// else than to serve. It reports whether args begin with it, and returns the rest.
+func (s *Set) Command(args []string, word, does string) (rest []string, given bool) {
+	s.commands = append(s.commands, fmt.Sprintf("       %s %s [flags]   %s\n", s.Name(), word, does))
+	if len(args) > 0 && args[0] == word {
+		return args[1:], true
+	}
+	return args, false
+}
 
 // Parse reads args, which do not hold the program's name, then the environment.
 // When it returns false everything has been said and the program must exit with
@@ -146,7 +157,7 @@ func (s *Set) suggest(word string) string {
 
 func (s *Set) help() {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s.\n\nUsage: %[1]s [flags]\n\nFlags, each with the environment variable that stands in for it:\n", s.Name(), s.summary)
+	fmt.Fprintf(&b, "%s %s.\n\nUsage: %[1]s [flags]\n%[3]s\nFlags, each with the environment variable that stands in for it:\n", s.Name(), s.summary, strings.Join(s.commands, ""))
 	s.VisitAll(func(f *flag.Flag) {
 		value, usage := flag.UnquoteUsage(f)
 		fmt.Fprintf(&b, "  %s\n        %s", strings.TrimSpace("-"+f.Name+" "+value), usage)
