@@ -55,6 +55,9 @@ func (p Peer) Confined() (bool, error) {
 
 // unseen is Confined for a socket that is in no process whose files can be seen.
 func (p Peer) unseen(pids []string, own int) (confined bool, err error) {
+	if !p.open() {
+		return false, ErrClosed
+	}
 	hidden := false
 	for _, pid := range pids {
 		if uid, err := status(pid, "Uid:"); err != nil || uid != p.UID {
@@ -67,7 +70,7 @@ func (p Peer) unseen(pids []string, own int) (confined bool, err error) {
 		_, seen := holds(pid, "")
 		hidden = hidden || !seen
 	}
-	if !hidden || !p.open() {
+	if !hidden || !p.open() { // who closed it meanwhile must not pass
 		return false, ErrClosed
 	}
 	return false, nil

@@ -161,7 +161,7 @@ func (a access) mine(r request) error {
 	case a.insecure:
 		return nil
 	case r.local == function:
-		return unauthenticated("functions and builds need a token, as callers on other machines do").WithHint("give the function a token, in its setting secrets")
+		return unauthenticated("functions, builds and other processes that are confined more than this server need a token").WithHint("give the function a token, in its setting secrets")
 	case r.local < trusted:
 		return unauthenticated("%s need a token", userName(r.uid)).
 			WithHint(ways + "call as the user that the server runs as; or start it with -trust and the user's name")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,19 +32,16 @@ type framed struct {
 	tls     *tls.Config   // of callers that begin with it; nil: none does
 	public  bool          // everybody may call functions here, and do nothing else
 	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
+	crowd   *crowd        // of which the connections are; nil: there is no limit
 }
 
 // Accept implements net.Listener.
 func (l framed) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
+	conn, c, err := l.accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &framedConn{public: l.public}
 	c.prelude, _ = conn.(*preludeConn)
-	if l.trust != nil {
-		c.end = endOf(conn, *l.trust)
-	}
 	patient := &patientConn{Conn: conn, silence: l.silence}
 	if c.Conn = patient; l.tls != nil {
 		c.Conn = &secureConn{patientConn: patient, config: l.tls}
@@ -51,12 +49,35 @@ func (l framed) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// accept returns the next connection for which there is a place.
+func (l framed) accept() (net.Conn, *framedConn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, nil, err
+		}
+		c := &framedConn{public: l.public}
+		if l.trust != nil {
+			c.end = endOf(conn, *l.trust)
+		}
+		if l.crowd == nil {
+			return conn, c, nil
+		}
+		if c.seat = l.crowd.enter(conn, c.end != nil && c.end.local < trusted); c.seat != nil {
+			return conn, c, nil
+		}
+		_ = conn.Close()
+	}
+}
+
 // framedConn is one connection. One goroutine at a time reads it.
 type framedConn struct {
 	net.Conn
 	prelude *preludeConn // nil: there can be none
 	public  bool
-	end     *end // nil where everybody is served alike
+	end     *end  // nil where everybody is served alike
+	seat    *seat // nil where there is no limit
+	closed  sync.Once
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read
@@ -89,6 +110,9 @@ func (c *framedConn) Read(p []byte) (int, error) {
 // still sends: a connection that is closed with unread bytes is reset, and the answer
 // does not arrive.
 func (c *framedConn) Close() error {
+	if c.seat != nil {
+		c.closed.Do(c.seat.leave)
+	}
 	if c.refused.Load() && c.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(linger))
 		_, _ = io.CopyN(io.Discard, c.Conn, wire.MaxHeader)

@@ -34,11 +34,11 @@ func TestWhoOnThisMachineMayCallWhat(t *testing.T) {
 		says  string
 	}{
 		{name: "the same user", as: testkit.As{UID: os.Geteuid()}, may: true},
-		{name: "a function under the same user", as: testkit.As{UID: os.Geteuid(), Confined: true}, says: "functions and builds need a token"},
+		{name: "a function under the same user", as: testkit.As{UID: os.Geteuid(), Confined: true}, says: "functions, builds and other processes"},
 		{name: "another user", as: testkit.As{UID: testkit.OtherUser}, says: "(65534) need a token"},
 		{name: "another user that is trusted", as: testkit.As{UID: testkit.OtherUser}, trust: trusting, may: true},
 		{name: "another user whose group is trusted", as: testkit.As{UID: testkit.OtherUser}, trust: group, may: true},
-		{name: "a function under a user that is trusted", as: testkit.As{UID: testkit.OtherUser, Confined: true}, trust: trusting, says: "functions and builds need a token"},
+		{name: "a function under a user that is trusted", as: testkit.As{UID: testkit.OtherUser, Confined: true}, trust: trusting, says: "functions, builds and other processes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.as.UID != os.Geteuid() && os.Geteuid() != 0 {

@@ -168,11 +168,12 @@ type connKey struct{}
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
+	crowd := newCrowd(s.cfg.Insecure, s.logger)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config, trust: &s.access.trust})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config, crowd: crowd, trust: &s.access.trust})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, public: true})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, crowd: crowd, public: true})
 	}
 	return list
 }
@@ -245,6 +246,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refused(r, asked, err)
 		refuse(w, r, err)
 		return
+	}
+	if scope != wire.ScopeOpen {
+		connOf(r).seat.stay()
 	}
 	if mount != nil && mount.Scope == wire.ScopeInvoke { // which sets the request id of a function's answer
 		mount.ServeHTTP(w, r)
