@@ -224,13 +224,21 @@ func controlName(id process.Identity) string { return "control/" + id.Nonce }
 
 // openHolder opens the holder, which keeps sockets and connections for the next agent.
 func (a *Agent) openHolder(ctx context.Context) {
-	h, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
+	h, err := a.connectHolder(ctx)
 	if err != nil {
 		a.logger.Error("functions will not outlive the agent", "error", err)
 		return
 	}
 	a.boundLogs(h)
 	a.holder.Store(h)
+}
+
+func (a *Agent) connectHolder(ctx context.Context) (*process.HolderClient, error) {
+	path, err := a.disk.HolderSocket()
+	if err != nil {
+		return nil, err
+	}
+	return process.OpenHolder(ctx, path, "/")
 }
 
 // boundLogs makes the holder bound what functions print while no agent reads it.
@@ -255,7 +263,7 @@ func (a *Agent) keepHolder(ctx context.Context) {
 			return
 		}
 		h.Close()
-		next, err := process.OpenHolder(ctx, a.disk.Path("holder.sock"), "/")
+		next, err := a.connectHolder(ctx)
 		if err != nil {
 			a.logger.Error("functions will not outlive the agent", "error", err)
 			select {

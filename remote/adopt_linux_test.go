@@ -143,10 +143,21 @@ func (p *program) end(t *testing.T, sig os.Signal) {
 	}
 }
 
+// holderSocket is the path of the socket of a folder's holder, "" if there is none.
+func holderSocket(t *testing.T, dir string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "holder-*.sock"))
+	require.NoError(t, err)
+	return strings.Join(found, " ")
+}
+
 // holderOf is the process that holds the sockets of a folder's agent, 0 for none.
 func holderOf(t *testing.T, dir string) int {
 	t.Helper()
-	conn, err := net.Dial("unixpacket", filepath.Join(dir, "holder.sock"))
+	folder, err := os.Open(dir) // the path of the socket may be too long for an address
+	require.NoError(t, err)
+	defer folder.Close()
+	conn, err := net.Dial("unixpacket", fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), filepath.Base(holderSocket(t, dir))))
 	if err != nil {
 		return 0
 	}
@@ -316,12 +327,13 @@ func TestAHolderThatDiesIsReplaced(t *testing.T) {
 	a := launch(t, dir, "")
 	hello := a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "hi"))})
 	holder := holderOf(t, a.dir)
+	require.NotZero(t, holder)
 	require.NoError(t, syscall.Kill(holder, syscall.SIGKILL))
 	require.Eventually(t, func() bool { now := holderOf(t, a.dir); return now != 0 && now != holder }, patience, 5*time.Millisecond)
 	file := filepath.Join(a.dir, "functions", "hello", "run.json")
 	require.FileExists(t, file)
 	require.Eventually(t, func() bool {
-		h, err := process.OpenHolder(t.Context(), filepath.Join(a.dir, "holder.sock"), a.dir)
+		h, err := process.OpenHolder(t.Context(), holderSocket(t, a.dir), a.dir)
 		require.NoError(t, err)
 		defer h.Close()
 		all, err := h.All()

@@ -63,6 +63,7 @@ func TestOneDamagedFile(t *testing.T) {
 		"functions/helloworld/1/fn":         {said: "damaged truncated empty"}, // it is built again
 		"secrets.key":                       {lost: all, aside: "truncated empty", said: "truncated empty"},
 		"id":                                {aside: "damaged truncated empty", said: "damaged truncated empty"},
+		"holder":                            {aside: "damaged truncated empty", said: "damaged truncated empty"},
 		"logs/lines/helloworld/*":           {},
 		"packages/*":                        {}, // nothing needs them now
 		"programs/*":                        {},
