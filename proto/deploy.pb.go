@@ -121,7 +121,10 @@ type FunctionJson struct {
 	Isolation string `protobuf:"bytes,35,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	// What whoever deploys checks first: "vuln", that the program reaches no known fault.
 	// proxyCli does, before it uploads; agents do not repeat it.
-	Gate          string `protobuf:"bytes,38,opt,name=gate,proto3" json:"gate,omitempty"`
+	Gate string `protobuf:"bytes,38,opt,name=gate,proto3" json:"gate,omitempty"`
+	// Hosts, or paths of hosts, of the function's own on the proxy's listener for
+	// functions, such as "api.example.com" or "example.com/v1".
+	Routes        []string `protobuf:"bytes,39,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,6 +411,13 @@ func (x *FunctionJson) GetGate() string {
 	return ""
 }
 
+func (x *FunctionJson) GetRoutes() []string {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -474,7 +484,9 @@ type FunctionJsonRsp struct {
 	Auth string `protobuf:"bytes,29,opt,name=auth,proto3" json:"auth,omitempty"`
 	// How well the agent keeps the function from the rest of its machine: none, basic,
 	// strong or full.
-	Isolation     string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// Where else callers reach the function, as in FunctionJson.
+	Routes        []string `protobuf:"bytes,31,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,6 +729,13 @@ func (x *FunctionJsonRsp) GetIsolation() string {
 		return x.Isolation
 	}
 	return ""
+}
+
+func (x *FunctionJsonRsp) GetRoutes() []string {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
 }
 
 // Serving is one version of a function that can be called.
@@ -3728,7 +3747,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xa1\b\n" +
+	"ryofaas.v1\"\xb9\b\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -3766,13 +3785,14 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\anetwork\x18! \x03(\tR\anetwork\x12\x14\n" +
 	"\x05allow\x18\" \x03(\tR\x05allow\x12\x1c\n" +
 	"\tisolation\x18# \x01(\tR\tisolation\x12\x12\n" +
-	"\x04gate\x18& \x01(\tR\x04gate\x1a6\n" +
+	"\x04gate\x18& \x01(\tR\x04gate\x12\x16\n" +
+	"\x06routes\x18' \x03(\tR\x06routes\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x99\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\x06\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -3806,7 +3826,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\flast_version\x18\x1b \x01(\rR\vlastVersion\x12\x16\n" +
 	"\x06paused\x18\x1c \x01(\bR\x06paused\x12\x12\n" +
 	"\x04auth\x18\x1d \x01(\tR\x04auth\x12\x1c\n" +
-	"\tisolation\x18\x1e \x01(\tR\tisolation\"\x99\x01\n" +
+	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x16\n" +
+	"\x06routes\x18\x1f \x03(\tR\x06routes\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

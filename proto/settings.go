@@ -107,6 +107,11 @@ var settings = []Setting{
 		Default: AuthToken,
 	},
 	{
+		Name: "routes", Flag: "routes", Value: "HOST[/PATH],…", Form: List, Effect: OnProcess, check: (*FunctionJson).checkRoutes,
+		Help:    "hosts, or paths of hosts, of the function's own at the proxy's -functions, such as api.example.com",
+		Default: "none: /functions/{name} alone",
+	},
+	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
 		Help:    "how long the gateway waits for an answer to begin, such as 30s",
 		Default: plain(DefaultTimeout),

@@ -62,7 +62,7 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 	if len(fns) > maxDeploys {
 		return nil, proto.Errorf(proto.ErrTooLarge, "%d functions are more than the %d that one request may deploy", len(fns), maxDeploys)
 	}
-	names := map[string]string{}
+	names, routes := map[string]string{}, map[proto.Route]string{}
 	orders := make([]rollout.Order, 0, len(fns))
 	for _, fn := range fns {
 		if err := fn.Check(); err != nil {
@@ -73,8 +73,14 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 			return nil, collision(fn.GetName(), other)
 		}
 		names[path] = fn.GetName()
-		if err := p.collides(fn.GetName()); err != nil {
+		if err := p.collides(fn); err != nil {
 			return nil, err
+		}
+		for _, r := range fn.OwnRoutes() {
+			if other, taken := routes[r]; taken {
+				return nil, routeTaken(r, other)
+			}
+			routes[r] = fn.GetName()
 		}
 		for _, addr := range fn.GetToAgent() {
 			if err := p.fleet.Allowed(addr); err != nil {
@@ -90,14 +96,26 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 	return orders, nil
 }
 
-// collides refuses a name that shares its path with another function's.
-func (p *Proxy) collides(name string) error {
+// collides refuses a name that shares its path with another function's, and a route that
+// another function has.
+func (p *Proxy) collides(fn *proto.FunctionJson) error {
+	name := fn.GetName()
 	for _, r := range p.fleet.Find(proto.Path(name)) {
 		if other := r.Row.GetName(); other != name {
 			return collision(name, other)
 		}
 	}
+	for _, r := range fn.OwnRoutes() {
+		if other := p.table.Owner(r); other != "" && other != name {
+			return routeTaken(r, other)
+		}
+	}
 	return nil
+}
+
+func routeTaken(r proto.Route, other string) error {
+	return proto.Errorf(proto.ErrConflict, "the route %s belongs to function %q", r, other).
+		WithHint("choose another one, or deploy " + other + " without it first")
 }
 
 func collision(name, other string) error {
@@ -206,7 +224,7 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 		return nil, err
 	}
 	defer unlock()
-	if err := p.collides(o.Function.GetName()); err != nil {
+	if err := p.collides(o.Function); err != nil {
 		return nil, err
 	}
 	agents, release, err := p.choose(ctx, o)

@@ -132,9 +132,13 @@ func (p *Proxy) Close() error {
 // ErrUnavailable before.
 func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
-// mounts returns the handler of calls of functions, /functions/{name} and below.
+// mounts returns the handlers of calls of functions: at /functions/{name} and below, and,
+// on public listeners, at the functions' own routes.
 func (p *Proxy) mounts() []server.Mount {
-	return []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway}}
+	return []server.Mount{
+		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway},
+		{Path: "/", Scope: wire.ScopeInvoke, Public: true, Handler: p.gateway.Sites()},
+	}
 }
 
 // Upload implements transport.Interface.

@@ -107,7 +107,7 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 	startNginx(t, front, part)
 
 	dir := source(t, obeys("Shown", "open"))
-	r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", a.addr, "-name", "Shown", "-auth", "public", ".")
+	r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", a.addr, "-name", "Shown", "-auth", "public", "-routes", "own.example,www.example/app", ".")
 	require.Zero(t, r.code, r.stderr)
 	mustDeploy(t, p.http, "Hidden", source(t, obeys("Hidden", "secret")), a.addr)
 	status, body := fetch(t, http.MethodGet, "http://"+p.http+"/functions/hidden", "")
@@ -135,6 +135,35 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 		}
 	}
 
+	t.Run("routes of a function's own", func(t *testing.T) {
+		for _, addr := range []string{front, functions} {
+			for at, want := range map[string]string{"own.example/query?a=1": "a=1", "www.example/app/query?b": "b", "www.example/app": "open", "own.example": "open"} {
+				host, path, _ := strings.Cut(at, "/")
+				req := request(t, http.MethodGet, addr, "/"+path, "")
+				req.Host = host
+				status, body := from(t, "127.0.0.1", req)
+				assert.Equal(t, http.StatusOK, status, body)
+				assert.Equal(t, want, body, at)
+			}
+			for _, at := range []string{"www.example/", "own.example/functions/hidden", "other.example/"} {
+				host, path, _ := strings.Cut(at, "/")
+				req := request(t, http.MethodGet, addr, "/"+path, "")
+				req.Host = host
+				status, body := from(t, "127.0.0.1", req)
+				assert.Equal(t, http.StatusNotFound, status, at)
+				assert.Equal(t, "there is no such public function", errorOf(t, body).Message)
+			}
+		}
+		r := proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", a.addr, "-name", "Hidden", "-routes", "OWN.example", source(t, obeys("Hidden", "secret")))
+		assert.Equal(t, 1, r.code)
+		assert.Contains(t, r.stderr, `the route own.example belongs to function "Shown"`)
+		r = proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", a.addr, "-name", "Hidden", "-routes", "hidden.example", source(t, obeys("Hidden", "secret")))
+		require.Zero(t, r.code, r.stderr)
+		req := request(t, http.MethodGet, functions, "/", "")
+		req.Host = "hidden.example"
+		status, body := from(t, "127.0.0.1", req)
+		assert.Equal(t, http.StatusNotFound, status, "a route does not publish: %s", body)
+	})
 	t.Run("functions see who calls", func(t *testing.T) {
 		seen := func(client, addr string) http.Header {
 			req := request(t, http.MethodGet, addr, "/functions/shown/headers", "")
@@ -249,7 +278,7 @@ func TestMalformedInputAtThePublishedPort(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.Close()
 			_, _ = io.WriteString(conn, sent)
-			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			_ = conn.(*net.TCPConn).CloseWrite()                 // it may be reset already
 			answer, _ := io.ReadAll(io.LimitReader(conn, 1<<20)) // reset at the latest
 			switch {
 			case len(answer) == 0, strings.HasPrefix(sent, "PRI"):

@@ -63,6 +63,7 @@ type call struct {
 	in     *http.Request
 	id     [1]string // an array, so that headers share it as their value
 	begun  time.Time
+	own    bool // it came by a route of the function's own
 	route  *route
 	number uint32 // of the version that the caller named; 0: none
 	chosen *version
@@ -83,8 +84,11 @@ type call struct {
 }
 
 // ServeHTTP implements http.Handler.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{Gateway: g, in: r, id: [1]string{proto.RequestID(r.Header.Get(forward.RequestID))}, begun: time.Now()}
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.serve(w, r, false) }
+
+// serve serves a call that came to Prefix, or to a route of the function's own.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
+	c := &call{Gateway: g, in: r, own: own, id: [1]string{proto.RequestID(r.Header.Get(forward.RequestID))}, begun: time.Now()}
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence
@@ -161,16 +165,20 @@ func (c *call) find() error {
 	if !forward.IsToken(c.in.Method) {
 		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
 	}
-	segment, rest, err := splitURI(c.in.RequestURI)
+	segment, rest, err := c.split()
 	if err != nil {
 		return err
 	}
-	c.prefix = c.in.RequestURI[:len(Prefix)+len(segment)]
-	if err := c.look(segment); err != nil {
-		return err
+	if segment != "" {
+		if err := c.look(segment); err != nil {
+			return err
+		}
 	}
 	if err := c.admit(segment); err != nil {
 		return err
+	}
+	if segment == "" {
+		return proto.Errorf(proto.ErrNotFound, "no function has a route at %.200q", c.in.Host+c.in.URL.Path)
 	}
 	if c.route == nil {
 		err = c.Unknown(segment)
@@ -187,6 +195,18 @@ func (c *call) find() error {
 	}
 	c.uri = c.route.mount + rest
 	return nil
+}
+
+// split takes the target apart: the function's segment, "" where no function has a
+// route there, and what reaches it. It sets the prefix.
+func (c *call) split() (segment, rest string, err error) {
+	if c.own {
+		return c.findSite()
+	}
+	if segment, rest, err = splitURI(c.in.RequestURI); err == nil {
+		c.prefix = c.in.RequestURI[:len(Prefix)+len(segment)]
+	}
+	return segment, rest, err
 }
 
 // admit returns why the caller may not call what a segment names. What is published is

@@ -35,6 +35,9 @@ func (c *call) begins(res *http.Response) error {
 // adapt adds to the answer what the gateway says to the caller.
 func (c *call) adapt(res *http.Response) {
 	forward.Prune(res.Trailer)
+	if c.own {
+		forward.Relocate(res.Header, c.in.Host, c.prefix)
+	}
 	res.Header[forward.RequestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.out.Header()["Content-Type"] = nil // else the server would guess it

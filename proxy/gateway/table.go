@@ -20,12 +20,14 @@ import (
 // read never changes, and Update swaps all of it.
 type Table struct {
 	routes atomic.Pointer[map[string]*route]
+	sites  atomic.Pointer[sites] // it may lead to a path that has no route any longer
 }
 
 // NewTable returns a table without routes.
 func NewTable() *Table {
 	t := new(Table)
 	t.routes.Store(&map[string]*route{})
+	t.sites.Store(&sites{})
 	return t
 }
 
@@ -34,6 +36,7 @@ type route struct {
 	name     string
 	mount    string        // what its service calls it: "/" and the escaped path
 	public   bool          // everybody may call it
+	sites    []proto.Route // where else it wants to be called
 	limit    time.Duration // within which the answer begins
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
@@ -146,6 +149,8 @@ func (t *Table) Update(changes map[string][]Replica) {
 		}
 	}
 	t.routes.Store(&routes)
+	own := settle(routes, *t.sites.Load())
+	t.sites.Store(&own)
 	for _, t := range retired {
 		t.closeIdle()
 	}
@@ -177,6 +182,11 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 		// case alone: no name may answer with the other's function.
 		if r.Row.GetName() != rt.name {
 			continue
+		}
+		for _, s := range r.Row.OwnRoutes() {
+			if !slices.Contains(rt.sites, s) {
+				rt.sites = append(rt.sites, s)
+			}
 		}
 		rt.public = rt.public && r.Row.Public() // until all replicas are, while that changes
 		for _, s := range serving(r.Row) {
@@ -273,11 +283,8 @@ func splitURI(uri string) (segment, rest string, err error) {
 	if !ok {
 		return "", "", proto.Errorf(proto.ErrInvalid, "the request target must have the form %sNAME", Prefix)
 	}
-	for i := range len(below) {
-		// HTTP/2 lets bytes through that would end an HTTP/1.1 request line.
-		if below[i] <= ' ' || below[i] == 0x7f {
-			return "", "", proto.Errorf(proto.ErrInvalid, "the request target holds the byte 0x%02x", below[i])
-		}
+	if err := checkTarget(below); err != nil {
+		return "", "", err
 	}
 	end := strings.IndexAny(below, "/?")
 	if end < 0 {
@@ -288,4 +295,15 @@ func splitURI(uri string) (segment, rest string, err error) {
 			WithHint("functions are called at " + Prefix + "NAME; GET /details says which there are")
 	}
 	return below[:end], below[end:], nil
+}
+
+// checkTarget refuses bytes that HTTP/2 lets through and that would end an HTTP/1.1
+// request line.
+func checkTarget(target string) error {
+	for i := range len(target) {
+		if target[i] <= ' ' || target[i] == 0x7f {
+			return proto.Errorf(proto.ErrInvalid, "the request target holds the byte 0x%02x", target[i])
+		}
+	}
+	return nil
 }

@@ -152,7 +152,7 @@ func TestWhatOnlyBeginsLikeTLSIsClosed(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, sent)
 		require.NoError(t, err)
-		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		_ = conn.(*net.TCPConn).CloseWrite() // it may be reset already
 		answer, _ := io.ReadAll(conn)
 		assert.Less(t, len(answer), 200, "%q", sent)
 		require.NoError(t, conn.Close())

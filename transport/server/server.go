@@ -74,6 +74,7 @@ type Mount struct {
 	Path    string
 	Methods []string   // default: all
 	Scope   wire.Scope // what callers must be allowed
+	Public  bool       // on public listeners alone
 	Does    string     // what GET / says of it; default: nothing
 	Handler http.Handler
 }
@@ -311,7 +312,7 @@ func (s *server) mountOf(r *http.Request) *Mount {
 		return nil
 	}
 	path := r.URL.EscapedPath()
-	i := slices.IndexFunc(s.cfg.Mounts, func(m Mount) bool { return m.serves(path) })
+	i := slices.IndexFunc(s.cfg.Mounts, func(m Mount) bool { return m.serves(path) && (!m.Public || isPublic(r)) })
 	if i < 0 {
 		return nil
 	}

@@ -116,7 +116,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Version, row.Package, row.Program = v.number, v.fn.GetPackage(), v.program
 	row.Kind = kind(v.fn)
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
-	row.Auth = v.fn.GetAuth()
+	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {
