@@ -2110,7 +2110,10 @@ type AgentInfo struct {
 	// one id are one agent.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// Which agent it is, as its flag -version says.
-	Version       string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// The ports of its functions are open to other machines. Else their proxies call them
+	// through the agent's port.
+	Exposed       bool `protobuf:"varint,5,opt,name=exposed,proto3" json:"exposed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2171,6 +2174,13 @@ func (x *AgentInfo) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *AgentInfo) GetExposed() bool {
+	if x != nil {
+		return x.Exposed
+	}
+	return false
 }
 
 type VersionsRequest struct {
@@ -3652,6 +3662,454 @@ func (x *AuditEntry) GetToken() string {
 	return ""
 }
 
+type AgentsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentsRequest) Reset() {
+	*x = AgentsRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentsRequest) ProtoMessage() {}
+
+func (x *AgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentsRequest.ProtoReflect.Descriptor instead.
+func (*AgentsRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
+}
+
+type AgentList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agents        []*AgentState          `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentList) Reset() {
+	*x = AgentList{}
+	mi := &file_proto_deploy_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentList) ProtoMessage() {}
+
+func (x *AgentList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentList.ProtoReflect.Descriptor instead.
+func (*AgentList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AgentList) GetAgents() []*AgentState {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+type AgentRef struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its address or its id.
+	Agent         string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRef) Reset() {
+	*x = AgentRef{}
+	mi := &file_proto_deploy_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRef) ProtoMessage() {}
+
+func (x *AgentRef) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRef.ProtoReflect.Descriptor instead.
+func (*AgentRef) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AgentRef) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+// AgentState is an agent as its proxy sees it.
+type AgentState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the proxy reaches it, host:port.
+	Addr string `protobuf:"bytes,1,opt,name=addr,proto3" json:"addr,omitempty"`
+	// As in AgentInfo; empty until the agent has answered.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// It has joined: it is known by its certificate.
+	Joined bool `protobuf:"varint,3,opt,name=joined,proto3" json:"joined,omitempty"`
+	// When it joined, RFC 3339, UTC.
+	Since     string `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Connected bool   `protobuf:"varint,5,opt,name=connected,proto3" json:"connected,omitempty"`
+	// Why it is not connected.
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// The number of its functions.
+	Functions uint32 `protobuf:"varint,7,opt,name=functions,proto3" json:"functions,omitempty"`
+	// As in AgentInfo.
+	Platform      string `protobuf:"bytes,8,opt,name=platform,proto3" json:"platform,omitempty"`
+	GoVersion     string `protobuf:"bytes,9,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentState) Reset() {
+	*x = AgentState{}
+	mi := &file_proto_deploy_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentState) ProtoMessage() {}
+
+func (x *AgentState) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
+func (*AgentState) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AgentState) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *AgentState) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AgentState) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+func (x *AgentState) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *AgentState) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *AgentState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *AgentState) GetFunctions() uint32 {
+	if x != nil {
+		return x.Functions
+	}
+	return 0
+}
+
+func (x *AgentState) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *AgentState) GetGoVersion() string {
+	if x != nil {
+		return x.GoVersion
+	}
+	return ""
+}
+
+type JoinTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinTokenRequest) Reset() {
+	*x = JoinTokenRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinTokenRequest) ProtoMessage() {}
+
+func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinTokenRequest.ProtoReflect.Descriptor instead.
+func (*JoinTokenRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{54}
+}
+
+type NewJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// RFC 3339, UTC.
+	Expires       string `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewJoinToken) Reset() {
+	*x = NewJoinToken{}
+	mi := &file_proto_deploy_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewJoinToken) ProtoMessage() {}
+
+func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewJoinToken.ProtoReflect.Descriptor instead.
+func (*NewJoinToken) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *NewJoinToken) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *NewJoinToken) GetExpires() string {
+	if x != nil {
+		return x.Expires
+	}
+	return ""
+}
+
+type JoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That of the join token.
+	Secret []byte `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The agent's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Where proxies reach it, host:port. Without a host, at the address that it calls from.
+	Addr string `protobuf:"bytes,3,opt,name=addr,proto3" json:"addr,omitempty"`
+	// A certificate request of PKCS #10, in DER.
+	Request       []byte `protobuf:"bytes,4,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *JoinRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Membership is what an agent proves itself with.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's certificate, then its authority's, in DER.
+	Chain         [][]byte `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Membership) GetChain() [][]byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
 // ErrorDetail travels as a detail of a gRPC status and as the "error" of an HTTP answer.
 type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3672,7 +4130,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +4142,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +4155,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3928,13 +4386,14 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"WatchEvent\x129\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
-	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"p\n" +
+	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"\x8a\x01\n" +
 	"\tAgentInfo\x12\x1a\n" +
 	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +
 	"go_version\x18\x02 \x01(\tR\tgoVersion\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\tR\aversion\"%\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x18\n" +
+	"\aexposed\x18\x05 \x01(\bR\aexposed\"%\n" +
 	"\x0fVersionsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\vVersionList\x12/\n" +
@@ -4025,7 +4484,36 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"request_id\x18\t \x01(\tR\trequestId\x12\x18\n" +
 	"\aomitted\x18\n" +
 	" \x01(\x04R\aomitted\x12\x14\n" +
-	"\x05token\x18\v \x01(\tR\x05token\"\xa4\x01\n" +
+	"\x05token\x18\v \x01(\tR\x05token\"\x0f\n" +
+	"\rAgentsRequest\";\n" +
+	"\tAgentList\x12.\n" +
+	"\x06agents\x18\x01 \x03(\v2\x16.ryofaas.v1.AgentStateR\x06agents\" \n" +
+	"\bAgentRef\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"\xeb\x01\n" +
+	"\n" +
+	"AgentState\x12\x12\n" +
+	"\x04addr\x18\x01 \x01(\tR\x04addr\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06joined\x18\x03 \x01(\bR\x06joined\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\tR\x05since\x12\x1c\n" +
+	"\tconnected\x18\x05 \x01(\bR\tconnected\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1c\n" +
+	"\tfunctions\x18\a \x01(\rR\tfunctions\x12\x1a\n" +
+	"\bplatform\x18\b \x01(\tR\bplatform\x12\x1d\n" +
+	"\n" +
+	"go_version\x18\t \x01(\tR\tgoVersion\"\x12\n" +
+	"\x10JoinTokenRequest\">\n" +
+	"\fNewJoinToken\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\aexpires\x18\x02 \x01(\tR\aexpires\"c\n" +
+	"\vJoinRequest\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\fR\x06secret\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x18\n" +
+	"\arequest\x18\x04 \x01(\fR\arequest\"\"\n" +
+	"\n" +
+	"Membership\x12\x14\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"\xa4\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -4033,7 +4521,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tcomponent\x18\x04 \x01(\tR\tcomponent\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId2\xf9\r\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId2\xaa\x10\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -4065,7 +4553,12 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"HasProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.PackageState\x12?\n" +
 	"\fFetchProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.ProgramChunk0\x01\x12>\n" +
-	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01B*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
+	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01\x12:\n" +
+	"\x06Agents\x12\x19.ryofaas.v1.AgentsRequest\x1a\x15.ryofaas.v1.AgentList\x12;\n" +
+	"\vRemoveAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x12C\n" +
+	"\tJoinToken\x12\x1c.ryofaas.v1.JoinTokenRequest\x1a\x18.ryofaas.v1.NewJoinToken\x127\n" +
+	"\x04Join\x12\x17.ryofaas.v1.JoinRequest\x1a\x16.ryofaas.v1.Membership\x128\n" +
+	"\x05Renew\x12\x17.ryofaas.v1.JoinRequest\x1a\x16.ryofaas.v1.MembershipB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
 
 var (
 	file_proto_deploy_proto_rawDescOnce sync.Once
@@ -4079,65 +4572,73 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_proto_deploy_proto_goTypes = []any{
-	(*FunctionJson)(nil),    // 0: ryofaas.v1.FunctionJson
-	(*FunctionJsonRsp)(nil), // 1: ryofaas.v1.FunctionJsonRsp
-	(*Serving)(nil),         // 2: ryofaas.v1.Serving
-	(*Version)(nil),         // 3: ryofaas.v1.Version
-	(*Crash)(nil),           // 4: ryofaas.v1.Crash
-	(*LogLine)(nil),         // 5: ryofaas.v1.LogLine
-	(*LogLines)(nil),        // 6: ryofaas.v1.LogLines
-	(*Usage)(nil),           // 7: ryofaas.v1.Usage
-	(*Program)(nil),         // 8: ryofaas.v1.Program
-	(*ProgramChunk)(nil),    // 9: ryofaas.v1.ProgramChunk
-	(*FunctionLogs)(nil),    // 10: ryofaas.v1.FunctionLogs
-	(*DeployRequest)(nil),   // 11: ryofaas.v1.DeployRequest
-	(*FunctionList)(nil),    // 12: ryofaas.v1.FunctionList
-	(*StopRequest)(nil),     // 13: ryofaas.v1.StopRequest
-	(*RemoveRequest)(nil),   // 14: ryofaas.v1.RemoveRequest
-	(*PauseRequest)(nil),    // 15: ryofaas.v1.PauseRequest
-	(*ResumeRequest)(nil),   // 16: ryofaas.v1.ResumeRequest
-	(*ListRequest)(nil),     // 17: ryofaas.v1.ListRequest
-	(*LogRequest)(nil),      // 18: ryofaas.v1.LogRequest
-	(*DetailsRequest)(nil),  // 19: ryofaas.v1.DetailsRequest
-	(*WatchRequest)(nil),    // 20: ryofaas.v1.WatchRequest
-	(*WatchEvent)(nil),      // 21: ryofaas.v1.WatchEvent
-	(*AgentInfo)(nil),       // 22: ryofaas.v1.AgentInfo
-	(*VersionsRequest)(nil), // 23: ryofaas.v1.VersionsRequest
-	(*VersionList)(nil),     // 24: ryofaas.v1.VersionList
-	(*RollbackRequest)(nil), // 25: ryofaas.v1.RollbackRequest
-	(*ShiftRequest)(nil),    // 26: ryofaas.v1.ShiftRequest
-	(*WakeRequest)(nil),     // 27: ryofaas.v1.WakeRequest
-	(*CrashesRequest)(nil),  // 28: ryofaas.v1.CrashesRequest
-	(*CrashList)(nil),       // 29: ryofaas.v1.CrashList
-	(*LogsRequest)(nil),     // 30: ryofaas.v1.LogsRequest
-	(*UsageRequest)(nil),    // 31: ryofaas.v1.UsageRequest
-	(*UsageList)(nil),       // 32: ryofaas.v1.UsageList
-	(*BuildRequest)(nil),    // 33: ryofaas.v1.BuildRequest
-	(*PackageRef)(nil),      // 34: ryofaas.v1.PackageRef
-	(*PackageState)(nil),    // 35: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),    // 36: ryofaas.v1.PackageChunk
-	(*WhoAmIRequest)(nil),   // 37: ryofaas.v1.WhoAmIRequest
-	(*Caller)(nil),          // 38: ryofaas.v1.Caller
-	(*Token)(nil),           // 39: ryofaas.v1.Token
-	(*TokenRequest)(nil),    // 40: ryofaas.v1.TokenRequest
-	(*NewToken)(nil),        // 41: ryofaas.v1.NewToken
-	(*TokensRequest)(nil),   // 42: ryofaas.v1.TokensRequest
-	(*TokenRef)(nil),        // 43: ryofaas.v1.TokenRef
-	(*RotateRequest)(nil),   // 44: ryofaas.v1.RotateRequest
-	(*TokenList)(nil),       // 45: ryofaas.v1.TokenList
-	(*TokenShare)(nil),      // 46: ryofaas.v1.TokenShare
-	(*AuditRequest)(nil),    // 47: ryofaas.v1.AuditRequest
-	(*AuditList)(nil),       // 48: ryofaas.v1.AuditList
-	(*AuditEntry)(nil),      // 49: ryofaas.v1.AuditEntry
-	(*ErrorDetail)(nil),     // 50: ryofaas.v1.ErrorDetail
-	nil,                     // 51: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                     // 52: ryofaas.v1.FunctionJson.SecretsEntry
+	(*FunctionJson)(nil),     // 0: ryofaas.v1.FunctionJson
+	(*FunctionJsonRsp)(nil),  // 1: ryofaas.v1.FunctionJsonRsp
+	(*Serving)(nil),          // 2: ryofaas.v1.Serving
+	(*Version)(nil),          // 3: ryofaas.v1.Version
+	(*Crash)(nil),            // 4: ryofaas.v1.Crash
+	(*LogLine)(nil),          // 5: ryofaas.v1.LogLine
+	(*LogLines)(nil),         // 6: ryofaas.v1.LogLines
+	(*Usage)(nil),            // 7: ryofaas.v1.Usage
+	(*Program)(nil),          // 8: ryofaas.v1.Program
+	(*ProgramChunk)(nil),     // 9: ryofaas.v1.ProgramChunk
+	(*FunctionLogs)(nil),     // 10: ryofaas.v1.FunctionLogs
+	(*DeployRequest)(nil),    // 11: ryofaas.v1.DeployRequest
+	(*FunctionList)(nil),     // 12: ryofaas.v1.FunctionList
+	(*StopRequest)(nil),      // 13: ryofaas.v1.StopRequest
+	(*RemoveRequest)(nil),    // 14: ryofaas.v1.RemoveRequest
+	(*PauseRequest)(nil),     // 15: ryofaas.v1.PauseRequest
+	(*ResumeRequest)(nil),    // 16: ryofaas.v1.ResumeRequest
+	(*ListRequest)(nil),      // 17: ryofaas.v1.ListRequest
+	(*LogRequest)(nil),       // 18: ryofaas.v1.LogRequest
+	(*DetailsRequest)(nil),   // 19: ryofaas.v1.DetailsRequest
+	(*WatchRequest)(nil),     // 20: ryofaas.v1.WatchRequest
+	(*WatchEvent)(nil),       // 21: ryofaas.v1.WatchEvent
+	(*AgentInfo)(nil),        // 22: ryofaas.v1.AgentInfo
+	(*VersionsRequest)(nil),  // 23: ryofaas.v1.VersionsRequest
+	(*VersionList)(nil),      // 24: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil),  // 25: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),     // 26: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),      // 27: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),   // 28: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),        // 29: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),      // 30: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),     // 31: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),        // 32: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),     // 33: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),       // 34: ryofaas.v1.PackageRef
+	(*PackageState)(nil),     // 35: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),     // 36: ryofaas.v1.PackageChunk
+	(*WhoAmIRequest)(nil),    // 37: ryofaas.v1.WhoAmIRequest
+	(*Caller)(nil),           // 38: ryofaas.v1.Caller
+	(*Token)(nil),            // 39: ryofaas.v1.Token
+	(*TokenRequest)(nil),     // 40: ryofaas.v1.TokenRequest
+	(*NewToken)(nil),         // 41: ryofaas.v1.NewToken
+	(*TokensRequest)(nil),    // 42: ryofaas.v1.TokensRequest
+	(*TokenRef)(nil),         // 43: ryofaas.v1.TokenRef
+	(*RotateRequest)(nil),    // 44: ryofaas.v1.RotateRequest
+	(*TokenList)(nil),        // 45: ryofaas.v1.TokenList
+	(*TokenShare)(nil),       // 46: ryofaas.v1.TokenShare
+	(*AuditRequest)(nil),     // 47: ryofaas.v1.AuditRequest
+	(*AuditList)(nil),        // 48: ryofaas.v1.AuditList
+	(*AuditEntry)(nil),       // 49: ryofaas.v1.AuditEntry
+	(*AgentsRequest)(nil),    // 50: ryofaas.v1.AgentsRequest
+	(*AgentList)(nil),        // 51: ryofaas.v1.AgentList
+	(*AgentRef)(nil),         // 52: ryofaas.v1.AgentRef
+	(*AgentState)(nil),       // 53: ryofaas.v1.AgentState
+	(*JoinTokenRequest)(nil), // 54: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),     // 55: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),      // 56: ryofaas.v1.JoinRequest
+	(*Membership)(nil),       // 57: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),      // 58: ryofaas.v1.ErrorDetail
+	nil,                      // 59: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                      // 60: ryofaas.v1.FunctionJson.SecretsEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	51, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	52, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	59, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	60, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
 	8,  // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
 	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
@@ -4158,69 +4659,80 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	39, // 19: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
 	39, // 20: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
 	49, // 21: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
-	11, // 22: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	13, // 23: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	14, // 24: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	17, // 25: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	18, // 26: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	19, // 27: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	20, // 28: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	34, // 29: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	36, // 30: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	23, // 31: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	25, // 32: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	26, // 33: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	27, // 34: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	15, // 35: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	16, // 36: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	28, // 37: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	30, // 38: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	31, // 39: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	37, // 40: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	40, // 41: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	42, // 42: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	43, // 43: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	44, // 44: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	47, // 45: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	46, // 46: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	33, // 47: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	8,  // 48: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	8,  // 49: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	9,  // 50: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	12, // 51: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 52: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 53: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	12, // 54: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	10, // 55: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	12, // 56: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	21, // 57: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	35, // 58: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	34, // 59: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	24, // 60: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	12, // 61: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	12, // 62: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 63: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	12, // 64: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	12, // 65: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	29, // 66: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 67: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	32, // 68: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	38, // 69: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	41, // 70: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	45, // 71: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	39, // 72: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	41, // 73: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	48, // 74: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	45, // 75: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	8,  // 76: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	35, // 77: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	9,  // 78: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	8,  // 79: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	51, // [51:80] is the sub-list for method output_type
-	22, // [22:51] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	53, // 22: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
+	11, // 23: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	13, // 24: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	14, // 25: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	17, // 26: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	18, // 27: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	19, // 28: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	20, // 29: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	34, // 30: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	36, // 31: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	23, // 32: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	25, // 33: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	26, // 34: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	27, // 35: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	15, // 36: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	16, // 37: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	28, // 38: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	30, // 39: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	31, // 40: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	37, // 41: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	40, // 42: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	42, // 43: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	43, // 44: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	44, // 45: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	47, // 46: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	46, // 47: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	33, // 48: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	8,  // 49: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	8,  // 50: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	9,  // 51: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	50, // 52: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	52, // 53: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	54, // 54: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	56, // 55: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	56, // 56: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	12, // 57: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 58: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 59: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	12, // 60: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	10, // 61: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	12, // 62: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	21, // 63: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	35, // 64: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	34, // 65: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	24, // 66: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	12, // 67: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	12, // 68: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 69: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	12, // 70: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	12, // 71: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	29, // 72: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 73: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	32, // 74: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	38, // 75: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	41, // 76: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	45, // 77: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	39, // 78: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	41, // 79: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	48, // 80: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	45, // 81: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	8,  // 82: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	35, // 83: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	9,  // 84: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	8,  // 85: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	51, // 86: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	53, // 87: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	55, // 88: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	57, // 89: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	57, // 90: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	57, // [57:91] is the sub-list for method output_type
+	23, // [23:57] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -4234,7 +4746,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

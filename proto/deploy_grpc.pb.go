@@ -53,6 +53,11 @@ const (
 	Functions_HasProgram_FullMethodName   = "/ryofaas.v1.Functions/HasProgram"
 	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
 	Functions_SendProgram_FullMethodName  = "/ryofaas.v1.Functions/SendProgram"
+	Functions_Agents_FullMethodName       = "/ryofaas.v1.Functions/Agents"
+	Functions_RemoveAgent_FullMethodName  = "/ryofaas.v1.Functions/RemoveAgent"
+	Functions_JoinToken_FullMethodName    = "/ryofaas.v1.Functions/JoinToken"
+	Functions_Join_FullMethodName         = "/ryofaas.v1.Functions/Join"
+	Functions_Renew_FullMethodName        = "/ryofaas.v1.Functions/Renew"
 )
 
 // FunctionsClient is the client API for Functions service.
@@ -121,6 +126,17 @@ type FunctionsClient interface {
 	FetchProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ProgramChunk], error)
 	// SendProgram stores a program that was built elsewhere.
 	SendProgram(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ProgramChunk, Program], error)
+	// Agents answers the agents that the proxy knows.
+	Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error)
+	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
+	// its certificate is refused from then on.
+	RemoveAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error)
+	// JoinToken makes a token with which one agent may join.
+	JoinToken(ctx context.Context, in *JoinTokenRequest, opts ...grpc.CallOption) (*NewJoinToken, error)
+	// Join lets the agent join that has such a token. Agents call it over TLS alone.
+	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error)
+	// Renew gives an agent that has joined, and shows its certificate, the next one.
+	Renew(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error)
 }
 
 type functionsClient struct {
@@ -454,6 +470,56 @@ func (c *functionsClient) SendProgram(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_SendProgramClient = grpc.ClientStreamingClient[ProgramChunk, Program]
 
+func (c *functionsClient) Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentList)
+	err := c.cc.Invoke(ctx, Functions_Agents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) RemoveAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentState)
+	err := c.cc.Invoke(ctx, Functions_RemoveAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) JoinToken(ctx context.Context, in *JoinTokenRequest, opts ...grpc.CallOption) (*NewJoinToken, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NewJoinToken)
+	err := c.cc.Invoke(ctx, Functions_JoinToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Membership)
+	err := c.cc.Invoke(ctx, Functions_Join_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Renew(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Membership)
+	err := c.cc.Invoke(ctx, Functions_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FunctionsServer is the server API for Functions service.
 // All implementations must embed UnimplementedFunctionsServer
 // for forward compatibility.
@@ -520,6 +586,17 @@ type FunctionsServer interface {
 	FetchProgram(*Program, grpc.ServerStreamingServer[ProgramChunk]) error
 	// SendProgram stores a program that was built elsewhere.
 	SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error
+	// Agents answers the agents that the proxy knows.
+	Agents(context.Context, *AgentsRequest) (*AgentList, error)
+	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
+	// its certificate is refused from then on.
+	RemoveAgent(context.Context, *AgentRef) (*AgentState, error)
+	// JoinToken makes a token with which one agent may join.
+	JoinToken(context.Context, *JoinTokenRequest) (*NewJoinToken, error)
+	// Join lets the agent join that has such a token. Agents call it over TLS alone.
+	Join(context.Context, *JoinRequest) (*Membership, error)
+	// Renew gives an agent that has joined, and shows its certificate, the next one.
+	Renew(context.Context, *JoinRequest) (*Membership, error)
 	mustEmbedUnimplementedFunctionsServer()
 }
 
@@ -616,6 +693,21 @@ func (UnimplementedFunctionsServer) FetchProgram(*Program, grpc.ServerStreamingS
 }
 func (UnimplementedFunctionsServer) SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error {
 	return status.Error(codes.Unimplemented, "method SendProgram not implemented")
+}
+func (UnimplementedFunctionsServer) Agents(context.Context, *AgentsRequest) (*AgentList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Agents not implemented")
+}
+func (UnimplementedFunctionsServer) RemoveAgent(context.Context, *AgentRef) (*AgentState, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveAgent not implemented")
+}
+func (UnimplementedFunctionsServer) JoinToken(context.Context, *JoinTokenRequest) (*NewJoinToken, error) {
+	return nil, status.Error(codes.Unimplemented, "method JoinToken not implemented")
+}
+func (UnimplementedFunctionsServer) Join(context.Context, *JoinRequest) (*Membership, error) {
+	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedFunctionsServer) Renew(context.Context, *JoinRequest) (*Membership, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
 }
 func (UnimplementedFunctionsServer) mustEmbedUnimplementedFunctionsServer() {}
 func (UnimplementedFunctionsServer) testEmbeddedByValue()                   {}
@@ -1117,6 +1209,96 @@ func _Functions_SendProgram_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_SendProgramServer = grpc.ClientStreamingServer[ProgramChunk, Program]
 
+func _Functions_Agents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Agents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Agents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Agents(ctx, req.(*AgentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_RemoveAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).RemoveAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_RemoveAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).RemoveAgent(ctx, req.(*AgentRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_JoinToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).JoinToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_JoinToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).JoinToken(ctx, req.(*JoinTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Join(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Join_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Join(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Renew(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Functions_ServiceDesc is the grpc.ServiceDesc for Functions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1219,6 +1401,26 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "HasProgram",
 			Handler:    _Functions_HasProgram_Handler,
+		},
+		{
+			MethodName: "Agents",
+			Handler:    _Functions_Agents_Handler,
+		},
+		{
+			MethodName: "RemoveAgent",
+			Handler:    _Functions_RemoveAgent_Handler,
+		},
+		{
+			MethodName: "JoinToken",
+			Handler:    _Functions_JoinToken_Handler,
+		},
+		{
+			MethodName: "Join",
+			Handler:    _Functions_Join_Handler,
+		},
+		{
+			MethodName: "Renew",
+			Handler:    _Functions_Renew_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -111,7 +111,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Store: p.store, Tokens: p.tokens, Record: p.record, Registrar: p, Certificates: p.authority, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
 	})
 	cancel()

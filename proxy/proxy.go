@@ -23,6 +23,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
@@ -47,18 +48,19 @@ type Config struct {
 
 // Proxy offers the functions of many agents as if it ran them itself.
 type Proxy struct {
-	cfg      Config
-	dir      *state.Dir
-	store    *bundle.Store
-	tokens   *auth.Keeper
-	record   *auth.Record
-	table    *gateway.Table
-	fleet    *fleet.Fleet
-	rollouts *rollout.Rollouts
-	gateway  *gateway.Gateway
-	logger   hclog.Logger
-	paths    locks // of functions: deploys and stops of one take turns
-	wakes    wakes
+	cfg       Config
+	dir       *state.Dir
+	store     *bundle.Store
+	tokens    *auth.Keeper
+	authority *pki.Authority
+	record    *auth.Record
+	table     *gateway.Table
+	fleet     *fleet.Fleet
+	rollouts  *rollout.Rollouts
+	gateway   *gateway.Gateway
+	logger    hclog.Logger
+	paths     locks // of functions: deploys and stops of one take turns
+	wakes     wakes
 }
 
 var _ transport.Interface = (*Proxy)(nil)
@@ -85,9 +87,12 @@ func New(cfg Config) (*Proxy, error) {
 		p.tokens, p.record, err = auth.OpenFolder(dir)
 	}
 	if err == nil {
+		p.authority, err = pki.OpenAuthority(dir)
+	}
+	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
 			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
-			Publish: p.publish, Tokens: p.tokens.Share, Logger: cfg.Logger,
+			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}
 	if err != nil {

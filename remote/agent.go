@@ -27,6 +27,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
 
 // packageSpace bounds the packages that are kept, in bytes. A package is needed
@@ -50,6 +51,9 @@ type Config struct {
 	// Expose makes the functions' services listen on every interface instead of
 	// loopback alone.
 	Expose bool
+	// Join is the address of the proxy that the agent is to belong to, its gRPC port.
+	// Default: none. Token lets it join; once it has joined it needs none.
+	Join, Token string
 	// Versions is how many versions of a function are kept, at least. Default: 10.
 	Versions int
 	// StopFunctions makes Run stop the functions' processes when its context ends.
@@ -84,6 +88,9 @@ type Agent struct {
 	disk     disk.Folder
 	damage   *damages
 	id       string // by which proxies know this agent
+	identity *pki.Identity
+	proxy    string // to which the agent belongs; "": none
+	token    string // with which it may join
 	store    *bundle.Store
 	tokens   *auth.Keeper
 	record   *auth.Record
@@ -146,7 +153,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		logger: cfg.Logger, disk: folder, damage: damage, ports: ports,
-		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, versions: cfg.Versions, stop: cfg.StopFunctions,
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, proxy: cfg.Join, token: cfg.Token, versions: cfg.Versions, stop: cfg.StopFunctions,
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
 	if err := a.equip(cfg); err != nil {
@@ -164,6 +171,9 @@ func (a *Agent) equip(cfg Config) (err error) {
 		return err
 	}
 	if a.id, err = a.disk.ID(); err != nil {
+		return err
+	}
+	if a.identity, err = pki.OpenIdentity(a.disk, a.id); err != nil {
 		return err
 	}
 	if a.seal, err = a.disk.Sealer(); err != nil {
@@ -265,6 +275,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.logger.Error("functions cannot be built", "error", err)
 		}
 	})
+	background.Go(func() { a.renew(helpers) })
 	close(a.up)
 	<-ctx.Done()
 	a.mu.Lock()

@@ -48,6 +48,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	host := set.String("host", "", "`name` by which other machines reach this agent")
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
+	join := set.String("join", "", "`address` of a proxy (its -rpc) to belong to: it is served by TLS, and reaches functions through this port")
+	token := set.String("token", "", "join `token`, which proxyCli agents token prints; needed once")
+	expose := set.Bool("expose", false, "open the functions' ports to other machines, for trusted networks")
 	trust := set.String("trust", "", "`users` of this machine that are served like the agent's own, separated by commas; groups as @GROUP")
 	insecure := set.Bool("insecure", false, "serve all callers, on other machines too, without credentials")
 	builds := set.String("build", "auto", "`auto|never`: never runs only what other agents have built, and needs no Go")
@@ -87,7 +90,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	asked := options{
 		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
-			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *insecure && *host != "",
+			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *expose || *insecure && *host != "", Join: *join, Token: *token,
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
 			Isolation: demanded,
 			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
@@ -143,10 +146,13 @@ func serve(ctx context.Context, s options) error {
 	if err := errors.Join(s.mayBuild(agent.Layers()), s.mayRun(agent.Isolation())); err != nil {
 		return err
 	}
+	if err := agent.join(ctx); err != nil {
+		return err
+	}
 	if s.insecure {
 		logger.Warn("INSECURE: anyone who can reach this agent can run code on this machine", "address", listener.Addr())
-	} else if s.agent.Host != "" {
-		logger.Warn("callers of other machines are refused, since there are no credentials yet; -insecure lets them in", "host", s.agent.Host)
+	} else if s.agent.Host != "" && s.agent.Join == "" {
+		logger.Warn("proxies of other machines are refused; -join makes this agent belong to one", "host", s.agent.Host)
 	}
 	fmt.Fprintf(s.stdout, "HTTP started on %s\n", flags.Shown(s.listen, listener, ""))
 	fmt.Fprintf(s.stdout, "GRPC server started on %s\n", flags.Shown(s.listen, listener, "[::]"))
@@ -168,7 +174,7 @@ func serve(ctx context.Context, s options) error {
 		defer cancel(nil)
 		errs <- server.Serve(ctx, agent, server.Config{
 			Program: "agent", Version: flags.ThisBuild().Version,
-			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Trust: s.trust, Hosts: hosts(s.agent.Host), Worker: agent,
+			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Trust: s.trust, Hosts: hosts(s.agent.Host), Worker: agent, Certificates: agent.certificates(),
 			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"maps"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
 
 // The limits of the watches of agents.
@@ -34,6 +36,8 @@ type Config struct {
 	Agents []string   // addresses that were named at start
 	Local  bool       // agents on other machines are refused
 	Own    []string   // ports of this proxy, which must not be its own agent
+	// Authority knows the agents that have joined; default: none can.
+	Authority Authority
 	// Publish gets the replicas of paths that changed; a path without replicas is not
 	// to be called. It must not call the fleet.
 	Publish func(map[string][]Replica)
@@ -41,6 +45,15 @@ type Config struct {
 	// closed when they change; default: there are none.
 	Tokens func() (*proto.TokenShare, <-chan struct{})
 	Logger hclog.Logger
+}
+
+// Authority knows which agents have joined, and how they are dialed.
+type Authority interface {
+	Members() []pki.Member
+	// Remove forgets a member, and reports whether there was one.
+	Remove(id string) (bool, error)
+	// Dial returns how the agent of an id is dialed, and no other.
+	Dial(id string) *tls.Config
 }
 
 // Fleet is the agents that the proxy knows and what they said last.
@@ -75,8 +88,11 @@ func New(cfg Config) (*Fleet, error) {
 // agent is what the fleet knows of an agent.
 type agent struct {
 	addr  string
-	local bool          // on this machine, by its address
-	wake  chan struct{} // ends the pause before the next attempt
+	local bool // on this machine, by its address
+	// member is the id of an agent that has joined, which its certificate proves with each
+	// connection; "": it has not joined.
+	member string
+	wake   chan struct{} // ends the pause before the next attempt
 
 	// Fleet.mu guards the fields below:
 	given    bool            // named at start: never removed
@@ -105,10 +121,11 @@ type agentsOnDisk struct {
 
 // agentOnDisk is what is remembered of an agent.
 type agentOnDisk struct {
-	Addr string   `json:"addr"`
-	ID   string   `json:"id,omitempty"`
-	Owns []string `json:"owns,omitempty"`
-	old  bool     // written by a version that knew its address alone
+	Addr   string   `json:"addr"`
+	ID     string   `json:"id,omitempty"`
+	Joined bool     `json:"joined,omitempty"`
+	Owns   []string `json:"owns,omitempty"`
+	old    bool     // written by a version that knew its address alone
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -123,6 +140,11 @@ func (a *agentOnDisk) UnmarshalJSON(data []byte) error {
 
 // load adds the agents that were named at start and those of earlier runs.
 func (f *Fleet) load(given []string) error {
+	if f.Authority != nil {
+		for _, m := range f.Authority.Members() {
+			f.join(m.ID, m.Addr)
+		}
+	}
 	for _, addr := range given {
 		a, err := f.add(addr)
 		if err != nil {
@@ -135,7 +157,7 @@ func (f *Fleet) load(given []string) error {
 		return err
 	}
 	for _, was := range file.Agents {
-		a, err := f.add(was.Addr)
+		a, err := f.remembered(was)
 		if err != nil {
 			f.Logger.Warn("an agent of an earlier run is refused", "agent", was.Addr, "error", err)
 			continue
@@ -148,6 +170,56 @@ func (f *Fleet) load(given []string) error {
 	return nil
 }
 
+// remembered returns an agent of an earlier run.
+func (f *Fleet) remembered(was agentOnDisk) (*agent, error) {
+	f.mu.Lock()
+	a := f.agents[was.Addr]
+	f.mu.Unlock()
+	if a != nil {
+		return a, nil
+	}
+	if was.Joined {
+		return nil, proto.Errorf(proto.ErrForbidden, "it has joined and was removed")
+	}
+	return f.add(was.Addr)
+}
+
+// Join adds an agent that has joined, or notes that it is at another address now.
+func (f *Fleet) Join(id, addr string) {
+	f.mu.Lock()
+	changed := f.join(id, addr)
+	f.mu.Unlock()
+	if changed {
+		f.save()
+	}
+}
+
+// join is Join; it reports whether something has changed. f.mu is held, or nobody else
+// knows f yet.
+func (f *Fleet) join(id, addr string) (changed bool) {
+	a := f.agents[addr]
+	if a != nil && a.member == id {
+		return false
+	}
+	fresh := f.newAgent(addr)
+	fresh.member, fresh.id, fresh.known = id, id, true
+	for _, old := range f.agents { // it had another address, or was known without a certificate
+		if old != a && old.member == id {
+			a = old
+		}
+	}
+	if a != nil {
+		fresh.given = a.given
+		if a.id == "" || a.id == id {
+			fresh.owns, fresh.adopt = a.owns, a.adopt
+			a.owns = nil
+		}
+		f.drop(a)
+	}
+	f.put(fresh)
+	return true
+}
+
 // save writes the agents' file.
 func (f *Fleet) save() {
 	f.saving.Lock()
@@ -156,7 +228,7 @@ func (f *Fleet) save() {
 	f.mu.Lock()
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
 		if a := f.agents[addr]; a.known {
-			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Owns: slices.Sorted(maps.Keys(a.owns))})
+			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Joined: a.member != "", Owns: slices.Sorted(maps.Keys(a.owns))})
 		}
 	}
 	f.mu.Unlock()
@@ -173,10 +245,14 @@ func (f *Fleet) Allowed(addr string) error {
 	}
 	u := url.URL{Host: addr}
 	local := loopback(u.Hostname())
+	f.mu.Lock()
+	joined := f.agents[addr] != nil && f.agents[addr].member != ""
+	f.mu.Unlock()
 	switch {
+	case joined:
 	case f.Local && !local:
 		return proto.Errorf(proto.ErrForbidden, "agent %s is on another machine, which protected mode does not allow", addr).
-			WithHint("name a localhost address, such as the end of an ssh -L; on a trusted network, start the proxy with -insecure")
+			WithHint("let it join: proxyCli agents token prints the command; on a trusted network, start the proxy with -insecure")
 	case local && slices.Contains(f.Own, u.Port()):
 		return proto.Errorf(proto.ErrInvalid, "agent %s is this proxy itself", addr).
 			WithHint("give the address that the agent printed when it started")
@@ -201,12 +277,24 @@ func (f *Fleet) add(addr string) (*agent, error) {
 	if len(f.agents) >= maxAgents {
 		return nil, proto.Errorf(proto.ErrExhausted, "agent %s is one more than the %d that a proxy can hold", addr, maxAgents)
 	}
-	a := &agent{addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1), placing: map[string]bool{}, owns: map[string]bool{}}
-	f.agents[addr] = a
+	a := f.newAgent(addr)
+	f.put(a)
+	return a, nil
+}
+
+func (f *Fleet) newAgent(addr string) *agent {
+	return &agent{
+		addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1),
+		placing: map[string]bool{}, owns: map[string]bool{},
+	}
+}
+
+// put adds an agent and begins to watch it. f.mu is held.
+func (f *Fleet) put(a *agent) {
+	f.agents[a.addr] = a
 	if f.launch != nil {
 		f.launch(a)
 	}
-	return a, nil
 }
 
 // Known returns the address by which an agent is known. On this machine it has several

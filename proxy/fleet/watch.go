@@ -52,7 +52,7 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	greeting := time.AfterFunc(connectLimit, cancel)
 	defer greeting.Stop()
 	// A new client each time: a used one may be in a backoff of its own.
-	client := transport.NewAgent(transport.RPC, a.addr)
+	client := f.client(a)
 	defer client.Close()
 	var sharing sync.WaitGroup
 	defer sharing.Wait()
@@ -111,6 +111,14 @@ func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
 	}
 }
 
+// client returns a new client of an agent.
+func (f *Fleet) client(a *agent) *transport.Client {
+	if a.member == "" {
+		return transport.NewAgent(transport.RPC, a.addr)
+	}
+	return transport.NewAgent(transport.RPC, a.addr, transport.WithTLS(f.Authority.Dial(a.member)))
+}
+
 // apply applies an event of an agent. It reports whether what is remembered of agents
 // has changed, so that it must be saved.
 func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) (changed bool) {
@@ -121,8 +129,13 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 	}
 	var moved *agent // the same agent at an address where it no longer answers
 	if id := ev.GetAgent().GetId(); ev.GetSnapshot() && id != "" {
+		if a.member != "" && id != a.member {
+			f.Logger.Warn("an agent says that it is another", "agent", a.addr, "joined", a.member, "says", id)
+			id = a.member
+		}
 		if same := f.withID(id); same != nil && same != a {
-			if same.client != nil {
+			// Where both answer, one has joined or was known before.
+			if a.member == "" && (same.client != nil || same.member != "") {
 				f.Logger.Info("an address is one more of a known agent", "address", a.addr, "agent", same.addr)
 				a.alias = same
 				same.given, same.known = same.given || a.given, true

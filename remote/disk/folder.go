@@ -30,6 +30,7 @@ import (
 //	programs/                       binaries by what they were built from
 //	run/<port>.sock                 unix sockets of the functions
 //	id                              the agent's id
+//	identity.pem                    the agent's key, and its certificate once it has joined
 //	secrets.key                     what seals the secrets in the records
 //	tmp/                            what is needed until the agent exits
 //

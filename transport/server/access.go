@@ -16,6 +16,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -39,10 +40,12 @@ type access struct {
 	trust    Trust
 	tokens   *auth.Keeper
 	patience *auth.Patience
+	// certificates verifies those of clients; nil: they are not looked at.
+	certificates Certificates
 }
 
 func newAccess(cfg *Config) access {
-	a := access{insecure: cfg.Insecure, trust: cfg.Trust, tokens: cfg.Tokens, patience: new(auth.Patience)}
+	a := access{insecure: cfg.Insecure, trust: cfg.Trust, tokens: cfg.Tokens, patience: new(auth.Patience), certificates: cfg.Certificates}
 	for _, h := range cfg.Hosts {
 		a.hosts = append(a.hosts, hostOnly(h))
 	}
@@ -62,6 +65,9 @@ type request struct {
 	forwarded string // a header that a reverse proxy has set; "": there is none
 	scope     wire.Scope
 	bearer    // the token that it has
+	// role is what a verified certificate of the caller says.
+	role        pki.Role
+	uncertified error // why a certificate that it has shown says nothing
 }
 
 // page says which web page, if any, sends a request.
@@ -82,6 +88,10 @@ func (a access) check(r request) (*auth.Identity, error) {
 	}
 	if r.wrong != nil {
 		return nil, r.wrong
+	}
+	if r.role.Kind == pki.Agent {
+		return nil, forbidden("the certificate of agent %s is for itself: it controls nothing", r.role.ID).
+			WithHint("proxyCli needs no certificate of an agent")
 	}
 	err := a.without(r)
 	switch {
@@ -105,7 +115,7 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 		return r.wrong
 	case public:
 		return nil
-	case !everybody && a.private(r) == nil:
+	case !everybody && (r.role.Kind == pki.Proxy || a.private(r) == nil):
 		return nil
 	case r.who != nil && r.clear:
 		return errClear
@@ -128,6 +138,10 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 // without returns the error that a request without a token deserves, or nil.
 func (a access) without(r request) error {
 	switch {
+	case r.role.Kind == pki.Proxy:
+		return nil
+	case r.uncertified != nil && !a.insecure:
+		return r.uncertified
 	case r.local == elsewhere && !a.insecure:
 		return unauthenticated("callers on other machines need a token; %s sent none", r.peer).
 			WithHint("log in with proxyCli login, or set RYO_TOKEN; or call from this machine, for example through ssh -L; on a trusted network, start the server with -insecure")
@@ -184,7 +198,7 @@ func Admit(r *http.Request, name string, public bool) error {
 	if e := connOf(r).end; e != nil && !public && !a.insecure {
 		whose = e.surely()
 	}
-	return a.admit(requestOf(r, wire.ScopeInvoke, whose), name, public, isPublic(r))
+	return a.admit(a.requestOf(r, wire.ScopeInvoke, whose), name, public, isPublic(r))
 }
 
 // Stranger reports whether the caller of r may not know more of a function than its
@@ -224,11 +238,12 @@ func hostOnly(s string) string {
 }
 
 // requestOf returns what is decided upon for an HTTP request.
-func requestOf(r *http.Request, scope wire.Scope, whose local) request {
+func (a access) requestOf(r *http.Request, scope wire.Scope, whose local) request {
 	asked := request{peer: r.RemoteAddr, local: whose, host: r.Host, page: pageOf(r), forwarded: forwardedBy(r), scope: scope, bearer: bearerOf(r)}
 	if e := connOf(r).end; e != nil {
 		asked.uid = e.peer.UID
 	}
+	asked.role, asked.uncertified = a.roleOf(r)
 	return asked
 }
 

@@ -249,6 +249,9 @@ func callAll(ctx context.Context, conn *grpc.ClientConn) map[string]error {
 	errs := make(map[string]error)
 	for _, m := range proto.Functions_ServiceDesc.Methods {
 		full := "/" + proto.Functions_ServiceDesc.ServiceName + "/" + m.MethodName
+		if rt, _ := wire.RouteOf(full); rt.Scope == wire.ScopeOpen {
+			continue
+		}
 		errs[m.MethodName] = conn.Invoke(ctx, full, &proto.DeployRequest{}, &proto.PackageRef{})
 	}
 	cli := proto.NewFunctionsClient(conn)

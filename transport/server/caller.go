@@ -23,6 +23,11 @@ type Caller struct {
 	sent  *auth.Identity // the token that it sent, whether or not it needed one
 	// Secure says that the caller speaks TLS.
 	Secure bool
+	// Peer is the other end of the connection, host:port.
+	Peer string
+	// Agent is the id of the agent that the caller's certificate proves it to be; "": none.
+	Agent       string
+	uncertified error // why a certificate that it has shown proves nothing
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string
 }
@@ -41,6 +46,8 @@ func (r request) caller() string {
 	switch {
 	case r.who != nil:
 		return r.who.String()
+	case r.role.Kind != "":
+		return string(r.role.Kind) + " " + r.role.ID
 	case r.local == own && r.forwarded == "":
 		return "local"
 	case r.local > elsewhere:

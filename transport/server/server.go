@@ -22,6 +22,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -47,24 +48,26 @@ var ownPaths = []struct {
 
 // Config says what Serve serves, where, and for whom.
 type Config struct {
-	Program    string           // "agent" or "proxy", as GET / says
-	Version    string           // the version of the program
-	Listeners  []net.Listener   // Serve closes them
-	Store      *bundle.Store    // from which the Interface takes packages: uploads are put there
-	Worker     transport.Worker // what an agent does for proxies; default: those calls are ErrUnsupported
-	Mounts     []Mount          // what is served beside the Interface's calls; default: nothing
-	Public     []net.Listener   // on which everybody may call functions, and nothing else is; Serve closes them
-	TLS        *tls.Config      // of callers that begin with TLS, on all listeners; default: none may
-	Gateways   []netip.Prefix   // peers on Public that are believed who calls through them; default: nobody
-	Tokens     *auth.Keeper     // knows the tokens of callers; default: nobody has one
-	Record     *auth.Record     // of who did what; default: none
-	Insecure   bool             // lets all callers in; default: processes of this program's user and of Trust, and those with a token
-	Trust      Trust            // users of this machine that are served like this program's own; default: nobody
-	Hosts      []string         // names of this machine that callers may address, besides localhost
-	SourceRoot string           // folder below which "dir" may lie for callers on other machines; default: nowhere
-	Ready      func() error     // why this program cannot do its work now; default: it always can
-	About      map[string]any   // what /readyz says beside the status; default: nothing
-	Logger     hclog.Logger     // default: none
+	Program      string              // "agent" or "proxy", as GET / says
+	Version      string              // the version of the program
+	Listeners    []net.Listener      // Serve closes them
+	Store        *bundle.Store       // from which the Interface takes packages: uploads are put there
+	Worker       transport.Worker    // what an agent does for proxies; default: those calls are ErrUnsupported
+	Registrar    transport.Registrar // what a proxy does for its agents; default: those calls are ErrUnsupported
+	Certificates Certificates        // of proxies and agents, who know each other by them on Listeners; default: nobody has one
+	Mounts       []Mount             // what is served beside the Interface's calls; default: nothing
+	Public       []net.Listener      // on which everybody may call functions, and nothing else is; Serve closes them
+	TLS          *tls.Config         // of callers that begin with TLS, on all listeners; default: none may
+	Gateways     []netip.Prefix      // peers on Public that are believed who calls through them; default: nobody
+	Tokens       *auth.Keeper        // knows the tokens of callers; default: nobody has one
+	Record       *auth.Record        // of who did what; default: none
+	Insecure     bool                // lets all callers in; default: processes of this program's user and of Trust, and those with a token
+	Trust        Trust               // users of this machine that are served like this program's own; default: nobody
+	Hosts        []string            // names of this machine that callers may address, besides localhost
+	SourceRoot   string              // folder below which "dir" may lie for callers on other machines; default: nowhere
+	Ready        func() error        // why this program cannot do its work now; default: it always can
+	About        map[string]any      // what /readyz says beside the status; default: nothing
+	Logger       hclog.Logger        // default: none
 }
 
 // Mount is a handler of its own on the listeners.
@@ -171,7 +174,7 @@ func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
 	crowd := newCrowd(s.cfg.Insecure, s.logger)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: config, crowd: crowd, trust: &s.access.trust})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), crowd: crowd, trust: &s.access.trust})
 	}
 	for _, l := range s.cfg.Public {
 		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, crowd: crowd, public: true})
@@ -198,7 +201,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg)}
-	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
+	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
 		grpc.MaxSendMsgSize(wire.MaxAnswer),
@@ -241,7 +244,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if scope != wire.ScopeOpen && scope != wire.ScopeInvoke {
 		whose = end.surely()
 	}
-	asked := requestOf(r, scope, whose)
+	asked := s.access.requestOf(r, scope, whose)
 	token, err := s.access.check(asked)
 	if err != nil {
 		s.refused(r, asked, err)
@@ -256,8 +259,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	caller := Caller{
-		Kind: transport.HTTP, Host: r.Host, Own: asked.local == own && asked.forwarded == "" && token == nil, Who: asked.caller(), Token: token, sent: asked.who,
+		Kind: transport.HTTP, Host: r.Host, Own: asked.local == own && asked.forwarded == "" && token == nil, Who: asked.caller(), Token: token, sent: asked.who, Peer: r.RemoteAddr, uncertified: asked.uncertified,
 		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)), Secure: r.TLS != nil,
+	}
+	if asked.role.Kind == pki.Agent {
+		caller.Agent = asked.role.ID
 	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
 	if isGRPC(r) {
@@ -291,7 +297,7 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 	case healthzPath:
 		wire.WriteJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	case readyzPath:
-		_, strange := s.access.check(requestOf(r, wire.ScopeRead, connOf(r).end.surely()))
+		_, strange := s.access.check(s.access.requestOf(r, wire.ScopeRead, connOf(r).end.surely()))
 		err := s.ready()
 		switch {
 		case err == nil:

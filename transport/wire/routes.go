@@ -87,6 +87,12 @@ var Routes = []Route{
 	{proto.Functions_RotateToken_FullMethodName, http.MethodPost, "/tokens/rotate", Whole, Whole, ScopeAdmin},
 	{proto.Functions_ShareTokens_FullMethodName, http.MethodPut, "/tokens", Whole, "tokens", ScopeAdmin},
 	{proto.Functions_Audit_FullMethodName, http.MethodGet, "/audit", "", "entries", ScopeAdmin},
+	{proto.Functions_Agents_FullMethodName, http.MethodGet, "/agents", "", "agents", ScopeAdmin},
+	{proto.Functions_RemoveAgent_FullMethodName, http.MethodPost, "/agents/remove", Whole, Whole, ScopeAdmin},
+	{proto.Functions_JoinToken_FullMethodName, http.MethodPost, "/agents/token", Whole, Whole, ScopeAdmin},
+	// Agents have nothing but the secret or the certificate that these check.
+	{proto.Functions_Join_FullMethodName, http.MethodPost, "/agents/join", Whole, Whole, ScopeOpen},
+	{proto.Functions_Renew_FullMethodName, http.MethodPost, "/agents/renew", Whole, Whole, ScopeOpen},
 }
 
 // RouteOf returns the route of a gRPC method.

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+func (a *app) agentsCommand() *cobra.Command {
+	cmd := a.agentsListCommand("agents", "shows agents, lets new ones join, forgets lost ones")
+	cmd.AddCommand(a.agentsListCommand("ls", "shows the agents of a proxy"), a.agentsTokenCommand(), a.agentsRmCommand())
+	return cmd
+}
+
+func (a *app) agentsListCommand(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long: `
+Prints each agent: where the proxy reaches it, whether it has joined and is known by
+its certificate, whether it answers, and how many functions it has.`,
+		Example: "\n  proxyCli agents",
+		Args:    noArgument,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := register(a, func(client transport.Registrar) ([]*proto.AgentState, error) { return client.Agents(cmd.Context()) })
+			if err != nil {
+				return err
+			}
+			return a.printAgents(list)
+		},
+	}
+}
+
+// register makes a request of those who look after agents.
+func register[T any](a *app, request func(transport.Registrar) (T, error)) (T, error) {
+	client := a.dial()
+	defer func() { _ = client.Close() }()
+	return request(client)
+}
+
+func (a *app) printAgents(list []*proto.AgentState) error {
+	if a.output == "json" {
+		return printList(a, list)
+	}
+	if len(list) == 0 {
+		a.note("the proxy knows no agent; a deploy to one adds it, and proxyCli agents token prints how one joins")
+		return nil
+	}
+	rows := [][]string{{"AGENT", "ID", "JOINED", "STATE", "FUNCTIONS", "PLATFORM", "GO"}}
+	for _, s := range list {
+		joined, state := "no", "connected"
+		if s.GetJoined() {
+			joined = ago(s.GetSince())
+		}
+		if !s.GetConnected() {
+			state = s.GetError()
+		}
+		rows = append(rows, []string{
+			s.GetAddr(), s.GetId(), joined, state, strconv.FormatUint(uint64(s.GetFunctions()), 10), s.GetPlatform(), s.GetGoVersion(),
+		})
+	}
+	return a.printTable(rows, "GO", "PLATFORM", "ID")
+}
+
+func (a *app) agentsTokenCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "token",
+		Short: "prints the command with which a new agent joins",
+		Long: `
+Prints one command for the new machine. Its token is good for one agent, for an hour; it
+also tells the agent which proxy is the right one. From then on the two know each other
+by certificates, and speak TLS.`,
+		Example: "\n  proxyCli agents token",
+		Args:    noArgument,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			made, err := register(a, func(client transport.Registrar) (*proto.NewJoinToken, error) { return client.JoinToken(cmd.Context()) })
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				data, err := wire.Encode(made)
+				if err != nil {
+					return err
+				}
+				_, err = a.stdout.Write(append(data, '\n'))
+				return err
+			}
+			a.note("run this on the new machine, before %s, for one agent; the host is this machine's name", made.GetExpires())
+			_, err = a.stdout.Write([]byte("agent -join " + a.reachedBy() + " -token " + made.GetToken() + "\n"))
+			return err
+		},
+	}
+}
+
+// reachedBy returns the address by which other machines reach the proxy, as far as this
+// one can tell.
+func (a *app) reachedBy() string {
+	host, port, err := net.SplitHostPort(a.proxy)
+	if err != nil {
+		return a.proxy
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return a.proxy
+	}
+	if name, err := os.Hostname(); err == nil {
+		host = name
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (a *app) agentsRmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm AGENT…",
+		Short: "makes a proxy forget agents, by address or id",
+		Long: `
+The proxy forgets the agents and calls their functions no longer; the functions
+themselves go on. An agent that has joined cannot come back with its certificate: it
+needs another token.`,
+		Example: "\n  proxyCli agents rm worker-2:9000",
+		Args:    atLeastOne("AGENT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var several faults
+			for _, name := range args {
+				was, err := register(a, func(client transport.Registrar) (*proto.AgentState, error) {
+					return client.RemoveAgent(cmd.Context(), name)
+				})
+				if err != nil {
+					several = append(several, err)
+					continue
+				}
+				a.note("agent %s is forgotten; it had %d functions", was.GetAddr(), was.GetFunctions())
+			}
+			if len(several) > 0 {
+				return several
+			}
+			return nil
+		},
+	}
+}

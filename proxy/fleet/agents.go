@@ -1,0 +1,71 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// Agents returns the agents, ordered by address.
+func (f *Fleet) Agents() []*proto.AgentState {
+	since := map[string]string{}
+	if f.Authority != nil {
+		for _, m := range f.Authority.Members() {
+			since[m.ID] = m.Joined.UTC().Format(time.RFC3339)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := []*proto.AgentState{}
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		list = append(list, f.agents[addr].state(since))
+	}
+	return list
+}
+
+// state is the agent as people see it. Fleet.mu is held.
+func (a *agent) state(since map[string]string) *proto.AgentState {
+	s := &proto.AgentState{
+		Addr: a.addr, Id: a.id, Joined: a.member != "", Since: since[a.member], Connected: a.client != nil,
+		Functions: uint32(len(a.rows)), Platform: a.info.GetPlatform(), GoVersion: a.info.GetGoVersion(), //nolint:gosec // few
+	}
+	if a.client == nil {
+		s.Error = a.unavailable().Error()
+	}
+	return s
+}
+
+// Remove forgets the agent of an address or an id, and what it has told. Its functions
+// go on. It returns what the agent was.
+func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
+	addr, err := transport.NormalizeAddr(name)
+	f.mu.Lock()
+	var a *agent
+	if err == nil {
+		a = f.agents[addr]
+	} else {
+		a = f.withID(name)
+	}
+	if a == nil {
+		known := strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ")
+		f.mu.Unlock()
+		return nil, proto.Errorf(proto.ErrNotFound, "agent %.100s is not known; known are: %s", name, known).
+			WithHint("proxyCli agents shows addresses and ids")
+	}
+	f.mu.Unlock()
+	if a.member != "" {
+		if _, err := f.Authority.Remove(a.member); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	was := a.state(nil)
+	f.drop(a)
+	f.mu.Unlock()
+	f.save()
+	return was, nil
+}

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+)
+
+var _ transport.Registrar = (*Proxy)(nil)
+
+// Agents implements transport.Registrar.
+func (p *Proxy) Agents(ctx context.Context) ([]*proto.AgentState, error) {
+	if err := p.fleet.Started(ctx); err != nil {
+		return nil, err
+	}
+	return p.fleet.Agents(), nil
+}
+
+// RemoveAgent implements transport.Registrar.
+func (p *Proxy) RemoveAgent(_ context.Context, agent string) (*proto.AgentState, error) {
+	return p.fleet.Remove(agent)
+}
+
+// JoinToken implements transport.Registrar.
+func (p *Proxy) JoinToken(context.Context) (*proto.NewJoinToken, error) {
+	token, expires, err := p.authority.Token()
+	if err != nil {
+		return nil, err
+	}
+	return &proto.NewJoinToken{Token: token.String(), Expires: expires.UTC().Format(time.RFC3339)}, nil
+}
+
+// Join implements transport.Registrar.
+func (p *Proxy) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
+	addr, err := addrOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := p.authority.Admit(req.GetSecret(), req.GetId(), addr, req.GetRequest())
+	if err != nil {
+		p.logger.Warn("an agent is refused to join", "id", req.GetId(), "agent", addr, "error", err)
+		return nil, err
+	}
+	p.logger.Info("an agent has joined", "id", req.GetId(), "agent", addr)
+	p.fleet.Join(req.GetId(), addr)
+	return &proto.Membership{Chain: chain}, nil
+}
+
+// Renew implements transport.Registrar.
+func (p *Proxy) Renew(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
+	addr, err := addrOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := p.authority.Renew(req.GetId(), addr, req.GetRequest())
+	if err != nil {
+		return nil, err
+	}
+	p.fleet.Join(req.GetId(), addr)
+	return &proto.Membership{Chain: chain}, nil
+}
+
+// addrOf returns where an agent that joins says that it is reached: without a host, at
+// the address that it calls from.
+func addrOf(ctx context.Context, req *proto.JoinRequest) (string, error) {
+	host, port, err := net.SplitHostPort(req.GetAddr())
+	if err != nil {
+		return "", proto.Errorf(proto.ErrInvalid, "agent %s says that it is at %.100q, which is no address", req.GetId(), req.GetAddr())
+	}
+	if host == "" {
+		host, _, _ = net.SplitHostPort(server.CallerFrom(ctx).Peer)
+	}
+	return transport.NormalizeAddr(net.JoinHostPort(host, port))
+}

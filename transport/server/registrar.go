@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// The calls of transport.Registrar.
+
+var errNoRegistrar = proto.Errorf(proto.ErrUnsupported, "proxies alone offer this call; this is not a proxy")
+
+func (s *service) Agents(ctx context.Context, _ *proto.AgentsRequest) (*proto.AgentList, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	agents, err := s.registrar.Agents(ctx)
+	return &proto.AgentList{Agents: agents}, err
+}
+
+func (s *service) RemoveAgent(ctx context.Context, req *proto.AgentRef) (*proto.AgentState, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	return s.registrar.RemoveAgent(ctx, req.GetAgent())
+}
+
+func (s *service) JoinToken(ctx context.Context, _ *proto.JoinTokenRequest) (*proto.NewJoinToken, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	return s.registrar.JoinToken(ctx)
+}
+
+func (s *service) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	return s.registrar.Join(ctx, req)
+}
+
+func (s *service) Renew(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	caller := CallerFrom(ctx)
+	switch {
+	case caller.uncertified != nil:
+		return nil, caller.uncertified
+	case caller.Agent == "" || caller.Agent != req.GetId():
+		return nil, proto.Errorf(proto.ErrUnauthenticated, "an agent renews its own certificate alone, and shows it")
+	}
+	return s.registrar.Renew(ctx, req)
+}
