@@ -16,10 +16,10 @@ const (
 	IsolationNone Isolation = iota
 	// IsolationBasic keeps them from files, processes and system calls.
 	IsolationBasic
-	// IsolationStrong also bounds their number of threads and processes.
+	// IsolationStrong also bounds what the processes of one take together: their number,
+	// memory and processors.
 	IsolationStrong
-	// IsolationFull gives each a user of its own, and bounds what it takes of memory and
-	// processors.
+	// IsolationFull also gives each a user of its own.
 	IsolationFull
 )
 

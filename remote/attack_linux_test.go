@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -283,8 +284,30 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		})
 	})
 	t.Run("with less memory", func(t *testing.T) {
-		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Allow, fn.Memory = nil, "128MiB" })
-		s.all(t, []attackCase{{"memory", "16", "worked"}, {"memory", "512", "killed"}})
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Allow, fn.Memory, fn.Cpu = nil, "100MiB", "0.5" })
+		s.all(t, []attackCase{{"memory", "16", "worked"}, {"hog", "512", "killed"}})
+		var crashes []*proto.Crash
+		require.Eventually(t, func() bool {
+			var err error
+			crashes, err = s.Crashes(t.Context(), "Attack")
+			return err == nil && len(crashes) > 0
+		}, patience, 5*time.Millisecond)
+		assert.True(t, crashes[0].GetOutOfMemory())
+		assert.Contains(t, crashes[0].GetCause(), "out of memory (limit 100 MiB, peak ")
+		if s.walls.Tier() < proto.IsolationStrong {
+			return
+		}
+		assert.Contains(t, crashes[0].GetCause(), "killed by the kernel: ")
+		burnt, err := strconv.Atoi(s.try(t, "burn", "1s"))
+		require.NoError(t, err)
+		assert.Less(t, burnt, 700, "milliseconds of half a processor in a second")
+	})
+	t.Run("with more processes than may be", func(t *testing.T) {
+		if s.walls.Tier() < proto.IsolationStrong {
+			t.Skip("nothing bounds them")
+		}
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Memory, fn.Cpu, fn.Allow = "", "", []string{proto.AllowSubprocess} })
+		s.all(t, []attackCase{{"children", "20", "worked"}, {"children", "1100", "EAGAIN"}, {"threads", "300", "worked"}, {"threads", "1100", "killed"}})
 	})
 }
 

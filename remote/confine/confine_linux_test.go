@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -534,7 +535,7 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	rules.Children = true
 	left := func() (n int) {
 		for _, h := range l.groups.hierarchies {
-			found, err := filepath.Glob(filepath.Join(h.dir, groupPrefix+strconv.Itoa(os.Getpid())+"-*"))
+			found, err := filepath.Glob(filepath.Join(h.dir, heldPrefix+strconv.Itoa(os.Getpid())+"-*"))
 			require.NoError(t, err)
 			n += len(found)
 		}
@@ -553,7 +554,7 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	// Those of an agent that is no more go with the next one.
 	gone := exec.Command("/bin/true")
 	require.NoError(t, gone.Run())
-	old := filepath.Join(l.groups.hierarchies[0].dir, groupPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
+	old := filepath.Join(l.groups.hierarchies[0].dir, heldPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
 	require.NoError(t, os.Mkdir(old, 0o700))
 	launcher(t)
 	assert.NoDirExists(t, old)
@@ -561,13 +562,22 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 
 func TestHierarchies(t *testing.T) {
 	const (
-		first  = "35 31 0:32 /a /cg/memory rw - cgroup cgroup rw,memory\n39 31 0:36 / /cg/pids rw - cgroup cgroup rw,pids\n"
+		first = "35 31 0:32 /a /cg/memory rw - cgroup cgroup rw,memory\n39 31 0:36 / /cg/pids rw - cgroup cgroup rw,pids\n"
+		cpu   = "36 31 0:33 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+		// All in one, and mounted twice.
+		both   = "35 31 0:32 / /cg/all rw - cgroup cgroup rw,memory,pids\n36 31 0:32 / /other/all rw - cgroup cgroup rw,memory,pids\n"
 		second = "41 31 0:38 / /cg/unified rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 	)
-	assert.Equal(t, []hierarchy{{"/cg/memory/b", "", "memory.limit_in_bytes"}, {"/cg/pids/c:d", "pids.max", ""}},
-		hierarchies(first+second, "4:memory:/a/b\n8:pids:/c:d\n0::/\n"))
-	assert.Equal(t, []hierarchy{{"/cg/unified/s", "pids.max", "memory.max"}}, hierarchies(second, "0::/s/agent\n"))
-	assert.Equal(t, []hierarchy{{"/cg/unified", "pids.max", "memory.max"}}, hierarchies(second, "0::/\n"))
+	memory := hierarchy{dir: "/cg/memory/b", memory: "memory.limit_in_bytes"}
+	tasks := hierarchy{dir: "/cg/pids/c:d", tasks: "pids.max"}
+	assert.Equal(t, []hierarchy{memory, tasks}, hierarchies(first+second, "4:memory:/a/b\n8:pids:/c:d\n0::/\n"))
+	assert.Equal(t, []hierarchy{memory, tasks, {dir: "/cg/cpu,cpuacct/e", cpu: "cpu.cfs_quota_us"}},
+		hierarchies(first+second+cpu, "4:memory:/a/b\n8:pids:/c:d\n2:cpu,cpuacct:/e\n0::/\n"))
+	assert.Equal(t, []hierarchy{{dir: "/cg/all/x", tasks: "pids.max", memory: "memory.limit_in_bytes"}}, hierarchies(both, "3:memory,pids:/x\n"))
+	v2 := hierarchy{dir: "/cg/unified/s", tasks: "pids.max", memory: "memory.max", cpu: "cpu.max", second: true}
+	assert.Equal(t, []hierarchy{v2}, hierarchies(second, "0::/s/agent\n"))
+	v2.dir = "/cg/unified"
+	assert.Equal(t, []hierarchy{v2}, hierarchies(second+cpu, "0::/\n"))
 	assert.Empty(t, hierarchies("", ""))
 	assert.Empty(t, hierarchies("- - -\nx\n", "x\n1:2\n"))
 }
@@ -634,7 +644,7 @@ func TestMainIsForLaunchersAlone(t *testing.T) {
 
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 	for _, layer := range launcher(t).Layers() {
-		if layer.Name == "processes" || layer.Name == "memory" {
+		if layer.Name == Processes || layer.Name == Memory {
 			continue // as the user may, see below
 		}
 		assert.Equal(t, Layer{Name: layer.Name, State: On}, layer, "on a machine where tests run")
@@ -656,6 +666,9 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 		return states(l.heldLayers(unix.EPERM, unix.EROFS))
 	}
 	assert.Equal(t, "lifetime=on processes=on memory=on", held(users, new(groups)))
+	assert.Equal(t, "processes=off memory=degraded cpu=off", states(new(Launcher).freeLayers(unix.EROFS)))
+	assert.Equal(t, "processes=on memory=on cpu=off", states((&Launcher{groups: new(groups)}).freeLayers(nil)))
+	assert.Equal(t, "processes=on memory=on cpu=on", states((&Launcher{groups: &groups{cpu: true}}).freeLayers(nil)))
 	assert.Equal(t, "lifetime=degraded processes=degraded memory=degraded", held(0, nil))
 	assert.Equal(t, "lifetime=degraded processes=on memory=on", held(0, new(groups)))
 	if os.Getuid() != 0 {
@@ -704,7 +717,7 @@ func TestForkExec(t *testing.T) {
 		null, err := os.Open(os.DevNull)
 		require.NoError(t, err)
 		defer null.Close()
-		pid, err := l.ForkExec(helper, []string{helper, "tree", "0"}, &syscall.ProcAttr{
+		pid, release, err := l.ForkExec(helper, []string{helper, "tree", "0"}, &syscall.ProcAttr{
 			Env: []string{"A=1"}, Files: []uintptr{null.Fd(), w.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
 		}, rules)
 		require.NoError(t, err)
@@ -716,9 +729,20 @@ func TestForkExec(t *testing.T) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		require.NoError(t, err)
 		assert.Contains(t, string(status), "Seccomp_filters:\t1\n")
+		if l.groups != nil {
+			member, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+			require.NoError(t, err)
+			assert.Equal(t, len(l.groups.hierarchies), strings.Count(string(member), "/"+freePrefix+strconv.Itoa(os.Getpid())+"-"), "%s", member)
+		}
 		require.NoError(t, unix.Kill(pid, unix.SIGKILL))
 		require.Error(t, reap(pid))
-		pid, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
+		release()
+		if l.groups != nil {
+			left, err := filepath.Glob(filepath.Join(l.groups.hierarchies[0].dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		}
+		pid, _, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
 		require.ErrorContains(t, err, "confine /bin/sh: run /bin/sh: permission denied")
 		assert.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH, "it has been reaped")
 	}
@@ -780,5 +804,54 @@ func BenchmarkStart(b *testing.B) {
 				require.NoError(b, cmd.Wait())
 			}
 		})
+	}
+}
+
+// BenchmarkForkExec tells the median from ForkExec to the exit of a program that does
+// nothing, of all ways by turns.
+func BenchmarkForkExec(b *testing.B) {
+	made := func(use string, groups bool) *Launcher {
+		l, err := New()
+		require.NoError(b, err)
+		if l.Use(use); !groups {
+			l.groups = nil
+		}
+		return l
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	require.NoError(b, err)
+	defer null.Close()
+	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	rules := Rules{
+		Exec: []string{helper}, Write: []string{os.DevNull}, System: []string{"/etc/hosts", "/etc/ssl/certs", "/usr/share/zoneinfo"},
+		AnyPort: true, Limits: Limits{Files: 1 << 10, Tasks: 1 << 10, Memory: 1 << 30, CPUs: 1},
+	}
+	argv := []string{helper, "say", ""}
+	ways := []struct {
+		name string
+		l    *Launcher
+		took []time.Duration
+	}{{name: "bare"}, {name: "small", l: made(small, false)}, {name: "small,groups", l: made(small, true)}, {name: "self", l: made(self, false)}}
+	for b.Loop() {
+		for i := range ways {
+			w := &ways[i]
+			var pid int
+			var err error
+			release := func() {}
+			began := time.Now()
+			if w.l == nil {
+				pid, err = syscall.ForkExec(helper, argv, attr)
+			} else {
+				pid, release, err = w.l.ForkExec(helper, argv, attr, rules)
+			}
+			require.NoError(b, err)
+			_ = reap(pid)
+			w.took = append(w.took, time.Since(began))
+			release()
+		}
+	}
+	for _, w := range ways {
+		slices.Sort(w.took)
+		b.ReportMetric(float64(w.took[len(w.took)/2].Microseconds())/1000, w.name+"-p50-ms")
 	}
 }

@@ -2,7 +2,6 @@ package confine
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,20 +11,28 @@ import (
 	"syscall"
 )
 
-// groupPrefix begins the names of our control groups. The pid of their maker follows.
-const groupPrefix = "ryo-build-"
+// The names of our control groups begin with one of these. The pid of their maker
+// follows.
+const (
+	heldPrefix = "ryo-build-"
+	freePrefix = "ryo-function-"
+)
 
-// groups makes control groups (cgroups) for programs with children, one for each.
-// A group whose processes have all exited is removed when the next one is made.
+// groups makes control groups (cgroups), one for each program.
 type groups struct {
 	hierarchies []hierarchy
+	cpu         bool // they can limit processors
 
 	mu   sync.Mutex // guards the fields below
-	used []string   // folders
+	used []string   // folders that nobody removes: see spend
 }
 
 // hierarchy is a folder in which groups can be made, and the files that limit them.
-type hierarchy struct{ dir, tasks, memory string }
+type hierarchy struct {
+	dir                string
+	tasks, memory, cpu string
+	second             bool // of version 2
+}
 
 // findGroups looks where this process may make groups with limits. The error says
 // why it may not.
@@ -40,19 +47,23 @@ func findGroups() (*groups, error) {
 	}
 	g := &groups{hierarchies: hierarchies(string(mounts), string(own))}
 	for _, h := range g.hierarchies {
-		g.sweep(h.dir)
-		// Version 2 has the limits only where they were asked for.
-		_ = os.WriteFile(filepath.Join(h.dir, "cgroup.subtree_control"), []byte("+pids +memory"), 0o600)
+		sweep(h.dir)
+		if h.second { // has the limits only where they were asked for
+			for _, controller := range []string{"+pids", "+memory", "+cpu"} {
+				_ = os.WriteFile(filepath.Join(h.dir, "cgroup.subtree_control"), []byte(controller), 0o600)
+			}
+		}
 	}
-	probe, err := g.make(Limits{Tasks: 1 << 10, Memory: 1 << 30})
-	if err == nil {
-		err = probe.remove()
+	probe, err := g.make(heldPrefix, Limits{Tasks: 1 << 10, Memory: 1 << 30})
+	if err != nil {
+		return nil, err
 	}
-	return g, err
+	g.cpu = g.limit(probe, Limits{CPUs: 1}) == nil && slices.ContainsFunc(g.hierarchies, func(h hierarchy) bool { return h.cpu != "" })
+	return g, probe.remove()
 }
 
-// hierarchies reads which of version 1 have controllers of tasks and memory, or
-// else the one of version 2, from the files of /proc of these names.
+// hierarchies reads which of version 1 have controllers of tasks and memory, and perhaps
+// of processors, or else the one of version 2, from the files of /proc of these names.
 func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 	own := map[string]string{} // path by controller; "" is version 2
 	for line := range strings.Lines(cgroup) {
@@ -63,6 +74,7 @@ func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 		}
 	}
 	var second []hierarchy
+	found := map[string]bool{}
 	for line := range strings.Lines(mountinfo) {
 		where, what, _ := strings.Cut(line, " - ")
 		place, kind := strings.Fields(where), strings.Fields(what)
@@ -70,18 +82,35 @@ func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 			continue
 		}
 		dir := func(path string) string { return filepath.Join(place[4], strings.TrimPrefix(path, place[3])) }
-		options := strings.Split(kind[2], ",")
-		switch {
-		case kind[0] == "cgroup2":
+		if kind[0] == "cgroup2" {
 			// Beside this process: a group with processes has no limits for others in it.
-			second = []hierarchy{{dir(filepath.Dir(own[""])), "pids.max", "memory.max"}}
-		case kind[0] == "cgroup" && slices.Contains(options, "pids"):
-			list = append(list, hierarchy{dir(own["pids"]), "pids.max", ""})
-		case kind[0] == "cgroup" && slices.Contains(options, "memory"):
-			list = append(list, hierarchy{dir(own["memory"]), "", "memory.limit_in_bytes"})
+			second = []hierarchy{{dir: dir(filepath.Dir(own[""])), tasks: "pids.max", memory: "memory.max", cpu: "cpu.max", second: true}}
+		}
+		if kind[0] != "cgroup" {
+			continue
+		}
+		var h hierarchy
+		for controller := range strings.SplitSeq(kind[2], ",") {
+			if found[controller] {
+				continue // it is mounted twice
+			}
+			switch controller {
+			case "pids":
+				h.tasks = "pids.max"
+			case "memory":
+				h.memory = "memory.limit_in_bytes"
+			case "cpu":
+				h.cpu = "cpu.cfs_quota_us"
+			default:
+				continue
+			}
+			found[controller], h.dir = true, dir(own[controller])
+		}
+		if h.dir != "" {
+			list = append(list, h)
 		}
 	}
-	if len(list) == 2 {
+	if found["pids"] && found["memory"] {
 		return list
 	}
 	return second
@@ -90,8 +119,8 @@ func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 // group is one of a program: a folder in each hierarchy.
 type group []string
 
-// make makes a group with limits.
-func (g *groups) make(l Limits) (made group, err error) {
+// make makes a group with limits, whose name begins with a prefix.
+func (g *groups) make(prefix string, l Limits) (made group, err error) {
 	if len(g.hierarchies) == 0 {
 		return nil, errors.New("no control groups of tasks and memory are mounted")
 	}
@@ -101,52 +130,109 @@ func (g *groups) make(l Limits) (made group, err error) {
 		}
 	}()
 	for _, h := range g.hierarchies {
-		dir, err := os.MkdirTemp(h.dir, groupPrefix+strconv.Itoa(os.Getpid())+"-")
+		dir, err := os.MkdirTemp(h.dir, prefix+strconv.Itoa(os.Getpid())+"-")
 		if err != nil {
 			return made, err
 		}
 		made = append(made, dir)
-		for file, limit := range map[string]uint64{h.tasks: l.Tasks, h.memory: l.Memory} {
-			if file == "" || limit == 0 {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(dir, file), strconv.AppendUint(nil, limit, 10), 0o600); err != nil {
-				return made, err
-			}
-		}
 	}
-	return made, nil
+	return made, g.limit(made, l)
 }
 
-// take brings a process into a group, and removes groups without processes.
-func (g *groups) take(pid int, into group) error {
-	for _, dir := range into {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o600); err != nil {
-			return errors.Join(fmt.Errorf("join the control group: %w", err), into.remove())
+// period is that of limits of processors, in microseconds: the kernel's default.
+const period = 100_000
+
+func (g *groups) limit(made group, l Limits) error {
+	for i, h := range g.hierarchies {
+		quota := int64(l.CPUs * period)
+		cpu := strconv.FormatInt(quota, 10)
+		if h.second {
+			cpu += " " + strconv.Itoa(period)
+		}
+		for _, to := range []struct {
+			file, value string
+			set         bool
+		}{
+			{h.tasks, strconv.FormatUint(l.Tasks, 10), l.Tasks > 0},
+			{h.memory, strconv.FormatUint(l.Memory, 10), l.Memory > 0},
+			{h.cpu, cpu, quota > 0},
+		} {
+			if to.file == "" || !to.set {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(made[i], to.file), []byte(to.value), 0o600); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// entry is the file by which a thread joins alone, in version 1, or a process, in
+// version 2. The first costs nothing, the other some 10 ms.
+func (h hierarchy) entry(dir string) string {
+	if h.second {
+		return filepath.Join(dir, "cgroup.procs")
+	}
+	return filepath.Join(dir, "tasks")
+}
+
+// open opens the files by which a thread joins a group of version 1, and the folder of
+// one of version 2, in which a process can begin.
+func (g *groups) open(made group) (joins []*os.File, folder *os.File, err error) {
+	for i, h := range g.hierarchies {
+		if h.second {
+			folder, err = os.Open(made[i])
+		} else {
+			var file *os.File
+			if file, err = os.OpenFile(h.entry(made[i]), os.O_WRONLY, 0); err == nil {
+				joins = append(joins, file)
+			}
+		}
+		if err != nil {
+			closeFiles(append(joins, folder))
+			return nil, nil, err
+		}
+	}
+	return joins, folder, nil
+}
+
+func closeFiles(files []*os.File) {
+	for _, file := range files {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// spend removes a group whose processes nobody waits for here, once a later one is spent
+// and they have exited.
+func (g *groups) spend(m group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.used = slices.DeleteFunc(g.used, func(dir string) bool { return !errors.Is(syscall.Rmdir(dir), syscall.EBUSY) })
-	g.used = append(g.used, into...)
-	return nil
+	g.used = append(g.used, m...)
 }
 
 // remove removes a group without processes.
 func (m group) remove() (err error) {
 	for _, dir := range m {
-		err = errors.Join(err, os.Remove(dir))
+		if rmErr := os.Remove(dir); !errors.Is(rmErr, os.ErrNotExist) {
+			err = errors.Join(err, rmErr)
+		}
 	}
 	return err
 }
 
 // sweep removes the groups whose makers have exited.
-func (*groups) sweep(dir string) {
-	found, _ := filepath.Glob(filepath.Join(dir, groupPrefix+"*"))
-	for _, old := range found {
-		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(old), groupPrefix), "-")
-		if pid, err := strconv.Atoi(name); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = syscall.Rmdir(old) // fails while a process of it runs
+func sweep(dir string) {
+	for _, prefix := range []string{heldPrefix, freePrefix} {
+		found, _ := filepath.Glob(filepath.Join(dir, prefix+"*"))
+		for _, old := range found {
+			name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(old), prefix), "-")
+			if pid, err := strconv.Atoi(name); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+				_ = syscall.Rmdir(old) // fails while a process of it runs
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,9 +33,10 @@ var hasMain atomic.Bool
 type Launcher struct {
 	abi     int // of Landlock; 0: none
 	calls   bool
-	held    uintptr // how programs with children are held together; see holding
-	groups  *groups // nil: none can be made
-	layers  []Layer
+	held    uintptr                // how programs with children are held together; see holding
+	groups  *groups                // nil: none can be made
+	layers  []Layer                // of Start
+	free    []Layer                // of ForkExec
 	program atomic.Pointer[string] // that Use has named; nil: self
 	filters sync.Map               // encoded, by filterKind
 }
@@ -53,7 +55,9 @@ func New() (*Launcher, error) {
 		groups = nil
 	}
 	l := &Launcher{abi: abi, calls: seccompErr == nil, held: held, groups: groups}
-	l.layers = append(layers(abi, landlockErr, seccompErr), l.heldLayers(heldErr, groupsErr)...)
+	common := layers(abi, landlockErr, seccompErr)
+	l.layers = slices.Concat(common, l.heldLayers(heldErr, groupsErr))
+	l.free = slices.Concat(common, l.freeLayers(groupsErr))
 	return l, nil
 }
 
@@ -61,8 +65,11 @@ func New() (*Launcher, error) {
 // cannot be run, this program goes on to be it.
 func (l *Launcher) Use(program string) { l.program.Store(&program) }
 
-// Layers says what is in force for every program that is started.
+// Layers says what is in force for every program that Start starts.
 func (l *Launcher) Layers() []Layer { return l.layers }
+
+// FreeLayers says it of those that ForkExec starts.
+func (l *Launcher) FreeLayers() []Layer { return l.free }
 
 func layers(abi int, landlockErr, seccompErr error) []Layer {
 	landlock := func(name string, since int, version, why string) Layer {
@@ -95,13 +102,13 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 
 // heldLayers are those that hold a program and its children together.
 func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
-	lifetime, number, memory := Layer{Name: "lifetime", State: On}, Layer{Name: "processes", State: On}, Layer{Name: "memory", State: On}
+	lifetime, number, memory := Layer{Name: "lifetime", State: On}, Layer{Name: Processes, State: On}, Layer{Name: Memory, State: On}
 	if l.held == 0 {
 		lifetime.State, lifetime.Remedy = Degraded, "run the agent as root, or allow user namespaces"
 		lifetime.Reason = fmt.Sprintf("when the agent is killed, what a build has started goes on to its end: no namespace of processes can be made (%v)", heldErr)
 	}
 	if l.groups == nil {
-		memory.State, memory.Remedy = Degraded, "run the agent as root where it may make control groups"
+		memory.State, memory.Remedy = Degraded, runAsRoot
 		memory.Reason = fmt.Sprintf("the processes of a build have a limit each, not one in all: no control group can be made (%v)", groupsErr)
 		if !counts(l.held, l.abi) {
 			number.State, number.Remedy = Degraded, memory.Remedy+", or as a plain user who may make user namespaces, on Linux 5.19 or later"
@@ -109,6 +116,21 @@ func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
 		}
 	}
 	return []Layer{lifetime, number, memory}
+}
+
+const runAsRoot = "run the agent as root where it may make control groups"
+
+// freeLayers are those that bound what a program of ForkExec takes.
+func (l *Launcher) freeLayers(groupsErr error) []Layer {
+	number, memory, cpu := Layer{Name: Processes, State: On}, Layer{Name: Memory, State: On}, Layer{Name: CPU, State: On}
+	if l.groups == nil {
+		number = Layer{Processes, Off, fmt.Sprintf("a program may start any number of threads and processes: no control group can be made (%v)", groupsErr), runAsRoot}
+		memory = Layer{Memory, Degraded, fmt.Sprintf("the processes of a program have a limit each, not one in all: no control group can be made (%v)", groupsErr), runAsRoot}
+		cpu = Layer{CPU, Off, fmt.Sprintf("processors are not limited: no control group can be made (%v)", groupsErr), runAsRoot}
+	} else if !l.groups.cpu {
+		cpu = Layer{CPU, Off, "processors are not limited: there are no control groups of them", "mount the controller cpu"}
+	}
+	return []Layer{number, memory, cpu}
 }
 
 // Start starts a command under rules, as its own Start would. The environment of
@@ -121,89 +143,76 @@ func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
 //
 // An error means that the program was not started.
 func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
-	var group group
-	if rules.Children {
-		hold(cmd, l.held)
-		if l.groups != nil {
-			var err error
-			if group, err = l.groups.make(rules.Limits); err != nil {
-				return fmt.Errorf("make a control group: %w", err)
-			}
-		}
-	}
-	if !rules.Children || !counts(l.held, l.abi) {
-		rules.Limits.Tasks = 0 // it would be one of all that the user runs
-	}
 	order := launch.Order{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
-	meant := len(cmd.ExtraFiles)
-	cmd.Env = []string{}
-	err := l.launch(order, rules, 3+meant, control{
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	if rules.Children {
+		hold(cmd.SysProcAttr, l.held)
+	}
+	meant := cmd.ExtraFiles
+	group, err := l.launch(order, rules, control{
+		held: true, first: 3 + len(meant), attr: cmd.SysProcAttr,
 		start: func(program string, args []string, files []*os.File) (int, error) {
-			cmd.Path, cmd.Args, cmd.ExtraFiles = program, args, append(cmd.ExtraFiles[:meant:meant], files...)
+			cmd.Path, cmd.Args, cmd.Env, cmd.ExtraFiles = program, args, []string{}, slices.Concat(meant, files)
 			if err := cmd.Start(); err != nil {
 				return 0, err
 			}
 			return cmd.Process.Pid, nil
 		},
-		started: func(pid int) error {
-			if group == nil {
-				return nil
-			}
-			return l.groups.take(pid, group)
-		},
 		wait: func(int) error { return cmd.Wait() },
 	})
-	if cmd.Process == nil {
-		err = errors.Join(err, group.remove())
+	if err == nil && group != nil {
+		l.groups.spend(group)
 	}
 	return err
 }
 
 // ForkExec starts a program under rules, as that of package syscall would. The
 // process is not held: it lives as long as it likes, and its pid is the program's.
+// Call release when the process and its children have exited.
 //
 // An error means that the program was not started.
-func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (pid int, err error) {
-	order := launch.Order{Path: path, Args: argv, Env: attr.Env}
-	rules.Limits.Tasks = 0 // it would be one of all that the user runs
-	err = l.launch(order, rules, len(attr.Files), control{
-		start: func(program string, args []string, files []*os.File) (int, error) {
-			launched := *attr
-			launched.Env, launched.Files = []string{}, attr.Files[:len(attr.Files):len(attr.Files)]
+func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (pid int, release func(), err error) {
+	group, err := l.launch(launch.Order{Path: path, Args: argv, Env: attr.Env}, rules, l.forked(attr, &pid))
+	return pid, func() {
+		if group.remove() != nil { // a child of its is about to exit
+			l.groups.spend(group)
+		}
+	}, err
+}
+
+// forked handles a process that ForkExec starts.
+func (*Launcher) forked(attr *syscall.ProcAttr, pid *int) control {
+	launched := *attr
+	launched.Env, launched.Sys = []string{}, new(syscall.SysProcAttr)
+	if attr.Sys != nil {
+		*launched.Sys = *attr.Sys
+	}
+	return control{
+		first: len(attr.Files), attr: launched.Sys,
+		start: func(program string, args []string, files []*os.File) (_ int, err error) {
+			launched.Files = slices.Clip(attr.Files)
 			for _, file := range files {
 				launched.Files = append(launched.Files, file.Fd())
 			}
-			var err error
-			pid, err = syscall.ForkExec(program, args, &launched)
-			return pid, err
+			*pid, err = syscall.ForkExec(program, args, &launched)
+			return *pid, err
 		},
-		started: func(int) error { return nil },
-		wait:    reap,
-	})
-	return pid, err
+		wait: reap,
+	}
 }
 
 // Prove starts a process under rules that grant nothing but to dial a port, tries to get
 // past each layer that is on, and says which attempt has.
 func (l *Launcher) Prove() error {
-	var pid int
-	err := l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}}, 3, control{
-		start: func(program string, args []string, files []*os.File) (_ int, err error) {
-			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-			if err != nil {
-				return 0, err
-			}
-			defer null.Close()
-			given := []uintptr{null.Fd(), null.Fd(), null.Fd()}
-			for _, file := range files {
-				given = append(given, file.Fd())
-			}
-			pid, err = syscall.ForkExec(program, args, &syscall.ProcAttr{Files: given, Env: []string{}})
-			return pid, err
-		},
-		started: func(int) error { return nil },
-		wait:    reap,
-	})
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, attr := 0, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}}
+	_, err = l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}, l.forked(attr, &pid))
 	var said told
 	if !errors.As(err, &said) {
 		return err
@@ -275,65 +284,96 @@ func reap(pid int) error {
 
 // control is how the process of a launcher is handled.
 type control struct {
+	held  bool                 // it ends with this process
+	first int                  // number of the first descriptor of its own
+	attr  *syscall.SysProcAttr // it is started with
 	// start starts a program with descriptors beside those that were meant for it.
-	start   func(program string, args []string, files []*os.File) (pid int, err error)
-	started func(pid int) error // before it does anything
-	wait    func(pid int) error // for its exit
+	start func(program string, args []string, files []*os.File) (pid int, err error)
+	wait  func(pid int) error // for its exit
 }
 
-// launch starts a launcher, whose own descriptors begin at first, and has it become
-// the program.
-func (l *Launcher) launch(order launch.Order, rules Rules, first int, c control) error {
+// launch starts a launcher and has it become the program. The caller removes the group,
+// which there may be, when the program has exited.
+func (l *Launcher) launch(order launch.Order, rules Rules, c control) (made group, err error) {
 	orderIn, orderOut, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer orderIn.Close()
 	defer orderOut.Close()
 	saidIn, saidOut, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer saidIn.Close()
 	defer saidOut.Close()
 	files := []*os.File{orderIn, saidOut}
+	lend := func(file *os.File) uint32 {
+		files = append(files, file)
+		return uint32(c.first + len(files) - 1) //nolint:gosec // a descriptor
+	}
 	if l.abi > 0 {
 		ruleset, err := ruleset(l.abi, rules)
 		if err != nil {
-			return fmt.Errorf("confine %s: %w", order.Path, err)
+			return nil, fmt.Errorf("confine %s: %w", order.Path, err)
 		}
 		defer ruleset.Close()
-		files = append(files, ruleset)
-		order.Ruleset = uint32(first + 2) //nolint:gosec // a descriptor
+		order.Ruleset = lend(ruleset)
+	}
+	if l.groups != nil && (rules.Children || !c.held) {
+		prefix := freePrefix
+		if c.held {
+			prefix = heldPrefix
+		}
+		if made, err = l.groups.make(prefix, rules.Limits); err != nil {
+			return nil, fmt.Errorf("make a control group: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				err, made = errors.Join(err, made.remove()), nil
+			}
+		}()
+		joins, folder, err := l.groups.open(made)
+		if err != nil {
+			return made, err
+		}
+		defer closeFiles(append(joins, folder))
+		for _, file := range joins {
+			order.Joins = append(order.Joins, lend(file))
+		}
+		if folder != nil {
+			c.attr.UseCgroupFD, c.attr.CgroupFD = true, int(folder.Fd()) //nolint:gosec // a descriptor
+		}
+	}
+	if !rules.Children || !c.held || !counts(l.held, l.abi) {
+		rules.Limits.Tasks = 0 // it would be one of all that the user runs
 	}
 	order.Limits, order.User = limits(rules.Limits), rules.User
 
-	pid, err := l.begin(first, files, c)
+	pid, err := l.begin(files, c)
 	if err != nil {
-		return fmt.Errorf("start the launcher: %w", err)
+		return made, fmt.Errorf("start the launcher: %w", err)
 	}
 	_ = orderIn.Close()
 	_ = saidOut.Close()
-	if err = c.started(pid); err == nil { // else it exits without an order
-		own := 0
-		if l.abi < 6 && !rules.Children {
-			own = pid
-		}
-		if l.calls {
-			order.Filter = l.filter(rules, own)
-		}
-		_, err = orderOut.Write(order.Encode())
+	own := 0
+	if l.abi < 6 && !rules.Children {
+		own = pid
 	}
+	if l.calls {
+		order.Filter = l.filter(rules, own)
+	}
+	_, err = orderOut.Write(order.Encode())
 	_ = orderOut.Close()
 	said, readErr := io.ReadAll(io.LimitReader(saidIn, maxSaid))
 	if err := errors.Join(err, readErr); err == nil && string(said) == launch.Done {
-		return nil
+		return made, nil
 	}
 	exit := c.wait(pid)
 	if reason := strings.TrimPrefix(string(said), launch.Done); reason != "" {
-		return fmt.Errorf("confine %s: %w", order.Path, told(reason))
+		return made, fmt.Errorf("confine %s: %w", order.Path, told(reason))
 	}
-	return fmt.Errorf("confine %s: the launcher ended: %w", order.Path, errors.Join(exit, err, readErr))
+	return made, fmt.Errorf("confine %s: the launcher ended: %w", order.Path, errors.Join(exit, err, readErr))
 }
 
 // told is what a launcher says.
@@ -342,8 +382,8 @@ type told string
 func (t told) Error() string { return string(t) }
 
 // begin starts the launcher that Use has named, or else this program as one.
-func (l *Launcher) begin(first int, files []*os.File, c control) (pid int, err error) {
-	args := []string{launch.Name, strconv.Itoa(first)}
+func (l *Launcher) begin(files []*os.File, c control) (pid int, err error) {
+	args := []string{launch.Name, strconv.Itoa(c.first)}
 	program := self
 	if used := l.program.Load(); used != nil && unix.Access(*used, unix.X_OK) == nil {
 		program = *used // else it was removed, perhaps with the cache

@@ -20,9 +20,13 @@ func Main([]string) (code int, launcher bool) { return 0, false }
 func (*Launcher) Use(string) {}
 
 // Layers says that nothing is in force.
-func (*Launcher) Layers() []Layer {
-	var list []Layer
-	for _, name := range []string{Files, Ports, "signals", Calls, "privileges", "limits", "lifetime", "processes", "memory"} {
+func (*Launcher) Layers() []Layer { return off("lifetime", Processes, Memory) }
+
+// FreeLayers says the same.
+func (*Launcher) FreeLayers() []Layer { return off(Processes, Memory, CPU) }
+
+func off(more ...string) (list []Layer) {
+	for _, name := range append([]string{Files, Ports, "signals", Calls, "privileges", "limits"}, more...) {
 		list = append(list, Layer{name, Off, "programs can be confined on Linux alone", "run the agent on Linux"})
 	}
 	return list
@@ -35,6 +39,7 @@ func (*Launcher) Prove() error { return nil }
 func (*Launcher) Start(cmd *exec.Cmd, _ Rules) error { return cmd.Start() }
 
 // ForkExec starts a program. The rules are not applied, as Layers says.
-func (*Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, _ Rules) (pid int, err error) {
-	return syscall.ForkExec(path, argv, attr)
+func (*Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, _ Rules) (pid int, release func(), err error) {
+	pid, err = syscall.ForkExec(path, argv, attr)
+	return pid, func() {}, err
 }

@@ -38,9 +38,10 @@ type Limits struct {
 	Data  uint64        // bytes of memory that it can write to
 	File  uint64        // bytes of a file that it writes
 	Files uint64        // open files
-	// Of a program with Children and all of them together, where the layers processes
-	// and memory are on: processes and threads, and bytes.
+	// Of a program and its children together, where the layers of these are on:
+	// processes and threads, and bytes.
 	Tasks, Memory uint64
+	CPUs          float64 // processors that are kept busy
 }
 
 // State is how far a layer is in force.
@@ -58,6 +59,10 @@ const (
 	Files = "files" // keeps programs from files
 	Ports = "ports" // keeps them from TCP ports
 	Calls = "calls" // keeps them from system calls
+	// Bound what a program and its children take together.
+	Processes = "processes"
+	Memory    = "memory"
+	CPU       = "cpu"
 )
 
 // Layer is one kind of protection on this machine.

@@ -25,7 +25,8 @@ func holding() (flags uintptr, err error) {
 	for _, flags := range []uintptr{unix.CLONE_NEWPID, unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
 		probe := exec.Command(self)
 		probe.Args = []string{launch.Name, "probe"}
-		hold(probe, flags)
+		probe.SysProcAttr = new(syscall.SysProcAttr)
+		hold(probe.SysProcAttr, flags)
 		err = probe.Run()
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == launch.Failed {
 			return flags, nil
@@ -34,12 +35,8 @@ func holding() (flags uintptr, err error) {
 	return 0, err
 }
 
-// hold sets a command to start in namespaces and die with the thread that starts it.
-func hold(cmd *exec.Cmd, flags uintptr) {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = new(syscall.SysProcAttr)
-	}
-	attr := cmd.SysProcAttr
+// hold makes a process start in namespaces and die with the thread that starts it.
+func hold(attr *syscall.SysProcAttr, flags uintptr) {
 	attr.Pdeathsig = syscall.SIGKILL
 	attr.Cloneflags |= flags
 	if flags&unix.CLONE_NEWUSER != 0 {

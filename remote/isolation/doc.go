@@ -21,6 +21,9 @@
 //     let a running function read. So where it lies in a folder of /run, that folder
 //     can be read. If it lies in /etc itself, a process sees only the one that was
 //     there when it started.
+//   - What a process takes is bounded by control groups: threads always, memory and
+//     processors as its settings say. Beside that, each process has a limit of the memory
+//     that it can write to, at which Go's runtime fails and says where.
 //   - File sizes have no limit: what a function prints goes to a file that grows for
 //     ever, and is freed at its front.
 package isolation

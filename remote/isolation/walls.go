@@ -3,6 +3,7 @@ package isolation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -24,11 +25,7 @@ type Walls struct {
 // demands.
 func New(launcher *confine.Launcher, demanded proto.Isolation) (*Walls, error) {
 	w := &Walls{launcher: launcher, demanded: demanded}
-	for _, layer := range launcher.Layers() {
-		if !ofBuilds[layer.Name] {
-			w.layers = append(w.layers, layer)
-		}
-	}
+	w.layers = launcher.FreeLayers()
 	w.tier, w.why = tierOf(w.layers)
 	if err := launcher.Prove(); err != nil {
 		w.bare, w.tier, w.why = true, proto.IsolationNone, "what this machine offers does not hold: "+err.Error()
@@ -40,17 +37,24 @@ func New(launcher *confine.Launcher, demanded proto.Isolation) (*Walls, error) {
 	return w, nil
 }
 
-// ofBuilds are layers that hold for programs that end with the agent alone.
-var ofBuilds = map[string]bool{"lifetime": true, "processes": true, "memory": true}
-
-// tierOf is the tier that layers make.
+// tierOf is the tier that layers make, and why it is no better one.
 func tierOf(layers []confine.Layer) (tier proto.Isolation, why string) {
-	for _, layer := range layers {
-		if layer.State == confine.Off && (layer.Name == confine.Files || layer.Name == confine.Calls) {
-			return proto.IsolationNone, layer.Reason + "; it takes " + layer.Remedy
+	for _, t := range []struct {
+		tier  proto.Isolation
+		needs []string
+	}{
+		{proto.IsolationBasic, []string{confine.Files, confine.Calls}},
+		{proto.IsolationStrong, []string{confine.Processes, confine.Memory, confine.CPU}},
+	} {
+		for _, layer := range layers {
+			// Of files and calls an old kernel can deny less: that is degraded, not off.
+			missing := layer.State == confine.Off || layer.State == confine.Degraded && t.tier > proto.IsolationBasic
+			if missing && slices.Contains(t.needs, layer.Name) {
+				return t.tier - 1, layer.Reason + "; it takes: " + layer.Remedy
+			}
 		}
 	}
-	return proto.IsolationBasic, "functions run as the agent's user"
+	return proto.IsolationStrong, "functions run as the agent's user"
 }
 
 // Report is what is said of the walls, as JSON too.
@@ -107,32 +111,40 @@ type Place struct {
 	Extra   []string // files and folders of the agent's that it may read
 }
 
-// files is how many descriptors a process may have open: one for each connection of its
-// callers, and as many again for what it asks of others.
-const files = 16 << 10
+const (
+	// files is how many descriptors a process may have open: one for each connection of
+	// its callers, and as many again for what it asks of others.
+	files = 16 << 10
+	// tasks is how many threads a process and its children may have. Calls that wait for
+	// others take none.
+	tasks = 1024
+)
 
-// Fork returns how a process of a function is started, for process.Spec.
-func (w *Walls) Fork(fn *proto.FunctionJson, at Place) (func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error), error) {
+// Fork returns how a process of a function is started, for process.Spec; nil: without
+// walls.
+func (w *Walls) Fork(fn *proto.FunctionJson, at Place) (func(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error), error) {
 	rules, err := rulesOf(fn, at)
 	if err := errors.Join(err, w.Check(fn)); err != nil {
 		return nil, err
 	}
 	if w.bare {
-		return syscall.ForkExec, nil
+		return nil, nil
 	}
-	return func(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
-		pid, err := w.launcher.ForkExec(path, argv, attr, rules)
+	return func(path string, argv []string, attr *syscall.ProcAttr) (int, func(), error) {
+		pid, exited, err := w.launcher.ForkExec(path, argv, attr, rules)
 		if err != nil {
-			return 0, fmt.Errorf("isolate the function: %w", err)
+			return 0, nil, fmt.Errorf("isolate the function: %w", err)
 		}
-		return pid, nil
+		return pid, exited, nil
 	}, nil
 }
 
 // rulesOf are the rules for the processes of a function.
 func rulesOf(fn *proto.FunctionJson, at Place) (confine.Rules, error) {
 	network, err := fn.Ports()
-	if err != nil {
+	memory, memoryErr := fn.MemoryLimit()
+	cpus, cpuErr := fn.CPUs()
+	if err := errors.Join(err, memoryErr, cpuErr); err != nil {
 		return confine.Rules{}, err
 	}
 	rules := confine.Rules{
@@ -141,7 +153,7 @@ func rulesOf(fn *proto.FunctionJson, at Place) (confine.Rules, error) {
 		System:  system,
 		AnyPort: network.Any, Connect: network.Ports,
 		Listen: fn.Allows(proto.AllowListen), Unix: fn.Allows(proto.AllowUnix), Children: fn.Allows(proto.AllowSubprocess),
-		Limits: confine.Limits{Files: files},
+		Limits: confine.Limits{Files: files, Tasks: tasks, Memory: uint64(memory), CPUs: cpus}, //nolint:gosec // positive
 	}
 	if rules.Children {
 		rules.Groups = true

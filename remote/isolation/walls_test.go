@@ -34,15 +34,17 @@ func TestTiers(t *testing.T) {
 		layers []confine.Layer
 		want   proto.Isolation
 	}{
-		{layers(confine.On, confine.On, confine.On), proto.IsolationBasic},
-		{layers(confine.Degraded, confine.On, confine.Degraded), proto.IsolationBasic},
+		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Processes, State: confine.Off}), proto.IsolationBasic},
+		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Memory, State: confine.Degraded}), proto.IsolationBasic},
+		{layers(confine.On, confine.On, confine.On), proto.IsolationStrong},
+		{layers(confine.Degraded, confine.On, confine.Degraded), proto.IsolationStrong},
 		{layers(confine.Off, confine.On, confine.Off), proto.IsolationNone},
 		{layers(confine.On, confine.Off, confine.On), proto.IsolationNone},
 	} {
 		tier, why := tierOf(c.layers)
 		assert.Equal(t, c.want, tier)
 		if tier == proto.IsolationNone {
-			assert.Equal(t, "an old kernel; it takes a new one", why)
+			assert.Equal(t, "an old kernel; it takes: a new one", why)
 		}
 	}
 

@@ -14,13 +14,13 @@ import (
 // peakUnit is what wait4(2) counts resident memory in, in bytes.
 const peakUnit = 1
 
-func startChild(forkExec forkExec, path string, attr *syscall.ProcAttr) (*child, error) {
+func startChild(fork ForkExec, path string, attr *syscall.ProcAttr) (*child, error) {
 	before := ownPeak()
-	pid, err := forkExec(path, []string{path}, attr)
+	pid, release, err := fork(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}
-	return &child{pid: pid, before: before}, nil
+	return &child{pid: pid, release: release, before: before}, nil
 }
 
 // identity cannot tell the process from a later one with its pid.

@@ -21,15 +21,15 @@ const (
 // peakUnit is what wait4(2) counts resident memory in, in bytes.
 const peakUnit = 1 << 10
 
-func startChild(forkExec forkExec, path string, attr *syscall.ProcAttr) (*child, error) {
+func startChild(fork ForkExec, path string, attr *syscall.ProcAttr) (*child, error) {
 	var pidfd int
 	attr.Sys.PidFD = &pidfd
 	before := ownPeak()
-	pid, err := forkExec(path, []string{path}, attr)
+	pid, release, err := fork(path, []string{path}, attr)
 	if err != nil {
 		return nil, err
 	}
-	return &child{pid: pid, pidfd: pollable(pidfd), before: before, kills: oomKillsOf(pid)}, nil
+	return &child{pid: pid, release: release, pidfd: pollable(pidfd), before: before, kills: oomKillsOf(pid)}, nil
 }
 
 // pollable makes a file of a descriptor that goroutines can wait for without holding

@@ -8,15 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forkExec is syscall.ForkExec, or what Spec names.
-type forkExec func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error)
-
 // child is a child process of this one.
 type child struct {
 	pid    int
 	pidfd  *os.File // Linux alone; nil on kernels before 5.4
 	before uint64   // bytes: the most that this process had resident when it forked
 	kills  oomKills // until then
+	// release is called when it and its group have exited; nil: it was adopted.
+	release func()
 
 	// mu guards the fields below:
 	mu     sync.Mutex
@@ -56,6 +55,9 @@ func (c *child) collect() Exit {
 	}
 	exit := exitOf(status)
 	exit.Starved = exit.Signal == unix.SIGKILL && !c.killed && c.kills.grown()
+	if c.release != nil {
+		c.release()
+	}
 	// The kernel counts what a process has before execve, which is this program's.
 	if peak := uint64(usage.Maxrss) * peakUnit; peak > c.before { //nolint:gosec // positive
 		exit.Peak = peak

@@ -56,8 +56,17 @@ type Spec struct {
 	// process; "": a random one.
 	Nonce string
 	// Fork starts the program, in place of syscall.ForkExec, as a process that does
-	// nothing before it is the program. Default: that.
-	Fork func(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error)
+	// nothing before it is the program. It is called back when the process and its
+	// group have exited. Default: syscall.ForkExec.
+	Fork ForkExec
+}
+
+// ForkExec is syscall.ForkExec, and what is to be called when the process has exited.
+type ForkExec func(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error)
+
+func bareForkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error) {
+	pid, err = syscall.ForkExec(path, argv, attr)
+	return pid, func() {}, err
 }
 
 // Identity tells a process from every other one, also from a later one with the
@@ -172,7 +181,7 @@ func fork(spec Spec, control int) (*child, error) {
 	}
 	fork := spec.Fork
 	if fork == nil {
-		fork = syscall.ForkExec
+		fork = bareForkExec
 	}
 	return startChild(fork, spec.Path, &syscall.ProcAttr{
 		Dir:   spec.Dir,

@@ -38,7 +38,8 @@ func Main(args []string) (code int, launcher bool) {
 	if err != nil || first < 3 {
 		return Failed, true
 	}
-	// Landlock and seccomp bind the thread that calls execve, and with it the program.
+	// Landlock, seccomp and control groups bind the thread that calls execve, and with it
+	// the program.
 	runtime.LockOSThread()
 	reason := become(first)
 	_, _ = syscall.Write(first+1, []byte(reason.Error())) // nobody listens any more
@@ -56,6 +57,11 @@ func become(first int) error {
 		return err
 	}
 	syscall.Umask(0o077)
+	for _, fd := range o.Joins {
+		if _, err := syscall.Write(int(fd), []byte("0")); err != nil {
+			return failed("join a control group", err)
+		}
+	}
 	for _, limit := range o.Limits {
 		if err := limit.set(); err != nil {
 			return failed("limit the "+limit.What, err)

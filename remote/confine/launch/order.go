@@ -22,6 +22,9 @@ type Order struct {
 	Path      string
 	Args, Env []string
 	Limits    []Limit
+	// Joins are descriptors of files of control groups, to which the thread writes 0 to
+	// join them.
+	Joins []uint32
 	// Ruleset is the descriptor of a Landlock ruleset; 0: there is none.
 	Ruleset uint32
 	// Filter are the instructions of a seccomp filter, as the kernel reads them; empty:
@@ -51,6 +54,10 @@ func (o *Order) Encode() []byte {
 		b = appendText(b, l.What)
 		b = appendNumber(b, uint64(l.Which))
 		b = appendNumber(b, l.Value)
+	}
+	b = appendNumber(b, uint64(len(o.Joins)))
+	for _, fd := range o.Joins {
+		b = appendNumber(b, uint64(fd))
 	}
 	b = appendNumber(b, uint64(o.Ruleset))
 	b = appendText(b, o.Filter)
@@ -82,6 +89,9 @@ func Decode(b []byte) (*Order, error) {
 	o := &Order{Path: d.text(), Args: d.texts(), Env: d.texts()}
 	for range d.count() {
 		o.Limits = append(o.Limits, Limit{d.text(), uint32(d.number()), d.number()}) //nolint:gosec // as it was encoded
+	}
+	for range d.count() {
+		o.Joins = append(o.Joins, uint32(d.number())) //nolint:gosec // as it was encoded
 	}
 	o.Ruleset, o.Filter, o.User = uint32(d.number()), d.text(), uint32(d.number()) //nolint:gosec // as it was encoded
 	if d.cut || len(d.rest) > 0 {

@@ -10,7 +10,7 @@ import (
 func TestOrdersArriveWholeOrNotAtAll(t *testing.T) {
 	order := &Order{
 		Path: "/fn", Args: []string{"fn", ""}, Env: []string{"A=\n", "B="}, Limits: []Limit{{"files", 7, 1 << 40}},
-		Ruleset: 5, Filter: "\x00\xff", User: 200_000,
+		Joins: []uint32{6, 7}, Ruleset: 5, Filter: "\x00\xff", User: 200_000,
 	}
 	text := order.Encode()
 	got, err := Decode(text)

@@ -149,6 +149,17 @@ var attacks = map[string]func(at string) error{
 	"children": children,
 	"threads":  threads,
 	"memory":   memory,
+	"hog": func(size string) error { // bit by bit, so that Go's runtime is given each
+		var blocks [][]byte
+		for range number(size) {
+			block := make([]byte, 1<<20)
+			for i := 0; i < len(block); i += 4096 {
+				block[i] = 1
+			}
+			blocks = append(blocks, block)
+		}
+		return says(strconv.Itoa(len(blocks)))
+	},
 	"burn": func(text string) error {
 		limit, _ := time.ParseDuration(text)
 		var used, began syscall.Rusage
