@@ -112,7 +112,7 @@ func (a *app) list(ctx context.Context, agents []string, all bool) error {
 		return err
 	}
 	return a.tell(rows, func() error { return a.printRows(rows) }, func() {
-		for _, r := range rows {
+		for _, r := range a.noteAbsent(rows) {
 			a.noteRow(r)
 		}
 	})

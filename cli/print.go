@@ -134,6 +134,22 @@ func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
 	}
 }
 
+// noteAbsent prints of each agent that does not answer why, once. It returns the rows
+// that are about something else.
+func (a *app) noteAbsent(rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
+	absent := func(r *proto.FunctionJsonRsp) bool {
+		return r.GetReason() == proto.ReasonUnreachable && proto.Status(r.GetStatus()) == proto.Deployed
+	}
+	told := map[string]bool{}
+	for _, r := range rows {
+		if absent(r) && !told[r.GetAtAgent()] {
+			told[r.GetAtAgent()] = true
+			a.note("%s; its functions are shown as they were", firstLine(r.GetError()))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(rows), absent)
+}
+
 // noteRow prints in one line what a row says besides its status.
 func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 	switch {
@@ -192,7 +208,7 @@ func failureOf(r *proto.FunctionJsonRsp) string {
 // reportRows prints errors of rows to stderr, causes before what follows from them. It
 // looks for the files that they name below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
-	rows = slices.Clone(rows)
+	rows = a.noteAbsent(rows)
 	slices.SortStableFunc(rows, func(a, b *proto.FunctionJsonRsp) int { return cmp.Compare(follows(a), follows(b)) })
 	for _, r := range rows {
 		if proto.Status(r.GetStatus()) != proto.Failed {

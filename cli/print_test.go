@@ -126,6 +126,17 @@ error: F could not be deployed on a:1
 `, c.stderr.String())
 }
 
+func TestAnAgentThatDoesNotAnswerIsSaidOnce(t *testing.T) {
+	why := "agent b:1 does not answer since 2026-01-02T03:04:05Z: refused"
+	c := newConsole(false)
+	c.reportRows([]*proto.FunctionJsonRsp{
+		{Name: "F", Status: "Deployed", AtAgent: "b:1", Reason: proto.ReasonUnreachable, Error: why},
+		{Name: "F", Status: "Deployed", AtAgent: "a:1"},
+		{Name: "G", Status: "Deployed", AtAgent: "b:1", Reason: proto.ReasonUnreachable, Error: why},
+	}, nil)
+	assert.Equal(t, why+"; its functions are shown as they were\n", c.stderr.String())
+}
+
 func TestExcerpt(t *testing.T) {
 	lines := []string{"first", "\tfoo(größe, x)", "last\x1b[2J\r", ""}
 	tests := map[string]struct {

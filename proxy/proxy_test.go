@@ -416,7 +416,7 @@ func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
 	p := start(t, Config{})
 	_, err := p.Deploy(t.Context(), source(t, "Hello", dead))
 	require.ErrorIs(t, err, proto.ErrUnavailable)
-	assert.Contains(t, err.Error(), dead)
+	assert.Contains(t, err.Error(), dead+" does not answer: ")
 	_, err = p.fleet.Known(dead)
 	assert.ErrorIs(t, err, proto.ErrNotFound, "it never was an agent")
 
