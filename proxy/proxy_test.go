@@ -602,6 +602,29 @@ func TestRoutesComeBackAfterARestart(t *testing.T) {
 	assert.Equal(t, n.addr+"/hello", body)
 }
 
+func TestReplicasComeBackAfterARestart(t *testing.T) {
+	one, two := newNode(t), newNode(t)
+	dir := t.TempDir()
+	p := start(t, Config{Dir: dir})
+	_, err := p.Deploy(t.Context(), source(t, "Hello", one.addr, two.addr))
+	require.NoError(t, err)
+	p.stop()
+
+	p = start(t, Config{Dir: dir})
+	rows, err := p.Details(t.Context())
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	for _, row := range rows {
+		assert.Empty(t, row.GetError())
+	}
+	answers := map[string]bool{}
+	for range 8 {
+		_, body := p.call(t, "hello")
+		answers[body] = true
+	}
+	assert.Len(t, answers, 2, "both get calls")
+}
+
 func TestListOfAnAgentThatDoesNotAnswerIsNotEmpty(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()

@@ -479,10 +479,10 @@ func TestReplicas(t *testing.T) {
 	t.Run("an agent that does not answer", func(t *testing.T) {
 		gone := closedPort(t)
 		r := proxyCli(t, dir, "-proxy", p.rpc, "list", gone)
-		assert.Equal(t, 4, r.code, r.stderr)
+		assert.Equal(t, 5, r.code, r.stderr)
 		assert.Contains(t, r.stderr, gone)
 		r = proxyCli(t, dir, "-proxy", p.rpc, "deploy", "-wait", "-agent", gone+","+two.addr, "hello")
-		assert.Equal(t, 1, r.code, "%+v", r)
+		assert.Equal(t, 6, r.code, "%+v", r)
 		assert.Equal(t, 2, strings.Count(r.stdout, `status:"Failed"`), "all or none: %s", r.stdout)
 		assert.Contains(t, r.stderr, gone)
 	})

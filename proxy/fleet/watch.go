@@ -265,16 +265,19 @@ func (f *Fleet) owner(path string) (first *agent) {
 // give makes a path lead to an agent too.
 func (f *Fleet) give(a *agent, path string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if a.removed || a.owns[path] {
-		return
+	given := !a.removed && !a.owns[path]
+	if given {
+		a.owns[path] = true
+		if row := a.rows[path]; row != nil {
+			f.rows.Set(f.visible(a, row))
+			f.publish(path)
+		}
+		f.broadcast()
 	}
-	a.owns[path] = true
-	if row := a.rows[path]; row != nil {
-		f.rows.Set(f.visible(a, row))
-		f.publish(path)
+	f.mu.Unlock()
+	if given {
+		f.save()
 	}
-	f.broadcast()
 }
 
 // fail notes that an attempt to connect, or a connection, has failed.
