@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
 // Functions that are no better than the attack of testdata, and what stops them.
@@ -132,7 +134,7 @@ type attackScene struct {
 	sibling string // the pid of its process
 	address string // of its service
 	socket  string // and its unix socket
-	control string // an address as the agent's own
+	control string // the agent's address
 	url     string // of the attack
 }
 
@@ -146,7 +148,15 @@ func newScene(t *testing.T, a running, victim *proto.FunctionJsonRsp) *attackSce
 	require.NoError(t, os.WriteFile(s.note, []byte("mine"), 0o644)) //nolint:gosec // as a careless program does
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, a.Agent, server.Config{Listeners: []net.Listener{l}, Store: a.Store(), Worker: a.Agent})
+	}()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-served)
+	})
 	s.control = l.Addr().String()
 	return s
 }
@@ -245,6 +255,8 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			// What no rule of the kernel's says: all ports but some.
 			{"tcp", s.control, "worked"},
 			{"udp", s.control, "worked"},
+			// So the agent itself refuses functions.
+			{"control", s.control, "401"},
 		})
 		assert.NotContains(t, s.try(t, "env", ""), "SECRET=")
 	})
@@ -273,6 +285,7 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		})
 		s.all(t, []attackCase{
 			{"exec", "/bin/true", "worked"},
+			{"control", s.control, "401"},
 			{"listen", "127.0.0.1:0", "worked"},
 			{"copy", filepath.Join(own, "fn"), "EACCES"},
 			{"read", "/etc/shadow", "EACCES"},

@@ -91,6 +91,7 @@ var attacks = map[string]func(at string) error{
 	},
 
 	"tcp":      func(addr string) error { return dial("tcp", addr) },
+	"control":  control,
 	"udp":      func(addr string) error { return dial("udp", addr) },
 	"unix":     func(path string) error { return dial("unix", path) },
 	"listen":   func(addr string) error { _, err := net.Listen("tcp", addr); return err },
@@ -204,6 +205,16 @@ func address(addr string) *syscall.SockaddrInet4 {
 }
 
 // tcp makes a socket, of which close is to be called.
+// control asks an agent or a proxy to stop a function of others.
+func control(addr string) error {
+	rsp, err := http.Post("http://"+addr+"/stop", "application/json", strings.NewReader(`{"name": "Victim"}`))
+	if err != nil {
+		return err
+	}
+	defer rsp.Body.Close()
+	return says(strconv.Itoa(rsp.StatusCode))
+}
+
 func tcp(protocol int) (fd int, err error) {
 	return syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, protocol)
 }
