@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -44,6 +45,13 @@ http {
 // startNginx starts nginx with a part of a configuration and waits until it listens.
 func startNginx(t *testing.T, addr, part string) {
 	t.Helper()
+	startNginxAs(t, "root", addr, part)
+}
+
+// startNginxAs is startNginx as a user who calls the servers behind it, where the test is
+// root's.
+func startNginxAs(t *testing.T, name, addr, part string) {
+	t.Helper()
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		path, err = exec.LookPath("/usr/sbin/nginx") // where Debian has it, and only root looks
@@ -51,11 +59,11 @@ func startNginx(t *testing.T, addr, part string) {
 	if err != nil {
 		t.Skip("nginx is not installed (Debian: nginx-light)")
 	}
-	dir, user := t.TempDir(), ""
+	dir, line := t.TempDir(), ""
 	if os.Geteuid() == 0 {
-		user = "user root;" // its folder is this user's
+		line = "user " + name + ";" // its folder is root's
 	}
-	write(t, dir, tree{"nginx.conf": fmt.Sprintf(nginxConf, dir, user, part)})
+	write(t, dir, tree{"nginx.conf": fmt.Sprintf(nginxConf, dir, line, part)})
 	cmd := exec.CommandContext(context.Background(), path, "-e", "stderr", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stderr, &stderr
@@ -85,6 +93,28 @@ func from(t *testing.T, client string, req *http.Request) (status int, body stri
 	}
 	rsp, body := d.ask(t, false, req)
 	return rsp.StatusCode, body
+}
+
+// A gateway that says nothing of its callers lets nobody through to the main port: it is
+// another user's.
+func TestBehindNginxNobodyControls(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("it takes root to run nginx as another user")
+	}
+	nobody, err := user.LookupId("65534")
+	require.NoError(t, err)
+	group, err := user.LookupGroupId(nobody.Gid)
+	require.NoError(t, err)
+	p := startProxy(t, "")
+	front := closedPort(t)
+	startNginxAs(t, nobody.Username+" "+group.Name, front, "server { listen "+front+"; location / { proxy_pass http://"+strings.Replace(p.http, "localhost", "127.0.0.1", 1)+"; } }\n")
+	for _, c := range routes {
+		status, body := from(t, "127.0.0.1", request(t, c.method, front, c.path, c.body))
+		assert.Equal(t, http.StatusUnauthorized, status, "%s %s: %s", c.method, c.path, body)
+	}
+	status, _ := fetch(t, http.MethodGet, "http://"+front+"/healthz", "")
+	assert.Equal(t, http.StatusOK, status)
 }
 
 // The README's gateway, a real one, before the port that it says may be published.
