@@ -38,7 +38,7 @@ func findDatabase(ctx context.Context, cfg Config) (url, dated string, err error
 	dir, version, err := goModule(ctx, source)
 	if err != nil {
 		return "", "", proto.Errorf(proto.ErrUnavailable, "there is no database of known faults: %w; and fetch %s: %w", unreached, source, err).
-			WithHint("say with -vulndb where there is one: a URL, or the folder of a copy of golang.org/x/vulndb")
+			WithHint("name one with -vulndb: a URL, or the folder of a copy of golang.org/x/vulndb")
 	}
 	url, err = given(dir)
 	if at, timeErr := module.PseudoVersionTime(version); timeErr == nil {
@@ -47,8 +47,8 @@ func findDatabase(ctx context.Context, cfg Config) (url, dated string, err error
 	return url, dated, err
 }
 
-// given is the database that the user names: a URL, or a folder, which may be a copy
-// of the repository that the Go project's is made from.
+// given is the database that the user names: a URL, or a folder, which may be a copy of
+// the repository that the Go project's own is made from.
 func given(name string) (string, error) {
 	for _, scheme := range []string{"https://", "http://", "file://"} {
 		if strings.HasPrefix(name, scheme) {

@@ -2,21 +2,21 @@
 //
 // It lays out what an agent would build, generated main included, in a folder of its
 // own, builds it, and runs govulncheck on it. Govulncheck and the database of faults
-// are not linked: proxyCli stays small, and a newer govulncheck is of use at once. What
-// it says comes back as a Report.
+// are not linked: proxyCli stays small, and a newer govulncheck is of use at once. Its
+// output comes back as a Report.
 //
-// The package must never write to the user's folder, nor call a fault absent that it
-// could not look for: each doubt is an error.
+// The package must never write to the user's folder, nor report a fault as absent that
+// it could not look for: each doubt is an error.
 //
 // Decisions:
-//   - A fault counts if the linker leaves what is faulty in the program. The linker
-//     follows reflection, which kinds of functions are called through; a search in the
-//     source does not. That search says by which calls a fault is reached, as far as
+//   - A fault counts if its code is in the linked program. The linker follows
+//     reflection, through which some kinds of functions are called; a search in the
+//     source does not. That search tells by which calls a fault is reached, as far as
 //     it finds them. Modules whose faulty code is not in the program are left out: such
 //     lists are long, and nobody reads the second one.
 //   - Faults of the standard library are told apart. The agent's Go decides them, not
 //     the user's source.
-//   - Without another choice the database is the Go project's own. Where that cannot be
-//     reached it is fetched as a module, from where the user's modules come from, and
-//     the report says of which day it is.
+//   - By default the database is the Go project's own. If that cannot be reached, it is
+//     fetched as a module, from where the user's modules come from, and the report
+//     gives its date.
 package vuln

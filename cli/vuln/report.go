@@ -21,8 +21,8 @@ const library = "stdlib"
 // Report is what a scan has found.
 type Report struct {
 	Faults   []Fault  `json:"faults"`             // of modules, sorted; not nil
-	Library  *Library `json:"library,omitempty"`  // nil: it has no fault of the standard library
-	Database string   `json:"database,omitempty"` // the day of which it is, if that is known
+	Library  *Library `json:"library,omitempty"`  // nil: the program has no fault of the standard library
+	Database string   `json:"database,omitempty"` // its date, if that is known
 }
 
 // Fault is a known fault of a module, whose code is in the program.
@@ -31,9 +31,9 @@ type Fault struct {
 	Summary string `json:"summary"`
 	Module  string `json:"module"`
 	Version string `json:"version"`
-	Fixed   string `json:"fixed,omitempty"` // the version that mends it; "": none does
-	// Path is the calls that lead there, the faulty one last. It is nil where none were
-	// found, as where calls go through reflection.
+	Fixed   string `json:"fixed,omitempty"` // the version that mends it; "": there is none
+	// Path is the calls that lead there, the faulty one last. It is nil if none were
+	// found, as when calls go through reflection.
 	Path []Frame `json:"path,omitempty"`
 }
 
@@ -49,11 +49,11 @@ type Frame struct {
 // with the Go of this machine; that of the agent decides.
 type Library struct {
 	Go    string   `json:"go"`
-	Fixed string   `json:"fixed"` // the Go that mends all; "": none does
+	Fixed string   `json:"fixed"` // the Go that mends all; "": there is none
 	IDs   []string `json:"ids"`
 }
 
-// finding is a message of govulncheck's JSON, of which it says that the form stays.
+// finding is a message of govulncheck's JSON, whose form govulncheck promises to keep.
 type finding struct {
 	OSV   string
 	Fixed string `json:"fixed_version"`
@@ -70,7 +70,7 @@ type finding struct {
 type said struct {
 	database  string // its day, if that is known
 	summaries map[string]string
-	findings  []*finding // of faulty code that is there, and not only its module
+	findings  []*finding // of faulty code in the program, not of modules alone
 }
 
 // parse reads govulncheck's JSON.
@@ -169,8 +169,8 @@ func latest(fixed map[string]string) string {
 // goName is the name of a Go by its version in the database.
 func goName(version string) string { return "go" + strings.TrimPrefix(version, "v") }
 
-// path is the calls that lead to a finding; users says that the user's code is on the
-// way.
+// path is the calls that lead to a finding; users says that the user's code is among
+// them.
 func (f *finding) path(own string, place func(file string) string) (frames []Frame, users bool) {
 	for _, at := range slices.Backward(f.Trace) {
 		name := path.Base(at.Package) + "."

@@ -43,7 +43,7 @@ type Config struct {
 	Generated *funcfw.Generated
 	Tags      []string
 	Database  string       // a URL or a folder; "": the Go project's
-	Say       func(string) // what goes on
+	Say       func(string) // told what is being done
 }
 
 // Scan finds the known faults that a program can reach. It takes the go command of the
@@ -161,7 +161,7 @@ func (w *workshop) govulncheck(ctx context.Context, args ...string) ([]byte, err
 	out, said, err := run(w.command(ctx, w.tool, append([]string{"-db", w.db, "-format", "json"}, args...)...))
 	if err != nil {
 		return nil, proto.Errorf(proto.ErrUnavailable, "govulncheck: %w\n%s", err, strings.ReplaceAll(said, w.root()+string(filepath.Separator), "")).
-			WithHint("say with -vulndb where the database of known faults is; a govulncheck in the PATH must be as new as the go command")
+			WithHint("name the database of known faults with -vulndb; a govulncheck in the PATH must be as new as the go command")
 	}
 	return out, nil
 }
@@ -183,7 +183,7 @@ func goEnv(ctx context.Context, folder string) (known goCommand, err error) {
 }
 
 // place is where a file of the user's module lies in the bundle, by its name below the
-// module's folder; "" if it is none of the user's.
+// module's folder; "" if it is not one of the user's.
 func (cfg Config) place(file string) string {
 	name := path.Join(cfg.Generated.ModuleRoot, filepath.ToSlash(file))
 	if !slices.Contains(cfg.Files, name) {
