@@ -4,8 +4,9 @@
 //	fleet    the agents: addresses, connections, and what they say
 //	rollout  a change of a function over several agents
 //	gateway  the calls of functions
+//	acme     certificates of public names
 //
-// Only this package knows all three. What the fleet hears from agents reaches the
+// Only this package knows them all. What the fleet hears from agents reaches the
 // gateway as routes; a rollout asks agents through the fleet.
 //
 // # The ways of data

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/url"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
@@ -31,6 +33,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	trusted := set.String("trusted-proxies", "", "`networks` of the gateways before -functions, such as 10.0.0.0/8, that are believed who calls through them, separated by commas")
 	cert := set.String("tls-cert", "", "`file` of the certificate, with those up to the authority, to serve callers by TLS with, on every port; read again when it changes")
 	key := set.String("tls-key", "", "`file` of the certificate's private key")
+	domains := set.String("domain", "", "`names` of this proxy, separated by commas, to get certificates for by ACME, and for the hosts of routes; you agree to the authority's terms. It must reach -functions at port 443 or 80 of each name")
+	authority := set.String("acme", acme.LetsEncrypt, "`url` of the ACME authority's directory")
+	email := set.String("acme-email", "", "`address` at which the authority may write to you")
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -61,8 +66,18 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(fmt.Errorf("-trust: %w", err))
 	}
+	names, err := hosts(words(*domains))
+	switch {
+	case err != nil:
+		return set.Fail(err)
+	case len(names) > 0 && *cert != "":
+		return set.Failf("-domain gets a certificate, -tls-cert names one: give one of them")
+	case len(names) > 0 && *functions == "":
+		return set.Failf("-domain needs -functions, which the authority must reach")
+	}
 	cfg := Config{
-		Dir: filepath.Join(*dir, "proxy"), Agents: words(*agents),
+		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
+		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
 		URL: *public, Insecure: *insecure, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
 	}
 	if examination.Given() {
@@ -94,12 +109,20 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	}
 	defer closeAll(public)
 	cfg.HTTPPort, cfg.RPCPort = flags.Port(web), flags.Port(rpc)
+	if len(public) > 0 {
+		cfg.ACME.Host, _, _ = net.SplitHostPort(functions[0])
+		cfg.ACME.Port = flags.Port(public[0])
+	}
 	p, err := New(cfg)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 
+	var challenge func(http.ResponseWriter, *http.Request) bool
+	if p.certs != nil {
+		cfg.TLS, challenge = p.certs.TLS(), p.certs.Challenge
+	}
 	// The connections to agents close after the last request.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	result := make(chan error, 1)
@@ -111,7 +134,7 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Store: p.store, Tokens: p.tokens, Record: p.record, Registrar: p, Certificates: p.authority, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Challenge: challenge, Store: p.store, Tokens: p.tokens, Record: p.record, Registrar: p, Certificates: p.authority, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
 		Hosts: ownNames(cfg.URL), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
 	})
 	cancel()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
@@ -42,7 +43,8 @@ type Config struct {
 	Insecure bool           // agents on other machines may be connected to
 	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
 	Gateways []netip.Prefix // that are believed who calls public functions through them
-	TLS      *tls.Config    // of callers; nil: they are served without
+	TLS      *tls.Config    // of callers; nil: they are served without, or by ACME
+	ACME     acme.Config    // how to get certificates for names, and for routes; without names: not at all
 	Logger   hclog.Logger   // default: none
 }
 
@@ -53,6 +55,7 @@ type Proxy struct {
 	store     *bundle.Store
 	tokens    *auth.Keeper
 	authority *pki.Authority
+	certs     *acme.Manager // nil: there are none to get
 	record    *auth.Record
 	table     *gateway.Table
 	fleet     *fleet.Fleet
@@ -83,6 +86,10 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{cfg: cfg, dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
+	if len(cfg.ACME.Names) > 0 {
+		cfg.ACME.Dir, cfg.ACME.Logger = dir.Path("acme"), cfg.Logger.Named("acme")
+		p.certs = acme.New(cfg.ACME)
+	}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
 		p.tokens, p.record, err = auth.OpenFolder(dir)
 	}
@@ -117,10 +124,18 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 		}
 	}
 	p.table.Update(routes)
+	if p.certs != nil {
+		p.certs.Add(p.table.Hosts()...)
+	}
 }
 
 // Run keeps the proxy connected to its agents until ctx is done. It is called once.
 func (p *Proxy) Run(ctx context.Context) error {
+	var certs sync.WaitGroup
+	if p.certs != nil {
+		certs.Go(func() { p.certs.Run(ctx) })
+	}
+	defer certs.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail
 	p.wakes.running.Wait()

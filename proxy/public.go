@@ -48,3 +48,15 @@ func networks(list []string) (all []netip.Prefix, err error) {
 	}
 	return all, nil
 }
+
+// hosts reads the names of -domain.
+func hosts(list []string) (names []string, err error) {
+	for _, text := range list {
+		r, err := proto.ParseRoute(text)
+		if err != nil || r.Path != "" {
+			return nil, proto.Errorf(proto.ErrInvalid, "-domain %q is not the name of a host, such as faas.example.com", text)
+		}
+		names = append(names, r.Host)
+	}
+	return names, nil
+}

@@ -73,6 +73,9 @@ func (t *Table) Owner(r proto.Route) string {
 	return ""
 }
 
+// Hosts returns the hosts that have routes.
+func (t *Table) Hosts() []string { return slices.Sorted(maps.Keys(*t.sites.Load())) }
+
 // Sites serves the calls of functions by the routes of their own.
 func (g *Gateway) Sites() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, true) })

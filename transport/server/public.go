@@ -40,6 +40,9 @@ func isPublic(r *http.Request) bool {
 func (s *server) servePublic(w http.ResponseWriter, r *http.Request) {
 	gateways(s.cfg.Gateways).apply(r)
 	if s.cfg.TLS != nil {
+		if r.TLS == nil && s.cfg.Challenge != nil && s.cfg.Challenge(w, r) {
+			return
+		}
 		if r.TLS == nil && r.URL.Scheme != "https" {
 			redirect(w, r)
 			return

@@ -59,15 +59,18 @@ type Config struct {
 	Public       []net.Listener      // on which everybody may call functions, and nothing else is; Serve closes them
 	TLS          *tls.Config         // of callers that begin with TLS, on all listeners; default: none may
 	Gateways     []netip.Prefix      // peers on Public that are believed who calls through them; default: nobody
-	Tokens       *auth.Keeper        // knows the tokens of callers; default: nobody has one
-	Record       *auth.Record        // of who did what; default: none
-	Insecure     bool                // lets all callers in; default: processes of this program's user and of Trust, and those with a token
-	Trust        Trust               // users of this machine that are served like this program's own; default: nobody
-	Hosts        []string            // names of this machine that callers may address, besides localhost
-	SourceRoot   string              // folder below which "dir" may lie for callers on other machines; default: nowhere
-	Ready        func() error        // why this program cannot do its work now; default: it always can
-	About        map[string]any      // what /readyz says beside the status; default: nothing
-	Logger       hclog.Logger        // default: none
+	// Challenge answers a request that may come to Public without TLS, and reports whether
+	// it was one; default: all are sent to TLS.
+	Challenge  func(http.ResponseWriter, *http.Request) bool
+	Tokens     *auth.Keeper   // knows the tokens of callers; default: nobody has one
+	Record     *auth.Record   // of who did what; default: none
+	Insecure   bool           // lets all callers in; default: processes of this program's user and of Trust, and those with a token
+	Trust      Trust          // users of this machine that are served like this program's own; default: nobody
+	Hosts      []string       // names of this machine that callers may address, besides localhost
+	SourceRoot string         // folder below which "dir" may lie for callers on other machines; default: nowhere
+	Ready      func() error   // why this program cannot do its work now; default: it always can
+	About      map[string]any // what /readyz says beside the status; default: nothing
+	Logger     hclog.Logger   // default: none
 }
 
 // Mount is a handler of its own on the listeners.

@@ -1,0 +1,162 @@
+package acme
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/letsencrypt/pebble/v2/ca"
+	"github.com/letsencrypt/pebble/v2/db"
+	"github.com/letsencrypt/pebble/v2/va"
+	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every wait of a test.
+const patience = 30 * time.Second
+
+// Authority is pebble, the authority that Let's Encrypt has for tests.
+type Authority struct {
+	*httptest.Server
+	Root    *x509.CertPool // of the certificates that it issues
+	limits  atomic.Bool    // it refuses new orders
+	refused atomic.Int64
+}
+
+// NewAuthority starts one that checks names at a port and issues certificates for some
+// seconds.
+func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
+	t.Helper()
+	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	a := &Authority{Root: x509.NewCertPool()}
+	quiet := log.New(io.Discard, "", 0)
+	store := db.NewMemoryStore()
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "for tests", ValidityPeriod: valid}})
+	a.Root.AddCert(issuer.GetRootCert(0).Cert)
+	front := wfe.New(quiet, store, va.New(quiet, port, port, false, "", store), issuer, nil, false, false, 1, 1)
+	handler := front.Handler()
+	a.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/order-plz") {
+			if a.limits.Load() {
+				a.refused.Add(1)
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.Header().Set("Retry-After", "3600")
+				w.WriteHeader(http.StatusTooManyRequests)
+				fmt.Fprint(w, `{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates","status":429}`)
+				return
+			}
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+// Directory is where clients begin.
+func (a *Authority) Directory() string { return a.URL + wfe.DirectoryPath }
+
+// trust are the roots of the authority's own web server.
+func (a *Authority) trust() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Certificate())
+	return pool
+}
+
+// served is a Manager behind a listener.
+type served struct {
+	*Manager
+	addr string
+}
+
+// listen opens the port at which names are checked.
+func listen(t *testing.T) (l net.Listener, port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return l, l.Addr().(*net.TCPAddr).Port
+}
+
+// serve serves TLS with what a Manager gets.
+func serve(t *testing.T, l net.Listener, a *Authority, dir string) *served {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	var number int
+	_, err := fmt.Sscan(port, &number)
+	require.NoError(t, err)
+	m := New(Config{
+		Dir: dir, Names: []string{"localhost"}, URL: a.Directory(), Host: "127.0.0.1", Port: number, Roots: a.trust(),
+		Logger: hclog.NewNullLogger(), check: 200 * time.Millisecond,
+	})
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") }), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: patience}
+	go func() { _ = srv.Serve(tls.NewListener(l, m.TLS())) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.Run(t.Context())
+	}()
+	t.Cleanup(func() { // after the test's context
+		<-done
+		assert.NoError(t, srv.Close())
+	})
+	return &served{Manager: m, addr: l.Addr().String()}
+}
+
+// serial returns the number of the certificate that a caller is shown, "" for none that
+// it trusts.
+func (s *served) serial(a *Authority) string {
+	conn, err := tls.Dial("tcp", s.addr, &tls.Config{RootCAs: a.Root, ServerName: "localhost"})
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+}
+
+func (s *served) eventually(t *testing.T, a *Authority, is func(serial string) bool, what string) (serial string) {
+	t.Helper()
+	require.Eventually(t, func() bool { serial = s.serial(a); return is(serial) }, patience, 50*time.Millisecond, what)
+	return serial
+}
+
+func some(serial string) bool { return serial != "" }
+
+func TestACertificateIsIssuedKeptAndRenewed(t *testing.T) {
+	l, port := listen(t)
+	a, dir := NewAuthority(t, port, 12), t.TempDir()
+	s := serve(t, l, a, dir)
+	first := s.eventually(t, a, some, "a certificate is issued")
+
+	// It is renewed before it ends, and callers are served all the time.
+	for renewed := false; !renewed; {
+		serial := s.serial(a)
+		require.NotEmpty(t, serial, "a caller was not served")
+		renewed = serial != first
+	}
+	again, _ := listen(t)
+	next := serve(t, again, a, dir)
+	next.eventually(t, a, some, "what was kept serves after a restart")
+}
+
+func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {
+	l, port := listen(t)
+	a := NewAuthority(t, port, 3600)
+	s := serve(t, l, a, t.TempDir())
+	s.eventually(t, a, some, "a certificate is issued")
+	a.limits.Store(true)
+	serial := s.serial(a)
+	s.Add("other.localhost")
+	require.Eventually(t, func() bool { return a.refused.Load() > 0 }, patience, 10*time.Millisecond)
+	assert.Equal(t, serial, s.serial(a))
+}
