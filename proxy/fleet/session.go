@@ -290,9 +290,6 @@ func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, 
 	row = protobuf.CloneOf(cmp.Or(row, &proto.FunctionJsonRsp{Name: accepted.GetName(), Status: string(proto.Stopped), AtAgent: accepted.GetAtAgent()}))
 	fail := func(why error) *proto.FunctionJsonRsp {
 		row.Status, row.Reason, row.Error = string(proto.Failed), proto.ReasonAgent, why.Error()
-		if why == error(problem) {
-			row.Reason = proto.ReasonUnreachable
-		}
 		return row
 	}
 	cause := context.Cause(ctx)
@@ -300,7 +297,9 @@ func (s *Session) Settled(ctx context.Context, accepted *proto.FunctionJsonRsp, 
 	case cause != nil && !errors.Is(cause, ctx.Err()):
 		return fail(cause)
 	case problem != nil:
-		return fail(problem)
+		row = fail(problem)
+		row.Reason = proto.ReasonUnreachable
+		return row
 	case errors.Is(cause, context.DeadlineExceeded):
 		return fail(fmt.Errorf("it was not ready within %s", limit))
 	case err != nil:
