@@ -91,6 +91,7 @@ func New(cfg Config) (*Proxy, error) {
 		p.certs = acme.New(cfg.ACME)
 	}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
+		p.store.Room = dir.Room
 		p.tokens, p.record, err = auth.OpenFolder(dir)
 	}
 	if err == nil {

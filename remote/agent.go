@@ -167,6 +167,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.store, err = bundle.OpenStore(a.disk.Path("packages"), packageSpace); err != nil {
 		return err
 	}
+	a.store.Room = a.disk.Room
 	if a.tokens, a.record, err = auth.OpenFolder(a.disk.Dir); err != nil {
 		return err
 	}

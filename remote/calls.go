@@ -34,6 +34,11 @@ func (a *Agent) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	if err := a.examine(fns); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(fns, func(fn *proto.FunctionJson) bool { return !fn.GetPlan() }) {
+		if err := a.room(); err != nil {
+			return nil, err
+		}
+	}
 	resolved := make([]*proto.FunctionJson, len(fns))
 	for i, fn := range fns {
 		var err error
@@ -529,7 +534,19 @@ func (a *Agent) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 	if err := a.ready(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.room(); err != nil {
+		return nil, err
+	}
 	return a.programs.Build(ctx, fn)
+}
+
+// room refuses what can wait when the disk is nearly full. What runs goes on, and what
+// makes room is never refused.
+func (a *Agent) room() error {
+	if err := a.disk.Room(); err != nil {
+		return proto.AsError(err).From("agent", "disk")
+	}
+	return nil
 }
 
 // HasProgram implements transport.Worker.
@@ -542,6 +559,9 @@ func (a *Agent) OpenProgram(key string) (io.ReadCloser, *proto.Program, error) {
 
 // KeepProgram implements transport.Worker.
 func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error {
+	if err := a.room(); err != nil {
+		return err
+	}
 	return a.programs.Put(ctx, p, r)
 }
 

@@ -60,9 +60,10 @@ func TestDiskFull(t *testing.T) {
 	for name, test := range map[string]struct {
 		options string
 		fill    func(t *testing.T, dir string)
+		says    string
 	}{
-		"bytes":  {"size=48m", fillBytes},
-		"inodes": {"size=256m,nr_inodes=120", fillInodes},
+		"bytes":  {"size=48m", fillBytes, " % full: "},
+		"inodes": {"size=256m,nr_inodes=120", fillInodes, " of 120 inodes left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 				body, err := json.Marshal([]map[string]any{{"name": fn, "dir": source(t, says(fn, "late"))}})
 				require.NoError(t, err)
 				status, answer := fetch(t, http.MethodPost, "http://"+p.http+"/deploy?wait=true", string(body))
-				assert.Contains(t, answer, "no space left on device", fn)
+				assert.Contains(t, answer, test.says, fn)
 				assert.NotContains(t, answer, `"Deployed"`, fn)
 				if status != http.StatusOK {
 					assert.Equal(t, http.StatusInsufficientStorage, status, answer)

@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,34 +16,21 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// FullDisk is how much of a disk may be used, in percent: agents refuse deploys beyond.
-const FullDisk = 90
-
 // Version is the finding of the program itself.
 func Version(program string) Finding { return Found("version", "%s %s", program, flags.ThisBuild()) }
 
 // Disk looks at the disk that a folder lies on, or will.
 func Disk(check, folder string) Finding {
-	var disk syscall.Statfs_t
 	at := nearest(folder)
-	if err := syscall.Statfs(at, &disk); err != nil {
-		return Badly(check, "choose another folder with -dir", "the disk of %s: %v", at, err)
+	space, err := state.SpaceOf(at)
+	if err != nil {
+		return Badly(check, "choose another folder with -dir", "%v", err)
 	}
-	block := uint64(disk.Bsize) //nolint:gosec // types differ by system
-	return room(check, at, disk.Bavail*block, disk.Blocks*block, disk.Ffree, disk.Files)
-}
-
-// room is the finding of a disk with so many bytes and inodes free, of so many in all.
-func room(check, at string, free, all, inodes, allInodes uint64) Finding {
-	says := fmt.Sprintf("%s has %d MiB free of %d", at, free>>20, all>>20)
-	const remedy = "remove what is not needed (proxyCli list -all, proxyCli rm), or move the folder with -dir"
-	switch {
-	case all > 0 && (all-free)*100/all >= FullDisk:
-		return Badly(check, remedy, "%s: deploys are refused from %d %% on", says, FullDisk)
-	case inodes < allInodes/100:
-		return Badly(check, remedy, "%s, but only %d inodes", says, inodes)
+	if err := space.Err(); err != nil {
+		e := proto.AsError(err)
+		return Badly(check, e.Hint, "%s; deploys are refused", e.Message)
 	}
-	return Found(check, "%s", says)
+	return Found(check, "%s has %d MiB free of %d", at, space.Free>>20, space.All>>20)
 }
 
 // nearest is a folder or, if there is none, the nearest one above it.

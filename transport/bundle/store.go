@@ -41,6 +41,9 @@ type Store struct {
 	// Private says where Resolve finds private modules to pack; set it before the first
 	// Resolve.
 	Private Modules
+	// Room is asked before an archive is received that is not stored yet, and may refuse
+	// it; set it before. Default: there is room.
+	Room func() error
 
 	dir    string
 	max    int64
@@ -181,6 +184,11 @@ func normalize(fn *proto.FunctionJson) (*proto.FunctionJson, error) {
 
 // store keeps what fill writes, if it has the digest that is wanted.
 func (s *Store) store(want string, fill func(io.Writer) error) (_ *Package, err error) {
+	if s.Room != nil {
+		if err := s.Room(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.CreateTemp(s.dir, tempPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("store package: %w", err)

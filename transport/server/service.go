@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,6 +35,24 @@ type service struct {
 	sourceRoot string
 	closing    <-chan struct{} // closed when the server begins to stop; streams close then
 	logger     hclog.Logger
+
+	watchers, followers atomic.Int32 // callers that are told of changes · who read logs
+}
+
+// maxListeners bounds the callers that are told of changes, and likewise those who read
+// logs. Each costs 100 KiB and more for as long as it likes. Proxies are told of changes,
+// so that those who read logs keep none of them away.
+const maxListeners = 500
+
+// listen counts a caller that is sent something for as long as it likes, until done is
+// called. It is an ErrExhausted if there are too many.
+func listen(count *atomic.Int32, what string) (done func(), err error) {
+	if count.Add(1) > maxListeners {
+		count.Add(-1)
+		return nil, proto.Errorf(proto.ErrExhausted, "%d callers %s here already", maxListeners, what).
+			WithHint("end some of these requests, or ask again later")
+	}
+	return func() { count.Add(-1) }, nil
 }
 
 var _ proto.FunctionsServer = (*service)(nil)
@@ -210,6 +229,11 @@ func (s *service) Watch(_ *proto.WatchRequest, stream grpc.ServerStreamingServer
 }
 
 func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error) error {
+	done, err := listen(&s.watchers, "watch")
+	if err != nil {
+		return err
+	}
+	defer done()
 	return relay(ctx, s, "Watch", func(ctx context.Context, on func(*proto.WatchEvent) error) error {
 		return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
 			if e.GetSnapshot() && s.worker != nil {
@@ -271,6 +295,11 @@ func (s *service) logs(ctx context.Context, req *proto.LogsRequest, send func(*p
 	if _, err := req.After(time.Now()); err != nil {
 		return err
 	}
+	done, err := listen(&s.followers, "read logs")
+	if err != nil {
+		return err
+	}
+	defer done()
 	return relay(ctx, s, "Logs", func(ctx context.Context, on func(*proto.LogLines) error) error {
 		return s.impl.Logs(ctx, req, on)
 	}, send)

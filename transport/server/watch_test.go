@@ -24,6 +24,10 @@ type quiet struct {
 	feed transport.Feed
 }
 
+func (q *quiet) Logs(context.Context, *proto.LogsRequest, func(*proto.LogLines) error) error {
+	return nil
+}
+
 func (q *quiet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return q.feed.Watch(ctx, on)
 }
@@ -78,5 +82,25 @@ func TestGateReadsOnlyWhatIsWaitedFor(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, "ab", string(got), "a closed gate holds nobody")
 		require.ErrorIs(t, err, io.EOF)
+	})
+}
+
+func TestListenersAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{impl: new(quiet), closing: t.Context().Done(), logger: hclog.NewNullLogger()}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range maxListeners {
+			go func() { _ = s.watch(ctx, func(*proto.WatchEvent) error { return nil }) }()
+		}
+		synctest.Wait()
+		got := func(*proto.WatchEvent) error { return io.EOF }
+		err := s.watch(t.Context(), got)
+		require.ErrorIs(t, err, proto.ErrExhausted)
+		require.ErrorContains(t, err, "500 callers watch here already")
+		err = s.logs(t.Context(), &proto.LogsRequest{Name: "Hello"}, func(*proto.LogLines) error { return io.EOF })
+		require.NotErrorIs(t, err, proto.ErrExhausted, "who watches keeps none away who reads logs")
+		cancel()
+		synctest.Wait()
+		require.ErrorIs(t, s.watch(t.Context(), got), io.EOF)
 	})
 }
