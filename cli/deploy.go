@@ -151,6 +151,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 	a.warnRows(rows)
 	a.reportRows(rows, roots)
 	a.tellResumed(rows, paused)
+	a.tellPublic(rows, entries)
 	if wait {
 		a.tellDeployed(rows, entries, time.Since(began))
 	} else if a.hurried && slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deploying) }) {
@@ -160,6 +161,18 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 		return reported(code)
 	}
 	return nil
+}
+
+// tellPublic says which functions everybody may call from now on.
+func (a *app) tellPublic(rows []*proto.FunctionJsonRsp, entries []*entry) {
+	for _, e := range entries {
+		failed := func(r *proto.FunctionJsonRsp) bool {
+			return r.GetName() == e.fn.GetName() && proto.Status(r.GetStatus()) == proto.Failed
+		}
+		if e.fn.GetAuth() == proto.AuthPublic && !slices.ContainsFunc(rows, failed) {
+			a.warn(e.fn.GetName() + " is public: everybody who reaches the proxy's -functions port may call it")
+		}
+	}
 }
 
 // tellDeployed prints, for each function that is deployed on all its agents, the

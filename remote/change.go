@@ -150,6 +150,9 @@ func (f *function) settle(r result) {
 	f.save()
 	f.agent.damage.mended(f.agent.disk.Path("functions", f.path))
 	f.logger.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
+	if v.Spec.GetAuth() == proto.AuthPublic {
+		f.logger.Warn("the function is public: everybody may call it through the proxy's port for functions", "version", v.Number)
+	}
 	m.close(outcome{row: f.tell()})
 	f.retireService(leaving)
 	f.work.Go(func() {

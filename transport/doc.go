@@ -24,7 +24,10 @@
 //     nobody answers; the next one finds a server that has come back.
 //   - Each request has a time limit of its own (wire's table), unless its context has
 //     one. A stream fails when the server is silent for too long.
-//   - Agents do more for proxies than Interface says: Worker.
+//   - Agents do more for proxies than Interface says: Worker. Who may call is decided
+//     by those who have the calls of Admin.
+//   - A token is never sent to another machine in the clear, unless the caller insists
+//     (WithClearToken).
 //
 // The package must never run or read what it carries: archives are checked by
 // package bundle, sources by the agent.

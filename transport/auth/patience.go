@@ -29,28 +29,12 @@ type tries struct {
 	waiting int
 }
 
-// Busy reports whether a peer has so many wrong tokens waiting for their answers that
-// another token of it is not even looked at.
-func (p *Patience) Busy(peer string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	t := p.peers[peer]
-	return t != nil && t.waiting >= maxWaiting
-}
-
 // Wrong counts a wrong token of a peer, and returns when it may be answered, or when ctx
-// is done.
-func (p *Patience) Wrong(ctx context.Context, peer string) {
-	p.mu.Lock()
-	t := p.of(peer, time.Now())
-	t.wrong++
-	late := t.wrong > freeTries
-	if late {
-		t.waiting++
-	}
-	p.mu.Unlock()
-	if !late {
-		return
+// is done. It returns false, at once, if too many answers to the peer wait already.
+func (p *Patience) Wrong(ctx context.Context, peer string) bool {
+	t, late, room := p.count(peer)
+	if !late || !room {
+		return room
 	}
 	timer := time.NewTimer(tryDelay)
 	defer timer.Stop()
@@ -59,8 +43,23 @@ func (p *Patience) Wrong(ctx context.Context, peer string) {
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	t.waiting--
-	p.mu.Unlock()
+	return true
+}
+
+// count counts a wrong token, and one more answer that waits, if it must and may.
+func (p *Patience) count(peer string) (t *tries, late, room bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t = p.of(peer, time.Now())
+	t.wrong++
+	late = t.wrong > freeTries
+	room = t.waiting < maxWaiting
+	if late && room {
+		t.waiting++
+	}
+	return t, late, room
 }
 
 // of returns the tries of a peer. From a full table it first removes the peer whose

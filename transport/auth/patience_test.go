@@ -28,14 +28,15 @@ func TestWrongTokensAreAnsweredLate(t *testing.T) {
 
 		var waiting sync.WaitGroup
 		for range maxWaiting {
-			assert.False(t, p.Busy(peer))
-			waiting.Go(func() { p.Wrong(t.Context(), peer) })
-			synctest.Wait()
+			waiting.Go(func() { assert.True(t, p.Wrong(t.Context(), peer)) })
 		}
-		assert.True(t, p.Busy(peer))
-		assert.False(t, p.Busy(other))
+		synctest.Wait()
+		start := time.Now()
+		assert.False(t, p.Wrong(t.Context(), peer))
+		assert.True(t, p.Wrong(t.Context(), other))
+		assert.Zero(t, time.Since(start))
 		waiting.Wait()
-		assert.False(t, p.Busy(peer))
+		assert.True(t, p.Wrong(t.Context(), peer))
 
 		time.Sleep(tryMemory + time.Second)
 		assert.Zero(t, took(peer), "people may mistype again")

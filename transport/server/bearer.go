@@ -54,18 +54,16 @@ func (a access) take(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), bearerKey{}, b))
 }
 
+// verify asks whose a token is. A right one never waits: behind a gateway many callers
+// are one peer.
 func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
-	if a.patience.Busy(peer) {
-		b.wrong = proto.Errorf(proto.ErrTooMany, "too many wrong tokens from %s", peer).WithHint("call again in a few seconds")
-		return b
-	}
 	if a.tokens == nil {
 		b.wrong = unauthenticated("this server knows no tokens")
 	} else {
 		b.who, b.wrong = a.tokens.Verify(secret)
 	}
-	if b.wrong != nil {
-		a.patience.Wrong(ctx, peer)
+	if b.wrong != nil && !a.patience.Wrong(ctx, peer) {
+		b.wrong = proto.Errorf(proto.ErrTooMany, "too many wrong tokens from %s", peer).WithHint("call again in a few seconds")
 	}
 	return b
 }

@@ -12,6 +12,11 @@
 //     kinds of client.
 //   - Access is decided on a small value, not on an http.Request, so that any other
 //     reader of requests can ask.
+//   - A token is looked at before all else, and taken out of the request (bearer.go):
+//     functions cannot collect tokens. A token for some functions limits its caller
+//     behind the verbs (scoped.go), whichever protocol they came by.
+//   - What changes something is recorded where it is answered, and what is not let in
+//     where it is refused (audit.go): no handler can forget it.
 //   - All that is not in wire.Routes is a Mount: a path, what its callers must be
 //     allowed, a handler. Functions and metrics are mounts.
 //   - A public listener has the mounts of ScopeInvoke and nothing else (public.go): what
