@@ -232,7 +232,14 @@ func TestHTTP(t *testing.T) {
 				status, answer := fetch(t, http.MethodGet, base+"/details", "")
 				assert.Equal(t, http.StatusOK, status)
 				assert.Equal(t, "[]", strings.TrimSpace(answer))
-				assert.Equal(t, "[]", strings.TrimSpace(post(t, "/list", `{"atAgent": "`+s.agent.addr+`"}`)))
+				list := `{"atAgent": "` + s.agent.addr + `"}`
+				if name == "agent" {
+					assert.Equal(t, "[]", strings.TrimSpace(post(t, "/list", list)))
+					return
+				}
+				status, answer = fetch(t, http.MethodPost, base+"/list", list)
+				assert.Equal(t, http.StatusNotFound, status)
+				assert.Contains(t, answer, "a deploy to it adds it", "reading does not")
 			})
 			t.Run("deploy", func(t *testing.T) {
 				answer := post(t, "/deploy", fmt.Sprintf(`[{"dir": %q, "name": "HelloWorld", "filePath": %q, "toAgent": %q}]`, dir, file, s.agent.addr))
