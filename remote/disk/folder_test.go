@@ -178,3 +178,23 @@ func TestKeysOfSecrets(t *testing.T) {
 		})
 	}
 }
+
+// A holder exits when its socket is removed: nothing else would give its ports back.
+func TestSocketsOfLostHoldersAreRemoved(t *testing.T) {
+	d, _ := open(t, t.TempDir())
+	var lost []string
+	for _, name := range []string{"holder.sock", "holder-0123456789abcdef.sock"} {
+		lost = append(lost, d.Path(name))
+		require.NoError(t, os.WriteFile(d.Path(name), nil, 0o600))
+	}
+	path, err := d.HolderSocket()
+	require.NoError(t, err)
+	for _, name := range lost {
+		assert.NoFileExists(t, name)
+	}
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	again, err := d.HolderSocket()
+	require.NoError(t, err)
+	assert.Equal(t, path, again)
+	assert.FileExists(t, path)
+}

@@ -49,9 +49,10 @@ func (d Folder) HolderSocket() (string, error) {
 	return path, nil
 }
 
-// others are the sockets of holders that nothing leads to.
+// others are the sockets of holders that nothing leads to, those of earlier versions
+// among them.
 func (d Folder) others(path string) []string {
-	found, _ := filepath.Glob(d.Path("holder-*.sock")) // the pattern is right
+	found, _ := filepath.Glob(d.Path("holder*.sock")) // the pattern is right
 	return slices.DeleteFunc(found, func(other string) bool { return other == path })
 }
 
