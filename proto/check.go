@@ -33,6 +33,7 @@ const (
 	MaxTimeout     = 24 * time.Hour
 	DefaultBody    = 10 << 20  // bytes; each is held in memory while its call lasts
 	MinMemory      = 16 << 20  // a Go program that serves HTTP needs about 10 MiB
+	MinDisk        = 1 << 20   // below it, a few files are too many
 	MaxEnv         = 128       // variables
 	MaxEnvBytes    = 128 << 10 // names and values; Linux limits one string to 128 KiB
 	MaxPatterns    = 64        // include globs, or build tags
@@ -334,6 +335,11 @@ func (f *FunctionJson) CPUs() (float64, error) {
 // MemoryLimit is the limit of a process's memory in bytes, 0 for none.
 func (f *FunctionJson) MemoryLimit() (int64, error) {
 	return f.size("memory", f.GetMemory(), 0, MinMemory)
+}
+
+// DiskLimit is the limit of what temporary files take, in bytes, 0 for none.
+func (f *FunctionJson) DiskLimit() (int64, error) {
+	return f.size("disk", f.GetDisk(), 0, MinDisk)
 }
 
 // BodyLimit is the limit of a request's body in bytes, 0 for none, for a function of

@@ -119,6 +119,8 @@ type FunctionJson struct {
 	// The least isolation that it may run under: none, basic, strong or full. Default: what
 	// the agent asks for.
 	Isolation string `protobuf:"bytes,35,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// What its temporary files may take of the disk, such as "1GiB". Default: what there is.
+	Disk string `protobuf:"bytes,36,opt,name=disk,proto3" json:"disk,omitempty"`
 	// What whoever deploys checks first: "vuln", that the program reaches no known fault.
 	// proxyCli does, before it uploads; agents do not repeat it.
 	Gate string `protobuf:"bytes,38,opt,name=gate,proto3" json:"gate,omitempty"`
@@ -400,6 +402,13 @@ func (x *FunctionJson) GetAllow() []string {
 func (x *FunctionJson) GetIsolation() string {
 	if x != nil {
 		return x.Isolation
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetDisk() string {
+	if x != nil {
+		return x.Disk
 	}
 	return ""
 }
@@ -4205,7 +4214,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xb9\b\n" +
+	"ryofaas.v1\"\xcd\b\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4243,6 +4252,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\anetwork\x18! \x03(\tR\anetwork\x12\x14\n" +
 	"\x05allow\x18\" \x03(\tR\x05allow\x12\x1c\n" +
 	"\tisolation\x18# \x01(\tR\tisolation\x12\x12\n" +
+	"\x04disk\x18$ \x01(\tR\x04disk\x12\x12\n" +
 	"\x04gate\x18& \x01(\tR\x04gate\x12\x16\n" +
 	"\x06routes\x18' \x03(\tR\x06routes\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +

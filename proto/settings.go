@@ -137,6 +137,11 @@ var settings = []Setting{
 		Default: "all",
 	},
 	{
+		Name: "disk", Flag: "disk", Value: "SIZE", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).DiskLimit),
+		Help:    "what temporary files of the function's version may take, such as 1GiB, at least 1MiB; looked at every second",
+		Default: "what there is",
+	},
+	{
 		Name: "network", Flag: "network", Value: "any|none|PORT,…", Form: List, Effect: OnProcess, check: valid((*FunctionJson).Ports),
 		Help:    "TCP ports that the function may dial; any and a list of ports leave UDP open",
 		Default: NetworkAny,

@@ -315,11 +315,21 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		require.NoError(t, err)
 		assert.Less(t, burnt, 700, "milliseconds of half a processor in a second")
 	})
+	t.Run("with less of the disk", func(t *testing.T) {
+		row := s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Memory, fn.Cpu, fn.Disk = "", "", "8MiB" })
+		s.all(t, []attackCase{{"file", "4", "worked"}, {"fill", "16", "killed"}, {"file", "4", "worked"}, {"ghost", "16", "killed"}})
+		left, err := os.ReadDir(inFolder("functions", "attack", strconv.Itoa(int(row.GetVersion())), "tmp"))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+		crashes, err := s.Crashes(t.Context(), "Attack")
+		require.NoError(t, err)
+		assert.Contains(t, crashes[0].GetCause(), "more than the limit of 8 MiB (disk)")
+	})
 	t.Run("with more processes than may be", func(t *testing.T) {
 		if s.walls.Tier() < proto.IsolationStrong {
 			t.Skip("nothing bounds them")
 		}
-		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Memory, fn.Cpu, fn.Allow = "", "", []string{proto.AllowSubprocess} })
+		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Disk, fn.Allow = "", []string{proto.AllowSubprocess} })
 		s.all(t, []attackCase{{"children", "20", "worked"}, {"children", "1100", "EAGAIN"}, {"threads", "300", "worked"}, {"threads", "1100", "killed"}})
 	})
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,9 @@ func (f *function) inquire(p *instance) *proto.Crash {
 	crash.Cause, crash.OutOfMemory = process.OutOfMemory(exit, limit, output)
 	if p.hung.Load() {
 		crash.Cause = "it left its health unanswered for " + p.version.Liveness().String()
+	}
+	if p.full.Load() {
+		crash.Cause = fmt.Sprintf("its temporary files took more than the limit of %d MiB (disk), and were removed", p.version.Disk()>>20)
 	}
 	if exit.Signal != 0 {
 		crash.Signal = exit.Signal.String()

@@ -38,6 +38,7 @@ type instance struct {
 	since   time.Time       // when it was started
 	last    atomic.Pointer[reading]
 	hung    atomic.Bool // killed since it did not answer
+	full    atomic.Bool // killed since its temporary files took too much
 }
 
 // start starts a process of a version, whose folder is complete, and waits until it has
@@ -101,7 +102,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 		return process.Spec{}, err
 	}
 	dir := f.agent.disk.VersionDir(f.path, v.Number)
-	tmp := filepath.Join(dir, "tmp")
+	tmp := f.temp(v)
 	if err := os.MkdirAll(tmp, 0o700); err != nil { // it may have been removed by hand
 		return process.Spec{}, err
 	}
@@ -152,6 +153,9 @@ func (f *function) watch(s *service, p *instance) {
 			return
 		}
 		crash := f.inquire(p)
+		if p.full.Load() { // before the next one starts
+			f.emptyTemp(p.version)
+		}
 		control := controlName(p.Identity())
 		if !f.post(func() {
 			f.procs = slices.DeleteFunc(f.procs, func(other *instance) bool { return other == p })
@@ -164,6 +168,55 @@ func (f *function) watch(s *service, p *instance) {
 	})
 	if limit := p.version.Liveness(); limit > 0 {
 		f.work.Go(func() { f.pulse(p, limit) })
+	}
+	if limit := p.version.Disk(); limit > 0 {
+		f.work.Go(func() { f.measure(p, limit) })
+	}
+}
+
+const (
+	// measureEvery is how often the temporary files of a process are looked at.
+	measureEvery = time.Second
+	// measureShare bounds the processor time that looks take: to 1 part in measureShare.
+	measureShare = 50
+)
+
+// measure kills a process when the temporary files of its version take more than limit.
+func (f *function) measure(p *instance, limit int64) {
+	next := time.NewTimer(measureEvery)
+	defer next.Stop()
+	for {
+		select {
+		case <-p.Done():
+			return
+		case <-f.agent.handedOver:
+			return
+		case <-next.C:
+		}
+		began := time.Now()
+		if isolation.Takes(f.temp(p.version), p.Pid(), limit) {
+			f.logger.Warn("a process takes more of the disk than it may", "version", p.version.Number, "pid", p.Pid(), "limit", limit)
+			p.full.Store(true)
+			p.Stop(context.Background(), 0)
+			return
+		}
+		next.Reset(max(measureEvery, time.Since(began)*measureShare))
+	}
+}
+
+// temp is the folder for the temporary files of a version.
+func (f *function) temp(v *disk.Version) string {
+	return filepath.Join(f.agent.disk.VersionDir(f.path, v.Number), "tmp")
+}
+
+// emptyTemp removes the temporary files of a version.
+func (f *function) emptyTemp(v *disk.Version) {
+	entries, err := os.ReadDir(f.temp(v))
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(f.temp(v), e.Name())))
+	}
+	if err != nil {
+		f.logger.Warn("temporary files are left behind", "version", v.Number, "error", err)
 	}
 }
 

@@ -115,6 +115,12 @@ func (v *Version) Drain() time.Duration {
 	return limit
 }
 
+// Disk is what temporary files may take, in bytes, 0 for any.
+func (v *Version) Disk() int64 {
+	limit, _ := v.Spec.DiskLimit()
+	return limit
+}
+
 // Liveness is how long a process may leave its health unanswered, 0: for ever.
 func (v *Version) Liveness() time.Duration {
 	limit, _ := v.Spec.LivenessLimit()

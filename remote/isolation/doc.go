@@ -25,5 +25,7 @@
 //     processors as its settings say. Beside that, each process has a limit of the memory
 //     that it can write to, at which Go's runtime fails and says where.
 //   - File sizes have no limit: what a function prints goes to a file that grows for
-//     ever, and is freed at its front.
+//     ever, and is freed at its front. What temporary files take is looked at every
+//     second, those without a name too; a file system for each function would hold
+//     better, but takes memory, and root to mount it.
 package isolation

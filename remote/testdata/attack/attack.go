@@ -147,6 +147,8 @@ var attacks = map[string]func(at string) error{
 
 	"fds":      holdFiles,
 	"file":     bigFile,
+	"fill":     func(size string) error { return fill(size, false) },
+	"ghost":    func(size string) error { return fill(size, true) },
 	"children": children,
 	"threads":  threads,
 	"memory":   memory,
@@ -346,6 +348,28 @@ func bigFile(size string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// fill writes as many MiB as it is told to a file, which may have no name, and waits.
+func fill(size string, nameless bool) error {
+	f, err := os.Create(filepath.Join(os.TempDir(), "full"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if nameless {
+		if err := os.Remove(f.Name()); err != nil {
+			return err
+		}
+	}
+	part := make([]byte, 1<<20)
+	for range number(size) {
+		if _, err := f.Write(part); err != nil {
+			return err
+		}
+	}
+	time.Sleep(time.Minute)
 	return nil
 }
 
