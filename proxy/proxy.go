@@ -121,7 +121,11 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 	for path, replicas := range changes {
 		routes[path] = nil
 		for _, r := range replicas {
-			routes[path] = append(routes[path], gateway.Replica{Row: r.Row, Local: r.Local})
+			to := gateway.Replica{Row: r.Row, Local: r.Local}
+			if r.Door != nil {
+				to.Door = r.Door
+			}
+			routes[path] = append(routes[path], to)
 		}
 	}
 	p.table.Update(routes)

@@ -20,6 +20,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
+	"github.com/Ishan27g/ryo-faas/remote/door"
 	"github.com/Ishan27g/ryo-faas/remote/isolation"
 	"github.com/Ishan27g/ryo-faas/remote/logs"
 	"github.com/Ishan27g/ryo-faas/remote/process"
@@ -89,8 +90,9 @@ type Agent struct {
 	damage   *damages
 	id       string // by which proxies know this agent
 	identity *pki.Identity
-	proxy    string // to which the agent belongs; "": none
-	token    string // with which it may join
+	proxy    string     // to which the agent belongs; "": none
+	token    string     // with which it may join
+	door     *door.Door // for calls from other machines
 	store    *bundle.Store
 	tokens   *auth.Keeper
 	record   *auth.Record
@@ -156,6 +158,7 @@ func New(cfg Config) (*Agent, error) {
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, proxy: cfg.Join, token: cfg.Token, versions: cfg.Versions, stop: cfg.StopFunctions,
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
+	a.door = door.New(a.socketOf)
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}

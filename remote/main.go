@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -90,7 +91,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	asked := options{
 		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
-			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *expose || *insecure && *host != "", Join: *join, Token: *token,
+			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *expose, Join: *join, Token: *token,
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
 			Isolation: demanded,
 			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
@@ -169,13 +170,18 @@ func serve(ctx context.Context, s options) error {
 	defer signal.Stop(renew)
 	// Whichever of the two returns first cancels the other.
 	errs := make(chan error, 2)
+	var doors sync.WaitGroup
+	doors.Go(func() { agent.door.Run(ctx) })
 	go func() { defer cancel(nil); errs <- agent.Run(ctx) }()
 	go func() {
 		defer cancel(nil)
 		errs <- server.Serve(ctx, agent, server.Config{
 			Program: "agent", Version: flags.ThisBuild().Version,
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Trust: s.trust, Hosts: hosts(s.agent.Host), Worker: agent, Certificates: agent.certificates(),
-			Mounts:     []server.Mount{{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()}},
+			Mounts: []server.Mount{
+				{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()},
+				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeDeploy, Handler: agent.door},
+			},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
 		})
 	}()
@@ -192,6 +198,7 @@ func serve(ctx context.Context, s options) error {
 		}
 	}
 	err = errors.Join(<-errs, <-errs)
+	doors.Wait()
 	if err == nil && errors.Is(context.Cause(ctx), ErrReplaced) {
 		return next.execute()
 	}

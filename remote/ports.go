@@ -2,6 +2,7 @@ package remote
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,3 +61,20 @@ func (p *ports) release(port int) {
 }
 
 func (p *ports) String() string { return fmt.Sprintf("%d-%d", p.first, p.last) }
+
+// socketOf returns where the service of a port listens; false: no function has the port.
+func (a *Agent) socketOf(port int) (network, address string, ok bool) {
+	suffix := ":" + strconv.Itoa(port)
+	for _, row := range a.feed.Rows() {
+		for _, s := range row.GetServing() {
+			switch {
+			case !strings.HasSuffix(s.GetProxy(), suffix):
+			case s.GetSocket() != "":
+				return "unix", s.GetSocket(), true
+			default:
+				return "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), true
+			}
+		}
+	}
+	return "", "", false
+}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // machine is a network namespace: to the programs in it, a machine of its own.
@@ -162,13 +163,17 @@ func (d dialer) rpc(t *testing.T, addr, host, method string) (status, message st
 
 const permissionDenied = "7" // of google.golang.org/grpc/codes
 
-// methods are all that a server offers over gRPC, but for its health.
+// methods are all that a server offers over gRPC, but for its health and for agents that
+// have nothing yet but a token to join.
 func methods() []string {
 	const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 	all := []string{reflection, strings.Replace(reflection, "v1", "v1alpha", 1), "/no.such.Service/Method"}
 	desc := proto.Functions_ServiceDesc
 	for _, m := range desc.Methods {
-		all = append(all, "/"+desc.ServiceName+"/"+m.MethodName)
+		rpc := "/" + desc.ServiceName + "/" + m.MethodName
+		if rt, _ := wire.RouteOf(rpc); rt.Scope != wire.ScopeOpen {
+			all = append(all, rpc)
+		}
 	}
 	for _, s := range desc.Streams {
 		all = append(all, "/"+desc.ServiceName+"/"+s.StreamName)
@@ -282,7 +287,7 @@ func TestThreeMachines(t *testing.T) {
 	t.Parallel()
 	m := newMachines(t, 3)
 	worker, front, desk := m[0], m[1], m[2]
-	a := launch(t, worker.command(t, "agent", "-insecure", "-host", worker.addr, "-dir", t.TempDir(), "-cache", cache(t)))
+	a := launch(t, worker.command(t, "agent", "-insecure", "-expose", "-host", worker.addr, "-dir", t.TempDir(), "-cache", cache(t)))
 	p := launch(t, front.command(t, "proxy", "-insecure", "-dir", t.TempDir()))
 	for _, s := range []*server{a, p} {
 		eventually(t, func() bool { return strings.Contains(s.String(), "INSECURE") }, "it is not said loudly")

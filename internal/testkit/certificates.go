@@ -45,14 +45,22 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue returns a new certificate of a server with some names, and of this machine's
-// loopback addresses.
+// Issue returns a new certificate of a server with some names or addresses, and of this
+// machine's loopback addresses.
 func (a *Authority) Issue(t testing.TB, names ...string) Certificate {
 	t.Helper()
-	cert, key := a.sign(t, &x509.Certificate{
-		DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	about := &x509.Certificate{
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			about.IPAddresses = append(about.IPAddresses, ip)
+		} else {
+			about.DNSNames = append(about.DNSNames, name)
+		}
+	}
+	cert, key := a.sign(t, about)
 	secret, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
 	return Certificate{

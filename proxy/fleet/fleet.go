@@ -92,7 +92,8 @@ type agent struct {
 	// member is the id of an agent that has joined, which its certificate proves with each
 	// connection; "": it has not joined.
 	member string
-	wake   chan struct{} // ends the pause before the next attempt
+	door   *transport.Door // set before the agent is watched
+	wake   chan struct{}   // ends the pause before the next attempt
 
 	// Fleet.mu guards the fields below:
 	given    bool            // named at start: never removed
@@ -291,6 +292,7 @@ func (f *Fleet) newAgent(addr string) *agent {
 
 // put adds an agent and begins to watch it. f.mu is held.
 func (f *Fleet) put(a *agent) {
+	a.door = transport.NewDoor(a.addr, f.tls(a))
 	f.agents[a.addr] = a
 	if f.launch != nil {
 		f.launch(a)
@@ -304,10 +306,14 @@ func (f *Fleet) Known(addr string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	forbidden := f.Allowed(addr)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.agents[addr] != nil {
 		return addr, nil
+	}
+	if forbidden != nil { // it cannot be added either
+		return "", forbidden
 	}
 	host, port, _ := net.SplitHostPort(addr)
 	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {

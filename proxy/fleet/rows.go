@@ -10,6 +10,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
 )
 
 // Replica is a function at an agent.
@@ -17,6 +18,7 @@ type Replica struct {
 	Agent string                 // its address
 	Local bool                   // it is on this machine, by its address
 	Row   *proto.FunctionJsonRsp // what the agent says; read only
+	Door  *transport.Door        // the way to its services; nil: their addresses
 }
 
 // at returns the rows of a path, ordered by agent. f.mu is held.
@@ -24,13 +26,22 @@ func (f *Fleet) at(path string) []Replica {
 	var list []Replica
 	for _, a := range f.agents {
 		if row := a.rows[path]; row != nil {
-			list = append(list, Replica{Agent: a.addr, Local: a.local, Row: row})
+			list = append(list, Replica{Agent: a.addr, Local: a.local, Row: row, Door: a.way()})
 		}
 	}
 	slices.SortFunc(list, func(a, b Replica) int {
 		return cmp.Or(cmp.Compare(a.Row.GetName(), b.Row.GetName()), cmp.Compare(a.Agent, b.Agent))
 	})
 	return list
+}
+
+// way returns the door by which the services of the agent are reached, nil for their
+// addresses. Fleet.mu is held.
+func (a *agent) way() *transport.Door {
+	if a.info.GetExposed() || a.local && a.member == "" {
+		return nil
+	}
+	return a.door
 }
 
 // Find returns the rows of a path, ordered by agent.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"maps"
 	"math/rand/v2"
@@ -113,10 +114,15 @@ func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
 
 // client returns a new client of an agent.
 func (f *Fleet) client(a *agent) *transport.Client {
+	return transport.NewAgent(transport.RPC, a.addr, transport.WithTLS(f.tls(a)))
+}
+
+// tls returns how an agent that has joined is dialed, nil for one that has not.
+func (f *Fleet) tls(a *agent) *tls.Config {
 	if a.member == "" {
-		return transport.NewAgent(transport.RPC, a.addr)
+		return nil
 	}
-	return transport.NewAgent(transport.RPC, a.addr, transport.WithTLS(f.Authority.Dial(a.member)))
+	return f.Authority.Dial(a.member)
 }
 
 // apply applies an event of an agent. It reports whether what is remembered of agents

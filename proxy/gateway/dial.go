@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,13 @@ type targetKey struct {
 	socket  string // unix path, "" for none
 	pid     int32
 	idle    time.Duration // how long connections are kept without a call
+	door    Door          // by which a service on another machine is reached; nil: at its address
+	port    int
+}
+
+// Door is the way to the services of an agent on another machine.
+type Door interface {
+	Dial(ctx context.Context, port int) (net.Conn, error)
 }
 
 // keyOf returns where a version is served; false when the agent did not say.
@@ -46,7 +54,10 @@ func keyOf(r Replica, s *proto.Serving) (targetKey, bool) {
 	if err != nil || u.Scheme != "http" || u.Port() == "" {
 		return targetKey{}, false
 	}
-	key := targetKey{agent: r.Row.GetAtAgent(), address: u.Host, pid: s.GetPid(), idle: idleLimit}
+	key := targetKey{agent: r.Row.GetAtAgent(), address: u.Host, pid: s.GetPid(), idle: idleLimit, door: r.Door}
+	if key.port, err = strconv.Atoi(u.Port()); err != nil {
+		return targetKey{}, false
+	}
 	if r.Local {
 		key.socket = s.GetSocket()
 	}
@@ -75,6 +86,11 @@ func newTarget(key targetKey) *target {
 			if err == nil || t.onUnix.Load() {
 				return conn, err
 			}
+		}
+		if key.door != nil {
+			ctx, cancel := context.WithTimeout(ctx, dialLimit)
+			defer cancel()
+			return key.door.Dial(ctx, key.port)
 		}
 		return dialer.DialContext(ctx, "tcp", key.address)
 	}

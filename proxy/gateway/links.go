@@ -3,10 +3,12 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,7 @@ type link struct {
 	net.Conn
 	in     *bufio.Reader
 	raw    syscall.RawConn
+	tls    bool
 	probe  func(fd uintptr) bool // sets open
 	open   bool
 	room   int64       // bytes that may still be read of an answer's head
@@ -37,12 +40,17 @@ type link struct {
 }
 
 func newLink(conn net.Conn) (*link, error) {
-	raw, err := conn.(syscall.Conn).SyscallConn()
+	below := conn
+	secure, isTLS := conn.(*tls.Conn)
+	if isTLS {
+		below = secure.NetConn()
+	}
+	raw, err := below.(syscall.Conn).SyscallConn()
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	l := &link{Conn: conn, raw: raw}
+	l := &link{Conn: conn, raw: raw, tls: isTLS}
 	l.in = bufio.NewReader(l)
 	l.probe = func(fd uintptr) bool {
 		var b [1]byte
@@ -69,7 +77,16 @@ func (l *link) Read(p []byte) (int, error) {
 func (l *link) usable() bool {
 	l.open = false
 	_ = l.raw.Read(l.probe)
-	return l.open
+	return l.open && (!l.tls || l.drained())
+}
+
+// drained says whether TLS has nothing that came together with the answer before.
+func (l *link) drained() bool {
+	if l.Conn.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	_, err := l.Conn.Read(make([]byte, 1))
+	return errors.Is(err, os.ErrDeadlineExceeded) && l.Conn.SetReadDeadline(time.Time{}) == nil
 }
 
 // ask sends a request, the one that came in as in, and reads the head of its answer.

@@ -91,6 +91,7 @@ func (c *Calls) Wait(ctx context.Context) {
 type Replica struct {
 	Row   *proto.FunctionJsonRsp
 	Local bool // the agent was reached at a loopback address
+	Door  Door // the way to the agent's services; nil: their addresses
 }
 
 // find returns the route of an escaped path segment, NAME in any case or

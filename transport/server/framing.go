@@ -25,7 +25,7 @@ const linger = 500 * time.Millisecond
 //
 // In the place of such bytes net/http is given some that it refuses: it answers the
 // requests before, then 400, and closes. All else passes unchanged. HTTP/2 is not
-// checked, nor what follows a request for a websocket.
+// checked, nor what follows a request for a websocket or for the door.
 type framed struct {
 	net.Listener
 	silence time.Duration // how long a write may take without any progress
@@ -147,12 +147,12 @@ type framing struct {
 
 // framingHead is what a head says about the end of its request.
 type framingHead struct {
-	blank     bool // an empty line came before
-	old       bool // HTTP/1.0
-	length    bool // there is a Content-Length
-	coded     bool // there is a Transfer-Encoding
-	chunked   bool // it is chunked
-	websocket bool // one is asked for
+	blank   bool // an empty line came before
+	old     bool // HTTP/1.0
+	length  bool // there is a Content-Length
+	coded   bool // there is a Transfer-Encoding
+	chunked bool // it is chunked
+	upgrade bool // what follows is no HTTP
 }
 
 // place is the part of a request that the next byte belongs to.
@@ -313,8 +313,8 @@ func (f *framing) takeHeader(text []byte) bool {
 		h.chunked = bytes.EqualFold(bytes.Trim(value, " \t"), []byte("chunked"))
 		return !again
 	case len("Upgrade"):
-		if bytes.EqualFold(name, []byte("Upgrade")) && bytes.EqualFold(bytes.Trim(value, " \t"), []byte("websocket")) {
-			h.websocket = true
+		if bytes.EqualFold(name, []byte("Upgrade")) && takesOver(string(bytes.Trim(value, " \t"))) {
+			h.upgrade = true
 		}
 	}
 	return true
@@ -323,10 +323,10 @@ func (f *framing) takeHeader(text []byte) bool {
 // takeHead checks a whole head.
 func (f *framing) takeHead() bool {
 	h := f.head
-	switch websocket := h.websocket && !h.old; {
-	case h.coded && (h.old || h.length || websocket), websocket && f.left > 0:
+	switch upgrade := h.upgrade && !h.old; {
+	case h.coded && (h.old || h.length || upgrade), upgrade && f.left > 0:
 		return false
-	case websocket, h.coded && !h.chunked: // which net/http refuses, and closes
+	case upgrade, h.coded && !h.chunked: // which net/http refuses, and closes
 		f.place = opaque
 	case h.chunked:
 		f.place = atChunk

@@ -225,8 +225,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.inFlight.RUnlock()
-	if isWebsocket(r) {
-		// What follows belongs to the websocket: if that is refused, no request may follow.
+	if isUpgrade(r) {
+		// What follows is no HTTP: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")
 	}
 	if conn, ok := r.Context().Value(connKey{}).(*framedConn); ok {
@@ -416,10 +416,14 @@ func validHost(s string) bool {
 	return !strings.ContainsAny(name, "[]:/?#@")
 }
 
-// isWebsocket reports whether a request asks for a websocket, as framing sees it.
-func isWebsocket(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
-		slices.ContainsFunc(r.Header["Upgrade"], func(v string) bool { return strings.EqualFold(v, "websocket") })
+// isUpgrade reports whether what follows a request is no HTTP, as framing sees it.
+func isUpgrade(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && slices.ContainsFunc(r.Header["Upgrade"], takesOver)
+}
+
+// takesOver reports whether a protocol of an Upgrade header is one that handlers pass on.
+func takesOver(protocol string) bool {
+	return strings.EqualFold(protocol, "websocket") || protocol == wire.DoorProtocol
 }
 
 // serveGRPC bounds what grpc reads ahead: behind ServeHTTP it has no flow
