@@ -22,7 +22,8 @@ func TestAgentAsTheFirstProcessOfAContainer(t *testing.T) {
 		t.Skip("only root makes a container by this alone")
 	}
 	dir := t.TempDir()
-	plain := command(context.Background(), "agent", "-port", "127.0.0.1:0", "-dir", dir, "-cache", cache(t))
+	// The kernel does not show it the processes outside, so it serves none of them.
+	plain := command(context.Background(), "agent", "-insecure", "-source-root", "/", "-port", "127.0.0.1:0", "-dir", dir, "-cache", cache(t))
 	cmd := exec.Command("sh", append([]string{"-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$0" "$@"`}, plain.Args...)...)
 	cmd.Env = append(plain.Env, "RYO_STOP_FUNCTIONS=false")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}

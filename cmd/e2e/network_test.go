@@ -161,7 +161,11 @@ func (d dialer) rpc(t *testing.T, addr, host, method string) (status, message st
 	return "", ""
 }
 
-const permissionDenied = "7" // of google.golang.org/grpc/codes
+// Codes of google.golang.org/grpc/codes.
+const (
+	permissionDenied = "7"
+	withoutToken     = "16"
+)
 
 // methods are all that a server offers over gRPC, but for its health and for agents that
 // have nothing yet but a token to join.
@@ -208,19 +212,32 @@ func request(t *testing.T, method, addr, path, body string) *http.Request {
 	return req
 }
 
-// forbidden asserts that an answer is the documented refusal.
+// forbidden asserts that an answer is the documented refusal of what nobody may send.
 func forbidden(t *testing.T, rsp *http.Response, body string) {
 	t.Helper()
-	assert.Equal(t, http.StatusForbidden, rsp.StatusCode, "%s %s: %s", rsp.Request.Method, rsp.Request.URL, body)
+	refusedWith(t, http.StatusForbidden, "forbidden", rsp, body)
+}
+
+// unauthenticated asserts that an answer is the documented refusal of callers without a
+// token.
+func unauthenticated(t *testing.T, rsp *http.Response, body string) {
+	t.Helper()
+	refusedWith(t, http.StatusUnauthorized, "unauthenticated", rsp, body)
+	assert.Equal(t, "Bearer", rsp.Header.Get("WWW-Authenticate"))
+}
+
+func refusedWith(t *testing.T, status int, code string, rsp *http.Response, body string) {
+	t.Helper()
+	assert.Equal(t, status, rsp.StatusCode, "%s %s: %s", rsp.Request.Method, rsp.Request.URL, body)
 	if rsp.Request.Method == http.MethodHead {
 		return
 	}
 	e := errorOf(t, body)
-	assert.Equal(t, "forbidden", e.Code)
-	assert.Contains(t, e.Hint, "-insecure")
+	assert.Equal(t, code, e.Code)
+	assert.NotEmpty(t, e.Hint)
 }
 
-// Without credentials only this machine is served.
+// Without a token only this machine is served.
 func TestOtherMachinesAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newMachines(t, 2)
@@ -240,22 +257,26 @@ func TestOtherMachinesAreRefused(t *testing.T) {
 			for _, h2 := range []bool{false, true} {
 				for _, c := range routes {
 					rsp, body := there.ask(t, h2, request(t, c.method, addr, c.path, c.body))
-					forbidden(t, rsp, body)
+					unauthenticated(t, rsp, body)
 				}
 				rsp, body := there.ask(t, h2, request(t, http.MethodGet, addr, "/functions/helloworld", ""))
-				forbidden(t, rsp, body)
+				unauthenticated(t, rsp, body)
 				// Pretending to be somebody else changes nothing.
 				req := request(t, http.MethodGet, addr, "/details", "")
 				req.Host = "localhost"
 				req.Header.Set("X-Forwarded-For", "127.0.0.1")
 				rsp, body = there.ask(t, h2, req)
-				forbidden(t, rsp, body)
+				unauthenticated(t, rsp, body)
 				rsp, _ = there.ask(t, h2, request(t, http.MethodGet, addr, "/healthz", ""))
 				assert.Equal(t, http.StatusOK, rsp.StatusCode, "health is for everybody")
 			}
 			for _, method := range methods() {
 				status, message := there.rpc(t, addr, addr, method)
-				assert.Equal(t, permissionDenied, status, method)
+				if method == proto.Functions_Join_FullMethodName || method == proto.Functions_Renew_FullMethodName {
+					assert.NotEqual(t, "0", status, "what it takes is in the call itself")
+					continue
+				}
+				assert.Equal(t, withoutToken, status, method)
 				assert.Contains(t, message, "other machines")
 			}
 			status, _ := there.rpc(t, addr, addr, "/grpc.health.v1.Health/Check")
@@ -336,6 +357,9 @@ func TestThreeMachines(t *testing.T) {
 	t.Run("a protected proxy connects to no other machine", func(t *testing.T) {
 		launch(t, front.command(t, "proxy", "-dir", t.TempDir(), "-http", ":9102", "-rpc", ":9101"))
 		r := front.cli(t, "-proxy", "localhost:9101", "list", worker.addr+":9000")
+		assert.Equal(t, 5, r.code, "%+v", r)
+		assert.Contains(t, r.stderr, "is not known")
+		r = front.cli(t, "-proxy", "localhost:9101", "deploy", "-agent", worker.addr+":9000", dir)
 		assert.Equal(t, 7, r.code, "%+v", r)
 		assert.Contains(t, r.stderr, "-insecure")
 	})
@@ -349,7 +373,7 @@ func TestBrowsersAndGatewaysAreRefused(t *testing.T) {
 	var plain dialer = new(net.Dialer).DialContext
 	for _, addr := range []string{s.agent.addr, s.proxy.http, s.proxy.rpc} {
 		for _, h2 := range []bool{false, true} {
-			for _, host := range []string{"evil.example", "evil.example:9000", "localhost.evil.example", "169.254.169.254", "0.0.0.0"} {
+			for _, host := range []string{"evil.example", "evil.example:9000", "localhost.evil.example", "evil.internal.example"} {
 				for _, c := range routes {
 					req := request(t, c.method, addr, c.path, c.body)
 					req.Host = host
@@ -373,13 +397,17 @@ func TestBrowsersAndGatewaysAreRefused(t *testing.T) {
 					req := request(t, c.method, addr, c.path, c.body)
 					req.Header.Set(name, value)
 					rsp, body := plain.ask(t, h2, req)
-					forbidden(t, rsp, body)
+					if browser {
+						forbidden(t, rsp, body)
+					} else {
+						unauthenticated(t, rsp, body)
+					}
 				}
 				for _, path := range detours {
 					req := request(t, http.MethodGet, addr, path, "")
 					req.Header.Set(name, value)
 					rsp, body := plain.ask(t, h2, req)
-					assert.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, rsp.StatusCode, path)
+					assert.Contains(t, []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, rsp.StatusCode, path)
 					assert.NotContains(t, body, "HelloWorld", path)
 				}
 				if addr == s.agent.addr {
@@ -388,19 +416,27 @@ func TestBrowsersAndGatewaysAreRefused(t *testing.T) {
 				req := request(t, http.MethodGet, addr, "/functions/helloworld", "")
 				req.Header.Set(name, value)
 				rsp, body := plain.ask(t, h2, req)
-				assert.Equal(t, http.StatusOK, rsp.StatusCode, body)
+				if browser {
+					assert.Equal(t, http.StatusOK, rsp.StatusCode, body)
+				} else {
+					unauthenticated(t, rsp, body)
+				}
 				req = request(t, http.MethodPost, addr, "/functions/helloworld", "")
 				req.Header.Set(name, value)
 				rsp, body = plain.ask(t, h2, req)
 				if browser {
 					forbidden(t, rsp, body)
 				} else {
-					assert.Equal(t, http.StatusOK, rsp.StatusCode, "gateways may stand before functions: %s", body)
+					unauthenticated(t, rsp, body)
 				}
 			}
 		}
 		for _, method := range methods() {
 			status, message := plain.rpc(t, addr, "evil.example", method)
+			if method == proto.Functions_Join_FullMethodName || method == proto.Functions_Renew_FullMethodName {
+				assert.NotEqual(t, "0", status, "what it takes is in the call itself")
+				continue
+			}
 			assert.Equal(t, permissionDenied, status, method)
 			assert.Contains(t, message, "evil.example")
 		}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/base64"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -176,6 +175,9 @@ func (a access) mine(r request) error {
 		return nil
 	case r.local == function:
 		return unauthenticated("functions, builds and other processes that are confined more than this server need a token").WithHint("give the function a token, in its setting secrets")
+	case r.local < trusted && r.uid == os.Geteuid():
+		return unauthenticated("processes that this server cannot see, such as those outside of its container, need a token").
+			WithHint(ways + "call from where it runs; on a trusted network, start the server with -insecure")
 	case r.local < trusted:
 		return unauthenticated("%s need a token", userName(r.uid)).
 			WithHint(ways + "call as the user that the server runs as; or start it with -trust and the user's name")
@@ -281,9 +283,6 @@ func forbidden(format string, args ...any) *proto.Error {
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	id := proto.RequestID(r.Header.Get(proto.RequestIDHeader))
 	w.Header().Set(proto.RequestIDHeader, id)
-	if errors.Is(err, proto.ErrUnauthenticated) {
-		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750 section 3
-	}
 	if !isGRPC(r) {
 		wire.WriteError(w, err)
 		return

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -128,9 +127,6 @@ var controlCalls = []struct{ method, path string }{
 // functions are two, of which one is public.
 var functions = server.Mount{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	if err := server.Admit(r, "hello", r.URL.Path == publicFunction); err != nil {
-		if errors.Is(err, proto.ErrUnauthenticated) {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-		}
 		wire.WriteError(w, err)
 		return
 	}
