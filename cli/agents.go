@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) agentsCommand() *cobra.Command {
-	cmd := a.agentsListCommand("agents", "shows agents, lets new ones join, forgets lost ones")
+	cmd := a.agentsListCommand("agents", "shows agents, lets new ones join, removes lost ones")
 	cmd.AddCommand(a.agentsListCommand("ls", "shows the agents of a proxy"), a.agentsTokenCommand(), a.agentsRmCommand())
 	return cmd
 }
@@ -37,7 +37,7 @@ its certificate, whether it answers, and how many functions it has.`,
 	}
 }
 
-// register makes a request of those who look after agents.
+// register makes a request about agents.
 func register[T any](a *app, request func(transport.Registrar) (T, error)) (T, error) {
 	client := a.dial()
 	defer func() { _ = client.Close() }()
@@ -59,13 +59,21 @@ func (a *app) printAgents(list []*proto.AgentState) error {
 			joined = ago(s.GetSince())
 		}
 		if !s.GetConnected() {
-			state = s.GetError()
+			state = "no answer"
 		}
 		rows = append(rows, []string{
 			s.GetAddr(), s.GetId(), joined, state, strconv.FormatUint(uint64(s.GetFunctions()), 10), s.GetPlatform(), s.GetGoVersion(),
 		})
 	}
-	return a.printTable(rows, "GO", "PLATFORM", "ID")
+	if err := a.printTable(rows, "GO", "PLATFORM", "ID"); err != nil {
+		return err
+	}
+	for _, s := range list {
+		if !s.GetConnected() {
+			a.note("%s", s.GetError())
+		}
+	}
+	return nil
 }
 
 func (a *app) agentsTokenCommand() *cobra.Command {
@@ -117,9 +125,9 @@ func (a *app) reachedBy() string {
 func (a *app) agentsRmCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm AGENT…",
-		Short: "makes a proxy forget agents, by address or id",
+		Short: "removes agents from a proxy, by address or id",
 		Long: `
-The proxy forgets the agents and calls their functions no longer; the functions
+The proxy no longer asks the agents, nor calls their functions; the functions
 themselves go on. An agent that has joined cannot come back with its certificate: it
 needs another token.`,
 		Example: "\n  proxyCli agents rm worker-2:9000",
@@ -134,7 +142,7 @@ needs another token.`,
 					several = append(several, err)
 					continue
 				}
-				a.note("agent %s is forgotten; it had %d functions", was.GetAddr(), was.GetFunctions())
+				a.note("agent %s is removed; the proxy knew of %d functions there", was.GetAddr(), was.GetFunctions())
 			}
 			if len(several) > 0 {
 				return several

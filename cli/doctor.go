@@ -12,7 +12,7 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "says what is not well here and at the proxy",
+		Short: "finds what is wrong here and at the proxy",
 		Long: `
 Looks at this machine and at the proxy or agent of -proxy: the go command, versions,
 clocks, what they say of their agents, toolchains, caches and isolation. Each finding

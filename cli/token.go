@@ -12,7 +12,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// administer makes a request of those who decide who may call.
+// administer makes a request about tokens or the audit log.
 func administer[T any](a *app, request func(transport.Admin) (T, error)) (T, error) {
 	client := a.dial()
 	defer func() { _ = client.Close() }()
@@ -22,7 +22,7 @@ func administer[T any](a *app, request func(transport.Admin) (T, error)) (T, err
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "makes and ends tokens, with which others may call",
+		Short: "makes, lists, rotates and revokes tokens",
 		Long: `
 A token lets its bearer do what its scopes say: read shows what there is, invoke calls
 functions, deploy changes them, and reads, admin makes tokens and sees the audit log.
