@@ -194,6 +194,31 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 		status, body := from(t, "127.0.0.1", req)
 		assert.Equal(t, http.StatusNotFound, status, "a route does not publish: %s", body)
 	})
+	t.Run("private functions take a token", func(t *testing.T) {
+		made := func(args ...string) string {
+			r := proxyCli(t, dir, append([]string{"-proxy", p.rpc, "token", "create"}, args...)...)
+			require.Zero(t, r.code, r.stderr)
+			return strings.TrimSpace(r.stdout)
+		}
+		hidden, other, reads := made("-scope", "invoke", "-function", "Hidden"), made("-scope", "invoke", "-function", "Shown"), made("-scope", "read")
+		wrong := hidden[:len(hidden)-1] + "x"
+		for _, addr := range []string{front, functions} {
+			for _, c := range []struct {
+				token, path string
+				want        int
+			}{
+				{hidden, "/functions/hidden/headers", http.StatusOK}, {hidden, "/functions/missing", http.StatusForbidden}, {hidden, "/details", http.StatusNotFound},
+				{other, "/functions/hidden", http.StatusForbidden}, {reads, "/functions/hidden", http.StatusForbidden}, {reads, "/details", http.StatusNotFound},
+				{wrong, "/functions/hidden", http.StatusUnauthorized}, {hidden, "/functions/shown", http.StatusOK},
+			} {
+				req := request(t, http.MethodGet, addr, c.path, "")
+				req.Header.Set("Authorization", "Bearer "+c.token)
+				status, body := from(t, "127.0.0.9", req)
+				assert.Equal(t, c.want, status, "%s: %s", c.path, body)
+				assert.NotContains(t, body, c.token, "no function sees it")
+			}
+		}
+	})
 	t.Run("functions see who calls", func(t *testing.T) {
 		seen := func(client, addr string) http.Header {
 			req := request(t, http.MethodGet, addr, "/functions/shown/headers", "")

@@ -174,10 +174,11 @@ func (c *call) find() error {
 			return err
 		}
 	}
-	if err := c.admit(segment); err != nil {
+	err = c.admit(segment)
+	if err != nil && (segment != "" || !errors.Is(err, proto.ErrForbidden)) {
 		return err
 	}
-	if segment == "" {
+	if segment == "" { // also for tokens of other functions: there is nothing to call
 		return proto.Errorf(proto.ErrNotFound, "no function has a route at %.200q", c.in.Host+c.in.URL.Path)
 	}
 	if c.route == nil {
