@@ -224,7 +224,7 @@ func (a *app) audit(ctx context.Context, last uint32) error {
 	}
 	rows := [][]string{{"TIME", "WHO", "CALL", "WHAT", "RESULT", "PACKAGE", "PEER"}}
 	for _, e := range list {
-		what := strings.Join(append(e.GetFunctions(), e.GetToken()), ",")
+		what := strings.Join(append(e.GetFunctions(), e.GetToken(), e.GetAgent()), ",")
 		var packages []string
 		for _, p := range e.GetPackages() {
 			packages = append(packages, short(p))

@@ -3559,7 +3559,9 @@ type AuditEntry struct {
 	// Calls that were refused and not recorded since the entry before: there were too many.
 	Omitted uint64 `protobuf:"varint,10,opt,name=omitted,proto3" json:"omitted,omitempty"`
 	// Id of the token that was created, revoked or rotated.
-	Token         string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	// Id of the agent that joined or was removed.
+	Agent         string `protobuf:"bytes,12,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3667,6 +3669,13 @@ func (x *AuditEntry) GetOmitted() uint64 {
 func (x *AuditEntry) GetToken() string {
 	if x != nil {
 		return x.Token
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAgent() string {
+	if x != nil {
+		return x.Agent
 	}
 	return ""
 }
@@ -4479,7 +4488,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\fAuditRequest\x12\x12\n" +
 	"\x04last\x18\x01 \x01(\rR\x04last\"=\n" +
 	"\tAuditList\x120\n" +
-	"\aentries\x18\x01 \x03(\v2\x16.ryofaas.v1.AuditEntryR\aentries\"\x91\x02\n" +
+	"\aentries\x18\x01 \x03(\v2\x16.ryofaas.v1.AuditEntryR\aentries\"\xa7\x02\n" +
 	"\n" +
 	"AuditEntry\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\tR\x04time\x12\x10\n" +
@@ -4494,7 +4503,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"request_id\x18\t \x01(\tR\trequestId\x12\x18\n" +
 	"\aomitted\x18\n" +
 	" \x01(\x04R\aomitted\x12\x14\n" +
-	"\x05token\x18\v \x01(\tR\x05token\"\x0f\n" +
+	"\x05token\x18\v \x01(\tR\x05token\x12\x14\n" +
+	"\x05agent\x18\f \x01(\tR\x05agent\"\x0f\n" +
 	"\rAgentsRequest\";\n" +
 	"\tAgentList\x12.\n" +
 	"\x06agents\x18\x01 \x03(\v2\x16.ryofaas.v1.AgentStateR\x06agents\" \n" +

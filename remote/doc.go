@@ -21,36 +21,49 @@
 //     processes. A change starts the new processes on the same sockets, waits
 //     until they have answered, and only then drains the old ones; a restart leaves
 //     callers waiting in the backlog instead of refusing them.
+//
 //   - So does sleep: an idle function has sockets and no process. Its processes are
 //     retired as in a change, and only when they take no more calls is the kernel asked
 //     to tell of callers. So a caller is served by an old process or wakes a new one.
 //     When a function may be idle is known beforehand: its processes are asked once
 //     then, not again and again.
+//
 //   - What runs is compared with what should run after every event, in one place
 //     (tend), which starts what is missing. Events only say that it is time to look.
+//
 //   - A function's status is derived from what is there, never stored, so it
 //     cannot disagree with it.
+//
 //   - A stop renames record.json to stopped.json. That is done at once, needs no room
 //     on the disk, and is all that the next agent has to know: a function is stopped with
 //     its versions, whenever the agent dies. A deploy or a rollback writes record.json
 //     again and goes on with its numbers. What is stopped has no goroutine.
+//
 //   - Versions are kept with their folders, so a rollback needs neither package
 //     nor build. That costs the disk a program each, shared with the store of
 //     programs and with versions that differ in settings alone.
+//
 //   - Processes outlive the agent (adopt.go). A holder, a small process of its own,
 //     keeps their sockets and control connections; run.json says which they are. The
 //     next agent takes over what proves itself, over its control connection, to be that
 //     process. The others are found by where their executable lies, which no stranger
 //     shares, and stopped before anything is started in their place.
+//
 //   - What can be derived is not kept: the record that is stored is made of the
 //     function's fields when it is stored.
+//
 //   - A damaged file costs what was in it and nothing else: disk sets it aside, the log
 //     and readyz tell of it, and a function that cannot run without it is Failed until it
 //     is deployed again (damage.go). A program runs only with the digest that its version
 //     has on record.
+//
 //   - A paused function (pause.go) has sockets and no process, as a sleeping one, but
 //     its callers get 503 instead of waiting.
 //
+//   - An agent may belong to a proxy (join.go). Then that is served by TLS and its
+//     certificate, on the same port, and reaches functions through package door.
+//
 // The package must never serve a function's callers itself, except for that 503: they
-// talk to the function's own process.
+// talk to the function's own process, from other machines through the door, which
+// reads nothing.
 package remote

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -145,4 +146,24 @@ func (a *Agent) certificates() server.Certificates {
 		return nil
 	}
 	return a.identity
+}
+
+// membership is what /readyz says of the proxy that an agent belongs to, when the answer
+// is made.
+type membership struct{ *Agent }
+
+// MarshalJSON implements json.Marshaler.
+func (m membership) MarshalJSON() ([]byte, error) {
+	said := struct {
+		Proxy   string    `json:"proxy"`
+		Until   time.Time `json:"until,omitzero"`
+		Problem string    `json:"problem,omitempty"` // why it does not belong to it any longer
+	}{Proxy: m.proxy}
+	if m.proxy != "" {
+		_, said.Until = m.identity.Due()
+		if err := m.identity.Valid(); err != nil {
+			said.Problem = err.Error()
+		}
+	}
+	return json.Marshal(said)
 }

@@ -182,7 +182,7 @@ func serve(ctx context.Context, s options) error {
 				{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()},
 				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeDeploy, Handler: agent.door},
 			},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain}, Logger: logger.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain, "joined": membership{agent}}, Logger: logger.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {

@@ -24,8 +24,9 @@
 //     nobody answers; the next one finds a server that has come back.
 //   - Each request has a time limit of its own (wire's table), unless its context has
 //     one. A stream fails when the server is silent for too long.
-//   - Agents do more for proxies than Interface says: Worker. Who may call is decided
-//     by those who have the calls of Admin.
+//   - Agents do more for proxies than Interface says: Worker, and a Door to the sockets
+//     of their functions. Who may call is decided by those who have the calls of Admin;
+//     proxies look after agents by those of Registrar.
 //   - A token is never sent to another machine in the clear, unless the caller insists
 //     (WithClearToken).
 //

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -242,7 +241,7 @@ func TestMachinesThatJoined(t *testing.T) {
 		u, err := url.Parse(r.Proxy)
 		require.NoError(t, err)
 		_, err = desk.dial(t.Context(), "tcp", u.Host)
-		assert.True(t, errors.Is(err, unix.ECONNREFUSED), "a function's port is open: %v", err)
+		assert.ErrorIs(t, err, unix.ECONNREFUSED, "a function's port is open")
 	}
 	// Others on the network control nothing, agents neither.
 	for _, at := range []string{front.addr + ":9001", workers[0].addr + ":9000"} {
@@ -260,4 +259,8 @@ func TestMachinesThatJoined(t *testing.T) {
 	again := launch(t, workers[1].command(t, "agent", flags[1][:6]...))
 	eventually(t, func() bool { return strings.Contains(again.String(), "was removed from this proxy") }, "it is not told")
 	assert.Equal(t, 1, strings.Count(on(front, "agents"), "\n"), "it came back")
+	again.end()
+	printed := strings.Fields(on(front, say[1][1:]...))
+	launch(t, workers[1].command(t, "agent", append(flags[1][:6:6], printed[3:]...)...))
+	eventually(t, func() bool { return strings.Count(on(front, "agents"), " connected ") == 2 }, "another token does not let it in")
 }

@@ -163,3 +163,22 @@ func TestCertificatesExpire(t *testing.T) {
 		assert.Equal(t, c.want, Certificate(&x509.Certificate{NotBefore: now.Add(c.since), NotAfter: now.Add(c.until)}).State, "%+v", c)
 	}
 }
+
+func TestMembershipIsLookedAt(t *testing.T) {
+	for _, c := range []struct {
+		left    time.Duration
+		problem string
+		want    State
+	}{
+		{16 * time.Hour, "", Good},
+		{9 * time.Hour, "", Good},
+		{5 * time.Hour, "", Poor},
+		{-time.Hour, "the certificate expired", Bad},
+	} {
+		found := Said(map[string]any{"joined": map[string]any{"proxy": "front:9001", "until": time.Now().Add(c.left), "problem": c.problem}})
+		require.Len(t, found, 1)
+		assert.Equal(t, c.want, found[0].State, "%+v", found[0])
+		assert.Contains(t, found[0].Says, "front:9001")
+	}
+	assert.Empty(t, Said(map[string]any{"joined": map[string]any{"proxy": ""}}), "it belongs to none")
+}

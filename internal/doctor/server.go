@@ -34,6 +34,11 @@ type detail struct {
 		Way  string `json:"way"`
 	} `json:"damaged"`
 	Agents []agent `json:"agents"`
+	Joined struct {
+		Proxy   string    `json:"proxy"`
+		Until   time.Time `json:"until"`
+		Problem string    `json:"problem"`
+	} `json:"joined"`
 }
 
 type layer struct {
@@ -128,6 +133,9 @@ func (d *detail) findings() (findings []Finding) {
 	if d.Isolation.Tier != "" {
 		findings = append(findings, tier(d.Isolation.Tier, d.Isolation.Why))
 	}
+	if j := d.Joined; j.Proxy != "" {
+		findings = append(findings, joined(j.Proxy, j.Until, j.Problem))
+	}
 	for _, one := range d.Damaged {
 		findings = append(findings, Badly("damage", cmp.Or(one.Way, "deploy what it belongs to again"), "%s: %s", one.File, one.Why))
 	}
@@ -138,6 +146,24 @@ func (d *detail) findings() (findings []Finding) {
 		findings = append(findings, Poorly("agents", "start one, and name it with -agents or in a deploy", "the proxy knows no agent, so nothing can be deployed"))
 	}
 	return findings
+}
+
+// renewedBy is how long a certificate still holds when it is renewed at the latest, if
+// all is well.
+const renewedBy = 7 * time.Hour
+
+// joined is the finding of an agent that belongs to a proxy, until its certificate
+// expires.
+func joined(proxy string, until time.Time, problem string) Finding {
+	const check, remedy = "certificate", "the agent's log says why it is not renewed"
+	switch at := until.UTC().Format(time.RFC3339); {
+	case problem != "":
+		return Badly(check, "join again: proxyCli agents token prints the command", "the agent no longer belongs to %s: %s", proxy, problem)
+	case time.Until(until) < renewedBy:
+		return Poorly(check, remedy, "the agent belongs to %s until %s, and is not renewed", proxy, at)
+	default:
+		return Found(check, "the agent belongs to %s; its certificate, until %s, renews itself", proxy, at)
+	}
 }
 
 // toolchain is the finding of an agent's Go; mendedIn is a version that mends known

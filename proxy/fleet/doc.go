@@ -10,9 +10,15 @@
 // An agent that does not answer keeps its rows, and they stay published, because its
 // functions may well run.
 //
-// A Fleet must never dial an agent that neither the command line, nor a caller, nor an
-// earlier run has named. In protected mode it dials agents on its own machine alone:
-// otherwise callers who may deploy could make it talk to anything. An agent that a
+// Agents are known by their ids, wherever they are (watch.go). One that has joined proves
+// its id with each connection, which is TLS then, and so do the ways to its functions. A
+// name leads to the agents that have it by the proxy's doing, or had it first: what
+// another agent says takes no calls over. Services are called at their agent alone.
+//
+// A Fleet must never dial an agent that neither the command line, nor a deploy, nor an
+// earlier run has named, and that has not joined. In protected mode it dials agents on
+// its own machine and those that have joined alone: otherwise callers who may deploy
+// could make it talk to anything. An agent that a
 // caller named and that never answered is removed.
 //
 // What is removed while an agent does not answer is stored (removals.go), and removed

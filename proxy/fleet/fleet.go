@@ -312,9 +312,6 @@ func (f *Fleet) Known(addr string) (string, error) {
 	if f.agents[addr] != nil {
 		return addr, nil
 	}
-	if forbidden != nil { // it cannot be added either
-		return "", forbidden
-	}
 	host, port, _ := net.SplitHostPort(addr)
 	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
 		if same := net.JoinHostPort(name, port); loopback(host) && f.agents[same] != nil {
@@ -328,8 +325,11 @@ func (f *Fleet) Known(addr string) (string, error) {
 			known = strings.TrimSuffix(known, " is") + " are"
 		}
 	}
-	return "", proto.Errorf(proto.ErrNotFound, "agent %s is not known; %s", addr, known).
-		WithHint("a deploy to it adds it, as does proxy -agents "+addr).From("gateway", "not_found")
+	hint := "a deploy to it adds it, as does proxy -agents " + addr
+	if forbidden != nil { // it does not
+		hint = proto.AsError(forbidden).Hint
+	}
+	return "", proto.Errorf(proto.ErrNotFound, "agent %s is not known; %s", addr, known).WithHint(hint).From("gateway", "not_found")
 }
 
 // Resolve returns the address by which the fleet knows the agent that answers at an

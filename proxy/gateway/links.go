@@ -82,11 +82,11 @@ func (l *link) usable() bool {
 
 // drained says whether TLS has nothing that came together with the answer before.
 func (l *link) drained() bool {
-	if l.Conn.SetReadDeadline(time.Unix(1, 0)) != nil {
+	if l.SetReadDeadline(time.Unix(1, 0)) != nil {
 		return false
 	}
 	_, err := l.Conn.Read(make([]byte, 1))
-	return errors.Is(err, os.ErrDeadlineExceeded) && l.Conn.SetReadDeadline(time.Time{}) == nil
+	return errors.Is(err, os.ErrDeadlineExceeded) && l.SetReadDeadline(time.Time{}) == nil
 }
 
 // ask sends a request, the one that came in as in, and reads the head of its answer.

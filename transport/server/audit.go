@@ -75,6 +75,9 @@ func callOf(r *http.Request) (name string, changes bool) {
 		return r.Method + " " + r.URL.Path, false
 	}
 	name = rt.RPC[strings.LastIndexByte(rt.RPC, '/')+1:]
+	if rt.RPC == proto.Functions_Join_FullMethodName {
+		return name, true
+	}
 	return name, (rt.Scope == wire.ScopeDeploy || rt.Scope == wire.ScopeAdmin) && rt.Method != http.MethodGet && rt.Method != http.MethodHead
 }
 
@@ -106,6 +109,10 @@ func (d *deed) note(message any) {
 		d.row(m, add)
 	case *proto.PackageRef:
 		add(&e.Packages, m.GetDigest())
+	case *proto.JoinRequest:
+		e.Agent = m.GetId()
+	case *proto.AgentState:
+		e.Agent = m.GetId()
 	case *proto.TokenRef:
 		e.Token = m.GetId()
 	case *proto.RotateRequest:

@@ -17,6 +17,9 @@
 //     behind the verbs (scoped.go), whichever protocol they came by.
 //   - What changes something is recorded where it is answered, and what is not let in
 //     where it is refused (audit.go): no handler can forget it.
+//   - Proxies and agents know each other by certificates on the same ports
+//     (certified.go). Those of clients are verified with their first request, so that an
+//     answer can say what is wrong; the role in them is one more fact for access.go.
 //   - All that is not in wire.Routes is a Mount: a path, what its callers must be
 //     allowed, a handler. Functions and metrics are mounts.
 //   - A public listener has the mounts of ScopeInvoke and nothing else (public.go): what

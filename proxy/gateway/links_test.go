@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"io"
+	"math"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
+)
+
+// ends returns both ends of a connection over loopback, and of one over TLS on it.
+func ends(t *testing.T, secure bool) (near, far net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	near, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	far, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	if !secure {
+		return near, far
+	}
+	authority := testkit.NewAuthority(t)
+	issued := authority.Issue(t, "agent")
+	pair, err := tls.X509KeyPair(issued.Cert, issued.Key)
+	require.NoError(t, err)
+	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13})
+	client := tls.Client(near, &tls.Config{RootCAs: authority.Pool(), ServerName: "agent", MinVersion: tls.VersionTLS13})
+	shaken := make(chan error, 1)
+	go func() { shaken <- server.Handshake() }()
+	require.NoError(t, client.Handshake())
+	require.NoError(t, <-shaken)
+	return client, server
+}
+
+// An idle link is taken for another call only if nothing has come on it: what a function
+// sends unasked must not be the answer to the next call.
+func TestIdleLinksOnWhichSomethingCameAreNotUsed(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for name, does := range map[string]func(far net.Conn) error{
+			"closed":                 func(far net.Conn) error { return far.Close() },
+			"sent more":              func(far net.Conn) error { _, err := io.WriteString(far, "more"); return err },
+			"did so with the answer": nil,
+		} {
+			near, far := ends(t, secure)
+			l, err := newLink(near)
+			require.NoError(t, err)
+			l.room = math.MaxInt64
+			answer := make([]byte, 2)
+			for range 2 {
+				_, err = io.WriteString(far, "ok")
+				require.NoError(t, err)
+				_, err = io.ReadFull(l, answer)
+				require.NoError(t, err)
+				require.True(t, l.usable(), "%s, TLS %t", name, secure)
+			}
+			if does != nil {
+				require.NoError(t, does(far))
+			} else {
+				// Both are read from the network at once, where there is TLS.
+				_, err = io.WriteString(far, "ok")
+				require.NoError(t, err)
+				_, err = io.WriteString(far, "more")
+				require.NoError(t, err)
+				_, err = io.ReadFull(l, answer)
+				require.NoError(t, err)
+			}
+			assert.Eventually(t, func() bool { return !l.usable() }, 5*time.Second, time.Millisecond, "%s, TLS %t", name, secure)
+		}
+	}
+}
