@@ -74,6 +74,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		return set.Failf("-domain gets a certificate, -tls-cert names one: give one of them")
 	case len(names) > 0 && *functions == "":
 		return set.Failf("-domain needs -functions, which the authority must reach")
+	case len(gateways) > 0 && *functions == "":
+		return set.Failf("-trusted-proxies names gateways before -functions, which is not given")
 	}
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},

@@ -201,6 +201,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{append([]string{"-tls-cert", "missing.pem", "-tls-key", "missing.pem"}, free...), 2, "missing.pem"},
 		{append([]string{"-domain", "a.example"}, free...), 2, "-functions"},
 		{append([]string{"-domain", "https://a.example", "-functions", ":0"}, free...), 2, "-domain"},
+		{append([]string{"-trusted-proxies", "127.0.0.1"}, free...), 2, "-functions"},
 		{append([]string{"-trusted-proxies", "localhost"}, free...), 2, "-trusted-proxies"},
 		{append([]string{"-agents", "nowhere"}, free...), 2, "nowhere"},
 		{append([]string{"-agents", "10.0.0.1:9000"}, free...), 1, "-insecure"},

@@ -145,6 +145,23 @@ func TestPlainCallersOfAPublicListenerAreSentToTLS(t *testing.T) {
 	assert.Equal(t, 200, rsp.StatusCode)
 }
 
+func TestAForwarderSpeaksBeforeTLS(t *testing.T) {
+	_, public, asks := secured(t)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := d.Dial("tcp", public)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "PROXY TCP4 192.0.2.8 10.0.0.1 4711 443\r\n")
+	require.NoError(t, err)
+	client := tls.Client(conn, asks)
+	_, err = io.WriteString(client, publicCall+"\r\n")
+	require.NoError(t, err)
+	rsp, err := http.ReadResponse(bufio.NewReader(client), nil)
+	require.NoError(t, err)
+	defer rsp.Body.Close()
+	assert.Equal(t, 200, rsp.StatusCode)
+}
+
 func TestWhatOnlyBeginsLikeTLSIsClosed(t *testing.T) {
 	_, public, asks := secured(t)
 	for _, sent := range []string{"\x16", "\x16\x03\x01\x00\x00", "\x16\x03\x01\xff\xff", "\x16GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"} {
