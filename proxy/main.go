@@ -30,7 +30,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	dir := set.String("dir", flags.StateDir(), "`folder` for what it must remember")
 	public := set.String("url", "", "`url` by which callers reach it, such as http://public:9002 (default: the host that they addressed)")
 	functions := set.String("functions", "", "`addresses` at which everybody may call public functions, and do nothing else, separated by commas")
-	trusted := set.String("trusted-proxies", "", "`networks` of the gateways before -functions, such as 10.0.0.0/8, that are believed who calls through them, separated by commas")
+	trusted := set.String("trusted-proxies", "", "`networks` of the gateways in front of -functions, such as 10.0.0.0/8, that are believed about their callers, separated by commas")
 	cert := set.String("tls-cert", "", "`file` of the certificate, with those up to the authority, to serve callers by TLS with, on every port; read again when it changes")
 	key := set.String("tls-key", "", "`file` of the certificate's private key")
 	domains := set.String("domain", "", "`names` of this proxy, separated by commas, to get certificates for by ACME, and for the hosts of routes; you agree to the authority's terms. It must reach -functions at port 443 or 80 of each name")

@@ -44,7 +44,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	set := flags.New("agent", "builds and runs Go functions on this machine", stdout, stderr)
 	port := set.String("port", ":9000", "`address` to serve gRPC and HTTP on")
-	dir := set.String("dir", flags.StateDir(), "state `folder`; the agent uses agent in it")
+	dir := set.String("dir", flags.StateDir(), "state `folder`, in which the agent's own is agent")
 	ports := set.String("ports", DefaultPorts, "`range` of the functions' ports")
 	host := set.String("host", "", "`name` by which other machines reach this agent")
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
@@ -61,7 +61,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
 	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure or -host do without any (default what the machine has)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
-	stop := set.Bool("stop-functions", false, "stop the functions when the agent ends, instead of leaving them to the next one")
+	stop := set.Bool("stop-functions", false, "stop the functions when the agent stops, instead of leaving them to the next one")
 	examination, rest := doctor.Declare(set, args[1:])
 	if code, ok := set.Parse(rest); !ok {
 		return code
