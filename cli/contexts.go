@@ -50,7 +50,7 @@ const maxContexts = 1 << 20
 func loadContexts() (c contexts, err error) {
 	path, err := contextsFile()
 	if err != nil {
-		return c, nil //nolint:nilerr // a user without a home has none
+		return c, nil // a user without a home has none
 	}
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -101,11 +101,10 @@ func (c contexts) save() error {
 	return nil
 }
 
-// find returns the context of a name.
-func (c contexts) find(name string) (place, error) {
-	found, ok := c.Contexts[name]
-	if ok {
-		return found, nil
+// check returns an error if there is no context of a name.
+func (c contexts) check(name string) error {
+	if _, ok := c.Contexts[name]; ok {
+		return nil
 	}
 	hint := "proxyCli login makes one"
 	if len(c.Contexts) > 0 {
@@ -114,7 +113,7 @@ func (c contexts) find(name string) (place, error) {
 	if near := proto.Nearest(name, slices.Collect(maps.Keys(c.Contexts))); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return found, proto.Errorf(proto.ErrNotFound, "there is no context %q", name).WithHint(hint)
+	return proto.Errorf(proto.ErrNotFound, "there is no context %q", name).WithHint(hint)
 }
 
 // of returns what is known of an address, first of all in the current context.
@@ -151,8 +150,7 @@ may read.`,
 			RunE: func(_ *cobra.Command, args []string) error {
 				return changeContexts(func(c *contexts) error {
 					c.Current = args[0]
-					_, err := c.find(args[0])
-					return err
+					return c.check(args[0])
 				})
 			},
 		},
@@ -164,7 +162,7 @@ may read.`,
 			RunE: func(_ *cobra.Command, args []string) error {
 				return changeContexts(func(c *contexts) error {
 					for _, name := range args {
-						if _, err := c.find(name); err != nil {
+						if err := c.check(name); err != nil {
 							return err
 						}
 						delete(c.Contexts, name)

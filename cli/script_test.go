@@ -24,7 +24,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -137,15 +136,12 @@ func serve(t testing.TB, s server) string {
 // serveOn serves until stop is called, or the test ends.
 func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	t.Helper()
-	dir, err := state.Open(filepath.Join(t.TempDir(), "state"))
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, dir.Close()) })
-	keeper, record, err := auth.OpenFolder(dir)
+	record, err := auth.OpenRecord(t.TempDir())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: keeper, Record: record})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

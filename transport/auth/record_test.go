@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -71,7 +70,7 @@ func TestRefusalsDoNotPushOutWhatWasDone(t *testing.T) {
 		for range 3 * maxRefusals {
 			require.NoError(t, r.Refused(&proto.AuditEntry{Who: "nobody", Call: "Deploy", Result: "unauthenticated"}))
 		}
-		time.Sleep(2 * refusalSpan)
+		pass(2 * refusalSpan)
 		require.NoError(t, r.Refused(&proto.AuditEntry{Who: "nobody", Call: "Deploy", Result: "unauthenticated"}))
 		list, err := r.Last(1000)
 		require.NoError(t, err)

@@ -28,7 +28,7 @@ func clientOf(t *testing.T, kind transport.Kind, addr string, opts ...transport.
 func TestTokensAreManagedOverBothTransports(t *testing.T) {
 	for _, kind := range bothKinds {
 		fake := transporttest.NewFake(t)
-		cli := clientOf(t, kind, serve(t, fake, fake, server.Config{Tokens: keeper(t)}))
+		cli := clientOf(t, kind, serve(t, fake, fake, server.Config{Tokens: transporttest.Keeper(t)}))
 		addr := serve(t, fake, fake, server.Config{})
 		made, err := cli.CreateToken(t.Context(), &proto.TokenRequest{Name: "ci", Scopes: []string{"deploy"}, Functions: []string{"Hello"}, Ttl: "1h"})
 		require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestTokensAreManagedOverBothTransports(t *testing.T) {
 }
 
 func TestClientsSendTheirToken(t *testing.T) {
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	fake := transporttest.NewFake(t)
 	addr := serve(t, fake, fake, server.Config{Tokens: k})
 	secret := token(t, k, wire.ScopeRead)
@@ -100,7 +100,7 @@ func gateway(t *testing.T, addr, secret string) func(method, path, body string) 
 }
 
 func TestATokenForOneFunctionShowsAndChangesThatAlone(t *testing.T) {
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	fake := transporttest.NewFake(t)
 	addr := serve(t, fake, fake, server.Config{Tokens: k, Worker: fake, Mounts: []server.Mount{
 		{Path: "/metrics", Scope: wire.ScopeRead, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
@@ -146,7 +146,7 @@ func TestATokenForOneFunctionShowsAndChangesThatAlone(t *testing.T) {
 }
 
 func TestWhoDidWhatIsRecorded(t *testing.T) {
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	record, err := auth.OpenRecord(t.TempDir())
 	require.NoError(t, err)
 	fake := transporttest.NewFake(t)

@@ -59,9 +59,11 @@ func (p *peers) grpcCall(t *testing.T, addr, rpc string, header http.Header) cod
 	defer func() { assert.NoError(t, conn.Close()) }()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	var pairs []string
 	for name, values := range header {
-		ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(name), values[0])
+		pairs = append(pairs, strings.ToLower(name), values[0])
 	}
+	ctx = metadata.AppendToOutgoingContext(ctx, pairs...)
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, rpc)
 	require.NoError(t, err)
 	if err := stream.SendMsg(&proto.WatchRequest{}); err != io.EOF { //nolint:errorlint // as gRPC says that the server has answered
@@ -75,7 +77,7 @@ func (p *peers) grpcCall(t *testing.T, addr, rpc string, header http.Header) cod
 // needs one and by one who does not.
 func TestTokensAtEveryDoor(t *testing.T) {
 	const open, unauthenticated, forbidden = "let in", "unauthenticated", "forbidden"
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	revoked, err := k.CreateToken(t.Context(), &proto.TokenRequest{Scopes: []string{"read", "invoke", "deploy", "admin"}})
 	require.NoError(t, err)
 	_, err = k.RevokeToken(t.Context(), revoked.GetToken().GetId())
@@ -84,7 +86,7 @@ func TestTokensAtEveryDoor(t *testing.T) {
 	require.NoError(t, err)
 	_, err = k.RotateToken(t.Context(), &proto.RotateRequest{Id: old.GetToken().GetId(), Grace: "0"})
 	require.NoError(t, err)
-	stranger := token(t, keeper(t), wire.ScopeAdmin)
+	stranger := token(t, transporttest.Keeper(t), wire.ScopeAdmin)
 	senders := []struct {
 		name   string
 		token  string
@@ -101,7 +103,7 @@ func TestTokensAtEveryDoor(t *testing.T) {
 		{name: "deploy", token: token(t, k, wire.ScopeDeploy), scopes: []wire.Scope{wire.ScopeAny, wire.ScopeDeploy, wire.ScopeRead}},
 		{name: "admin", token: token(t, k, wire.ScopeAdmin), scopes: []wire.Scope{wire.ScopeAny, wire.ScopeAdmin}},
 	}
-	want := func(scope wire.Scope, own, clear, wrong, sent bool, scopes []wire.Scope) string {
+	want := func(scope wire.Scope, own, inClear, wrong, sent bool, scopes []wire.Scope) string {
 		has := func() bool {
 			for _, s := range scopes {
 				if s == scope {
@@ -117,7 +119,7 @@ func TestTokensAtEveryDoor(t *testing.T) {
 			return unauthenticated
 		case own:
 			return open
-		case clear && sent:
+		case inClear && sent:
 			return forbidden
 		case has():
 			return open

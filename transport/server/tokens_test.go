@@ -4,31 +4,18 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
-
-// keeper returns a keeper of tokens in a folder of the test.
-func keeper(t *testing.T) *auth.Keeper {
-	t.Helper()
-	dir, err := state.Open(filepath.Join(t.TempDir(), "state"))
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, dir.Close()) })
-	k, err := auth.Open(auth.InFolder(dir))
-	require.NoError(t, err)
-	return k
-}
 
 func token(t *testing.T, k *auth.Keeper, scope wire.Scope, functions ...string) string {
 	t.Helper()
@@ -38,7 +25,7 @@ func token(t *testing.T, k *auth.Keeper, scope wire.Scope, functions ...string) 
 }
 
 func TestATokenInTheClearIsRefused(t *testing.T) {
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	far, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	fake := transporttest.NewFake(t)
@@ -49,7 +36,7 @@ func TestATokenInTheClearIsRefused(t *testing.T) {
 }
 
 func TestWhoMayCallAFunction(t *testing.T) {
-	k := keeper(t)
+	k := transporttest.Keeper(t)
 	fake := transporttest.NewFake(t)
 	everybody, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
