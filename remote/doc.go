@@ -17,6 +17,10 @@
 //
 // Decisions:
 //
+//   - Each process is started by the walls of package isolation, which say what it may
+//     do. What a running process was given is stored with it: a row tells the least that
+//     one of the function's processes runs under, also after an upgrade.
+//
 //   - The agent opens a function's sockets and hands them to each of its
 //     processes. A change starts the new processes on the same sockets, waits
 //     until they have answered, and only then drains the old ones; a restart leaves

@@ -768,6 +768,8 @@ func TestLayersAreProven(t *testing.T) {
 		require.ErrorContains(t, l.judge(said), a.name, "not tried")
 		require.ErrorContains(t, l.judge(said+a.name+" 0\n"), a.name, "it worked")
 		require.NoError(t, l.judge(said+fmt.Sprintf("%s %d\n", a.name, a.want)))
+		elsewhere := l.judge(said + fmt.Sprintf("%s %d\n", a.name, unix.EROFS))
+		assert.Equal(t, a.layer == Calls || a.name == "signal", elsewhere != nil, "%s, of a file system that cannot be written to", a.name)
 	}
 }
 

@@ -260,7 +260,9 @@ func (l *Launcher) judge(said string) error {
 			continue
 		}
 		got, tried := came[a.name]
-		if !tried || got != a.want {
+		// What else denies a file or a port on this machine may come first, and be named.
+		denied := got == a.want || a.layer != Calls && got != 0 && got != unix.ECONNREFUSED
+		if !tried || !denied {
 			return fmt.Errorf("the layer %s is on, but a process under it could try %q: %s (%d) instead of %s", a.layer, a.name, got.Error(), int(got), a.want.Error())
 		}
 	}
