@@ -944,6 +944,24 @@ func TestReasonsWhyAFunctionIsNotCalled(t *testing.T) {
 	}
 }
 
+// A call that was given a replica just before its function was stopped.
+func TestAFunctionThatWasStoppedMeanwhileIsNotDown(t *testing.T) {
+	r := table(deployed("Gone", unused(t)))
+	srv := httptest.NewServer(New(Config{
+		Table: r, Logger: hclog.NewNullLogger(), Admit: func(*http.Request, string, bool) error { return nil },
+		Stranger: func(*http.Request) bool { return false },
+		AgentErr: func(string) *proto.Error { // it is asked after the dial has failed
+			r.Update(map[string][]Replica{"gone": {{Row: &proto.FunctionJsonRsp{Name: "Gone", Status: string(proto.Stopped)}}}})
+			return nil
+		},
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(r.Clear)
+	res, _ := say(t, srv.Listener.Addr().String(), "GET /functions/gone HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	assert.Equal(t, http.StatusNotFound, res.StatusCode)
+	assert.Contains(t, errorOf(t, res)["message"], "stopped")
+}
+
 // unused returns an address where nobody listens.
 func unused(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
