@@ -199,7 +199,7 @@ func tier(name, why string) Finding {
 	}
 	says := fmt.Sprintf("functions run under the tier %s", name)
 	if why != "" {
-		says += "; it is no better one, since " + why
+		says += "; it is not a better one, since " + why
 	}
 	return Found("isolation", "%s", says)
 }

@@ -46,7 +46,7 @@ func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
 	f.mu.Lock()
 	var a *agent
 	if err == nil {
-		a = f.agents[addr]
+		a = f.named(addr)
 	} else {
 		a = f.withID(name)
 	}

@@ -309,14 +309,8 @@ func (f *Fleet) Known(addr string) (string, error) {
 	forbidden := f.Allowed(addr)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.agents[addr] != nil {
-		return addr, nil
-	}
-	host, port, _ := net.SplitHostPort(addr)
-	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
-		if same := net.JoinHostPort(name, port); loopback(host) && f.agents[same] != nil {
-			return same, nil
-		}
+	if a := f.named(addr); a != nil {
+		return a.addr, nil
 	}
 	known := "none is"
 	if len(f.agents) > 0 {
@@ -330,6 +324,21 @@ func (f *Fleet) Known(addr string) (string, error) {
 		hint = proto.AsError(forbidden).Hint
 	}
 	return "", proto.Errorf(proto.ErrNotFound, "agent %s is not known; %s", addr, known).WithHint(hint).From("gateway", "not_found")
+}
+
+// named returns the agent of an address, under any name of this machine; nil if there
+// is none. f.mu is held.
+func (f *Fleet) named(addr string) *agent {
+	if a := f.agents[addr]; a != nil {
+		return a
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
+		if a := f.agents[net.JoinHostPort(name, port)]; loopback(host) && a != nil {
+			return a
+		}
+	}
+	return nil
 }
 
 // Resolve returns the address by which the fleet knows the agent that answers at an

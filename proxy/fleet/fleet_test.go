@@ -44,6 +44,17 @@ func TestAgentsOnOtherMachinesAreNotLocal(t *testing.T) {
 	assert.Empty(t, f.agents)
 }
 
+func TestAnAgentOfThisMachineIsRemovedUnderEachOfItsNames(t *testing.T) {
+	f, err := newFleet(t, Config{Agents: []string{"127.0.0.1:9000", "10.0.0.1:9001"}, Publish: func(map[string][]Replica) {}})
+	require.NoError(t, err)
+	_, err = f.Remove("localhost:9001")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+	was, err := f.Remove("localhost:9000")
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:9000", was.GetAddr())
+	assert.Len(t, f.agents, 1)
+}
+
 // deployed is the row of a function that runs.
 func deployed(name string) *proto.FunctionJsonRsp {
 	return &proto.FunctionJsonRsp{Name: name, Status: string(proto.Deployed)}
