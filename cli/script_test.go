@@ -140,8 +140,9 @@ func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
+	registrar, _ := s.(transport.Registrar)
 	go func() {
-		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record, Registrar: registrar})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

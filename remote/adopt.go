@@ -164,7 +164,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 	}
 	sockets, err := process.Adopted(files)
 	if err == nil && !a.listensAt(sockets) {
-		sockets.Close() // -insecure or -host has changed
+		sockets.Close() // -expose has changed
 		return
 	}
 	if err != nil {

@@ -297,7 +297,7 @@ func TestOtherMachinesAreRefused(t *testing.T) {
 		u, err := url.Parse(list[0].Proxy)
 		require.NoError(t, err)
 		_, err = there(t.Context(), "tcp", net.JoinHostPort(here.addr, u.Port()))
-		assert.ErrorIs(t, err, unix.ECONNREFUSED, "without -insecure they listen on loopback alone")
+		assert.ErrorIs(t, err, unix.ECONNREFUSED, "without -expose they listen on loopback alone")
 	})
 	r = here.cli(t, "invoke", "HelloWorld")
 	assert.Equal(t, "Hello, World!\n", r.stdout, "nothing has happened: %s", r.stderr)

@@ -183,9 +183,19 @@ func TestOnlyTheProxyReachesFunctionsAlone(t *testing.T) {
 		require.ErrorAs(t, err, &op)
 		assert.Equal(t, "dial", op.Op, "nothing of a call was sent")
 	}
+	// A proxy of the agent's own user, or any with -insecure, needs no certificate.
+	plain, err := transport.NewDoor(a.addr, nil).Dial(t.Context(), functionPort)
+	require.NoError(t, err)
+	_, err = io.WriteString(plain, "GET / HTTP/1.1\r\nHost: f\r\nConnection: close\r\n\r\n")
+	require.NoError(t, err)
+	answer, err := io.ReadAll(plain)
+	require.NoError(t, err)
+	assert.Contains(t, string(answer), "HTTP/1.1 404")
+	require.NoError(t, plain.Close())
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := transport.NewDoor(a.addr, a.tls).Dial(ctx, functionPort)
+	_, err = transport.NewDoor(a.addr, a.tls).Dial(ctx, functionPort)
 	require.ErrorIs(t, err, context.Canceled)
 
 	// Without the header it is no door; what follows a refusal is no request.
