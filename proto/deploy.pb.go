@@ -2937,7 +2937,7 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 // Caller is who made a call.
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Such as "token t_4f… (ci)" or "local".
+	// Such as "token t_4f… (ci)", "local", "user 1000" or an IP address.
 	Who string `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
 	// The token that was sent, if any.
 	Token         *Token `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
@@ -3542,7 +3542,7 @@ type AuditEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// RFC 3339, UTC.
 	Time string `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	// As in Caller, or "nobody".
+	// As in Caller.
 	Who string `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
 	// Address from which the call came.
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`

@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -179,5 +181,5 @@ func TestWhoDidWhatIsRecorded(t *testing.T) {
 	list, err := cli.Audit(t.Context(), 2)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"local", "CreateToken", made.GetToken().GetId()}, []string{list[0].GetWho(), list[0].GetCall(), list[0].GetToken()})
-	assert.Equal(t, []string{"nobody", "Stop", "unauthenticated"}, []string{list[1].GetWho(), list[1].GetCall(), list[1].GetResult()})
+	assert.Equal(t, []string{fmt.Sprintf("user %d", os.Geteuid()), "Stop", "unauthenticated"}, []string{list[1].GetWho(), list[1].GetCall(), list[1].GetResult()})
 }

@@ -53,12 +53,8 @@ func (s *server) refused(r *http.Request, asked request, err error) {
 	}
 	call, _ := callOf(r)
 	e := proto.AsError(err)
-	who := "nobody"
-	if asked.who != nil {
-		who = asked.who.String()
-	}
 	err = s.cfg.Record.Refused(&proto.AuditEntry{
-		Who: who, Peer: r.RemoteAddr, Call: call, Result: string(e.Kind), Error: e.Message, RequestId: r.Header.Get(proto.RequestIDHeader),
+		Who: asked.caller(), Peer: r.RemoteAddr, Call: call, Result: string(e.Kind), Error: e.Message, RequestId: r.Header.Get(proto.RequestIDHeader),
 	})
 	if err != nil {
 		s.logger.Error("a request that was refused is not in the audit log", "call", call, "error", err)
