@@ -45,7 +45,10 @@ func (c *call) unreachable(err error) *proto.Error {
 		}
 	}
 	// It may have been stopped or paused since the call was given a replica.
-	if now, _, _ := c.Table.find(proto.Path(c.route.name)); now != nil && now != c.route && now.unready != nil {
+	switch now, _, _ := c.Table.find(proto.Path(c.route.name)); {
+	case now == nil:
+		return proto.AsError(c.Unknown(c.route.name))
+	case now != c.route && now.unready != nil:
 		return now.unready
 	}
 	return proto.Errorf(proto.ErrBadGateway, "function %q is down: %w", c.route.name, withoutAddress(err)).

@@ -951,9 +951,10 @@ func TestAFunctionThatWasStoppedMeanwhileIsNotDown(t *testing.T) {
 		Table: r, Logger: hclog.NewNullLogger(), Admit: func(*http.Request, string, bool) error { return nil },
 		Stranger: func(*http.Request) bool { return false },
 		AgentErr: func(string) *proto.Error { // it is asked after the dial has failed
-			r.Update(map[string][]Replica{"gone": {{Row: &proto.FunctionJsonRsp{Name: "Gone", Status: string(proto.Stopped)}}}})
+			r.Update(map[string][]Replica{"gone": nil})
 			return nil
 		},
+		Unknown: func(name string) error { return proto.Errorf(proto.ErrNotFound, "function %q is stopped", name) },
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(r.Clear)
