@@ -23,7 +23,7 @@ func (p Peer) Confined() (bool, error) {
 		if errors.Is(err, os.ErrNotExist) {
 			return false, ErrClosed
 		}
-		return theirs > own, err
+		return marked(theirs, own), err
 	}
 	pids, err := processes()
 	if err != nil {
@@ -41,7 +41,7 @@ func (p Peer) Confined() (bool, error) {
 		case errors.Is(err, os.ErrNotExist): // it has exited
 		case err != nil:
 			return false, err
-		case theirs > own:
+		case marked(theirs, own):
 			return true, nil
 		default:
 			found = true
@@ -64,7 +64,7 @@ func (p Peer) unseen(pids []string, own int) (confined bool, err error) {
 			continue // it has exited, or is another user's, where the socket was not opened
 		}
 		theirs, err := filters(pid)
-		if err == nil && theirs > own {
+		if err == nil && marked(theirs, own) {
 			return true, nil
 		}
 		_, seen := holds(pid, "")
@@ -115,6 +115,12 @@ func holds(pid, link string) (has, seen bool) {
 	}
 	return false, true
 }
+
+// marked reports whether a process with so many filters is confined, as this one, which
+// has own, sees it. People's have none, or the same as all of their container. One that
+// has fewer than this program is none that this program started, but may be a function
+// of an agent that itself runs under fewer.
+func marked(theirs, own int) bool { return theirs > 0 && theirs != own }
 
 // filters returns how many seccomp filters a process has. Kernels before 5.9 tell no
 // more than whether there is one.

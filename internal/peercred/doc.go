@@ -18,7 +18,9 @@
 //   - A uid does not tell a function from its agent where they share one. What tells
 //     them apart for good is the number of seccomp filters: each function is started
 //     with one more than its agent, its children inherit it, and nothing takes one
-//     away. The kernel shows it to everybody. The process is the one whose table of
+//     away. The kernel shows it to everybody. A proxy must not run under more filters than
+//     the agents of its machine, as by a unit of systemd: a function could add filters
+//     until it has as many. The units in dist have equally many. The process is the one whose table of
 //     files has the socket. To look for it in all processes takes about a millisecond
 //     on a small machine, so Confined is asked only where it matters. A control group
 //     (INET_DIAG_CGROUP_ID) tells nothing where version 1 is mounted, and a network

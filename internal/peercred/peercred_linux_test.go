@@ -210,6 +210,23 @@ func BenchmarkOf(b *testing.B) {
 	}
 }
 
+func TestFiltersTellFunctionsFromPeople(t *testing.T) {
+	for _, c := range []struct {
+		theirs, own int
+		confined    bool
+	}{
+		{0, 0, false},
+		{1, 0, true},
+		{1, 1, false}, // in a container
+		{2, 1, true},
+		{0, 30, false}, // a person calls a service that systemd confines
+		{31, 30, true},
+		{1, 30, true}, // the function of an agent that it does not confine
+	} {
+		assert.Equal(t, c.confined, marked(c.theirs, c.own), "%+v", c)
+	}
+}
+
 func BenchmarkConfined(b *testing.B) {
 	p, err := Of(ownConn(b))
 	require.NoError(b, err)
