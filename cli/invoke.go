@@ -96,7 +96,11 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	}
 	defer func() { _ = res.Body.Close() }()
 	a.note("HTTP %s  %s", res.Status, time.Since(begin).Round(100*time.Microsecond))
-	if _, err := io.Copy(a.stdout, res.Body); err != nil {
+	to := a.stdout
+	if a.isTerminal(a.stdout) {
+		to = &cleaner{to: a.stdout}
+	}
+	if _, err := io.Copy(to, res.Body); err != nil {
 		return in.unanswered(base, err)
 	}
 	if res.StatusCode == http.StatusNotFound && res.Header.Get("Ryo-Api") != "" { // the platform's answer, not the function's

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	protobuf "google.golang.org/protobuf/proto"
 
@@ -407,6 +408,36 @@ func (a *app) printed(text string) string {
 		b.WriteString(clean(bare) + line[len(bare):])
 	}
 	return b.String()
+}
+
+// cleaner passes text on as clean does, and keeps line ends. The beginning of a character
+// waits for the rest of it.
+type cleaner struct {
+	to   io.Writer
+	rest []byte
+}
+
+func (c *cleaner) Write(p []byte) (int, error) {
+	text := slices.Concat(c.rest, p)
+	var out strings.Builder
+	for len(text) > 0 && utf8.FullRune(text) {
+		r, size := utf8.DecodeRune(text)
+		if r == '\r' && len(text) == 1 {
+			break // the end of a line may follow
+		}
+		switch {
+		case r == '\n', r == '\r' && text[1] == '\n':
+			out.WriteByte(byte(r))
+		default:
+			out.WriteString(clean(string(r)))
+		}
+		text = text[size:]
+	}
+	c.rest = append(c.rest[:0], text...)
+	if _, err := io.WriteString(c.to, out.String()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func firstLine(s string) string {

@@ -212,3 +212,20 @@ func FuzzLocate(f *testing.F) {
 		require.LessOrEqual(t, strings.Count(excerpt, "\n"), 3)
 	})
 }
+
+func TestTerminalsGetTextAlone(t *testing.T) {
+	const sent = "a\x1b[31mé\u202ex\r\nover\rwritten\tb\xff\n"
+	const want = "a\uFFFD[31mé\uFFFDx\r\nover\uFFFDwritten\tb\uFFFD\n"
+	for _, step := range []int{1, 2, 3, len(sent)} { // however it is cut
+		var got strings.Builder
+		c := &cleaner{to: &got}
+		for rest := sent; rest != ""; {
+			n := min(step, len(rest))
+			written, err := c.Write([]byte(rest[:n]))
+			require.NoError(t, err)
+			assert.Equal(t, n, written)
+			rest = rest[n:]
+		}
+		assert.Equal(t, want, got.String(), "by %d", step)
+	}
+}
