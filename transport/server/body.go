@@ -49,7 +49,7 @@ func (i input) Read(p []byte) (int, error) {
 type gate struct {
 	io.ReadCloser
 
-	mu     sync.Mutex // guards the below
+	mu     sync.Mutex // guards the fields below
 	change sync.Cond
 	wanted bool
 	closed bool

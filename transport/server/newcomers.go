@@ -12,7 +12,7 @@ import (
 // newcomers are the connections that have sent nothing yet. http.Server.Shutdown
 // would close them without an answer to what they are about to ask.
 type newcomers struct {
-	mu    sync.Mutex // guards the below
+	mu    sync.Mutex // guards the fields below
 	conns map[net.Conn]bool
 	fewer chan struct{} // has room for one
 }
