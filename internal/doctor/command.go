@@ -16,7 +16,7 @@ type Command struct {
 // returns the arguments that follow.
 func Declare(set *flags.Set, args []string) (*Command, []string) {
 	c := &Command{output: new(string)}
-	args, c.given = set.Command(args, "doctor", "says what is not well on this machine, and what to do about it; -o json for scripts")
+	args, c.given = set.Command(args, "doctor", "finds what is wrong on this machine, and says what to do about it; -o json for scripts")
 	if c.given {
 		set.StringVar(c.output, "o", "text", "`text|json` how findings are printed")
 	}

@@ -2,7 +2,7 @@
 // they are printed, and the checks that more than one of them makes.
 //
 // A check looks and never changes anything: it makes no folder and takes no lock. What
-// it cannot find out is a finding, too. Each finding that is not well says what to do.
+// it cannot find out is a finding, too. Each finding that is not good says what to do.
 //
 // Decisions:
 //   - There are two ways not to be well: bad, which keeps something from working, and

@@ -97,7 +97,7 @@ func Certificate(c *x509.Certificate) Finding {
 	return Found(check, "it is good until %s", until)
 }
 
-// Said are the findings of what /readyz says beside the status, or would say.
+// Said returns the findings of what /readyz says, or would say, besides the status.
 func Said[T any](about map[string]T) []Finding {
 	var d detail
 	if data, err := json.Marshal(about); err != nil || json.Unmarshal(data, &d) != nil {

@@ -8,6 +8,6 @@
 // their streams, trailers and websockets, and a connection carries one call after
 // another. The door reads none of it.
 //
-// When the agent stops, a connection on which nothing is asked is closed; others may
-// finish their calls, within a limit.
+// When the agent stops, idle connections are closed; others may finish their calls,
+// within a limit.
 package door

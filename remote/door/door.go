@@ -19,7 +19,7 @@ const (
 	dialLimit = 2 * time.Second        // a socket of this machine accepts at once, through its backlog
 	halfLimit = time.Minute            // how long a proxy may send after the function has closed
 	quiet     = 300 * time.Millisecond // after an answer, when the agent stops
-	look      = 100 * time.Millisecond // between two looks at what is quiet
+	look      = 100 * time.Millisecond // between two looks for idle connections
 	bufSize   = 32 << 10
 )
 
@@ -148,14 +148,14 @@ func (t *tunnel) close() {
 	_ = t.function.Close()
 }
 
-// idle reports whether nothing is asked of the function: it spoke last, and is quiet.
+// idle reports whether no call is under way: the function sent last, some time ago.
 func (t *tunnel) idle(now time.Time) bool {
 	down := t.down.Load()
 	return down >= t.up.Load() && now.UnixNano()-down > int64(quiet)
 }
 
-// Run lets connections in until ctx is done, and then finish what is asked of functions,
-// within wire.DrainLimit.
+// Run lets connections in until ctx is done, and then finish their calls, within
+// wire.DrainLimit.
 func (d *Door) Run(ctx context.Context) {
 	<-ctx.Done()
 	d.mu.Lock()

@@ -41,7 +41,7 @@ const (
 	life          = 24 * time.Hour   // of a certificate
 	leeway        = 10 * time.Minute // by which clocks may differ
 	tokenLife     = time.Hour
-	tokenMemory   = 24 * time.Hour // how long it is told why a token is no longer good
+	tokenMemory   = 24 * time.Hour // how long the reason is known why a token is no longer good
 	maxTokens     = 1000           // that are remembered
 	maxMembers    = 1024           // as many agents as a proxy can hold
 )
@@ -173,7 +173,7 @@ func (a *Authority) Token() (Token, time.Time, error) {
 	known.Tokens = slices.DeleteFunc(slices.Clone(known.Tokens), func(t tokenOnDisk) bool { return a.now().After(t.Expires.Add(tokenMemory)) })
 	if len(known.Tokens) >= maxTokens {
 		return Token{}, time.Time{}, proto.Errorf(proto.ErrExhausted, "%d join tokens were made in a day", maxTokens).
-			WithHint("use those, or wait until some are forgotten")
+			WithHint("use those, or try again tomorrow")
 	}
 	known.Tokens = append(known.Tokens, tokenOnDisk{Hash: hash(t.Secret), Expires: expires})
 	return t, expires, a.save(known)
@@ -184,7 +184,7 @@ func hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// save stores what is known, and takes it for known once it is safe. a.mu is held.
+// save stores what is to be known, and takes it over once it is safe. a.mu is held.
 func (a *Authority) save(known membersOnDisk) error {
 	data, err := json.MarshalIndent(known, "", "  ")
 	if err == nil {
@@ -198,8 +198,8 @@ func (a *Authority) save(known membersOnDisk) error {
 }
 
 // Admit makes an agent a member if secret is that of a token, and uses the token up. It
-// returns the certificate and the authority's, in DER. A member joins again with the key
-// that it had alone.
+// returns the certificate and the authority's, in DER. A member can join again only
+// with its key.
 func (a *Authority) Admit(secret []byte, id, addr string, csr []byte) ([][]byte, error) {
 	key, err := keyOf(csr, id)
 	if err != nil {
@@ -219,12 +219,12 @@ func (a *Authority) Admit(secret []byte, id, addr string, csr []byte) ([][]byte,
 	switch j := slices.IndexFunc(known.Members, func(m Member) bool { return m.ID == id }); {
 	case j >= 0 && known.Members[j].Key != m.Key:
 		return nil, proto.Errorf(proto.ErrConflict, "agent %s has joined already, from %s and with another key", id, known.Members[j].Addr).
-			WithHint("if that agent is lost, forget it first: proxyCli agents rm " + id)
+			WithHint("if that agent is lost, remove it first: proxyCli agents rm " + id)
 	case j >= 0:
 		known.Members[j] = m
 	case len(known.Members) >= maxMembers:
 		return nil, proto.Errorf(proto.ErrExhausted, "%d agents have joined, which is all that a proxy can hold", maxMembers).
-			WithHint("proxyCli agents rm forgets one")
+			WithHint("proxyCli agents rm removes one")
 	default:
 		known.Members = append(known.Members, m)
 	}
@@ -314,8 +314,8 @@ func (a *Authority) chain(role Role, key any) ([][]byte, error) {
 	return [][]byte{cert.Raw, a.cert.Raw}, nil
 }
 
-// Remove forgets a member. Its certificate is refused from now on. It reports whether
-// there was one.
+// Remove removes a member, and reports whether there was one. Its certificate is
+// refused from now on.
 func (a *Authority) Remove(id string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -367,8 +367,8 @@ func due(cert *x509.Certificate) time.Time {
 	return issued.Add(cert.NotAfter.Sub(issued) / 3 * 2)
 }
 
-// Verify returns the role of the client that has shown a chain of certificates; that of
-// an agent that is no member is an error.
+// Verify returns the role of the client that has shown a chain of certificates. The
+// certificate of an agent that is not a member is an error.
 func (a *Authority) Verify(chain []*x509.Certificate) (Role, error) {
 	role, err := verify(chain, a.cert, a.now())
 	if err != nil || role.Kind != Agent {

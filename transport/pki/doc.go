@@ -9,10 +9,10 @@
 // two thirds of that have passed. Its key never leaves its machine and stays the same,
 // so that nobody else can join as an agent that is a member.
 //
-// What a certificate allows is in its one URI, as in SPIFFE:
-// spiffe://ryo/proxy/ID or spiffe://ryo/agent/ID. A proxy may control agents. An agent
-// may renew its own certificate and nothing else. An agent that was removed is no member
-// any longer, and its certificate is refused although it has not expired.
+// What a certificate allows is in its one URI, as in SPIFFE: spiffe://ryo/proxy/ID or
+// spiffe://ryo/agent/ID. A proxy may control agents. An agent may renew its own
+// certificate and nothing else. An agent that was removed is not a member any longer,
+// and its certificate is refused although it has not expired.
 //
 // Certificates are verified against the one authority alone, never against those that
 // the system trusts. Servers verify those of clients with the first request instead of in

@@ -30,8 +30,8 @@ type Identity struct {
 	root *x509.Certificate
 }
 
-// OpenIdentity returns the identity that a store keeps for the agent of an id. One that
-// is damaged, or another agent's, counts as none.
+// OpenIdentity returns the identity that a store keeps for the agent of an id. A
+// damaged one, or another agent's, is ignored.
 func OpenIdentity(store Store, id string) (*Identity, error) {
 	i := &Identity{id: id, store: store, now: time.Now}
 	text, err := store.ReadFile(identityFile)
@@ -49,7 +49,8 @@ func OpenIdentity(store Store, id string) (*Identity, error) {
 	return i, err
 }
 
-// Joined returns the pin of the authority that the agent has joined; false: none.
+// Joined returns the pin of the authority that the agent has joined; false: it has not
+// joined.
 func (i *Identity) Joined() (Pin, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -24,7 +24,7 @@ const (
 	Agent Kind = "agent"
 )
 
-// Role is what a verified certificate says of its program. The zero value is none.
+// Role is what a verified certificate says of its program. The zero value is no role.
 type Role struct {
 	Kind Kind
 	ID   string
@@ -64,7 +64,7 @@ func CheckID(id string) error {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && r != '-'
 	})
 	if !ok {
-		return proto.Errorf(proto.ErrInvalid, "%.*q is no id of an agent", maxID, id)
+		return proto.Errorf(proto.ErrInvalid, "%.*q is not an agent's id", maxID, id)
 	}
 	return nil
 }

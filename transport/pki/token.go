@@ -12,7 +12,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// TokenPrefix begins every join token, so that scanners for secrets know one.
+// TokenPrefix begins every join token, so that scanners for secrets find it.
 const TokenPrefix = "ryojoin_"
 
 // secretSize is that of a token's secret, in bytes.
