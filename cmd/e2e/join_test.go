@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,6 +245,40 @@ func TestMachinesThatJoined(t *testing.T) {
 		_, err = desk.dial(t.Context(), "tcp", u.Host)
 		assert.ErrorIs(t, err, unix.ECONNREFUSED, "a function's port is open")
 	}
+	// A new version takes over at both machines, and no call fails.
+	web := &http.Transport{DialContext: front.dial, MaxIdleConnsPerHost: 8}
+	defer web.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var load sync.WaitGroup
+	var calls atomic.Int64
+	for i := range 4 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				body := strings.Repeat("x", i*8<<10) // some are passed on as they come
+				req, err := http.NewRequest(http.MethodPost, "http://localhost:9002/functions/helloworld", strings.NewReader(body))
+				assert.NoError(t, err)
+				res, err := web.RoundTrip(req)
+				if !assert.NoError(t, err) {
+					return
+				}
+				answer, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if !assert.NoError(t, err) || !assert.Equal(t, http.StatusOK, res.StatusCode, "%s", answer) || !assert.True(t, strings.HasSuffix(string(answer), body)) {
+					return
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "hello.go"), []byte(strings.Replace(everything, "plainly readable", "still readable", 1)), 0o600))
+	r = atDesk("def", "-wait", filepath.Join(dir, "deploy.json"))
+	require.Zero(t, r.code, r.stderr)
+	after := calls.Load() + 50
+	eventually(t, func() bool { return calls.Load() > after }, "calls are not answered")
+	cancel()
+	load.Wait()
+
 	// Others on the network control nothing, agents neither.
 	for _, at := range []string{front.addr + ":9001", workers[0].addr + ":9000"} {
 		r = workers[1].cli(t, "-proxy", at, "details")
