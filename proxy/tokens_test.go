@@ -57,6 +57,12 @@ func TestAgentsKnowTheTokensOfTheirProxy(t *testing.T) {
 	require.NoError(t, err, "it does not know yet")
 	n.start(t)
 	within(patience, second.GetSecret(), false)
+
+	third := create()
+	within(patience, third.GetSecret(), true)
+	_, err = p.RemoveAgent(t.Context(), n.addr)
+	require.NoError(t, err)
+	within(patience, third.GetSecret(), false)
 }
 
 func TestPrivateFunctionsAreCalledWithATokenForThem(t *testing.T) {

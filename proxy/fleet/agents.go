@@ -56,7 +56,11 @@ func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
 		return nil, proto.Errorf(proto.ErrNotFound, "agent %.100s is not known; known are: %s", name, known).
 			WithHint("proxyCli agents shows addresses and ids")
 	}
+	client := a.client
 	f.mu.Unlock()
+	if client != nil {
+		f.withdraw(a, client)
+	}
 	if a.member != "" {
 		if _, err := f.Authority.Remove(a.member); err != nil {
 			return nil, err

@@ -83,6 +83,20 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	return connected, err
 }
 
+// withdraw makes the tokens hold no longer at an agent that is to be removed.
+func (f *Fleet) withdraw(a *agent, client *transport.Client) {
+	if f.Tokens == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), echoLimit)
+	defer cancel()
+	tokens, _ := f.Tokens()
+	err := client.ShareTokens(ctx, &proto.TokenShare{Issuer: tokens.GetIssuer()})
+	if err != nil && !errors.Is(err, proto.ErrUnsupported) {
+		f.Logger.Warn("the tokens of this proxy hold on at an agent that is removed", "agent", a.addr, "error", err)
+	}
+}
+
 // share tells an agent the tokens, and again each time they change, until ctx is done.
 func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
 	told := false
