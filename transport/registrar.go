@@ -12,7 +12,7 @@ import (
 type Registrar interface {
 	// Agents returns the agents that the proxy knows, ordered by address.
 	Agents(ctx context.Context) ([]*proto.AgentState, error)
-	// RemoveAgent makes the proxy forget the agent of an address or an id.
+	// RemoveAgent removes the agent of an address or an id from the proxy.
 	RemoveAgent(ctx context.Context, agent string) (*proto.AgentState, error)
 	// JoinToken makes a token with which one agent may join.
 	JoinToken(ctx context.Context) (*proto.NewJoinToken, error)

@@ -39,7 +39,7 @@ func (a *agent) state(since map[string]string) *proto.AgentState {
 	return s
 }
 
-// Remove forgets the agent of an address or an id, and what it has told. Its functions
+// Remove removes the agent of an address or an id, and what it has told. Its functions
 // go on. It returns what the agent was.
 func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
 	addr, err := transport.NormalizeAddr(name)

@@ -50,7 +50,7 @@ type Config struct {
 // Authority knows which agents have joined, and how they are dialed.
 type Authority interface {
 	Members() []pki.Member
-	// Remove forgets a member, and reports whether there was one.
+	// Remove removes a member, and reports whether there was one.
 	Remove(id string) (bool, error)
 	// Dial returns how the agent of an id is dialed, and no other.
 	Dial(id string) *tls.Config

@@ -70,7 +70,7 @@ func (f *Fleet) changeRemovals(change func([]removal) []removal) {
 }
 
 // RemoveLater lets agents that do not answer remove a function when they are back, and
-// forgets their rows of it. It returns the addresses of these agents.
+// removes their rows of it. It returns the addresses of these agents.
 func (f *Fleet) RemoveLater(name string) (absent []string) {
 	path, now := proto.Path(name), time.Now().UTC()
 	var list []removal
@@ -91,15 +91,15 @@ func (f *Fleet) RemoveLater(name string) (absent []string) {
 	}
 	f.mu.Unlock()
 	if len(absent) > 0 {
-		f.forgetRemovals(path, absent...)
+		f.cancelRemovals(path, absent...)
 		f.changeRemovals(func(all []removal) []removal { return append(all, list...) })
 		f.save()
 	}
 	return absent
 }
 
-// forgetRemovals forgets that agents have to remove a function.
-func (f *Fleet) forgetRemovals(path string, addrs ...string) {
+// cancelRemovals cancels the removals of a function that agents still have to do.
+func (f *Fleet) cancelRemovals(path string, addrs ...string) {
 	f.changeRemovals(func(all []removal) []removal {
 		return slices.DeleteFunc(all, func(r removal) bool { return proto.Path(r.Name) == path && slices.Contains(addrs, r.Agent) })
 	})
