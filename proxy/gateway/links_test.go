@@ -5,13 +5,13 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // ends returns both ends of a connection over loopback, and of one over TLS on it.
@@ -27,12 +27,12 @@ func ends(t *testing.T, secure bool) (near, far net.Conn) {
 	if !secure {
 		return near, far
 	}
-	authority := testkit.NewAuthority(t)
-	issued := authority.Issue(t, "agent")
-	pair, err := tls.X509KeyPair(issued.Cert, issued.Key)
-	require.NoError(t, err)
-	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13})
-	client := tls.Client(near, &tls.Config{RootCAs: authority.Pool(), ServerName: "agent", MinVersion: tls.VersionTLS13})
+	known := httptest.NewTLSServer(nil) // for its certificate
+	defer known.Close()
+	server := tls.Server(far, &tls.Config{Certificates: known.TLS.Certificates, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13})
+	client := tls.Client(near, &tls.Config{
+		RootCAs: known.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com", MinVersion: tls.VersionTLS13,
+	})
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
 	require.NoError(t, client.Handshake())

@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -131,7 +132,7 @@ func forward(to, from net.Conn, last *atomic.Int64) bool {
 				return false
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			half, ok := to.(interface{ CloseWrite() error })
 			return ok && half.CloseWrite() == nil
 		}
