@@ -91,7 +91,7 @@ func caller(t *testing.T, l net.Listener, what string, uid int) (net.Conn, func(
 
 func listeners(t *testing.T) map[string]net.Listener {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "peer")
+	dir, err := os.MkdirTemp("", "peer") //nolint:usetesting // other users cannot reach those of testing
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o777))

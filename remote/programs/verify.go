@@ -14,7 +14,7 @@ import (
 const checkedMost = 8192
 
 // checked remembers the digests of files that have been read: for a program of 8 MB
-// that takes 15 ms, about as long as the rest of a cold start, and and a look whether
+// that takes 15 ms, about as long as the rest of a cold start, and a look whether
 // the file is still the same takes 15 µs.
 //
 // A digest holds as long as the file's identity does. Every change of a file's bytes

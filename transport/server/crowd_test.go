@@ -47,7 +47,7 @@ func TestGuestsAreFewAndLeave(t *testing.T) {
 		assert.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, true), "one that was let in does not count")
 		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, true))
 
-		time.Sleep(guestLimit + time.Second)
+		time.Sleep(guestLimit + time.Second) //nolint:forbidigo // of a clock that the test moves
 		assert.True(t, last.closed, "a guest has a minute")
 		for range 9 + maxGuests - maxPerPeer - 1 {
 			require.NotNil(t, c.enter(&conn{}, false))
