@@ -165,6 +165,7 @@ type entry struct {
 	Functions []string `json:"functions,omitempty"`
 	Packages  []string `json:"packages,omitempty"`
 	Token     string   `json:"token,omitempty"`
+	Agent     string   `json:"agent,omitempty"`
 	Result    string   `json:"result"`
 	Error     string   `json:"error,omitempty"`
 	RequestID string   `json:"requestId,omitempty"`
@@ -174,7 +175,7 @@ type entry struct {
 // encode returns an entry as a line of ASCII without control bytes.
 func encode(e *proto.AuditEntry) ([]byte, error) {
 	data, err := json.Marshal(entry{
-		e.GetTime(), cut(e.GetWho()), cut(e.GetPeer()), cut(e.GetCall()), cutAll(e.GetFunctions()), cutAll(e.GetPackages()), cut(e.GetToken()),
+		e.GetTime(), cut(e.GetWho()), cut(e.GetPeer()), cut(e.GetCall()), cutAll(e.GetFunctions()), cutAll(e.GetPackages()), cut(e.GetToken()), cut(e.GetAgent()),
 		e.GetResult(), cut(e.GetError()), cut(e.GetRequestId()), e.GetOmitted(),
 	})
 	if err != nil {
@@ -224,7 +225,7 @@ func decode(data []byte) (list []*proto.AuditEntry) {
 			continue
 		}
 		list = append(list, &proto.AuditEntry{
-			Time: e.Time, Who: e.Who, Peer: e.Peer, Call: e.Call, Functions: e.Functions, Packages: e.Packages, Token: e.Token,
+			Time: e.Time, Who: e.Who, Peer: e.Peer, Call: e.Call, Functions: e.Functions, Packages: e.Packages, Token: e.Token, Agent: e.Agent,
 			Result: e.Result, Error: e.Error, RequestId: e.RequestID, Omitted: e.Omitted,
 		})
 	}

@@ -20,7 +20,7 @@ func TestTheRecordCannotBeForged(t *testing.T) {
 	r, err := OpenRecord(dir)
 	require.NoError(t, err)
 	evil := "x\n{\"time\": \"2026\", \"who\": \"forged\"}\r\x1b[2J\u202e\u2028\x7f\u0085\xff😀"
-	require.NoError(t, r.Done(&proto.AuditEntry{Who: evil, Call: "Deploy", Functions: []string{evil}, Result: "ok"}))
+	require.NoError(t, r.Done(&proto.AuditEntry{Who: evil, Call: "Deploy", Functions: []string{evil}, Agent: "worker-1", Result: "ok"}))
 	data, err := os.ReadFile(filepath.Join(dir, doneFile))
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(data), "\n"))
@@ -31,6 +31,7 @@ func TestTheRecordCannotBeForged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Equal(t, strings.ToValidUTF8(evil, "\uFFFD"), list[0].GetWho())
+	assert.Equal(t, "worker-1", list[0].GetAgent())
 	info, err := os.Stat(filepath.Join(dir, doneFile))
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())

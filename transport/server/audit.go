@@ -77,8 +77,8 @@ func callOf(r *http.Request) (name string, changes bool) {
 	return name, (rt.Scope == wire.ScopeDeploy || rt.Scope == wire.ScopeAdmin) && rt.Method != http.MethodGet && rt.Method != http.MethodHead
 }
 
-// note adds what a message, of the request or of its answer, says of functions, packages
-// and tokens.
+// note adds what a message, of the request or of its answer, says of functions, packages,
+// tokens and agents.
 func (d *deed) note(message any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,6 +111,8 @@ func (d *deed) note(message any) {
 		e.Agent = m.GetId()
 	case *proto.TokenRef:
 		e.Token = m.GetId()
+	case *proto.AgentRef:
+		e.Agent = m.GetAgent()
 	case *proto.RotateRequest:
 		e.Token = m.GetId()
 	case *proto.NewToken:
