@@ -157,7 +157,17 @@ func TestAnAgentJoins(t *testing.T) {
 	require.NoError(t, m.join(t, p, token))
 	require.ErrorIs(t, m.join(t, p, token), proto.ErrUnauthenticated, "a token is good once")
 
+	_, err := p.dial(t, transport.RPC).Join(t.Context(), m.request(t))
+	require.ErrorIs(t, err, proto.ErrForbidden, "it came in the clear")
+
 	c := p.dial(t, transport.HTTP)
+	entries, err := c.Audit(t.Context(), 4)
+	require.NoError(t, err)
+	var joins []string
+	for _, e := range entries {
+		joins = append(joins, e.GetCall()+" "+e.GetAgent()+" "+e.GetResult())
+	}
+	assert.Equal(t, []string{"Join a1 forbidden", "Join a1 unauthenticated", "Join a1 ok", "JoinToken  ok"}, joins)
 	rows, err := c.Deploy(t.Context(), source(t, "HelloWorld"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"HelloWorld Deployed " + m.network.addr}, deployedAt(rows))

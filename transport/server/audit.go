@@ -39,7 +39,11 @@ func (s *server) recorded(r *http.Request, caller Caller, serve func(*http.Reque
 	defer func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if err := s.cfg.Record.Done(d.entry); err != nil {
+		record := s.cfg.Record.Done
+		if call == joinCall && d.entry.GetResult() != "ok" { // strangers may try as often as they like
+			record = s.cfg.Record.Refused
+		}
+		if err := record(d.entry); err != nil {
 			s.logger.Error("a request is not in the audit log", "call", call, "who", caller.Who, "error", err)
 		}
 	}()
@@ -61,6 +65,9 @@ func (s *server) refused(r *http.Request, asked request, err error) {
 	}
 }
 
+// joinCall is the call by which agents join, whose callers have no right before.
+const joinCall = "Join"
+
 // callOf names the call that a request makes, and says whether it changes something.
 func callOf(r *http.Request) (name string, changes bool) {
 	rt, ok := wire.RouteFor(r.Method, r.URL.Path)
@@ -71,7 +78,7 @@ func callOf(r *http.Request) (name string, changes bool) {
 		return r.Method + " " + r.URL.Path, false
 	}
 	name = rt.RPC[strings.LastIndexByte(rt.RPC, '/')+1:]
-	if rt.RPC == proto.Functions_Join_FullMethodName {
+	if name == joinCall {
 		return name, true
 	}
 	return name, (rt.Scope == wire.ScopeDeploy || rt.Scope == wire.ScopeAdmin) && rt.Method != http.MethodGet && rt.Method != http.MethodHead

@@ -36,6 +36,10 @@ func (s *service) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Memb
 	if s.registrar == nil {
 		return nil, errNoRegistrar
 	}
+	if !CallerFrom(ctx).Secure {
+		return nil, proto.Errorf(proto.ErrForbidden, "agents join over TLS alone; the token came in the clear").
+			WithHint("make another token, since others may have read this one: proxyCli agents token")
+	}
 	return s.registrar.Join(ctx, req)
 }
 
