@@ -7,6 +7,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
@@ -42,8 +43,7 @@ func (p *Proxy) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Member
 	}
 	chain, err := p.authority.Admit(req.GetSecret(), req.GetId(), addr, req.GetRequest())
 	if err != nil {
-		p.logger.Warn("an agent is refused to join", "id", req.GetId(), "agent", addr, "error", err)
-		return nil, err
+		return nil, err // the audit log has it; strangers must not fill the other
 	}
 	p.logger.Info("an agent has joined", "id", req.GetId(), "agent", addr)
 	p.fleet.Join(req.GetId(), addr)
@@ -67,6 +67,9 @@ func (p *Proxy) Renew(ctx context.Context, req *proto.JoinRequest) (*proto.Membe
 // addrOf returns where an agent that joins says that it is reached: without a host, at
 // the address that it calls from.
 func addrOf(ctx context.Context, req *proto.JoinRequest) (string, error) {
+	if err := pki.CheckID(req.GetId()); err != nil {
+		return "", err
+	}
 	host, port, err := net.SplitHostPort(req.GetAddr())
 	if err != nil {
 		return "", proto.Errorf(proto.ErrInvalid, "agent %s says that it is at %.100q, which is no address", req.GetId(), req.GetAddr())

@@ -258,6 +258,13 @@ func TestOthersDoNotJoin(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrUnauthenticated)
 	assert.ErrorContains(t, err, "not one of this proxy")
 
+	client := transport.NewAgent(transport.RPC, p.rpc, transport.WithTLS(token.Dial()))
+	defer client.Close()
+	for _, bad := range []*proto.JoinRequest{{}, {Id: "a\n1", Addr: ":9000"}, {Id: "a1", Addr: "worker"}, {Id: "a1", Addr: ":9000", Request: []byte("x")}} {
+		_, err = client.Join(t.Context(), bad)
+		require.ErrorIs(t, err, proto.ErrInvalid, "%v", bad)
+	}
+
 	require.NoError(t, m.join(t, p, p.token(t)))
 	err = newMember(t, "a1").join(t, p, p.token(t))
 	require.ErrorIs(t, err, proto.ErrConflict, "the id is another agent's")
