@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,13 @@ import (
 type conn struct {
 	net.Conn
 	from   string
-	closed bool
+	closed atomic.Bool
 }
 
 func (c *conn) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.ParseIP(c.from), Port: 1}
 }
-func (c *conn) Close() error { c.closed = true; return nil }
+func (c *conn) Close() error { c.closed.Store(true); return nil }
 
 func TestGuestsAreFewAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -48,7 +49,7 @@ func TestGuestsAreFewAndLeave(t *testing.T) {
 		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, true))
 
 		time.Sleep(guestLimit + time.Second) //nolint:forbidigo // of a clock that the test moves
-		assert.True(t, last.closed, "a guest has a minute")
+		assert.True(t, last.closed.Load(), "a guest has a minute")
 		for range 9 + maxGuests - maxPerPeer - 1 {
 			require.NotNil(t, c.enter(&conn{}, false))
 		}
