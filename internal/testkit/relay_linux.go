@@ -130,7 +130,7 @@ func relayMain() {
 	}
 	if err := relay(target, len(os.Args) > 1); err != nil {
 		fmt.Fprintln(os.Stderr, "relay:", err)
-		os.Exit(1) //nolint:revive // this process is no test
+		os.Exit(1) //nolint:forbidigo,revive // this process is no test
 	}
-	os.Exit(0) //nolint:revive // as above
+	os.Exit(0) //nolint:forbidigo,revive // as above
 }
