@@ -121,7 +121,7 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 	for path, replicas := range changes {
 		routes[path] = nil
 		for _, r := range replicas {
-			to := gateway.Replica{Row: r.Row, Local: r.Local}
+			to := gateway.Replica{Row: r.Row, Local: r.Local && r.User != fleet.NoUser, User: r.User}
 			if r.Door != nil {
 				to.Door = r.Door
 			}

@@ -704,3 +704,10 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func TestTheUserOfAnAgentOnThisMachineIsKnown(t *testing.T) {
+	n := newNode(t)
+	p := start(t, Config{Agents: []string{n.addr}})
+	require.Eventually(t, func() bool { return len(p.fleet.Connected()) == 1 }, patience, time.Millisecond)
+	assert.Equal(t, os.Getuid(), p.fleet.Connected()[0].User)
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,7 @@ type Client struct {
 	rpc      proto.FunctionsClient
 	close    func() error
 	tls      *tls.Config // nil: it does not speak TLS
+	dialed   func(net.Conn)
 	progress func(Progress)
 	modules  bundle.Modules
 	token    string
@@ -81,10 +83,16 @@ func WithTLS(cfg *tls.Config) Option {
 	return func(c *Client) { c.tls = cfg }
 }
 
+// WithDialed calls f with each connection that a Client of kind RPC opens, before it is
+// used. It may be called by several goroutines at a time.
+func WithDialed(f func(net.Conn)) Option {
+	return func(c *Client) { c.dialed = f }
+}
+
 // NewAgent returns a Client of the proxy or agent at addr, as ParseAddr takes it. It
 // connects with the first request, which reports a bad address.
 func NewAgent(kind Kind, addr string, opts ...Option) *Client {
-	c := &Client{close: func() error { return nil }, progress: func(Progress) {}}
+	c := &Client{close: func() error { return nil }, progress: func(Progress) {}, dialed: func(net.Conn) {}}
 	for _, o := range opts {
 		o(c)
 	}
@@ -102,7 +110,7 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 	}
 	switch kind {
 	case RPC:
-		conn, err := dialRPC(c.addr, c.token, c.tls)
+		conn, err := dialRPC(c.addr, c.token, c.tls, c.dialed)
 		if err != nil {
 			c.invalid = proto.Errorf(proto.ErrInvalid, "address %q: %w", addr, err)
 			return c

@@ -25,7 +25,7 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 }
 
 // dialRPC returns a gRPC connection, which tries each request once, at once.
-func dialRPC(addr, token string, cfg *tls.Config) (*grpc.ClientConn, error) {
+func dialRPC(addr, token string, cfg *tls.Config, dialed func(net.Conn)) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if cfg != nil {
 		security = named{credentials.NewTLS(cfg), cfg.ServerName}
@@ -33,7 +33,13 @@ func dialRPC(addr, token string, cfg *tls.Config) (*grpc.ClientConn, error) {
 	// passthrough: the dialer resolves names. gRPC's own resolver would remember
 	// that a name could not be resolved.
 	return grpc.NewClient("passthrough:///"+addr,
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, "tcp", addr)
+			if err == nil {
+				dialed(conn)
+			}
+			return conn, err
+		}),
 		grpc.WithTransportCredentials(security),
 		grpc.WithAuthority(addr),
 		grpc.WithPerRPCCredentials(bearer(token)),

@@ -96,6 +96,7 @@ type agent struct {
 	wake   chan struct{}   // ends the pause before the next attempt
 
 	// Fleet.mu guards the fields below:
+	user     int             // as whom it runs on this machine, or NoUser
 	given    bool            // named at start: never removed
 	known    bool            // has answered: remembered over restarts
 	adopt    bool            // the names in its first snapshot are its own, whoever else has them

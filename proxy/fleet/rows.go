@@ -17,16 +17,21 @@ import (
 type Replica struct {
 	Agent string                 // its address
 	Local bool                   // it is on this machine, by its address
+	User  int                    // as whom it runs there, or NoUser
 	Row   *proto.FunctionJsonRsp // what the agent says; read only
 	Door  *transport.Door        // the way to its services; nil: their addresses
 }
+
+// NoUser stands for the user of an agent on another machine, or of one whose user the
+// system does not tell.
+const NoUser = -1
 
 // at returns the rows of a path, ordered by agent. f.mu is held.
 func (f *Fleet) at(path string) []Replica {
 	var list []Replica
 	for _, a := range f.agents {
 		if row := a.rows[path]; row != nil {
-			list = append(list, Replica{Agent: a.addr, Local: a.local, Row: row, Door: a.way()})
+			list = append(list, Replica{Agent: a.addr, Local: a.local, User: a.user, Row: row, Door: a.way()})
 		}
 	}
 	slices.SortFunc(list, func(a, b Replica) int {
@@ -157,7 +162,7 @@ func (f *Fleet) All() (list []Replica) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
-		list = append(list, Replica{Agent: addr, Local: f.agents[addr].local})
+		list = append(list, Replica{Agent: addr, Local: f.agents[addr].local, User: f.agents[addr].user})
 	}
 	return list
 }

@@ -10,10 +10,12 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
 
+	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
@@ -53,7 +55,8 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	greeting := time.AfterFunc(connectLimit, cancel)
 	defer greeting.Stop()
 	// A new client each time: a used one may be in a backoff of its own.
-	client := f.client(a)
+	var conn atomic.Pointer[net.Conn]
+	client := f.client(a, transport.WithDialed(func(c net.Conn) { conn.Store(&c) }))
 	defer client.Close()
 	var sharing sync.WaitGroup
 	defer sharing.Wait()
@@ -62,6 +65,7 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		greeting.Stop() // from now on the client itself notices a silent agent
 		first := !connected
 		if first {
+			f.identify(a, conn.Load())
 			gone := f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
 			ev.Functions = slices.DeleteFunc(ev.GetFunctions(), func(row *proto.FunctionJsonRsp) bool { return slices.Contains(gone, row.GetName()) })
 		}
@@ -127,8 +131,24 @@ func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
 }
 
 // client returns a new client of an agent.
-func (f *Fleet) client(a *agent) *transport.Client {
-	return transport.NewAgent(transport.RPC, a.addr, transport.WithTLS(f.tls(a)))
+func (f *Fleet) client(a *agent, opts ...transport.Option) *transport.Client {
+	return transport.NewAgent(transport.RPC, a.addr, append(opts, transport.WithTLS(f.tls(a)))...)
+}
+
+// identify finds out as whom an agent on this machine runs, over whose connection it has
+// just said something: sockets that it names are then called only if they are that
+// user's. Any user could answer at a port on which the agent does not listen now, and
+// name the sockets of others.
+func (f *Fleet) identify(a *agent, conn *net.Conn) {
+	user := NoUser
+	if a.local && conn != nil {
+		if peer, err := peercred.Of(*conn); err == nil {
+			user = peer.UID
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a.user = user
 }
 
 // tls returns how an agent that has joined is dialed, nil for one that has not.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -37,6 +39,7 @@ type targetKey struct {
 	agent   string
 	address string // host:port
 	socket  string // unix path, "" for none
+	user    int    // to whom that must belong
 	pid     int32
 	idle    time.Duration // how long connections are kept without a call
 	door    Door          // by which a service on another machine is reached; nil: at its address
@@ -59,7 +62,7 @@ func keyOf(r Replica, s *proto.Serving) (targetKey, bool) {
 		return targetKey{}, false
 	}
 	if r.Local {
-		key.socket = s.GetSocket()
+		key.socket, key.user = s.GetSocket(), r.User
 	}
 	// An open connection keeps a process from becoming idle.
 	if idle, err := (&proto.FunctionJson{Idle: r.Row.GetIdle()}).IdleLimit(); err == nil && idle > 0 {
@@ -67,6 +70,25 @@ func keyOf(r Replica, s *proto.Serving) (targetKey, bool) {
 	}
 	return key, true
 }
+
+// dialUnix connects to the unix socket of a service. One that another user listens on is
+// not the agent's, whatever the agent says.
+func dialUnix(ctx context.Context, dialer net.Dialer, key targetKey) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, "unix", key.socket)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := peercred.Of(conn)
+	if err == nil && peer.UID != key.user {
+		err = errForeignSocket
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+var errForeignSocket = errors.New("the socket belongs to another user than the agent")
 
 func newTarget(key targetKey) *target {
 	t := &target{key: key}
@@ -79,7 +101,7 @@ func newTarget(key targetKey) *target {
 			// It takes 27 % less CPU per call than TCP. An agent behind a tunnel looks local,
 			// but its sockets are elsewhere. If a socket was here and no longer is, the agent
 			// has exited, and its port may be another agent's by now.
-			conn, err := dialer.DialContext(ctx, "unix", key.socket)
+			conn, err := dialUnix(ctx, dialer, key)
 			if err == nil {
 				t.onUnix.Store(true)
 			}

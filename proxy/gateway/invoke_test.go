@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -1121,7 +1122,21 @@ func TestUnixSocketThatIsNotThereLeavesTCP(t *testing.T) {
 	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
 	row.Socket = filepath.Join(t.TempDir(), "s") // on the agent's machine, behind a tunnel
 	r := NewTable()
-	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true}}})
+	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true, User: os.Getuid()}}})
+	res, _ := say(t, frontTo(t, r), "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
+	assert.Equal(t, "tcp me", bodyOf(t, res))
+}
+
+// Who answers at an agent's port while the agent does not run could name any socket.
+func TestAUnixSocketOfAnotherUserIsNotCalled(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
+	row.Socket = socket
+	r := NewTable()
+	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true, User: os.Getuid() + 1}}})
 	res, _ := say(t, frontTo(t, r), "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
 	assert.Equal(t, "tcp me", bodyOf(t, res))
 }
@@ -1142,7 +1157,7 @@ func TestUnixSocketThatWasRemovedDoesNotLeadToTCP(t *testing.T) {
 	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "tcp ", r.Host) })
 	row.Socket = socket
 	r := NewTable()
-	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true}}})
+	r.Update(map[string][]Replica{"hello": {{Row: row, Local: true, User: os.Getuid()}}})
 	addr := frontTo(t, r)
 	res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: me\r\n\r\n")
 	assert.Equal(t, "unix me", bodyOf(t, res))

@@ -90,7 +90,8 @@ func (c *Calls) Wait(ctx context.Context) {
 // Replica is what an agent says about one function.
 type Replica struct {
 	Row   *proto.FunctionJsonRsp
-	Local bool // the agent was reached at a loopback address
+	Local bool // the agent runs on this machine,
+	User  int  // as this user, whose sockets alone are called
 	Door  Door // the way to the agent's services; nil: their addresses
 }
 

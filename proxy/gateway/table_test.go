@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func TestRoutesFollowStatus(t *testing.T) {
 func TestRoutesTakeTimeoutAndSocketFromRows(t *testing.T) {
 	row := deployed("A", "127.0.0.1:1")
 	row.Timeout, row.Socket = "3s", "/run/a.sock"
-	near := newRoute("a", []Replica{{Row: row, Local: true}}, nil)
+	near := newRoute("a", []Replica{{Row: row, Local: true, User: os.Getuid()}}, nil)
 	assert.Equal(t, 3*time.Second, near.limit)
 	assert.Equal(t, "/run/a.sock", near.targets()[0].key.socket)
 	far := newRoute("a", []Replica{{Row: row}}, nil)
