@@ -14,6 +14,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 const (
@@ -153,7 +155,7 @@ func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJ
 func (p *Proxy) resolve(ctx context.Context, fn *proto.FunctionJson) error {
 	var addrs []string
 	for _, addr := range fn.GetToAgent() {
-		addr, err := p.fleet.Resolve(ctx, addr)
+		addr, err := p.agentFor(ctx, addr)
 		if err != nil {
 			return err
 		}
@@ -163,6 +165,22 @@ func (p *Proxy) resolve(ctx context.Context, fn *proto.FunctionJson) error {
 	}
 	fn.ToAgent = addrs
 	return nil
+}
+
+// agentFor returns the address by which the fleet knows an agent. One that it does not
+// know is added for callers who decide which agents there are: others' functions may go
+// to it next, with their secrets.
+func (p *Proxy) agentFor(ctx context.Context, addr string) (string, error) {
+	t := server.CallerFrom(ctx).Token
+	if t == nil || t.May(wire.ScopeAdmin) {
+		return p.fleet.Resolve(ctx, addr)
+	}
+	known, err := p.fleet.Known(addr)
+	if err != nil {
+		return "", proto.Errorf(proto.ErrForbidden, "agent %.100s is not known; to add one takes the scope admin, and %s has %s", addr, t, t.ScopeNames()).
+			WithHint("ask whoever runs the proxy to name it: proxy -agents, or agent -join; or leave the agent out")
+	}
+	return known, nil
 }
 
 // retain fills in the settings that a function keeps, so that all of its agents get the

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,4 +105,35 @@ func TestPrivateFunctionsAreCalledWithATokenForThem(t *testing.T) {
 	_, err = cli.RevokeToken(t.Context(), made.GetToken().GetId())
 	require.NoError(t, err)
 	assert.Equal(t, 401, call("private", "1.1 g", bearer))
+}
+
+func TestATokenToDeployAddsNoAgent(t *testing.T) {
+	n, foreign := newNode(t), newNode(t)
+	p := start(t, Config{Agents: []string{n.addr}})
+	cli := p.dial(t, transport.RPC)
+	rows, err := cli.Deploy(t.Context(), source(t, "Hello", n.addr))
+	require.NoError(t, err)
+	// deploy comes through a gateway, so that its token counts.
+	deploy := func(addr string, scopes ...string) int {
+		made, err := cli.CreateToken(t.Context(), &proto.TokenRequest{Scopes: scopes})
+		require.NoError(t, err)
+		body := fmt.Sprintf(`[{"name": "Hello", "package": %q, "toAgent": [%q], "wait": true}]`, rows[0].GetPackage(), addr)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.http+"/deploy", strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Via", "1.1 g")
+		req.Header.Set("Authorization", "Bearer "+made.GetSecret())
+		res, err := client(t).Do(req)
+		require.NoError(t, err)
+		bodyOf(t, res)
+		return res.StatusCode
+	}
+	_, port, err := net.SplitHostPort(n.addr)
+	require.NoError(t, err)
+	assert.Equal(t, 200, deploy(n.addr, "deploy"))
+	assert.Equal(t, 200, deploy("localhost:"+port, "deploy"), "the known one by another name")
+	assert.Equal(t, 403, deploy(foreign.addr, "deploy"))
+	agents, err := cli.Agents(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, agents, 1)
+	assert.Equal(t, 200, deploy(foreign.addr, "deploy", "admin"))
 }
