@@ -298,6 +298,8 @@ func TestForwardProxyingIsRefused(t *testing.T) {
 	for _, request := range []string{
 		"GET http://example.com/details HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		"CONNECT example.com:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		"GET https:///healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		"GET https:healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 	} {
 		answer := raw(t, addr, request)
 		assert.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")), "%s", answer)

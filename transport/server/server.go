@@ -375,6 +375,8 @@ func (s *server) address(r *http.Request) error {
 	switch {
 	case r.Method == http.MethodConnect, absolute && !s.access.ownHost(r.Host) && hostOnly(r.Host) != localHost(r):
 		return proto.Errorf(proto.ErrInvalid, "this server is no forward proxy").WithHint("address it by one of its own names")
+	case !absolute && r.URL.Scheme != "": // a target without a host: nobody but a gateway says that TLS was spoken
+		return proto.Errorf(proto.ErrInvalid, "the request target %.100q names no host", r.RequestURI)
 	case !validHost(r.Host):
 		return proto.Errorf(proto.ErrInvalid, "%.100q is not a host, such as localhost:9002", r.Host)
 	case absolute:
