@@ -41,6 +41,12 @@ func (p *Proxy) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Member
 	if err != nil {
 		return nil, err
 	}
+	if taken := p.fleet.Free(req.GetId(), addr); taken != nil {
+		if err := p.authority.Valid(req.GetSecret()); err != nil { // a stranger does not learn where agents are
+			return nil, err
+		}
+		return nil, taken
+	}
 	chain, err := p.authority.Admit(req.GetSecret(), req.GetId(), addr, req.GetRequest())
 	if err != nil {
 		return nil, err // the audit log has it; strangers must not fill the other
@@ -54,6 +60,9 @@ func (p *Proxy) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Member
 func (p *Proxy) Renew(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
 	addr, err := addrOf(ctx, req)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.fleet.Free(req.GetId(), addr); err != nil {
 		return nil, err
 	}
 	chain, err := p.authority.Renew(req.GetId(), addr, req.GetRequest())

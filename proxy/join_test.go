@@ -234,13 +234,30 @@ func TestAnAgentsCertificateControlsNothing(t *testing.T) {
 			assert.ErrorIs(t, err, proto.ErrForbidden, name)
 			_, err = c.Renew(t.Context(), &proto.JoinRequest{Id: "a2", Addr: ":9000", Request: other.request(t).GetRequest()})
 			assert.ErrorIs(t, err, proto.ErrUnauthenticated, "it renews its own certificate alone")
+			taking := m.request(t)
+			taking.Addr = other.network.addr
+			_, err = c.Renew(t.Context(), taking)
+			assert.ErrorIs(t, err, proto.ErrConflict, "it does not take the place of another")
 			require.NoError(t, c.Close())
 		}
+	}
+	third := newMember(t, "a3")
+	third.network = other.network
+	require.ErrorIs(t, third.join(t, p, p.token(t)), proto.ErrConflict, "nor does one that joins")
+	wrong, err := pki.ParseToken(p.token(t))
+	require.NoError(t, err)
+	wrong.Secret[0]++
+	require.ErrorIs(t, third.join(t, p, wrong.String()), proto.ErrUnauthenticated, "which says nothing to strangers")
+	agents, err := p.Agents(t.Context())
+	require.NoError(t, err)
+	require.Len(t, agents, 2)
+	for _, a := range agents {
+		assert.True(t, a.GetConnected(), a.GetError())
 	}
 	// Agents do not even answer each other.
 	c := transport.NewAgent(transport.RPC, other.addr, transport.WithTLS(m.identity.Dial()))
 	defer c.Close()
-	_, err := c.Details(t.Context())
+	_, err = c.Details(t.Context())
 	assert.ErrorContains(t, err, "not the proxy")
 }
 

@@ -186,6 +186,19 @@ func (f *Fleet) remembered(was agentOnDisk) (*agent, error) {
 	return f.add(was.Addr)
 }
 
+// Free returns why the agent of an id cannot be at an address, or nil. An agent that took
+// another's would take its place, and the names of its functions.
+func (f *Fleet) Free(id, addr string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.agents[addr]
+	if a == nil || a.id == "" || a.id == id {
+		return nil
+	}
+	return proto.Errorf(proto.ErrConflict, "agent %s says that it is at %s, where agent %s is", id, addr, a.id).
+		WithHint("if that agent is lost, remove it first: proxyCli agents rm " + a.id)
+}
+
 // Join adds an agent that has joined, or notes that it is at another address now.
 func (f *Fleet) Join(id, addr string) {
 	f.mu.Lock()

@@ -234,6 +234,14 @@ func (a *Authority) Admit(secret []byte, id, addr string, csr []byte) ([][]byte,
 	return a.chain(Role{Agent, id}, key.PublicKey)
 }
 
+// Valid returns why secret is not that of a token that is still good, or nil.
+func (a *Authority) Valid(secret []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, err := a.find(secret)
+	return err
+}
+
 // find returns the token of a secret. a.mu is held.
 func (a *Authority) find(secret []byte) (int, error) {
 	want := hash(secret)
