@@ -234,6 +234,11 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"signal", s.sibling, "EPERM"},
 			{"signal", agent, "EPERM"},
 			{"ptrace", s.sibling, "EPERM"},
+			{"chmod", inFolder("secrets.key"), "EPERM"},
+			{"fchmod", "/etc/passwd", "EPERM"},
+			{"touch", s.note, "EPERM"},
+			{"xattr", inFolder("secrets.key"), "EPERM"},
+			{"watch", inFolder("run"), "EPERM"},
 			{"vmread", s.sibling, "EPERM"},
 			{"limits", s.sibling, "EPERM"},
 			{"nice", s.sibling, "EPERM"},
@@ -294,6 +299,8 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"signal", s.sibling, "EPERM"},
 			{"signal", agent, "EPERM"},
 			{"userns", "", "EPERM"},
+			{"chmod", inFolder("secrets.key"), "EPERM"},
+			{"watch", s.dir, "EPERM"},
 		})
 	})
 	t.Run("with less memory", func(t *testing.T) {

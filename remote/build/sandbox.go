@@ -70,12 +70,13 @@ func newSandbox(known *toolchain, dir string, cfg Config) (*sandbox, error) {
 		return nil, err
 	}
 	common := confine.Rules{
-		Exec:     append(loader, goCommand),
-		Read:     append(root, home),
-		Write:    []string{cache, os.DevNull},
-		System:   libraries,
-		Children: true,
-		Limits:   limits,
+		Exec:       append(loader, goCommand),
+		Read:       append(root, home),
+		Write:      []string{cache, os.DevNull},
+		System:     libraries,
+		Attributes: true, // of what the go command makes; no foreign code runs
+		Children:   true,
+		Limits:     limits,
 	}
 	s := &sandbox{
 		compile: common, fetch: common,

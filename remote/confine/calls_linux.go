@@ -42,6 +42,15 @@ var forbidden = []uint32{
 	unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_VMSPLICE, unix.SYS_NFSSERVCTL, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_REMAP_FILE_PAGES,
 }
 
+// attributes change files whose content is out of reach, or tell what happens in folders
+// that are. By a descriptor too: one that was opened for reading will do.
+var attributes = []uint32{
+	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
+	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+	unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT,
+	unix.SYS_FILE_SETATTR, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_FANOTIFY_MARK,
+}
+
 // ofSelf take a process as their first argument. 0 is the calling one. Landlock
 // lets a program set the limits of all processes of its user.
 var ofSelf = []uint32{

@@ -13,5 +13,10 @@ var forbiddenHere = []uint32{
 	unix.SYS_USELIB, unix.SYS_USTAT, unix.SYS_SYSFS, unix.SYS__SYSCTL, unix.SYS_CREATE_MODULE, unix.SYS_GET_KERNEL_SYMS, unix.SYS_QUERY_MODULE,
 }
 
+// attributesHere are those of attributes that this architecture alone has.
+var attributesHere = []uint32{
+	unix.SYS_CHMOD, unix.SYS_CHOWN, unix.SYS_LCHOWN, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT,
+}
+
 // forks start a process as a plain clone does.
 var forks = []uint32{unix.SYS_FORK, unix.SYS_VFORK}

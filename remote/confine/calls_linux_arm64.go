@@ -8,4 +8,4 @@ const (
 )
 
 // There are no calls of this architecture alone.
-var forbiddenHere, forks []uint32
+var forbiddenHere, attributesHere, forks []uint32

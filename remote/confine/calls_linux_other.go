@@ -8,4 +8,4 @@ const (
 	x32       = 0
 )
 
-var forbiddenHere, forks []uint32
+var forbiddenHere, attributesHere, forks []uint32

@@ -43,8 +43,8 @@
 //     among all of them.
 //
 // What no layer here stops: UDP, once a program has any network (Landlock knows
-// TCP alone; programs that need no network get no socket); reading and changing
-// metadata of files (stat, chmod of the own user's files), which Landlock does
-// not see; threads without number, of programs without children; faults of the
+// TCP alone; programs that need no network get no socket); reading metadata
+// of files (stat), which Landlock does not see, and changing it where Attributes is
+// set; threads without number, of programs without children; faults of the
 // kernel, and covert channels.
 package confine

@@ -412,14 +412,14 @@ func limits(l Limits) []launch.Limit {
 
 // filterKind is what of rules a filter depends on.
 type filterKind struct {
-	network, listen, unix, children, groups bool
-	ownSignals                              int
+	network, listen, unix, attributes, children, groups bool
+	ownSignals                                          int
 }
 
 // filter is the filter for rules, encoded. Making one takes as long as a hundredth of
 // a start, so each kind is made once.
 func (l *Launcher) filter(rules Rules, ownSignals int) string {
-	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Children, rules.Groups, ownSignals}
+	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Attributes, rules.Children, rules.Groups, ownSignals}
 	if made, ok := l.filters.Load(kind); ok {
 		return made.(string)
 	}

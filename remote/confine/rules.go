@@ -19,6 +19,9 @@ type Rules struct {
 	Listen bool
 	// Unix lets it make unix sockets. What they lead to is up to the permissions of files.
 	Unix bool
+	// Attributes lets it change modes, owners, times and attributes of files, and watch
+	// folders: of all that the user may, since Landlock sees neither.
+	Attributes bool
 	// Children lets the program start others, under the same rules and in its
 	// process group, which they cannot leave; with Groups its session, which is as far
 	// as they can go.

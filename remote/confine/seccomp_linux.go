@@ -92,6 +92,11 @@ func filter(rules Rules, ownSignals int) []instr {
 		// A descriptor on its way through one is in no process's table.
 		add(unix.SYS_SOCKETPAIR, []instr{ret(eacc)})
 	}
+	if !rules.Attributes {
+		for _, call := range slices.Concat(attributes, attributesHere) {
+			add(call, denied)
+		}
+	}
 	if !rules.Listen {
 		// Also on a socket without a port, which gets one that Landlock does not see.
 		add(unix.SYS_LISTEN, []instr{ret(eacc)})

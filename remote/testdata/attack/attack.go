@@ -103,6 +103,26 @@ var attacks = map[string]func(at string) error{
 	"vsock":    socket(familyVsock, syscall.SOCK_STREAM, 0),
 	"netlink":  socket(syscall.AF_NETLINK, syscall.SOCK_RAW, 0),
 
+	"chmod": func(path string) error { return os.Chmod(path, 0o644) },
+	"fchmod": func(path string) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Chmod(0o644)
+	},
+	"touch": func(path string) error { return os.Chtimes(path, time.Now(), time.Now()) },
+	"xattr": func(path string) error { return syscall.Setxattr(path, "user.attack", []byte("x"), 0) },
+	"watch": func(path string) error {
+		fd, err := syscall.InotifyInit()
+		if err != nil {
+			return err
+		}
+		defer syscall.Close(fd)
+		_, err = syscall.InotifyAddWatch(fd, path, syscall.IN_CREATE)
+		return err
+	},
 	"signal": func(pid string) error { return syscall.Kill(number(pid), 0) },
 	"ptrace": func(pid string) error {
 		if err := syscall.PtraceAttach(number(pid)); err != nil {
