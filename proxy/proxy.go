@@ -99,7 +99,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
-			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
+			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Trusts: cfg.Trust.Has, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}

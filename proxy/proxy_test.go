@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -710,4 +711,36 @@ func TestTheUserOfAnAgentOnThisMachineIsKnown(t *testing.T) {
 	p := start(t, Config{Agents: []string{n.addr}})
 	require.Eventually(t, func() bool { return len(p.fleet.Connected()) == 1 }, patience, time.Millisecond)
 	assert.Equal(t, os.Getuid(), p.fleet.Connected()[0].User)
+}
+
+// While an agent does not run, any user may answer at its port.
+func TestAStrangerAtAnAgentsPortIsNoAgent(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it takes root to be another user")
+	}
+	n := newNode(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, n, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n, Insecure: true})
+	}()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-served)
+	})
+	stranger := testkit.Relay(t, l.Addr().String(), testkit.As{UID: testkit.OtherUser})
+	p := start(t, Config{Agents: []string{stranger}})
+	require.Eventually(t, func() bool {
+		problem := p.fleet.Problem(stranger)
+		return problem != nil && strings.Contains(problem.Error(), "runs as the user 65534, whom this proxy does not trust")
+	}, patience, time.Millisecond)
+	assert.Empty(t, p.fleet.Connected())
+
+	trust, err := server.ParseTrust("65534")
+	require.NoError(t, err)
+	p = start(t, Config{Agents: []string{stranger}, Trust: trust})
+	require.Eventually(t, func() bool { return len(p.fleet.Connected()) == 1 }, patience, time.Millisecond)
+	assert.Equal(t, testkit.OtherUser, p.fleet.Connected()[0].User)
 }

@@ -180,7 +180,7 @@ func serve(ctx context.Context, s options) error {
 			Listeners: []net.Listener{listener}, Store: agent.Store(), Tokens: agent.tokens, Record: agent.record, Insecure: s.insecure, Trust: s.trust, Hosts: hosts(s.agent.Host), Worker: agent, Certificates: agent.certificates(),
 			Mounts: []server.Mount{
 				{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()},
-				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeDeploy, Handler: agent.door},
+				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeAdmin, Handler: agent.door},
 			},
 			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain, "joined": membership{agent}}, Logger: logger.Named("transport"),
 		})

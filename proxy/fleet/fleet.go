@@ -36,6 +36,9 @@ type Config struct {
 	Agents []string   // addresses that were named at start
 	Local  bool       // agents on other machines are refused
 	Own    []string   // ports of this proxy, which must not be its own agent
+	// Trusts reports whether agents of a user of this machine, besides those of this
+	// program's own and root, are connected to in protected mode (Local); default: none is.
+	Trusts func(user int) bool
 	// Authority knows the agents that have joined; default: none can.
 	Authority Authority
 	// Publish gets the replicas of paths that changed; a path without replicas is not
@@ -75,6 +78,9 @@ type Fleet struct {
 // New returns the fleet of the agents that were named at start and of those that
 // answered in earlier runs. Run connects to them.
 func New(cfg Config) (*Fleet, error) {
+	if cfg.Trusts == nil {
+		cfg.Trusts = func(int) bool { return false }
+	}
 	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
 	if err := f.load(cfg.Agents); err != nil {
 		return nil, err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,7 +67,9 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		greeting.Stop() // from now on the client itself notices a silent agent
 		first := !connected
 		if first {
-			f.identify(a, conn.Load())
+			if err := f.identify(a, conn.Load()); err != nil {
+				return err
+			}
 			gone := f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
 			ev.Functions = slices.DeleteFunc(ev.GetFunctions(), func(row *proto.FunctionJsonRsp) bool { return slices.Contains(gone, row.GetName()) })
 		}
@@ -136,19 +140,31 @@ func (f *Fleet) client(a *agent, opts ...transport.Option) *transport.Client {
 }
 
 // identify finds out as whom an agent on this machine runs, over whose connection it has
-// just said something: sockets that it names are then called only if they are that
-// user's. Any user could answer at a port on which the agent does not listen now, and
-// name the sockets of others.
-func (f *Fleet) identify(a *agent, conn *net.Conn) {
+// just said something. Any user could answer at a port on which the agent does not listen
+// now, be told the tokens and given what is deployed, and name the sockets of others. So
+// an agent that does not prove itself by a certificate is this program's own user's,
+// root's, or one's that is trusted; and sockets that it names are called only if they are
+// that user's.
+func (f *Fleet) identify(a *agent, conn *net.Conn) error {
 	user := NoUser
 	if a.local && conn != nil {
-		if peer, err := peercred.Of(*conn); err == nil {
+		peer, err := peercred.Of(*conn)
+		switch {
+		case errors.Is(err, peercred.ErrUnknown): // on other systems than Linux
+		case err != nil:
+			return proto.Errorf(proto.ErrUnavailable, "whose it is cannot be found out: %w", err)
+		default:
 			user = peer.UID
 		}
+	}
+	if user != NoUser && user != 0 && user != os.Geteuid() && a.member == "" && f.Local && !f.Trusts(user) {
+		return proto.Errorf(proto.ErrForbidden, "what answers there runs as the user %d, whom this proxy does not trust", user).
+			WithHint(fmt.Sprintf("if it is the agent, let it join, or start the proxy with -trust %d", user))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a.user = user
+	return nil
 }
 
 // tls returns how an agent that has joined is dialed, nil for one that has not.

@@ -80,7 +80,8 @@ func groupID(name string) (string, error) {
 	return g.Gid, nil
 }
 
-func (t Trust) has(uid int) bool {
+// Has reports whether a user is named, or is in a group that is.
+func (t Trust) Has(uid int) bool {
 	if slices.Contains(t.users, uid) {
 		return true
 	}
@@ -117,7 +118,7 @@ func endOf(c net.Conn, t Trust) *end {
 		e.peer.UID, e.local = -1, stranger
 	case peer.UID == os.Geteuid():
 		e.local = own
-	case t.has(peer.UID):
+	case t.Has(peer.UID):
 		e.local = trusted
 	default:
 		e.local = stranger
