@@ -105,14 +105,16 @@ func (n *node) Info() *proto.AgentInfo {
 // newNode starts an agent, whose functions go on when it is stopped.
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{Fake: transporttest.NewFake(t), addr: unused(t)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	n := &node{Fake: transporttest.NewFake(t), addr: l.Addr().String()}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, n.addr, r.URL.Path) }))
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
 	})
 	n.service = srv.URL
-	n.start(t)
+	n.serve(t, l)
 	return n
 }
 
@@ -121,6 +123,11 @@ func (n *node) start(t *testing.T) {
 	t.Helper()
 	l, err := net.Listen("tcp", n.addr)
 	require.NoError(t, err)
+	n.serve(t, l)
+}
+
+func (n *node) serve(t *testing.T, l net.Listener) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
