@@ -6,13 +6,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
+
+// lastHolder is the pid of the process that had the socket that was looked for last.
+var lastHolder atomic.Pointer[string]
 
 // Confined reports whether the process at the other end is confined more than this
 // program is, as functions and builds are. The error is ErrClosed when no process has
-// the socket any more. Of several processes that have it, one that is confined decides.
+// the socket any more. Of several processes that have it, the first that is found decides:
+// who gives it to another could close its own, too.
 func (p Peer) Confined() (bool, error) {
 	own, err := filters("self")
 	if err != nil {
@@ -30,25 +36,23 @@ func (p Peer) Confined() (bool, error) {
 		return false, err
 	}
 	link := fmt.Sprintf("socket:[%d]", p.inode)
-	found := false
+	// Mostly it is the process of the connection before, or one that has just started.
+	slices.Reverse(pids)
+	if last := lastHolder.Load(); last != nil {
+		pids = slices.Insert(pids, 0, *last)
+	}
 	for _, pid := range pids {
-		has, _ := holds(pid, link)
-		if !has {
+		if has, _ := holds(pid, link); !has {
 			continue
 		}
 		theirs, err := filters(pid)
-		switch {
-		case errors.Is(err, os.ErrNotExist): // it has exited
-		case err != nil:
-			return false, err
-		case marked(theirs, own):
-			return true, nil
-		default:
-			found = true
+		if errors.Is(err, os.ErrNotExist) { // it has exited
+			continue
 		}
-	}
-	if found {
-		return false, nil
+		if err == nil {
+			lastHolder.Store(&pid)
+		}
+		return marked(theirs, own), err
 	}
 	return p.unseen(pids, own)
 }
