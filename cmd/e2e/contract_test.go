@@ -65,7 +65,7 @@ func TestFunctionSeesWhatItsCallerSends(t *testing.T) {
 	writeInspector(t, dir)
 	write(t, dir, map[string]string{"deploy.json": `{"deploy": [{"name": "Inspect", "packageDir": ".", "agentAddr": "` + s.agent.addr + `",
 		"kind": "http", "env": {"COLOUR": "green"}, "include": ["data/*.txt"], "tags": ["special"],
-		"ldflags": "-X inspector.Version=v7", "timeout": "400ms", "memory": "256MiB"}]}`})
+		"ldflags": "-X inspector.Version=v7", "timeout": "2s", "memory": "256MiB"}]}`})
 	r := proxyCli(t, dir, "-proxy", s.proxy.rpc, "def", "-wait", "deploy.json")
 	require.Zero(t, r.code, r.stderr)
 	direct := rows(t, http.MethodGet, "http://"+s.agent.addr+"/details", "")[0].URL

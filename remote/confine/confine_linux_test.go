@@ -185,7 +185,7 @@ func (u user) set(t *testing.T) (*scene, Rules) {
 	s.victim = strconv.Itoa(victim.Process.Pid)
 	return s, Rules{
 		Exec: []string{helper}, Read: []string{s.data}, Write: []string{s.own, os.DevNull},
-		System: []string{"/etc/hosts", "/missing"}, Connect: []uint16{port(t, s.open)},
+		System: []string{"/etc/hosts", "/missing"}, Connect: []uint16{port(t, s.open)}, Attributes: true,
 	}
 }
 

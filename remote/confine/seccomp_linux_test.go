@@ -53,9 +53,9 @@ func verdict(t testing.TB, prog []instr, arch, call uint32, args ...uint64) uint
 }
 
 func TestEachCallOfTheListIsDenied(t *testing.T) {
-	calls := slices.Concat(forbidden, forbiddenHere)
+	calls, metadata := slices.Concat(forbidden, forbiddenHere), slices.Concat(attributes, attributesHere)
 	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(calls))), len(calls), "each once")
-	for _, rules := range []Rules{{}, {Connect: []uint16{80}, Children: true}} {
+	for _, rules := range []Rules{{}, {Connect: []uint16{80}, Children: true, Attributes: true}} {
 		prog := filter(rules, 0)
 		for call := range uint32(600) {
 			got := verdict(t, prog, auditArch, call)
@@ -70,7 +70,8 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 				assert.Equal(t, !rules.Children, got == eperm)
 			default:
 				forks := !rules.Children && slices.Contains(forks, call)
-				assert.Equal(t, forks || slices.Contains(calls, call), got == eperm, "call %d", call)
+				changes := !rules.Attributes && slices.Contains(metadata, call)
+				assert.Equal(t, forks || changes || slices.Contains(calls, call), got == eperm, "call %d", call)
 			}
 		}
 	}
