@@ -411,6 +411,25 @@ func TestAnHTTP2CallerThatReadsNothingIsCanceled(t *testing.T) {
 	}
 }
 
+func TestAnHTTP2CallerWaitsForAFunctionThatIsSilent(t *testing.T) {
+	const silence = 50 * time.Millisecond
+	row := function(t, "Hello", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "one ")
+		assert.NoError(t, http.NewResponseController(w).Flush())
+		select {
+		case <-time.After(3 * silence):
+		case <-r.Context().Done():
+		}
+		fmt.Fprint(w, "two")
+	})
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr, Timeout: patience}).Get("http://" + frontOf(t, table(row), silence) + "/functions/hello")
+	require.NoError(t, err)
+	assert.Equal(t, "one two", bodyOf(t, res))
+}
+
 // HTTP/2 lets a method be whatever a header may be.
 func TestMethodsAreTokens(t *testing.T) {
 	gateway := New(Config{Table: table(scripted(t, func(net.Conn, *bufio.Reader) { t.Error("the function was called") })), Logger: hclog.NewNullLogger()})

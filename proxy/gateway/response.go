@@ -82,13 +82,19 @@ func (o *response) WriteHeader(status int) {
 }
 
 func (o *response) Write(p []byte) (int, error) {
+	caller := http.NewResponseController(o.ResponseWriter)
 	if o.silence > 0 {
-		_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Now().Add(o.silence))
+		_ = caller.SetWriteDeadline(time.Now().Add(o.silence))
 	}
 	n, err := o.ResponseWriter.Write(p)
 	o.bytes += int64(n)
-	if o.rest -= int64(n); o.rest != 0 && err == nil {
-		err = http.NewResponseController(o.ResponseWriter).Flush()
+	if o.rest -= int64(n); o.rest == 0 || err != nil {
+		return n, err
+	}
+	if err = caller.Flush(); err == nil && o.silence > 0 {
+		// The caller has taken the part. The deadline would end the call while the function
+		// is silent.
+		err = caller.SetWriteDeadline(time.Time{})
 	}
 	return n, err
 }
