@@ -218,24 +218,22 @@ func (f *Fleet) Join(id, addr string) {
 // join is Join; it reports whether something has changed. f.mu is held, or nobody else
 // knows f yet.
 func (f *Fleet) join(id, addr string) (changed bool) {
-	a := f.agents[addr]
-	if a != nil && a.member == id {
+	if a := f.agents[addr]; a != nil && a.member == id {
 		return false
 	}
 	fresh := f.newAgent(addr)
 	fresh.member, fresh.id, fresh.known = id, id, true
 	for _, old := range f.agents { // it had another address, or was known without a certificate
-		if old != a && old.member == id {
-			a = old
+		if old.addr != addr && old.member != id {
+			continue
 		}
-	}
-	if a != nil {
-		fresh.given = a.given
-		if a.id == "" || a.id == id {
-			fresh.owns, fresh.adopt = a.owns, a.adopt
-			a.owns = nil
+		fresh.given = fresh.given || old.given
+		if old.id == "" || old.id == id {
+			maps.Copy(fresh.owns, old.owns)
+			fresh.adopt = fresh.adopt || old.adopt
+			old.owns = nil
 		}
-		f.drop(a)
+		f.drop(old)
 	}
 	f.put(fresh)
 	return true
@@ -482,14 +480,16 @@ func (f *Fleet) Started(ctx context.Context) error {
 // remove removes an agent that has never answered and that was not named at start. f.mu
 // is held.
 func (f *Fleet) remove(a *agent) {
-	if a.given || a.known || a.removed {
-		return
+	if !a.given && !a.known {
+		f.drop(a)
 	}
-	f.drop(a)
 }
 
-// drop removes an agent and what it has told. f.mu is held.
+// drop removes an agent and what it has told, unless that was done. f.mu is held.
 func (f *Fleet) drop(a *agent) {
+	if a.removed { // another agent may have its address by now
+		return
+	}
 	a.removed, a.client = true, nil
 	delete(f.agents, a.addr)
 	if a.cancel != nil {

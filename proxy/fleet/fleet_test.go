@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -10,6 +11,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
 
 func newFleet(t *testing.T, cfg Config) (*Fleet, error) {
@@ -152,6 +154,28 @@ func TestAnotherAddressOfAnAgentIsNoSecondAgent(t *testing.T) {
 
 	h.hear("localhost:9006", said("b"))
 	assert.Len(t, h.All(), 2, "another id is another agent")
+}
+
+// members is an Authority of agents that are not dialed.
+type members struct{}
+
+func (members) Members() []pki.Member       { return nil }
+func (members) Remove(string) (bool, error) { return true, nil }
+func (members) Dial(string) *tls.Config     { return nil }
+
+func TestAMemberThatMovesReplacesWhatWasKnownOfBothAddresses(t *testing.T) {
+	h := listen(t, "localhost:9001") // named before anything listened there
+	h.Authority = members{}
+	named := h.agents["localhost:9001"]
+	h.Join("a", "localhost:9000")
+	before := h.hear("localhost:9000", said("a", deployed("Hello")))
+	h.Join("a", "localhost:9001")
+	assert.True(t, before.removed)
+	assert.True(t, named.removed, "else it is watched on beside the member")
+	a := h.hear("localhost:9001", said("a", deployed("Hello")))
+	assert.True(t, a.given)
+	assert.Equal(t, []Replica{{Agent: "localhost:9001", Local: true}}, h.All())
+	assert.Equal(t, []string{"localhost:9001"}, h.called["hello"])
 }
 
 func TestANameLeadsToTheAgentThatHasIt(t *testing.T) {
