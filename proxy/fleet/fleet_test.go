@@ -51,6 +51,8 @@ func TestAnAgentOfThisMachineIsRemovedUnderEachOfItsNames(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Remove("localhost:9001")
 	require.ErrorIs(t, err, proto.ErrNotFound)
+	_, err = f.Remove("")
+	require.ErrorIs(t, err, proto.ErrNotFound, "it is not the one that has not told its id yet")
 	was, err := f.Remove("localhost:9000")
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1:9000", was.GetAddr())

@@ -244,7 +244,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 // withID returns the agent of an id, or nil. f.mu is held.
 func (f *Fleet) withID(id string) *agent {
 	for _, a := range f.agents {
-		if a.id == id {
+		if a.id == id && id != "" {
 			return a
 		}
 	}
