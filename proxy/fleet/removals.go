@@ -51,7 +51,8 @@ func (f *Fleet) loadRemovals() error {
 	return err
 }
 
-// changeRemovals changes what is stored, if change returns something else.
+// changeRemovals changes what is stored, if change, which is called with f.mu held,
+// returns something else.
 func (f *Fleet) changeRemovals(change func([]removal) []removal) {
 	f.saving.Lock()
 	defer f.saving.Unlock()
@@ -73,36 +74,38 @@ func (f *Fleet) changeRemovals(change func([]removal) []removal) {
 // removes their rows of it. It returns the addresses of these agents.
 func (f *Fleet) RemoveLater(name string) (absent []string) {
 	path, now := proto.Path(name), time.Now().UTC()
-	var list []removal
-	f.mu.Lock()
-	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
-		a := f.agents[addr]
-		if a.client != nil || !a.known {
-			continue
+	// In one step: an agent that comes back is not absent any longer, or finds the removal.
+	f.changeRemovals(func(all []removal) []removal {
+		for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+			a := f.agents[addr]
+			if a.client != nil || !a.known {
+				continue
+			}
+			absent = append(absent, addr)
+			all = append(without(all, path, addr), removal{Agent: addr, ID: a.id, Name: name, At: now})
+			if a.rows[path] != nil {
+				rows := maps.Clone(a.rows)
+				delete(rows, path)
+				f.claim(a, rows)
+				f.replace(a, rows, false)
+			}
 		}
-		absent = append(absent, addr)
-		list = append(list, removal{Agent: addr, ID: a.id, Name: name, At: now})
-		if a.rows[path] != nil {
-			rows := maps.Clone(a.rows)
-			delete(rows, path)
-			f.claim(a, rows)
-			f.replace(a, rows, false)
-		}
-	}
-	f.mu.Unlock()
+		return all
+	})
 	if len(absent) > 0 {
-		f.cancelRemovals(path, absent...)
-		f.changeRemovals(func(all []removal) []removal { return append(all, list...) })
 		f.save()
 	}
 	return absent
 }
 
-// cancelRemovals cancels the removals of a function that agents still have to do.
-func (f *Fleet) cancelRemovals(path string, addrs ...string) {
-	f.changeRemovals(func(all []removal) []removal {
-		return slices.DeleteFunc(all, func(r removal) bool { return proto.Path(r.Name) == path && slices.Contains(addrs, r.Agent) })
-	})
+// cancelRemoval cancels the removal of a function that an agent still has to do.
+func (f *Fleet) cancelRemoval(path, addr string) {
+	f.changeRemovals(func(all []removal) []removal { return without(all, path, addr) })
+}
+
+// without returns the removals but that of a function by an agent.
+func without(all []removal, path, addr string) []removal {
+	return slices.DeleteFunc(all, func(r removal) bool { return r.Agent == addr && proto.Path(r.Name) == path })
 }
 
 // removeNow removes from an agent that is back what was removed while it was away. It

@@ -87,7 +87,7 @@ func (s *Session) Upload(ctx context.Context, pkg *bundle.Package) error {
 func (s *Session) Deploy(ctx context.Context, fn *proto.FunctionJson) (*proto.FunctionJsonRsp, error) {
 	if !fn.GetPlan() {
 		s.fleet.give(s.agent, proto.Path(fn.GetName()))
-		s.fleet.cancelRemovals(proto.Path(fn.GetName()), s.Addr)
+		s.fleet.cancelRemoval(proto.Path(fn.GetName()), s.Addr)
 	}
 	row, err := s.one(ctx, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Deploy(ctx, fn) })
 	if err != nil || fn.GetPlan() {
@@ -137,7 +137,7 @@ func (s *Session) Stopped(ctx context.Context) (rows []*proto.FunctionJsonRsp, e
 // Rollback lets a function, which may be stopped, serve with a version that it had.
 func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.FunctionJsonRsp, error) {
 	s.fleet.give(s.agent, proto.Path(name))
-	s.fleet.cancelRemovals(proto.Path(name), s.Addr)
+	s.fleet.cancelRemoval(proto.Path(name), s.Addr)
 	row, err := s.one(ctx, stopLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Rollback(ctx, name, to) })
 	if err != nil {
 		return nil, err
