@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -30,15 +29,16 @@ scope admin.`,
   proxyCli login https://faas.example.com:9001
   proxyCli login localhost:9001 -name production < token.txt`,
 		Args: atMostOne("ADDR"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		// ADDR is known before anything is taken from a context, which is of one address.
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				var err error
-				if a.proxy, a.secure, err = transport.ParseAddr(args[0]); err != nil {
-					return usagef(cmd, "%v", err)
+				if err := cmd.Flags().Set("proxy", args[0]); err != nil {
+					return err
 				}
 			}
-			return a.login(cmd, cmp.Or(name, a.proxy))
+			return a.checkGlobals(cmd)
 		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.login(cmd, cmp.Or(name, a.proxy)) },
 	}
 	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the context that it makes (default: the address)")
 	return cmd
