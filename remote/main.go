@@ -59,7 +59,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
-	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure or -host do without any (default what the machine has)")
+	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure, -host or -join do without any (default what the machine has)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent stops, instead of leaving them to the next one")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -220,11 +220,11 @@ func (s options) mayBuild(layers []confine.Layer) error {
 // mayRun refuses callers of other machines where nothing isolates functions, unless
 // -isolation is given.
 func (s options) mayRun(walls isolation.Report) error {
-	if walls.Tier != proto.IsolationNone.String() || s.unisolated || !s.insecure && s.agent.Host == "" {
+	if walls.Tier != proto.IsolationNone.String() || s.unisolated || !s.insecure && s.agent.Host == "" && s.agent.Join == "" {
 		return nil
 	}
 	return proto.Errorf(proto.ErrForbidden, "nothing keeps functions from the files of this machine (%s), and other machines may deploy them", walls.Why).
-		WithHint("give -isolation none if that is meant, or neither -insecure nor -host")
+		WithHint("give -isolation none if that is meant, or none of -insecure, -host and -join")
 }
 
 // toolchain is what /readyz says of the Go that functions are built with.

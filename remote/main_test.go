@@ -11,6 +11,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
+	"github.com/Ishan27g/ryo-faas/remote/isolation"
 )
 
 func TestTheAgentSaysWhatConfinesBuilds(t *testing.T) {
@@ -46,6 +47,23 @@ func TestOthersDoNotBuildWhereNothingConfinesBuilds(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrForbidden)
 	assert.Contains(t, proto.AsError(err).Hint, "a new one")
 	assert.Contains(t, proto.AsError(err).Hint, "-unconfined-builds")
+}
+
+func TestOthersDoNotDeployWhereNothingIsolatesFunctions(t *testing.T) {
+	none, basic := isolation.Report{Tier: "none", Why: "an old kernel"}, isolation.Report{Tier: "basic"}
+	require.NoError(t, options{}.mayRun(none), "loopback alone is served")
+	for _, served := range []options{
+		{insecure: true},
+		{agent: Config{Host: "worker-1"}},
+		{agent: Config{Join: "front:9001"}},
+	} {
+		require.NoError(t, served.mayRun(basic))
+		err := served.mayRun(none)
+		require.ErrorIs(t, err, proto.ErrForbidden)
+		assert.Contains(t, proto.AsError(err).Hint, "-isolation none")
+		served.unisolated = true
+		require.NoError(t, served.mayRun(none))
+	}
 }
 
 func TestFlagsOfBuilds(t *testing.T) {
