@@ -81,24 +81,37 @@ func legacy(h http.Header) []origin {
 	return said
 }
 
-// forwarded reads Forwarded (RFC 7239 section 4).
+// forwarded reads Forwarded (RFC 7239 section 4). A line that ends within a quoted string
+// says nothing: if a client has left the string open, what a gateway added is part of it.
 func forwarded(lines []string) (said []origin) {
-	for _, element := range splitQuoted(strings.Join(lines, ","), ',') {
-		var o origin
-		for _, pair := range splitQuoted(element, ';') {
-			name, value, _ := strings.Cut(pair, "=")
-			switch value = unquote(value); strings.ToLower(name) {
-			case "for":
-				o.client = parseNode(value)
-			case "proto":
-				o.scheme = parseScheme(value)
-			case "host":
-				o.host = parseHost(value)
-			}
+	for _, line := range lines {
+		elements, closed := splitQuoted(line, ',')
+		if !closed {
+			said = append(said, origin{})
+			continue
 		}
-		said = append(said, o)
+		for _, element := range elements {
+			said = append(said, parseElement(element))
+		}
 	}
 	return said
+}
+
+// parseElement reads what one gateway says in Forwarded.
+func parseElement(text string) (o origin) {
+	pairs, _ := splitQuoted(text, ';')
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		switch value = unquote(value); strings.ToLower(name) {
+		case "for":
+			o.client = parseNode(value)
+		case "proto":
+			o.scheme = parseScheme(value)
+		case "host":
+			o.host = parseHost(value)
+		}
+	}
+	return o
 }
 
 // parseNode reads an address, with or without a port. Names that hide an address, such
@@ -143,8 +156,9 @@ func split(lines []string) (list []string) {
 	return list
 }
 
-// splitQuoted splits at a separator that does not stand in a quoted string.
-func splitQuoted(text string, separator byte) (parts []string) {
+// splitQuoted splits at a separator that does not stand in a quoted string, and reports
+// whether each quoted string is closed.
+func splitQuoted(text string, separator byte) (parts []string, closed bool) {
 	begin, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch b := text[i]; {
@@ -159,7 +173,7 @@ func splitQuoted(text string, separator byte) (parts []string) {
 	if last := textproto.TrimString(text[begin:]); last != "" {
 		parts = append(parts, last)
 	}
-	return parts
+	return parts, !quoted
 }
 
 // unquote returns what a quoted string stands for (RFC 9110 section 5.6.4).

@@ -44,6 +44,8 @@ func TestGatewaysAreBelievedAsFarAsTheyAreTrusted(t *testing.T) {
 		"Forwarded, hidden":                {peer: nginx, header: `Forwarded: for=192.0.2.7, for=_hidden;proto=https`, scheme: "https"},
 		"Forwarded, quoted separators":     {peer: nginx, header: `Forwarded: for="192.0.2.7,;\"";proto=https, for=192.0.2.8`, client: "192.0.2.8:0"},
 		"Forwarded, an open quote":         {peer: nginx, header: `Forwarded: for="192.0.2.7`},
+		"Forwarded, after an open quote":   {peer: nginx, header: `Forwarded: for=127.0.0.1;proto=https;x=", for=192.0.2.7`},
+		"Forwarded, below an open quote":   {peer: nginx, header: "Forwarded: for=127.0.0.1;proto=https;x=\"\nForwarded: for=192.0.2.7", client: "192.0.2.7:0"},
 		"Forwarded beside X-Forwarded-For": {peer: nginx, header: "Forwarded: for=127.0.0.1;proto=https\nX-Forwarded-For: 192.0.2.7", client: "192.0.2.7:0"},
 	}
 	for name, tt := range tests {
