@@ -16,13 +16,18 @@ func TestWhatHasNoScopeIsNotServed(t *testing.T) {
 	require.NoError(t, checkScopes(wire.Routes, nil))
 	require.Error(t, checkScopes([]wire.Route{{Method: http.MethodGet, Path: "/forgotten"}}, nil))
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	main, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	err = Serve(t.Context(), nil, Config{Listeners: []net.Listener{l}, Mounts: []Mount{{Path: "/forgotten", Handler: http.NotFoundHandler()}}})
+	public, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	err = Serve(t.Context(), nil, Config{
+		Listeners: []net.Listener{main}, Public: []net.Listener{public}, Mounts: []Mount{{Path: "/forgotten", Handler: http.NotFoundHandler()}},
+	})
 	require.ErrorIs(t, err, proto.ErrInternal)
 	assert.Contains(t, err.Error(), "/forgotten")
-	_, err = l.Accept()
-	assert.ErrorIs(t, err, net.ErrClosed)
+	for _, l := range []net.Listener{main, public} {
+		assert.ErrorIs(t, l.Close(), net.ErrClosed)
+	}
 }
 
 // A route of the service that HTTP does not know would be served over gRPC with the

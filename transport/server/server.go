@@ -104,7 +104,7 @@ func (m Mount) serves(path string) bool {
 // nothing when a route or a mount has no scope.
 func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	if err := checkScopes(wire.Routes, cfg.Mounts); err != nil {
-		for _, l := range cfg.Listeners {
+		for _, l := range slices.Concat(cfg.Listeners, cfg.Public) {
 			_ = l.Close()
 		}
 		return err
