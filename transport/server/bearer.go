@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -38,15 +37,13 @@ func (a access) take(r *http.Request) *http.Request {
 	if i < 0 {
 		return r
 	}
+	e := connOf(r).end
+	b := a.verify(r.Context(), auth.FromHeader(values[i]), peerOf(r.RemoteAddr, e))
 	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
-	peer, far := auth.FromAddr(addr.Addr()), !addr.Addr().Unmap().IsLoopback()
-	if e := connOf(r).end; e != nil {
+	far := !addr.Addr().Unmap().IsLoopback()
+	if e != nil {
 		far = e.local == elsewhere
-		if !far { // or any user could make all others wait
-			peer += " user " + strconv.Itoa(e.peer.UID)
-		}
 	}
-	b := a.verify(r.Context(), auth.FromHeader(values[i]), peer)
 	b.clear = !a.insecure && far && r.TLS == nil && r.URL.Scheme != "https"
 	if r.Header[authorization] = slices.DeleteFunc(values, ours); len(r.Header[authorization]) == 0 {
 		r.Header.Del(authorization)

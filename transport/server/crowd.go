@@ -14,7 +14,7 @@ import (
 // may not wait for ever, nor be many, until a request of theirs was let in.
 const (
 	maxGuests  = 256             // in all: far more than people with tokens connect at once
-	maxPerPeer = 64              // of one peer, so that one cannot keep out the others
+	maxPerPeer = 64              // of one peer (see peerOf), so that one cannot keep out the others
 	guestLimit = 1 * time.Minute // for the first request that is let in
 	warnAfter  = 1 * time.Minute // between two lines of the log about refused connections
 	// spareFiles are the descriptors that connections leave to the rest of the program.
@@ -54,14 +54,16 @@ type seat struct {
 }
 
 // enter returns the place of a connection, nil if there is none. A guest that nothing
-// is let in of is closed after a while.
-func (c *crowd) enter(conn net.Conn, guest bool) *seat {
+// is let in of is closed after a while. The other end is nil where everybody is served
+// alike.
+func (c *crowd) enter(conn net.Conn, e *end) *seat {
+	s := &seat{crowd: c}
+	guest := e != nil && e.local < trusted && !c.open
+	if guest {
+		s.peer = peerOf(conn.RemoteAddr().String(), e)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &seat{crowd: c}
-	if guest = guest && !c.open; guest {
-		s.peer = hostOnly(conn.RemoteAddr().String())
-	}
 	switch {
 	case c.all >= c.most:
 		c.warn("connections are refused: there are too many", "limit", c.most)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
@@ -30,39 +31,59 @@ func (c *conn) RemoteAddr() net.Addr {
 }
 func (c *conn) Close() error { c.closed.Store(true); return nil }
 
+// guest is the other end of a connection from another machine.
+var guest = &end{local: elsewhere}
+
 func TestGuestsAreFewAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(false, hclog.NewNullLogger())
 		c.most = maxGuests + 10
 		var seats []*seat
 		for range maxPerPeer {
-			s := c.enter(&conn{from: "192.0.2.1"}, true)
+			s := c.enter(&conn{from: "192.0.2.1"}, guest)
 			require.NotNil(t, s)
 			seats = append(seats, s)
 		}
-		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, true), "one peer has no more")
+		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, guest), "one peer has no more")
 		last := &conn{from: "192.0.2.2"}
-		require.NotNil(t, c.enter(last, true))
+		require.NotNil(t, c.enter(last, guest))
 		seats[0].stay()
 		seats[0].stay()
-		assert.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, true), "one that was let in does not count")
-		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, true))
+		assert.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, guest), "one that was let in does not count")
+		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, guest))
 
 		time.Sleep(guestLimit + time.Second) //nolint:forbidigo // of a clock that the test moves
 		assert.True(t, last.closed.Load(), "a guest has a minute")
 		for range 9 + maxGuests - maxPerPeer - 1 {
-			require.NotNil(t, c.enter(&conn{}, false))
+			require.NotNil(t, c.enter(&conn{}, nil))
 		}
-		assert.Nil(t, c.enter(&conn{}, false), "nor are all more than a limit")
+		assert.Nil(t, c.enter(&conn{}, nil), "nor are all more than a limit")
 		seats[1].leave()
-		assert.NotNil(t, c.enter(&conn{}, false))
+		assert.NotNil(t, c.enter(&conn{}, nil))
 	})
+}
+
+func TestANetworkIsOnePeerAndEachUserIsOne(t *testing.T) {
+	c := newCrowd(false, hclog.NewNullLogger())
+	c.most = 2 * maxGuests
+	fill := func(from string, e *end) {
+		t.Helper()
+		for range maxPerPeer {
+			require.NotNil(t, c.enter(&conn{from: from}, e))
+		}
+		require.Nil(t, c.enter(&conn{from: from}, e))
+	}
+	user := func(uid int) *end { return &end{peer: peercred.Peer{UID: uid}, local: stranger} }
+	fill("2001:db8::1", guest)
+	assert.Nil(t, c.enter(&conn{from: "2001:db8::2"}, guest), "who has one address of a network has all of them")
+	fill("127.0.0.1", user(1))
+	fill("127.0.0.1", user(2))
 }
 
 func TestWhereAllAreLetInNobodyIsAGuest(t *testing.T) {
 	c := newCrowd(true, hclog.NewNullLogger())
 	for range 2 * maxPerPeer {
-		require.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, true))
+		require.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, guest))
 	}
 	assert.Zero(t, c.guests)
 }

@@ -63,7 +63,7 @@ func (l framed) accept() (net.Conn, *framedConn, error) {
 		if l.crowd == nil {
 			return conn, c, nil
 		}
-		if c.seat = l.crowd.enter(conn, c.end != nil && c.end.local < trusted); c.seat != nil {
+		if c.seat = l.crowd.enter(conn, c.end); c.seat != nil {
 			return conn, c, nil
 		}
 		_ = conn.Close()

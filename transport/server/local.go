@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/user"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 )
 
 // local is whose the other end of a connection is, as the kernel says.
@@ -145,6 +147,18 @@ func (e *end) surely() local {
 		}
 	})
 	return e.confined
+}
+
+// peerOf tells peers apart, for limits on what each may do: by the network of their
+// address, and on this machine by their user too, so that no user can use up what all
+// others may do. The other end is nil where the kernel was not asked.
+func peerOf(addr string, e *end) string {
+	at, _ := netip.ParseAddrPort(addr)
+	peer := auth.FromAddr(at.Addr())
+	if e != nil && e.local != elsewhere {
+		peer += " user " + strconv.Itoa(e.peer.UID)
+	}
+	return peer
 }
 
 // userName names the processes of a user for an error.
