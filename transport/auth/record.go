@@ -92,16 +92,34 @@ func (r *Record) write(name string, e *proto.AuditEntry) error {
 		return err
 	}
 	path := filepath.Join(r.folder, name)
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(line)
-	size, seekErr := file.Seek(0, io.SeekEnd)
-	if err = errors.Join(err, seekErr, file.Close()); err == nil && size > maxRecordFile {
+	size, err := appendLine(file, line)
+	if err = errors.Join(err, file.Close()); err == nil && size > maxRecordFile {
 		err = setAside(path)
 	}
 	return err
+}
+
+// appendLine returns the size of the file with the line. If the line before was not
+// written whole, for lack of room or of power, it stays one of its own.
+func appendLine(file *os.File, line []byte) (size int64, err error) {
+	if size, err = file.Seek(0, io.SeekEnd); err != nil {
+		return 0, err
+	}
+	if size > 0 {
+		var last [1]byte
+		if _, err := file.ReadAt(last[:], size-1); err != nil {
+			return 0, err
+		}
+		if last[0] != '\n' {
+			line = slices.Concat([]byte{'\n'}, line)
+		}
+	}
+	n, err := file.Write(line)
+	return size + int64(n), err
 }
 
 // setAside makes room for a new file, and removes the oldest.

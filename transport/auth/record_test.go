@@ -62,6 +62,21 @@ func TestTheRecordIsBounded(t *testing.T) {
 	assert.Greater(t, list[0].GetTime(), list[len(list)-1].GetTime())
 }
 
+func TestALineThatWasNotWrittenWholeSpoilsNoOther(t *testing.T) {
+	dir := t.TempDir()
+	r, err := OpenRecord(dir)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, doneFile), []byte(`{"time":"2026-01-02T03:04`), 0o600))
+	for _, call := range []string{"Deploy", "Stop"} {
+		require.NoError(t, r.Done(&proto.AuditEntry{Who: "local", Call: call, Result: "ok"}))
+	}
+	list, err := r.Last(0)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	assert.Equal(t, "Stop", list[0].GetCall())
+	assert.Equal(t, "Deploy", list[1].GetCall())
+}
+
 func TestRefusalsDoNotPushOutWhatWasDone(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
