@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
 
 // Caller is what the server knows of the caller of a transport.Interface.
@@ -38,6 +41,24 @@ type callerKey struct{}
 // the process.
 func CallerFrom(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// callerOf returns who makes a request, given the token for which it is let in, or nil.
+func callerOf(r *http.Request, asked request, token *auth.Identity) Caller {
+	c := Caller{
+		Kind: transport.HTTP, Host: r.Host, Peer: r.RemoteAddr, Secure: r.TLS != nil,
+		Own: asked.local == own && asked.forwarded == "" && token == nil,
+		Who: asked.caller(), Token: token, sent: asked.who,
+		uncertified: asked.uncertified,
+		RequestID:   proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
+	}
+	if isGRPC(r) {
+		c.Kind = transport.RPC
+	}
+	if asked.role.Kind == pki.Agent {
+		c.Agent = asked.role.ID
+	}
 	return c
 }
 

@@ -59,10 +59,7 @@ func (a access) roleOf(r *http.Request) (pki.Role, error) {
 	if a.certificates == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return pki.Role{}, nil
 	}
-	conn, ok := r.Context().Value(connKey{}).(*framedConn)
-	if !ok {
-		return pki.Role{}, nil
-	}
+	conn := connOf(r)
 	if c := conn.certified.Load(); c != nil && time.Now().Before(c.until) {
 		return c.role, c.wrong
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
@@ -170,10 +169,4 @@ func userName(uid int) string {
 		return fmt.Sprintf("processes of the user %s (%d)", u.Username, uid)
 	}
 	return fmt.Sprintf("processes of the user %d", uid)
-}
-
-// connOf returns the connection that a request came by.
-func connOf(r *http.Request) *framedConn {
-	conn, _ := r.Context().Value(connKey{}).(*framedConn)
-	return conn
 }

@@ -86,7 +86,7 @@ func (g gateways) apply(r *http.Request) {
 		return
 	}
 	var o origin
-	if prelude := r.Context().Value(connKey{}).(*framedConn).prelude; prelude != nil {
+	if prelude := connOf(r).prelude; prelude != nil {
 		if said := prelude.origin.Load(); said != nil {
 			o, peer = *said, said.client
 		}

@@ -22,7 +22,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
-	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -172,6 +171,12 @@ func (s *server) httpServer(requests context.Context, greeting *newcomers) *http
 // connKey is the key under which the context of a request has its *framedConn.
 type connKey struct{}
 
+// connOf returns the connection that a request came by.
+func connOf(r *http.Request) *framedConn {
+	conn, _ := r.Context().Value(connKey{}).(*framedConn)
+	return conn
+}
+
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
@@ -229,9 +234,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// What follows is no HTTP: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")
 	}
-	if conn, ok := r.Context().Value(connKey{}).(*framedConn); ok {
-		r.TLS = conn.tlsState()
-	}
+	r.TLS = connOf(r).tlsState()
 	if err := s.address(r); err != nil {
 		refuse(w, r, err)
 		return
@@ -261,17 +264,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		mount.ServeHTTP(w, r)
 		return
 	}
-	caller := Caller{
-		Kind: transport.HTTP, Host: r.Host, Own: asked.local == own && asked.forwarded == "" && token == nil, Who: asked.caller(), Token: token, sent: asked.who, Peer: r.RemoteAddr, uncertified: asked.uncertified,
-		RequestID: proto.RequestID(r.Header.Get(proto.RequestIDHeader)), Secure: r.TLS != nil,
-	}
-	if asked.role.Kind == pki.Agent {
-		caller.Agent = asked.role.ID
-	}
+	caller := callerOf(r, asked, token)
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
-	if isGRPC(r) {
-		caller.Kind = transport.RPC
-	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
 	switch {
 	case isGRPC(r):
