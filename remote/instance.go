@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/isolation"
@@ -213,7 +214,7 @@ func (f *function) temp(v *disk.Version) string {
 func (f *function) emptyTemp(v *disk.Version) {
 	entries, err := os.ReadDir(f.temp(v))
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(f.temp(v), e.Name())))
+		err = errors.Join(err, state.RemoveAll(filepath.Join(f.temp(v), e.Name())))
 	}
 	if err != nil {
 		f.logger.Warn("temporary files are left behind", "version", v.Number, "error", err)

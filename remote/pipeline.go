@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -152,7 +151,7 @@ func (f *function) persist(v *disk.Version, program *proto.Program) {
 
 // remove removes the folder of a version that has no process any more.
 func (f *function) remove(v *disk.Version) {
-	if err := os.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
+	if err := state.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
 		f.logger.Warn("the folder of a version cannot be removed", "version", v.Number, "error", err)
 	}
 }

@@ -145,7 +145,7 @@ func (d Folder) remains(path string) (*Record, error) {
 		empty = empty && strings.HasPrefix(e.Name(), state.TempPrefix)
 	}
 	if empty {
-		return nil, os.RemoveAll(d.FunctionDir(path))
+		return nil, state.RemoveAll(d.FunctionDir(path))
 	}
 	return d.standIn(path, "its record, "+d.Path(recordFile(path))+", is missing", "")
 }
@@ -289,12 +289,12 @@ func (d Folder) Remove(path string) error {
 	}
 	trash, err := os.MkdirTemp(d.Tmp(), "removed-")
 	if err != nil { // a full disk, perhaps, where removing helps
-		return os.RemoveAll(d.FunctionDir(path))
+		return state.RemoveAll(d.FunctionDir(path))
 	}
 	if err := os.Rename(d.FunctionDir(path), filepath.Join(trash, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.RemoveAll(trash)
+	return state.RemoveAll(trash)
 }
 
 // Tmp is the folder for what is needed until the agent exits.
@@ -302,7 +302,7 @@ func (d Folder) Tmp() string { return d.Path("tmp") }
 
 // EmptyTmp removes what an agent that was killed has left in Tmp.
 func (d Folder) EmptyTmp() error {
-	if err := os.RemoveAll(d.Tmp()); err != nil {
+	if err := state.RemoveAll(d.Tmp()); err != nil {
 		return err
 	}
 	return os.Mkdir(d.Tmp(), 0o700)
@@ -321,7 +321,7 @@ func (d Folder) Sweep(rec *Record) error {
 		if err != nil || rec.Find(uint32(number)) != nil {
 			continue
 		}
-		if err := os.RemoveAll(d.VersionDir(path, uint32(number))); err != nil {
+		if err := state.RemoveAll(d.VersionDir(path, uint32(number))); err != nil {
 			return err
 		}
 	}

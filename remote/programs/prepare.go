@@ -26,7 +26,7 @@ type Progress struct{ Stage, Kind, Output string }
 // the program, which appears last. On an error it says the failure's reason.
 func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson, tell func(Progress)) (program *proto.Program, reason string, err error) {
 	tell(Progress{Stage: proto.StageChecking})
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "tmp"), 0o700)); err != nil {
+	if err := errors.Join(state.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "tmp"), 0o700)); err != nil {
 		return nil, proto.ReasonAgent, err
 	}
 	src, binary := filepath.Join(dir, "src"), filepath.Join(dir, "fn")
