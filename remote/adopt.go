@@ -190,6 +190,7 @@ func (s *service) adopt(ctx context.Context, was served, held map[string][]*os.F
 			continue
 		}
 		p.tier = tier
+		s.f.work.Go(func() { s.f.measure(p) })
 		s.add([]*instance{p})
 		s.f.logger.Info("taken over", "version", was.Version, "pid", id.Pid)
 	}

@@ -331,6 +331,13 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		crashes, err := s.Crashes(t.Context(), "Attack")
 		require.NoError(t, err)
 		assert.Contains(t, crashes[0].GetCause(), "more than the limit of 8 MiB (disk)")
+
+		attack.Env = map[string]string{"FILL": "16"}
+		defer func() { attack.Env = nil }()
+		rows, err := s.Deploy(t.Context(), attack)
+		require.NoError(t, err)
+		assert.Equal(t, string(proto.Failed), rows[0].GetStatus(), "it fills the disk before it serves")
+		assert.Contains(t, rows[0].GetError(), "more than the limit of 8 MiB (disk)")
 	})
 	t.Run("with more processes than may be", func(t *testing.T) {
 		if s.walls.Tier() < proto.IsolationStrong {

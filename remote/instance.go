@@ -63,6 +63,7 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 	if err := output.Started(p.Pid()); err != nil {
 		f.logger.Error("what a process prints is not read", "pid", p.Pid(), "error", err)
 	}
+	f.work.Go(func() { f.measure(p) })
 	limit, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := p.Ready(limit); err != nil {
@@ -72,6 +73,10 @@ func (f *function) start(ctx context.Context, v *disk.Version, kind string, at *
 		p.Stop(context.WithoutCancel(ctx), 0)
 		why := fail(v, proto.ReasonStart, err)
 		why.crash = f.inquire(p)
+		if p.full.Load() {
+			f.emptyTemp(v)
+			why.Text += ": " + why.crash.GetCause()
+		}
 		if process.Listens(why.crash.GetOutput()) {
 			why.Text += ": " + notToListen
 		}
@@ -170,8 +175,23 @@ func (f *function) watch(s *service, p *instance) {
 	if limit := p.version.Liveness(); limit > 0 {
 		f.work.Go(func() { f.pulse(p, limit) })
 	}
-	if limit := p.version.Disk(); limit > 0 {
-		f.work.Go(func() { f.measure(p, limit) })
+}
+
+// repeat calls look after a pause, and then after each pause that it returns. It returns
+// when that is 0, when the process has exited, or when the next agent is to take it over.
+func (f *function) repeat(p *instance, pause time.Duration, look func() time.Duration) {
+	next := time.NewTimer(pause)
+	defer next.Stop()
+	for pause > 0 {
+		select {
+		case <-p.Done():
+			return
+		case <-f.agent.handedOver:
+			return
+		case <-next.C:
+		}
+		pause = look()
+		next.Reset(pause)
 	}
 }
 
@@ -182,27 +202,23 @@ const (
 	measureShare = 50
 )
 
-// measure kills a process when the temporary files of its version take more than limit.
-func (f *function) measure(p *instance, limit int64) {
-	next := time.NewTimer(measureEvery)
-	defer next.Stop()
-	for {
-		select {
-		case <-p.Done():
-			return
-		case <-f.agent.handedOver:
-			return
-		case <-next.C:
-		}
+// measure kills a process when the temporary files of its version take more than its
+// setting disk, also while it starts.
+func (f *function) measure(p *instance) {
+	limit := p.version.Disk()
+	if limit == 0 {
+		return
+	}
+	f.repeat(p, measureEvery, func() time.Duration {
 		began := time.Now()
 		if isolation.Takes(f.temp(p.version), p.Pid(), limit) {
 			f.logger.Warn("a process takes more of the disk than it may", "version", p.version.Number, "pid", p.Pid(), "limit", limit)
 			p.full.Store(true)
 			p.Stop(context.Background(), 0)
-			return
+			return 0
 		}
-		next.Reset(max(measureEvery, time.Since(began)*measureShare))
-	}
+		return max(measureEvery, time.Since(began)*measureShare)
+	})
 }
 
 // temp is the folder for the temporary files of a version.
@@ -221,34 +237,23 @@ func (f *function) emptyTemp(v *disk.Version) {
 	}
 }
 
-// pulse asks a process for its health every limit, and kills it when it does not answer
-// within limit.
+// pulse asks a process for its health, limit after the answer before, and kills it when it
+// does not answer within limit.
 func (f *function) pulse(p *instance, limit time.Duration) {
-	beat := time.NewTicker(limit)
-	defer beat.Stop()
-	for {
-		select {
-		case <-p.Done():
-			return
-		case <-f.agent.handedOver:
-			return
-		case <-beat.C:
-		}
+	f.repeat(p, limit, func() time.Duration {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		err := p.Health(ctx)
-		late := ctx.Err() != nil
-		cancel()
-		switch {
+		defer cancel()
+		switch err := p.Health(ctx); {
 		case err == nil:
-		case !late:
-			return // it has exited, or takes no further calls
-		default:
-			f.logger.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
-			p.hung.Store(true)
-			p.Kill(killGrace)
-			return
+			return limit
+		case ctx.Err() == nil:
+			return 0 // it has exited, or takes no further calls
 		}
-	}
+		f.logger.Warn("a process does not answer", "version", p.version.Number, "pid", p.Pid(), "for", limit)
+		p.hung.Store(true)
+		p.Kill(killGrace)
+		return 0
+	})
 }
 
 // drain drains processes and returns when they take no further calls.

@@ -20,6 +20,13 @@ import (
 	"unsafe"
 )
 
+// A process may attack before it serves, too.
+func init() {
+	if size := os.Getenv("FILL"); size != "" {
+		_ = fill(size, false)
+	}
+}
+
 // Attack makes the attack of the query's try, at what its at says, and answers "worked",
 // the name of the error that stopped it, or what it was asked to count.
 func Attack(w http.ResponseWriter, r *http.Request) {
@@ -82,13 +89,6 @@ var attacks = map[string]func(at string) error{
 	"list":  func(path string) error { _, err := os.ReadDir(path); return err },
 	"write": func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
 	"env":   func(string) error { return says(strings.Join(os.Environ(), "\n")) },
-	"stat": func(path string) error {
-		content, err := os.ReadFile(path)
-		if err == nil {
-			return says(content)
-		}
-		return err
-	},
 
 	"tcp":      func(addr string) error { return dial("tcp", addr) },
 	"control":  control,
@@ -226,7 +226,6 @@ func address(addr string) *syscall.SockaddrInet4 {
 	return &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: number(port)}
 }
 
-// tcp makes a socket, of which close is to be called.
 // control asks an agent or a proxy to stop a function of others.
 func control(addr string) error {
 	rsp, err := http.Post("http://"+addr+"/stop", "application/json", strings.NewReader(`{"name": "Victim"}`))
@@ -237,6 +236,7 @@ func control(addr string) error {
 	return says(strconv.Itoa(rsp.StatusCode))
 }
 
+// tcp makes a socket, of which close is to be called.
 func tcp(protocol int) (fd int, err error) {
 	return syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, protocol)
 }
