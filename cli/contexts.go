@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -60,7 +61,8 @@ func loadContexts() (c contexts, err error) {
 		return c, err
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || info.Mode().Perm()&0o077 != 0 {
+	// Windows has no such modes; there the folder of settings is the user's alone.
+	if info, err := file.Stat(); err != nil || info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 		return c, proto.Errorf(proto.ErrForbidden, "%s holds tokens, and others may read it", path).WithHint("chmod 600 " + path + ", and rotate the tokens")
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxContexts))

@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/mod/modfile"
@@ -242,13 +241,12 @@ func findTool(ctx context.Context, cfg Config, folder string) (string, error) {
 	return filepath.Join(folder, "govulncheck"), nil
 }
 
-// run runs a program in a process group of its own, which is killed if its context
-// ends, and returns what it printed: all of stdout, and the end of stderr.
+// run runs a program, which is killed with those that it starts if its context ends, and
+// returns what it printed: all of stdout, and the end of stderr.
 func run(cmd *exec.Cmd) (out []byte, said string, err error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	killTogether(cmd)
 	cmd.WaitDelay = lag
 	err = cmd.Run()
 	said = strings.TrimSpace(stderr.String())
