@@ -84,9 +84,9 @@ func TestPortsAreFreeOursOrOthers(t *testing.T) {
 	require.Len(t, free, 1)
 	assert.Equal(t, Good, free[0].State)
 
-	ask := func(h http.HandlerFunc) []Finding {
+	askAt := func(host string, h http.HandlerFunc) []Finding {
 		server := httptest.NewUnstartedServer(h)
-		l, err := net.Listen("tcp", "localhost:0")
+		l, err := net.Listen("tcp", host+":0")
 		require.NoError(t, err)
 		_ = server.Listener.Close()
 		server.Listener = l
@@ -94,6 +94,7 @@ func TestPortsAreFreeOursOrOthers(t *testing.T) {
 		defer server.Close()
 		return Port(t.Context(), "port", l.Addr().String(), "agent")
 	}
+	ask := func(h http.HandlerFunc) []Finding { return askAt("localhost", h) }
 	others := ask(http.NotFound)
 	require.Len(t, others, 1)
 	assert.Equal(t, Bad, others[0].State)
@@ -112,6 +113,7 @@ func TestPortsAreFreeOursOrOthers(t *testing.T) {
 	ours := ask(answer("agent"))
 	require.Greater(t, len(ours), 1)
 	assert.Equal(t, Poor, ours[0].State, "another version")
+	assert.Greater(t, len(askAt("127.0.0.2", answer("agent"))), 1, "at one address of the machine alone")
 	proxys := ask(answer("proxy"))
 	require.Len(t, proxys, 1)
 	assert.Equal(t, Bad, proxys[0].State)

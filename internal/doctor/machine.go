@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -46,7 +47,10 @@ func Port(ctx context.Context, name, addr, program string) (findings []Finding) 
 	if !errors.Is(err, proto.ErrConflict) {
 		return []Finding{Badly(name, e.Hint, "%s", e.Message)}
 	}
-	addr = "localhost:" + addr[strings.LastIndex(addr, ":")+1:]
+	colon := strings.LastIndex(addr, ":")
+	if host := addr[:max(0, colon)]; host == "" || net.ParseIP(strings.Trim(host, "[]")).IsUnspecified() {
+		addr = "localhost:" + addr[colon+1:]
+	}
 	client := transport.NewAgent(transport.HTTP, addr)
 	defer func() { _ = client.Close() }()
 	about, err := client.About(ctx)

@@ -24,9 +24,8 @@ type detail struct {
 	} `json:"toolchain"`
 	BuildIsolation []layer `json:"buildIsolation"`
 	Isolation      struct {
-		Tier   string  `json:"tier"`
-		Why    string  `json:"whyNotMore"`
-		Layers []layer `json:"layers"`
+		Tier string `json:"tier"`
+		Why  string `json:"whyNotMore"`
 	} `json:"isolation"`
 	Damaged []struct {
 		File string `json:"file"`
