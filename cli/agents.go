@@ -9,7 +9,6 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
-	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 func (a *app) agentsCommand() *cobra.Command {
@@ -28,20 +27,13 @@ its certificate, whether it answers, and how many functions it has.`,
 		Example: "\n  proxyCli agents",
 		Args:    noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := register(a, func(client transport.Registrar) ([]*proto.AgentState, error) { return client.Agents(cmd.Context()) })
+			list, err := answer(a, func(client *transport.Client) ([]*proto.AgentState, error) { return client.Agents(cmd.Context()) })
 			if err != nil {
 				return err
 			}
 			return a.printAgents(list)
 		},
 	}
-}
-
-// register makes a request about agents.
-func register[T any](a *app, request func(transport.Registrar) (T, error)) (T, error) {
-	client := a.dial()
-	defer func() { _ = client.Close() }()
-	return request(client)
 }
 
 func (a *app) printAgents(list []*proto.AgentState) error {
@@ -87,17 +79,12 @@ by certificates, and speak TLS.`,
 		Example: "\n  proxyCli agents token",
 		Args:    noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			made, err := register(a, func(client transport.Registrar) (*proto.NewJoinToken, error) { return client.JoinToken(cmd.Context()) })
+			made, err := answer(a, func(client *transport.Client) (*proto.NewJoinToken, error) { return client.JoinToken(cmd.Context()) })
 			if err != nil {
 				return err
 			}
 			if a.output == "json" {
-				data, err := wire.Encode(made)
-				if err != nil {
-					return err
-				}
-				_, err = a.stdout.Write(append(data, '\n'))
-				return err
+				return a.printMessage(made)
 			}
 			a.note("run this on the new machine, before %s, for one agent; the host is this machine's name", made.GetExpires())
 			_, err = a.stdout.Write([]byte("agent -join " + a.reachedBy() + " -token " + made.GetToken() + "\n"))
@@ -133,21 +120,15 @@ needs another token.`,
 		Example: "\n  proxyCli agents rm worker-2:9000",
 		Args:    atLeastOne("AGENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var several faults
-			for _, name := range args {
-				was, err := register(a, func(client transport.Registrar) (*proto.AgentState, error) {
+			return tryEach(args, func(name string) error {
+				was, err := answer(a, func(client *transport.Client) (*proto.AgentState, error) {
 					return client.RemoveAgent(cmd.Context(), name)
 				})
-				if err != nil {
-					several = append(several, err)
-					continue
+				if err == nil {
+					a.note("agent %s is removed; the proxy knew of %d functions there", was.GetAddr(), was.GetFunctions())
 				}
-				a.note("agent %s is removed; the proxy knew of %d functions there", was.GetAddr(), was.GetFunctions())
-			}
-			if len(several) > 0 {
-				return several
-			}
-			return nil
+				return err
+			})
 		},
 	}
 }

@@ -64,7 +64,7 @@ func (a *app) dropCommand() *cobra.Command {
 }
 
 func (a *app) shift(ctx context.Context, name string, percent uint32) error {
-	return a.release(ctx, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
+	return a.release(ctx, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) {
 		return client.Shift(ctx, name, percent)
 	})
 }

@@ -289,15 +289,15 @@ func (a *app) dial(opts ...transport.Option) *transport.Client {
 }
 
 // ask makes requests over one connection. The client limits how long each takes.
-func (a *app) ask(requests func(transport.Interface) error) error {
+func (a *app) ask(requests func(*transport.Client) error) error {
 	client := a.dial()
 	defer func() { _ = client.Close() }()
 	return requests(client)
 }
 
 // answer makes one request.
-func answer[T any](a *app, call func(transport.Interface) (T, error)) (got T, err error) {
-	err = a.ask(func(client transport.Interface) (err error) {
+func answer[T any](a *app, call func(*transport.Client) (T, error)) (got T, err error) {
+	err = a.ask(func(client *transport.Client) (err error) {
 		got, err = call(client)
 		return err
 	})
@@ -309,3 +309,17 @@ type faults []error
 
 func (f faults) Error() string   { return errors.Join(f...).Error() }
 func (f faults) Unwrap() []error { return f }
+
+// tryEach does something for each name, and returns what failed.
+func tryEach(names []string, do func(name string) error) error {
+	var failed faults
+	for _, name := range names {
+		if err := do(name); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return failed
+}

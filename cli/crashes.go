@@ -23,7 +23,7 @@ printed.`,
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := answer(a, func(client transport.Interface) ([]*proto.Crash, error) {
+			list, err := answer(a, func(client *transport.Client) ([]*proto.Crash, error) {
 				return client.Crashes(cmd.Context(), args[0])
 			})
 			if err != nil {

@@ -185,7 +185,7 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 		return "", proto.Errorf(proto.ErrInvalid, "%q: %q is not the number of a version", called, number).
 			WithHint("proxyCli versions " + name + " shows them")
 	}
-	rows, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
+	rows, err := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
 	if err != nil {
 		return "", err
 	}
@@ -224,7 +224,7 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 
 // notFound is the error for a function that is none of those with names.
 func (a *app) notFound(ctx context.Context, name string, names []string) error {
-	stopped, _ := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
+	stopped, _ := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
 	for _, r := range stopped {
 		if proto.Path(r.GetName()) == proto.Path(name) {
 			return proto.Errorf(proto.ErrNotFound, "function %q is stopped", r.GetName()).

@@ -153,7 +153,7 @@ func (e *entry) override(flags *entry, given func(flag string) bool) {
 
 // current asks for the version of a function that serves; nil if it is not deployed.
 func (a *app) current(ctx context.Context, name string) (*proto.Version, error) {
-	list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) { return client.Versions(ctx, name) })
+	list, err := answer(a, func(client *transport.Client) ([]*proto.Version, error) { return client.Versions(ctx, name) })
 	if errors.Is(err, proto.ErrNotFound) || err == nil && len(list) == 0 {
 		return nil, nil
 	}
@@ -165,7 +165,7 @@ func (a *app) current(ctx context.Context, name string) (*proto.Version, error) 
 		return v, nil
 	}
 	// It is stopped: what it keeps are the settings of the version that served last.
-	stopped, err := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
+	stopped, err := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) { return client.Stopped(ctx, "") })
 	if err != nil {
 		return nil, err
 	}

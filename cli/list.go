@@ -75,7 +75,7 @@ out; top -o json has them.`,
 func (a *app) details(ctx context.Context, all bool) error {
 	var rows []*proto.FunctionJsonRsp
 	var used []*proto.Usage
-	err := a.ask(func(client transport.Interface) (err error) {
+	err := a.ask(func(client *transport.Client) (err error) {
 		rows, err = listed(ctx, client, "", all)
 		if err == nil && a.output != "json" {
 			used, err = client.Usage(ctx, "")
@@ -94,7 +94,7 @@ func (a *app) details(ctx context.Context, all bool) error {
 // list prints what agents run, or everything if there are no agents.
 func (a *app) list(ctx context.Context, agents []string, all bool) error {
 	var rows []*proto.FunctionJsonRsp
-	err := a.ask(func(client transport.Interface) (err error) {
+	err := a.ask(func(client *transport.Client) (err error) {
 		if len(agents) == 0 {
 			rows, err = listed(ctx, client, "", all)
 			return err

@@ -74,7 +74,7 @@ func (a *app) logs(ctx context.Context, names []string) error {
 			}
 			continue
 		}
-		logs, err := answer(a, func(client transport.Interface) (*proto.FunctionLogs, error) { return client.Log(ctx, name) })
+		logs, err := answer(a, func(client *transport.Client) (*proto.FunctionLogs, error) { return client.Log(ctx, name) })
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (a *app) query(ctx context.Context, q *query) error {
 	if !q.begun.IsZero() && !q.req.GetFollow() {
 		return a.noLines(ctx, q)
 	}
-	err := a.ask(func(client transport.Interface) error { return a.lines(ctx, client, q) })
+	err := a.ask(func(client *transport.Client) error { return a.lines(ctx, client, q) })
 	if err == nil && q.req.GetId() != "" && len(q.until) == 0 {
 		a.note("no line has the id %s; proxyCli log -help says which lines have one", q.req.GetId())
 	}
@@ -104,7 +104,7 @@ func (a *app) query(ctx context.Context, q *query) error {
 // noLines asks for a line and prints none: the log may not exist.
 func (a *app) noLines(ctx context.Context, q *query) error {
 	q.req.Tail = 1
-	return a.ask(func(client transport.Interface) error {
+	return a.ask(func(client *transport.Client) error {
 		return client.Logs(ctx, q.req, func(*proto.LogLines) error { return nil })
 	})
 }

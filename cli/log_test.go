@@ -140,7 +140,7 @@ func TestFollowGoesOnWithTheNextServer(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() {
-				ended <- c.ask(func(client transport.Interface) error {
+				ended <- c.ask(func(client *transport.Client) error {
 					return c.lines(ctx, client, &query{req: &proto.LogsRequest{Name: "F", Follow: true}, until: map[string]time.Time{}})
 				})
 			}()

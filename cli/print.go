@@ -88,6 +88,15 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 	return err
 }
 
+// printMessage prints a message as a line of JSON.
+func (a *app) printMessage(m protobuf.Message) error {
+	data, err := wire.Encode(m)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(json.RawMessage(data))
+}
+
 // printList prints messages as one JSON list.
 func printList[M protobuf.Message](a *app, messages []M) error {
 	list := make([]json.RawMessage, len(messages))
@@ -176,7 +185,7 @@ func (a *app) paused(ctx context.Context) map[string]bool {
 	if a.quiet {
 		return names
 	}
-	rows, _ := answer(a, func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
+	rows, _ := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) { return client.Details(ctx) })
 	for _, r := range rows {
 		if r.GetPaused() {
 			names[r.GetName()] = true

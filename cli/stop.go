@@ -36,7 +36,7 @@ their proxy now do so when they are back, which is said.`,
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeAllNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+			return a.each(args, func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error) {
 				row, err := client.Remove(cmd.Context(), name)
 				return []*proto.FunctionJsonRsp{row}, err
 			})
@@ -53,7 +53,7 @@ func (a *app) pauseCommand() *cobra.Command {
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+			return a.each(args, func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error) {
 				return client.Pause(cmd.Context(), name)
 			})
 		},
@@ -68,7 +68,7 @@ func (a *app) resumeCommand() *cobra.Command {
 		Args:              atLeastOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(args, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+			return a.each(args, func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error) {
 				return client.Resume(cmd.Context(), name)
 			})
 		},
@@ -77,7 +77,7 @@ func (a *app) resumeCommand() *cobra.Command {
 
 // stop stops functions.
 func (a *app) stop(ctx context.Context, names []string) error {
-	return a.each(names, func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error) {
+	return a.each(names, func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error) {
 		row, err := client.Stop(ctx, name)
 		return []*proto.FunctionJsonRsp{row}, err
 	})
@@ -85,12 +85,12 @@ func (a *app) stop(ctx context.Context, names []string) error {
 
 // each makes a request for each name. It goes on after a name that is not known, but
 // not after another error: that would come again.
-func (a *app) each(names []string, ask func(client transport.Interface, name string) ([]*proto.FunctionJsonRsp, error)) error {
+func (a *app) each(names []string, ask func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error)) error {
 	var rows []*proto.FunctionJsonRsp
 	var unknown []error
 	var failure error
 	for _, name := range names {
-		err := a.ask(func(client transport.Interface) error {
+		err := a.ask(func(client *transport.Client) error {
 			got, err := ask(client, name)
 			if err == nil {
 				rows = append(rows, got...)

@@ -12,13 +12,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// administer makes a request about tokens or the audit log.
-func administer[T any](a *app, request func(transport.Admin) (T, error)) (T, error) {
-	client := a.dial()
-	defer func() { _ = client.Close() }()
-	return request(client)
-}
-
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
@@ -49,7 +42,7 @@ Authorization, after "Bearer ".`,
 			if len(req.GetScopes()) == 0 {
 				return usagef(cmd, "-scope is missing: read, invoke, deploy or admin")
 			}
-			made, err := administer(a, func(client transport.Admin) (*proto.NewToken, error) { return client.CreateToken(cmd.Context(), req) })
+			made, err := answer(a, func(client *transport.Client) (*proto.NewToken, error) { return client.CreateToken(cmd.Context(), req) })
 			if err != nil {
 				return err
 			}
@@ -74,12 +67,7 @@ Authorization, after "Bearer ".`,
 // printNewToken prints the secret alone to stdout, so that scripts can keep it.
 func (a *app) printNewToken(made *proto.NewToken) error {
 	if a.output == "json" {
-		data, err := wire.Encode(made)
-		if err != nil {
-			return err
-		}
-		_, err = a.stdout.Write(append(data, '\n'))
-		return err
+		return a.printMessage(made)
 	}
 	t := made.GetToken()
 	until := "until it is revoked"
@@ -106,7 +94,7 @@ func (a *app) tokenListCommand() *cobra.Command {
 		Example: "\n  proxyCli token list",
 		Args:    noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := administer(a, func(client transport.Admin) ([]*proto.Token, error) { return client.Tokens(cmd.Context()) })
+			list, err := answer(a, func(client *transport.Client) ([]*proto.Token, error) { return client.Tokens(cmd.Context()) })
 			if err != nil {
 				return err
 			}
@@ -143,19 +131,13 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 		Example: "\n  proxyCli token revoke t_0123456789ab",
 		Args:    atLeastOne("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var several faults
-			for _, id := range args {
-				_, err := administer(a, func(client transport.Admin) (*proto.Token, error) { return client.RevokeToken(cmd.Context(), id) })
-				if err != nil {
-					several = append(several, err)
-					continue
+			return tryEach(args, func(id string) error {
+				_, err := answer(a, func(client *transport.Client) (*proto.Token, error) { return client.RevokeToken(cmd.Context(), id) })
+				if err == nil {
+					a.note("token %s is revoked", id)
 				}
-				a.note("token %s is revoked", id)
-			}
-			if len(several) > 0 {
-				return several
-			}
-			return nil
+				return err
+			})
 		},
 	}
 }
@@ -177,7 +159,7 @@ new one.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Id = args[0]
-			made, err := administer(a, func(client transport.Admin) (*proto.NewToken, error) { return client.RotateToken(cmd.Context(), req) })
+			made, err := answer(a, func(client *transport.Client) (*proto.NewToken, error) { return client.RotateToken(cmd.Context(), req) })
 			if err != nil {
 				return err
 			}
@@ -211,7 +193,7 @@ which at most 60 a minute are recorded.`,
 }
 
 func (a *app) audit(ctx context.Context, last uint32) error {
-	list, err := administer(a, func(client transport.Admin) ([]*proto.AuditEntry, error) { return client.Audit(ctx, last) })
+	list, err := answer(a, func(client *transport.Client) ([]*proto.AuditEntry, error) { return client.Audit(ctx, last) })
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ processor time and the answers since it was started.`,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := strings.Join(args, "")
-			return a.ask(func(client transport.Interface) error {
+			return a.ask(func(client *transport.Client) error {
 				if once || a.output == "json" || !a.isTerminal(a.stdout) {
 					return a.printUsage(cmd.Context(), client, name)
 				}

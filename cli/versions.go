@@ -26,7 +26,7 @@ NAME@VERSION.`,
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := answer(a, func(client transport.Interface) ([]*proto.Version, error) {
+			list, err := answer(a, func(client *transport.Client) ([]*proto.Version, error) {
 				return client.Versions(cmd.Context(), args[0])
 			})
 			if err != nil {
@@ -108,7 +108,7 @@ in progress finish in the version that they reached.`,
 			if cmd.Flags().Changed("to") && to == 0 {
 				return usagef(cmd, "-to: versions count from 1")
 			}
-			return a.release(cmd.Context(), func(client transport.Interface) ([]*proto.FunctionJsonRsp, error) {
+			return a.release(cmd.Context(), func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) {
 				return client.Rollback(cmd.Context(), args[0], to)
 			})
 		},
@@ -118,7 +118,7 @@ in progress finish in the version that they reached.`,
 }
 
 // release makes a request that changes which versions serve, and prints its rows.
-func (a *app) release(ctx context.Context, call func(transport.Interface) ([]*proto.FunctionJsonRsp, error)) error {
+func (a *app) release(ctx context.Context, call func(*transport.Client) ([]*proto.FunctionJsonRsp, error)) error {
 	paused := a.paused(ctx)
 	rows, err := answer(a, call)
 	if err != nil {

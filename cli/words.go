@@ -107,7 +107,7 @@ func (a *app) complete(cmd *cobra.Command, all bool) ([]cobra.Completion, cobra.
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeLimit)
 	defer cancel()
-	err := a.ask(func(client transport.Interface) error {
+	err := a.ask(func(client *transport.Client) error {
 		rows, err := listed(ctx, client, "", all)
 		for _, r := range rows {
 			names = append(names, r.GetName())
