@@ -48,7 +48,14 @@ func settle(routes map[string]*route, before sites) sites {
 			after[r.Host] = append(after[r.Host], site{r.Path, function})
 		}
 	}
-	paths := slices.Sorted(maps.Keys(routes))
+	// Each change of a row comes here, and few functions have sites.
+	var paths []string
+	for path, rt := range routes {
+		if len(rt.sites) > 0 {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
 	for _, kept := range []bool{true, false} {
 		for _, path := range paths {
 			for _, r := range routes[path].sites {
