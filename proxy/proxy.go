@@ -130,7 +130,7 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 	}
 	p.table.Update(routes)
 	if p.certs != nil {
-		p.certs.Add(p.table.Hosts()...)
+		p.certs.Want(p.table.Hosts()...)
 	}
 }
 

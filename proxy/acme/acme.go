@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -19,6 +21,8 @@ const LetsEncrypt = certmagic.LetsEncryptProductionCA
 
 // challengeProtocol is what an authority asks for in its handshake (RFC 8737).
 const challengeProtocol = "acme-tls/1"
+
+var errUnwanted = errors.New("nobody wants a certificate for this name")
 
 // Config is what a Manager needs.
 type Config struct {
@@ -41,19 +45,18 @@ type Manager struct {
 	magic  *certmagic.Config
 	issuer *certmagic.ACMEIssuer
 
-	more    chan struct{} // there are wanted names; has room for one
-	mu      sync.Mutex    // guards the fields below:
-	managed []string      // names, also those that are wanted
-	wanted  []string      // names for which nothing was done yet
+	changed chan struct{}   // holds a value when wanted has changed; has room for one
+	mu      sync.Mutex      // guards the field below:
+	wanted  map[string]bool // names; never changed, only replaced
 }
 
 // New returns a Manager. Run gets the certificates.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, more: make(chan struct{}, 1)}
-	m.Add(cfg.Names...)
+	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1)}
+	m.Want()
 	quiet := zap.NewNop() // events say what our log needs
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
+		GetConfigForCert:   m.renewal,
 		RenewCheckInterval: cfg.check,
 		Logger:             quiet,
 	})
@@ -77,38 +80,66 @@ func New(cfg Config) *Manager {
 // Run gets certificates and renews them until ctx is done. It is called once.
 func (m *Manager) Run(ctx context.Context) {
 	defer m.cache.Stop()
+	asked := map[string]context.CancelFunc{} // by name
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.more:
+		case <-m.changed:
 		}
-		m.mu.Lock()
-		names := m.wanted
-		m.wanted = nil
-		m.mu.Unlock()
-		if err := m.magic.ManageAsync(ctx, names); err != nil {
-			m.cfg.Logger.Warn("no certificates are asked for", "names", names, "error", err)
+		wanted := m.names()
+		for name, cancel := range asked {
+			if !wanted[name] {
+				cancel()
+				delete(asked, name)
+			}
+		}
+		for name := range wanted {
+			if asked[name] != nil {
+				continue
+			}
+			one, cancel := context.WithCancel(ctx)
+			asked[name] = cancel
+			if err := m.magic.ManageAsync(one, []string{name}); err != nil {
+				m.cfg.Logger.Warn("no certificate is asked for", "name", name, "error", err)
+			}
 		}
 	}
 }
 
-// Add makes the Manager get certificates for further names. It does not wait for them.
-func (m *Manager) Add(names ...string) {
+// Want says for which names there are to be certificates, besides Config.Names. It does
+// not wait for them. A name that is not wanted any longer is not asked for again; what
+// there is for it serves on.
+func (m *Manager) Want(names ...string) {
+	wanted := map[string]bool{}
+	for _, name := range slices.Concat(m.cfg.Names, names) {
+		wanted[name] = true
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, name := range names {
-		if !slices.Contains(m.managed, name) {
-			m.managed, m.wanted = append(m.managed, name), append(m.wanted, name)
-		}
-	}
-	if len(m.wanted) == 0 {
+	if maps.Equal(wanted, m.wanted) {
 		return
 	}
+	m.wanted = wanted
 	select {
-	case m.more <- struct{}{}:
+	case m.changed <- struct{}{}:
 	default:
 	}
+}
+
+func (m *Manager) names() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wanted
+}
+
+// renewal tells certmagic how to renew a certificate: not at all when nobody wants it.
+func (m *Manager) renewal(cert certmagic.Certificate) (*certmagic.Config, error) {
+	wanted := m.names()
+	if !slices.ContainsFunc(cert.Names, func(name string) bool { return wanted[name] }) {
+		return nil, errUnwanted
+	}
+	return m.magic, nil
 }
 
 // TLS returns what serves with the certificates, and answers the authority's challenges.
@@ -123,11 +154,12 @@ func (m *Manager) Challenge(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // event logs what has become of a certificate.
-func (m *Manager) event(_ context.Context, event string, data map[string]any) error {
-	switch event {
-	case "cert_obtained":
+func (m *Manager) event(ctx context.Context, event string, data map[string]any) error {
+	switch {
+	case ctx.Err() != nil: // nobody wants it any longer
+	case event == "cert_obtained":
 		m.cfg.Logger.Info("there is a new certificate", "name", data["identifier"], "renewed", data["renewal"])
-	case "cert_failed":
+	case event == "cert_failed":
 		m.cfg.Logger.Warn("there is no new certificate; it is tried again", "name", data["identifier"], "renewed", data["renewal"], "error", data["error"])
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/hashicorp/go-hclog"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
@@ -32,7 +33,11 @@ type Authority struct {
 	Root    *x509.CertPool // of the certificates that it issues
 	limits  atomic.Bool    // it refuses new orders
 	refused atomic.Int64
+	holds   atomic.Pointer[held] // new orders; nil: it does not
 }
+
+// held is an order that is not answered.
+type held struct{ begun, left chan struct{} }
 
 // NewAuthority starts one that checks names at a port and issues certificates for some
 // seconds.
@@ -49,6 +54,13 @@ func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
 	handler := front.Handler()
 	a.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/order-plz") {
+			if h := a.holds.Swap(nil); h != nil {
+				_, _ = io.Copy(io.Discard, r.Body) // else the server would not notice that the client leaves
+				close(h.begun)
+				<-r.Context().Done()
+				close(h.left)
+				return
+			}
 			if a.limits.Load() {
 				a.refused.Add(1)
 				w.Header().Set("Content-Type", "application/problem+json")
@@ -156,7 +168,39 @@ func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {
 	s.eventually(t, a, some, "a certificate is issued")
 	a.limits.Store(true)
 	serial := s.serial(a)
-	s.Add("other.localhost")
+	s.Want("other.localhost")
 	require.Eventually(t, func() bool { return a.refused.Load() > 0 }, patience, 10*time.Millisecond)
 	assert.Equal(t, serial, s.serial(a))
+}
+
+func TestANameThatNobodyWantsAnyLongerIsNotAskedFor(t *testing.T) {
+	l, port := listen(t)
+	a := NewAuthority(t, port, 3600)
+	s := serve(t, l, a, t.TempDir())
+	s.eventually(t, a, some, "a certificate is issued")
+	cert := certmagic.Certificate{Names: []string{"other.localhost"}}
+
+	order := &held{begun: make(chan struct{}), left: make(chan struct{})}
+	a.holds.Store(order)
+	s.Want("other.localhost")
+	within(t, order.begun, "the certificate is not asked for")
+	_, err := s.renewal(cert)
+	require.NoError(t, err)
+
+	s.Want()
+	within(t, order.left, "the order goes on")
+	_, err = s.renewal(cert)
+	require.ErrorIs(t, err, errUnwanted)
+	cert.Names = []string{"localhost"}
+	_, err = s.renewal(cert)
+	require.NoError(t, err)
+}
+
+func within(t *testing.T, done <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal(what)
+	}
 }
