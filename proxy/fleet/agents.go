@@ -3,7 +3,6 @@ package fleet
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -51,10 +50,9 @@ func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
 		a = f.withID(name)
 	}
 	if a == nil {
-		known := strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ")
+		unknown := f.notKnown(name).WithHint("proxyCli agents shows addresses and ids")
 		f.mu.Unlock()
-		return nil, proto.Errorf(proto.ErrNotFound, "agent %.100s is not known; known are: %s", name, known).
-			WithHint("proxyCli agents shows addresses and ids")
+		return nil, unknown
 	}
 	client := a.client
 	f.mu.Unlock()

@@ -330,18 +330,22 @@ func (f *Fleet) Known(addr string) (string, error) {
 	if a := f.named(addr); a != nil {
 		return a.addr, nil
 	}
-	known := "none is"
-	if len(f.agents) > 0 {
-		known = strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ") + " is"
-		if len(f.agents) > 1 {
-			known = strings.TrimSuffix(known, " is") + " are"
-		}
-	}
 	hint := "a deploy to it adds it, as does proxy -agents " + addr
 	if forbidden != nil { // it does not
 		hint = proto.AsError(forbidden).Hint
 	}
-	return "", proto.Errorf(proto.ErrNotFound, "agent %s is not known; %s", addr, known).WithHint(hint).From("gateway", "not_found")
+	return "", f.notKnown(addr).WithHint(hint).From("gateway", "not_found")
+}
+
+// notKnown is the error for an agent that a caller has named. f.mu is held.
+func (f *Fleet) notKnown(name string) *proto.Error {
+	known := "none is"
+	if addrs := slices.Sorted(maps.Keys(f.agents)); len(addrs) == 1 {
+		known = addrs[0] + " is"
+	} else if len(addrs) > 1 {
+		known = strings.Join(addrs, ", ") + " are"
+	}
+	return proto.Errorf(proto.ErrNotFound, "agent %.300s is not known; %s", name, known)
 }
 
 // named returns the agent of an address, under any name of this machine; nil if there

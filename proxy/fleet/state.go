@@ -1,10 +1,10 @@
 package fleet
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,10 +28,8 @@ func (f *Fleet) States() []State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := []State{}
-	for _, a := range f.agents {
-		if a.alias != nil {
-			continue
-		}
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		a := f.agents[addr]
 		s := State{Addr: a.addr, ID: a.id, Connected: a.client != nil}
 		if s.Connected {
 			s.Version, s.Go, s.Platform = a.info.GetVersion(), a.info.GetGoVersion(), a.info.GetPlatform()
@@ -40,7 +38,6 @@ func (f *Fleet) States() []State {
 		}
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b State) int { return cmp.Compare(a.Addr, b.Addr) })
 	return list
 }
 
