@@ -59,7 +59,7 @@ func (c *call) unreachable(err error) *proto.Error {
 // told where the sockets of functions lie.
 func withoutAddress(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return fmt.Errorf("%s: %w", op.Op, op.Err)
+		return fmt.Errorf("%s: %w", op.Op, withoutAddress(op.Err)) // that of a door may hold its connection's
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -74,5 +75,16 @@ func TestIdleLinksOnWhichSomethingCameAreNotUsed(t *testing.T) {
 			}
 			assert.Eventually(t, func() bool { return !l.usable() }, 5*time.Second, time.Millisecond, "%s, TLS %t", name, secure)
 		}
+	}
+}
+
+func TestErrorsForCallersNameNoAddress(t *testing.T) {
+	socket := &net.OpError{Op: "read", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 9000}, Err: io.ErrUnexpectedEOF}
+	for want, err := range map[string]error{
+		"read: unexpected EOF":       socket,
+		"dial: read: unexpected EOF": &net.OpError{Op: "dial", Net: "door", Err: fmt.Errorf("shake hands: %w", socket)},
+		"EOF":                        io.EOF,
+	} {
+		assert.EqualError(t, withoutAddress(err), want)
 	}
 }
