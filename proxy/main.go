@@ -136,8 +136,10 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
 	err = server.Serve(ctx, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
-		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways, TLS: cfg.TLS, Challenge: challenge, Store: p.store, Tokens: p.tokens, Record: p.record, Registrar: p, Certificates: p.authority, Mounts: p.mounts(), Insecure: cfg.Insecure, Trust: cfg.Trust,
-		Hosts: ownNames(cfg.URL), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
+		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways,
+		Insecure: cfg.Insecure, Trust: cfg.Trust, Hosts: ownNames(cfg.URL), Tokens: p.tokens, Record: p.record,
+		TLS: cfg.TLS, Challenge: challenge, Certificates: p.authority, Registrar: p,
+		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
 	})
 	cancel()
 	return errors.Join(err, <-result)

@@ -99,7 +99,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
-			Dir: dir, Agents: cfg.Agents, Local: !cfg.Insecure, Trusts: cfg.Trust.Has, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
+			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
+			Local: !cfg.Insecure, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}
@@ -110,7 +111,8 @@ func New(cfg Config) (*Proxy, error) {
 	p.rollouts = rollout.New(p.fleet, cfg.Logger)
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
-		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Unknown: p.fleet.Unknown, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
+		Table: p.table, Admit: server.Admit, Stranger: server.Stranger,
+		Unknown: p.fleet.Unknown, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 	})
 	return p, nil
 }
