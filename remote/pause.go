@@ -1,10 +1,10 @@
 package remote
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -91,19 +91,34 @@ func (s *service) pause() {
 	s.f.work.Go(func() { s.f.stopAll(old) })
 }
 
-// turnAway answers every call at the sockets with 503 until stop is called.
+// turnAway answers every call at the sockets with 503 until stop is called. Callers that
+// it has accepted by then get their answer; later ones are left to whoever has the
+// sockets.
 func (f *function) turnAway(sockets *process.Sockets) (stop func(), err error) {
 	files, err := sockets.Files()
 	if err != nil {
 		return nil, err
 	}
-	srv := &http.Server{ReadHeaderTimeout: pausedHead, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
-		w.Header().Set("Retry-After", strconv.Itoa(int(pausedRetry/time.Second)))
-		wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "function %s is paused", f.name).
-			WithHint("proxyCli resume "+f.name+" lets it serve again").From("agent", "paused"))
-	})}
+	var accepting, conns sync.WaitGroup
+	srv := &http.Server{
+		ReadHeaderTimeout: pausedHead,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed:
+				conns.Done()
+			}
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
+			w.Header().Set("Retry-After", strconv.Itoa(int(pausedRetry/time.Second)))
+			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "function %s is paused", f.name).
+				WithHint("proxyCli resume "+f.name+" lets it serve again").From("agent", "paused"))
+		}),
+	}
 	srv.SetKeepAlivesEnabled(false) // the next call may find it resumed
+	var listeners []net.Listener
 	for _, file := range files {
 		l, listenErr := net.FileListener(file)
 		_ = file.Close()
@@ -111,14 +126,19 @@ func (f *function) turnAway(sockets *process.Sockets) (stop func(), err error) {
 			err = listenErr
 			continue
 		}
-		f.work.Go(func() { _ = srv.Serve(l) })
+		listeners = append(listeners, l)
+		accepting.Go(func() { _ = srv.Serve(l) })
 	}
 	return func() {
+		for _, l := range listeners { // before stop returns: the next caller is another's
+			_ = l.Close()
+		}
+		// Not by Shutdown: it drops the request of a connection that has just been accepted.
 		f.work.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), pausedLast)
-			defer cancel()
-			_ = srv.Shutdown(ctx)
-			_ = srv.Close()
+			accepting.Wait()
+			last := time.AfterFunc(pausedLast, func() { _ = srv.Close() })
+			conns.Wait()
+			last.Stop()
 		})
 	}, err
 }

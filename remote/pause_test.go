@@ -1,10 +1,13 @@
 package remote
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
 // answer is what a call of a function gets, over its unix socket or its port.
@@ -104,4 +108,37 @@ func TestNothingToPause(t *testing.T) {
 	rows, err := a.Resume(t.Context(), "Broken")
 	require.NoError(t, err)
 	assert.Equal(t, string(proto.Failed), rows[0].GetStatus())
+}
+
+// A caller that was accepted just before the end of a pause has not sent its request yet.
+func TestTheLastCallerOfAPauseGetsAnAnswer(t *testing.T) {
+	sockets, err := process.Listen("127.0.0.1:0", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	defer sockets.Close()
+	f := &function{name: "Hello"}
+	stop, err := f.turnAway(sockets)
+	require.NoError(t, err)
+	conn, err := net.Dial("tcp", sockets.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	// It has been accepted when a later one has been answered.
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + sockets.Addr())
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	stop()
+	late, err := net.Dial("tcp", sockets.Addr())
+	require.NoError(t, err)
+	defer late.Close()
+	_, err = io.WriteString(late, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	require.NoError(t, late.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+	_, err = late.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "it waits for the function")
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	answered, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer answered.Body.Close()
+	assert.Equal(t, http.StatusServiceUnavailable, answered.StatusCode)
+	f.work.Wait()
 }
