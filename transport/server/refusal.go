@@ -16,8 +16,11 @@ const plainHead = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: cl
 const maxPlain = 1 << 10
 
 // Write implements net.Conn. What net/http refuses by itself is answered in the form of
-// all errors.
+// all errors. What a tunnel carries passes unchanged.
 func (c *framedConn) Write(p []byte) (int, error) {
+	if c.hijacked.Load() {
+		return c.Conn.Write(p)
+	}
 	instead := refusal(p)
 	if instead == nil {
 		return c.Conn.Write(p)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -62,6 +63,34 @@ func TestWhatIsNoRequestIsAnsweredAsAllErrorsAre(t *testing.T) {
 	}
 	_, body := ask(t, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	assert.Equal(t, "400 Bad Request\n", body, "what a handler says stays")
+}
+
+func TestATunnelPassesRefusalsOfOthersUnchanged(t *testing.T) {
+	const says = "HTTP/1.1 400 Bad Request" + plainHead + "400 Bad Request"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	tunnel := Mount{Path: "/tunnel", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			_, _ = io.WriteString(conn, says)
+			_ = conn.Close()
+		}
+	})}
+	go func() { done <- Serve(ctx, nil, Config{Listeners: []net.Listener{l}, Mounts: []Mount{tunnel}}) }()
+	defer func() {
+		stop()
+		assert.NoError(t, <-done)
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /tunnel HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	heard, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.Equal(t, says, string(heard))
 }
 
 func FuzzRefusal(f *testing.F) {

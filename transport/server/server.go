@@ -150,9 +150,15 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 
 // httpServer returns the server that reads the requests, within their context.
 func (s *server) httpServer(requests context.Context, greeting *newcomers) *http.Server {
+	note := func(c net.Conn, state http.ConnState) {
+		if state == http.StateHijacked {
+			c.(*framedConn).hijacked.Store(true)
+		}
+		greeting.note(c, state)
+	}
 	web := &http.Server{
 		Handler:           s,
-		ConnState:         greeting.note,
+		ConnState:         note,
 		ReadHeaderTimeout: wire.HeaderLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
