@@ -54,19 +54,24 @@ type seat struct {
 }
 
 // enter returns the place of a connection, nil if there is none. A guest that nothing
-// is let in of is closed after a while. The other end is nil where everybody is served
-// alike.
+// is let in of is closed after a while. The other end is nil for public callers: they
+// leave an eighth of all places to the other listeners, so that the owner gets in however
+// many they are.
 func (c *crowd) enter(conn net.Conn, e *end) *seat {
 	s := &seat{crowd: c}
 	guest := e != nil && e.local < trusted && !c.open
 	if guest {
 		s.peer = peerOf(conn.RemoteAddr().String(), e)
 	}
+	most := c.most
+	if e == nil {
+		most -= c.most / 8
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.all >= c.most:
-		c.warn("connections are refused: there are too many", "limit", c.most)
+	case c.all >= most:
+		c.warn("connections are refused: there are too many", "limit", most)
 		return nil
 	case guest && (c.guests >= maxGuests || c.peers[s.peer] >= maxPerPeer):
 		c.warn("connections of peers without a right are refused: there are too many", "peer", s.peer, "limit", maxGuests, "limitPerPeer", maxPerPeer)

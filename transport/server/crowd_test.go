@@ -31,8 +31,8 @@ func (c *conn) RemoteAddr() net.Addr {
 }
 func (c *conn) Close() error { c.closed.Store(true); return nil }
 
-// guest is the other end of a connection from another machine.
-var guest = &end{local: elsewhere}
+// The other ends of connections: from another machine, and of our own user.
+var guest, owner = &end{local: elsewhere}, &end{local: own}
 
 func TestGuestsAreFewAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -55,11 +55,11 @@ func TestGuestsAreFewAndLeave(t *testing.T) {
 		time.Sleep(guestLimit + time.Second) //nolint:forbidigo // of a clock that the test moves
 		assert.True(t, last.closed.Load(), "a guest has a minute")
 		for range 9 + maxGuests - maxPerPeer - 1 {
-			require.NotNil(t, c.enter(&conn{}, nil))
+			require.NotNil(t, c.enter(&conn{}, owner))
 		}
-		assert.Nil(t, c.enter(&conn{}, nil), "nor are all more than a limit")
+		assert.Nil(t, c.enter(&conn{}, owner), "nor are all more than a limit")
 		seats[1].leave()
-		assert.NotNil(t, c.enter(&conn{}, nil))
+		assert.NotNil(t, c.enter(&conn{}, owner))
 	})
 }
 
@@ -78,6 +78,19 @@ func TestANetworkIsOnePeerAndEachUserIsOne(t *testing.T) {
 	assert.Nil(t, c.enter(&conn{from: "2001:db8::2"}, guest), "who has one address of a network has all of them")
 	fill("127.0.0.1", user(1))
 	fill("127.0.0.1", user(2))
+}
+
+func TestPublicCallersLeavePlacesToOthers(t *testing.T) {
+	c := newCrowd(false, hclog.NewNullLogger())
+	c.most = 80
+	fill := func(e *end) (n int) {
+		for c.enter(&conn{from: "192.0.2.1"}, e) != nil {
+			n++
+		}
+		return n
+	}
+	assert.Equal(t, 70, fill(nil))
+	assert.Equal(t, 10, fill(owner))
 }
 
 func TestWhereAllAreLetInNobodyIsAGuest(t *testing.T) {
