@@ -167,9 +167,7 @@ func New(cfg Config) (*Builder, error) {
 	if b.launch, err = launcherOf(dir, known.GOVERSION); err != nil {
 		return nil, err
 	}
-	if exists(b.launch) {
-		b.launcher.Use(b.launch)
-	}
+	_ = b.launcher.Use(b.launch) // else equipLauncher makes it
 	return b, nil
 }
 

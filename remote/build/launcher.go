@@ -32,17 +32,19 @@ func launcherOf(dir, goVersion string) (string, error) {
 }
 
 // equipLauncher makes the launcher's own program, unless an agent before has, and has it
-// used. Until then, or when it fails, the agent itself is the launcher.
+// used. Until then, or when it fails, the agent itself is the launcher. A program that was
+// damaged, as by a loss of power, is made again.
 func (b *Builder) equipLauncher(ctx context.Context) {
-	if !exists(b.launch) {
-		if err := b.buildLauncher(ctx); err != nil {
-			if ctx.Err() == nil {
-				b.logger.Warn("the launcher has no program of its own, so that functions start some milliseconds later", "error", err)
-			}
-			return
-		}
+	if b.launcher.Use(b.launch) == nil {
+		return
 	}
-	b.launcher.Use(b.launch)
+	err := b.buildLauncher(ctx)
+	if err == nil {
+		err = b.launcher.Use(b.launch)
+	}
+	if err != nil && ctx.Err() == nil {
+		b.logger.Warn("the launcher has no program of its own, so that functions start some milliseconds later", "error", err)
+	}
 }
 
 func (b *Builder) buildLauncher(ctx context.Context) (err error) {

@@ -123,7 +123,7 @@ func launcher(t *testing.T) *Launcher {
 	t.Helper()
 	l, err := New()
 	require.NoError(t, err)
-	l.Use(small)
+	require.NoError(t, l.Use(small))
 	return l
 }
 
@@ -709,7 +709,7 @@ func TestWhatMayBeOpened(t *testing.T) {
 func TestForkExec(t *testing.T) {
 	for _, use := range []string{small, self} {
 		l := launcher(t)
-		l.Use(use)
+		require.NoError(t, l.Use(use))
 		_, rules := users()[0].set(t)
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
@@ -748,10 +748,28 @@ func TestForkExec(t *testing.T) {
 	}
 }
 
+// Also what is executable may be none, as after a loss of power.
+func TestWhatIsNoLauncherIsNotUsed(t *testing.T) {
+	l, err := New()
+	require.NoError(t, err)
+	whole, err := os.ReadFile(small)
+	require.NoError(t, err)
+	_, rules := users()[0].set(t)
+	for name, content := range map[string][]byte{"empty": nil, "half": whole[:len(whole)/2], "text": []byte("#!/bin/true\n")} {
+		file := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(file, content, 0o700)) //nolint:gosec // a program
+		require.Error(t, l.Use(file), name)
+		assert.Equal(t, "worked", users()[0].attempt(t, under(l, rules), "say", "worked"), name)
+	}
+	require.Error(t, l.Use("/missing"))
+	require.NoError(t, l.Use(small))
+	require.NoError(t, l.Use(small), "twice is once")
+}
+
 func TestLayersAreProven(t *testing.T) {
 	l := launcher(t)
 	for _, use := range []string{small, self} {
-		l.Use(use)
+		require.NoError(t, l.Use(use))
 		require.NoError(t, l.Prove())
 	}
 	for abi := range l.abi {
@@ -789,7 +807,7 @@ func BenchmarkStart(b *testing.B) {
 	require.NoError(b, err)
 	tiny, err := New()
 	require.NoError(b, err)
-	tiny.Use(small)
+	require.NoError(b, tiny.Use(small))
 	for _, way := range []struct {
 		name  string
 		start starter
@@ -815,7 +833,8 @@ func BenchmarkForkExec(b *testing.B) {
 	made := func(use string, groups bool) *Launcher {
 		l, err := New()
 		require.NoError(b, err)
-		if l.Use(use); !groups {
+		require.NoError(b, l.Use(use))
+		if !groups {
 			l.groups = nil
 		}
 		return l

@@ -37,7 +37,7 @@ type Launcher struct {
 	groups  *groups                // nil: none can be made
 	layers  []Layer                // of Start
 	free    []Layer                // of ForkExec
-	program atomic.Pointer[string] // that Use has named; nil: self
+	program atomic.Pointer[string] // that Use was given last; nil: self
 	filters sync.Map               // encoded, by filterKind
 }
 
@@ -61,9 +61,26 @@ func New() (*Launcher, error) {
 	return l, nil
 }
 
-// Use makes a program that was built of Source the launcher from now on. Where it
-// cannot be run, this program goes on to be it.
-func (l *Launcher) Use(program string) { l.program.Store(&program) }
+// Use makes a program that was built of Source the launcher from now on, if it proves
+// that it is one. Else, and when it is removed later, this program is the launcher.
+func (l *Launcher) Use(program string) error {
+	if l.current() == program {
+		return nil
+	}
+	if err := l.prove(program); err != nil {
+		return fmt.Errorf("%s is no launcher: %w", program, err)
+	}
+	l.program.Store(&program)
+	return nil
+}
+
+// current is the program that is the launcher.
+func (l *Launcher) current() string {
+	if used := l.program.Load(); used != nil && unix.Access(*used, unix.X_OK) == nil {
+		return *used
+	}
+	return self // the other was removed, perhaps with the cache
+}
 
 // Layers says what is in force for every program that Start starts.
 func (l *Launcher) Layers() []Layer { return l.layers }
@@ -152,7 +169,7 @@ func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
 	}
 	meant := cmd.ExtraFiles
 	group, err := l.launch(order, rules, control{
-		held: true, first: 3 + len(meant), attr: cmd.SysProcAttr,
+		launcher: l.current(), held: true, first: 3 + len(meant), attr: cmd.SysProcAttr,
 		start: func(program string, args []string, files []*os.File) (int, error) {
 			cmd.Path, cmd.Args, cmd.Env, cmd.ExtraFiles = program, args, []string{}, slices.Concat(meant, files)
 			if err := cmd.Start(); err != nil {
@@ -183,14 +200,14 @@ func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, 
 }
 
 // forked handles a process that ForkExec starts.
-func (*Launcher) forked(attr *syscall.ProcAttr, pid *int) control {
+func (l *Launcher) forked(attr *syscall.ProcAttr, pid *int) control {
 	launched := *attr
 	launched.Env, launched.Sys = []string{}, new(syscall.SysProcAttr)
 	if attr.Sys != nil {
 		*launched.Sys = *attr.Sys
 	}
 	return control{
-		first: len(attr.Files), attr: launched.Sys,
+		launcher: l.current(), first: len(attr.Files), attr: launched.Sys,
 		start: func(program string, args []string, files []*os.File) (_ int, err error) {
 			launched.Files = slices.Clip(attr.Files)
 			for _, file := range files {
@@ -205,14 +222,18 @@ func (*Launcher) forked(attr *syscall.ProcAttr, pid *int) control {
 
 // Prove starts a process under rules that grant nothing but to dial a port, tries to get
 // past each layer that is on, and says which attempt has.
-func (l *Launcher) Prove() error {
+func (l *Launcher) Prove() error { return l.prove(l.current()) }
+
+func (l *Launcher) prove(launcher string) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer null.Close()
 	pid, attr := 0, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}}
-	_, err = l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}, l.forked(attr, &pid))
+	c := l.forked(attr, &pid)
+	c.launcher = launcher
+	_, err = l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}, c)
 	var said told
 	if !errors.As(err, &said) {
 		return err
@@ -286,9 +307,10 @@ func reap(pid int) error {
 
 // control is how the process of a launcher is handled.
 type control struct {
-	held  bool                 // it ends with this process
-	first int                  // number of the first descriptor of its own
-	attr  *syscall.SysProcAttr // it is started with
+	launcher string               // its program
+	held     bool                 // it ends with this process
+	first    int                  // number of the first descriptor of its own
+	attr     *syscall.SysProcAttr // it is started with
 	// start starts a program with descriptors beside those that were meant for it.
 	start func(program string, args []string, files []*os.File) (pid int, err error)
 	wait  func(pid int) error // for its exit
@@ -352,7 +374,7 @@ func (l *Launcher) launch(order launch.Order, rules Rules, c control) (made grou
 	}
 	order.Limits, order.User = limits(rules.Limits), rules.User
 
-	pid, err := l.begin(files, c)
+	pid, err := c.start(c.launcher, []string{launch.Name, strconv.Itoa(c.first)}, files)
 	if err != nil {
 		return made, fmt.Errorf("start the launcher: %w", err)
 	}
@@ -382,16 +404,6 @@ func (l *Launcher) launch(order launch.Order, rules Rules, c control) (made grou
 type told string
 
 func (t told) Error() string { return string(t) }
-
-// begin starts the launcher that Use has named, or else this program as one.
-func (l *Launcher) begin(files []*os.File, c control) (pid int, err error) {
-	args := []string{launch.Name, strconv.Itoa(c.first)}
-	program := self
-	if used := l.program.Load(); used != nil && unix.Access(*used, unix.X_OK) == nil {
-		program = *used // else it was removed, perhaps with the cache
-	}
-	return c.start(program, args, files)
-}
 
 // limits are Limits as the kernel knows them.
 func limits(l Limits) []launch.Limit {

@@ -17,7 +17,7 @@ func New() (*Launcher, error) { return &Launcher{}, nil }
 func Main([]string) (code int, launcher bool) { return 0, false }
 
 // Use has nothing to do on this system.
-func (*Launcher) Use(string) {}
+func (*Launcher) Use(string) error { return nil }
 
 // Layers says that nothing is in force.
 func (*Launcher) Layers() []Layer { return off("lifetime", Processes, Memory) }
