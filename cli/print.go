@@ -94,7 +94,7 @@ func (a *app) printMessage(m protobuf.Message) error {
 	if err != nil {
 		return err
 	}
-	return a.printJSON(json.RawMessage(data))
+	return a.printJSON(data)
 }
 
 // printList prints messages as one JSON list.

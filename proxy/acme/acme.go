@@ -153,14 +153,19 @@ func (m *Manager) Challenge(w http.ResponseWriter, r *http.Request) bool {
 	return m.issuer.HandleHTTPChallenge(w, r)
 }
 
-// event logs what has become of a certificate.
+// event logs what has become of a certificate, and holds nothing up.
 func (m *Manager) event(ctx context.Context, event string, data map[string]any) error {
-	switch {
-	case ctx.Err() != nil: // nobody wants it any longer
-	case event == "cert_obtained":
-		m.cfg.Logger.Info("there is a new certificate", "name", data["identifier"], "renewed", data["renewal"])
-	case event == "cert_failed":
-		m.cfg.Logger.Warn("there is no new certificate; it is tried again", "name", data["identifier"], "renewed", data["renewal"], "error", data["error"])
+	if ctx.Err() == nil { // else nobody wants it any longer
+		m.report(event, data)
 	}
 	return nil
+}
+
+func (m *Manager) report(event string, data map[string]any) {
+	switch event {
+	case "cert_obtained":
+		m.cfg.Logger.Info("there is a new certificate", "name", data["identifier"], "renewed", data["renewal"])
+	case "cert_failed":
+		m.cfg.Logger.Warn("there is no new certificate; it is tried again", "name", data["identifier"], "renewed", data["renewal"], "error", data["error"])
+	}
 }
