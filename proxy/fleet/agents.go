@@ -67,6 +67,9 @@ func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
 	f.mu.Lock()
 	was := a.state(nil)
 	f.drop(a)
+	if moved := f.withID(a.member); moved != nil { // to another address meanwhile
+		f.drop(moved)
+	}
 	f.mu.Unlock()
 	f.save()
 	return was, nil

@@ -159,11 +159,24 @@ func TestAnotherAddressOfAnAgentIsNoSecondAgent(t *testing.T) {
 }
 
 // members is an Authority of agents that are not dialed.
-type members struct{}
+type members struct{ removing func() }
 
-func (members) Members() []pki.Member       { return nil }
-func (members) Remove(string) (bool, error) { return true, nil }
-func (members) Dial(string) *tls.Config     { return nil }
+func (members) Members() []pki.Member   { return nil }
+func (members) Dial(string) *tls.Config { return nil }
+
+func (m members) Remove(string) (bool, error) {
+	m.removing()
+	return true, nil
+}
+
+func TestAMemberThatMovesWhileItIsRemovedIsRemoved(t *testing.T) {
+	h := listen(t)
+	h.Authority = members{removing: func() { h.Join("a", "localhost:9001") }}
+	h.Join("a", "localhost:9000")
+	_, err := h.Remove("a")
+	require.NoError(t, err)
+	assert.Empty(t, h.All())
+}
 
 func TestAMemberThatMovesReplacesWhatWasKnownOfBothAddresses(t *testing.T) {
 	h := listen(t, "localhost:9001") // named before anything listened there
