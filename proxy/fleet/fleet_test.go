@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"crypto/tls"
+	"io"
+	"net"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -272,4 +274,23 @@ func TestAskingForAnAgentAddsNone(t *testing.T) {
 	assert.ErrorContains(t, err, "localhost:9000 is")
 	assert.Contains(t, proto.AsError(err).Hint, "-agents localhost:9001")
 	assert.Len(t, h.All(), 1)
+}
+
+func TestAClientOfAnAgentHasNoOtherConnectionThanTheOneThatWasIdentified(t *testing.T) {
+	var c connection
+	var far []net.Conn
+	dial := func() net.Conn {
+		a, b := net.Pipe()
+		t.Cleanup(func() { a.Close(); b.Close() })
+		far = append(far, b)
+		c.opened(a)
+		return a
+	}
+	dial()
+	second := dial()
+	assert.Same(t, second, c.settle())
+	dial()
+	assert.Same(t, second, c.settle())
+	_, err := far[2].Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF, "it was closed before anything was sent")
 }

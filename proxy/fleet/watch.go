@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	protobuf "google.golang.org/protobuf/proto"
@@ -57,8 +56,8 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 	greeting := time.AfterFunc(connectLimit, cancel)
 	defer greeting.Stop()
 	// A new client each time: a used one may be in a backoff of its own.
-	var conn atomic.Pointer[net.Conn]
-	client := f.client(a, transport.WithDialed(func(c net.Conn) { conn.Store(&c) }))
+	var dialed connection
+	client := f.client(a, transport.WithDialed(dialed.opened))
 	defer client.Close()
 	var sharing sync.WaitGroup
 	defer sharing.Wait()
@@ -67,7 +66,7 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		greeting.Stop() // from now on the client itself notices a silent agent
 		first := !connected
 		if first {
-			if err := f.identify(a, conn.Load()); err != nil {
+			if err := f.identify(a, dialed.settle()); err != nil {
 				return err
 			}
 			gone := f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
@@ -89,6 +88,33 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		err = proto.Errorf(proto.ErrUnavailable, "it said nothing for %s", connectLimit)
 	}
 	return connected, err
+}
+
+// connection is the one of a client. Once it is settled whose it is, there is no other: a
+// client dials again by itself, and somebody else may answer then.
+type connection struct {
+	mu      sync.Mutex // guards the fields below:
+	last    net.Conn   // nil: there was none
+	settled bool
+}
+
+// opened notes a connection, or closes it before it is used.
+func (c *connection) opened(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.settled {
+		_ = conn.Close()
+		return
+	}
+	c.last = conn
+}
+
+// settle returns the last connection that was opened.
+func (c *connection) settle() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled = true
+	return c.last
 }
 
 // withdraw makes the tokens hold no longer at an agent that is to be removed.
@@ -145,10 +171,10 @@ func (f *Fleet) client(a *agent, opts ...transport.Option) *transport.Client {
 // an agent that does not prove itself by a certificate is this program's own user's,
 // root's, or one's that is trusted; and sockets that it names are called only if they are
 // that user's.
-func (f *Fleet) identify(a *agent, conn *net.Conn) error {
+func (f *Fleet) identify(a *agent, conn net.Conn) error {
 	user := NoUser
-	if a.local && conn != nil {
-		peer, err := peercred.Of(*conn)
+	if a.local {
+		peer, err := peercred.Of(conn)
 		switch {
 		case errors.Is(err, peercred.ErrUnknown): // on other systems than Linux
 		case err != nil:
