@@ -79,7 +79,7 @@ func TestTokensOutliveTheirKeeperAndTheirSecretsAreNotStored(t *testing.T) {
 	}
 	data, err := os.ReadFile(dir.Path(fileName))
 	require.NoError(t, err)
-	assert.NotContains(t, string(data), secret[len(Prefix):len(Prefix)+10])
+	assert.NotContains(t, string(data), secret[len(prefix):len(prefix)+10])
 	info, err := os.Stat(dir.Path(fileName))
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())
@@ -217,7 +217,7 @@ func FuzzFromHeader(f *testing.F) {
 		if secret == "" {
 			return
 		}
-		if !strings.HasPrefix(secret, Prefix) || !strings.HasSuffix(strings.TrimSpace(header), secret) {
+		if !strings.HasPrefix(secret, prefix) || !strings.HasSuffix(strings.TrimSpace(header), secret) {
 			t.Fatalf("%q is not in %q", secret, header)
 		}
 		if _, err := k.Verify(secret); err == nil {

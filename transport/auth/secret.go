@@ -11,16 +11,16 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// Prefix begins every token.
-const Prefix = wire.TokenPrefix
+// prefix begins every token.
+const prefix = wire.TokenPrefix
 
-// A token is Prefix, 32 random bytes and their checksum, both in base 62: letters and
+// A token is prefix, 32 random bytes and their checksum, both in base 62: letters and
 // digits alone, so that a double click selects all of it.
 const (
 	secretBytes  = 32
 	secretDigits = 43 // of 32 bytes
 	sumDigits    = 6  // of 4 bytes
-	tokenLength  = len(Prefix) + secretDigits + sumDigits
+	tokenLength  = len(prefix) + secretDigits + sumDigits
 )
 
 // hash is what is kept of a token.
@@ -31,7 +31,7 @@ func newSecret() string {
 	var random [secretBytes]byte
 	_, _ = rand.Read(random[:]) // never fails
 	body := base62(random[:], secretDigits)
-	return Prefix + body + checksum(body)
+	return prefix + body + checksum(body)
 }
 
 func checksum(body string) string {
@@ -47,9 +47,9 @@ func base62(data []byte, digits int) string {
 
 // checkForm returns why a text cannot be a token, without repeating it.
 func checkForm(secret string) error {
-	body, ok := strings.CutPrefix(secret, Prefix)
+	body, ok := strings.CutPrefix(secret, prefix)
 	if !ok {
-		return unknown("it does not begin with " + Prefix)
+		return unknown("it does not begin with " + prefix)
 	}
 	if len(secret) != tokenLength || checksum(body[:secretDigits]) != body[secretDigits:] {
 		return unknown("it is not whole: a part is missing or was changed")
@@ -69,7 +69,7 @@ func FromHeader(value string) string {
 	if len(value) <= len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
 		return ""
 	}
-	if secret := strings.TrimSpace(value[len(scheme):]); strings.HasPrefix(secret, Prefix) {
+	if secret := strings.TrimSpace(value[len(scheme):]); strings.HasPrefix(secret, prefix) {
 		return secret
 	}
 	return ""
