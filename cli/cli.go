@@ -76,7 +76,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
-		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").WithHint(goesOn[cmd.Name()]))
+		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").WithHint(goesOn[strings.TrimPrefix(cmd.CommandPath(), "proxyCli ")]))
 	default:
 		for _, err := range several {
 			a.report(err)

@@ -279,11 +279,12 @@ func TestInterruptedCommandsSayWhatGoesOn(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	for args, want := range map[string]string{
-		"list":      "error: interrupted\n",
-		"log F -f":  "error: interrupted\n",
-		"rm F":      "error: interrupted\nhint: an agent that has begun goes on; proxyCli list -all shows what is left\n",
-		"invoke F":  "error: interrupted\nhint: the function is told that its caller is gone, and may go on\n",
-		"promote F": "error: interrupted\nhint: an agent that has begun goes on; proxyCli versions shows what serves\n",
+		"list":         "error: interrupted\n",
+		"log F -f":     "error: interrupted\n",
+		"agents rm a1": "error: interrupted\n",
+		"rm F":         "error: interrupted\nhint: an agent that has begun goes on; proxyCli list -all shows what is left\n",
+		"invoke F":     "error: interrupted\nhint: the function is told that its caller is gone, and may go on\n",
+		"promote F":    "error: interrupted\nhint: an agent that has begun goes on; proxyCli versions shows what serves\n",
 	} {
 		c := newConsole(false)
 		assert.Equal(t, exitInterrupted, c.run(ctx, append(strings.Fields(args), "-proxy", addr)), args)
