@@ -23,8 +23,8 @@ const (
 	ErrCanceled        Kind = "canceled"        // the caller canceled
 	ErrUnavailable     Kind = "unavailable"     // a part cannot be reached now; it may be later
 	ErrBadGateway      Kind = "bad_gateway"     // the function's process gave no valid answer
-	ErrTooMany         Kind = "too_many"        // too many requests; slower ones are served
-	ErrExhausted       Kind = "exhausted"       // no port, disk or place is left
+	ErrTooMany         Kind = "too_many"        // too many at once, or too fast; it passes by itself
+	ErrExhausted       Kind = "exhausted"       // no port, disk or place is left; something must be removed first
 	ErrInternal        Kind = "internal"        // a fault of this program
 )
 

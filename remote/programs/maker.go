@@ -129,7 +129,7 @@ func (m *Maker) Build(ctx context.Context, fn *proto.FunctionJson) (*proto.Progr
 	case m.wanted <- struct{}{}:
 		defer func() { <-m.wanted }()
 	default:
-		return nil, proto.Errorf(proto.ErrExhausted, "%d builds wait on the agent %s", maxWanted, m.addr).
+		return nil, proto.Errorf(proto.ErrTooMany, "%d builds wait on the agent %s", maxWanted, m.addr).
 			WithHint("ask again later, or another agent")
 	}
 	dir, err := os.MkdirTemp(m.builds.tmp, "wanted-")

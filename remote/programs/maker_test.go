@@ -42,7 +42,7 @@ func TestBuildsForOthersAreBounded(t *testing.T) {
 		m.wanted <- struct{}{}
 	}
 	_, err := m.Build(t.Context(), resolved(t, m))
-	require.ErrorIs(t, err, proto.ErrExhausted)
+	require.ErrorIs(t, err, proto.ErrTooMany)
 }
 
 func TestWithoutAToolchainTheWayOutIsNamed(t *testing.T) {

@@ -246,7 +246,7 @@ func (r *growing) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		if limit := max(r.store.max, r.store.limits.Archive); coming > limit {
-			return 0, proto.Errorf(proto.ErrExhausted, "the packages that are being received take more than %d bytes", limit).
+			return 0, proto.Errorf(proto.ErrTooMany, "the packages that are being received take more than %d bytes", limit).
 				WithHint("send it again later")
 		}
 	}

@@ -325,7 +325,7 @@ func TestPackagesThatAreComingCount(t *testing.T) {
 	assert.False(t, s.Has(kept.Digest), "what is stored makes room for what comes")
 
 	_, err = s.Put(t.Context(), "", bytes.NewReader(make([]byte, 2*roomStep)))
-	require.ErrorIs(t, err, proto.ErrExhausted)
+	require.ErrorIs(t, err, proto.ErrTooMany)
 
 	require.NoError(t, more.Close())
 	require.ErrorIs(t, <-stored, proto.ErrInvalid, "zeros are no archive")

@@ -172,7 +172,7 @@ func (a *Authority) Token() (Token, time.Time, error) {
 	known := a.known
 	known.Tokens = slices.DeleteFunc(slices.Clone(known.Tokens), func(t tokenOnDisk) bool { return a.now().After(t.Expires.Add(tokenMemory)) })
 	if len(known.Tokens) >= maxTokens {
-		return Token{}, time.Time{}, proto.Errorf(proto.ErrExhausted, "%d join tokens were made in a day", maxTokens).
+		return Token{}, time.Time{}, proto.Errorf(proto.ErrTooMany, "%d join tokens were made in a day", maxTokens).
 			WithHint("use those, or try again tomorrow")
 	}
 	known.Tokens = append(known.Tokens, tokenOnDisk{Hash: hash(t.Secret), Expires: expires})

@@ -45,11 +45,11 @@ type service struct {
 const maxListeners = 500
 
 // listen counts a caller that is sent something for as long as it likes, until done is
-// called. It is an ErrExhausted if there are too many.
+// called. It is an ErrTooMany if there are too many.
 func listen(count *atomic.Int32, what string) (done func(), err error) {
 	if count.Add(1) > maxListeners {
 		count.Add(-1)
-		return nil, proto.Errorf(proto.ErrExhausted, "%d callers %s here already", maxListeners, what).
+		return nil, proto.Errorf(proto.ErrTooMany, "%d callers %s here already", maxListeners, what).
 			WithHint("end some of these requests, or ask again later")
 	}
 	return func() { count.Add(-1) }, nil

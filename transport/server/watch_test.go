@@ -95,10 +95,10 @@ func TestListenersAreCounted(t *testing.T) {
 		synctest.Wait()
 		got := func(*proto.WatchEvent) error { return io.EOF }
 		err := s.watch(t.Context(), got)
-		require.ErrorIs(t, err, proto.ErrExhausted)
+		require.ErrorIs(t, err, proto.ErrTooMany)
 		require.ErrorContains(t, err, "500 callers watch here already")
 		err = s.logs(t.Context(), &proto.LogsRequest{Name: "Hello"}, func(*proto.LogLines) error { return io.EOF })
-		require.NotErrorIs(t, err, proto.ErrExhausted, "who watches keeps none away who reads logs")
+		require.NotErrorIs(t, err, proto.ErrTooMany, "who watches keeps none away who reads logs")
 		cancel()
 		synctest.Wait()
 		require.ErrorIs(t, s.watch(t.Context(), got), io.EOF)
