@@ -73,7 +73,7 @@ type request struct {
 type page int
 
 const (
-	noPage   page = iota // no page, or one of the addressed host, or a safe request
+	noPage   page = iota // no page, or one of the addressed host, or a request that is safe from any
 	samePage             // one of the same site at another port
 	foreignPage
 )
@@ -128,7 +128,7 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 	case everybody:
 		return nothingHere
 	case r.page == foreignPage:
-		return foreignOrigin
+		return foreignCall
 	}
 	return unauthenticated("the function %.100q is private, or there is none", name).
 		WithHint("send a token with the scope invoke, as Authorization: Bearer; or deploy it with -auth public")
@@ -158,13 +158,17 @@ func (a access) without(r request) error {
 // private returns why a caller without a token may not call private functions, or nil.
 func (a access) private(r request) error {
 	if r.page == foreignPage && !a.insecure { // one that is developed on this machine calls functions from another port
-		return foreignOrigin
+		return foreignCall
 	}
 	return a.mine(r)
 }
 
-var foreignOrigin = forbidden("a web page of another origin may not call this machine").
-	WithHint("call with curl or proxyCli")
+var (
+	foreignOrigin = forbidden("a web page of another origin may not call this machine").
+			WithHint("call with curl or proxyCli")
+	foreignCall = forbidden("a web page of another site may not call private functions of this machine, nor lead to them").
+			WithHint("enter the address instead of following a link; or deploy the function with -auth public")
+)
 
 // mine lets in processes that the kernel says are of this program's own user, or of one
 // that is trusted.
@@ -241,7 +245,7 @@ func hostOnly(s string) string {
 
 // requestOf returns what is decided upon for an HTTP request.
 func (a access) requestOf(r *http.Request, scope wire.Scope, whose local) request {
-	asked := request{peer: r.RemoteAddr, local: whose, host: r.Host, page: pageOf(r), forwarded: forwardedBy(r), scope: scope, bearer: bearerOf(r)}
+	asked := request{peer: r.RemoteAddr, local: whose, host: r.Host, page: pageOf(r, scope), forwarded: forwardedBy(r), scope: scope, bearer: bearerOf(r)}
 	if e := connOf(r).end; e != nil {
 		asked.uid = e.peer.UID
 	}
@@ -251,9 +255,15 @@ func (a access) requestOf(r *http.Request, scope wire.Scope, whose local) reques
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-func pageOf(r *http.Request) page {
+// pageOf returns the web page that sends a request. A GET of a function may have effects,
+// as a POST has, though the page cannot read what is answered.
+func pageOf(r *http.Request, scope wire.Scope) page {
+	judged := r
+	if scope == wire.ScopeInvoke {
+		judged = &http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header, URL: r.URL}
+	}
 	switch {
-	case crossOrigin.Check(r) == nil:
+	case crossOrigin.Check(judged) == nil:
 		return noPage
 	case r.Header.Get("Sec-Fetch-Site") == "same-site":
 		return samePage

@@ -76,7 +76,6 @@ var callers = []struct {
 	control  bool // may it control functions?
 	unsafe   bool // and with calls that change something?
 	function bool // may it call functions that are not public?
-	foreign  bool // but not with calls that change something
 	page     bool // it is a web page, which may change nothing even where everybody may
 	rebound  bool // it may nothing at all
 }{
@@ -90,8 +89,8 @@ var callers = []struct {
 	{name: "on another machine that says localhost", abroad: true, host: "localhost"},
 	{name: "a page whose name was rebound", host: "evil.example:9000", rebound: true},
 	{name: "a page whose name begins well", host: "localhost.evil.example", rebound: true},
-	{name: "a page of another origin", header: [2]string{"Origin", "http://evil.example"}, control: true, function: true, foreign: true, page: true},
-	{name: "a page of another site", header: [2]string{"Sec-Fetch-Site", "cross-site"}, control: true, function: true, foreign: true, page: true},
+	{name: "a page of another origin", header: [2]string{"Origin", "http://evil.example"}, control: true, page: true},
+	{name: "a page of another site", header: [2]string{"Sec-Fetch-Site", "cross-site"}, control: true, page: true},
 	{name: "the page of another port", header: [2]string{"Sec-Fetch-Site", "same-site"}, control: true, function: true, page: true},
 	{name: "through a gateway", header: [2]string{"X-Forwarded-For", "192.0.2.7"}},
 	{name: "through another gateway", header: [2]string{"Forwarded", "for=192.0.2.7"}},
@@ -186,7 +185,7 @@ func TestGuardOverHTTP(t *testing.T) {
 				assert.Equal(t, want, call(rt.method, rt.path, c.host, c.abroad, c.header), "insecure=%t, %s: %s %s", insecure, c.name, rt.method, rt.path)
 			}
 			for _, method := range []string{"GET", "POST", "DELETE"} {
-				want := insecure && !c.rebound || c.function && (!c.foreign || method == "GET")
+				want := insecure && !c.rebound || c.function
 				assert.Equal(t, want, call(method, "/functions/hello", c.host, c.abroad, c.header), "insecure=%t, %s: %s a function", insecure, c.name, method)
 				want = !c.rebound && (insecure || !c.abroad)
 				assert.Equal(t, want, call(method, publicFunction, c.host, c.abroad, c.header), "insecure=%t, %s: %s a public function", insecure, c.name, method)
