@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -49,19 +50,70 @@ func (rt *route) choose() *version {
 	return rt.versions[0] // not reached: the weights add up to total
 }
 
-// pick chooses the replica with the fewest calls in flight of those that were not
-// tried, in turn among equals; nil when all were tried.
-func (v *version) pick(tried []*target) *target {
-	if len(v.targets) == 1 && len(tried) == 0 {
-		return v.targets[0]
+// picker finds a replica for one call, and another one if nothing of the call reached
+// the first. It knows nothing of HTTP.
+type picker struct {
+	route  *route
+	number uint32 // of the version that the caller named; 0: none
+	chosen *version
+	target *target // counts the call as in flight; nil: none
+	tried  []*target
+}
+
+// next returns a replica that was not tried, and counts the call as in flight there;
+// nil when all were tried. It prefers replicas that are available, then those of the
+// chosen version. If the caller named no version, one of another comes before none.
+func (p *picker) next() *target {
+	if p.target != nil {
+		p.tried = append(p.tried, p.target)
 	}
+	for _, fits := range [...]func(*target) bool{(*target).available, nil} {
+		t := p.chosen.pick(p.tried, fits)
+		for _, v := range p.route.versions {
+			if t == nil && p.number == 0 && v.weight > 0 && v != p.chosen {
+				t = v.pick(p.tried, fits)
+			}
+		}
+		if t != nil {
+			p.release()
+			t.inFlight.Add(1)
+			p.target = t
+			return t
+		}
+	}
+	return nil // and target is the last one, for what callers are told
+}
+
+// release takes the call out of its target's count.
+func (p *picker) release() {
+	if p.target != nil {
+		p.target.inFlight.Add(-1)
+		p.target = nil
+	}
+}
+
+// pick returns, of two replicas chosen at random, the one with fewer calls in flight
+// (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001); nil when
+// none that was not tried fits. nil fits all.
+func (v *version) pick(tried []*target, fits func(*target) bool) *target {
+	usable := func(t *target) bool { return (fits == nil || fits(t)) && !slices.Contains(tried, t) }
+	n := len(v.targets)
+	first := 0
+	if n > 1 {
+		first = rand.IntN(n)
+		a, b := v.targets[first], v.targets[(first+1+rand.IntN(n-1))%n]
+		if usable(a) && usable(b) {
+			if b.inFlight.Load() < a.inFlight.Load() {
+				return b
+			}
+			return a
+		}
+	}
+	// Of few that are left, the least busy.
 	var best *target
-	var least int64
-	start := int(v.turn.Add(1) % uint32(len(v.targets)))
-	for i := range v.targets {
-		t := v.targets[(start+i)%len(v.targets)]
-		if n := t.inFlight.Load(); !slices.Contains(tried, t) && (best == nil || n < least) {
-			best, least = t, n
+	for i := range n {
+		if t := v.targets[(first+i)%n]; usable(t) && (best == nil || t.inFlight.Load() < best.inFlight.Load()) {
+			best = t
 		}
 	}
 	return best

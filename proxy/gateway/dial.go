@@ -30,6 +30,7 @@ type target struct {
 	transport *http.Transport // for calls with bodies that are passed on as they come
 	fresh     *http.Transport // the same, with a new connection for each call
 	inFlight  atomic.Int64
+	health    health
 	onUnix    atomic.Bool // its unix socket could be reached
 }
 
@@ -130,8 +131,9 @@ func newTarget(key targetKey) *target {
 	return t
 }
 
-// closeIdle closes the idle connections, and each of the others after its call.
-func (t *target) closeIdle() {
+// retire closes the idle connections, and each of the others after its call.
+func (t *target) retire() {
+	t.health.retire()
 	t.links.close()
 	t.transport.CloseIdleConnections()
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -145,6 +146,8 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 	}
 	if err == nil {
 		err = c.begins(res)
+	} else if !l.sent {
+		err = fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	if err != nil {
 		l.cancel()

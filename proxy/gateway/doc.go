@@ -3,8 +3,28 @@
 // It gets routes (Table) and nothing else: it knows agents by name alone, no deploys
 // and no disk. The table is immutable and swapped whole, so a call finds its route
 // without a lock (table.go). The route's weights choose a version for the call, then it
-// takes the least busy replica of that version (balance.go) and goes straight to the
-// replica's socket (dial.go).
+// takes the less busy of two replicas of that version (balance.go) and goes straight to
+// the replica's socket (dial.go).
+//
+// The choice of a replica knows nothing of HTTP, so that each lane makes it alike:
+//
+//	p := picker{route: rt, number: number, chosen: version}
+//	defer p.release() // the call is in flight at p.target until then
+//	for t := p.next(); t != nil; t = p.next() {
+//		switch err := send(t); {
+//		case err == nil:
+//			t.ok() // the head of an answer has come
+//			return nil
+//		case broken(err): // not by the caller's doing
+//			t.fail() // sets the replica aside at once
+//		}
+//		if !unsent(err) {
+//			return err // it may have been executed
+//		}
+//	}
+//
+// A replica that was set aside is dialed from time to time, by no caller's time, until
+// that succeeds (health.go). Meanwhile it gets calls only if there is no other.
 //
 // There are two lanes. Most calls are plain: HTTP/1.1, without a body or with a small
 // one of known length, and without headers that concern the connection. Such a call

@@ -29,7 +29,7 @@ func (c *call) fail(ctx context.Context, err error) {
 		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
 	case c.bodyFailed.Load():
 		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
-	case isDial(err):
+	case unsent(err):
 		e = c.unreachable(err)
 	default:
 		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, withoutAddress(err)).

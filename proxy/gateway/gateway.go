@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -60,20 +59,17 @@ func New(cfg Config) *Gateway {
 // call is one call of a function.
 type call struct {
 	*Gateway
-	in     *http.Request
-	id     [1]string // an array, so that headers share it as their value
-	begun  time.Time
-	own    bool // it came by a route of the function's own
-	route  *route
-	number uint32 // of the version that the caller named; 0: none
-	chosen *version
+	in    *http.Request
+	id    [1]string // an array, so that headers share it as their value
+	begun time.Time
+	own   bool // it came by a route of the function's own
+	picker
 	prefix string // the part of the path that the function does not see
 	uri    string // the request target at the function's service
 
 	out        response
-	target     *target // counts this call as in flight
-	repeated   bool    // it was sent a second time
-	tunnel     bool    // the caller asked for a websocket
+	repeated   bool // it was sent a second time
+	tunnel     bool // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer
 	answered   atomic.Bool // the answer's head has come: the limit no longer holds
@@ -251,53 +247,20 @@ func (c *call) choose(segment string) error {
 	return nil
 }
 
-// try sends the call to a replica. If that cannot be dialed, it has seen nothing of
-// the call, and the next one gets it.
-func (c *call) try(ctx context.Context, send func(*target) error) error {
-	var tried []*target
-	var err error
-	for {
-		t := c.pick(tried)
-		if t == nil {
-			return err
+// try sends the call to a replica, and to the next one if it has seen nothing of the call.
+func (c *call) try(ctx context.Context, send func(*target) error) (err error) {
+	for t := c.next(); t != nil; t = c.next() {
+		err = send(t)
+		switch late := errors.Is(context.Cause(ctx), errLimit); {
+		case err == nil:
+			t.ok()
+			return nil
+		case late && isDial(err), ctx.Err() == nil && broken(err) && !c.bodyFailed.Load():
+			t.fail()
 		}
-		c.release()
-		c.target = t
-		t.inFlight.Add(1)
-		if err = send(t); err == nil || !isDial(err) || ctx.Err() != nil {
-			return err
-		}
-		tried = append(tried, t)
-	}
-}
-
-// pick chooses a replica that was not tried: of the chosen version, or of another if
-// the caller named none.
-func (c *call) pick(tried []*target) *target {
-	t := c.chosen.pick(tried)
-	if t != nil || c.number != 0 {
-		return t
-	}
-	for _, v := range c.route.versions {
-		if v.weight == 0 {
-			continue
-		}
-		if t := v.pick(tried); t != nil {
-			return t
+		if !unsent(err) || ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
-}
-
-// release takes the call out of its target's count.
-func (c *call) release() {
-	if c.target != nil {
-		c.target.inFlight.Add(-1)
-		c.target = nil
-	}
-}
-
-func isDial(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	return err
 }

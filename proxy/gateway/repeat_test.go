@@ -187,7 +187,7 @@ func TestACallThatKillsProcessesIsNotSentToAllReplicas(t *testing.T) {
 			rows = append(rows, deployed("Hello", srv.Listener.Addr().String()))
 		}
 		addr := front(t, rows...)
-		for range 6 { // each has an idle connection
+		for range 30 { // each has an idle connection
 			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
 			require.Equal(t, 200, res.StatusCode)
 		}

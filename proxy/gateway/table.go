@@ -46,13 +46,11 @@ type route struct {
 	calls    *Calls
 }
 
-// version is one version of a function with the replicas that serve it. Only turn
-// changes.
+// version is one version of a function with the replicas that serve it. It never changes.
 type version struct {
 	number  uint32
 	weight  uint32 // its share of the route's total; 0: it is called by its number alone
 	targets []*target
-	turn    atomic.Uint32
 }
 
 // Calls counts the calls of a path, over all routes that it has had.
@@ -154,7 +152,7 @@ func (t *Table) Update(changes map[string][]Replica) {
 	own := settle(routes, *t.sites.Load())
 	t.sites.Store(&own)
 	for _, t := range retired {
-		t.closeIdle()
+		t.retire()
 	}
 }
 

@@ -164,25 +164,6 @@ func TestNoNameAnswersWithAnothersFunction(t *testing.T) {
 	assert.Equal(t, "127.0.0.1:1", rt.targets()[0].key.address)
 }
 
-func TestPickTakesTheLeastBusyThenTurns(t *testing.T) {
-	rt, _, err := table(deployed("A", "127.0.0.1:1"), deployed("A", "127.0.0.1:2"), deployed("A", "127.0.0.1:3")).find("a")
-	require.NoError(t, err)
-	seen := map[*target]int{}
-	for range 9 {
-		seen[rt.versions[0].pick(nil)]++
-	}
-	assert.Equal(t, map[*target]int{rt.targets()[0]: 3, rt.targets()[1]: 3, rt.targets()[2]: 3}, seen)
-
-	rt.targets()[0].inFlight.Store(2)
-	rt.targets()[1].inFlight.Store(1)
-	rt.targets()[2].inFlight.Store(2)
-	for range 3 {
-		assert.Same(t, rt.targets()[1], rt.versions[0].pick(nil))
-	}
-	assert.Nil(t, rt.versions[0].pick(rt.targets()))
-	assert.Same(t, rt.targets()[2], rt.versions[0].pick(rt.targets()[:2]))
-}
-
 // FuzzTarget: whatever a caller asks for, what is forwarded is one request line's
 // worth of bytes below the mount of a function that is there.
 func FuzzTarget(f *testing.F) {
