@@ -51,6 +51,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
 	join := set.String("join", "", "`address` of a proxy (its -rpc) to belong to: it is served by TLS, and reaches functions through this port")
 	token := set.String("token", "", "join `token`, which proxyCli agents token prints; needed once")
+	set.Variable("token", "RYO_JOIN_TOKEN") // proxyCli takes the token of a caller from RYO_TOKEN
 	expose := set.Bool("expose", false, "open the functions' ports to other machines, for trusted networks")
 	trust := set.String("trust", "", "`users` of this machine that are served like the agent's own, separated by commas; groups as @GROUP")
 	insecure := set.Bool("insecure", false, "serve all callers, on other machines too, without credentials")

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,7 +28,8 @@ type Set struct {
 	summary        string
 	stdout, stderr io.Writer
 	version        bool
-	commands       []string // what help says of each
+	commands       []string          // what help says of each
+	variables      map[string]string // of flags with one of another name than Env's
 }
 
 // New returns the set of the program name. The summary ends the sentence that
@@ -93,12 +95,13 @@ func (s *Set) fromEnv() error {
 
 	var errs []error
 	s.VisitAll(func(f *flag.Flag) {
-		value := os.Getenv(Env(f.Name))
+		variable := s.variable(f.Name)
+		value := os.Getenv(variable)
 		if given[f.Name] || value == "" {
 			return
 		}
 		if err := s.Set(f.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s", Env(f.Name), why(f, value, err)))
+			errs = append(errs, fmt.Errorf("%s: %s", variable, why(f, value, err)))
 		}
 	})
 	if len(errs) > 0 {
@@ -162,7 +165,7 @@ func (s *Set) help() {
 		value, usage := flag.UnquoteUsage(f)
 		fmt.Fprintf(&b, "  %s\n        %s", strings.TrimSpace("-"+f.Name+" "+value), usage)
 		if f.Name != versionFlag {
-			fmt.Fprintf(&b, "\n        (%s", Env(f.Name))
+			fmt.Fprintf(&b, "\n        (%s", s.variable(f.Name))
 			if f.DefValue != "" {
 				fmt.Fprintf(&b, ", default %s", f.DefValue)
 			}
@@ -174,7 +177,18 @@ func (s *Set) help() {
 	_, _ = io.WriteString(s.stdout, b.String())
 }
 
-// Env is the environment variable of a flag: RYO_SOURCE_ROOT for -source-root.
+// Variable gives a flag another environment variable than Env's, which means something
+// else to another program of the same machine.
+func (s *Set) Variable(name, variable string) {
+	if s.variables == nil {
+		s.variables = make(map[string]string)
+	}
+	s.variables[name] = variable
+}
+
+func (s *Set) variable(name string) string { return cmp.Or(s.variables[name], Env(name)) }
+
+// Env is the environment variable of a flag, unless Variable gave it another: RYO_SOURCE_ROOT for -source-root.
 func Env(name string) string {
 	return "RYO_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }

@@ -58,6 +58,21 @@ func TestCommandLineBeforeEnvironmentBeforeDefault(t *testing.T) {
 	assert.Equal(t, 8, p.slots)
 }
 
+func TestAFlagMayHaveAVariableOfAnotherName(t *testing.T) {
+	t.Setenv("RYO_TOKEN", "another program's")
+	t.Setenv("RYO_JOIN_TOKEN", "ours")
+	var stdout, stderr bytes.Buffer
+	set := flags.New("agent", "runs Go functions on this machine", &stdout, &stderr)
+	token := set.String("token", "", "join `token`")
+	set.Variable("token", "RYO_JOIN_TOKEN")
+	_, ok := set.Parse(nil)
+	require.True(t, ok)
+	assert.Equal(t, "ours", *token)
+	set.Parse([]string{"-help"})
+	assert.Contains(t, stdout.String(), "(RYO_JOIN_TOKEN)")
+	assert.NotContains(t, stdout.String(), "RYO_TOKEN")
+}
+
 func TestEmptyVariableCountsAsUnset(t *testing.T) {
 	t.Setenv("RYO_SLOTS", "")
 	p := parse()
