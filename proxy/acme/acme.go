@@ -43,7 +43,7 @@ type Manager struct {
 	cfg    Config
 	cache  *certmagic.Cache
 	magic  *certmagic.Config
-	issuer *certmagic.ACMEIssuer
+	issuer *issuer
 
 	changed chan struct{}   // holds a value when wanted has changed; has room for one
 	mu      sync.Mutex      // guards the field below:
@@ -67,12 +67,12 @@ func New(cfg Config) *Manager {
 		OnEvent:           m.event,
 		Logger:            quiet,
 	})
-	m.issuer = certmagic.NewACMEIssuer(m.magic, certmagic.ACMEIssuer{
+	m.issuer = newIssuer(m.magic, certmagic.ACMEIssuer{
 		CA: cfg.URL, Email: cfg.Email, Agreed: true, TrustedRoots: cfg.Roots,
 		// certmagic would listen itself, if nobody did.
 		ListenHost: cfg.Host, AltHTTPPort: cfg.Port, AltTLSALPNPort: cfg.Port,
 		Logger: quiet,
-	})
+	}, cfg.Logger)
 	m.magic.Issuers = []certmagic.Issuer{m.issuer}
 	return m
 }

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,9 +34,16 @@ const patience = 30 * time.Second
 type Authority struct {
 	*httptest.Server
 	Root    *x509.CertPool // of the certificates that it issues
-	limits  atomic.Bool    // it refuses new orders
+	front   atomic.Pointer[front]
+	limits  atomic.Bool // it refuses new orders
 	refused atomic.Int64
 	holds   atomic.Pointer[held] // new orders; nil: it does not
+}
+
+// front is what the authority knows, and answers with it.
+type front struct {
+	http.Handler
+	store *db.MemoryStore
 }
 
 // held is an order that is not answered.
@@ -46,12 +56,7 @@ func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	a := &Authority{Root: x509.NewCertPool()}
-	quiet := log.New(io.Discard, "", 0)
-	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "for tests", ValidityPeriod: valid}})
-	a.Root.AddCert(issuer.GetRootCert(0).Cert)
-	front := wfe.New(quiet, store, va.New(quiet, port, port, false, "", store), issuer, nil, false, false, 1, 1)
-	handler := front.Handler()
+	a.begin(port, valid)
 	a.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/order-plz") {
 			if h := a.holds.Swap(nil); h != nil {
@@ -70,10 +75,44 @@ func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
 				return
 			}
 		}
-		handler.ServeHTTP(w, r)
+		a.front.Load().ServeHTTP(w, r)
 	}))
 	t.Cleanup(a.Close)
 	return a
+}
+
+// begin makes it an authority that knows nobody yet.
+func (a *Authority) begin(port int, valid uint64) {
+	quiet := log.New(io.Discard, "", 0)
+	store := db.NewMemoryStore()
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "for tests", ValidityPeriod: valid}})
+	a.Root.AddCert(issuer.GetRootCert(0).Cert)
+	web := wfe.New(quiet, store, va.New(quiet, port, port, false, "", store), issuer, nil, false, false, 1, 1)
+	a.front.Store(&front{web.Handler(), store})
+}
+
+// revoke revokes the account of a folder.
+func (a *Authority) revoke(t *testing.T, dir string) {
+	t.Helper()
+	key, err := certmagic.PEMDecodePrivateKey(accountKey(t, dir))
+	require.NoError(t, err)
+	store := a.front.Load().store
+	account, err := store.GetAccountByKey(key.Public())
+	require.NoError(t, err)
+	revoked := *account
+	revoked.Status = "deactivated" // as pebble calls it, whoever does it
+	require.NoError(t, store.UpdateAccountByID(account.ID, &revoked))
+}
+
+// accountKey returns the key of the one account of a folder.
+func accountKey(t *testing.T, dir string) []byte {
+	t.Helper()
+	keys, err := filepath.Glob(filepath.Join(dir, "acme", "*", "users", "*", "*.key"))
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	key, err := os.ReadFile(keys[0])
+	require.NoError(t, err)
+	return key
 }
 
 // Directory is where clients begin.
@@ -144,21 +183,59 @@ func (s *served) eventually(t *testing.T, a *Authority, is func(serial string) b
 
 func some(serial string) bool { return serial != "" }
 
-func TestACertificateIsIssuedKeptAndRenewed(t *testing.T) {
+// A certificate is renewed before it ends, though the account was revoked, and callers are
+// served all the time.
+func TestACertificateIsIssuedKeptAndRenewedUnderLoad(t *testing.T) {
 	l, port := listen(t)
 	a, dir := NewAuthority(t, port, 12), t.TempDir()
 	s := serve(t, l, a, dir)
 	first := s.eventually(t, a, some, "a certificate is issued")
+	revoked := accountKey(t, dir)
+	a.revoke(t, dir)
 
-	// It is renewed before it ends, and callers are served all the time.
-	for renewed := false; !renewed; {
-		serial := s.serial(a)
-		require.NotEmpty(t, serial, "a caller was not served")
-		renewed = serial != first
+	var callers sync.WaitGroup
+	var renewed atomic.Bool
+	var calls atomic.Int64
+	for i := range 4 {
+		web := &http.Transport{DisableKeepAlives: i > 0, TLSClientConfig: &tls.Config{RootCAs: a.Root, ServerName: "localhost"}}
+		callers.Go(func() {
+			defer web.CloseIdleConnections()
+			for !renewed.Load() {
+				rsp, err := (&http.Client{Transport: web, Timeout: patience}).Get("https://" + s.addr)
+				if !assert.NoError(t, err, "a caller was not served") {
+					return
+				}
+				_ = rsp.Body.Close()
+				calls.Add(1)
+			}
+		})
 	}
+	s.eventually(t, a, func(serial string) bool {
+		return assert.NotEmpty(t, serial, "a caller was not served") && serial != first
+	}, "it is renewed")
+	renewed.Store(true)
+	callers.Wait()
+	t.Logf("%d calls", calls.Load())
+	assert.NotEqual(t, revoked, accountKey(t, dir))
+
 	again, _ := listen(t)
 	next := serve(t, again, a, dir)
 	next.eventually(t, a, some, "what was kept serves after a restart")
+}
+
+// An authority that has begun anew knows no account.
+func TestAnAccountThatTheAuthorityHasForgottenIsReplaced(t *testing.T) {
+	l, port := listen(t)
+	a, dir := NewAuthority(t, port, 3600), t.TempDir()
+	s := serve(t, l, a, dir)
+	s.eventually(t, a, some, "a certificate is issued")
+	known := accountKey(t, dir)
+	renew := func() error { return s.magic.RenewCertSync(t.Context(), "localhost", true) }
+	require.NoError(t, renew())
+	assert.Equal(t, known, accountKey(t, dir), "the authority knows it")
+	a.begin(port, 3600)
+	require.NoError(t, renew())
+	assert.NotEqual(t, known, accountKey(t, dir))
 }
 
 func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {
