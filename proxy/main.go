@@ -45,6 +45,13 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *dir == "" {
 		return set.Failf("there is no home folder: give -dir")
 	}
+	addresses := []flags.Address{{Flag: "http", Value: *httpAddr}, {Flag: "rpc", Value: *rpcAddr}}
+	for _, addr := range words(*functions) {
+		addresses = append(addresses, flags.Address{Flag: "functions", Value: addr})
+	}
+	if err := flags.Distinct(addresses...); err != nil {
+		return set.Fail(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	logger := hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr})

@@ -194,6 +194,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-dir", t.TempDir(), "-http", taken.Addr().String()}, 1, "in use"},
 		{[]string{"-dir", t.TempDir(), "-http", "127.0.0.1:0", "-rpc", taken.Addr().String()}, 1, "-rpc"},
 		{[]string{"-dir", t.TempDir(), "-http", "nonsense"}, 2, "-http"},
+		{[]string{"-dir", t.TempDir(), "-http", ":9002", "-rpc", "9002"}, 2, "-http and -rpc are the same address"},
+		{append([]string{"-functions", ":9042,localhost:9042"}, free...), 2, "two of -functions are the same address"},
 		{append([]string{"-url", "public:9002"}, free...), 2, "url"},
 		{append([]string{"-functions", "nonsense"}, free...), 2, "-functions"},
 		{append([]string{"-functions", "127.0.0.1:0," + taken.Addr().String()}, free...), 1, "-functions"},

@@ -48,6 +48,50 @@ func Listen(flag, addr string) (net.Listener, error) {
 	return l, nil
 }
 
+// Address is a value of a flag that names a listener.
+type Address struct{ Flag, Value string }
+
+// Distinct is an ErrInvalid if two of a program's own listeners would be the same: the
+// system would tell of the second alone, that some program has its port.
+func Distinct(list ...Address) error {
+	for i, a := range list {
+		for _, b := range list[:i] {
+			if !clash(a.Value, b.Value) {
+				continue
+			}
+			both := "-" + b.Flag + " and -" + a.Flag
+			if a.Flag == b.Flag {
+				both = "two of -" + a.Flag
+			}
+			return proto.Errorf(proto.ErrInvalid, "%s are the same address, %s", both, a.Value).WithHint("give each a port of its own")
+		}
+	}
+	return nil
+}
+
+// clash reports whether two addresses cannot both be listened on.
+func clash(a, b string) bool {
+	hostA, portA := split(a)
+	hostB, portB := split(b)
+	return portA == portB && strings.Trim(portA, "0") != "" && (hostA == hostB || hostA == "" || hostB == "")
+}
+
+// split takes an address apart; the host is "" where all are meant.
+func split(addr string) (host, port string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", addr
+	}
+	ip := net.ParseIP(host)
+	switch {
+	case host == "localhost":
+		host = "127.0.0.1"
+	case ip.Equal(net.IPv4zero), ip.Equal(net.IPv6unspecified):
+		host = ""
+	}
+	return host, port
+}
+
 // Port is the port of a listener.
 func Port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 

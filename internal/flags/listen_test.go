@@ -41,6 +41,26 @@ func TestAnAddressInUseIsNamedWithTheWayOut(t *testing.T) {
 
 }
 
+func TestTwoFlagsThatNameOneAddress(t *testing.T) {
+	http := flags.Address{Flag: "http", Value: ":9002"}
+	for value, want := range map[string]bool{
+		":9002": true, "9002": true, "localhost:9002": true, "0.0.0.0:9002": true, "[::]:9002": true,
+		":9001": false, "9001": false, ":0": false, "not:an:address": false, "": false,
+	} {
+		err := flags.Distinct(http, flags.Address{Flag: "rpc", Value: value})
+		assert.Equal(t, want, err != nil, value)
+		if want {
+			require.ErrorIs(t, err, proto.ErrInvalid)
+			require.EqualError(t, err, "-http and -rpc are the same address, "+value)
+		}
+	}
+	require.NoError(t, flags.Distinct(flags.Address{Flag: "http", Value: "127.0.0.1:80"}, flags.Address{Flag: "rpc", Value: "127.0.0.2:80"}))
+	require.NoError(t, flags.Distinct(flags.Address{Flag: "http", Value: ":0"}, flags.Address{Flag: "rpc", Value: ":0"}))
+	require.Error(t, flags.Distinct(flags.Address{Flag: "http", Value: "127.0.0.1:80"}, flags.Address{Flag: "rpc", Value: "localhost:80"}))
+	err := flags.Distinct(flags.Address{Flag: "functions", Value: ":80"}, flags.Address{Flag: "functions", Value: ":80"})
+	require.EqualError(t, err, "two of -functions are the same address, :80")
+}
+
 func TestAddressesThatCannotBeAreRefusedInPlainWords(t *testing.T) {
 	for addr, says := range map[string]string{
 		"abc":             `-http "abc": the port is not a number from 0 to 65535`,
