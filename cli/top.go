@@ -57,11 +57,30 @@ func (a *app) printUsage(ctx context.Context, client transport.Interface, name s
 	if a.output == "json" {
 		return printList(a, list)
 	}
-	if len(list) == 0 {
+	list, absent := absentUsage(list)
+	for _, why := range absent {
+		a.note("%s", why)
+	}
+	if len(list) == 0 && len(absent) == 0 {
 		a.note("no process runs")
+	}
+	if len(list) == 0 {
 		return nil
 	}
 	return a.printUsed(list)
+}
+
+// absentUsage returns what processes use, and what to say of the agents that did not
+// answer.
+func absentUsage(list []*proto.Usage) (running []*proto.Usage, absent []string) {
+	for _, u := range list {
+		if u.GetError() == "" {
+			running = append(running, u)
+			continue
+		}
+		absent = append(absent, "without the processes of "+u.GetAtAgent()+": "+firstLine(u.GetError()))
+	}
+	return running, absent
 }
 
 // printUsed prints what processes have used since their start.
@@ -194,7 +213,11 @@ func (a *app) draw(s *samples, failure error) error {
 	if failure != nil {
 		status = "error: " + firstLine(failure.Error()) + "; trying again"
 	}
-	lines := append([]string{clean(status), ""}, tabulate(usageTable(s.list, "CPU%", "REQ/S", s.load))...)
+	lines := []string{clean(status)}
+	for _, why := range s.absent {
+		lines = append(lines, clean(why))
+	}
+	lines = append(append(lines, ""), tabulate(usageTable(s.list, "CPU%", "REQ/S", s.load))...)
 	if more := len(lines) - height; more > 0 {
 		lines = append(lines[:height-1], fmt.Sprintf("and %d more", more+1))
 	}
@@ -218,6 +241,7 @@ func (a *app) draw(s *samples, failure error) error {
 // samples are what processes had used at two times.
 type samples struct {
 	list   []*proto.Usage
+	absent []string // what to say of agents that did not answer
 	at     time.Time
 	before map[process]*proto.Usage
 	passed time.Duration
@@ -242,7 +266,8 @@ func (s *samples) take(ctx context.Context, client transport.Interface, name str
 		s.before[processOf(u)] = u
 	}
 	now := time.Now()
-	s.list, s.at, s.passed = list, now, now.Sub(s.at)
+	s.list, s.absent = absentUsage(list)
+	s.at, s.passed = now, now.Sub(s.at)
 	return nil
 }
 

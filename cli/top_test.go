@@ -31,7 +31,7 @@ func (b *busy) Usage(context.Context, string) ([]*proto.Usage, error) {
 	}}
 	switch b.asked {
 	case 2:
-		list = append(list, &proto.Usage{Function: "E", Version: 1, Pid: 8, AtAgent: "a:1", Since: "2000-01-01T00:00:00Z"})
+		list = append(list, &proto.Usage{AtAgent: "b:1", Error: "agent b:1 does not answer\nfor good"}, &proto.Usage{Function: "E", Version: 1, Pid: 8, AtAgent: "a:1", Since: "2000-01-01T00:00:00Z"})
 	case 3:
 		return nil, proto.Errorf(proto.ErrUnavailable, "gone\nfor good")
 	}
@@ -55,6 +55,8 @@ func TestTopRefreshesATerminalUntilItIsInterrupted(t *testing.T) {
 		require.Len(t, frames, 4)
 		assert.Contains(t, frames[1], "processes: 1  (q quits)\r\n")
 		assert.Contains(t, frames[1], "F         2        a:1    7    -     20.0 MiB  21.0 MiB  9    -      3 ")
+		assert.True(t, strings.HasPrefix(strings.SplitN(frames[2], "\r\n", 3)[1], "without the processes of b:1: agent b:1 does not answer"), "%q", frames[2])
+		assert.Contains(t, frames[2], "processes: 2")
 		assert.Contains(t, frames[2], "E         1        a:1    8    -     0 B       0 B       0    -      0 ")
 		assert.Contains(t, frames[2], "F         2        a:1    7    50.0  20.0 MiB  21.0 MiB  9    25.0   3 ")
 		assert.True(t, strings.HasPrefix(frames[3], "error: gone; trying again\r\n"))
@@ -97,6 +99,19 @@ func TestSamplesOfAProcessThatStartedAnew(t *testing.T) {
 	require.NoError(t, s.take(t.Context(), usage{list: []*proto.Usage{fresh}}, ""))
 	cpu, requests := s.load(fresh)
 	assert.Empty(t, cpu+requests)
+}
+
+func TestTopSaysWhichAgentsAreNotShown(t *testing.T) {
+	c := newConsole(false)
+	list := []*proto.Usage{{Function: "F", Pid: 7, AtAgent: "a:1"}, {AtAgent: "b:1", Error: "agent b:1 does not answer"}}
+	require.NoError(t, c.printUsage(t.Context(), usage{list: list}, ""))
+	assert.Contains(t, c.stdout.String(), "a:1")
+	assert.NotContains(t, c.stdout.String(), "b:1")
+	assert.Equal(t, "without the processes of b:1: agent b:1 does not answer\n", c.stderr.String())
+	c = newConsole(false)
+	require.NoError(t, c.printUsage(t.Context(), usage{list: list[1:]}, ""))
+	assert.Empty(t, c.stdout.String())
+	assert.NotContains(t, c.stderr.String(), "no process runs", "nobody knows")
 }
 
 // usage can be asked for its usage alone.

@@ -1264,7 +1264,10 @@ type Usage struct {
 	Received uint64 `protobuf:"varint,13,opt,name=received,proto3" json:"received,omitempty"`
 	Sent     uint64 `protobuf:"varint,14,opt,name=sent,proto3" json:"sent,omitempty"`
 	// Start of the process, RFC 3339, UTC.
-	Since         string `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
+	Since string `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
+	// Why an agent does not say what its processes use. All else is empty then, but for
+	// the agent and the function that was asked for.
+	Error         string `protobuf:"bytes,16,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1400,6 +1403,13 @@ func (x *Usage) GetSent() uint64 {
 func (x *Usage) GetSince() string {
 	if x != nil {
 		return x.Since
+	}
+	return ""
+}
+
+func (x *Usage) GetError() string {
+	if x != nil {
+		return x.Error
 	}
 	return ""
 }
@@ -4346,7 +4356,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bat_agent\x18\t \x01(\tR\aatAgent\"I\n" +
 	"\bLogLines\x12)\n" +
 	"\x05lines\x18\x01 \x03(\v2\x13.ryofaas.v1.LogLineR\x05lines\x12\x12\n" +
-	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\x9a\x03\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xb0\x03\n" +
 	"\x05Usage\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x10\n" +
@@ -4364,7 +4374,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\vconnections\x18\f \x01(\rR\vconnections\x12\x1a\n" +
 	"\breceived\x18\r \x01(\x04R\breceived\x12\x12\n" +
 	"\x04sent\x18\x0e \x01(\x04R\x04sent\x12\x14\n" +
-	"\x05since\x18\x0f \x01(\tR\x05since\"\x7f\n" +
+	"\x05since\x18\x0f \x01(\tR\x05since\x12\x14\n" +
+	"\x05error\x18\x10 \x01(\tR\x05error\"\x7f\n" +
 	"\aProgram\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +

@@ -62,12 +62,12 @@ func (p *Proxy) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, err
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(ctx, p, replicas, (*fleet.Session).Crashes)
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Crashes, nil)
 	slices.SortStableFunc(list, func(a, b *proto.Crash) int { return timeOf(b.GetTime()).Compare(timeOf(a.GetTime())) })
 	return list, err
 }
 
-// Usage implements transport.Interface. Agents that do not answer are left out.
+// Usage implements transport.Interface. Of an agent that does not answer it says why.
 func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -79,7 +79,9 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 			return nil, err
 		}
 	}
-	list, err := gather(ctx, p, replicas, (*fleet.Session).Usage)
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Usage, func(r fleet.Replica, err error) *proto.Usage {
+		return &proto.Usage{Function: r.Row.GetName(), AtAgent: r.Agent, Error: err.Error()}
+	})
 	slices.SortStableFunc(list, func(a, b *proto.Usage) int {
 		return cmp.Or(cmp.Compare(a.GetFunction(), b.GetFunction()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})
@@ -87,8 +89,12 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 }
 
 // gather asks the agents of all replicas at once and joins their answers. An agent that
-// does not answer is logged and left out; if no agent answers that is an error.
-func gather[T any](ctx context.Context, p *Proxy, replicas []fleet.Replica, ask func(*fleet.Session, context.Context, string) ([]T, error)) ([]T, error) {
+// does not answer is logged, and in the place of its answer is what absent makes of the
+// error; where that is nil, nothing. If no agent answers that is an error.
+func gather[T any](
+	ctx context.Context, p *Proxy, replicas []fleet.Replica,
+	ask func(*fleet.Session, context.Context, string) ([]T, error), absent func(fleet.Replica, error) T,
+) ([]T, error) {
 	lists := make([][]T, len(replicas))
 	errs := make([]error, len(replicas))
 	var wg sync.WaitGroup
@@ -108,6 +114,9 @@ func gather[T any](ctx context.Context, p *Proxy, replicas []fleet.Replica, ask 
 	for i, err := range errs {
 		if err != nil {
 			p.logger.Warn("an answer lacks an agent", "agent", replicas[i].Agent, "error", err)
+			if absent != nil {
+				lists[i] = []T{absent(replicas[i], err)}
+			}
 		}
 	}
 	return slices.Concat(lists...), nil

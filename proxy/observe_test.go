@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,12 @@ func TestUsageAndCrashesOfAllReplicas(t *testing.T) {
 	nodes[0].stop() // the others are told of
 	usage, err := p.Usage(t.Context(), "")
 	require.NoError(t, err)
-	require.Len(t, usage, 1)
+	require.Len(t, usage, 2)
+	slices.SortFunc(usage, func(a, b *proto.Usage) int { return cmp.Compare(a.GetError(), b.GetError()) })
 	assert.Equal(t, nodes[1].addr, usage[0].GetAtAgent())
+	assert.Empty(t, usage[0].GetError())
+	assert.Equal(t, nodes[0].addr, usage[1].GetAtAgent())
+	assert.Contains(t, usage[1].GetError(), nodes[0].addr)
 	nodes[1].stop()
 	_, err = p.Usage(t.Context(), "Hello")
 	require.ErrorIs(t, err, proto.ErrUnavailable)

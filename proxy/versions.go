@@ -16,7 +16,7 @@ func (p *Proxy) Versions(ctx context.Context, fnName string) ([]*proto.Version, 
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(ctx, p, replicas, (*fleet.Session).Versions)
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Versions, nil)
 	slices.SortStableFunc(list, func(a, b *proto.Version) int {
 		return cmp.Or(cmp.Compare(b.GetVersion(), a.GetVersion()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})
