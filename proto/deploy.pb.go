@@ -2062,7 +2062,10 @@ type WatchEvent struct {
 	Functions []*FunctionJsonRsp `protobuf:"bytes,1,rep,name=functions,proto3" json:"functions,omitempty"`
 	Snapshot  bool               `protobuf:"varint,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// What the agent is, in the snapshot of an agent.
-	Agent         *AgentInfo `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent *AgentInfo `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	// In a snapshot: the seconds between two heartbeats. A stream that is silent for much
+	// longer is lost. 0: 15.
+	Heartbeat     uint32 `protobuf:"varint,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2116,6 +2119,13 @@ func (x *WatchEvent) GetAgent() *AgentInfo {
 		return x.Agent
 	}
 	return nil
+}
+
+func (x *WatchEvent) GetHeartbeat() uint32 {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return 0
 }
 
 // AgentInfo is what proxies need to know of an agent.
@@ -4411,12 +4421,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"entrypoint\"\"\n" +
 	"\x0eDetailsRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\"\x0e\n" +
-	"\fWatchRequest\"\x90\x01\n" +
+	"\fWatchRequest\"\xae\x01\n" +
 	"\n" +
 	"WatchEvent\x129\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
-	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\"\x8a\x01\n" +
+	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\x12\x1c\n" +
+	"\theartbeat\x18\x04 \x01(\rR\theartbeat\"\x8a\x01\n" +
 	"\tAgentInfo\x12\x1a\n" +
 	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +

@@ -342,15 +342,16 @@ func (c *Client) Usage(ctx context.Context, fnName string) ([]*proto.Usage, erro
 	return rsp.GetUsage(), err
 }
 
-// Watch implements Interface. A server that is silent for 45 seconds is an
-// ErrUnavailable.
+// Watch implements Interface. A server that is silent for 5 seconds is an
+// ErrUnavailable; for 45 seconds, if it does not say how often it gives a sign of life.
 func (c *Client) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return listen(ctx, c, "watch", io.EOF, func(ctx context.Context) (grpc.ServerStreamingClient[proto.WatchEvent], error) {
 		return c.rpc.Watch(ctx, &proto.WatchRequest{})
 	}, on)
 }
 
-// Logs implements Interface. A silent server is an error as in Watch.
+// Logs implements Interface. A server that is silent for 45 seconds is an
+// ErrUnavailable.
 func (c *Client) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
 	return listen(ctx, c, "logs", nil, func(ctx context.Context) (grpc.ServerStreamingClient[proto.LogLines], error) {
 		return c.rpc.Logs(ctx, req)
@@ -360,10 +361,10 @@ func (c *Client) Logs(ctx context.Context, req *proto.LogsRequest, on func(*prot
 // listen calls on with the messages of a stream, but not with heartbeats, until on
 // returns an error or the server is silent. At the end of the stream it returns eof.
 func listen[M any](ctx context.Context, c *Client, verb string, eof error, open func(context.Context) (grpc.ServerStreamingClient[M], error), on func(*M) error) error {
-	silent := proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, wire.WatchSilence)
+	limit := wire.StreamSilence
 	stream, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	alive := time.AfterFunc(wire.WatchSilence, func() { cancel(silent) })
+	alive := time.AfterFunc(limit, func() { cancel(errSilent) })
 	defer alive.Stop()
 
 	var failed error // what on returned
@@ -381,23 +382,30 @@ func listen[M any](ctx context.Context, c *Client, verb string, eof error, open 
 				return err
 			}
 			alive.Stop() // on may take its time
+			if e, ok := any(m).(*proto.WatchEvent); ok && e.GetHeartbeat() > 0 {
+				beat := time.Duration(e.GetHeartbeat()) * time.Second // of 32 bits: twice that is no overflow
+				limit = min(max(wire.WatchSilence, beat+beat), wire.StreamSilence)
+			}
 			if protobuf.Size(any(m).(protobuf.Message)) > 0 {
 				failed = on(m)
 			}
 			if failed != nil {
 				return failed
 			}
-			alive.Reset(wire.WatchSilence)
+			alive.Reset(limit)
 		}
 	})
 	switch {
 	case failed != nil:
 		return failed
-	case errors.Is(context.Cause(stream), silent):
-		return silent
+	case errors.Is(context.Cause(stream), errSilent):
+		return proto.Errorf(proto.ErrUnavailable, "%s at %s: no sign of life for %s", verb, c.addr, limit)
 	}
 	return err
 }
+
+// errSilent is why a stream was canceled of which nothing was heard for too long.
+var errSilent = errors.New("no sign of life")
 
 // Upload implements Interface.
 func (c *Client) Upload(ctx context.Context, pkg *bundle.Package) error {

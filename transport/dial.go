@@ -51,7 +51,7 @@ func dialRPC(addr, token string, cfg *tls.Config, dialed func(net.Conn)) (*grpc.
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: wire.ConnectLimit,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 2 * wire.Heartbeat, Timeout: wire.Heartbeat}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.PingAfter, Timeout: wire.PingAfter / 2}),
 	)
 }
 

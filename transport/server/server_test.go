@@ -496,7 +496,7 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 	assert.Equal(t, "text/event-stream", rsp.Header.Get("Content-Type"))
 	lines := bufio.NewScanner(rsp.Body)
 	require.True(t, lines.Scan())
-	assert.JSONEq(t, `{"functions": [], "snapshot": true}`, strings.TrimPrefix(lines.Text(), "data: "))
+	assert.JSONEq(t, `{"functions": [], "snapshot": true, "heartbeat": 2}`, strings.TrimPrefix(lines.Text(), "data: "))
 }
 
 // slow is an implementer whose Details lasts until it is told to go on.

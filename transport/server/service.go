@@ -236,6 +236,9 @@ func (s *service) watch(ctx context.Context, send func(*proto.WatchEvent) error)
 	defer done()
 	return relay(ctx, s, "Watch", func(ctx context.Context, on func(*proto.WatchEvent) error) error {
 		return s.impl.Watch(ctx, func(e *proto.WatchEvent) error {
+			if e.GetSnapshot() {
+				e.Heartbeat = uint32(wire.Heartbeat / time.Second)
+			}
 			if e.GetSnapshot() && s.worker != nil {
 				e.Agent = s.worker.Info()
 			}

@@ -44,7 +44,12 @@ const (
 	ConnectLimit = 5 * time.Second  // for a connection that works
 	RequestLimit = 30 * time.Second // for an answer
 	DeployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
-	WatchSilence = 3 * Heartbeat    // after which a stream of events fails
+	// WatchSilence is how long a watch may hear nothing: one heartbeat may be missing, and
+	// the next one late.
+	WatchSilence = 5 * time.Second
+	// StreamSilence is the same for streams that do not say how often they beat. Servers
+	// of earlier versions do so every 15 s.
+	StreamSilence = 45 * time.Second
 
 	// WakeLimit is for one process to start, on a machine that may be busy.
 	WakeLimit = 2 * time.Minute
@@ -69,7 +74,8 @@ const (
 	// GreetLimit is for a connection to send its first request when the server
 	// stops; a caller sends it right after connecting.
 	GreetLimit = time.Second
-	// Heartbeat is how often a stream of events says that it lives. Proxies and
-	// firewalls on the way close connections that are silent for a minute.
-	Heartbeat = 15 * time.Second
+	// Heartbeat is how often a stream of events says that it lives: a proxy learns by it
+	// that an agent is frozen or cut off, and firewalls on the way close connections that
+	// are silent for a minute.
+	Heartbeat = 2 * time.Second
 )
