@@ -70,10 +70,7 @@ const joinCall = "Join"
 
 // callOf names the call that a request makes, and says whether it changes something.
 func callOf(r *http.Request) (name string, changes bool) {
-	rt, ok := wire.RouteFor(r.Method, r.URL.Path)
-	if isGRPC(r) {
-		rt, ok = wire.RouteOf(r.URL.Path)
-	}
+	rt, ok := routeOf(r)
 	if !ok {
 		return r.Method + " " + r.URL.Path, false
 	}

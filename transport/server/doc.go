@@ -15,6 +15,8 @@
 //   - A token is looked at before all else, and taken out of the request (bearer.go):
 //     functions cannot collect tokens. A token for some functions limits its caller
 //     behind the verbs (scoped.go), whichever protocol they came by.
+//   - How fast a caller asks is bounded in the same place (rates.go), whether it is let in
+//     or not. Functions are called as fast as they answer.
 //   - What changes something is recorded where it is answered, and what is not let in
 //     where it is refused (audit.go): no handler can forget it.
 //   - Proxies and agents know each other by certificates on the same ports

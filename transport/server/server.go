@@ -205,6 +205,7 @@ type server struct {
 	access  access
 	grpc    *grpc.Server
 	routes  http.Handler // of wire.Routes
+	rates   rates
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
 	inFlight sync.RWMutex
@@ -258,6 +259,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	asked := s.access.requestOf(r, scope, whose)
 	token, err := s.access.check(asked)
+	if slow := s.meter(w, r, asked); slow != nil {
+		err = slow
+	}
 	if err != nil {
 		s.refused(r, asked, err)
 		refuse(w, r, err)
@@ -355,13 +359,18 @@ func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 			return o.scope
 		}
 	}
-	if rt, ok := wire.RouteOf(path); ok && isGRPC(r) {
-		return rt.Scope
-	}
-	if rt, ok := wire.RouteFor(r.Method, path); ok && !isGRPC(r) {
+	if rt, ok := routeOf(r); ok {
 		return rt.Scope
 	}
 	return wire.ScopeDeploy
+}
+
+// routeOf returns the route of a request, by the table of its protocol.
+func routeOf(r *http.Request) (wire.Route, bool) {
+	if isGRPC(r) {
+		return wire.RouteOf(r.URL.Path)
+	}
+	return wire.RouteFor(r.Method, r.URL.Path)
 }
 
 func isGRPC(r *http.Request) bool {

@@ -9,6 +9,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -95,4 +99,55 @@ func TestStrangersAreToldLittle(t *testing.T) {
 	rsp, body := ask(t, "GET", "http://"+addr+"/readyz", "Via", "1.1 gateway")
 	assert.Equal(t, http.StatusOK, rsp.StatusCode)
 	assert.NotContains(t, body, "toolchain")
+}
+
+func TestATokenThatAsksTooFastIsToldSo(t *testing.T) {
+	k := transporttest.Keeper(t)
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{Tokens: k, Mounts: []server.Mount{functions}})
+	greedy := "Bearer " + token(t, k, wire.ScopeRead)
+	web := client(t)
+	get := func(path, token string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", token)
+		rsp, err := web.Do(req)
+		require.NoError(t, err)
+		defer rsp.Body.Close()
+		body, err := io.ReadAll(rsp.Body)
+		require.NoError(t, err)
+		return rsp, string(body)
+	}
+	var rsp *http.Response
+	var body string
+	for range 20_000 { // many more than at once
+		if rsp, body = get("/whoami", greedy); rsp.StatusCode != http.StatusOK {
+			break
+		}
+	}
+	require.Equal(t, http.StatusTooManyRequests, rsp.StatusCode)
+	assert.Equal(t, "1", rsp.Header.Get("Retry-After"))
+	assert.Contains(t, body, `"code":"too_many"`)
+	assert.Contains(t, body, "asks more than 100 times a second")
+
+	rsp, _ = get(publicFunction, greedy)
+	assert.Equal(t, http.StatusTeapot, rsp.StatusCode, "functions are not counted")
+	rsp, _ = get("/healthz", greedy)
+	assert.Equal(t, http.StatusOK, rsp.StatusCode)
+	rsp, _ = get("/whoami", "Bearer "+token(t, k, wire.ScopeRead))
+	assert.Equal(t, http.StatusOK, rsp.StatusCode, "another token")
+	rsp, _ = get("/details", "")
+	assert.Equal(t, http.StatusOK, rsp.StatusCode, "the own user")
+
+	conn := dial(t, addr, "localhost")
+	for range 200 { // some may have come back meanwhile
+		var header metadata.MD
+		err := conn.Invoke(metadata.AppendToOutgoingContext(t.Context(), "authorization", greedy), proto.Functions_WhoAmI_FullMethodName, &proto.WhoAmIRequest{}, &proto.Caller{}, grpc.Trailer(&header))
+		if err != nil {
+			require.Equal(t, codes.ResourceExhausted, status.Code(err))
+			assert.Equal(t, []string{"1"}, header.Get("Retry-After"))
+			return
+		}
+	}
+	t.Error("the two protocols count apart")
 }
