@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -31,74 +32,139 @@ func (c *conn) RemoteAddr() net.Addr {
 }
 func (c *conn) Close() error { c.closed.Store(true); return nil }
 
-// The other ends of connections: from another machine, and of our own user.
-var guest, owner = &end{local: elsewhere}, &end{local: own}
+// The other ends of connections: from another machine, of our own user, and of a function
+// that runs as the same.
+var guest, owner, confined = &end{local: elsewhere}, surely(own), surely(function)
+
+// surely is the other end of a connection of our own user, once it is known whose it is.
+func surely(whose local) *end {
+	e := &end{local: own}
+	e.once.Do(func() { e.confined = whose })
+	return e
+}
+
+// newShare is that of the main listener of a crowd, which has as many places.
+func newShare(most int) *share {
+	c := newCrowd(false, 1, hclog.NewNullLogger())
+	c.divide(most, 1)
+	return c.share(false)
+}
+
+// from is a connection of a peer.
+func from(peer string) *conn { return &conn{from: peer} }
 
 func TestGuestsAreFewAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(false, hclog.NewNullLogger())
-		c.most = maxGuests + 10
+		s := newShare(4 * maxGuests)
 		var seats []*seat
 		for range maxPerPeer {
-			s := c.enter(&conn{from: "192.0.2.1"}, guest)
-			require.NotNil(t, s)
-			seats = append(seats, s)
+			place := s.enter(from("192.0.2.1"), guest, false)
+			require.NotNil(t, place)
+			seats = append(seats, place)
 		}
-		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, guest), "one peer has no more")
-		last := &conn{from: "192.0.2.2"}
-		require.NotNil(t, c.enter(last, guest))
+		assert.Nil(t, s.enter(from("192.0.2.1"), guest, false), "one peer has no more")
+		last := from("192.0.2.2")
+		require.NotNil(t, s.enter(last, guest, false))
 		seats[0].stay()
 		seats[0].stay()
-		assert.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, guest), "one that was let in does not count")
-		assert.Nil(t, c.enter(&conn{from: "192.0.2.1"}, guest))
+		assert.NotNil(t, s.enter(from("192.0.2.1"), guest, false), "one that was let in does not count")
+		assert.Nil(t, s.enter(from("192.0.2.1"), guest, false))
+		seats[1].leave()
+		assert.NotNil(t, s.enter(from("192.0.2.1"), guest, false))
 
 		time.Sleep(guestLimit + time.Second) //nolint:forbidigo // of a clock that the test moves
 		assert.True(t, last.closed.Load(), "a guest has a minute")
-		for range 9 + maxGuests - maxPerPeer - 1 {
-			require.NotNil(t, c.enter(&conn{}, owner))
-		}
-		assert.Nil(t, c.enter(&conn{}, owner), "nor are all more than a limit")
-		seats[1].leave()
-		assert.NotNil(t, c.enter(&conn{}, owner))
 	})
 }
 
+func TestTooManyGuestsMakeRoomForOneMore(t *testing.T) {
+	s := newShare(4 * maxGuests)
+	first, few := from("192.0.2.0"), from("198.51.100.1")
+	require.NotNil(t, s.enter(first, guest, false))
+	require.NotNil(t, s.enter(few, guest, false))
+	for i := range maxGuests - 2 {
+		require.NotNil(t, s.enter(from(fmt.Sprintf("192.0.2.%d", i%5)), guest, false))
+	}
+	assert.False(t, first.closed.Load())
+	require.NotNil(t, s.enter(from("203.0.113.1"), guest, false))
+	assert.True(t, first.closed.Load(), "the one that has waited longest, of the peer that has most")
+	assert.False(t, few.closed.Load())
+	assert.Len(t, s.crowd.guests, maxGuests)
+}
+
 func TestANetworkIsOnePeerAndEachUserIsOne(t *testing.T) {
-	c := newCrowd(false, hclog.NewNullLogger())
-	c.most = 2 * maxGuests
-	fill := func(from string, e *end) {
+	s := newShare(8 * maxGuests)
+	fill := func(peer string, e *end) {
 		t.Helper()
 		for range maxPerPeer {
-			require.NotNil(t, c.enter(&conn{from: from}, e))
+			require.NotNil(t, s.enter(from(peer), e, false))
 		}
-		require.Nil(t, c.enter(&conn{from: from}, e))
+		require.Nil(t, s.enter(from(peer), e, false))
 	}
 	user := func(uid int) *end { return &end{peer: peercred.Peer{UID: uid}, local: stranger} }
 	fill("2001:db8::1", guest)
-	assert.Nil(t, c.enter(&conn{from: "2001:db8::2"}, guest), "who has one address of a network has all of them")
+	assert.Nil(t, s.enter(from("2001:db8::2"), guest, false), "who has one address of a network has all of them")
 	fill("127.0.0.1", user(1))
 	fill("127.0.0.1", user(2))
 }
 
-func TestPublicCallersLeavePlacesToOthers(t *testing.T) {
-	c := newCrowd(false, hclog.NewNullLogger())
-	c.most = 80
-	fill := func(e *end) (n int) {
-		for c.enter(&conn{from: "192.0.2.1"}, e) != nil {
-			n++
-		}
-		return n
+// fill takes places until there are none, each for another peer, and returns how many.
+func fill(s *share, e *end) (n int) {
+	for s.enter(from(fmt.Sprintf("192.0.%d.%d", n>>8, n&255)), e, false) != nil {
+		n++
 	}
-	assert.Equal(t, 70, fill(nil))
-	assert.Equal(t, 10, fill(owner))
+	return n
+}
+
+func TestEachListenerHasPlacesOfItsOwn(t *testing.T) {
+	c := newCrowd(false, 3, hclog.NewNullLogger())
+	c.divide(600, 3)
+	main, public, other := c.share(false), c.share(true), c.share(true)
+	assert.Equal(t, 400, fill(public, nil), "its own, and all common ones")
+	assert.Equal(t, 100, fill(other, nil))
+	assert.Equal(t, 100, fill(main, owner))
+}
+
+func TestPlacesAreKeptForThoseWithARight(t *testing.T) {
+	s := newShare(400)
+	let := 0
+	for ; ; let++ { // each is let in, as callers of public functions are
+		place := s.enter(from(fmt.Sprintf("192.0.%d.%d", let>>8, let&255)), guest, false)
+		if place == nil {
+			break
+		}
+		place.stay()
+	}
+	assert.Equal(t, 350, let)
+	assert.Nil(t, s.enter(from("127.0.0.1"), confined, false), "a function of the own user has none")
+	assert.Equal(t, 50, fill(s, owner))
+}
+
+func TestOnePeerDoesNotTakeAPublicListener(t *testing.T) {
+	c := newCrowd(false, 1, hclog.NewNullLogger())
+	c.divide(80, 1)
+	s := c.share(true)
+	var seats []*seat
+	for range 20 {
+		place := s.enter(from("192.0.2.1"), nil, false)
+		require.NotNil(t, place)
+		seats = append(seats, place)
+	}
+	assert.Nil(t, s.enter(from("192.0.2.1"), nil, false), "a quarter")
+	seats[0].leave()
+	assert.NotNil(t, s.enter(from("192.0.2.1"), nil, false))
+	for range 60 {
+		require.NotNil(t, s.enter(from("10.0.0.1"), nil, true), "a gateway that is trusted")
+	}
+	assert.Nil(t, s.enter(from("10.0.0.1"), nil, true))
 }
 
 func TestWhereAllAreLetInNobodyIsAGuest(t *testing.T) {
-	c := newCrowd(true, hclog.NewNullLogger())
+	s := newCrowd(true, 1, hclog.NewNullLogger()).share(false)
 	for range 2 * maxPerPeer {
-		require.NotNil(t, c.enter(&conn{from: "192.0.2.1"}, guest))
+		require.NotNil(t, s.enter(from("192.0.2.1"), guest, false))
 	}
-	assert.Zero(t, c.guests)
+	assert.Empty(t, s.crowd.guests)
 }
 
 // far is a listener whose callers seem to be on another machine.

@@ -32,7 +32,7 @@ type framed struct {
 	tls     *tls.Config   // of callers that begin with it; nil: none does
 	public  bool          // everybody may call functions here, and do nothing else
 	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
-	crowd   *crowd        // of which the connections are; nil: there is no limit
+	share   *share        // of the server's connections; nil: there is no limit
 }
 
 // Accept implements net.Listener.
@@ -60,10 +60,11 @@ func (l framed) accept() (net.Conn, *framedConn, error) {
 		if l.trust != nil {
 			c.end = endOf(conn, *l.trust)
 		}
-		if l.crowd == nil {
+		if l.share == nil {
 			return conn, c, nil
 		}
-		if c.seat = l.crowd.enter(conn, c.end); c.seat != nil {
+		_, gateway := conn.(*preludeConn)
+		if c.seat = l.share.enter(conn, c.end, gateway); c.seat != nil {
 			return conn, c, nil
 		}
 		_ = conn.Close()

@@ -186,12 +186,12 @@ func connOf(r *http.Request) *framedConn {
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
-	crowd := newCrowd(s.cfg.Insecure, s.logger)
+	crowd := newCrowd(s.cfg.Insecure, len(s.cfg.Listeners)+len(s.cfg.Public), s.logger)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), crowd: crowd, trust: &s.access.trust})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), share: crowd.share(false), trust: &s.access.trust})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, crowd: crowd, public: true})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, share: crowd.share(true), public: true})
 	}
 	return list
 }
