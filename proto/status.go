@@ -48,12 +48,24 @@ const (
 	ReasonProgram = "program"
 	// ReasonUnreachable is for an agent that does not answer its proxy.
 	ReasonUnreachable = "unreachable"
+	// ReasonFrozen is for a process that was stopped by a signal and not continued.
+	ReasonFrozen = "frozen"
 	// ReasonRollout is for an agent that was not changed, or went back, since another
 	// one failed.
 	ReasonRollout = "rollout"
 	// ReasonDamaged is for a function whose files on the agent's disk are damaged.
 	ReasonDamaged = "damaged"
 )
+
+// Available reports whether a replica can take calls of a version at once. Others wait
+// for its agent, or for a process that does not run: they get calls only where no replica
+// is available. One that is idle is available: a call starts its process.
+func (r *FunctionJsonRsp) Available(of *Serving) bool {
+	if r.GetReason() == ReasonUnreachable {
+		return false
+	}
+	return of.GetInstances() > 0 || r.GetRetry() == "" && r.GetReason() != ReasonFrozen
+}
 
 // Unchanged begins the error of a Deployed row whose last deploy has failed; the
 // error of that deploy follows.

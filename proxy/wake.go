@@ -71,6 +71,9 @@ func (p *Proxy) open(ctx context.Context, name string, number uint32) error {
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(replicas, func(a, b fleet.Replica) int { // each that does not answer takes seconds
+		return cmp.Compare(absent(a), absent(b))
+	})
 	for _, r := range replicas {
 		switch e := p.openAt(ctx, r, number); {
 		case e == nil:
@@ -92,6 +95,14 @@ func (p *Proxy) open(ctx context.Context, name string, number uint32) error {
 	}
 	return proto.Errorf(proto.ErrNotFound, "version %d of function %q is not kept; kept are %s", number, name, cmp.Or(strings.Join(slices.Compact(kept), ", "), "none")).
 		WithHint("proxyCli versions "+name+" shows them").From("gateway", "version")
+}
+
+// absent is 1 for a replica whose agent does not answer.
+func absent(r fleet.Replica) int {
+	if r.Row.GetReason() == proto.ReasonUnreachable {
+		return 1
+	}
+	return 0
 }
 
 func (p *Proxy) openAt(ctx context.Context, r fleet.Replica, number uint32) error {

@@ -8,7 +8,8 @@
 //
 // A change of what may be called is published before anybody who waits for it goes on.
 // An agent that does not answer keeps its rows, and they stay published, because its
-// functions may well run.
+// functions may well run; but they say that they are unreachable, so that replicas
+// elsewhere are called.
 //
 // Agents are known by their ids, wherever they are (watch.go). One that has joined proves
 // its id with each connection, which is TLS then, and so do the ways to its functions. A

@@ -160,6 +160,30 @@ func TestAnotherAddressOfAnAgentIsNoSecondAgent(t *testing.T) {
 	assert.Len(t, h.All(), 2, "another id is another agent")
 }
 
+// Its functions may well run, so that they stay published: but others are called first.
+func TestReplicasOfAnAgentThatDoesNotAnswerSaySo(t *testing.T) {
+	reasons := map[string]string{} // by path
+	f, err := newFleet(t, Config{Agents: []string{"localhost:9000"}, Publish: func(changes map[string][]Replica) {
+		for path, replicas := range changes {
+			delete(reasons, path)
+			for _, r := range replicas {
+				reasons[path] += r.Row.GetReason()
+			}
+		}
+	}})
+	require.NoError(t, err)
+	a := f.agents["localhost:9000"]
+	client := transport.NewAgent(transport.RPC, a.addr)
+	defer client.Close()
+	f.apply(a, client, said("a", deployed("Hello"), deployed("Other")))
+	require.Equal(t, map[string]string{"hello": "", "other": ""}, reasons)
+	f.fail(a, true, proto.ErrUnavailable)
+	assert.Equal(t, map[string]string{"hello": proto.ReasonUnreachable, "other": proto.ReasonUnreachable}, reasons)
+	assert.Equal(t, proto.ReasonUnreachable, f.Find("hello")[0].Row.GetReason())
+	f.apply(a, client, said("a", deployed("Hello"), deployed("Other")))
+	assert.Equal(t, map[string]string{"hello": "", "other": ""}, reasons)
+}
+
 // members is an Authority of agents that are not dialed.
 type members struct{ removing func() }
 

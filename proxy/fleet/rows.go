@@ -18,7 +18,7 @@ type Replica struct {
 	Agent string                 // its address
 	Local bool                   // it is on this machine, by its address
 	User  int                    // as whom it runs there, or NoUser
-	Row   *proto.FunctionJsonRsp // what the agent says; read only
+	Row   *proto.FunctionJsonRsp // what the agent says, or that it does not answer; read only
 	Door  *transport.Door        // the way to its services; nil: their addresses
 }
 
@@ -31,6 +31,9 @@ func (f *Fleet) at(path string) []Replica {
 	var list []Replica
 	for _, a := range f.agents {
 		if row := a.rows[path]; row != nil {
+			if a.client == nil {
+				row = f.visible(a, row)
+			}
 			list = append(list, Replica{Agent: a.addr, Local: a.local, User: a.user, Row: row, Door: a.way()})
 		}
 	}

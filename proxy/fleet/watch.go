@@ -379,6 +379,7 @@ func (f *Fleet) fail(a *agent, connected bool, err error) {
 		for _, row := range a.rows {
 			f.rows.Set(f.visible(a, row))
 		}
+		f.publish(slices.Collect(maps.Keys(a.rows))...) // others are called from now on
 	}
 	f.broadcast()
 }

@@ -17,10 +17,12 @@ const (
 	maxBackoff = 5 * time.Second
 )
 
-// health is what calls have met at a target. Where one has failed, none are sent while
-// another replica can take them, until a connection comes about again.
+// health is what calls have met at a target, and what its agent says. Where one has
+// failed, none are sent while another replica can take them, until a connection comes
+// about again.
 type health struct {
-	aside    atomic.Bool
+	away     atomic.Bool  // what its agent says, or does not say, speaks against it
+	aside    atomic.Bool  // a call has failed there
 	failures atomic.Int32 // in a row: calls that set the target aside, and probes
 
 	mu      sync.Mutex  // guards the fields below:
@@ -31,7 +33,15 @@ type health struct {
 
 // available says whether calls are sent to the target while there are others: balancing
 // and all that is told of replicas ask here.
-func (t *target) available() bool { return !t.health.aside.Load() }
+func (t *target) available() bool { return !t.health.aside.Load() && !t.health.away.Load() }
+
+// told notes whether a replica is available by its row. Where it was not, what calls
+// have met there meanwhile is forgotten.
+func (t *target) told(available bool) {
+	if t.health.away.Swap(!available) && available {
+		t.ok()
+	}
+}
 
 // ok notes that the target has answered.
 func (t *target) ok() {

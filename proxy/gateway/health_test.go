@@ -171,3 +171,34 @@ func TestAfterASilentReplicaWasFoundNobodyWaitsForIt(t *testing.T) {
 	assert.Less(t, time.Since(start), dialLimit, "none of 200 calls has waited for it")
 	assert.False(t, silent.available())
 }
+
+func TestAReplicaIsAvailableAsItsAgentSays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change    func(*proto.FunctionJsonRsp)
+		available bool
+	}{
+		"runs":                       {func(*proto.FunctionJsonRsp) {}, true},
+		"idle":                       {func(row *proto.FunctionJsonRsp) { row.Instances = 0 }, true},
+		"its agent does not answer":  {func(row *proto.FunctionJsonRsp) { row.Reason = proto.ReasonUnreachable }, false},
+		"its process is frozen":      {func(row *proto.FunctionJsonRsp) { row.Instances, row.Reason = 0, proto.ReasonFrozen }, false},
+		"one of two is frozen":       {func(row *proto.FunctionJsonRsp) { row.Reason = proto.ReasonFrozen }, true},
+		"it is restarted":            {func(row *proto.FunctionJsonRsp) { row.Instances, row.Retry = 0, "2030-01-01T00:00:00Z" }, false},
+		"its last deploy has failed": {func(row *proto.FunctionJsonRsp) { row.Reason = proto.ReasonBuild }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row := deployed("Hello", unused(t))
+			r := table(row)
+			defer r.Clear()
+			target := targetsOf(t, r)[0]
+			require.True(t, target.available())
+			next := deployed("Hello", target.key.address)
+			tt.change(next)
+			r.Update(map[string][]Replica{"hello": {{Row: next}}})
+			assert.Same(t, target, targetsOf(t, r)[0])
+			assert.Equal(t, tt.available, target.available())
+			target.fail()
+			r.Update(map[string][]Replica{"hello": {{Row: row}}})
+			assert.Equal(t, !tt.available, target.available(), "what was met while its agent was away is forgotten")
+		})
+	}
+}

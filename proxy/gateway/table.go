@@ -204,11 +204,14 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 			}
 			v.weight += s.GetWeight()
 			rt.total += s.GetWeight()
+			var to *target
 			if i := slices.IndexFunc(old, func(t *target) bool { return t.key == key }); i >= 0 {
-				v.targets = append(v.targets, old[i])
+				to = old[i]
 			} else {
-				v.targets = append(v.targets, newTarget(key))
+				to = newTarget(key)
 			}
+			to.told(r.Row.Available(s))
+			v.targets = append(v.targets, to)
 		}
 	}
 	slices.SortFunc(rt.versions, func(a, b *version) int { return cmp.Compare(a.number, b.number) })
