@@ -113,6 +113,9 @@ func TestATokenForOneFunctionShowsAndChangesThatAlone(t *testing.T) {
 		_, err := own.Deploy(t.Context(), &proto.FunctionJson{Name: name, Dir: dir, Target: "HelloWorld", Wait: true})
 		require.NoError(t, err)
 	}
+	versions, err := own.Versions(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	pkg := versions[0].GetPackage()
 	ask := gateway(t, addr, token(t, k, wire.ScopeDeploy, "HelloWorld"))
 	for _, path := range []string{"/details", "/usage"} {
 		code, body := ask("GET", path, "")
@@ -124,7 +127,7 @@ func TestATokenForOneFunctionShowsAndChangesThatAlone(t *testing.T) {
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/log?entrypoint=%", ""}, {"GET", "/logs?name=%", ""}, {"GET", "/versions?name=%", ""}, {"GET", "/crashes?name=%", ""}, {"GET", "/usage?name=%", ""},
 		{"POST", "/pause", `{"name": "%"}`}, {"POST", "/resume", `{"name": "%"}`}, {"POST", "/rollback", `{"name": "%", "to": 1}`}, {"POST", "/shift", `{"name": "%", "canary": 1}`},
-		{"POST", "/deploy", `[{"name": "%", "package": "sha256:` + someKey + `"}]`},
+		{"POST", "/deploy", `[{"name": "%", "filePath": "helloWorld.go", "target": "HelloWorld", "package": "` + pkg + `"}]`},
 		{"POST", "/stop", `{"name": "%"}`}, {"POST", "/remove", `{"name": "%"}`},
 	} {
 		for name, allowed := range map[string]bool{"helloWorld": true, "Other": false} {

@@ -264,11 +264,11 @@ func (r routes) decodeMultipart(g *gin.Context, req *proto.DeployRequest) error 
 		case name == pkg && len(digests) == wire.MaxPackages:
 			return proto.Errorf(proto.ErrTooLarge, "more than %d packages in one body", wire.MaxPackages)
 		case name == pkg:
-			stored, err := r.service.store.Put(g.Request.Context(), "", input{part})
+			digest, err := r.service.receive(g.Request.Context(), "", input{part})
 			if err != nil {
 				return err
 			}
-			digests = append(digests, stored.Digest)
+			digests = append(digests, digest)
 		default:
 			return wire.UnknownKey(name, []string{definition, pkg})
 		}

@@ -103,7 +103,7 @@ func (s scoped) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto
 	return s.impl.Logs(ctx, req, on)
 }
 
-// Upload is for all who may deploy: a package is known by its digest alone.
+// Upload is for all who may deploy: whose a package is lies with the service.
 func (s scoped) Upload(ctx context.Context, pkg *bundle.Package) error {
 	return s.impl.Upload(ctx, pkg)
 }

@@ -3,8 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -32,6 +30,7 @@ type service struct {
 	store      *bundle.Store
 	tokens     *auth.Keeper // nil: there are none
 	record     *auth.Record // nil: there is none
+	sent       sendings
 	sourceRoot string
 	closing    <-chan struct{} // closed when the server begins to stop; streams close then
 	logger     hclog.Logger
@@ -70,6 +69,9 @@ func (s *service) Deploy(ctx context.Context, req *proto.DeployRequest) (*proto.
 			return nil, err
 		}
 		if err := s.mayRead(CallerFrom(ctx), fn); err != nil {
+			return nil, err
+		}
+		if err := s.mayUse(ctx, fn); err != nil {
 			return nil, err
 		}
 	}
@@ -349,39 +351,6 @@ func relay[M any](ctx context.Context, s *service, call string, source func(cont
 			return last
 		}
 	}
-}
-
-func (s *service) HasPackage(_ context.Context, req *proto.PackageRef) (*proto.PackageState, error) {
-	return &proto.PackageState{Stored: s.store.Has(req.GetDigest())}, nil
-}
-
-func (s *service) Upload(stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]) error {
-	next := gated(stream.Context(), stream.Recv)
-	first, err := next()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	ref, err := s.put(stream.Context(), first.GetDigest(), wire.NewChunkReader(first, next))
-	if err != nil {
-		return err
-	}
-	return stream.SendAndClose(ref)
-}
-
-// put stores what r holds as the package with a digest. It reads nothing when
-// that is stored already.
-func (s *service) put(ctx context.Context, digest string, r io.Reader) (*proto.PackageRef, error) {
-	if digest == "" {
-		return nil, proto.Errorf(proto.ErrInvalid, "the package's digest is missing")
-	}
-	if !s.store.Has(digest) {
-		if _, err := s.store.Put(ctx, digest, r); err != nil {
-			return nil, err
-		}
-	}
-	ref := &proto.PackageRef{Digest: digest}
-	deedOf(ctx).note(ref)
-	return ref, nil
 }
 
 // safely runs f and makes a panic an error, so that one call cannot stop the others.

@@ -151,3 +151,52 @@ func TestATokenThatAsksTooFastIsToldSo(t *testing.T) {
 	}
 	t.Error("the two protocols count apart")
 }
+
+func TestATokenForAFunctionUsesNoPackagesOfOthers(t *testing.T) {
+	k := transporttest.Keeper(t)
+	fake := transporttest.NewFake(t)
+	base := "http://" + serve(t, fake, fake, server.Config{Tokens: k})
+	packed := string(archive(t))
+	stored, err := fake.Store().Put(t.Context(), "", strings.NewReader(packed))
+	require.NoError(t, err)
+	secret := token(t, k, wire.ScopeDeploy, "HelloWorld")
+	call := func(secret, method, path, kind, body string) (int, string) {
+		return sent(t, method, base+path, body, "Via", "1.1 gateway", "Authorization", "Bearer "+secret, "Content-Type", kind)
+	}
+	const js = "application/json"
+	path := "/packages/" + stored.Digest
+	deploy := `[{"name": "HelloWorld", "filePath": "helloWorld.go", "package": "` + stored.Digest + `"}]`
+
+	status, _ := call(secret, "HEAD", path, "", "")
+	assert.Equal(t, http.StatusNotFound, status, "what others have sent is not told")
+	status, body := call(secret, "POST", "/deploy", js, deploy)
+	assert.Equal(t, http.StatusForbidden, status, body)
+	assert.Contains(t, body, "has not sent the package")
+	status, body = call(secret, "POST", "/deploy", js, `[{"name": "HelloWorld", "package": "`+stored.Digest+`", "program": "`+someKey+`"}]`)
+	assert.Equal(t, http.StatusForbidden, status, body)
+	status, body = call(secret, "PUT", path, "application/zip", "")
+	assert.Equal(t, http.StatusBadRequest, status, "a digest proves nothing: %s", body)
+	status, body = call(secret, "POST", "/deploy?plan", js, deploy)
+	assert.Equal(t, http.StatusOK, status, "a plan compares digests: %s", body)
+
+	status, body = call(secret, "PUT", path, "application/zip", packed)
+	require.Equal(t, http.StatusOK, status, body)
+	status, _ = call(secret, "HEAD", path, "", "")
+	assert.Equal(t, http.StatusOK, status)
+	status, body = call(secret, "POST", "/deploy?wait", js, deploy)
+	require.Equal(t, http.StatusOK, status, body)
+
+	other := token(t, k, wire.ScopeDeploy, "HelloWorld")
+	status, _ = call(other, "HEAD", path, "", "")
+	assert.Equal(t, http.StatusNotFound, status)
+	status, body = call(other, "POST", "/deploy", js, deploy)
+	assert.Equal(t, http.StatusOK, status, "a version of its function has it: %s", body)
+	status, body = call(token(t, k, wire.ScopeDeploy, "Other"), "POST", "/deploy", js, strings.ReplaceAll(deploy, "HelloWorld", "Other"))
+	assert.Equal(t, http.StatusForbidden, status, body)
+	status, body = call(token(t, k, wire.ScopeDeploy), "POST", "/deploy", js, deploy)
+	assert.Equal(t, http.StatusOK, status, "a token for all functions: %s", body)
+
+	kind, parts := form(t, [2]string{"definition", `[{"name": "HelloWorld", "filePath": "helloWorld.go"}]`}, [2]string{"package", packed})
+	status, body = call(token(t, k, wire.ScopeDeploy, "HelloWorld"), "POST", "/deploy", kind, parts)
+	assert.Equal(t, http.StatusOK, status, "what comes with the deploy: %s", body)
+}
