@@ -126,8 +126,7 @@ type Agent struct {
 var _ transport.Interface = (*Agent)(nil)
 
 // New returns the agent of a folder, which it holds from now on. It starts nothing: Run
-// does, and releases the folder when it returns. The program must have called
-// confine.Main.
+// does, and releases the folder when it returns.
 func New(cfg Config) (*Agent, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -192,10 +191,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 	if a.furniture, err = furnish(a.disk.Path("furniture"), "/"); err != nil {
 		return err
 	}
-	launcher, err := confine.New()
-	if err != nil {
-		return err
-	}
+	launcher := confine.New()
 	if a.walls, err = isolation.New(launcher, cfg.Isolation); err != nil {
 		return err
 	}

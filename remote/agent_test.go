@@ -21,7 +21,6 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
-	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -30,9 +29,6 @@ import (
 
 func TestMain(m *testing.M) {
 	guarded := testkit.Guarded(m)
-	if code, launcher := confine.Main(os.Args); launcher {
-		os.Exit(code)
-	}
 	if code, holder := process.HolderMain(os.Args); holder {
 		os.Exit(code)
 	}

@@ -43,17 +43,13 @@ func examine(ctx context.Context, s options) doctor.Report {
 		}
 		about["toolchain"] = toolchain{version, build.Mended(version)}
 	}
-	launcher, err := confine.New()
-	if err == nil {
-		if !cfg.NoBuild {
-			about["buildIsolation"] = launcher.Layers()
-		}
-		var walls *isolation.Walls
-		if walls, err = isolation.New(launcher, proto.IsolationNone); err == nil {
-			about["isolation"] = walls.Report()
-		}
+	launcher := confine.New()
+	if !cfg.NoBuild {
+		about["buildIsolation"] = launcher.Layers()
 	}
-	if err != nil {
+	if walls, err := isolation.New(launcher, proto.IsolationNone); err == nil {
+		about["isolation"] = walls.Report()
+	} else {
 		report = append(report, doctor.Badly("isolation", "see the reason", "what this machine can isolate was not found out: %v", err))
 	}
 	return append(report, doctor.Said(about)...)

@@ -29,12 +29,8 @@ import (
 )
 
 // Main is the program agent and returns its exit code. The agent also starts it as the
-// launcher of package confine and as the holder of package process, so call it first of
-// all.
+// holder of package process, so call it first of all.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	if code, launcher := confine.Main(args); launcher {
-		return code
-	}
 	if code, holder := process.HolderMain(args); holder {
 		return code
 	}

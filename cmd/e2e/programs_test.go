@@ -27,7 +27,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proxy"
 	"github.com/Ishan27g/ryo-faas/remote"
-	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 )
 
@@ -40,9 +39,6 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 
 func TestMain(m *testing.M) {
 	guarded := testkit.Guarded(m)
-	if code, launcher := confine.Main(os.Args); launcher {
-		os.Exit(code)
-	}
 	if code, holder := process.HolderMain(os.Args); holder {
 		os.Exit(code)
 	}

@@ -185,9 +185,8 @@ func TestAnswersOfTheCacheNeedNoProxy(t *testing.T) {
 func goIn(t *testing.T, rules confine.Rules, proxy string, args ...string) string {
 	t.Helper()
 	spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-	cmd := exec.CommandContext(t.Context(), builder.goCommand, args...)
-	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY="+proxy, "GOSUMDB=off", "PWD="+spec.Root)
-	output, err := builder.runGroup(cmd, with(rules, spec), new(pace), io.Discard)
+	cmd := &command{Args: args, Dir: spec.Root, Env: append(builder.env, "GOPROXY="+proxy, "GOSUMDB=off", "PWD="+spec.Root)}
+	output, err := builder.runGroup(t.Context(), cmd, with(rules, spec), new(pace), io.Discard)
 	require.Error(t, err)
 	return output
 }
@@ -223,9 +222,8 @@ func TestSandboxesHoldNothingElse(t *testing.T) {
 func TestBuildsRunNothingThatTheyMade(t *testing.T) {
 	spec := Spec{Root: t.TempDir(), Work: t.TempDir()}
 	require.NoError(t, os.WriteFile(filepath.Join(spec.Root, "main.go"), []byte("package main\n\nfunc main() { println(`ran`) }\n"), 0o600))
-	cmd := exec.CommandContext(t.Context(), builder.goCommand, "run", "-trimpath", "main.go")
-	cmd.Dir, cmd.Env = spec.Root, append(builder.env, "GOPROXY=off", "GOTMPDIR="+spec.Work)
-	output, err := builder.runGroup(cmd, with(builder.sandbox.compile, spec), new(pace), io.Discard)
+	cmd := &command{Args: []string{"run", "-trimpath", "main.go"}, Dir: spec.Root, Env: append(builder.env, "GOPROXY=off", "GOTMPDIR="+spec.Work)}
+	output, err := builder.runGroup(t.Context(), cmd, with(builder.sandbox.compile, spec), new(pace), io.Discard)
 	require.Error(t, err)
 	assert.Contains(t, output, "permission denied")
 	assert.NotContains(t, output, "ran")

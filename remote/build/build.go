@@ -61,8 +61,7 @@ type Config struct {
 	// serves them. Default: those that came with this program, which every function
 	// needs. The go command checks them like all others.
 	Modules fs.FS
-	// Launcher confines builds, and gets a program of its own from this builder.
-	// Default: a new one.
+	// Launcher confines builds. Default: a new one.
 	Launcher *confine.Launcher
 }
 
@@ -78,7 +77,6 @@ type Builder struct {
 	temp                            string
 	target                          []string // the part of env that decides about the program
 	launcher                        *confine.Launcher
-	launch                          string // the program of the launcher
 	sandbox                         *sandbox
 	env                             []string // of every go command
 	logger                          hclog.Logger
@@ -91,7 +89,7 @@ type Builder struct {
 }
 
 // New finds the toolchain and asks it for its version. The error is an
-// ErrUnavailable when there is none. The program must have called confine.Main.
+// ErrUnavailable when there is none.
 func New(cfg Config) (*Builder, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = runtime.GOMAXPROCS(0)
@@ -128,9 +126,7 @@ func New(cfg Config) (*Builder, error) {
 		cfg.Proxy = own + "," + cfg.Proxy
 	}
 	if cfg.Launcher == nil {
-		if cfg.Launcher, err = confine.New(); err != nil {
-			return nil, err
-		}
+		cfg.Launcher = confine.New()
 	}
 	sandbox, err := newSandbox(known, dir, cfg)
 	if err != nil {
@@ -164,10 +160,6 @@ func New(cfg Config) (*Builder, error) {
 		warm:  make(chan struct{}),
 		fill:  new(fill),
 	}
-	if b.launch, err = launcherOf(dir, known.GOVERSION); err != nil {
-		return nil, err
-	}
-	_ = b.launcher.Use(b.launch) // else equipLauncher makes it
 	return b, nil
 }
 
@@ -400,9 +392,9 @@ func (a *attempt) fetch(ctx context.Context, mod string) (string, error) {
 // run runs a go command. What it says goes to the status; list gets its standard
 // output if that is apart.
 func (a *attempt) run(ctx context.Context, rules confine.Rules, env []string, list io.Writer, args ...string) (string, error) {
-	cmd := a.command(ctx, a.Spec, env, args...)
+	cmd := a.command(a.Spec, env, args...)
 	cmd.Stdout = list
-	return a.runGroup(cmd, with(rules, a.Spec), a.pace, a.status)
+	return a.runGroup(ctx, cmd, with(rules, a.Spec), a.pace, a.status)
 }
 
 // missing are the folders of the required modules that are not in the cache.
@@ -443,12 +435,10 @@ func warn(spec Spec) error {
 }
 
 // command is a go command in a spec's module.
-func (b *Builder) command(ctx context.Context, spec Spec, env []string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, b.goCommand, args...) //nolint:gosec // what is variable is checked
+func (b *Builder) command(spec Spec, env []string, args ...string) *command {
 	tmp := filepath.Join(spec.Work, "tmp")
-	cmd.Dir = filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
-	cmd.Env = slices.Concat(b.env, env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + cmd.Dir})
-	return cmd
+	dir := filepath.Join(spec.Root, filepath.FromSlash(spec.Generated.ModuleRoot))
+	return &command{Args: args, Dir: dir, Env: slices.Concat(b.env, env, []string{"GOTMPDIR=" + tmp, "TMPDIR=" + tmp, "PWD=" + dir})}
 }
 
 // write lays out the work folder: tmp and what Layout says.

@@ -45,7 +45,6 @@ if [ "$1" = env ]; then
 fi
 out() { while [ $# -gt 0 ] && [ "$1" != -o ]; do shift; done; echo "${2:-$root/none}"; }
 out=$(out "$@")
-case $PWD in */launcher-*/root) exit 1 ;; esac # so that the test itself is the launcher
 %s
 `, root, lines), 0o700))
 	if cfg.Modules == nil {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -131,9 +130,8 @@ func TestPrivateModulesAreNotAskedAbout(t *testing.T) {
 		defer server.Close()
 		b := fresh(t, Config{Proxy: server.URL, SumDB: "sum.golang.org " + database.URL, Private: patterns})
 		spec := files{"go.mod": gomod, "p.go": head1 + ")\n\n" + fn + "}\n"}.spec(t, ".", "F")
-		cmd := exec.CommandContext(t.Context(), b.goCommand, "mod", "download", "-modcacherw", private+"@v1.0.0")
-		cmd.Dir, cmd.Env = t.TempDir(), append(b.env, b.sandbox.online...)
-		output, err := b.runGroup(cmd, with(b.sandbox.fetch, spec), new(pace), io.Discard)
+		cmd := &command{Args: []string{"mod", "download", "-modcacherw", private + "@v1.0.0"}, Dir: t.TempDir(), Env: append(b.env, b.sandbox.online...)}
+		output, err := b.runGroup(t.Context(), cmd, with(b.sandbox.fetch, spec), new(pace), io.Discard)
 		assert.Equal(t, asked, err != nil, output)
 		assert.Equal(t, asked, len(database.paths) > 0, output)
 	}

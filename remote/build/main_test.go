@@ -11,7 +11,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
-	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
@@ -21,9 +20,6 @@ var builder *Builder
 
 func TestMain(m *testing.M) {
 	guarded := testkit.Guarded(withBuilder{m})
-	if code, launcher := confine.Main(os.Args); launcher {
-		os.Exit(code)
-	}
 	goleak.VerifyTestMain(guarded)
 }
 

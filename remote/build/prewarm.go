@@ -109,7 +109,6 @@ func (b *Builder) Run(ctx context.Context) error {
 		b.logger.Info("ready to build")
 		close(b.tried)
 		close(b.warm)
-		b.equipLauncher(ctx)
 	}
 	for first, warm := next <= 0, next > 0; ; {
 		if next > 0 {
@@ -139,7 +138,6 @@ func (b *Builder) Run(ctx context.Context) error {
 			b.logger.Info("ready to build", "took", time.Since(began).Round(time.Millisecond))
 			close(b.warm)
 			warm = true
-			b.equipLauncher(ctx)
 		}
 	}
 }

@@ -2,11 +2,11 @@ package build
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -146,32 +146,99 @@ func (a *attempt) watch() (stop func()) {
 	return func() { close(done); watching.Wait() }
 }
 
+// command is a go command.
+type command struct {
+	Args, Env []string // Env is all of it
+	Dir       string
+	Stdout    io.Writer // nil: what it prints there goes where its errors go
+}
+
 // runGroup runs a confined command in its own process group and returns the beginning
 // of its output. said gets all of the output: both streams, or stderr alone when the
-// command has a Stdout. When the command's context ends, the whole group is killed.
+// command has a Stdout. When ctx ends, the whole group is killed.
 // The error is an *exec.ExitError when the command itself failed.
-func (b *Builder) runGroup(cmd *exec.Cmd, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
+func (b *Builder) runGroup(ctx context.Context, cmd *command, rules confine.Rules, pace *pace, said io.Writer) (string, error) {
 	var output head
-	cmd.Stderr = io.MultiWriter(&output, said)
-	if cmd.Stdout == nil {
-		cmd.Stdout = cmd.Stderr
+	var printed pipes
+	defer printed.end()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = pipeLag
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return "", err
+	}
+	defer null.Close()
+	stderr, err := printed.to(io.MultiWriter(&output, said))
+	if err != nil {
+		return "", err
+	}
+	stdout := stderr
+	if cmd.Stdout != nil {
+		if stdout, err = printed.to(cmd.Stdout); err != nil {
+			return "", err
+		}
+	}
 	// All of it dies with this thread, and so with the agent.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := b.launcher.Start(cmd, rules); err != nil {
+	process, err := b.launcher.Start(b.goCommand, slices.Concat([]string{b.goCommand}, cmd.Args), &syscall.ProcAttr{
+		Dir: cmd.Dir, Env: cmd.Env, Files: []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true},
+	}, rules)
+	if err != nil {
 		return "", err
 	}
-	pace.started(cmd.Process.Pid)
-	err := cmd.Wait()
-	pace.exited(cmd.ProcessState)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && !exit.Exited() {
-		return output.String() + "\ngo: " + err.Error(), err // it cannot say so itself
+	pace.started(process.Pid)
+	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-process.Pid, syscall.SIGKILL) })
+	state, err := process.Wait()
+	stop()
+	pace.exited(state)
+	printed.end()
+	switch {
+	case err != nil:
+		return output.String(), err
+	case state.Success():
+		return output.String(), nil
 	}
-	return output.String(), err
+	exit := &exec.ExitError{ProcessState: state}
+	if !state.Exited() {
+		return output.String() + "\ngo: " + exit.Error(), exit // it cannot say so itself
+	}
+	return output.String(), exit
+}
+
+// pipes carry what a command prints to writers.
+type pipes struct {
+	ends, outs []*os.File
+	copies     sync.WaitGroup
+}
+
+// to returns a file whose content goes to a writer.
+func (p *pipes) to(w io.Writer) (*os.File, error) {
+	out, end, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.ends, p.outs = append(p.ends, end), append(p.outs, out)
+	p.copies.Go(func() {
+		_, _ = io.Copy(w, out)
+		_ = out.Close() // who prints more is told
+	})
+	return end, nil
+}
+
+// end waits until all that was printed has arrived.
+func (p *pipes) end() {
+	for _, end := range p.ends {
+		_ = end.Close()
+	}
+	late := time.AfterFunc(pipeLag, func() {
+		for _, out := range p.outs {
+			_ = out.Close()
+		}
+	})
+	defer late.Stop()
+	p.copies.Wait()
 }
 
 // head keeps the beginning of what is written to it.

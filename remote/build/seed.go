@@ -80,7 +80,7 @@ func (b *Builder) seed(plan func(w io.Writer) error) (copied int) {
 func (b *Builder) plan(ctx context.Context, spec Spec, pace *pace, building []string, w io.Writer) error {
 	// Without goindex=0 the go command would write what it learns of modules there.
 	env := slices.Concat(unreachable, []string{"GODEBUG=goindex=0"})
-	cmd := b.command(ctx, spec, env, slices.Concat([]string{"build", "-n"}, building)...)
+	cmd := b.command(spec, env, slices.Concat([]string{"build", "-n"}, building)...)
 	for i, kv := range cmd.Env {
 		if strings.HasPrefix(kv, "GOCACHE=") {
 			cmd.Env[i] = "GOCACHE=" + b.owners
@@ -88,7 +88,7 @@ func (b *Builder) plan(ctx context.Context, spec Spec, pace *pace, building []st
 	}
 	rules := with(b.sandbox.compile, spec)
 	rules.Read = slices.Concat(rules.Read, []string{b.owners})
-	_, err := b.runGroup(cmd, rules, pace, w)
+	_, err := b.runGroup(ctx, cmd, rules, pace, w)
 	return err
 }
 

@@ -1,12 +1,8 @@
+//go:build amd64 || arm64
+
 package confine
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
-
-var errNoFilter = errors.New("no filter has been written for this processor")
+import "golang.org/x/sys/unix"
 
 // forbidden is what no function and no build has use for. Each call
 // reaches out of the process, changes the machine, or has been the way into the

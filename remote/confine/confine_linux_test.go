@@ -1,19 +1,19 @@
 package confine
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,26 +24,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
-	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
 
-// helper is the program of testdata/attack, statically linked, and small that of
-// Source, beside it.
-var helper, small string
+// helper is the program of testdata/attack, statically linked.
+var helper string
 
-func TestMain(m *testing.M) {
-	guarded := testkit.Guarded(withHelper{m})
-	if code, launcher := Main(os.Args); launcher {
-		os.Exit(code)
-	}
-	goleak.VerifyTestMain(guarded)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testkit.Guarded(withHelper{m})) }
 
 type withHelper struct{ *testing.M }
 
 func (w withHelper) Run() int {
 	if helper = os.Getenv("ATTACK"); helper != "" {
-		small = filepath.Join(filepath.Dir(helper), "launcher")
 		return w.M.Run()
 	}
 	dir, err := os.MkdirTemp("", "attack-")
@@ -51,19 +42,13 @@ func (w withHelper) Run() int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	helper, small = filepath.Join(dir, "attack"), filepath.Join(dir, "launcher")
-	source := filepath.Join(dir, "source")
-	if err := WriteSource(source); err != nil {
-		panic(err)
+	helper = filepath.Join(dir, "attack")
+	cmd := exec.Command("go", "build", "-o", helper, "./testdata/attack")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(string(out))
 	}
-	for _, program := range [][]string{{".", "-o", helper, "./testdata/attack"}, {source, "-ldflags=-s -w", "-o", small, "."}} {
-		cmd := exec.Command("go", append([]string{"build"}, program[1:]...)...)
-		cmd.Dir, cmd.Env = program[0], append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(string(out))
-		}
-	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(helper, 0o755), os.Chmod(small, 0o755)); err != nil { //nolint:gosec // plain users run them
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(helper, 0o755)); err != nil { //nolint:gosec // plain users run it
 		panic(err)
 	}
 	return w.M.Run()
@@ -114,41 +99,56 @@ func (u user) file(t *testing.T, path, content string) string {
 	return path
 }
 
-// starter is (*exec.Cmd).Start, or the launcher's.
-type starter func(*exec.Cmd) error
+// starter is os.StartProcess, or the launcher's.
+type starter func(path string, argv []string, attr *syscall.ProcAttr) (*os.Process, error)
 
-func bare(cmd *exec.Cmd) error { return cmd.Start() }
-
-func launcher(t *testing.T) *Launcher {
-	t.Helper()
-	l, err := New()
-	require.NoError(t, err)
-	require.NoError(t, l.Use(small))
-	return l
+func bare(path string, argv []string, attr *syscall.ProcAttr) (*os.Process, error) {
+	pid, err := syscall.ForkExec(path, argv, attr)
+	if err != nil {
+		return nil, err
+	}
+	return os.FindProcess(pid)
 }
 
 func under(l *Launcher, rules Rules) starter {
-	return func(cmd *exec.Cmd) error { return l.Start(cmd, rules) }
+	return func(path string, argv []string, attr *syscall.ProcAttr) (*os.Process, error) {
+		return l.Start(path, argv, attr, rules)
+	}
+}
+
+// start starts the helper. What it returns as out is all that it and its children print.
+func (u user) start(t *testing.T, start starter, args ...string) (p *os.Process, out *os.File) {
+	t.Helper()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	out, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = out.Close() })
+	defer w.Close()
+	p, err = start(helper, append([]string{helper}, args...), &syscall.ProcAttr{
+		Env: []string{"GIVEN=1"}, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()},
+		Sys: &syscall.SysProcAttr{Setpgid: true, Credential: u.cred},
+	})
+	require.NoError(t, err)
+	return p, out
 }
 
 // attempt runs an attack and returns what it said: one line, or the signal that
 // ended it.
 func (u user) attempt(t *testing.T, start starter, attack, arg string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, helper, attack, arg)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, []string{"GIVEN=1"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
-	require.NoError(t, start(cmd))
-	err := cmd.Wait()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
-			return unix.SignalName(status.Signal())
-		}
+	p, out := u.start(t, start, attack, arg)
+	late := time.AfterFunc(patience, func() { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) })
+	defer late.Stop()
+	said, err := io.ReadAll(out)
+	require.NoError(t, err)
+	state, err := p.Wait()
+	require.NoError(t, err)
+	if status := state.Sys().(syscall.WaitStatus); status.Signaled() {
+		return unix.SignalName(status.Signal())
 	}
-	return strings.TrimSpace(out.String())
+	return strings.TrimSpace(string(said))
 }
 
 // scene is what attacks are aimed at.
@@ -303,7 +303,7 @@ func TestAttacksAreStopped(t *testing.T) {
 					arg = d.at(s)
 				}
 				name := d.attack + " " + arg
-				assert.Equal(t, d.want, u.attempt(t, under(launcher(t), rules), d.attack, arg), name)
+				assert.Equal(t, d.want, u.attempt(t, under(New(), rules), d.attack, arg), name)
 				assert.NotEqual(t, d.want, u.attempt(t, bare, d.attack, arg), name+", without a launcher")
 			}
 		})
@@ -314,7 +314,7 @@ func TestWhatRulesAllowWorks(t *testing.T) {
 	for _, u := range users() {
 		t.Run(u.name, func(t *testing.T) {
 			s, rules := u.set(t)
-			start := under(launcher(t), rules)
+			start := under(New(), rules)
 			for attack, arg := range map[string]string{
 				"work": s.own, "read": s.data, "write": filepath.Join(s.own, "f"), "list": s.own, "exec": helper,
 				"tcp": s.open, "tfo": s.open, "udp": s.open, "signal": "0",
@@ -324,10 +324,10 @@ func TestWhatRulesAllowWorks(t *testing.T) {
 			assert.Equal(t, "worked", u.attempt(t, start, "read", "/etc/hosts"), "a system file")
 			rules.Children = true
 			for _, attack := range []string{"fork", "exec"} {
-				assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), attack, helper), attack)
+				assert.Equal(t, "worked", u.attempt(t, under(New(), rules), attack, helper), attack)
 			}
 			for _, attack := range []string{"setsid", "setpgid", "cloneuser", "clonepid"} {
-				assert.Equal(t, "EPERM", u.attempt(t, under(launcher(t), rules), attack, helper), attack)
+				assert.Equal(t, "EPERM", u.attempt(t, under(New(), rules), attack, helper), attack)
 			}
 		})
 	}
@@ -338,15 +338,14 @@ func TestWithoutPortsThereIsNoSocket(t *testing.T) {
 	s, rules := u.set(t)
 	rules.Connect = nil
 	for attack, arg := range map[string]string{"tcp": s.open, "udp": s.open, "unix": s.socket, "raw": "", "netlink": "", "mptcp": s.open, "fastopen": s.open} {
-		assert.Equal(t, "EACCES", u.attempt(t, under(launcher(t), rules), attack, arg), attack)
+		assert.Equal(t, "EACCES", u.attempt(t, under(New(), rules), attack, arg), attack)
 	}
-	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "work", s.own))
+	assert.Equal(t, "worked", u.attempt(t, under(New(), rules), "work", s.own))
 }
 
-// An older kernel is asked for what it has, and stops what it can. The launcher is this
-// program, not the small one.
+// An older kernel is asked for what it has, and stops what it can.
 func TestEachVersionOfLandlock(t *testing.T) {
-	l := launcher(t)
+	l := New()
 	for _, u := range users() {
 		s, rules := u.set(t)
 		for abi := 0; abi <= l.abi; abi++ {
@@ -387,7 +386,7 @@ func TestNothingOfTheAgentReachesTheProgram(t *testing.T) {
 	defer unix.Close(leak)
 	for _, u := range users() {
 		_, rules := u.set(t)
-		start := under(launcher(t), rules)
+		start := under(New(), rules)
 		assert.Contains(t, u.attempt(t, bare, "fds", ""), strconv.Itoa(leak))
 		assert.Equal(t, "fds:", u.attempt(t, start, "fds", ""))
 		assert.Equal(t, "GIVEN=1", u.attempt(t, start, "env", ""))
@@ -404,9 +403,9 @@ func TestFilesThatAreMeantAreHandedOn(t *testing.T) {
 	file, err := os.Open(s.secret)
 	require.NoError(t, err)
 	defer file.Close()
-	start := func(cmd *exec.Cmd) error {
-		cmd.ExtraFiles = []*os.File{file}
-		return launcher(t).Start(cmd, rules)
+	start := func(path string, argv []string, attr *syscall.ProcAttr) (*os.Process, error) {
+		attr.Files = append(attr.Files, file.Fd())
+		return New().Start(path, argv, attr, rules)
 	}
 	assert.Equal(t, "fds:3", users()[0].attempt(t, start, "fds", ""))
 }
@@ -415,7 +414,7 @@ func TestLimits(t *testing.T) {
 	for _, u := range users() {
 		s, rules := u.set(t)
 		rules.Limits = Limits{CPU: time.Second, Data: 1536 << 20, File: 32 << 20, Files: 256}
-		start := under(launcher(t), rules)
+		start := under(New(), rules)
 		assert.Equal(t, "worked", u.attempt(t, start, "memory", "64"))
 		// Go dies of it in more than one way.
 		assert.NotContains(t, u.attempt(t, start, "memory", "2048"), "worked")
@@ -427,44 +426,42 @@ func TestLimits(t *testing.T) {
 
 // tree starts a program with children and returns it when all run. What it returns
 // as out ends when all have.
-func (u user) tree(t *testing.T, l *Launcher) (cmd *exec.Cmd, out io.Reader) {
+func (u user) tree(t *testing.T, l *Launcher) (p *os.Process, out *os.File) {
 	t.Helper()
 	_, rules := u.set(t)
 	rules.Children = true
-	cmd = exec.Command(helper, "tree", "2")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: u.cred}
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, l.Start(cmd, rules))
+	p, out = u.start(t, under(l, rules), "tree", "2")
 	for range 3 {
 		var pid int
 		_, err := fmt.Fscan(out, &pid)
 		require.NoError(t, err)
 	}
-	return cmd, out
+	return p, out
 }
 
 func TestChildrenCannotLeaveTheGroup(t *testing.T) {
 	for _, u := range users() {
-		for _, held := range []uintptr{0, launcher(t).held} {
-			l := launcher(t)
+		for _, held := range []uintptr{0, New().held} {
+			l := New()
 			l.held = held
-			cmd, out := u.tree(t, l)
-			require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+			p, out := u.tree(t, l)
+			require.NoError(t, syscall.Kill(-p.Pid, syscall.SIGKILL))
 			_, err := io.Copy(io.Discard, out)
 			require.NoError(t, err)
-			_ = cmd.Wait()
+			_, err = p.Wait()
+			require.NoError(t, err)
 		}
 	}
 }
 
 func TestChildrenEndWithTheirProgram(t *testing.T) {
 	for _, u := range users() {
-		cmd, out := u.tree(t, launcher(t))
-		require.NoError(t, cmd.Process.Kill())
+		p, out := u.tree(t, New())
+		require.NoError(t, p.Kill())
 		_, err := io.Copy(io.Discard, out)
 		require.NoError(t, err)
-		_ = cmd.Wait()
+		_, err = p.Wait()
+		require.NoError(t, err)
 	}
 }
 
@@ -488,32 +485,35 @@ func TestProgramsWithChildrenEndWithTheirThread(t *testing.T) {
 	for _, u := range users() {
 		_, rules := u.set(t)
 		rules.Children = true
-		l, cmd := launcher(t), exec.Command(helper, "sleep")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
-		require.NoError(t, onThread(func() error { return l.Start(cmd, rules) }))
-		var ended *exec.ExitError
-		require.ErrorAs(t, cmd.Wait(), &ended)
-		assert.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
+		l, attr := New(), &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: u.cred}}
+		var p *os.Process
+		require.NoError(t, onThread(func() (err error) {
+			p, err = l.Start(helper, []string{helper, "sleep"}, attr, rules)
+			return err
+		}))
+		state, err := p.Wait()
+		require.NoError(t, err)
+		assert.Equal(t, syscall.SIGKILL, state.Sys().(syscall.WaitStatus).Signal())
 	}
 }
 
 func TestThreadBombsAreBounded(t *testing.T) {
-	if l := launcher(t); !counts(l.held, l.abi) && l.groups == nil {
+	if l := New(); !counts(l.held, l.abi) && l.groups == nil {
 		t.Skip("this user can neither make control groups nor have the kernel count")
 	}
 	u := users()[0]
 	_, rules := u.set(t)
 	rules.Children = true
 	rules.Limits.Tasks = 64
-	said := u.attempt(t, under(launcher(t), rules), "threads", "300")
+	said := u.attempt(t, under(New(), rules), "threads", "300")
 	assert.Contains(t, said, "failed to create new OS thread")
 	rules.Limits.Tasks = 400
-	assert.Equal(t, "worked", u.attempt(t, under(launcher(t), rules), "threads", "300"))
+	assert.Equal(t, "worked", u.attempt(t, under(New(), rules), "threads", "300"))
 	assert.Equal(t, "worked", u.attempt(t, bare, "threads", "300"))
 }
 
 func TestMemoryOfAllProcessesIsBounded(t *testing.T) {
-	l := launcher(t)
+	l := New()
 	if l.groups == nil {
 		t.Skip("this user cannot make control groups")
 	}
@@ -526,7 +526,7 @@ func TestMemoryOfAllProcessesIsBounded(t *testing.T) {
 }
 
 func TestControlGroupsAreRemoved(t *testing.T) {
-	l := launcher(t)
+	l := New()
 	if l.groups == nil {
 		t.Skip("this user cannot make control groups")
 	}
@@ -548,7 +548,8 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	assert.Equal(t, before+len(l.groups.hierarchies), left(), "but for the last one")
 	failing := rules
 	failing.Read = append(failing.Read, "/missing/own")
-	require.Error(t, l.Start(exec.Command(helper), failing))
+	_, err := l.Start(helper, []string{helper}, new(syscall.ProcAttr), failing)
+	require.Error(t, err)
 	assert.Equal(t, before+len(l.groups.hierarchies), left())
 
 	// Those of an agent that is no more go with the next one.
@@ -556,7 +557,7 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	require.NoError(t, gone.Run())
 	old := filepath.Join(l.groups.hierarchies[0].dir, heldPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
 	require.NoError(t, os.Mkdir(old, 0o700))
-	launcher(t)
+	New()
 	assert.NoDirExists(t, old)
 }
 
@@ -587,7 +588,7 @@ func TestAllOfThisAsAPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("it is one")
 	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.v="+strconv.FormatBool(testing.Verbose()))
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v="+strconv.FormatBool(testing.Verbose()))
 	cmd.Env = append(os.Environ(), "ATTACK="+helper, "HOME="+users()[1].folder(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: users()[1].cred}
 	output, err := cmd.CombinedOutput()
@@ -603,47 +604,24 @@ func TestWhatCannotBeConfinedIsNotRun(t *testing.T) {
 		path   string
 		want   string
 	}{
-		"a path of the rules is missing":  {launcher(t), func(r *Rules) { r.Read = append(r.Read, "/missing/own") }, helper, "allow /missing/own: no such file"},
+		"a path of the rules is missing":  {New(), func(r *Rules) { r.Read = append(r.Read, "/missing/own") }, helper, "allow /missing/own: no such file"},
 		"the kernel refuses the ruleset":  {&Launcher{abi: 1}, func(r *Rules) { r.Exec = append(r.Exec, "") }, helper, "allow : no such file"},
-		"the program is missing":          {launcher(t), func(*Rules) {}, filepath.Join(s.own, "none"), "none: no such file"},
-		"the program is not in the rules": {launcher(t), func(*Rules) {}, "/bin/sh", "permission denied"},
+		"the program is missing":          {New(), func(*Rules) {}, filepath.Join(s.own, "none"), "none: no such file"},
+		"the program is not in the rules": {New(), func(*Rules) {}, "/bin/sh", "permission denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules := rules
 			c.change(&rules)
-			cmd := exec.Command(c.path, "write", filepath.Join(s.own, "ran"))
-			err := c.l.Start(cmd, rules)
+			_, err := c.l.Start(c.path, []string{c.path, "write", filepath.Join(s.own, "ran")}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}}, rules)
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, "confine "+c.path)
-			assert.Equal(t, cmd.Process == nil, cmd.ProcessState == nil, "a launcher has been waited for")
 			assert.NoFileExists(t, filepath.Join(s.own, "ran"))
 		})
 	}
 }
 
-func TestALauncherThatIsKilledRanNothing(t *testing.T) {
-	_, rules := users()[0].set(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, helper, "say", "ran")
-	for i := range 2000 { // more than a pipe holds: Start waits for the launcher
-		cmd.Env = append(cmd.Env, fmt.Sprintf("V%d=%0100d", i, i))
-	}
-	cancel()
-	require.ErrorIs(t, launcher(t).Start(cmd, rules), context.Canceled)
-}
-
-func TestMainIsForLaunchersAlone(t *testing.T) {
-	for _, args := range [][]string{{}, {"agent"}, {"agent", "3"}, {launch.Name}, {launch.Name, "3", "4"}} {
-		_, launched := Main(args)
-		assert.False(t, launched, args)
-	}
-	code, launched := Main([]string{launch.Name, "x"})
-	assert.True(t, launched)
-	assert.Equal(t, launch.Failed, code)
-}
-
 func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
-	for _, layer := range launcher(t).Layers() {
+	for _, layer := range New().Layers() {
 		if layer.Name == Processes || layer.Name == Memory {
 			continue // as the user may, see below
 		}
@@ -679,7 +657,7 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 func TestWhatMayBeOpened(t *testing.T) {
 	for _, u := range users() {
 		s, rules := u.set(t)
-		attempt := func(attack, arg string) string { return u.attempt(t, under(launcher(t), rules), attack, arg) }
+		attempt := func(attack, arg string) string { return u.attempt(t, under(New(), rules), attack, arg) }
 		rules.Connect, rules.AnyPort = nil, true
 		assert.Equal(t, "worked", attempt("tcp", s.shut), "any port")
 		assert.Equal(t, "EACCES", attempt("listen", "127.0.0.1:0"))
@@ -707,87 +685,127 @@ func TestWhatMayBeOpened(t *testing.T) {
 
 // A process that is forked keeps its pid and its descriptors, and needs nobody who waits.
 func TestForkExec(t *testing.T) {
-	for _, use := range []string{small, self} {
-		l := launcher(t)
-		require.NoError(t, l.Use(use))
-		_, rules := users()[0].set(t)
+	l := New()
+	_, rules := users()[0].set(t)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	var pidfd int
+	pid, release, err := l.ForkExec(helper, []string{helper, "tree", "0"}, &syscall.ProcAttr{
+		Env: []string{"A=1"}, Files: []uintptr{null.Fd(), w.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+	}, rules)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	var said int
+	_, err = fmt.Fscan(r, &said)
+	require.NoError(t, err)
+	assert.Equal(t, pid, said)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	assert.Contains(t, string(status), "Seccomp_filters:\t1\n")
+	assert.Contains(t, string(status), "SigBlk:\t0000000000000000\n")
+	if l.groups != nil {
+		member, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		require.NoError(t, err)
+		assert.Equal(t, len(l.groups.hierarchies), strings.Count(string(member), "/"+freePrefix+strconv.Itoa(os.Getpid())+"-"), "%s", member)
+	}
+	require.NoError(t, unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0))
+	require.NoError(t, unix.Close(pidfd))
+	require.ErrorContains(t, reap(pid), "killed")
+	release()
+	if l.groups != nil {
+		left, err := filepath.Glob(filepath.Join(l.groups.hierarchies[0].dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	}
+	_, _, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
+	require.EqualError(t, err, "confine /bin/sh: run /bin/sh: permission denied")
+}
+
+// Descriptors are handed on wherever they lie, also where others are to be.
+func TestFilesChangePlaces(t *testing.T) {
+	l := New()
+	_, rules := users()[0].set(t)
+	var files []uintptr
+	for range 8 {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
 		defer r.Close()
-		null, err := os.Open(os.DevNull)
-		require.NoError(t, err)
-		defer null.Close()
-		pid, release, err := l.ForkExec(helper, []string{helper, "tree", "0"}, &syscall.ProcAttr{
-			Env: []string{"A=1"}, Files: []uintptr{null.Fd(), w.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
-		}, rules)
-		require.NoError(t, err)
-		require.NoError(t, w.Close())
-		var said int
-		_, err = fmt.Fscan(r, &said)
-		require.NoError(t, err)
-		assert.Equal(t, pid, said)
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		require.NoError(t, err)
-		assert.Contains(t, string(status), "Seccomp_filters:\t1\n")
-		if l.groups != nil {
-			member, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-			require.NoError(t, err)
-			assert.Equal(t, len(l.groups.hierarchies), strings.Count(string(member), "/"+freePrefix+strconv.Itoa(os.Getpid())+"-"), "%s", member)
-		}
-		require.NoError(t, unix.Kill(pid, unix.SIGKILL))
-		require.Error(t, reap(pid))
-		release()
-		if l.groups != nil {
-			left, err := filepath.Glob(filepath.Join(l.groups.hierarchies[0].dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
-			require.NoError(t, err)
-			assert.Empty(t, left)
-		}
-		pid, _, err = l.ForkExec("/bin/sh", []string{"sh"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: new(syscall.SysProcAttr)}, rules)
-		require.ErrorContains(t, err, "confine /bin/sh: run /bin/sh: permission denied")
-		assert.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH, "it has been reaped")
+		defer w.Close()
+		files = append(files, r.Fd(), w.Fd())
 	}
+	slices.Reverse(files)
+	p, err := l.Start(helper, []string{helper, "sleep"}, &syscall.ProcAttr{Files: files}, rules)
+	require.NoError(t, err)
+	for i, fd := range files {
+		ours, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		require.NoError(t, err)
+		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.Pid, i))
+		require.NoError(t, err)
+		assert.Equal(t, ours, theirs, "descriptor %d", i)
+	}
+	require.NoError(t, p.Kill())
+	_, err = p.Wait()
+	require.NoError(t, err)
 }
 
-// Also what is executable may be none, as after a loss of power.
-func TestWhatIsNoLauncherIsNotUsed(t *testing.T) {
-	l, err := New()
-	require.NoError(t, err)
-	whole, err := os.ReadFile(small)
-	require.NoError(t, err)
-	_, rules := users()[0].set(t)
-	for name, content := range map[string][]byte{"empty": nil, "half": whole[:len(whole)/2], "text": []byte("#!/bin/true\n")} {
-		file := filepath.Join(t.TempDir(), name)
-		require.NoError(t, os.WriteFile(file, content, 0o700)) //nolint:gosec // a program
-		require.Error(t, l.Use(file), name)
-		assert.Equal(t, "worked", users()[0].attempt(t, under(l, rules), "say", "worked"), name)
+// Many start at a time while signals come and memory is collected.
+func TestProgramsStartUnderLoad(t *testing.T) {
+	l := New()
+	u := users()[0]
+	_, rules := u.set(t)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGUSR1)
+	defer signal.Stop(signals)
+	done := make(chan struct{})
+	var busy, starts sync.WaitGroup
+	busy.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = unix.Kill(os.Getpid(), unix.SIGUSR1)
+				runtime.GC()
+			}
+		}
+	})
+	for range 4 {
+		starts.Go(func() {
+			for range 25 {
+				assert.Equal(t, "worked", u.attempt(t, under(l, rules), "say", "worked"))
+			}
+		})
 	}
-	require.Error(t, l.Use("/missing"))
-	require.NoError(t, l.Use(small))
-	require.NoError(t, l.Use(small), "twice is once")
+	starts.Wait()
+	close(done)
+	busy.Wait()
 }
 
 func TestLayersAreProven(t *testing.T) {
-	l := launcher(t)
-	for _, use := range []string{small, self} {
-		require.NoError(t, l.Use(use))
-		require.NoError(t, l.Prove())
-	}
+	l := New()
+	require.NoError(t, l.Prove())
 	for abi := range l.abi {
 		require.NoError(t, (&Launcher{abi: abi, calls: true}).Prove(), "ABI %d", abi)
 		require.NoError(t, (&Launcher{abi: abi}).Prove(), "ABI %d", abi)
 	}
 	for _, a := range attempts {
-		said := ""
+		came := make(map[string]syscall.Errno)
 		for _, b := range attempts {
 			if b.name != a.name {
-				said += fmt.Sprintf("%s %d\n", b.name, b.want)
+				came[b.name] = b.want
 			}
 		}
-		require.ErrorContains(t, l.judge(said), a.name, "not tried")
-		require.ErrorContains(t, l.judge(said+a.name+" 0\n"), a.name, "it worked")
-		require.NoError(t, l.judge(said+fmt.Sprintf("%s %d\n", a.name, a.want)))
-		elsewhere := l.judge(said + fmt.Sprintf("%s %d\n", a.name, unix.EROFS))
-		assert.Equal(t, a.layer == Calls || a.name == "signal", elsewhere != nil, "%s, of a file system that cannot be written to", a.name)
+		require.ErrorContains(t, l.judge(came), a.name, "not tried")
+		came[a.name] = 0
+		require.ErrorContains(t, l.judge(came), a.name, "it worked")
+		came[a.name] = a.want
+		require.NoError(t, l.judge(came))
+		came[a.name] = unix.EROFS
+		assert.Equal(t, a.layer == Calls || a.name == "signal", l.judge(came) != nil, "%s, of a file system that cannot be written to", a.name)
 	}
 }
 
@@ -798,47 +816,15 @@ func TestPrivilegesOfAnotherUser(t *testing.T) {
 	u := users()[0]
 	_, rules := u.set(t)
 	rules.User = 200_001
-	assert.Equal(t, "uid=200001 gid=200001 groups=[]", u.attempt(t, under(launcher(t), rules), "user", ""))
-	assert.Contains(t, u.attempt(t, under(launcher(t), rules), "state", ""), "nnp=1 bounding=0 effective=0")
-}
-
-func BenchmarkStart(b *testing.B) {
-	l, err := New()
-	require.NoError(b, err)
-	tiny, err := New()
-	require.NoError(b, err)
-	require.NoError(b, tiny.Use(small))
-	for _, way := range []struct {
-		name  string
-		start starter
-	}{
-		{"bare", bare},
-		{"confined by the small program", under(tiny, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
-		{"confined", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}})},
-		{"with children", under(l, Rules{Exec: []string{helper}, Write: []string{os.DevNull}, Children: true, Limits: Limits{Tasks: 1 << 10, Memory: 1 << 30}})},
-	} {
-		b.Run(way.name, func(b *testing.B) {
-			for b.Loop() {
-				cmd := exec.Command(helper, "say", "")
-				require.NoError(b, way.start(cmd))
-				require.NoError(b, cmd.Wait())
-			}
-		})
-	}
+	assert.Equal(t, "uid=200001 gid=200001 groups=[]", u.attempt(t, under(New(), rules), "user", ""))
+	assert.Contains(t, u.attempt(t, under(New(), rules), "state", ""), "nnp=1 bounding=0 effective=0")
 }
 
 // BenchmarkForkExec tells the median from ForkExec to the exit of a program that does
 // nothing, of all ways by turns.
 func BenchmarkForkExec(b *testing.B) {
-	made := func(use string, groups bool) *Launcher {
-		l, err := New()
-		require.NoError(b, err)
-		require.NoError(b, l.Use(use))
-		if !groups {
-			l.groups = nil
-		}
-		return l
-	}
+	l := New()
+	alone := &Launcher{abi: l.abi, calls: l.calls}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	require.NoError(b, err)
 	defer null.Close()
@@ -852,7 +838,7 @@ func BenchmarkForkExec(b *testing.B) {
 		name string
 		l    *Launcher
 		took []time.Duration
-	}{{name: "bare"}, {name: "small", l: made(small, false)}, {name: "small,groups", l: made(small, true)}, {name: "self", l: made(self, false)}}
+	}{{name: "bare"}, {name: "confined", l: alone}, {name: "confined,groups", l: l}}
 	for b.Loop() {
 		for i := range ways {
 			w := &ways[i]

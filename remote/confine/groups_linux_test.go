@@ -30,7 +30,7 @@ func TestProcessesBeginInGroupsOfVersionTwo(t *testing.T) {
 	if dir == "" {
 		t.Skip("it is not mounted")
 	}
-	l := launcher(t)
+	l := New()
 	l.groups = &groups{hierarchies: []hierarchy{{dir: dir, second: true}}}
 	_, rules := users()[0].set(t)
 	r, w, err := os.Pipe()

@@ -1,52 +1,31 @@
+//go:build amd64 || arm64
+
 package confine
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
-
-const (
-	// self is this program, even when its file has been replaced.
-	self = "/proc/self/exe"
-	// maxSaid is how much of what a launcher says is read, in bytes.
-	maxSaid = 4 << 10
-)
-
-// hasMain is set by Main.
-var hasMain atomic.Bool
 
 // Launcher starts programs. Its methods may be called concurrently.
 type Launcher struct {
 	abi     int // of Landlock; 0: none
 	calls   bool
-	held    uintptr                // how programs with children are held together; see holding
-	groups  *groups                // nil: none can be made
-	layers  []Layer                // of Start
-	free    []Layer                // of ForkExec
-	program atomic.Pointer[string] // that Use was given last; nil: self
-	filters sync.Map               // encoded, by filterKind
+	held    uintptr  // how programs with children are held together; see holding
+	groups  *groups  // nil: none can be made
+	layers  []Layer  // of Start
+	free    []Layer  // of ForkExec
+	filters sync.Map // []instr, by filterKind
 }
 
-// New finds out what the kernel offers. The error says that this program cannot
-// be a launcher, because it does not call Main.
-func New() (*Launcher, error) {
-	if !hasMain.Load() {
-		return nil, errors.New("a program that confines others has to call confine.Main first of all")
-	}
+// New finds out what the kernel offers.
+func New() *Launcher {
 	abi, landlockErr := landlockABI()
 	seccompErr := seccompWorks()
 	held, heldErr := holding()
@@ -58,28 +37,7 @@ func New() (*Launcher, error) {
 	common := layers(abi, landlockErr, seccompErr)
 	l.layers = slices.Concat(common, l.heldLayers(heldErr, groupsErr))
 	l.free = slices.Concat(common, l.freeLayers(groupsErr))
-	return l, nil
-}
-
-// Use makes a program that was built of Source the launcher from now on, if it proves
-// that it is one. Else, and when it is removed later, this program is the launcher.
-func (l *Launcher) Use(program string) error {
-	if l.current() == program {
-		return nil
-	}
-	if err := l.prove(program); err != nil {
-		return fmt.Errorf("%s is no launcher: %w", program, err)
-	}
-	l.program.Store(&program)
-	return nil
-}
-
-// current is the program that is the launcher.
-func (l *Launcher) current() string {
-	if used := l.program.Load(); used != nil && unix.Access(*used, unix.X_OK) == nil {
-		return *used
-	}
-	return self // the other was removed, perhaps with the cache
+	return l
 }
 
 // Layers says what is in force for every program that Start starts.
@@ -100,7 +58,7 @@ func layers(abi int, landlockErr, seccompErr error) []Layer {
 	}
 	calls := Layer{Name: Calls, State: On}
 	if seccompErr != nil {
-		calls = Layer{Calls, Off, "system calls cannot be filtered: " + seccompErr.Error(), "Linux 4.14 or later on amd64 or arm64, with seccomp filters"}
+		calls = Layer{Calls, Off, "system calls cannot be filtered: " + seccompErr.Error(), "Linux 4.14 or later, with seccomp filters"}
 	}
 	privileges := Layer{Name: "privileges", State: On}
 	if keepsCapabilities() {
@@ -150,48 +108,35 @@ func (l *Launcher) freeLayers(groupsErr error) []Layer {
 	return []Layer{number, memory, cpu}
 }
 
-// Start starts a command under rules, as its own Start would. The environment of
-// the command is exactly Env, and Path is absolute. It is up to the caller to put
-// a command with Children into a process group of its own, and to Wait.
+// Start starts a program with what it needs of rules, as os.StartProcess would. It is up
+// to the caller to put a program with Children into a process group of its own, and to
+// Wait.
 //
 // A program with Children is killed with all of them when the thread that calls
 // Start ends, as when this process is killed: the caller keeps to its thread
 // (runtime.LockOSThread) until it has waited.
 //
-// An error means that the program was not started.
-func (l *Launcher) Start(cmd *exec.Cmd, rules Rules) error {
-	order := launch.Order{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = new(syscall.SysProcAttr)
+// Of attr.Sys count the fields that ForkExec names. An error means that the program was
+// not started.
+func (l *Launcher) Start(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (*os.Process, error) {
+	pid, group, err := l.launch(path, argv, attr, rules, true)
+	if err != nil {
+		return nil, err
 	}
-	if rules.Children {
-		hold(cmd.SysProcAttr, l.held)
-	}
-	meant := cmd.ExtraFiles
-	group, err := l.launch(order, rules, control{
-		launcher: l.current(), held: true, first: 3 + len(meant), attr: cmd.SysProcAttr,
-		start: func(program string, args []string, files []*os.File) (int, error) {
-			cmd.Path, cmd.Args, cmd.Env, cmd.ExtraFiles = program, args, []string{}, slices.Concat(meant, files)
-			if err := cmd.Start(); err != nil {
-				return 0, err
-			}
-			return cmd.Process.Pid, nil
-		},
-		wait: func(int) error { return cmd.Wait() },
-	})
-	if err == nil && group != nil {
+	if group != nil {
 		l.groups.spend(group)
 	}
-	return err
+	return os.FindProcess(pid)
 }
 
 // ForkExec starts a program under rules, as that of package syscall would. The
 // process is not held: it lives as long as it likes, and its pid is the program's.
 // Call release when the process and its children have exited.
 //
-// An error means that the program was not started.
+// Of attr.Sys count Setsid, Setpgid, Credential, Cloneflags and PidFD. An error means that
+// the program was not started.
 func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (pid int, release func(), err error) {
-	group, err := l.launch(launch.Order{Path: path, Args: argv, Env: attr.Env}, rules, l.forked(attr, &pid))
+	pid, group, err := l.launch(path, argv, attr, rules, false)
 	return pid, func() {
 		if group.remove() != nil { // a child of its is about to exit
 			l.groups.spend(group)
@@ -199,245 +144,129 @@ func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, 
 	}, err
 }
 
-// forked handles a process that ForkExec starts.
-func (l *Launcher) forked(attr *syscall.ProcAttr, pid *int) control {
-	launched := *attr
-	launched.Env, launched.Sys = []string{}, new(syscall.SysProcAttr)
-	if attr.Sys != nil {
-		*launched.Sys = *attr.Sys
-	}
-	return control{
-		launcher: l.current(), first: len(attr.Files), attr: launched.Sys,
-		start: func(program string, args []string, files []*os.File) (_ int, err error) {
-			launched.Files = slices.Clip(attr.Files)
-			for _, file := range files {
-				launched.Files = append(launched.Files, file.Fd())
-			}
-			*pid, err = syscall.ForkExec(program, args, &launched)
-			return *pid, err
-		},
-		wait: reap,
-	}
-}
-
-// Prove starts a process under rules that grant nothing but to dial a port, tries to get
-// past each layer that is on, and says which attempt has.
-func (l *Launcher) Prove() error { return l.prove(l.current()) }
-
-func (l *Launcher) prove(launcher string) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+// launch starts a program. The caller removes the group, which there may be, when the
+// program has exited.
+func (l *Launcher) launch(path string, argv []string, attr *syscall.ProcAttr, rules Rules, held bool) (pid int, made group, err error) {
+	pid, made, err = l.run(attr, rules, held, func(c *calls) {
+		c.add("run "+path, unix.SYS_EXECVE, c.text(path), c.texts(argv), c.texts(attr.Env))
+	})
 	if err != nil {
-		return err
+		return 0, nil, fmt.Errorf("confine %s: %w", path, err)
 	}
-	defer null.Close()
-	pid, attr := 0, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}}
-	c := l.forked(attr, &pid)
-	c.launcher = launcher
-	_, err = l.launch(launch.Order{}, Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}, c)
-	var said told
-	if !errors.As(err, &said) {
-		return err
-	}
-	return l.judge(string(said))
-}
-
-// provePort is a port that Prove does not try to dial.
-const provePort = 9
-
-// attempts are what package launch tries, the layer that denies it, from which ABI of
-// Landlock on, and how.
-var attempts = []struct {
-	name, layer string
-	since       int
-	want        syscall.Errno
-}{
-	{"read", Files, 1, unix.EACCES},
-	{"write", Files, 1, unix.EACCES},
-	{"environ", Files, 1, unix.EACCES},
-	{"dial", Ports, 4, unix.EACCES},
-	{"signal", "signals", 6, unix.EPERM},
-	{"signal", Calls, 0, unix.EPERM},
-	{"mptcp", Calls, 0, unix.EACCES},
-	{"listen", Calls, 0, unix.EACCES},
-	{"unix", Calls, 0, unix.EACCES},
-	{"netlink", Calls, 0, unix.EACCES},
-	{"fork", Calls, 0, unix.EPERM},
-	{"ptrace", Calls, 0, unix.EPERM},
-	{"unshare", Calls, 0, unix.EPERM},
-}
-
-// judge compares what a process could do with the layers.
-func (l *Launcher) judge(said string) error {
-	came := make(map[string]syscall.Errno)
-	for line := range strings.Lines(said) {
-		var name string
-		var errno uint
-		if n, _ := fmt.Sscanf(line, "%s %d", &name, &errno); n == 2 {
-			came[name] = syscall.Errno(errno)
+	if attr.Sys != nil && attr.Sys.PidFD != nil {
+		if *attr.Sys.PidFD, err = unix.PidfdOpen(pid, 0); err != nil {
+			*attr.Sys.PidFD = -1 // before Linux 5.3
 		}
 	}
-	for _, a := range attempts {
-		if a.layer == Calls && !l.calls || a.layer != Calls && l.abi < a.since {
-			continue
-		}
-		got, tried := came[a.name]
-		// What else denies a file or a port on this machine may come first, and be named.
-		denied := got == a.want || a.layer != Calls && got != 0 && got != unix.ECONNREFUSED
-		if !tried || !denied {
-			return fmt.Errorf("the layer %s is on, but a process under it could try %q: %s (%d) instead of %s", a.layer, a.name, got.Error(), int(got), a.want.Error())
-		}
-	}
-	return nil
+	return pid, made, nil
 }
 
-// reap waits for a launcher that has failed.
-func reap(pid int) error {
-	for {
-		var status unix.WaitStatus
-		_, err := unix.Wait4(pid, &status, 0, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return err
-		default:
-			return fmt.Errorf("exit status %d, signal %d", status.ExitStatus(), status.Signal())
-		}
+// run starts a child that gives up what rules do not name, and then does what end adds.
+// The calls are in the order that the package names.
+func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(*calls)) (pid int, made group, err error) {
+	c, folder, cloneFlags := new(calls), -1, uintptr(0)
+	c.withoutHandlers()
+	if held && rules.Children {
+		cloneFlags = l.held
+		c.hold(cloneFlags)
 	}
-}
-
-// control is how the process of a launcher is handled.
-type control struct {
-	launcher string               // its program
-	held     bool                 // it ends with this process
-	first    int                  // number of the first descriptor of its own
-	attr     *syscall.SysProcAttr // it is started with
-	// start starts a program with descriptors beside those that were meant for it.
-	start func(program string, args []string, files []*os.File) (pid int, err error)
-	wait  func(pid int) error // for its exit
-}
-
-// launch starts a launcher and has it become the program. The caller removes the group,
-// which there may be, when the program has exited.
-func (l *Launcher) launch(order launch.Order, rules Rules, c control) (made group, err error) {
-	orderIn, orderOut, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer orderIn.Close()
-	defer orderOut.Close()
-	saidIn, saidOut, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer saidIn.Close()
-	defer saidOut.Close()
-	files := []*os.File{orderIn, saidOut}
-	lend := func(file *os.File) uint32 {
-		files = append(files, file)
-		return uint32(c.first + len(files) - 1) //nolint:gosec // a descriptor
-	}
-	if l.abi > 0 {
-		ruleset, err := ruleset(l.abi, rules)
-		if err != nil {
-			return nil, fmt.Errorf("confine %s: %w", order.Path, err)
-		}
-		defer ruleset.Close()
-		order.Ruleset = lend(ruleset)
-	}
-	if l.groups != nil && (rules.Children || !c.held) {
+	if l.groups != nil && (rules.Children || !held) {
 		prefix := freePrefix
-		if c.held {
+		if held {
 			prefix = heldPrefix
 		}
 		if made, err = l.groups.make(prefix, rules.Limits); err != nil {
-			return nil, fmt.Errorf("make a control group: %w", err)
+			return 0, nil, fmt.Errorf("make a control group: %w", err)
 		}
 		defer func() {
 			if err != nil {
-				err, made = errors.Join(err, made.remove()), nil
+				err = errors.Join(err, made.remove())
 			}
 		}()
-		joins, folder, err := l.groups.open(made)
+		joins, dir, err := l.groups.open(made)
 		if err != nil {
-			return made, err
+			return 0, made, err
 		}
-		defer closeFiles(append(joins, folder))
+		defer closeFiles(append(joins, dir))
+		if dir != nil {
+			folder = int(dir.Fd()) //nolint:gosec // a descriptor
+		}
 		for _, file := range joins {
-			order.Joins = append(order.Joins, lend(file))
-		}
-		if folder != nil {
-			c.attr.UseCgroupFD, c.attr.CgroupFD = true, int(folder.Fd()) //nolint:gosec // a descriptor
+			c.add("join a control group", unix.SYS_WRITE, file.Fd(), c.text("0"), 1)
 		}
 	}
-	if !rules.Children || !c.held || !counts(l.held, l.abi) {
+	if attr.Sys != nil {
+		cloneFlags |= attr.Sys.Cloneflags
+		c.begin(attr.Sys)
+	}
+	if attr.Dir != "" {
+		c.add("enter "+attr.Dir, unix.SYS_CHDIR, c.text(attr.Dir))
+	}
+	var lent []uintptr
+	if l.abi > 0 {
+		ruleset, err := ruleset(l.abi, rules)
+		if err != nil {
+			return 0, made, err
+		}
+		defer ruleset.Close()
+		lent = append(lent, ruleset.Fd())
+	}
+	first := uintptr(len(attr.Files))
+	c.files(slices.Concat(attr.Files, lent))
+	c.add("set the file mode creation mask", unix.SYS_UMASK, 0o077)
+	if !held || !rules.Children || !counts(l.held, l.abi) {
 		rules.Limits.Tasks = 0 // it would be one of all that the user runs
 	}
-	order.Limits, order.User = limits(rules.Limits), rules.User
-
-	pid, err := c.start(c.launcher, []string{launch.Name, strconv.Itoa(c.first)}, files)
-	if err != nil {
-		return made, fmt.Errorf("start the launcher: %w", err)
+	if err := c.limit(rules.Limits); err != nil {
+		return 0, made, err
 	}
-	_ = orderIn.Close()
-	_ = saidOut.Close()
-	own := 0
-	if l.abi < 6 && !rules.Children {
-		own = pid
+	if err := c.closeFrom(first); err != nil {
+		return 0, made, err
+	}
+	c.dropCapabilities()
+	if rules.User != 0 {
+		c.become(rules.User)
+	}
+	if held && rules.Children {
+		c.endWithThread() // whoever it is by now
+	}
+	c.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
+	if l.abi > 0 {
+		c.add("apply the Landlock ruleset", unix.SYS_LANDLOCK_RESTRICT_SELF, first)
 	}
 	if l.calls {
-		order.Filter = l.filter(rules, own)
+		c.install(l.filter(rules, l.abi < 6 && !rules.Children))
 	}
-	_, err = orderOut.Write(order.Encode())
-	_ = orderOut.Close()
-	said, readErr := io.ReadAll(io.LimitReader(saidIn, maxSaid))
-	if err := errors.Join(err, readErr); err == nil && string(said) == launch.Done {
-		return made, nil
-	}
-	exit := c.wait(pid)
-	if reason := strings.TrimPrefix(string(said), launch.Done); reason != "" {
-		return made, fmt.Errorf("confine %s: %w", order.Path, told(reason))
-	}
-	return made, fmt.Errorf("confine %s: the launcher ended: %w", order.Path, errors.Join(exit, err, readErr))
-}
-
-// told is what a launcher says.
-type told string
-
-func (t told) Error() string { return string(t) }
-
-// limits are Limits as the kernel knows them.
-func limits(l Limits) []launch.Limit {
-	list := []launch.Limit{{What: "core dumps", Which: unix.RLIMIT_CORE}, {What: "locked memory", Which: unix.RLIMIT_MEMLOCK}}
-	for _, limit := range []launch.Limit{
-		{What: "processor time", Which: unix.RLIMIT_CPU, Value: uint64(l.CPU / time.Second)}, //nolint:gosec // positive
-		{What: "memory", Which: unix.RLIMIT_DATA, Value: l.Data},
-		{What: "file size", Which: unix.RLIMIT_FSIZE, Value: l.File},
-		{What: "open files", Which: unix.RLIMIT_NOFILE, Value: l.Files},
-		{What: "processes", Which: unix.RLIMIT_NPROC, Value: l.Tasks},
-	} {
-		if limit.Value > 0 {
-			list = append(list, limit)
-		}
-	}
-	return list
+	end(c)
+	pid, err = c.run(cloneFlags, folder)
+	return pid, made, err
 }
 
 // filterKind is what of rules a filter depends on.
 type filterKind struct {
-	network, listen, unix, attributes, children, groups bool
-	ownSignals                                          int
+	network, listen, unix, attributes, children, groups, ownSignals bool
 }
 
-// filter is the filter for rules, encoded. Making one takes as long as a hundredth of
-// a start, so each kind is made once.
-func (l *Launcher) filter(rules Rules, ownSignals int) string {
+// filter is the filter for rules. Making one takes as long as a hundredth of a start, so
+// each kind is made once.
+func (l *Launcher) filter(rules Rules, ownSignals bool) []instr {
 	kind := filterKind{rules.network(), rules.Listen, rules.Unix, rules.Attributes, rules.Children, rules.Groups, ownSignals}
 	if made, ok := l.filters.Load(kind); ok {
-		return made.(string)
+		return made.([]instr)
 	}
-	made := encoded(filter(rules, ownSignals))
-	if ownSignals == 0 { // a pid does not come again
-		l.filters.Store(kind, made)
-	}
+	made := filter(rules, ownSignals)
+	l.filters.Store(kind, made)
 	return made
+}
+
+// keepsCapabilities says that this process has capabilities and not the one to
+// give them up for good.
+func keepsCapabilities() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return true
+	}
+	has := data[0].Permitted|data[1].Permitted != 0
+	return has && data[0].Effective&(1<<unix.CAP_SETPCAP) == 0
 }

@@ -1,7 +1,8 @@
+//go:build amd64 || arm64
+
 package confine
 
 import (
-	"encoding/binary"
 	"slices"
 	"unsafe"
 
@@ -70,9 +71,12 @@ func without(arg int, bits uint32) []instr {
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// filter is the program for rules. ownSignals is the pid of the only process
-// that may be signalled; 0 leaves that to Landlock.
-func filter(rules Rules, ownSignals int) []instr {
+// ownPid stands in a filter for the pid of the process under it.
+const ownPid = 1<<32 - 1
+
+// filter is the program for rules. With ownSignals the process may signal itself alone;
+// else that is up to Landlock.
+func filter(rules Rules, ownSignals bool) []instr {
 	prog := []instr{
 		// Numbers of another architecture mean other calls.
 		load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0), ret(kill),
@@ -126,8 +130,8 @@ func filter(rules Rules, ownSignals int) []instr {
 	for _, call := range ofSelf {
 		add(call, oneOf(eperm, 0, 0, 0), allowed)
 	}
-	if ownSignals != 0 {
-		own := oneOf(eperm, 0, 0, uint32(ownSignals)) //nolint:gosec // a pid
+	if ownSignals {
+		own := oneOf(eperm, 0, 0, ownPid)
 		add(unix.SYS_KILL, own, allowed)
 		add(unix.SYS_TGKILL, own, allowed)
 		for _, call := range otherSignals {
@@ -155,24 +159,10 @@ func sockets(rules Rules) (bodies [][]instr) {
 
 // seccompWorks says why system calls cannot be filtered, or nil.
 func seccompWorks() error {
-	if auditArch == 0 {
-		return errNoFilter
-	}
 	action := uint32(kill)
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
 	if errno != 0 {
 		return errno
 	}
 	return nil
-}
-
-// encoded are instructions as the kernel reads them.
-func encoded(prog []instr) string {
-	var b []byte
-	for _, i := range prog {
-		b = binary.NativeEndian.AppendUint16(b, i.Code)
-		b = append(b, i.Jt, i.Jf)
-		b = binary.NativeEndian.AppendUint32(b, i.K)
-	}
-	return string(b)
 }

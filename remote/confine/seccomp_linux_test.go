@@ -56,7 +56,7 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 	calls, metadata := slices.Concat(forbidden, forbiddenHere), slices.Concat(attributes, attributesHere)
 	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(calls))), len(calls), "each once")
 	for _, rules := range []Rules{{}, {Connect: []uint16{80}, Children: true, Attributes: true}} {
-		prog := filter(rules, 0)
+		prog := filter(rules, false)
 		for call := range uint32(600) {
 			got := verdict(t, prog, auditArch, call)
 			switch call {
@@ -79,9 +79,9 @@ func TestEachCallOfTheListIsDenied(t *testing.T) {
 
 func TestFilterOfArguments(t *testing.T) {
 	const top = 1 << 32
-	network, none := filter(Rules{Connect: []uint16{80}}, 0), filter(Rules{}, 0)
-	unixes := filter(Rules{AnyPort: true, Unix: true}, 0)
-	children, own := filter(Rules{Children: true}, 0), filter(Rules{}, 77)
+	network, none := filter(Rules{Connect: []uint16{80}}, false), filter(Rules{}, false)
+	unixes := filter(Rules{AnyPort: true, Unix: true}, false)
+	children, own := filter(Rules{Children: true}, false), filter(Rules{}, true)
 	for _, c := range []struct {
 		what string
 		prog []instr
@@ -97,7 +97,7 @@ func TestFilterOfArguments(t *testing.T) {
 		{"high family, unix", unixes, eacc, unix.SYS_SOCKET, []uint64{top | unix.AF_UNIX, unix.SOCK_STREAM, 0}},
 		{"tcp beside unix", unixes, allow, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, 0}},
 		{"netlink beside unix", unixes, eacc, unix.SYS_SOCKET, []uint64{unix.AF_NETLINK, unix.SOCK_RAW, 0}},
-		{"unix alone", filter(Rules{Unix: true}, 0), eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, 0}},
+		{"unix alone", filter(Rules{Unix: true}, false), eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, 0}},
 		{"high family", network, eacc, unix.SYS_SOCKET, []uint64{top | unix.AF_INET, unix.SOCK_STREAM, 0}},
 		{"high type", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, top | unix.SOCK_STREAM, 0}},
 		{"high protocol", network, eacc, unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, top}},
@@ -117,10 +117,10 @@ func TestFilterOfArguments(t *testing.T) {
 		{"own limits", none, allow, unix.SYS_PRLIMIT64, []uint64{0}},
 		{"limits of another", none, eperm, unix.SYS_PRLIMIT64, []uint64{1}},
 		{"signals are Landlock's", none, allow, unix.SYS_KILL, []uint64{1, 9}},
-		{"own signal", own, allow, unix.SYS_TGKILL, []uint64{77, 78, 9}},
+		{"own signal", own, allow, unix.SYS_TGKILL, []uint64{ownPid, 78, 9}},
 		{"signal to another", own, eperm, unix.SYS_KILL, []uint64{78, 9}},
-		{"signal to a group", own, eperm, unix.SYS_KILL, []uint64{1<<64 - 77, 9}},
-		{"queued signal", own, eperm, unix.SYS_RT_SIGQUEUEINFO, []uint64{77}},
+		{"signal to a group", own, eperm, unix.SYS_KILL, []uint64{1<<64 - ownPid, 9}},
+		{"queued signal", own, eperm, unix.SYS_RT_SIGQUEUEINFO, []uint64{ownPid}},
 	} {
 		assert.Equal(t, c.want, verdict(t, c.prog, auditArch, c.call, c.args...), c.what)
 	}
@@ -133,6 +133,6 @@ func TestFilterOfArguments(t *testing.T) {
 
 func BenchmarkFilter(b *testing.B) {
 	for b.Loop() {
-		filter(Rules{Connect: []uint16{80}}, 0)
+		filter(Rules{Connect: []uint16{80}}, false)
 	}
 }

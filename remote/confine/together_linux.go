@@ -1,14 +1,12 @@
+//go:build amd64 || arm64
+
 package confine
 
 import (
-	"errors"
+	"fmt"
 	"os"
-	"os/exec"
-	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/Ishan27g/ryo-faas/remote/confine/launch"
 )
 
 // nprocABI comes with a kernel (5.19) that counts the processes of a user in each
@@ -23,26 +21,38 @@ const nprocABI = 2
 // processes apart from others of the user, but does not limit root's.
 func holding() (flags uintptr, err error) {
 	for _, flags := range []uintptr{unix.CLONE_NEWPID, unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
-		probe := exec.Command(self)
-		probe.Args = []string{launch.Name, "probe"}
-		probe.SysProcAttr = new(syscall.SysProcAttr)
-		hold(probe.SysProcAttr, flags)
-		err = probe.Run()
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == launch.Failed {
-			return flags, nil
+		probe := new(calls)
+		probe.withoutHandlers()
+		probe.hold(flags)
+		probe.add("exit", unix.SYS_EXIT_GROUP, 0)
+		var pid int
+		if pid, err = probe.run(flags, -1); err == nil {
+			return flags, reap(pid)
 		}
 	}
 	return 0, err
 }
 
-// hold makes a process start in namespaces and die with the thread that starts it.
-func hold(attr *syscall.SysProcAttr, flags uintptr) {
-	attr.Pdeathsig = syscall.SIGKILL
-	attr.Cloneflags |= flags
-	if flags&unix.CLONE_NEWUSER != 0 {
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+// hold makes the child, which begins in namespaces, die with the thread that starts it.
+func (c *calls) hold(flags uintptr) {
+	c.endWithThread()
+	if flags&unix.CLONE_NEWUSER == 0 {
+		return
 	}
+	// It stays who it is.
+	for _, file := range []struct{ name, content string }{
+		{"setgroups", "deny"},
+		{"uid_map", fmt.Sprintf("%d %[1]d 1", os.Getuid())},
+		{"gid_map", fmt.Sprintf("%d %[1]d 1", os.Getgid())},
+	} {
+		c.write("/proc/self/"+file.name, file.content)
+	}
+}
+
+// endWithThread makes the child die with the thread that starts it, until it becomes
+// another user.
+func (c *calls) endWithThread() {
+	c.add("end with the agent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 }
 
 // counts says that the kernel limits the number of processes in namespaces of
