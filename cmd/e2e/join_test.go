@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -40,21 +39,12 @@ type cable struct {
 func (m machine) listenIn(t *testing.T) *cable {
 	t.Helper()
 	const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in the order of the network
-	opened := make(chan error)
 	var fd int
-	go func() {
-		runtime.LockOSThread() // and never unlock it: the thread ends with its namespace
-		ns, err := os.Open("/var/run/netns/" + m.name)
-		if err == nil {
-			defer ns.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		}
-		if err == nil {
-			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, all)
-		}
-		opened <- err
-	}()
-	require.NoError(t, <-opened)
+	var opened error
+	require.NoError(t, m.run(func() {
+		fd, opened = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, all)
+	}))
+	require.NoError(t, opened)
 	socket := os.NewFile(uintptr(fd), "packets")
 	c := &cable{}
 	read := make(chan struct{})

@@ -31,8 +31,8 @@ type As struct {
 }
 
 // Relay starts a process that passes connections on to a TCP address, and returns its
-// own. So whatever a test sends comes from a process of the kind that it wants. It needs
-// Guarded in TestMain.
+// own. So whatever a test sends comes from a process of the kind that it wants, and from
+// the address from which the test calls it. It needs Guarded in TestMain.
 func Relay(t testing.TB, target string, as As) (addr string) {
 	t.Helper()
 	// Other users cannot reach the folder of a test's program, but can run the file.
@@ -91,7 +91,8 @@ func relay(target string, confined bool) error {
 // pass copies both ways until both have ended.
 func pass(conn net.Conn, target string) {
 	defer conn.Close()
-	far, err := net.Dial("tcp", target)
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: conn.RemoteAddr().(*net.TCPAddr).IP}}
+	far, err := from.Dial("tcp", target)
 	if err != nil {
 		return
 	}
