@@ -19,9 +19,8 @@ import (
 
 // dial opens the connections of both kinds of client. It takes an address literally:
 // proxies of the environment are not used.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: wire.ConnectLimit}
-	return d.DialContext(ctx, network, addr)
+func dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	return wire.Dial(ctx, addr, wire.ConnectLimit)
 }
 
 // dialRPC returns a gRPC connection, which tries each request once, at once.

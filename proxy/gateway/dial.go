@@ -12,6 +12,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // The limits of connections to functions.
@@ -115,7 +116,7 @@ func newTarget(key targetKey) *target {
 			defer cancel()
 			return key.door.Dial(ctx, key.port)
 		}
-		return dialer.DialContext(ctx, "tcp", key.address)
+		return wire.Dial(ctx, key.address, dialLimit)
 	}
 	t.transport = &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return t.links.dial(ctx) },

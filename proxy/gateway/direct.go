@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 const (
@@ -133,7 +134,7 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 		return nil, nil, err
 	}
 	res, err := l.ask(ctx, &c.out, c.in, request)
-	if err != nil && reused && !l.heard && ctx.Err() == nil {
+	if err != nil && reused && !l.heard && ctx.Err() == nil && !wire.IsCutOff(err) {
 		t.links.failedAt.Store(time.Now().UnixNano())
 		if (c.repeatable() || !l.sent) && !c.repeated {
 			c.repeated = true

@@ -22,6 +22,10 @@ func (c *call) fail(ctx context.Context, err error) {
 	case errors.Is(context.Cause(ctx), errLimit):
 		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
 			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
+		if agent := c.agentErr(); agent != nil {
+			e = proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v: %s", name, c.route.limit, agent.Message).
+				WithHint(agent.Hint).From("agent", "timeout")
+		}
 	case errors.Is(context.Cause(ctx), errStalled):
 		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.route.limit).
 			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
@@ -31,6 +35,12 @@ func (c *call) fail(ctx context.Context, err error) {
 		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
 	case unsent(err):
 		e = c.unreachable(err)
+	case wire.IsCutOff(err):
+		e = proto.Errorf(proto.ErrBadGateway, "agent %s, where function %q was called, is cut off: its machine has not answered for %v", c.target.key.agent, name, wire.PeerSilence).
+			WithHint("the call may have been executed; check that the machine runs, and that no firewall is between").From("agent", "lost")
+	case c.agentErr() != nil:
+		e = proto.Errorf(proto.ErrBadGateway, "function %q was called, and the connection was lost: %s", name, c.agentErr().Message).
+			WithHint("the call may have been executed; proxyCli agents shows which agents answer").From("agent", "lost")
 	default:
 		e = proto.Errorf(proto.ErrBadGateway, "function %q gave no valid answer: %w", name, withoutAddress(err)).
 			WithHint("proxyCli log "+name+" shows its last output").From("function", "answer")
@@ -38,11 +48,17 @@ func (c *call) fail(ctx context.Context, err error) {
 	c.refuse(e)
 }
 
+// agentErr says why the agent where the call went does not answer; nil when it does.
+func (c *call) agentErr() *proto.Error {
+	if c.target == nil {
+		return nil
+	}
+	return c.AgentErr(c.target.key.agent)
+}
+
 func (c *call) unreachable(err error) *proto.Error {
-	if c.target != nil {
-		if e := c.AgentErr(c.target.key.agent); e != nil {
-			return e
-		}
+	if e := c.agentErr(); e != nil {
+		return e
 	}
 	// It may have been stopped or paused since the call was given a replica.
 	switch now, _, _ := c.Table.find(proto.Path(c.route.name)); {

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // distrust is how long calls that cannot be repeated get new links after an idle link
@@ -50,6 +52,7 @@ func newLink(conn net.Conn) (*link, error) {
 		_ = conn.Close()
 		return nil, err
 	}
+	wire.Demand(below, wire.PeerSilence) // a function reads its heads and small bodies at once
 	l := &link{Conn: conn, raw: raw, tls: isTLS}
 	l.in = bufio.NewReader(l)
 	l.probe = func(fd uintptr) bool {
@@ -112,6 +115,15 @@ func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request,
 		}
 		passInterim(w, res)
 	}
+}
+
+// tunnel makes the link one on which the function may leave unread what is sent.
+func (l *link) tunnel() {
+	if secure, ok := l.Conn.(*tls.Conn); ok {
+		wire.Demand(secure.NetConn(), 0)
+		return
+	}
+	wire.Demand(l.Conn, 0)
 }
 
 // cancel closes a link whose call is not done with it.

@@ -78,6 +78,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 		}
 		res = r
 		if res.StatusCode == http.StatusSwitchingProtocols {
+			l.tunnel()
 			res.Body = tunnelBody{l}
 		} else {
 			res.Body = &linkBody{trailedBody: trailedBody{res.Body, res}, l: l, links: &t.links}
