@@ -173,6 +173,8 @@ func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 		a.note("%s: %s", r.GetName(), firstLine(r.GetError()))
 	case proto.Status(r.GetStatus()) == proto.Failed:
 		a.note("%s %s: %s; proxyCli details says all", r.GetName(), failureOf(r), firstLine(r.GetError()))
+	case r.GetReason() == proto.ReasonFrozen:
+		a.note("%s on %s: %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
 	case r.GetError() != "":
 		a.note("%s on %s serves, but %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
 	}

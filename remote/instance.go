@@ -40,6 +40,7 @@ type instance struct {
 	last    atomic.Pointer[reading]
 	hung    atomic.Bool // killed since it did not answer
 	full    atomic.Bool // killed since its temporary files took too much
+	frozen  bool        // stopped by a signal; run owns it
 }
 
 // start starts a process of a version, whose folder is complete, and waits until it has
@@ -172,6 +173,7 @@ func (f *function) watch(s *service, p *instance) {
 			f.agent.removeHeld(control) // the function was stopped
 		}
 	})
+	f.work.Go(func() { f.notice(p) })
 	if limit := p.version.Liveness(); limit > 0 {
 		f.work.Go(func() { f.pulse(p, limit) })
 	}
@@ -193,6 +195,25 @@ func (f *function) repeat(p *instance, pause time.Duration, look func() time.Dur
 		pause = look()
 		next.Reset(pause)
 	}
+}
+
+// noticeEvery is how often it is looked whether a process is frozen: seldom enough that
+// ten thousand of them take 2 % of a core.
+const noticeEvery = 4 * time.Second
+
+// notice makes the function's row say whether a process is frozen.
+func (f *function) notice(p *instance) {
+	said := false
+	f.repeat(p, noticeEvery, func() time.Duration {
+		if frozen := p.Frozen(); frozen != said {
+			said = frozen
+			f.post(func() {
+				p.frozen = frozen
+				f.logger.Warn("a process was stopped by a signal, or goes on", "version", p.version.Number, "pid", p.Pid(), "frozen", frozen)
+			})
+		}
+		return noticeEvery
+	})
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -522,6 +523,25 @@ func TestAProcessThatHangsIsReplaced(t *testing.T) {
 	require.Len(t, crashes, 1)
 	assert.Contains(t, crashes[0].GetCause(), "unanswered for 1s")
 	assert.Contains(t, crashes[0].GetOutput(), "goroutine")
+}
+
+func TestAFrozenProcessIsTold(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	a := start(t, t.TempDir())
+	row := a.deploy(t, "Hello", says("Hello", "hi"))
+	require.True(t, row.Available(row.GetServing()[0]))
+	require.NoError(t, syscall.Kill(int(row.GetPid()), syscall.SIGSTOP))
+	now := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetReason() == proto.ReasonFrozen })
+	assert.EqualValues(t, proto.Deployed, now.GetStatus())
+	assert.Zero(t, now.GetInstances())
+	assert.Contains(t, now.GetError(), fmt.Sprintf("kill -CONT %d", row.GetPid()))
+	assert.False(t, now.Available(now.GetServing()[0]))
+	require.NoError(t, syscall.Kill(int(row.GetPid()), syscall.SIGCONT))
+	now = a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetReason() == "" })
+	assert.EqualValues(t, 1, now.GetInstances())
+	assert.Zero(t, now.GetRestarts())
 }
 
 func TestMetricsNeverCountBackwards(t *testing.T) {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -98,7 +99,12 @@ func (s *service) isolation() proto.Isolation {
 
 // serving is the service as callers see it.
 func (s *service) serving() *proto.Serving {
-	row := &proto.Serving{Version: s.number(), Weight: s.weight, Instances: uint32(len(s.procs))} //nolint:gosec // few
+	row := &proto.Serving{Version: s.number(), Weight: s.weight}
+	for _, p := range s.procs {
+		if !p.frozen {
+			row.Instances++
+		}
+	}
 	if s == s.f.main {
 		row.Weight = 100
 		if s.f.canary != nil && s.f.canary.seen && !s.f.canary.refusing() {
@@ -117,10 +123,26 @@ func (s *service) serving() *proto.Serving {
 	return row
 }
 
+// frozen returns a process of the function that a signal has stopped; nil: there is none.
+func (f *function) frozen() *instance {
+	for _, s := range f.services() {
+		for _, p := range s.procs {
+			if p.frozen {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
 // explain says in a row what is wrong, if anything.
 func (f *function) explain(row *proto.FunctionJsonRsp) {
 	last := f.history.Failure
+	frozen := f.frozen()
 	switch {
+	case frozen != nil:
+		row.Reason = proto.ReasonFrozen
+		row.Error = fmt.Sprintf("its process %d was stopped by a signal and answers nothing: kill -CONT %[1]d lets it go on, and with the setting \"liveness\" such a process is replaced", frozen.Pid())
 	case f.main.problem != nil && len(f.main.procs) == 0:
 		row.Error, row.Reason = f.main.problem.Text, f.main.problem.Reason
 		row.Retry = timestamp(f.main.retry)

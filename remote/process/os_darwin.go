@@ -42,6 +42,9 @@ func (c *child) await() {
 	}
 }
 
+// Frozen is not told on this system.
+func (p *Process) Frozen() bool { return false }
+
 // oomKills are not counted on this system.
 type oomKills struct{}
 

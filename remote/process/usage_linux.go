@@ -29,6 +29,13 @@ func (p *Process) Usage() (Usage, error) {
 	return u, nil
 }
 
+// Frozen reports whether a signal has stopped the process, or a debugger has. It is then
+// called in vain until it goes on.
+func (p *Process) Frozen() bool {
+	s, err := readStat(p.id.Pid)
+	return err == nil && s.start == p.id.Start && (s.state == 'T' || s.state == 't')
+}
+
 func usage(id Identity) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(id.Pid)
 	status, statusErr := os.ReadFile(dir + "/status")
