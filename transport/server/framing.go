@@ -285,7 +285,7 @@ func (f *framing) takeLine(text []byte) bool {
 			f.next()
 			return true
 		}
-		return text[0] != ' ' && text[0] != '\t'
+		return isField(text)
 	}
 	return false
 }
@@ -366,7 +366,17 @@ func number(digits []byte, base int) (uint64, bool) {
 	return n, err == nil && len(digits) <= 15
 }
 
-// isToken reports whether a byte can stand in a method (RFC 9110 section 5.6.2).
+// isField reports whether a line can be a field: net/http takes a trailer whose name
+// ends with a space (RFC 9112 section 5.1).
+func isField(text []byte) bool {
+	name, _, ok := bytes.Cut(text, []byte(":"))
+	for _, b := range name {
+		ok = ok && isToken(b)
+	}
+	return ok && len(name) > 0
+}
+
+// isToken reports whether a byte can stand in a method or a name (RFC 9110 section 5.6.2).
 func isToken(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0
 }

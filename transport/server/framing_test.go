@@ -69,6 +69,7 @@ var streams = map[string]struct {
 	"a trailer that ends in LF":         {post + "Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: b\n\r\n" + smuggled, "500"},
 	"trailers that end in LF":           {post + "Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: b\r\n\n" + smuggled, "500"},
 	"a folded trailer":                  {post + "Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: b\r\n c: d\r\n\r\n" + smuggled, "500"},
+	"a space in a trailer's name":       {post + "Transfer-Encoding: chunked\r\n\r\n0\r\nX-A : b\r\n\r\n" + smuggled, "500"},
 	"a websocket with a body":           {get + "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 39\r\n\r\n" + smuggled, "400"},
 	"a websocket with chunks":           {get + "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked, "400"},
 	"a websocket that is refused":       {get + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + smuggled, "200"},
