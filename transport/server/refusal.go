@@ -25,6 +25,7 @@ func (c *framedConn) Write(p []byte) (int, error) {
 	if instead == nil {
 		return c.Conn.Write(p)
 	}
+	c.refused.Store(true) // net/http closes now, perhaps before it has read all that came
 	if _, err := c.Conn.Write(instead); err != nil {
 		return 0, err
 	}
