@@ -83,6 +83,29 @@ func (l *link) usable() bool {
 	return l.open && (!l.tls || l.drained())
 }
 
+// quiet says whether an idle connection is open and nothing has come on it. Unlike
+// usable it may be asked while a reader waits.
+func quiet(conn net.Conn) bool {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	open := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		open = errors.Is(err, syscall.EAGAIN)
+	})
+	return err == nil && open
+}
+
 // drained says whether TLS has nothing that came together with the answer before.
 func (l *link) drained() bool {
 	if l.SetReadDeadline(time.Unix(1, 0)) != nil {

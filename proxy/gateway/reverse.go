@@ -38,8 +38,10 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	if out.Body != nil {
 		body := &body{Reader: out.Body, call: c}
 		out.Body = body
-		if len(out.Trailer) > 0 {
-			body.trailer = out.Trailer
+		if out.ContentLength < 0 {
+			// Also those that the caller has not announced.
+			body.trailer = make(http.Header)
+			out.Trailer = body.trailer
 			body.copyTrailer()
 		}
 	}
@@ -100,9 +102,18 @@ func (c *call) upload(ctx context.Context, t *target, out *http.Request) (*http.
 	reused := false
 	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 		reused, b.keeps = got.Reused, got.Reused
+		if b.unsent = got.Reused && !quiet(got.Conn); b.unsent {
+			_ = got.Conn.Close() // else the Transport might write before it sees that the function has closed it
+		}
 	}}))
 	out.GetBody = b.again
 	res, err := t.transport.RoundTrip(out)
+	for err != nil && b.unsent && ctx.Err() == nil {
+		if _, late := b.again(); late != nil {
+			break
+		}
+		res, err = t.transport.RoundTrip(out)
+	}
 	if err != nil && reused && ctx.Err() == nil && !c.bodyFailed.Load() {
 		t.links.failedAt.Store(time.Now().UnixNano())
 	}
@@ -174,6 +185,7 @@ type body struct {
 	trailer http.Header // of the outbound request, filled at the end; nil for none
 	keeps   bool        // what is read is kept, for another connection
 	kept    []byte
+	unsent  bool // nothing of it was written: its connection had been closed
 }
 
 // keptBody bounds what is kept of a body, in bytes: a Transport reads less before it
@@ -182,15 +194,18 @@ const keptBody = 64 << 10
 
 var errClosed = errors.New("its connection was closed")
 
-// again returns the body for a call that is sent a second time. A Transport asks for it
-// if it has written nothing, and if the caller allows that the call is made twice; it
-// would ask for each idle connection.
+// again returns the body for a call that is sent over another connection. A Transport
+// asks for it if it has written nothing, and if the caller allows that the call is made
+// twice; it would ask for each idle connection.
 func (b *body) again() (io.ReadCloser, error) {
-	if !b.keeps || b.call.repeated {
+	if !b.keeps || b.call.repeated && !b.unsent {
 		return nil, errClosed
 	}
-	b.call.repeated = true
-	return &body{Reader: io.MultiReader(bytes.NewReader(b.kept), b.Reader), call: b.call, trailer: b.trailer}, nil
+	b.call.repeated = b.call.repeated || !b.unsent
+	b.unsent = false
+	b.Reader = io.MultiReader(bytes.NewReader(b.kept), b.Reader)
+	b.kept = nil
+	return b, nil
 }
 
 func (b *body) Read(p []byte) (int, error) {
