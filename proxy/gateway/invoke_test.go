@@ -226,7 +226,7 @@ func TestForwardingHeadersAreSetFreshly(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1", caller.Addr().String())
 	assert.Equal(t, http.Header{
-		"X-Ryo-Remote-Addr": {caller.String()}, "X-Forwarded-Prefix": {"/functions/hello"},
+		"Via": {"1.1 ryo"}, "X-Ryo-Remote-Addr": {caller.String()}, "X-Forwarded-Prefix": {"/functions/hello"},
 		"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"me.example:9002"}, "X-Forwarded-Proto": {"http"},
 		"Host": {"me.example:9002"}, "X-Request-Id": h["X-Request-Id"], "Function-Execution-Id": h["X-Request-Id"],
 	}, h)

@@ -100,6 +100,18 @@ func Add(r *http.Request, prefix, id string, set func(name, value string)) {
 	set("X-Forwarded-Prefix", prefix)
 	set(RequestID, id)
 	set(executionID, id)
+	set("Via", via(r))
+}
+
+// via names this hop after those before (RFC 9110 section 7.6.3).
+func via(r *http.Request) string {
+	if r.ProtoMajor > 1 {
+		return "2 ryo"
+	}
+	if r.ProtoMinor == 0 {
+		return "1.0 ryo"
+	}
+	return "1.1 ryo"
 }
 
 // Rewrite prepares a request for a function. Its target is sent byte for byte; the
@@ -116,7 +128,15 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 		out.Header.Del("Connection")
 		out.Header.Del("Upgrade")
 	}
-	Add(pr.In, prefix, id, func(name, value string) { out.Header[name] = []string{value} })
+	if out.Header.Get("Te") != "" { // ReverseProxy leaves it the word trailers
+		out.Header.Add("Connection", "TE")
+	}
+	Add(pr.In, prefix, id, func(name, value string) {
+		if name == "Via" { // after those of the hops before
+			value = strings.Join(append(out.Header[name], value), ", ")
+		}
+		out.Header[name] = []string{value}
+	})
 	// net/url would encode some bytes of a path anew, but writes Opaque as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: target}
 }
