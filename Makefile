@@ -65,6 +65,10 @@ demo: build ## deploy example/hello to an agent and a proxy of its own, and call
 bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; QUICK=-quick for a look
 	$(GO) run -tags $(TAGS) ./bench $(QUICK)
 
+.PHONY: conformance
+conformance: ## docs/conformance.md: the gateway's behaviour beside nginx's and haproxy's (Debian: nginx-light, haproxy)
+	$(GO) test -count=1 -tags $(TAGS) -run TestCompare ./proxy/gateway/conformance -compare
+
 ##@ Check
 
 # Tests are built with the flags of the programs and of functions, so that each package

@@ -1,0 +1,90 @@
+package conformance_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// known are the cases that our gateway fails, and why.
+var known = map[string]string{}
+
+func TestConformance(t *testing.T) {
+	for name, options := range map[string]conformance.Options{
+		"plain":   {},
+		"reverse": {Line: "TE: trailers\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run, err := conformance.NewRun(options)
+			require.NoError(t, err)
+			t.Cleanup(run.Close)
+			addr := serve(t, run.Routes())
+			for i, c := range run.Cases {
+				t.Run(c.Group+"/"+c.Name, func(t *testing.T) {
+					t.Parallel()
+					err := run.Play(i, addr)
+					if why, ok := known[c.Group+": "+c.Name]; ok {
+						assert.Error(t, err, "it passes though it is said not to: %s", why)
+						return
+					}
+					assert.NoError(t, err)
+				})
+			}
+		})
+	}
+}
+
+// serve serves our gateway as the proxy does on its listener for everybody, and returns
+// its address.
+func serve(t *testing.T, routes []conformance.Route) string {
+	t.Helper()
+	table := gateway.NewTable()
+	changes := map[string][]gateway.Replica{}
+	for _, r := range routes {
+		row := &proto.FunctionJsonRsp{
+			Name: r.Name, Status: string(proto.Deployed), AtAgent: "localhost:9000", Proxy: "http://" + r.Address, Instances: 1, Pid: 1,
+		}
+		if r.Limit > 0 {
+			row.Timeout = r.Limit.String()
+		}
+		changes[proto.Path(r.Name)] = []gateway.Replica{{Row: row}}
+	}
+	table.Update(changes)
+	t.Cleanup(table.Clear)
+	logger := hclog.NewNullLogger()
+	functions := gateway.New(gateway.Config{
+		Table: table, Logger: logger,
+		Admit:    func(*http.Request, string, bool) error { return nil },
+		Stranger: func(*http.Request) bool { return false },
+		AgentErr: func(string) *proto.Error { return nil },
+		Unknown:  func(name string) error { return proto.Errorf(proto.ErrNotFound, "function %q not found", name) },
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, transporttest.NewFake(t), server.Config{
+			Public: []net.Listener{l}, Logger: logger,
+			Mounts: []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: functions}},
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-served)
+	})
+	return l.Addr().String()
+}
