@@ -853,7 +853,9 @@ type Version struct {
 	// Percentage of the calls that it gets now.
 	Weight uint32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
 	// The agent that keeps it.
-	AtAgent       string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	AtAgent string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	// It served before the one that does: a rollback without a number goes to it.
+	Previous      bool `protobuf:"varint,10,opt,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,6 +951,13 @@ func (x *Version) GetAtAgent() string {
 		return x.AtAgent
 	}
 	return ""
+}
+
+func (x *Version) GetPrevious() bool {
+	if x != nil {
+		return x.Previous
+	}
+	return false
 }
 
 // Crash is an exit of a process that nobody asked for.
@@ -4332,7 +4341,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05proxy\x18\x03 \x01(\tR\x05proxy\x12\x16\n" +
 	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x1c\n" +
 	"\tinstances\x18\x05 \x01(\rR\tinstances\x12\x10\n" +
-	"\x03pid\x18\x06 \x01(\x05R\x03pid\"\x91\x02\n" +
+	"\x03pid\x18\x06 \x01(\x05R\x03pid\"\xad\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x12\n" +
@@ -4342,7 +4351,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bsettings\x18\x06 \x01(\v2\x18.ryofaas.v1.FunctionJsonR\bsettings\x12-\n" +
 	"\aprogram\x18\a \x01(\v2\x13.ryofaas.v1.ProgramR\aprogram\x12\x16\n" +
 	"\x06weight\x18\b \x01(\rR\x06weight\x12\x19\n" +
-	"\bat_agent\x18\t \x01(\tR\aatAgent\"\xff\x01\n" +
+	"\bat_agent\x18\t \x01(\tR\aatAgent\x12\x1a\n" +
+	"\bprevious\x18\n" +
+	" \x01(\bR\bprevious\"\xff\x01\n" +
 	"\x05Crash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\tR\x04time\x12\x14\n" +

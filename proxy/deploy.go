@@ -78,6 +78,11 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 		if err := p.collides(fn); err != nil {
 			return nil, err
 		}
+		release, err := p.claim(fn.GetName(), fn.OwnRoutes())
+		if err != nil {
+			return nil, err
+		}
+		release() // the deploy claims them again
 		for _, r := range fn.OwnRoutes() {
 			if other, taken := routes[r]; taken {
 				return nil, routeTaken(r, other)
@@ -98,18 +103,12 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 	return orders, nil
 }
 
-// collides refuses a name that shares its path with another function's, and a route that
-// another function has.
+// collides refuses a name that shares its path with another function's.
 func (p *Proxy) collides(fn *proto.FunctionJson) error {
 	name := fn.GetName()
 	for _, r := range p.fleet.Find(proto.Path(name)) {
 		if other := r.Row.GetName(); other != name {
 			return collision(name, other)
-		}
-	}
-	for _, r := range fn.OwnRoutes() {
-		if other := p.table.Owner(r); other != "" && other != name {
-			return routeTaken(r, other)
 		}
 	}
 	return nil
@@ -251,6 +250,9 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 	}
 	defer release()
 	o.Agents = agents
+	if o.Ended, err = p.claim(o.Function.GetName(), o.Function.OwnRoutes()); err != nil {
+		return nil, err
+	}
 	return p.rollouts.Begin(ctx, o)
 }
 

@@ -63,6 +63,7 @@ type Proxy struct {
 	gateway   *gateway.Gateway
 	logger    hclog.Logger
 	paths     locks // of functions: deploys and stops of one take turns
+	claims    claims
 	wakes     wakes
 }
 

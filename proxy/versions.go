@@ -62,6 +62,11 @@ func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([
 	if err != nil {
 		return nil, err
 	}
+	release, err := p.claimKept(ctx, replicas[0], step)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	steps := make([]rollout.Step, len(replicas))
 	for i, r := range replicas {
 		step.Agent, step.Name, step.Before = r.Agent, r.Row.GetName(), r.Row

@@ -185,3 +185,80 @@ func TestReplicasGetTheSameSettingsAndKeepTheirSecrets(t *testing.T) {
 	}
 	assert.Len(t, newest, 2)
 }
+
+// routed is a deploy of a function, which waits, with routes of its own.
+func routed(t testing.TB, name string, n *node, routes ...string) *proto.FunctionJson {
+	t.Helper()
+	fn := source(t, name, n.addr)
+	fn.Routes = routes
+	return fn
+}
+
+// taken asserts that a change was refused for the sake of another function's route.
+func taken(t *testing.T, err error, other string) {
+	t.Helper()
+	require.ErrorIs(t, err, proto.ErrConflict)
+	assert.ErrorContains(t, err, `belongs to function "`+other+`"`)
+}
+
+func TestOfTwoDeploysForARouteOneIsRefused(t *testing.T) {
+	nodes := newNodes(t, 2)
+	begun, goOn := make(chan struct{}), make(chan error)
+	nodes[0].deploying = func(*proto.FunctionJson) error {
+		begun <- struct{}{}
+		return <-goOn
+	}
+	p := start(t, Config{})
+	result := make(chan error, 1)
+	deploy := func() {
+		rows, err := p.Deploy(t.Context(), routed(t, "One", nodes[0], "own.example/a"))
+		if err == nil && rows[0].GetStatus() != string(proto.Deployed) {
+			err = errors.New(rows[0].GetError())
+		}
+		result <- err
+	}
+	go deploy()
+	<-begun
+	for range 2 {
+		_, err := p.Deploy(t.Context(), routed(t, "Two", nodes[1], "www.example", "own.example/a"))
+		taken(t, err, "One")
+		assert.Empty(t, nodes[1].names(t), "nothing has changed")
+	}
+	goOn <- proto.Errorf(proto.ErrExhausted, "no port is left")
+	require.Error(t, <-result)
+	deploys(t, p, routed(t, "Two", nodes[1], "own.example/a"))
+
+	rows, err := p.Deploy(t.Context(), routed(t, "One", nodes[0], "own.example/a"))
+	taken(t, err, "Two")
+	assert.Empty(t, rows)
+}
+
+func TestNoVersionComesBackWhoseRouteIsAnothersNow(t *testing.T) {
+	n := newNodes(t, 1)[0]
+	p := start(t, Config{})
+	deploys(t, p, routed(t, "One", n, "own.example"))
+	deploys(t, p, routed(t, "One", n))
+	canary := routed(t, "One", n, "own.example")
+	canary.Canary, canary.Note = 10, "a canary has no routes yet"
+	deploys(t, p, canary)
+	deploys(t, p, routed(t, "Two", n, "own.example"))
+
+	for _, to := range []uint32{0, 1} {
+		_, err := p.Rollback(t.Context(), "One", to)
+		taken(t, err, "Two")
+	}
+	_, err := p.Shift(t.Context(), "One", 100)
+	taken(t, err, "Two")
+	_, err = p.Shift(t.Context(), "One", 20)
+	require.NoError(t, err)
+	_, err = p.Stop(t.Context(), "One")
+	require.NoError(t, err)
+	_, err = p.Rollback(t.Context(), "One", 1)
+	taken(t, err, "Two")
+
+	_, err = p.Stop(t.Context(), "Two")
+	require.NoError(t, err)
+	rows, err := p.Rollback(t.Context(), "One", 1)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"own.example"}, rows[0].GetRoutes())
+}

@@ -26,6 +26,7 @@ type Order struct {
 	Function *proto.FunctionJson
 	Package  *bundle.Package
 	Agents   []string // addresses, in the order in which callers see their rows
+	Ended    func()   // called once, when the rollout has ended, however it did
 }
 
 // Path returns the path of the function.
@@ -122,6 +123,7 @@ func (r *Rollouts) Begin(ctx context.Context, order Order) (*Rollout, error) {
 		accepted: make(chan struct{}), done: make(chan struct{}), programs: map[string]origin{},
 	}
 	if !r.prepare(ctx, o) {
+		o.Ended()
 		o.answer(o.final)
 		close(o.done)
 		return o, nil
@@ -240,6 +242,7 @@ func (r *Rollouts) nextVersion(o *Rollout, dormant []fleet.Replica) uint32 {
 // the deploy does not name.
 func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 	defer close(o.done)
+	defer o.Ended()
 	c := &change{Rollouts: r, name: o.Function.GetName(), steps: steps, rollout: o, taken: o.taken, rows: map[string]*proto.FunctionJsonRsp{}}
 	o.final.err = c.roll(ctx)
 	whole := o.final.err == nil

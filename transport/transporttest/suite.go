@@ -412,6 +412,7 @@ func stopped(t *tester) {
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	assert.Zero(t, list[0].GetWeight())
+	assert.True(t, list[0].GetPrevious() && !list[1].GetPrevious(), "where a rollback without a number goes")
 	printed, err := t.Log(t.Context(), "HelloWorld")
 	require.NoError(t, err)
 	assert.NotEmpty(t, printed.GetLogs())

@@ -184,7 +184,7 @@ func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, e
 		}
 		list = append(list, &proto.Version{
 			Version: v.number, Package: v.fn.GetPackage(), Kind: kind(v.fn), Note: v.fn.GetNote(), Time: v.time.Format(time.RFC3339),
-			Settings: settings, Program: v.program, Weight: fn.weight(v), AtAgent: FakeAddr,
+			Settings: settings, Program: v.program, Weight: fn.weight(v), AtAgent: FakeAddr, Previous: v == fn.before,
 		})
 	}
 	return list, nil
