@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +35,69 @@ func TestWeightsOfAgentsAreAdded(t *testing.T) {
 	assert.LessOrEqual(t, longest, 12, "they are spread")
 	assert.Len(t, rt.version(1).targets, 2)
 	assert.Len(t, rt.version(3).targets, 1)
+}
+
+// Callers at the same time, and changes of the route meanwhile, take nothing from a share.
+func TestSharesHoldOverTenThousandCalls(t *testing.T) {
+	const calls = 10_000
+	for _, canaries := range [][]uint32{{1}, {5}, {10}, {33}, {50}, {99}, {10, 10, 10}, {1, 0, 50}, {7, 13, 29}} {
+		var replicas []Replica
+		var share float64
+		for i, weight := range canaries {
+			row := deployed("A", fmt.Sprintf("127.0.0.1:%d", i+1))
+			row.Serving = []*proto.Serving{
+				{Version: 1, Weight: 100 - weight, Proxy: row.GetProxy()}, {Version: 2, Weight: weight, Proxy: fmt.Sprintf("http://127.0.0.1:%d", i+101)},
+			}
+			replicas = append(replicas, Replica{Row: row})
+			share += float64(weight) / 100 / float64(len(canaries))
+		}
+		r := NewTable()
+		r.Update(map[string][]Replica{"a": replicas})
+		var canary atomic.Int32
+		var all sync.WaitGroup
+		for caller := range 8 {
+			all.Go(func() {
+				for i := range calls / 8 {
+					if caller == 0 && i%100 == 0 {
+						r.Update(map[string][]Replica{"a": replicas})
+					}
+					if rt, _, _ := r.find("a"); rt.choose().number == 2 {
+						canary.Add(1)
+					}
+				}
+			})
+		}
+		all.Wait()
+		assert.InDelta(t, share*calls, canary.Load(), calls/100, "%v", canaries)
+		r.Clear()
+	}
+}
+
+func TestASlowReplicaGetsFewCalls(t *testing.T) {
+	var slow, quick atomic.Int32
+	after := func(d time.Duration, n *atomic.Int32) http.HandlerFunc {
+		return func(_ http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			select {
+			case <-time.After(d):
+			case <-r.Context().Done():
+			}
+		}
+	}
+	addr := front(t, function(t, "Hello", after(200*time.Millisecond, &slow)), function(t, "Hello", after(time.Millisecond, &quick)))
+	c := client(t)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for slow.Load()+quick.Load() < 300 {
+				if res, err := c.Get("http://" + addr + "/functions/hello"); assert.NoError(t, err) {
+					res.Body.Close()
+				}
+			}
+		})
+	}
+	all.Wait()
+	assert.Less(t, slow.Load(), quick.Load()/3)
 }
 
 func TestAVersionThatCannotBeDialedLeavesTheOthers(t *testing.T) {
