@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -305,43 +304,4 @@ func TestPutOnlineWithTLS(t *testing.T) {
 	var h http.Header
 	require.NoError(t, json.NewDecoder(rsp.Body).Decode(&h))
 	assert.Equal(t, "https", h.Get("X-Forwarded-Proto"))
-}
-
-// What reaches the published port from strangers is answered clearly, or closed.
-func TestMalformedInputAtThePublishedPort(t *testing.T) {
-	t.Parallel()
-	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-trusted-proxies", "127.0.0.0/8")
-	addr := p.said(`Functions started on (\S+)`)
-	for what, sent := range map[string]string{
-		"nothing":                       "",
-		"a TLS greeting":                "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600),
-		"zeros":                         strings.Repeat("\x00", 1<<16),
-		"a long line":                   "GET /" + strings.Repeat("a", 1<<20),
-		"many headers":                  "GET / HTTP/1.1\r\nHost: h\r\n" + strings.Repeat("A: b\r\n", 1<<16),
-		"no host":                       "GET / HTTP/1.1\r\n\r\n",
-		"two lengths":                   "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-		"a tunnel":                      "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
-		"a forward proxy":               "GET http://127.0.0.1:22/ HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
-		"half a PROXY header":           "PROXY TCP4 192.0.2.7",
-		"a PROXY header without an end": "PROXY TCP4 " + strings.Repeat("1", 1<<16),
-		"a binary PROXY header":         "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("\x00", 1<<16),
-		"h2c, then garbage":             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 1<<12),
-		"an upgrade to h2c":             "GET /functions/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-	} {
-		t.Run(what, func(t *testing.T) {
-			conn, err := net.Dial("tcp", addr)
-			require.NoError(t, err)
-			defer conn.Close()
-			_, _ = io.WriteString(conn, sent)
-			_ = conn.(*net.TCPConn).CloseWrite()                 // it may be reset already
-			answer, _ := io.ReadAll(io.LimitReader(conn, 1<<20)) // reset at the latest
-			switch {
-			case len(answer) == 0, strings.HasPrefix(sent, "PRI"):
-			default:
-				assert.Regexp(t, `^HTTP/1\.[01] (400|404|431|501) `, string(answer))
-			}
-		})
-	}
-	status, _ := fetch(t, http.MethodGet, "http://"+addr+"/functions/a", "")
-	assert.Equal(t, http.StatusNotFound, status, "it serves on")
 }

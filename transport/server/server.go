@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"io"
 	"log"
 	"maps"
 	"net"
@@ -267,7 +269,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, err)
 		return
 	}
-	if scope != wire.ScopeOpen {
+	if scope == wire.ScopeOpen {
+		if err := limitBody(w, r); err != nil {
+			refuse(w, r, err)
+			return
+		}
+	} else {
 		connOf(r).seat.stay()
 	}
 	if mount != nil && mount.Scope == wire.ScopeInvoke { // which sets the request id of a function's answer
@@ -296,6 +303,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = newBody(w, r.Body)
 		s.recorded(r, caller, func(r *http.Request) { s.routes.ServeHTTP(w, r) })
 	}
+}
+
+// limitBody bounds the body of a request that takes no right. That of a gRPC call is read
+// ahead, since grpc would call what is too long unavailable.
+func limitBody(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, wire.MaxOpen)
+	if !isGRPC(r) {
+		return nil
+	}
+	data, err := io.ReadAll(newBody(w, r.Body))
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return err
 }
 
 // state answers what the program says of itself.

@@ -29,6 +29,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 const helloSource = `package hello
@@ -441,6 +442,22 @@ func TestAnEndlessGRPCMessageIsRefused(t *testing.T) {
 	assert.Equal(t, codes.ResourceExhausted, status.Code(err))
 	_, err = cli.Details(t.Context(), &proto.DetailsRequest{})
 	require.NoError(t, err)
+}
+
+// Nobody who takes no right fills the memory.
+func TestWhatAnybodyMaySendIsSmall(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{})
+	cli := proto.NewFunctionsClient(dial(t, addr, "localhost"))
+	for size, want := range map[int]struct {
+		rpc  codes.Code
+		http int
+	}{wire.MaxOpen / 2: {codes.Unimplemented, http.StatusMethodNotAllowed}, wire.MaxOpen: {codes.ResourceExhausted, http.StatusRequestEntityTooLarge}} {
+		_, err := cli.Join(t.Context(), &proto.JoinRequest{Id: strings.Repeat("x", size)})
+		assert.Equal(t, want.rpc, status.Code(err), "%v", err)
+		code, body := answer(t, "POST", "http://"+addr+"/agents/join", "application/json", `{"id": "`+strings.Repeat("x", size)+`"}`)
+		assert.Equal(t, want.http, code, body)
+	}
 }
 
 func TestUploadIsNotHeldInMemory(t *testing.T) {

@@ -15,6 +15,9 @@ const (
 	MaxRequest = 4 << 20
 	// MaxJSON bounds a JSON body. A function to deploy takes about 200 bytes.
 	MaxJSON = 1 << 20
+	// MaxOpen bounds the body of a request that takes no right. Agents join with some
+	// hundred bytes; strangers may send as many requests as they like.
+	MaxOpen = 16 << 10
 	// MaxFunctions bounds the functions in one deploy: far more than a definition has,
 	// far fewer than empty ones fit into MaxJSON.
 	MaxFunctions = 1000
