@@ -42,6 +42,8 @@ type Config struct {
 	// Cache is the folder of the build and module caches, which agents of one
 	// machine may share. Default: cache in Dir.
 	Cache string
+	// CacheLimit is what each of the two may take, in bytes. Default: 10 GiB.
+	CacheLimit int64
 	// Host is the name by which other machines reach this agent. Default: localhost.
 	Host string
 	// Port is the port that the agent is served on. Required: it is part of the
@@ -71,6 +73,9 @@ type Config struct {
 	// Logger gets the agent's messages. Default: none.
 	Logger hclog.Logger
 }
+
+// defaultCacheLimit is what each cache of builds may take, in GiB.
+const defaultCacheLimit = 10
 
 // defaultVersions is how many versions are kept: each costs the disk a program.
 const defaultVersions = 10
@@ -201,7 +206,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 			return err
 		}
 		making.Build = &build.Config{
-			Dir: cfg.Cache, Temp: a.disk.Tmp(), Logger: a.logger.Named("build"),
+			Dir: cfg.Cache, CacheLimit: cfg.CacheLimit, Temp: a.disk.Tmp(), Logger: a.logger.Named("build"),
 			Proxy: cfg.GoProxy, SumDB: cfg.GoSumDB, Private: cfg.GoPrivate, Launcher: launcher,
 		}
 	}

@@ -44,6 +44,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	ports := set.String("ports", DefaultPorts, "`range` of the functions' ports")
 	host := set.String("host", "", "`name` by which other machines reach this agent")
 	cache := set.String("cache", "", "`folder` of the build cache, which agents may share (default cache in the agent's folder)")
+	cacheLimit := set.Int("cache-limit", defaultCacheLimit, "`GiB` that what builds have compiled may take, and as many what they have fetched")
 	sourceRoot := set.String("source-root", "", "`folder` below which callers of other machines may name a dir to deploy")
 	join := set.String("join", "", "`address` of a proxy (its -rpc) to belong to: it is served by TLS, and reaches functions through this port")
 	token := set.String("token", "", "join `token`, which proxyCli agents token prints; needed once")
@@ -69,6 +70,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if *builds != "auto" && *builds != "never" {
 		return set.Failf("invalid value %q for -build: use auto or never", *builds)
 	}
+	if *cacheLimit < 1 {
+		return set.Failf("invalid value %d for -cache-limit: a cache needs 1 GiB at least", *cacheLimit)
+	}
 	if *versions < 1 {
 		return set.Failf("invalid value %d for -versions: one is kept at least", *versions)
 	}
@@ -88,7 +92,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	asked := options{
 		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
-			Dir: filepath.Join(*dir, "agent"), Cache: *cache, Host: *host, Ports: *ports, Expose: *expose, Join: *join, Token: *token,
+			Dir: filepath.Join(*dir, "agent"), Cache: *cache, CacheLimit: int64(*cacheLimit) << 30, Host: *host, Ports: *ports, Expose: *expose, Join: *join, Token: *token,
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
 			Isolation: demanded,
 			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
@@ -115,6 +119,12 @@ type options struct {
 	sourceRoot string
 	stdout     io.Writer
 }
+
+// caches are how large those of builds are when the answer is made.
+type caches func() *build.Caches
+
+// MarshalJSON implements json.Marshaler.
+func (c caches) MarshalJSON() ([]byte, error) { return json.Marshal(c()) }
 
 // building is how far the build cache is, or "ready", when the answer is made.
 type building func() string
@@ -179,7 +189,7 @@ func serve(ctx context.Context, s options) error {
 				{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()},
 				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeAdmin, Handler: agent.door},
 			},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "toolchain": toolchain, "joined": membership{agent}}, Logger: logger.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "caches": caches(agent.programs.Caches), "toolchain": toolchain, "joined": membership{agent}}, Logger: logger.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {

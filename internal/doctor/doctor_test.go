@@ -135,9 +135,11 @@ func TestWhatServersSayOfThemselves(t *testing.T) {
 	assert.Equal(t, []State{Poor, Good}, states(Server("agent", "host:9000", &transport.About{})), "to strangers it says nothing")
 
 	for said, want := range map[string][]State{
-		`{}`:                              nil,
-		`{"build": "ready"}`:              {Good},
-		`{"build": "17 of 200 packages"}`: {Poor},
+		`{}`:                 nil,
+		`{"build": "ready"}`: {Good},
+		`{"caches": {"build": {"usedBytes": 1, "limitBytes": 2}, "modules": {"usedBytes": 3, "limitBytes": 2}}}`: {Good, Poor},
+		`{"caches": null}`:                                                                          nil,
+		`{"build": "17 of 200 packages"}`:                                                           {Poor},
 		`{"toolchain": {"version": "go1.26.10"}}`:                                                   {Good},
 		`{"toolchain": {"version": "go1.26.8", "mendedIn": "go1.26.10"}}`:                           {Poor},
 		`{"isolation": {"tier": "basic"}}`:                                                          {Good},

@@ -22,6 +22,10 @@ type detail struct {
 		Version  string `json:"version"`
 		MendedIn string `json:"mendedIn"`
 	} `json:"toolchain"`
+	Caches *struct {
+		Build   space `json:"build"`
+		Modules space `json:"modules"`
+	} `json:"caches"`
 	BuildIsolation []layer `json:"buildIsolation"`
 	Isolation      struct {
 		Tier string `json:"tier"`
@@ -38,6 +42,12 @@ type detail struct {
 		Until   time.Time `json:"until"`
 		Problem string    `json:"problem"`
 	} `json:"joined"`
+}
+
+// space is how much a cache takes, and may.
+type space struct {
+	Used  int64 `json:"usedBytes"`
+	Limit int64 `json:"limitBytes"`
 }
 
 type layer struct {
@@ -126,6 +136,9 @@ func (d *detail) findings() (findings []Finding) {
 	} else if d.Build != "" {
 		findings = append(findings, Found("cache", "the build cache is filled"))
 	}
+	if c := d.Caches; c != nil {
+		findings = append(findings, c.Build.finding("compiled"), c.Modules.finding("fetched"))
+	}
 	if d.BuildIsolation != nil {
 		findings = append(findings, confined("builds", d.BuildIsolation)...)
 	}
@@ -145,6 +158,15 @@ func (d *detail) findings() (findings []Finding) {
 		findings = append(findings, Poorly("agents", "start one, and name it with -agents or in a deploy", "the proxy knows no agent, so nothing can be deployed"))
 	}
 	return findings
+}
+
+// finding says how full a cache is. One that stays too full is never without a build.
+func (s space) finding(what string) Finding {
+	if s.Used > s.Limit {
+		return Poorly("caches", "wait until no build runs; give the agent a larger -cache-limit",
+			"what builds have %s takes %d MiB, more than the %d it may", what, s.Used>>20, s.Limit>>20)
+	}
+	return Found("caches", "what builds have %s takes %d MiB of at most %d", what, s.Used>>20, s.Limit>>20)
 }
 
 // renewedBy is how long a certificate still holds when it is renewed at the latest, if

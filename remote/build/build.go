@@ -61,6 +61,9 @@ type Config struct {
 	// serves them. Default: those that came with this program, which every function
 	// needs. The go command checks them like all others.
 	Modules fs.FS
+	// CacheLimit is what the build cache and the module cache may take, each, in bytes.
+	// Default: 10 GiB.
+	CacheLimit int64
 	// Launcher confines builds. Default: a new one.
 	Launcher *confine.Launcher
 }
@@ -73,6 +76,7 @@ type Builder struct {
 	goRoot                          string
 	cache                           string // the build cache
 	modCache                        string
+	caches                          *caches
 	owners                          string // the build cache of the agent's owner, which seeds an empty one; "": none
 	temp                            string
 	target                          []string // the part of env that decides about the program
@@ -134,6 +138,9 @@ func New(cfg Config) (*Builder, error) {
 	}
 	bin, cache, modCache := filepath.Join(known.GOROOT, "bin"), filepath.Join(dir, "gocache"), filepath.Join(dir, "gomod")
 	target := []string{"CGO_ENABLED=0", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "GOAMD64=v1"}
+	if cfg.CacheLimit <= 0 {
+		cfg.CacheLimit = defaultCache
+	}
 	b := &Builder{
 		goCommand: filepath.Join(bin, "go"),
 		platform:  funcfw.Platform{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH, GoVersion: known.GOVERSION},
@@ -142,6 +149,10 @@ func New(cfg Config) (*Builder, error) {
 		cache:    cache,
 		owners:   seeds(known.GOCACHE, cache),
 		modCache: modCache,
+		caches: &caches{
+			lock: filepath.Join(dir, "caches.lock"), built: make(chan struct{}, 1),
+			space: Caches{Build: Space{Limit: cfg.CacheLimit}, Modules: Space{Limit: cfg.CacheLimit}},
+		},
 		temp:     cfg.Temp,
 		target:   target,
 		launcher: cfg.Launcher,
@@ -296,21 +307,23 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	if err := write(spec); err != nil {
 		return fmt.Errorf("write the generated files: %w", err)
 	}
+	release, err := b.caches.hold()
+	if err != nil {
+		return fmt.Errorf("hold the caches: %w", err)
+	}
+	defer release()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := &attempt{
 		Builder: b, Spec: spec, cancel: cancel, pace: pace,
 		places: funcfw.Places{Root: spec.Root, Work: spec.Work, ModCache: b.modCache, GoRoot: b.goRoot, Generated: spec.Generated},
-		files: []string{
-			"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
-			"-tags=" + strings.Join(spec.Tags, ","),
-		},
+		files:  filesOf(spec),
 	}
 	a.status = newStatus(spec.Output, a.shown, spec.filling)
 	defer a.status.close()
 	defer a.watch()()
 	program := filepath.Join(spec.Work, "fn")
-	output, updated, err := a.make(ctx, program, linker)
+	output, updated, err := a.make(ctx, linker)
 	if ctx.Err() != nil {
 		return fmt.Errorf("build: %w", context.Cause(ctx))
 	}
@@ -319,6 +332,9 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", b.goCommand, err)
+	}
+	if mod, err := os.ReadFile(filepath.Join(spec.Work, "go.mod")); err == nil {
+		b.use(mod)
 	}
 	info, err := os.Stat(program)
 	if err != nil {
@@ -340,11 +356,24 @@ func (b *Builder) build(ctx context.Context, spec Spec, pace *pace) error {
 	return os.Rename(program, spec.Out)
 }
 
+// filesOf are the flags of every go command by which it finds the files of a spec.
+func filesOf(spec Spec) []string {
+	return []string{
+		"-modcacherw", "-modfile=" + filepath.Join(spec.Work, "go.mod"), "-overlay=" + filepath.Join(spec.Work, "overlay.json"),
+		"-tags=" + strings.Join(spec.Tags, ","),
+	}
+}
+
+// building are the arguments of `go build` for a spec.
+func building(spec Spec, linker string) []string {
+	return slices.Concat([]string{"-mod=readonly"}, filesOf(spec), funcfw.BuildFlags,
+		[]string{"-ldflags=" + linker, "-o", filepath.Join(spec.Work, "fn"), spec.Generated.Main})
+}
+
 // make runs the go command to make the program. It returns the output of its last run, and
 // whether it has updated the alternative go.mod.
-func (a *attempt) make(ctx context.Context, program, linker string) (output string, updated bool, err error) {
-	building := slices.Concat([]string{"-mod=readonly"}, a.files, funcfw.BuildFlags,
-		[]string{"-ldflags=" + linker, "-o", program, a.Generated.Main})
+func (a *attempt) make(ctx context.Context, linker string) (output string, updated bool, err error) {
+	building := building(a.Spec, linker)
 	compile := func() (string, error) {
 		return a.run(ctx, a.sandbox.compile, unreachable, nil, slices.Concat([]string{"build", "-v"}, building)...)
 	}
@@ -354,7 +383,7 @@ func (a *attempt) make(ctx context.Context, program, linker string) (output stri
 			return output, false, err
 		}
 		if seeded {
-			a.status.begin(a.seed(func(said io.Writer) error { return a.plan(ctx, a.Spec, a.pace, building, said) }))
+			a.status.begin(a.seed(func(said io.Writer) error { return a.plan(ctx, a.owners, a.Spec, a.pace, building, said) }))
 		}
 	}
 	output, err = compile()

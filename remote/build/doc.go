@@ -48,6 +48,12 @@
 //   - An empty cache begins with copies of what the agent's owner has compiled, as by
 //     building the agent. The owner's cache is read for Run's own function alone, and is
 //     never written to.
+//   - The two caches have a limit each. Above it goes what was not used for the longest: of
+//     the build cache entries, by the times that the go command sets, and of the module
+//     cache modules, by the times that Build sets on their archives. What the function of
+//     Run links, as the go command says, and its modules stay. A file that builds lock
+//     together and a trim alone keeps the two apart, of all agents that share the caches;
+//     so they may be larger while builds follow each other without a gap.
 //   - What every function is built with, the framework and its requirements, comes
 //     with the agent as the files of a module proxy, whole and unchanged, so that
 //     the go command checks them by go.sum like all modules. Smaller forms were

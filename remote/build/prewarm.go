@@ -100,10 +100,14 @@ func (b *Builder) await(ctx context.Context, to io.Writer) error {
 	}
 }
 
-// Run fills the build cache, at low priority, and keeps it filled until ctx ends.
+// Run fills the build cache, at low priority, and keeps it filled and the caches in
+// their limits until ctx ends.
 // Builds wait for the first fill, or for its failure, which is only logged. A cache
 // that an agent before has filled is not filled again before it is due.
 func (b *Builder) Run(ctx context.Context) error {
+	var bounding sync.WaitGroup
+	bounding.Go(func() { b.bound(ctx) })
+	defer bounding.Wait()
 	next := time.Until(b.due())
 	if next > 0 {
 		b.logger.Info("ready to build")
@@ -123,7 +127,7 @@ func (b *Builder) Run(ctx context.Context) error {
 		began := time.Now()
 		err := b.prewarm(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was interrupted
+			return nil
 		}
 		if first {
 			close(b.tried)

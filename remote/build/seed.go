@@ -57,13 +57,8 @@ func seeds(dir, own string) string {
 func (b *Builder) seed(plan func(w io.Writer) error) (copied int) {
 	var said bytes.Buffer
 	err := plan(&said)
-	for lines := bufio.NewScanner(&said); lines.Scan(); {
-		named := packageOf.FindStringSubmatch(lines.Text())
-		if named == nil {
-			continue
-		}
-		object, relErr := filepath.Rel(b.owners, named[1])
-		if relErr == nil && entryOf.MatchString(object) && copyEntry(b.owners, b.cache, object) == nil {
+	for _, object := range objects(b.owners, &said) {
+		if copyEntry(b.owners, b.cache, object) == nil {
 			copied++
 		}
 	}
@@ -75,33 +70,52 @@ func (b *Builder) seed(plan func(w io.Writer) error) (copied int) {
 	return copied
 }
 
-// plan writes what the go command says that it would do for a build if the owner's
-// cache was its own. It does nothing, and cannot write there.
-func (b *Builder) plan(ctx context.Context, spec Spec, pace *pace, building []string, w io.Writer) error {
+// objects are those of a cache that `go build -n` says that a build would link.
+func objects(cache string, said io.Reader) (list []string) {
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		named := packageOf.FindStringSubmatch(lines.Text())
+		if named == nil {
+			continue
+		}
+		if object, err := filepath.Rel(cache, named[1]); err == nil && entryOf.MatchString(object) {
+			list = append(list, object)
+		}
+	}
+	return list
+}
+
+// plan writes what the go command says that it would do for a build if a cache, as the
+// owner's, was its own. It does nothing, and cannot write there.
+func (b *Builder) plan(ctx context.Context, cache string, spec Spec, pace *pace, building []string, w io.Writer) error {
 	// Without goindex=0 the go command would write what it learns of modules there.
 	env := slices.Concat(unreachable, []string{"GODEBUG=goindex=0"})
 	cmd := b.command(spec, env, slices.Concat([]string{"build", "-n"}, building)...)
 	for i, kv := range cmd.Env {
 		if strings.HasPrefix(kv, "GOCACHE=") {
-			cmd.Env[i] = "GOCACHE=" + b.owners
+			cmd.Env[i] = "GOCACHE=" + cache
 		}
 	}
 	rules := with(b.sandbox.compile, spec)
-	rules.Read = slices.Concat(rules.Read, []string{b.owners})
+	rules.Read = slices.Concat(rules.Read, []string{cache})
 	_, err := b.runGroup(ctx, cmd, rules, pace, w)
 	return err
 }
 
-// copyEntry copies a package from one build cache to another: the object, and the
-// action that points at it.
-func copyEntry(from, to, object string) error {
-	data, err := os.ReadFile(filepath.Join(from, object))
+// entry is a package in a build cache: the object, and the action that points at it.
+type entry struct {
+	object, action   string // their names there
+	data, actionData []byte
+}
+
+// find reads the package of an object.
+func find(cache, object string) (*entry, error) {
+	data, err := os.ReadFile(filepath.Join(cache, object))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	output := strings.TrimSuffix(filepath.Base(object), "-d")
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != output {
-		return fmt.Errorf("%s is damaged", object)
+		return nil, fmt.Errorf("%s is damaged", object)
 	}
 	// The package says which action made it, by the first bytes of its name.
 	head := data[:min(len(data), 4<<10)]
@@ -109,27 +123,33 @@ func copyEntry(from, to, object string) error {
 	id, _, _ = bytes.Cut(id, []byte("/"))
 	prefix, err := base64.RawURLEncoding.DecodeString(string(id))
 	if err != nil || len(prefix) < 8 {
-		return fmt.Errorf("%s has no build id", object)
+		return nil, fmt.Errorf("%s has no build id", object)
 	}
-	actions, err := filepath.Glob(filepath.Join(from, hex.EncodeToString(prefix[:1]), hex.EncodeToString(prefix)+"*-a"))
+	actions, err := filepath.Glob(filepath.Join(cache, hex.EncodeToString(prefix[:1]), hex.EncodeToString(prefix)+"*-a"))
+	if err != nil {
+		return nil, err
+	}
+	for _, action := range actions {
+		content, err := os.ReadFile(action)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(strings.Fields(string(content)), output) {
+			continue
+		}
+		name, err := filepath.Rel(cache, action)
+		return &entry{object, name, data, content}, err
+	}
+	return nil, fmt.Errorf("nothing points at %s", object)
+}
+
+// copyEntry copies a package from one build cache to another.
+func copyEntry(from, to, object string) error {
+	found, err := find(from, object)
 	if err != nil {
 		return err
 	}
-	for _, action := range actions {
-		entry, err := os.ReadFile(action)
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(strings.Fields(string(entry)), output) {
-			continue
-		}
-		name, err := filepath.Rel(from, action)
-		if err != nil {
-			return err
-		}
-		return errors.Join(put(filepath.Join(to, object), data), put(filepath.Join(to, name), entry))
-	}
-	return fmt.Errorf("nothing points at %s", object)
+	return errors.Join(put(filepath.Join(to, found.object), found.data), put(filepath.Join(to, found.action), found.actionData))
 }
 
 // put is replace in a folder that may be missing.

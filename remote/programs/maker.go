@@ -101,6 +101,15 @@ func (m *Maker) Building() string {
 	return m.builder.Filling()
 }
 
+// Caches says how large the caches of builds are; nil: there are none.
+func (m *Maker) Caches() *build.Caches {
+	if m.builder == nil {
+		return nil
+	}
+	caches := m.builder.Caches()
+	return &caches
+}
+
 // Info says for what programs are made here, and by what.
 func (m *Maker) Info() *proto.AgentInfo {
 	info := &proto.AgentInfo{Platform: build.Platform}
