@@ -123,14 +123,14 @@ func TestLogsOfAllReplicasAreFollowed(t *testing.T) {
 			})
 		}()
 		<-lines
-		for range 2 { // one each; neither waits for another line of the other
-			p.call(t, "hello")
-		}
 		seen := map[string]bool{}
 		for len(seen) < 2 {
-			if l := <-lines; l.GetText() == "called" {
-				seen[l.GetAtAgent()] = true
+			p.call(t, "hello")
+			l := <-lines // it waits for no line of the other
+			for l.GetText() != "called" {
+				l = <-lines
 			}
+			seen[l.GetAtAgent()] = true
 		}
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
