@@ -2152,7 +2152,10 @@ type AgentInfo struct {
 	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	// The ports of its functions are open to other machines. Else their proxies call them
 	// through the agent's port.
-	Exposed       bool `protobuf:"varint,5,opt,name=exposed,proto3" json:"exposed,omitempty"`
+	Exposed bool `protobuf:"varint,5,opt,name=exposed,proto3" json:"exposed,omitempty"`
+	// How well it keeps functions from the rest of its machine: none, basic, strong or
+	// full.
+	Isolation     string `protobuf:"bytes,6,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2220,6 +2223,13 @@ func (x *AgentInfo) GetExposed() bool {
 		return x.Exposed
 	}
 	return false
+}
+
+func (x *AgentInfo) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
 }
 
 type VersionsRequest struct {
@@ -4439,14 +4449,15 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
 	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\x12\x1c\n" +
-	"\theartbeat\x18\x04 \x01(\rR\theartbeat\"\x8a\x01\n" +
+	"\theartbeat\x18\x04 \x01(\rR\theartbeat\"\xa8\x01\n" +
 	"\tAgentInfo\x12\x1a\n" +
 	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +
 	"go_version\x18\x02 \x01(\tR\tgoVersion\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x18\n" +
-	"\aexposed\x18\x05 \x01(\bR\aexposed\"%\n" +
+	"\aexposed\x18\x05 \x01(\bR\aexposed\x12\x1c\n" +
+	"\tisolation\x18\x06 \x01(\tR\tisolation\"%\n" +
 	"\x0fVersionsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\vVersionList\x12/\n" +

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -292,8 +293,29 @@ func (p *Proxy) planAt(ctx context.Context, addr string, o rollout.Order) (*prot
 }
 
 // choose returns the addresses of the agents that get a function. Until release is
-// called the function counts as theirs.
+// called the function counts as theirs. Agents that isolate less than the function asks
+// for are refused, before any other builds it.
 func (p *Proxy) choose(ctx context.Context, o rollout.Order) (addrs []string, release func(), err error) {
+	least, err := o.Function.MinIsolation()
+	if err != nil {
+		return nil, nil, err
+	}
+	addrs, release, err = p.place(ctx, o, least)
+	if err != nil || least == proto.IsolationNone {
+		return addrs, release, err
+	}
+	for _, addr := range addrs {
+		_, _ = p.fleet.Connect(ctx, addr) // a new one says what it has; why one does not answer is said later
+	}
+	if err := p.fleet.Isolates(least, addrs...); err != nil {
+		release()
+		return nil, nil, fmt.Errorf("function %s: %w", o.Function.GetName(), err)
+	}
+	return addrs, release, nil
+}
+
+// place returns the agents that a function names, or that have it, or one for it.
+func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolation) (addrs []string, release func(), err error) {
 	if addrs := o.Function.GetToAgent(); len(addrs) > 0 {
 		return addrs, func() {}, nil
 	}
@@ -306,6 +328,6 @@ func (p *Proxy) choose(ctx context.Context, o rollout.Order) (addrs []string, re
 		}
 		return addrs, func() {}, nil
 	}
-	addr, release, err := p.fleet.Place(o.Path())
+	addr, release, err := p.fleet.Place(o.Path(), least)
 	return []string{addr}, release, err
 }

@@ -330,3 +330,35 @@ func TestAStoppedFunctionComesBackWhereItWas(t *testing.T) {
 		assert.Empty(t, rows)
 	}
 }
+
+func TestAgentsThatIsolateLessAreRefusedBeforeAnythingIsBuilt(t *testing.T) {
+	nodes := newNodes(t, 3)
+	for i, tier := range []string{"full", "basic", "none"} {
+		nodes[i].info = &proto.AgentInfo{Platform: nodes[i].Fake.Info().GetPlatform(), GoVersion: "go1.26", Isolation: tier}
+		nodes[i].deploying = func(fn *proto.FunctionJson) error {
+			if fn.GetIsolation() != "" && i > 0 {
+				t.Errorf("agent %d is asked", i)
+			}
+			return nil
+		}
+	}
+	p := start(t, Config{Agents: []string{nodes[1].addr, nodes[2].addr}})
+	fn := answers(t, "one", nodes...)
+	fn.Isolation = "strong"
+	for _, plan := range []bool{true, false} {
+		fn.Plan = plan
+		_, err := p.Deploy(t.Context(), fn)
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+		assert.EqualError(t, err, "function Hello: isolation strong is more than these agents have: "+nodes[1].addr+" (basic), "+nodes[2].addr+" (none)")
+		assert.NotEmpty(t, proto.AsError(err).Hint)
+		assert.Empty(t, nodes[0].names(t))
+	}
+	fn.Plan, fn.ToAgent = false, nil
+	_, err := p.Deploy(t.Context(), fn) // on whichever, but the one that has it is not busy
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Hello Deployed"}, nodes[0].names(t))
+
+	none := start(t, Config{Agents: []string{nodes[2].addr}})
+	_, err = none.Deploy(t.Context(), fn)
+	require.ErrorContains(t, err, nodes[2].addr+" (none)")
+}

@@ -350,6 +350,7 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 
 func TestWhatAgentsCannotHoldIsRefused(t *testing.T) {
 	a := start(t, t.TempDir())
+	assert.Equal(t, a.walls.Tier().String(), a.Info().GetIsolation(), "proxies ask nobody who has less")
 	_, err := a.Deploy(t.Context(), &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")), Isolation: "full"})
 	if a.walls.Tier() < proto.IsolationFull {
 		require.ErrorIs(t, err, proto.ErrUnsupported)

@@ -569,6 +569,6 @@ func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) 
 func (a *Agent) Info() *proto.AgentInfo {
 	info := a.programs.Info()
 	info.Id, info.Version = a.id, flags.ThisBuild().Version
-	info.Exposed = a.expose
+	info.Exposed, info.Isolation = a.expose, a.walls.Tier().String()
 	return info
 }

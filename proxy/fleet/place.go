@@ -14,6 +14,33 @@ type Abilities struct{ *proto.AgentInfo }
 // Builds says whether the agent can build. One that did not say counts as able to.
 func (i Abilities) Builds() bool { return i.AgentInfo == nil || i.GetGoVersion() != "" }
 
+// isolates returns the tier of the agent. One that did not say has any.
+func (i Abilities) isolates() proto.Isolation {
+	tier, err := proto.ParseIsolation(i.GetIsolation())
+	if err != nil {
+		return proto.IsolationFull
+	}
+	return tier
+}
+
+// Isolates returns an ErrUnsupported that names those of some agents that isolate
+// functions by less than a tier.
+func (f *Fleet) Isolates(least proto.Isolation, addrs ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var lacking []string
+	for _, addr := range addrs {
+		if a := f.agents[addr]; a != nil && (Abilities{a.info}).isolates() < least {
+			lacking = append(lacking, addr+" ("+a.info.GetIsolation()+")")
+		}
+	}
+	if lacking == nil {
+		return nil
+	}
+	return proto.Errorf(proto.ErrUnsupported, "isolation %s is more than these agents have: %s", least, strings.Join(lacking, ", ")).
+		WithHint("agent doctor says, on their machines, how to get more; or name agents that have it")
+}
+
 // Info returns what an agent said it can do.
 func (f *Fleet) Info(addr string) Abilities {
 	f.mu.Lock()
@@ -47,13 +74,16 @@ func (f *Fleet) least(fit func(*agent) bool) (best *agent) {
 	return best
 }
 
-// Place chooses the connected agent with the fewest functions. Until release is
-// called the function counts as the agent's, so that deploys at the same time do not
-// all go to one agent.
-func (f *Fleet) Place(path string) (addr string, release func(), err error) {
+// Place chooses the connected agent with the fewest functions, of those that isolate by a
+// tier, if there are some. Until release is called the function counts as the agent's, so
+// that deploys at the same time do not all go to one agent.
+func (f *Fleet) Place(path string, tier proto.Isolation) (addr string, release func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	best := f.least(func(*agent) bool { return true })
+	best := f.least(func(a *agent) bool { return Abilities{a.info}.isolates() >= tier })
+	if best == nil {
+		best = f.least(func(*agent) bool { return true })
+	}
 	switch {
 	case len(f.agents) == 0:
 		return "", nil, proto.Errorf(proto.ErrUnavailable, "no agent is known").
