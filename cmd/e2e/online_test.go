@@ -200,7 +200,7 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 			return strings.TrimSpace(r.stdout)
 		}
 		hidden, other, reads := made("-scope", "invoke", "-function", "Hidden"), made("-scope", "invoke", "-function", "Shown"), made("-scope", "read")
-		wrong := hidden[:len(hidden)-1] + "x"
+		wrong := hidden[:len(hidden)-1] + "-" // which no token has
 		for _, addr := range []string{front, functions} {
 			for _, c := range []struct {
 				token, path string

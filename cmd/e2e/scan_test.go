@@ -29,6 +29,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -326,11 +327,13 @@ func TestScan(t *testing.T) {
 	old := made(append(all, "-name", "old")...)
 	cli("token", "rotate", "-grace", "0", id("old"))
 	right := made("-scope", "deploy,invoke,admin")
+	stranger, err := transporttest.Keeper(t).CreateToken(t.Context(), &proto.TokenRequest{Scopes: []string{"read", "invoke", "deploy", "admin"}})
+	require.NoError(t, err)
 	of := func(scopes ...wire.Scope) []wire.Scope { return append(scopes, wire.ScopeAny) }
 	senders := []sender{
 		{name: "no token"},
 		{name: "half a token", token: right[:len(right)-9], wrong: true},
-		{name: "another server's token", token: right[:8] + strings.Repeat("A", len(right)-8), wrong: true},
+		{name: "another server's token", token: stranger.GetSecret(), wrong: true},
 		{name: "a revoked token", token: gone, wrong: true},
 		{name: "an expired token", token: old, wrong: true},
 		{name: "read", token: made("-scope", "read"), scopes: of(wire.ScopeRead)},
