@@ -281,6 +281,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	})
 	background.Go(func() { a.renew(helpers) })
+	background.Go(func() { a.tokens.Watch(helpers, a.lapsed) })
 	close(a.up)
 	<-ctx.Done()
 	a.mu.Lock()

@@ -167,3 +167,15 @@ func (m membership) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(said)
 }
+
+// lapsed logs that the tokens of a proxy do not hold any longer.
+func (a *Agent) lapsed(issuer string, heard time.Time) {
+	a.logger.Warn("the tokens of a proxy do not hold any longer, since it is silent; they do again when it reaches this agent", "issuer", issuer, "heard", heard.Format(time.RFC3339))
+}
+
+// silences is what /readyz says of proxies whose tokens do not hold, since they are silent:
+// when each was heard last.
+type silences struct{ *Agent }
+
+// MarshalJSON implements json.Marshaler.
+func (s silences) MarshalJSON() ([]byte, error) { return json.Marshal(s.tokens.Silent()) }

@@ -189,7 +189,7 @@ func serve(ctx context.Context, s options) error {
 				{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what functions use, for Prometheus", Handler: agent.Metrics()},
 				{Path: wire.DoorPrefix, Methods: []string{http.MethodGet}, Scope: wire.ScopeAdmin, Handler: agent.door},
 			},
-			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "caches": caches(agent.programs.Caches), "toolchain": toolchain, "joined": membership{agent}}, Logger: logger.Named("transport"),
+			SourceRoot: s.sourceRoot, Ready: agent.Ready, About: map[string]any{"isolation": agent.Isolation(), "buildIsolation": agent.Layers(), "damaged": agent.damage, "build": building(agent.programs.Building), "caches": caches(agent.programs.Caches), "toolchain": toolchain, "joined": membership{agent}, "silentProxies": silences{agent}}, Logger: logger.Named("transport"),
 		})
 	}()
 	for ctx.Err() == nil {

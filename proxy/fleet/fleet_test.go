@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -14,6 +17,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 func newFleet(t *testing.T, cfg Config) (*Fleet, error) {
@@ -317,4 +321,21 @@ func TestAClientOfAnAgentHasNoOtherConnectionThanTheOneThatWasIdentified(t *test
 	assert.Same(t, second, c.settle())
 	_, err := far[2].Read(make([]byte, 1))
 	assert.ErrorIs(t, err, io.EOF, "it was closed before anything was sent")
+}
+
+// counter counts how often it was told tokens.
+type counter struct{ told int }
+
+func (c *counter) ShareTokens(context.Context, *proto.TokenShare) error { c.told++; return nil }
+
+func TestAgentsAreToldTokensThoughTheyHaveNotChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, err := newFleet(t, Config{Tokens: func() (*proto.TokenShare, <-chan struct{}) { return &proto.TokenShare{}, nil }})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*wire.ShareEvery+time.Minute)
+		defer cancel()
+		c := new(counter)
+		f.share(ctx, &agent{}, c)
+		assert.Equal(t, 4, c.told)
+	})
 }

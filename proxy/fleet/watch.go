@@ -19,6 +19,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/peercred"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // keep keeps a connection to an agent until ctx is done.
@@ -131,16 +132,20 @@ func (f *Fleet) withdraw(a *agent, client *transport.Client) {
 	}
 }
 
-// share tells an agent the tokens, and again each time they change, until ctx is done.
-func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
+// share tells an agent the tokens, and again each time they change and now and then, until
+// ctx is done.
+func (f *Fleet) share(ctx context.Context, a *agent, client interface {
+	ShareTokens(context.Context, *proto.TokenShare) error
+}) {
 	told := false
 	for pause := minBackoff; ; {
 		tokens, changed := f.Tokens()
 		err := client.ShareTokens(ctx, tokens)
-		var retry <-chan time.Time
+		var again <-chan time.Time
 		switch {
 		case err == nil:
 			pause, told = minBackoff, false
+			again = time.After(wire.ShareEvery)
 		case ctx.Err() != nil || errors.Is(err, proto.ErrUnsupported):
 			return
 		default:
@@ -148,12 +153,12 @@ func (f *Fleet) share(ctx context.Context, a *agent, client *transport.Client) {
 				f.Logger.Error("agent does not take the tokens: those that were revoked still hold there", "agent", a.addr, "error", err)
 			}
 			told = true
-			retry = time.After(pause)
+			again = time.After(pause)
 			pause = min(2*pause, maxBackoff)
 		}
 		select {
 		case <-changed:
-		case <-retry:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}

@@ -12,7 +12,8 @@
 //   - SHA-256 of the token is kept, and nothing else of it: 256 random bits need no
 //     slow hash, and the file alone gives no access.
 //   - A proxy hands its list to its agents, which keep one for each proxy. They know the
-//     hashes alone. A token is revoked where it was created.
+//     hashes alone. A token is revoked where it was created. A proxy that is
+//     silent for a day is one that cannot tell of that: its tokens do not hold then.
 //   - Wrong tokens are answered late (Patience), right ones at once.
 //   - What is kept lies behind Store, so that several proxies can share it one day.
 //   - The record is lines of JSON in ASCII. What callers send cannot end a line or reach

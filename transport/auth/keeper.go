@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +34,8 @@ type Lists struct {
 	Issuer string             `json:"issuer"`           // the id of this proxy or agent
 	Tokens []Token            `json:"tokens"`           // its own
 	Shared map[string][]Token `json:"shared,omitempty"` // those of proxies, by their ids
+	// Heard is when each of those proxies last told its tokens.
+	Heard map[string]time.Time `json:"heard,omitempty"`
 }
 
 // Store keeps the lists.
@@ -63,6 +64,7 @@ type index map[[8]byte][]indexed
 type indexed struct {
 	hash    hash
 	expires time.Time
+	heard   time.Time // when its proxy last told of it; zero: it is an own one
 	who     *Identity
 }
 
@@ -77,6 +79,14 @@ func Open(store Store) (*Keeper, error) {
 		lists = &Lists{Issuer: newID("i_")}
 		if err := store.Save(lists); err != nil {
 			return nil, err
+		}
+	}
+	if lists.Heard == nil {
+		lists.Heard = make(map[string]time.Time)
+	}
+	for issuer := range lists.Shared {
+		if lists.Heard[issuer].IsZero() { // a file of an older version
+			lists.Heard[issuer] = k.stamp()
 		}
 	}
 	if err := k.use(*lists); err != nil {
@@ -94,7 +104,7 @@ func newID(prefix string) string {
 // use makes lists those that hold.
 func (k *Keeper) use(lists Lists) error {
 	next := index{}
-	add := func(tokens []Token) error {
+	add := func(tokens []Token, heard time.Time) error {
 		for i := range tokens {
 			t := &tokens[i]
 			h, err := t.hashed()
@@ -102,15 +112,15 @@ func (k *Keeper) use(lists Lists) error {
 				return fmt.Errorf("token %.40q: %w", t.ID, err)
 			}
 			key := [8]byte(h[:8])
-			next[key] = append(next[key], indexed{h, t.Expires, &Identity{ID: t.ID, Name: t.Name, Scopes: t.Scopes, Functions: t.Functions}})
+			next[key] = append(next[key], indexed{h, t.Expires, heard, &Identity{ID: t.ID, Name: t.Name, Scopes: t.Scopes, Functions: t.Functions}})
 		}
 		return nil
 	}
-	if err := add(lists.Tokens); err != nil {
+	if err := add(lists.Tokens, time.Time{}); err != nil {
 		return err
 	}
-	for _, tokens := range lists.Shared {
-		if err := add(tokens); err != nil {
+	for issuer, tokens := range lists.Shared {
+		if err := add(tokens, lists.Heard[issuer]); err != nil {
 			return err
 		}
 	}
@@ -131,6 +141,9 @@ func (k *Keeper) Verify(secret string) (*Identity, error) {
 		}
 		if !t.expires.IsZero() && !k.now().Before(t.expires) {
 			return nil, unknown("it expired at " + stamp(t.expires))
+		}
+		if k.silent(t.heard) {
+			return nil, errSilent(t.heard)
 		}
 		return t.who, nil
 	}
@@ -303,96 +316,4 @@ func (l *Lists) find(id string) (int, error) {
 		}
 	}
 	return 0, proto.Errorf(proto.ErrNotFound, "there is no token %.40q", id).WithHint("proxyCli token list shows their ids")
-}
-
-// Share returns the own tokens as agents are told them, and a channel that is closed
-// when they change.
-func (k *Keeper) Share() (*proto.TokenShare, <-chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	share := &proto.TokenShare{Issuer: k.lists.Issuer}
-	for i := range k.lists.Tokens {
-		t := k.lists.Tokens[i].describe("")
-		t.Hash = k.lists.Tokens[i].Hash
-		share.Tokens = append(share.Tokens, t)
-	}
-	return share, k.changed
-}
-
-// ShareTokens implements transport.Admin.
-func (k *Keeper) ShareTokens(_ context.Context, share *proto.TokenShare) error {
-	if share.GetIssuer() == "" || len(share.GetIssuer()) > maxNameLength {
-		return proto.Errorf(proto.ErrInvalid, "the issuer of the tokens is missing, or no id")
-	}
-	if len(share.GetTokens()) > maxTokens {
-		return proto.Errorf(proto.ErrTooLarge, "%d tokens; at most %d of one issuer", len(share.GetTokens()), maxTokens)
-	}
-	tokens := make([]Token, 0, len(share.GetTokens()))
-	for _, told := range share.GetTokens() {
-		t, err := read(told)
-		if err != nil {
-			return err
-		}
-		tokens = append(tokens, t)
-	}
-	if k.has(share.GetIssuer(), tokens) {
-		return nil
-	}
-	return k.change(func(lists *Lists) error {
-		shared := make(map[string][]Token, len(lists.Shared)+1)
-		for issuer, list := range lists.Shared {
-			shared[issuer] = list
-		}
-		shared[share.GetIssuer()] = tokens
-		if len(tokens) == 0 {
-			delete(shared, share.GetIssuer())
-		}
-		if share.GetIssuer() == lists.Issuer {
-			return proto.Errorf(proto.ErrInvalid, "these tokens are this agent's own")
-		}
-		if len(shared) > maxIssuers {
-			return proto.Errorf(proto.ErrExhausted, "this agent has the tokens of %d proxies, the most there can be", maxIssuers)
-		}
-		lists.Shared = shared
-		return nil
-	})
-}
-
-// has reports whether these are the tokens of an issuer already.
-func (k *Keeper) has(issuer string, tokens []Token) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	before := k.lists.Shared[issuer]
-	return len(before) == 0 && len(tokens) == 0 || reflect.DeepEqual(before, tokens)
-}
-
-// read returns a token that a proxy tells.
-func read(told *proto.Token) (Token, error) {
-	t := Token{ID: told.GetId(), Name: told.GetName(), Functions: told.GetFunctions(), Hash: told.GetHash()}
-	for _, s := range told.GetScopes() {
-		t.Scopes = append(t.Scopes, wire.Scope(s))
-	}
-	invalid := func(err error) error { return proto.Errorf(proto.ErrInvalid, "token %.40q: %w", told.GetId(), err) }
-	if t.ID == "" || len(t.ID) > maxNameLength {
-		return t, proto.Errorf(proto.ErrInvalid, "%.40q is no id of a token", t.ID)
-	}
-	if err := t.check(); err != nil {
-		return t, invalid(err)
-	}
-	if _, err := t.hashed(); err != nil {
-		return t, invalid(err)
-	}
-	for _, at := range []struct {
-		text string
-		to   *time.Time
-	}{{told.GetCreated(), &t.Created}, {told.GetExpires(), &t.Expires}} {
-		if at.text == "" {
-			continue
-		}
-		var err error
-		if *at.to, err = time.Parse(time.RFC3339, at.text); err != nil {
-			return t, invalid(err)
-		}
-	}
-	return t, nil
 }

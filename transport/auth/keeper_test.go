@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,6 +196,55 @@ func TestAProxysTokensHoldAtItsAgents(t *testing.T) {
 	} {
 		assert.ErrorIs(t, agent.ShareTokens(t.Context(), bad), proto.ErrInvalid, name)
 	}
+}
+
+func TestTheTokensOfASilentProxyHoldForADay(t *testing.T) {
+	proxyDir, dir := folder(t), folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		proxy, agent := open(t, proxyDir), open(t, dir)
+		own, _ := create(t, agent, &proto.TokenRequest{Scopes: []string{"read"}})
+		secret, _ := create(t, proxy, &proto.TokenRequest{Scopes: []string{"deploy"}})
+		share := func() {
+			list, _ := proxy.Share()
+			require.NoError(t, agent.ShareTokens(t.Context(), list))
+		}
+		share()
+		pass(12 * time.Hour)
+		share() // nothing has changed, but it was heard
+		ctx, cancel := context.WithCancel(t.Context())
+		lapsed := make(chan string, 10)
+		go agent.Watch(ctx, func(issuer string, heard time.Time) { lapsed <- issuer })
+		pass(23 * time.Hour)
+		for _, k := range []*Keeper{agent, open(t, dir)} {
+			_, err := k.Verify(secret)
+			require.NoError(t, err)
+			assert.Empty(t, k.Silent())
+		}
+		pass(time.Hour + 2*time.Minute)
+		for _, k := range []*Keeper{agent, open(t, dir)} { // a restart is no contact
+			_, err := k.Verify(secret)
+			require.ErrorIs(t, err, proto.ErrUnauthenticated)
+			require.ErrorContains(t, err, "nothing was heard since 2000-01-01T12:00:00Z")
+			assert.Len(t, k.Silent(), 1)
+			_, err = k.Verify(own)
+			require.NoError(t, err)
+		}
+		pass(time.Hour)
+		assert.Len(t, lapsed, 1, "it is said once")
+		share()
+		_, err := agent.Verify(secret)
+		require.NoError(t, err)
+		assert.Empty(t, agent.Silent())
+		cancel()
+	})
+}
+
+func TestListsOfAnOlderVersionCountAsHeardWhenTheyAreRead(t *testing.T) {
+	dir := folder(t)
+	require.NoError(t, dir.WriteFile(fileName, []byte(`{"issuer": "i_1", "shared": {"i_2": [{"id": "t_1", "scopes": ["read"], "hash": "`+strings.Repeat("0", 64)+`", "created": "2026-01-01T00:00:00Z"}]}}`)))
+	k := open(t, dir)
+	assert.Empty(t, k.Silent())
+	assert.WithinDuration(t, time.Now(), k.lists.Heard["i_2"], time.Minute)
 }
 
 func TestADamagedListStopsTheProgram(t *testing.T) {

@@ -77,6 +77,9 @@ const (
 	// GreetLimit is for a connection to send its first request when the server
 	// stops; a caller sends it right after connecting.
 	GreetLimit = time.Second
+	// ShareEvery is how often a proxy tells its agents its tokens, though they have not
+	// changed: an agent that hears nothing for a day takes them no longer.
+	ShareEvery = time.Hour
 	// Heartbeat is how often a stream of events says that it lives: a proxy learns by it
 	// that an agent is frozen or cut off, and firewalls on the way close connections that
 	// are silent for a minute.
