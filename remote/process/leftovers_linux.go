@@ -88,9 +88,47 @@ func exitOrKill(ctx context.Context, pidfd *os.File) error {
 type candidate struct {
 	exe     string // path of its program; " (deleted)" follows when its file was removed
 	mounts  string // the mount namespace that the path belongs to
+	pid     int
 	session int
 	start   uint64 // clock ticks since boot
 }
+
+// place is where a file lies, in whichever namespace of mounts it is seen.
+type place struct{ device, path string }
+
+// placeOf finds the place of a path that a process sees. What was removed counts as if
+// it was still there.
+func placeOf(pid, path string) (place, error) {
+	mounts, err := os.ReadFile("/proc/" + pid + "/mountinfo")
+	if err != nil {
+		return place{}, err
+	}
+	return placeIn(string(mounts), path)
+}
+
+// placeIn is placeOf by the text of /proc/PID/mountinfo (proc(5)).
+func placeIn(mountinfo, path string) (at place, err error) {
+	path = strings.TrimSuffix(path, " (deleted)")
+	longest := -1
+	for line := range strings.Lines(mountinfo) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		root, point := unescape.Replace(strings.TrimSuffix(fields[3], "//deleted")), unescape.Replace(fields[4])
+		rest, found := strings.CutPrefix(path, strings.TrimSuffix(point, "/"))
+		// Of two on one point the later one hides the other.
+		if found && len(point) >= longest && (rest == "" || rest[0] == '/') {
+			longest, at = len(point), place{fields[2], filepath.Join(root, rest)}
+		}
+	}
+	if longest < 0 {
+		return place{}, fmt.Errorf("no mount has %s: %w", path, os.ErrNotExist)
+	}
+	return at, nil
+}
+
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // leftovers finds the processes whose program lies below dir, the members of the
 // sessions that they lead, and the builds below the same folder as it was named.
@@ -113,9 +151,17 @@ func leftovers(dir, named string) (map[int]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := placeOf("self", dir)
+	if err != nil {
+		return nil, err
+	}
 	below := func(id candidate) bool {
-		// In a container the same path is another file.
-		return id.mounts == self.mounts && strings.HasPrefix(id.exe, strings.TrimSuffix(dir, "/")+"/")
+		if id.mounts == self.mounts {
+			return strings.HasPrefix(id.exe, strings.TrimSuffix(dir, "/")+"/")
+		}
+		// In a container the same path may be another file.
+		at, err := placeOf(strconv.Itoa(id.pid), id.exe)
+		return err == nil && at.device == own.device && strings.HasPrefix(at.path, strings.TrimSuffix(own.path, "/")+"/")
 	}
 	found := make(map[int]candidate)
 	for pid, id := range all {
@@ -144,7 +190,7 @@ func identify(pid int) (candidate, error) {
 		return candidate{}, err
 	}
 	stat, err := readStat(pid)
-	return candidate{exe: exe, mounts: mounts, session: stat.session, start: stat.start}, err
+	return candidate{exe: exe, mounts: mounts, pid: pid, session: stat.session, start: stat.start}, err
 }
 
 // openVerified opens a pidfd of a process that was found. The pidfd refers to one

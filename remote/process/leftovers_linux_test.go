@@ -101,6 +101,35 @@ func TestLeftoversTakesBuilds(t *testing.T) {
 	}
 }
 
+// What a path means is said by the mounts that a process sees.
+func TestPlaces(t *testing.T) {
+	const mounts = `1 0 254:0 / / rw - ext4 /dev/vda rw
+2 1 0:20 / /proc rw - proc proc rw
+3 1 254:1 /vol /srv/with\040space rw shared:1 - ext4 /dev/vdb rw
+4 3 254:0 /var/lib/ryo/agent/functions/f/1/fn /srv/with\040space/f/fn rw - ext4 /dev/vda rw
+5 1 254:0 /old//deleted /gone rw - ext4 /dev/vda rw
+6 1 254:2 / /gone rw - ext4 /dev/vdc rw
+odd
+`
+	for path, want := range map[string]place{
+		"/home/a":                        {"254:0", "/home/a"},
+		"/procfs":                        {"254:0", "/procfs"},
+		"/srv/with space/x":              {"254:1", "/vol/x"},
+		"/srv/with space/f/fn":           {"254:0", "/var/lib/ryo/agent/functions/f/1/fn"},
+		"/srv/with space/f/fn (deleted)": {"254:0", "/var/lib/ryo/agent/functions/f/1/fn"},
+		"/gone/x":                        {"254:2", "/x"},
+	} {
+		at, err := placeIn(mounts, path)
+		require.NoError(t, err)
+		assert.Equal(t, want, at, path)
+	}
+	at, err := placeIn("5 1 254:0 /old//deleted /gone rw - ext4 x rw", "/gone/x")
+	require.NoError(t, err)
+	assert.Equal(t, place{"254:0", "/old/x"}, at)
+	_, err = placeIn("", "/x")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
 func TestLeftoversOfNothing(t *testing.T) {
 	count, err := Leftovers(t.Context(), filepath.Join(t.TempDir(), "missing"))
 	require.NoError(t, err)
