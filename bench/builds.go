@@ -185,11 +185,11 @@ func (s *stack) queue(ctx context.Context, e effort) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-// handlers is a package whose functions answer with the pid of their process.
+// handlers is a package whose functions answer.
 func handlers(pkg string, names []string) string {
-	text := "package " + pkg + "\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n\t\"os\"\n)\n"
+	text := "package " + pkg + "\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n"
 	for _, name := range names {
-		text += fmt.Sprintf("\nfunc %s(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) }\n", name)
+		text += fmt.Sprintf("\nfunc %s(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, 1) }\n", name)
 	}
 	return text
 }

@@ -57,7 +57,7 @@ func (s *stack) fleet(ctx context.Context, e effort) ([]*table, error) {
 	var cold []float64
 	for i := range min(fleetStarts, len(names)) {
 		name := names[i*len(names)/min(fleetStarts, len(names))]
-		pid, d, err := s.cold(s.url(name), 0)
+		pid, d, err := s.cold(name, s.url(name), 0)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -55,7 +56,7 @@ func (s *stack) starts(ctx context.Context, e effort) ([]*table, error) {
 				return nil, err
 			}
 			var d time.Duration
-			if pid, d, err = s.cold(one.url, pid); err != nil {
+			if pid, d, err = s.cold(name, one.url, pid); err != nil {
 				return nil, err
 			}
 			*one.took = append(*one.took, millis(d))
@@ -106,18 +107,33 @@ func exited(ctx context.Context, pid int) error {
 	})
 }
 
-// cold calls a function that answers with its pid, which must not be before.
-func (s *stack) cold(url string, before int) (pid int, took time.Duration, err error) {
+// cold calls a function without a process and returns the pid of its new one, which must
+// not be before, or 0 if that has exited again.
+func (s *stack) cold(name, url string, before int) (pid int, took time.Duration, err error) {
 	begun := time.Now()
-	body, err := s.fetch(url)
+	_, err = s.fetch(url)
 	took = time.Since(begun)
 	if err != nil {
 		return 0, 0, err
 	}
-	if pid, err = strconv.Atoi(body); err == nil && pid == before {
+	if pid = s.processOf(name); pid != 0 && pid == before {
 		err = fmt.Errorf("GET %s: process %d had not exited", url, pid)
 	}
 	return pid, took, err
+}
+
+// processOf finds the process of a function, which does not know its pid itself, by its
+// program; 0: there is none.
+func (s *stack) processOf(name string) int {
+	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range programs {
+		program, err := os.Readlink(link)
+		if err == nil && strings.HasPrefix(program, s.dir+"/") && strings.Contains(program, "/functions/"+proto.Path(name)+"/") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			return pid
+		}
+	}
+	return 0
 }
 
 // rollbacks goes back and forth between two versions, and each time kills the new

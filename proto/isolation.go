@@ -16,10 +16,11 @@ const (
 	IsolationNone Isolation = iota
 	// IsolationBasic keeps them from files, processes and system calls.
 	IsolationBasic
-	// IsolationStrong also bounds what the processes of one take together: their number,
-	// memory and processors.
+	// IsolationStrong also puts each into namespaces of its own, out of sight of the machine
+	// and of each other, and bounds how many processes and threads one has.
 	IsolationStrong
-	// IsolationFull also gives each a user of its own.
+	// IsolationFull also gives each a user of its own, and bounds the memory and the
+	// processors that all processes of one take together.
 	IsolationFull
 )
 

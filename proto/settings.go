@@ -128,12 +128,12 @@ var settings = []Setting{
 	},
 	{
 		Name: "memory", Flag: "memory", Value: "SIZE", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).MemoryLimit),
-		Help:    "memory limit of a process, with its children from isolation strong on, such as 128MiB, at least 16MiB; GOMEMLIMIT is 90 % of it",
+		Help:    "memory limit of a process, with its children on tier full, such as 128MiB, at least 16MiB; GOMEMLIMIT is 90 % of it",
 		Default: "none",
 	},
 	{
 		Name: "cpu", Flag: "cpu", Value: "N", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).CPUs),
-		Help:    "processors of a process, such as 0.5: sets GOMAXPROCS, rounded up, and is a limit from isolation strong on",
+		Help:    "processors of a process, such as 0.5: sets GOMAXPROCS, rounded up, and is a limit on tier full",
 		Default: "all",
 	},
 	{

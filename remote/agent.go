@@ -105,6 +105,7 @@ type Agent struct {
 	walls    *isolation.Walls
 	logs     *logs.Store
 	ports    *ports
+	users    *pool  // of functions
 	host     string // by which the functions' services are reached
 	addr     string // host:port of the agent
 	expose   bool
@@ -158,7 +159,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		logger: cfg.Logger, disk: folder, damage: damage, ports: ports,
+		logger: cfg.Logger, disk: folder, damage: damage, ports: ports, users: newUsers(),
 		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, proxy: cfg.Join, token: cfg.Token, versions: cfg.Versions, stop: cfg.StopFunctions,
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
@@ -197,7 +198,7 @@ func (a *Agent) equip(cfg Config) (err error) {
 		return err
 	}
 	launcher := confine.New()
-	if a.walls, err = isolation.New(launcher, cfg.Isolation); err != nil {
+	if a.walls, err = isolation.New(launcher, a.disk.Path(), a.id, cfg.Isolation); err != nil {
 		return err
 	}
 	making := programs.Config{Dir: a.disk.Path("programs"), Temp: a.disk.Tmp(), Packages: a.store, Addr: a.addr, Logger: a.logger}
@@ -310,6 +311,9 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 		if err := a.disk.Sweep(rec); err != nil {
 			return err
 		}
+		if rec.User != 0 && !a.users.claim(int(rec.User)) {
+			rec.User = 0 // a copy of another function's folder
+		}
 		if !rec.Stopped.IsZero() {
 			a.stopped[proto.Path(rec.Name)] = rec
 			continue
@@ -321,6 +325,11 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 				a.logger.Error("two functions have one port; this one gets another", "function", rec.Name, "port", s.port)
 				s.port = 0
 			}
+		}
+	}
+	for _, f := range functions {
+		if a.number(f) && len(f.history.Versions) > 0 { // else it is stored with its first change
+			f.save() // the next agent takes processes of this user over
 		}
 	}
 	keep := a.adopt(ctx, functions)
@@ -345,8 +354,18 @@ func (a *Agent) restore(ctx, lives context.Context) error {
 	return nil
 }
 
+// number gives a function a number for its user, if it has none, before it is launched.
+func (a *Agent) number(f *function) (given bool) {
+	if f.history.User == 0 {
+		f.history.User, given = uint32(a.users.free(nil)), true //nolint:gosec // at most isolation.MaxUsers
+	}
+	f.user = f.history.User
+	return given
+}
+
 // launch starts a function's goroutine. The caller holds mu.
 func (a *Agent) launch(f *function, first func(*function)) {
+	a.number(f)
 	a.functions[f.path] = f
 	delete(a.stopped, f.path)
 	if first == nil {
@@ -363,10 +382,13 @@ func (a *Agent) removeFunction(f *function, kept *disk.Record) {
 		return
 	}
 	delete(a.functions, f.path)
-	if kept != nil {
-		a.stopped[f.path] = kept
-		a.boundStopped()
+	if kept == nil {
+		a.walls.Forget(f.history.User)
+		a.users.release(int(f.history.User))
+		return
 	}
+	a.stopped[f.path] = kept
+	a.boundStopped()
 }
 
 // boundStopped removes the functions that were stopped first when there are more than

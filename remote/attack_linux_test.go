@@ -28,8 +28,12 @@ import (
 // Functions that are no better than the attack of testdata, and what stops them.
 
 // plainUser has an agent of a plain user attacked: it is the folder with what that needs,
-// in an environment variable of the test's own program.
-const plainUser = "REMOTE_TEST_PLAIN"
+// in an environment variable of the test's own program. With alone set too, no user
+// namespaces can be made.
+const (
+	plainUser = "REMOTE_TEST_PLAIN"
+	alone     = "REMOTE_TEST_ALONE"
+)
 
 // nobody is a plain user.
 const nobody = 65534
@@ -39,6 +43,7 @@ func TestAttacksOfFunctionsAreStopped(t *testing.T) {
 		t.Skip("the attacks know the system calls of amd64 alone")
 	}
 	if dir := os.Getenv(plainUser); dir != "" {
+		becomePlain(t)
 		attackPlainly(t, dir)
 		return
 	}
@@ -47,7 +52,8 @@ func TestAttacksOfFunctionsAreStopped(t *testing.T) {
 	victim := a.deployed(t, &proto.FunctionJson{Name: "Victim", Dir: source(t, says("Victim", "mine")), Wait: true, Env: map[string]string{"SECRET": "1"}})
 	newScene(t, a, victim).attacks(t, attack)
 	if os.Getuid() == 0 {
-		attackAsPlainUser(t, a, attack)
+		attackAsPlainUser(t, a, attack, "")
+		attackAsPlainUser(t, a, attack, "1")
 	}
 }
 
@@ -67,7 +73,8 @@ func attackIn(t *testing.T, code string) *proto.FunctionJson {
 }
 
 // attackAsPlainUser has a plain user's agent, which cannot build, run the same programs.
-func attackAsPlainUser(t *testing.T, a running, attack *proto.FunctionJson) {
+// With without set it cannot make namespaces either.
+func attackAsPlainUser(t *testing.T, a running, attack *proto.FunctionJson, without string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "plain-") //nolint:usetesting // a plain user cannot reach those of testing
 	require.NoError(t, err)
@@ -98,15 +105,36 @@ func attackAsPlainUser(t *testing.T, a running, attack *proto.FunctionJson) {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v="+strconv.FormatBool(testing.Verbose()), "-test.run=^"+t.Name()+"$") //nolint:gosec // itself
 	cmd.Env = append(os.Environ(), plainUser+"="+dir, "HOME="+dir, "TMPDIR="+dir, "XDG_CACHE_HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if without != "" {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: nobody, HostID: nobody, Size: 1}}
+		cmd.Env = append(cmd.Env, alone+"="+without)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true}
+	}
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(output))
 	t.Log(string(output))
+}
+
+// becomePlain makes root of a user namespace a plain user who cannot make another one.
+func becomePlain(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return
+	}
+	require.NoError(t, os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0o600))
+	require.NoError(t, syscall.Setgroups(nil))
+	require.NoError(t, syscall.Setgid(nobody))
+	require.NoError(t, syscall.Setuid(nobody))
+	require.NoError(t, syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 }
 
 // attackPlainly is attackAsPlainUser's other half.
 func attackPlainly(t *testing.T, dir string) {
 	t.Helper()
 	a := startWith(t, t.TempDir(), func(cfg *Config) { cfg.NoBuild = true })
+	if os.Getenv(alone) != "" {
+		require.Equal(t, proto.IsolationBasic, a.walls.Tier())
+	}
 	program := func(fn *proto.FunctionJson) *proto.FunctionJson {
 		var p proto.Program
 		described, err := os.ReadFile(filepath.Join(dir, fn.GetName()+".json"))
@@ -203,24 +231,34 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 	require.Equal(t, s.walls.Tier().String(), row.GetIsolation())
 	require.NotEqual(t, "none", row.GetIsolation(), "on a machine where tests run")
 	own := inFolder("functions", "attack", strconv.Itoa(int(row.GetVersion())))
+	// What the tiers above keep out of sight, those below keep out of reach.
+	apart := s.walls.Tier() >= proto.IsolationStrong
+	sight := func(otherwise, here string) string {
+		if apart {
+			return here
+		}
+		return otherwise
+	}
+	hidden, closed, unknown := sight("EACCES", "ENOENT"), sight("EACCES", "EROFS"), sight("EPERM", "ESRCH")
 	t.Run("without settings", func(t *testing.T) {
 		s.all(t, []attackCase{
 			{"read", "/etc/shadow", "EACCES"},
-			{"read", inFolder("secrets.key"), "EACCES"},
-			{"read", inFolder("functions", "victim", "record.json"), "EACCES"},
-			{"read", filepath.Join(s.folder, "src", "fn.go"), "EACCES"},
-			{"read", s.note, "EACCES"},
-			{"list", s.folder, "EACCES"},
-			{"list", inFolder("logs"), "EACCES"},
+			{"read", inFolder("secrets.key"), hidden},
+			{"read", inFolder("functions", "victim", "record.json"), hidden},
+			{"read", filepath.Join(s.folder, "src", "fn.go"), hidden},
+			{"read", s.note, hidden},
+			{"stat", inFolder("secrets.key"), sight("worked", "ENOENT")},
+			{"list", s.folder, hidden},
+			{"list", inFolder("logs"), hidden},
 			{"list", "/", "EACCES"},
-			{"list", "/proc", "EACCES"},
-			{"write", filepath.Join(os.TempDir(), "ryo-attack"), "EACCES"},
-			{"write", "/dev/shm/ryo-attack", "EACCES"},
-			{"write", filepath.Join(own, "fn2"), "EACCES"},
-			{"write", filepath.Join(own, "src", "fn2.go"), "EACCES"},
-			{"read", "/proc/" + s.sibling + "/environ", "EACCES"},
-			{"read", "/proc/" + agent + "/environ", "EACCES"},
-			{"read", "/proc/self/mem", "EACCES"},
+			{"list", "/proc", hidden},
+			{"write", filepath.Join(os.TempDir(), "ryo-attack"), closed},
+			{"write", "/dev/shm/ryo-attack", hidden},
+			{"write", filepath.Join(own, "fn2"), closed},
+			{"write", filepath.Join(own, "src", "fn2.go"), closed},
+			{"read", "/proc/" + s.sibling + "/environ", hidden},
+			{"read", "/proc/" + agent + "/environ", hidden},
+			{"read", "/proc/self/mem", hidden},
 			{"unix", s.socket, "EACCES"},
 			{"unix", inFolder("holder.sock"), "EACCES"},
 			{"unix", "@ryo-attack", "EACCES"},
@@ -231,8 +269,8 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"packet", "", "EACCES"},
 			{"vsock", "", "EACCES"},
 			{"netlink", "", "EACCES"},
-			{"signal", s.sibling, "EPERM"},
-			{"signal", agent, "EPERM"},
+			{"signal", s.sibling, unknown},
+			{"signal", agent, unknown},
 			{"ptrace", s.sibling, "EPERM"},
 			{"chmod", inFolder("secrets.key"), "EPERM"},
 			{"fchmod", "/etc/passwd", "EPERM"},
@@ -242,7 +280,7 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"vmread", s.sibling, "EPERM"},
 			{"limits", s.sibling, "EPERM"},
 			{"nice", s.sibling, "EPERM"},
-			{"steal", s.sibling, "EPERM"},
+			{"steal", s.sibling, unknown},
 			{"mount", own, "EPERM"},
 			{"setuid", "", "EPERM"},
 			{"chroot", own, "EPERM"},
@@ -292,10 +330,10 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"exec", "/bin/true", "worked"},
 			{"control", s.control, "401"},
 			{"listen", "127.0.0.1:0", "worked"},
-			{"copy", filepath.Join(own, "fn"), "EACCES"},
+			{"copy", filepath.Join(own, "fn"), hidden},
 			{"read", "/etc/shadow", "EACCES"},
-			{"read", inFolder("secrets.key"), "EACCES"},
-			{"read", s.note, "EACCES"},
+			{"read", inFolder("secrets.key"), hidden},
+			{"read", s.note, hidden},
 			{"signal", s.sibling, "EPERM"},
 			{"signal", agent, "EPERM"},
 			{"userns", "", "EPERM"},
@@ -314,7 +352,7 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		}, patience, 5*time.Millisecond)
 		assert.True(t, crashes[0].GetOutOfMemory())
 		assert.Contains(t, crashes[0].GetCause(), "out of memory (limit 100 MiB")
-		if s.walls.Tier() < proto.IsolationStrong {
+		if s.walls.Tier() < proto.IsolationFull {
 			return
 		}
 		assert.Contains(t, crashes[0].GetCause(), "killed by the kernel: ")

@@ -47,12 +47,24 @@ func examine(ctx context.Context, s options) doctor.Report {
 	if !cfg.NoBuild {
 		about["buildIsolation"] = launcher.Layers()
 	}
-	if walls, err := isolation.New(launcher, proto.IsolationNone); err == nil {
+	if walls, err := isolation.New(launcher, existing(cfg.Dir), "", proto.IsolationNone); err == nil {
 		about["isolation"] = walls.Report()
 	} else {
 		report = append(report, doctor.Badly("isolation", "see the reason", "what this machine can isolate was not found out: %v", err))
 	}
 	return append(report, doctor.Said(about)...)
+}
+
+// existing is a folder, or the first one above it that there is.
+func existing(folder string) string {
+	folder, err := filepath.Abs(folder)
+	for err == nil {
+		if _, err := os.Stat(folder); err == nil || folder == filepath.Dir(folder) {
+			break
+		}
+		folder = filepath.Dir(folder)
+	}
+	return folder
 }
 
 // ephemeral is where Linux says which ports connections to elsewhere are given.

@@ -35,6 +35,7 @@ type function struct {
 	agent  *Agent
 	name   string
 	path   string
+	user   uint32 // number of its user; set before it is launched
 	logger hclog.Logger
 	events chan func()
 	closed chan struct{} // closed, by close, when run takes no further events

@@ -115,7 +115,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	}
 	program := filepath.Join(dir, "fn")
 	fork, err := f.agent.walls.Fork(fn.FunctionJson, isolation.Place{
-		Program: program, Package: filepath.Join(dir, "src"), Temp: tmp, Extra: []string{f.agent.disk.Path("furniture")},
+		Program: program, Package: filepath.Join(dir, "src"), Temp: tmp, Extra: []string{f.agent.disk.Path("furniture")}, User: f.user, Data: process.DataLimit(memory),
 	})
 	if err != nil {
 		return process.Spec{}, err

@@ -321,13 +321,15 @@ func TestInstancesShareThePort(t *testing.T) {
 	row := a.give(t, &proto.FunctionJson{Name: "Who", Instances: 3, Cpu: "0.5", Dir: source(t, `package fn
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
-	"os"
 	"runtime"
 )
 
-func Who(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid(), " ", runtime.GOMAXPROCS(0)) }
+var process = rand.Text()
+
+func Who(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, process, " ", runtime.GOMAXPROCS(0)) }
 `)})
 	assert.EqualValues(t, 3, row.GetInstances())
 	seen := make(map[string]bool)

@@ -57,7 +57,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	gosumdb := set.String("gosumdb", "", "checksum `database` of modules (default GOSUMDB as go env says)")
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
-	least := set.String("isolation", "", "least isolation of functions, `none|basic|strong|full`; none lets -insecure, -host or -join do without any (default what the machine has)")
+	least := set.String("isolation", "", "least isolation of functions, `full|strong|basic|none`; none lets -insecure, -host or -join do without any (default what the machine has)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent stops, instead of leaving them to the next one")
 	examination, rest := doctor.Declare(set, args[1:])

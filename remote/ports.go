@@ -8,15 +8,24 @@ import (
 	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/isolation"
 )
 
-// ports hands out the numbers of a range, the lowest free one first.
-type ports struct {
+// pool hands out the numbers of a range, the lowest free one first.
+type pool struct {
 	first, last int
 
 	// mu guards the fields below:
 	mu   sync.Mutex
 	used map[int]bool
+}
+
+// ports are those of functions.
+type ports struct{ pool }
+
+// newUsers hands out the numbers that the users of functions follow from.
+func newUsers() *pool {
+	return &pool{first: 1, last: isolation.MaxUsers, used: make(map[int]bool)}
 }
 
 // parsePorts reads a range such as "5000-5999".
@@ -28,36 +37,44 @@ func parsePorts(text string) (*ports, error) {
 		return nil, proto.Errorf(proto.ErrInvalid, "-ports %q is not a range of ports", text).
 			WithHint("give the first and the last port, such as 5000-5999")
 	}
-	return &ports{first: first, last: last, used: make(map[int]bool)}, nil
+	return &ports{pool{first: first, last: last, used: make(map[int]bool)}}, nil
 }
 
 // take returns a free port that is not in skip.
 func (p *ports) take(skip map[int]bool) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for port := p.first; port <= p.last; port++ {
-		if !p.used[port] && !skip[port] {
-			p.used[port] = true
-			return port, nil
-		}
+	if port := p.free(skip); port != 0 {
+		return port, nil
 	}
 	return 0, proto.Errorf(proto.ErrExhausted, "all ports of %d-%d are in use", p.first, p.last).
 		WithHint("stop functions that are not needed, or start the agent with a wider -ports").From("agent", "ports")
 }
 
-// claim takes a port, of the range or not, and reports whether it was free.
-func (p *ports) claim(port int) bool {
+// free takes and returns a free number that is not in skip; 0: there is none.
+func (p *pool) free(skip map[int]bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	free := !p.used[port]
-	p.used[port] = true
+	for one := p.first; one <= p.last; one++ {
+		if !p.used[one] && !skip[one] {
+			p.used[one] = true
+			return one
+		}
+	}
+	return 0
+}
+
+// claim takes a number, of the range or not, and reports whether it was free.
+func (p *pool) claim(one int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	free := !p.used[one]
+	p.used[one] = true
 	return free
 }
 
-func (p *ports) release(port int) {
+func (p *pool) release(one int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.used, port)
+	delete(p.used, one)
 }
 
 func (p *ports) String() string { return fmt.Sprintf("%d-%d", p.first, p.last) }

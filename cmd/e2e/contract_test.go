@@ -422,7 +422,7 @@ func TestReplicas(t *testing.T) {
 		t.Helper()
 		var seen []string
 		for range 8 {
-			status, pid := fetch(t, http.MethodGet, url+"/pid", "")
+			status, pid := fetch(t, http.MethodGet, url+"/process", "")
 			require.Equal(t, http.StatusOK, status, pid)
 			if !slices.Contains(seen, pid) {
 				seen = append(seen, pid)

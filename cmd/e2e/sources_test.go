@@ -40,6 +40,7 @@ func HelloWorld(w http.ResponseWriter, r *http.Request) {
 const inspector = `package inspector
 
 import (
+	"crypto/rand"
 	_ "embed"
 	"fmt"
 	"io"
@@ -53,13 +54,15 @@ import (
 
 var Version = "unset"
 
+var process = rand.Text() // its own
+
 func Inspect(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/settings":
 		data, err := os.ReadFile("data/greeting.txt")
 		fmt.Fprintln(w, os.Getenv("COLOUR"), Version, tagged, string(data), err)
-	case "/pid":
-		fmt.Fprint(w, os.Getpid())
+	case "/process":
+		fmt.Fprint(w, process)
 	case "/slow":
 		select {
 		case <-r.Context().Done():

@@ -792,6 +792,7 @@ func TestLayersAreProven(t *testing.T) {
 		require.NoError(t, (&Launcher{abi: abi, calls: true}).Prove(), "ABI %d", abi)
 		require.NoError(t, (&Launcher{abi: abi}).Prove(), "ABI %d", abi)
 	}
+	l.apart = &apart{user: 1}
 	for _, a := range attempts {
 		came := make(map[string]syscall.Errno)
 		for _, b := range attempts {
@@ -805,7 +806,66 @@ func TestLayersAreProven(t *testing.T) {
 		came[a.name] = a.want
 		require.NoError(t, l.judge(came))
 		came[a.name] = unix.EROFS
-		assert.Equal(t, a.layer == Calls || a.name == "signal", l.judge(came) != nil, "%s, of a file system that cannot be written to", a.name)
+		assert.Equal(t, !slices.Contains([]string{Files, Ports}, a.layer), l.judge(came) != nil, "%s, of a file system that cannot be written to", a.name)
+	}
+}
+
+// in starts the helper of ForkExec in a folder, and returns what it says.
+func in(t *testing.T, l *Launcher, rules Rules, dir string, attempt ...string) string {
+	t.Helper()
+	return users()[0].attempt(t, func(path string, argv []string, attr *syscall.ProcAttr) (*os.Process, error) {
+		attr.Dir = dir
+		pid, release, err := l.ForkExec(path, argv, attr, rules)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(release)
+		return os.FindProcess(pid)
+	}, attempt[0], attempt[1])
+}
+
+// In namespaces of their own programs have nothing but what rules name, and folders of
+// the system, and write as the user who started them.
+func TestProgramsApart(t *testing.T) {
+	const other = 200_001
+	folder, elsewhere := users()[0].folder(t), users()[0].folder(t)
+	own, written := filepath.Join(folder, "own"), filepath.Join(folder, "written")
+	require.NoError(t, os.Mkdir(own, 0o700))
+	require.NoError(t, os.Mkdir(written, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(own, "file"), nil, 0o600))
+	rules := Rules{Exec: []string{helper}, Read: []string{own}, Write: []string{written, os.DevNull}, System: []string{"/etc/hosts"}}
+	for _, user := range []uint32{0, other} {
+		l := New()
+		l.Separate(folder, user)
+		if l.apart == nil {
+			t.Skip(l.FreeLayers())
+		}
+		if rules.User = l.apart.user; user != rules.User {
+			continue // a plain user cannot
+		}
+		id := os.Getuid()
+		if user != 0 {
+			id = int(user)
+		}
+		assert.Contains(t, in(t, l, rules, own, "user", ""), fmt.Sprintf("uid=%d gid=%[1]d ", id))
+		assert.Equal(t, "worked", in(t, l, rules, own, "read", "file"), "it begins in its folder")
+		name := filepath.Join(written, strconv.Itoa(id))
+		assert.Equal(t, "worked", in(t, l, rules, "", "write", name))
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		assert.EqualValues(t, os.Getuid(), info.Sys().(*syscall.Stat_t).Uid, "of whoever removes it")
+		for _, gone := range []string{elsewhere, "/proc", "/sys", "/home", "/var"} {
+			assert.Equal(t, "ENOENT", in(t, l, rules, "", "read", gone), gone)
+		}
+		assert.Equal(t, "ESRCH", in(t, l, rules, "", "signal", strconv.Itoa(os.Getpid())))
+		with := rules
+		with.Children, with.Unix, with.AnyPort = true, true, true
+		assert.Equal(t, "worked", in(t, l, with, own, "read", "file"), "among all that may have unix sockets")
+		assert.Equal(t, "ENOENT", in(t, l, with, "", "read", filepath.Join(folder, "secret")))
+		assert.NotEqual(t, "ENOENT", in(t, l, with, "", "read", "/var"))
+		assert.Equal(t, "EPERM", in(t, l, with, "", "signal", strconv.Itoa(os.Getpid())), "orphans are not the first's to reap")
+		l.Forget(user)
+		assert.Empty(t, l.apart.owners)
 	}
 }
 
@@ -825,6 +885,12 @@ func TestPrivilegesOfAnotherUser(t *testing.T) {
 func BenchmarkForkExec(b *testing.B) {
 	l := New()
 	alone := &Launcher{abi: l.abi, calls: l.calls}
+	apart := func(groups *groups, user uint32) *Launcher {
+		l := &Launcher{abi: l.abi, calls: l.calls, groups: groups}
+		l.Separate(filepath.Dir(helper), user)
+		return l
+	}
+	const user = 200_001
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	require.NoError(b, err)
 	defer null.Close()
@@ -835,10 +901,15 @@ func BenchmarkForkExec(b *testing.B) {
 	}
 	argv := []string{helper, "say", ""}
 	ways := []struct {
-		name string
-		l    *Launcher
-		took []time.Duration
-	}{{name: "bare"}, {name: "confined", l: alone}, {name: "confined,groups", l: l}}
+		name    string
+		l       *Launcher
+		offline bool
+		took    []time.Duration
+	}{
+		{name: "bare"}, {name: "confined", l: alone}, {name: "confined,groups", l: l},
+		{name: "confined,namespaces", l: apart(nil, 0)}, {name: "confined,namespaces,user", l: apart(nil, user)},
+		{name: "all", l: apart(l.groups, user)}, {name: "all,offline", l: apart(l.groups, user), offline: true},
+	}
 	for b.Loop() {
 		for i := range ways {
 			w := &ways[i]
@@ -849,6 +920,11 @@ func BenchmarkForkExec(b *testing.B) {
 			if w.l == nil {
 				pid, err = syscall.ForkExec(helper, argv, attr)
 			} else {
+				rules := rules
+				rules.AnyPort = !w.offline
+				if w.l.apart != nil {
+					rules.User = w.l.apart.user
+				}
 				pid, release, err = w.l.ForkExec(helper, argv, attr, rules)
 			}
 			require.NoError(b, err)

@@ -19,8 +19,10 @@ type Launcher struct {
 	calls   bool
 	held    uintptr  // how programs with children are held together; see holding
 	groups  *groups  // nil: none can be made
+	apart   *apart   // nil: what ForkExec starts shares the namespaces of this process
+	common  []Layer  // of Start and ForkExec
 	layers  []Layer  // of Start
-	free    []Layer  // of ForkExec
+	free    []Layer  // of ForkExec alone
 	filters sync.Map // []instr, by filterKind
 }
 
@@ -34,9 +36,9 @@ func New() *Launcher {
 		groups = nil
 	}
 	l := &Launcher{abi: abi, calls: seccompErr == nil, held: held, groups: groups}
-	common := layers(abi, landlockErr, seccompErr)
-	l.layers = slices.Concat(common, l.heldLayers(heldErr, groupsErr))
-	l.free = slices.Concat(common, l.freeLayers(groupsErr))
+	l.common = layers(abi, landlockErr, seccompErr)
+	l.layers = slices.Concat(l.common, l.heldLayers(heldErr, groupsErr))
+	l.free = l.freeLayers(groupsErr)
 	return l
 }
 
@@ -44,7 +46,7 @@ func New() *Launcher {
 func (l *Launcher) Layers() []Layer { return l.layers }
 
 // FreeLayers says it of those that ForkExec starts.
-func (l *Launcher) FreeLayers() []Layer { return l.free }
+func (l *Launcher) FreeLayers() []Layer { return slices.Concat(l.common, l.free) }
 
 func layers(abi int, landlockErr, seccompErr error) []Layer {
 	landlock := func(name string, since int, version, why string) Layer {
@@ -195,8 +197,15 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 			c.add("join a control group", unix.SYS_WRITE, file.Fd(), c.text("0"), 1)
 		}
 	}
+	if !held && l.apart != nil {
+		cloneFlags = l.apart.flags(&rules)
+		trees, err := l.apart.enter(c, &rules)
+		if err != nil {
+			return 0, made, err
+		}
+		defer closeFDs(trees)
+	}
 	if attr.Sys != nil {
-		cloneFlags |= attr.Sys.Cloneflags
 		c.begin(attr.Sys)
 	}
 	if attr.Dir != "" {
@@ -214,7 +223,7 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 	first := uintptr(len(attr.Files))
 	c.files(slices.Concat(attr.Files, lent))
 	c.add("set the file mode creation mask", unix.SYS_UMASK, 0o077)
-	if !held || !rules.Children || !counts(l.held, l.abi) {
+	if !counts(cloneFlags, l.abi) {
 		rules.Limits.Tasks = 0 // it would be one of all that the user runs
 	}
 	if err := c.limit(rules.Limits); err != nil {
@@ -238,6 +247,9 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 		c.install(l.filter(rules, l.abi < 6 && !rules.Children))
 	}
 	end(c)
+	if attr.Sys != nil {
+		cloneFlags |= attr.Sys.Cloneflags
+	}
 	pid, err = c.run(cloneFlags, folder)
 	return pid, made, err
 }

@@ -13,11 +13,17 @@ type Launcher struct{}
 // New returns a launcher.
 func New() *Launcher { return &Launcher{} }
 
+// Separate has nothing to do on this system.
+func (*Launcher) Separate(string, uint32) {}
+
+// Forget has nothing to do on this system.
+func (*Launcher) Forget(uint32) {}
+
 // Layers says that nothing is in force.
 func (*Launcher) Layers() []Layer { return off("lifetime", Processes, Memory) }
 
 // FreeLayers says the same.
-func (*Launcher) FreeLayers() []Layer { return off(Processes, Memory, CPU) }
+func (*Launcher) FreeLayers() []Layer { return off(Namespaces, Users, Processes, Memory, CPU) }
 
 func off(more ...string) (list []Layer) {
 	for _, name := range append([]string{Files, Ports, "signals", Calls, "privileges", "limits"}, more...) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -40,6 +41,9 @@ var attempts = []struct {
 	{"fork", Calls, 0, unix.EPERM},
 	{"ptrace", Calls, 0, unix.EPERM},
 	{"unshare", Calls, 0, unix.EPERM},
+	{"see", Namespaces, 0, unix.ENOENT},
+	{"know", Namespaces, 0, unix.ESRCH},
+	{"stay", Users, 0, unix.EPERM},
 }
 
 // Prove starts a process under rules that grant nothing but to dial a port, tries to get
@@ -59,7 +63,11 @@ func (l *Launcher) Prove() error {
 	files := []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(socket)}
 	var tried *calls
 	var tries map[string]int
-	pid, group, err := l.run(&syscall.ProcAttr{Files: files}, Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}, false, func(c *calls) {
+	rules := Rules{Connect: []uint16{provePort}, Limits: Limits{Tasks: 64}}
+	if l.apart != nil {
+		rules.User, rules.Read = l.apart.user, []string{l.apart.folder}
+	}
+	pid, group, err := l.run(&syscall.ProcAttr{Files: files}, rules, false, func(c *calls) {
 		tried, tries = c, c.attempt(theirs)
 	})
 	if err != nil {
@@ -73,6 +81,9 @@ func (l *Launcher) Prove() error {
 		if tried.list[i].result != notMade {
 			came[name] = failure(tried.list[i].result)
 		}
+	}
+	if user := tried.list[tries["stay"]].result; user != uintptr(os.Getuid()) {
+		came["stay"] = unix.EPERM
 	}
 	return errors.Join(l.judge(came), group.remove())
 }
@@ -99,6 +110,9 @@ func (c *calls) attempt(socket uintptr) map[string]int {
 		"fork":    c.try(unix.SYS_CLONE, uintptr(unix.SIGCHLD)), // into a copy that exits as well
 		"ptrace":  c.try(unix.SYS_PTRACE, unix.PTRACE_PEEKDATA, ours),
 		"unshare": c.try(unix.SYS_UNSHARE, unix.CLONE_NEWUSER),
+		"see":     c.try(unix.SYS_FACCESSAT, uintptr(here), c.text("/proc/self"), 0),
+		"know":    c.try(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, ours),
+		"stay":    c.try(unix.SYS_GETUID), // its result is who it is
 	}
 	c.add("exit", unix.SYS_EXIT_GROUP, 0)
 	return tries
@@ -107,12 +121,23 @@ func (c *calls) attempt(socket uintptr) map[string]int {
 // judge compares what came of attempts with the layers.
 func (l *Launcher) judge(came map[string]syscall.Errno) error {
 	for _, a := range attempts {
-		if a.layer == Calls && !l.calls || a.layer != Calls && l.abi < a.since {
+		on := l.abi >= a.since
+		switch a.layer {
+		case Calls:
+			on = l.calls
+		case Namespaces:
+			on = l.apart != nil
+		case Users:
+			on = l.apart != nil && l.apart.user != 0
+		}
+		if !on {
 			continue
 		}
 		got, tried := came[a.name]
-		// What else denies a file or a port on this machine may come first, and be named.
-		denied := got == a.want || a.layer != Calls && got != 0 && got != unix.ECONNREFUSED
+		// What else denies a file or a port on this machine may come first, and be named, and
+		// whom one does not know one cannot signal.
+		lenient := slices.Contains([]string{Files, Ports, "signals"}, a.layer) || a.name == "signal" && l.apart != nil && got == unix.ESRCH
+		denied := got == a.want || lenient && got != 0 && got != unix.ECONNREFUSED
 		if !tried || !denied {
 			return fmt.Errorf("the layer %s is on, but a process under it could try %q: %s (%d) instead of %s", a.layer, a.name, got.Error(), int(got), a.want.Error())
 		}

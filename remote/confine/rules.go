@@ -28,7 +28,8 @@ type Rules struct {
 	Children, Groups bool
 	Limits           Limits
 	// User is the user, and the group of that number, that the program runs as. Only root
-	// can start it then. 0: who starts it.
+	// can start it then. Where the layer of users is on, its own files in the folder of
+	// Separate are this user's in its eyes, whose ever they are. 0: who starts it.
 	User uint32
 }
 
@@ -66,6 +67,9 @@ const (
 	Processes = "processes"
 	Memory    = "memory"
 	CPU       = "cpu"
+	// Of ForkExec.
+	Namespaces = "namespaces" // keep what else there is on the machine out of sight
+	Users      = "users"      // give programs users of their own
 )
 
 // Layer is one kind of protection on this machine.

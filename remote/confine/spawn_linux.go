@@ -134,6 +134,22 @@ func (c *calls) run(flags uintptr, cgroup int) (pid int, err error) {
 	return pid, nil
 }
 
+// leave starts a child with a copy of this process's memory, which makes the calls while
+// this process goes on, and returns its pid.
+func (c *calls) leave(flags uintptr) (pid int, err error) {
+	defer c.pins.Unpin()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all := ^uint64(0)
+	setMask(&all, &c.mask)
+	forked := forkAndCall(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, &c.list[0], uintptr(len(c.list)))
+	setMask(&c.mask, nil)
+	if errno := failure(forked); errno != 0 {
+		return 0, fmt.Errorf("fork: %w", errno)
+	}
+	return int(forked), nil //nolint:gosec // a pid
+}
+
 // reap waits for a process that is about to exit, and says how it has.
 func reap(pid int) error {
 	for {

@@ -36,10 +36,14 @@ func holding() (flags uintptr, err error) {
 // hold makes the child, which begins in namespaces, die with the thread that starts it.
 func (c *calls) hold(flags uintptr) {
 	c.endWithThread()
+	c.stay(flags)
+}
+
+// stay makes the child, which begins in namespaces, stay who it is.
+func (c *calls) stay(flags uintptr) {
 	if flags&unix.CLONE_NEWUSER == 0 {
 		return
 	}
-	// It stays who it is.
 	for _, file := range []struct{ name, content string }{
 		{"setgroups", "deny"},
 		{"uid_map", fmt.Sprintf("%d %[1]d 1", os.Getuid())},

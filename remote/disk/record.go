@@ -32,6 +32,9 @@ type History struct {
 	// Generation counts the changes that were accepted, and Last is the highest
 	// number that a version has had. Both count from 1.
 	Generation, Last uint32
+	// User is the number that the function's own user follows from; 0: it has none yet. No
+	// other function of the folder has it.
+	User uint32 `json:",omitempty"`
 	// Versions are those that were ready once and are kept, the oldest first.
 	Versions []*Version `json:",omitempty"`
 	// Before is the version that served before the one that serves; 0: none. Of a

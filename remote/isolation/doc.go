@@ -22,8 +22,15 @@
 //     can be read. If it lies in /etc itself, a process sees only the one that was
 //     there when it started.
 //   - What a process takes is bounded by control groups: threads always, memory and
-//     processors as its settings say. Beside that, each process has a limit of the memory
-//     that it can write to, at which Go's runtime fails and says where.
+//     processors as its settings say. Without them, a user namespace bounds threads. Beside
+//     that, each process has a limit of the memory that it can write to, at which Go's
+//     runtime fails and says where.
+//   - The users of functions are numbers of an agent's own, in a range that systems leave
+//     free. Which one a function has is stored in its record, so that it is that of all its
+//     versions, and of processes that the next agent takes over. Its files are the agent's on
+//     the disk, so its user can be another function's when it is gone. A function's connections to
+//     agents and proxies are its user's, so they need a token; its listening sockets are the
+//     agent's, which opens them, so proxies know them as before.
 //   - File sizes have no limit: what a function prints goes to a file that grows for
 //     ever, and is freed at its front. What temporary files take is looked at every
 //     second, those without a name too; a file system for each function would hold

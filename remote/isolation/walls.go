@@ -1,6 +1,8 @@
 package isolation
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,12 +21,32 @@ type Walls struct {
 	why      string // it is no better tier, and the way to one
 	bare     bool   // the launcher does not work
 	demanded proto.Isolation
+	first    uint32 // before the users of functions
 }
 
-// New finds out which tier can be had. It is an error if that is less than an operator
-// demands.
-func New(launcher *confine.Launcher, demanded proto.Isolation) (*Walls, error) {
-	w := &Walls{launcher: launcher, demanded: demanded}
+const (
+	// MaxUsers is how many users the functions of an agent can have.
+	MaxUsers = 1<<14 - 1
+	// firstUser begins the users of functions. Those up to 2^31 are nobody's: neither of
+	// people, nor of services, nor of containers (systemd's UIDS-GIDS).
+	firstUser = 1_900_000_000
+	// agents is for how many agents there are users.
+	agents = 1 << 13
+)
+
+// firstOf is the number before the first user of the functions of an agent. Agents of one
+// machine have users of their own, unless two ids are as good as the same.
+func firstOf(agent string) uint32 {
+	sum := sha256.Sum256([]byte(agent))
+	return firstUser + binary.BigEndian.Uint32(sum[:])%agents*(MaxUsers+1)
+}
+
+// New finds out which tier functions can have whose files lie in an agent's folder, and
+// changes the launcher so that they have it. It is an error if that is less than an
+// operator demands.
+func New(launcher *confine.Launcher, folder, agent string, demanded proto.Isolation) (*Walls, error) {
+	w := &Walls{launcher: launcher, demanded: demanded, first: firstOf(agent)}
+	launcher.Separate(folder, w.first+1)
 	w.layers = launcher.FreeLayers()
 	w.tier, w.why = tierOf(w.layers)
 	if err := launcher.Prove(); err != nil {
@@ -44,7 +66,8 @@ func tierOf(layers []confine.Layer) (tier proto.Isolation, why string) {
 		needs []string
 	}{
 		{proto.IsolationBasic, []string{confine.Files, confine.Calls}},
-		{proto.IsolationStrong, []string{confine.Processes, confine.Memory, confine.CPU}},
+		{proto.IsolationStrong, []string{confine.Namespaces, confine.Processes}},
+		{proto.IsolationFull, []string{confine.Users, confine.Memory, confine.CPU}},
 	} {
 		for _, layer := range layers {
 			// Of files and calls an old kernel can deny less: that is degraded, not off.
@@ -54,7 +77,7 @@ func tierOf(layers []confine.Layer) (tier proto.Isolation, why string) {
 			}
 		}
 	}
-	return proto.IsolationStrong, "functions run as the agent's user"
+	return proto.IsolationFull, ""
 }
 
 // Report is what is said of the walls, as JSON too.
@@ -74,6 +97,21 @@ func (w *Walls) Tier() proto.Isolation { return w.tier }
 func (w *Walls) Least(fn *proto.FunctionJson) proto.Isolation {
 	least, _ := fn.MinIsolation()
 	return max(least, w.demanded)
+}
+
+// Forget gives up what is kept for a function that was removed, with the number of its
+// user.
+func (w *Walls) Forget(number uint32) { w.launcher.Forget(w.first + number) }
+
+// user is the user of a function, 0 for that of the agent.
+func (w *Walls) user(number uint32) (uint32, error) {
+	if w.tier < proto.IsolationFull {
+		return 0, nil
+	}
+	if number == 0 || number > MaxUsers {
+		return 0, proto.Errorf(proto.ErrExhausted, "all %d users of functions are in use", MaxUsers).WithHint("remove functions that are not needed")
+	}
+	return w.first + number, nil
 }
 
 // Check is an error if a function asks for what the walls do not hold.
@@ -109,6 +147,8 @@ type Place struct {
 	Package string   // the folder that it may read
 	Temp    string   // the folder that it may write to
 	Extra   []string // files and folders of the agent's that it may read
+	User    uint32   // the number that its user follows from
+	Data    uint64   // bytes of memory that it can write to; 0: any number
 }
 
 const (
@@ -124,9 +164,11 @@ const (
 // walls.
 func (w *Walls) Fork(fn *proto.FunctionJson, at Place) (func(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error), error) {
 	rules, err := rulesOf(fn, at)
-	if err := errors.Join(err, w.Check(fn)); err != nil {
+	user, userErr := w.user(at.User)
+	if err := errors.Join(err, userErr, w.Check(fn)); err != nil {
 		return nil, err
 	}
+	rules.User = user
 	if w.bare {
 		return nil, nil
 	}
@@ -153,7 +195,7 @@ func rulesOf(fn *proto.FunctionJson, at Place) (confine.Rules, error) {
 		System:  system,
 		AnyPort: network.Any, Connect: network.Ports,
 		Listen: fn.Allows(proto.AllowListen), Unix: fn.Allows(proto.AllowUnix), Children: fn.Allows(proto.AllowSubprocess),
-		Limits: confine.Limits{Files: files, Tasks: tasks, Memory: uint64(memory), CPUs: cpus}, //nolint:gosec // positive
+		Limits: confine.Limits{Files: files, Data: at.Data, Tasks: tasks, Memory: uint64(memory), CPUs: cpus}, //nolint:gosec // positive
 	}
 	if rules.Children {
 		rules.Groups = true

@@ -31,10 +31,12 @@ func TestTiers(t *testing.T) {
 		layers []confine.Layer
 		want   proto.Isolation
 	}{
+		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Namespaces, State: confine.Off}), proto.IsolationBasic},
 		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Processes, State: confine.Off}), proto.IsolationBasic},
-		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Memory, State: confine.Degraded}), proto.IsolationBasic},
-		{layers(confine.On, confine.On, confine.On), proto.IsolationStrong},
-		{layers(confine.Degraded, confine.On, confine.Degraded), proto.IsolationStrong},
+		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Memory, State: confine.Degraded}), proto.IsolationStrong},
+		{append(layers(confine.On, confine.On, confine.On), confine.Layer{Name: confine.Users, State: confine.Off}), proto.IsolationStrong},
+		{layers(confine.On, confine.On, confine.On), proto.IsolationFull},
+		{layers(confine.Degraded, confine.On, confine.Degraded), proto.IsolationFull},
 		{layers(confine.Off, confine.On, confine.Off), proto.IsolationNone},
 		{layers(confine.On, confine.Off, confine.On), proto.IsolationNone},
 	} {
@@ -66,14 +68,14 @@ func TestLeast(t *testing.T) {
 
 func TestWhatWasFoundOutIsProven(t *testing.T) {
 	launcher := confine.New()
-	w, err := New(launcher, proto.IsolationNone)
+	w, err := New(launcher, t.TempDir(), "agent", proto.IsolationNone)
 	require.NoError(t, err)
 	report := w.Report()
 	assert.Equal(t, w.Tier().String(), report.Tier)
 	assert.NotEmpty(t, report.Layers)
 	if w.Tier() < proto.IsolationFull {
 		assert.NotEmpty(t, report.Why)
-		_, err = New(launcher, proto.IsolationFull)
+		_, err = New(launcher, t.TempDir(), "agent", proto.IsolationFull)
 		require.ErrorIs(t, err, proto.ErrUnsupported)
 	}
 }

@@ -29,6 +29,8 @@
 //     the group escapes; only a cgroup could hold it.
 //   - When the leader has exited, its group is killed before the leader is reaped:
 //     until then the kernel does not reuse the group's id.
+//   - Leftovers finds processes by where their programs lie, also in other namespaces of
+//     mounts: by device and path in the file system, since a path there may mean another file.
 //   - Adopt accepts a process only when the boot id, the pid and the start time are
 //     the same and the process says its nonce over the connection that an agent made.
 //     They are compared after a pidfd was opened, and signals go through the pidfd, so

@@ -53,6 +53,9 @@ func (oomKills) grown() bool { return false }
 // killSession does nothing: the system does not tell which processes are in a session.
 func killSession(int) {}
 
+// DataLimit is 0, none: the system has no such limit.
+func DataLimit(int64) uint64 { return 0 }
+
 // limitMemory does nothing: the system has no limit, so GOMEMLIMIT must do.
 func limitMemory(int, int64) error { return nil }
 

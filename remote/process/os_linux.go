@@ -101,12 +101,19 @@ func killSession(leader int) {
 	}
 }
 
-// limitMemory bounds the memory that a process can write to. The kernel limits what it
-// maps, so the limit lies above bytes by what a Go program maps but does not use.
+// DataLimit is the limit of the memory that a process can write to (RLIMIT_DATA), in
+// bytes, of one that may use so many; 0: none. The kernel limits what it maps, so the
+// limit lies above by what a Go program maps but does not use.
+func DataLimit(bytes int64) uint64 {
+	if bytes <= 0 {
+		return 0
+	}
+	return (uint64(bytes)+heapArena-1)/heapArena*heapArena + runtimeSize
+}
+
 func limitMemory(pid int, bytes int64) error {
-	arenas := (uint64(bytes) + heapArena - 1) / heapArena //nolint:gosec // positive
-	limit := &unix.Rlimit{Cur: arenas*heapArena + runtimeSize, Max: arenas*heapArena + runtimeSize}
-	err := unix.Prlimit(pid, unix.RLIMIT_DATA, limit, nil)
+	limit := DataLimit(bytes)
+	err := unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: limit, Max: limit}, nil)
 	if errors.Is(err, unix.ESRCH) {
 		return nil // it has exited already
 	}

@@ -56,8 +56,9 @@ type Spec struct {
 	// process; "": a random one.
 	Nonce string
 	// Fork starts the program, in place of syscall.ForkExec, as a process that does
-	// nothing before it is the program. It is called back when the process and its
-	// group have exited. Default: syscall.ForkExec.
+	// nothing before it is the program, with the limit DataLimit of Memory: of another user
+	// the caller may not set one. It is called back when the process and its group have
+	// exited. Default: syscall.ForkExec.
 	Fork ForkExec
 }
 
@@ -116,7 +117,7 @@ func Start(spec Spec) (*Process, error) {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.Path, err), ours.Close())
 	}
 	id, err := identity(c.pid)
-	if spec.Memory > 0 {
+	if spec.Memory > 0 && spec.Fork == nil {
 		err = errors.Join(err, limitMemory(c.pid, spec.Memory))
 	}
 	id.Nonce = spec.Nonce

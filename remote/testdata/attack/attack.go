@@ -60,7 +60,7 @@ func Attack(w http.ResponseWriter, r *http.Request) {
 
 var names = map[syscall.Errno]string{
 	syscall.EACCES: "EACCES", syscall.EPERM: "EPERM", syscall.ENOSYS: "ENOSYS", syscall.ENOENT: "ENOENT", syscall.EXDEV: "EXDEV",
-	syscall.ECONNREFUSED: "ECONNREFUSED", syscall.EMFILE: "EMFILE", syscall.ESRCH: "ESRCH", syscall.ENOSPC: "ENOSPC", syscall.EAGAIN: "EAGAIN",
+	syscall.ECONNREFUSED: "ECONNREFUSED", syscall.EMFILE: "EMFILE", syscall.ESRCH: "ESRCH", syscall.ENOSPC: "ENOSPC", syscall.EAGAIN: "EAGAIN", syscall.EROFS: "EROFS",
 }
 
 // says is what an attack says that is no error.
@@ -86,6 +86,7 @@ const (
 
 var attacks = map[string]func(at string) error{
 	"read":  func(path string) error { _, err := os.ReadFile(path); return err },
+	"stat":  func(path string) error { _, err := os.Stat(path); return err },
 	"list":  func(path string) error { _, err := os.ReadDir(path); return err },
 	"write": func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
 	"env":   func(string) error { return says(strings.Join(os.Environ(), "\n")) },
