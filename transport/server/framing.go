@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -100,10 +101,16 @@ func (c *framedConn) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		n, err := c.Conn.Read(p)
+		if c.in.place == atRequest && !c.in.begun {
+			c.in.http2 = c.agreedHTTP2()
+		}
 		good, instead := c.in.take(p[:n])
 		if instead != "" {
 			c.instead, err = []byte(instead), nil
 			c.refused.Store(true)
+			if c.in.http2 { // the caller would take no answer for one
+				c.instead, err = nil, &net.OpError{Op: "read", Err: errNotHTTP2}
+			}
 		}
 		if good > 0 || err != nil || len(p) == 0 {
 			return good, err
@@ -139,10 +146,19 @@ func (c *framedConn) tlsState() *tls.ConnectionState {
 	return nil
 }
 
+var errNotHTTP2 = errors.New("the caller does not speak the HTTP/2 that it agreed to")
+
+// agreedHTTP2 reports whether the caller has agreed, in TLS, to speak HTTP/2.
+func (c *framedConn) agreedHTTP2() bool {
+	state := c.tlsState()
+	return state != nil && state.NegotiatedProtocol == "h2"
+}
+
 // framing is the place in a stream of requests up to which it was read.
 type framing struct {
 	place place
 	begun bool   // with a request, so that it is not HTTP/2
+	http2 bool   // nothing else may come
 	line  []byte // the beginning of one that comes in pieces
 	left  uint64 // bytes of a body, or a chunk
 	head  framingHead
@@ -203,6 +219,9 @@ func insteadOf(at place, line []byte) string {
 // which some old clients send after a body, from p.
 func (f *framing) take(p []byte) (good int, instead string) {
 	i := 0
+	if f.http2 && f.place <= inRequestLine && !f.opensHTTP2(p) {
+		return 0, badLine
+	}
 	for i < len(p) {
 		switch f.place {
 		case opaque:
@@ -254,6 +273,15 @@ func (f *framing) take(p []byte) (good int, instead string) {
 	return len(p), ""
 }
 
+// preface is the first line of HTTP/2 (RFC 9113 section 3.4).
+const preface = "PRI * HTTP/2.0"
+
+// opensHTTP2 reports whether p goes on with the preface, as far as it has come.
+func (f *framing) opensHTTP2(p []byte) bool {
+	come := string(f.line) + string(p[:min(len(p), len(preface))])
+	return strings.HasPrefix(preface, come[:min(len(come), len(preface))])
+}
+
 // next begins the next request.
 func (f *framing) next() {
 	f.place, f.head = atRequest, framingHead{}
@@ -263,7 +291,7 @@ func (f *framing) next() {
 func (f *framing) takeLine(text []byte) bool {
 	switch f.place {
 	case inRequestLine:
-		if !f.begun && string(text) == "PRI * HTTP/2.0" {
+		if !f.begun && string(text) == preface {
 			f.place = opaque
 			return true
 		}

@@ -103,6 +103,25 @@ func TestFramingIsCheckedBehindTLS(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, rsp.StatusCode)
 }
 
+// RFC 9113 section 3.4: what does not begin as HTTP/2 does, where that was agreed, is an
+// error of the connection.
+func TestWhoAgreesToHTTP2SpeaksIt(t *testing.T) {
+	addr, public, asks := secured(t)
+	asks = asks.Clone()
+	asks.NextProtos = []string{"h2"}
+	for _, at := range []string{addr, public} {
+		for _, sent := range []string{"GET /functions/f HTTP/1.1\r\nHost: example.com\r\n\r\n", "INVALID CONNECTION PREFACE\r\n\r\n", "\r\n\r\n"} {
+			conn, err := tls.Dial("tcp", at, asks)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, sent)
+			require.NoError(t, err)
+			answer, _ := io.ReadAll(conn)
+			assert.Empty(t, string(answer), "%q", sent)
+		}
+	}
+}
+
 func TestTunnelsOverTLSEndOneSideAtATime(t *testing.T) {
 	_, public, asks := secured(t)
 	conn, err := tls.Dial("tcp", public, asks)
