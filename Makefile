@@ -91,6 +91,13 @@ race: ## all tests, under the race detector; SHORT=-short: fewer, of cmd/e2e tho
 soak: ## redeploys, crashes, kills and upgrades of the agent, and machines that vanish, under load, for minutes
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 60m -run 'TestLife' ./cmd/e2e
 
+.PHONY: h2spec
+h2spec: bin/tools/h2spec ## HTTP/2: nothing fails that Go's own server passes
+	$(GO) test -count=1 -tags $(TAGS) -run TestHTTP2 ./proxy/gateway/conformance -h2spec "$(CURDIR)/$<"
+
+bin/tools/h2spec:
+	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \

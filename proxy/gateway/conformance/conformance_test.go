@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"testing"
@@ -49,7 +50,9 @@ func TestConformance(t *testing.T) {
 
 // serve serves our gateway as the proxy does on its listener for everybody, and returns
 // its address.
-func serve(t *testing.T, routes []conformance.Route) string {
+func serve(t *testing.T, routes []conformance.Route) string { return serveTLS(t, routes, nil) }
+
+func serveTLS(t *testing.T, routes []conformance.Route, config *tls.Config) string {
 	t.Helper()
 	table := gateway.NewTable()
 	changes := map[string][]gateway.Replica{}
@@ -78,7 +81,7 @@ func serve(t *testing.T, routes []conformance.Route) string {
 	served := make(chan error, 1)
 	go func() {
 		served <- server.Serve(ctx, transporttest.NewFake(t), server.Config{
-			Public: []net.Listener{l}, Logger: logger,
+			Public: []net.Listener{l}, TLS: config, Logger: logger,
 			Mounts: []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: functions}},
 		})
 	}()
