@@ -53,6 +53,8 @@ const (
 	OnDeploy Effect = iota
 	// OnPackage: it chooses files, so that the digest of the package tells a change.
 	OnPackage
+	// OnVersion: a change makes a version, served by the same processes.
+	OnVersion
 	// OnProcess: a change makes a version, served by new processes.
 	OnProcess
 	// OnBuild: the setting enters the build, so that a change makes a new program.
@@ -61,7 +63,7 @@ const (
 
 // String says what a change comes to.
 func (e Effect) String() string {
-	return [...]string{"is for one deploy alone", "changes the package", "starts new processes", "builds anew"}[e]
+	return [...]string{"is for one deploy alone", "changes the package", "keeps the processes", "starts new processes", "builds anew"}[e]
 }
 
 // settings are all of them, in the order in which people are shown them.
@@ -102,17 +104,17 @@ var settings = []Setting{
 		Default: "the function's name, or the declared name that it is made of",
 	},
 	{
-		Name: "auth", Flag: "auth", Value: "token|public", Form: Text, Effect: OnProcess, check: (*FunctionJson).checkAuth,
+		Name: "auth", Flag: "auth", Value: "token|public", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkAuth,
 		Help:    "who may call the function: public publishes it to everybody",
 		Default: AuthToken,
 	},
 	{
-		Name: "routes", Flag: "routes", Value: "HOST[/PATH],…", Form: List, Effect: OnProcess, check: (*FunctionJson).checkRoutes,
+		Name: "routes", Flag: "routes", Value: "HOST[/PATH],…", Form: List, Effect: OnVersion, check: (*FunctionJson).checkRoutes,
 		Help:    "hosts, or paths of hosts, of the function's own at the proxy's -functions, such as api.example.com",
 		Default: "none: /functions/{name} alone",
 	},
 	{
-		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).TimeLimit),
+		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).TimeLimit),
 		Help:    "how long the gateway waits for an answer to begin, such as 30s",
 		Default: plain(DefaultTimeout),
 	},
@@ -187,7 +189,7 @@ var settings = []Setting{
 		Default: "never",
 	},
 	{
-		Name: "gate", Flag: "gate", Value: "vuln", Form: Text, Effect: OnProcess, check: (*FunctionJson).checkGate,
+		Name: "gate", Flag: "gate", Value: "vuln", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkGate,
 		Help:    "what proxyCli checks before it uploads: vuln refuses programs that reach known faults",
 		Default: "none",
 	},
@@ -242,7 +244,7 @@ func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		of := effectOf(field.JSONName())
-		if of < OnProcess || field.JSONName() == "filePath" || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
+		if of < OnVersion || field.JSONName() == "filePath" || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
 			continue
 		}
 		changed, effect = append(changed, field.JSONName()), max(effect, of)

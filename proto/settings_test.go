@@ -61,7 +61,7 @@ func TestSettingsAreWhole(t *testing.T) {
 		assert.Empty(t, s.Text(&FunctionJson{}), s.Name)
 
 		changed, effect := Compare(&FunctionJson{}, set)
-		if s.Effect < OnProcess {
+		if s.Effect < OnVersion {
 			assert.Empty(t, changed)
 			continue
 		}

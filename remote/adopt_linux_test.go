@@ -173,7 +173,11 @@ func holderOf(t *testing.T, dir string) int {
 func TestFunctionsSurviveTheirAgent(t *testing.T) {
 	dir := t.TempDir()
 	a := launch(t, dir, "")
-	hello := a.give(t, &proto.FunctionJson{Name: "Hello", Instances: 2, Dir: source(t, says("Hello", "hi")+"\nfunc init() { fmt.Println(\"started once more\") }\n")})
+	fn := &proto.FunctionJson{Name: "Hello", Instances: 2, Dir: source(t, says("Hello", "hi")+"\nfunc init() { fmt.Println(\"started once more\") }\n")}
+	a.give(t, fn)
+	fn.Auth = proto.AuthPublic
+	hello := a.give(t, fn) // the same processes, as those of another version
+	assert.EqualValues(t, 2, hello.GetVersion())
 	idle := a.give(t, idler(t))
 	a.give(t, &proto.FunctionJson{Name: "Canary", Dir: source(t, says("Canary", "one"))})
 	a.give(t, &proto.FunctionJson{Name: "Canary", Dir: source(t, says("Canary", "two")), Canary: 20})

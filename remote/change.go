@@ -2,6 +2,7 @@ package remote
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,9 @@ func (f *function) accept(c *disk.Change) (accepted, error) {
 		f.main.refuseCallers()
 		return accepted{}, err
 	}
+	if f.next == nil { // the processes go on
+		return f.settled(), nil
+	}
 	return accepted{row: f.tell(), settled: f.next.settled}, nil
 }
 
@@ -55,13 +59,75 @@ func (f *function) take(c *disk.Change) error {
 	}
 	f.history.Generation++
 	f.history.Failure = nil
-	if err := f.advance(c); err != nil {
+	change := f.advance
+	if f.keepsProcesses(c) {
+		change = f.relabel
+	}
+	if err := change(c); err != nil {
 		f.history, f.next = before, replaced
 		return err
 	}
 	f.cancelMove(replaced, before.Generation, "replaced by a later deploy before it was ready")
-	f.logger.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
+	if f.next != nil {
+		f.logger.Info("deploying", "version", c.Version.Number, "package", c.Version.Spec.GetPackage())
+	}
 	return nil
+}
+
+// keepsProcesses reports whether the processes that serve can serve a change's version.
+func (f *function) keepsProcesses(c *disk.Change) bool {
+	m := f.main
+	if c.Canary > 0 || m.version == nil || c.Version == m.version || !m.seen || m.refusing() || f.paused {
+		return false
+	}
+	kept := f.history.Find(c.Version.Number) != nil
+	return (!kept || c.Version.Home() == m.version.Home()) && disk.SameProcesses(m.version, c.Version, f.agent.seal)
+}
+
+// relabel makes the processes that serve those of a change's version, and stores that. A
+// new version shares the folder of the one before.
+func (f *function) relabel(c *disk.Change) error {
+	v, before, canary := c.Version, f.main.version, f.canary
+	if f.history.Find(v.Number) == nil {
+		v.Folder, v.Program, v.Kind = before.Home(), before.Program, before.Kind
+	}
+	f.next, f.canary, f.main.version = nil, nil, v
+	f.history.Before, f.history.Earlier = before.Number, 0
+	dropped := f.history.Keep(v, f.agent.versions, f.needed)
+	if err := f.store(); err != nil {
+		f.canary, f.main.version = canary, before
+		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
+	}
+	for _, p := range f.main.procs {
+		p.now.Store(v)
+	}
+	f.retireService(canary)
+	f.logger.Info("deployed; its processes go on", "version", v.Number)
+	f.warnIfPublic(v)
+	f.work.Go(f.dropping(dropped))
+	return nil
+}
+
+// warnIfPublic says in the log that a version is for everybody.
+func (f *function) warnIfPublic(v *disk.Version) {
+	if v.Spec.GetAuth() == proto.AuthPublic {
+		f.logger.Warn("the function is public: everybody may call it through the proxy's port for functions", "version", v.Number)
+	}
+}
+
+// dropping forgets versions that are no longer kept, and returns what removes the folders
+// that no other uses.
+func (f *function) dropping(dropped []*disk.Version) (remove func()) {
+	dropped = slices.Clone(dropped)
+	for _, v := range dropped {
+		delete(f.totals, v.Number)
+	}
+	dropped = slices.DeleteFunc(dropped, func(v *disk.Version) bool { return f.history.Uses(v.Home()) })
+	return func() {
+		for _, v := range dropped {
+			f.remove(v)
+		}
+	}
 }
 
 // advance stores the function with a change and begins the change.
@@ -144,15 +210,11 @@ func (f *function) settle(r result) {
 		f.canary.replace(v, r.procs)
 	}
 	dropped := f.history.Keep(v, f.agent.versions, f.needed)
-	for _, v := range dropped {
-		delete(f.totals, v.Number)
-	}
+	removeFolders := f.dropping(dropped)
 	f.save()
 	f.agent.damage.mended(f.agent.disk.Path("functions", f.path))
 	f.logger.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
-	if v.Spec.GetAuth() == proto.AuthPublic {
-		f.logger.Warn("the function is public: everybody may call it through the proxy's port for functions", "version", v.Number)
-	}
+	f.warnIfPublic(v)
 	m.close(outcome{row: f.tell()})
 	f.retireService(leaving)
 	f.work.Go(func() {
@@ -160,9 +222,7 @@ func (f *function) settle(r result) {
 			f.persist(v, r.program)
 		}
 		f.stopAll(old)
-		for _, v := range dropped {
-			f.remove(v)
-		}
+		removeFolders()
 	})
 }
 

@@ -48,7 +48,7 @@ func (f *function) inquire(p *instance) *proto.Crash {
 	limit, _ := p.version.Spec.MemoryLimit() // it was checked before it was accepted
 	output := f.agent.logs.Last(f.name, p.Pid(), lastOutput)
 	crash := &proto.Crash{
-		Version: p.version.Number, Time: timestamp(time.Now()), AtAgent: f.agent.addr,
+		Version: p.serves().Number, Time: timestamp(time.Now()), AtAgent: f.agent.addr,
 		ExitCode: int32(exit.Code), Pid: int32(p.Pid()), //nolint:gosec // small
 		Lived:  time.Since(p.since).Round(time.Millisecond).String(),
 		Output: process.Panic(output),

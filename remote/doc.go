@@ -45,7 +45,8 @@
 //
 //   - Versions are kept with their folders, so a rollback needs neither package
 //     nor build. That costs the disk a program each, shared with the store of
-//     programs and with versions that differ in settings alone.
+//     programs and with versions that differ in settings alone. Versions that differ
+//     in what processes know nothing of, such as auth, share folder and processes.
 //
 //   - Processes outlive the agent (adopt.go). A holder, a small process of its own,
 //     keeps their sockets and control connections; run.json says which they are. The

@@ -34,7 +34,8 @@ const killGrace = 2 * time.Second
 // instance is one process of a version.
 type instance struct {
 	*process.Process
-	version *disk.Version
+	version *disk.Version // with which it was started
+	now     atomic.Pointer[disk.Version]
 	tier    proto.Isolation // it runs under
 	since   time.Time       // when it was started
 	last    atomic.Pointer[reading]
@@ -42,6 +43,9 @@ type instance struct {
 	full    atomic.Bool // killed since its temporary files took too much
 	frozen  bool        // stopped by a signal; run owns it
 }
+
+// serves returns the version that the process serves now.
+func (p *instance) serves() *disk.Version { return cmp.Or(p.now.Load(), p.version) }
 
 // start starts a process of a version, whose folder is complete, and waits until it has
 // answered.
@@ -108,7 +112,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	if err != nil {
 		return process.Spec{}, err
 	}
-	dir := f.agent.disk.VersionDir(f.path, v.Number)
+	dir := f.agent.disk.VersionDir(f.path, v.Home())
 	tmp := f.temp(v)
 	if err := os.MkdirAll(tmp, 0o700); err != nil { // it may have been removed by hand
 		return process.Spec{}, err
@@ -244,7 +248,7 @@ func (f *function) measure(p *instance) {
 
 // temp is the folder for the temporary files of a version.
 func (f *function) temp(v *disk.Version) string {
-	return filepath.Join(f.agent.disk.VersionDir(f.path, v.Number), "tmp")
+	return filepath.Join(f.agent.disk.VersionDir(f.path, v.Home()), "tmp")
 }
 
 // emptyTemp removes the temporary files of a version.

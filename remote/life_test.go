@@ -118,6 +118,68 @@ func TestRollbackServesAKeptVersionWithoutABuild(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrNotFound)
 }
 
+func TestAChangeThatProcessesKnowNothingOfKeepsThem(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	a.versions = 2
+	fn := &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "one")), Instances: 2}
+	first := a.give(t, fn)
+	folder := func(number string) string { return filepath.Join(a.dir, "functions", "hello", number) }
+
+	fn.Auth, fn.Routes, fn.Timeout = proto.AuthPublic, []string{"own.example"}, "5s"
+	row := a.give(t, fn)
+	assert.EqualValues(t, 2, row.GetVersion())
+	assert.Equal(t, first.GetPid(), row.GetPid())
+	assert.True(t, row.Public())
+	assert.Equal(t, []string{"own.example"}, row.GetRoutes())
+	assert.Equal(t, "5s", row.GetTimeout())
+	usage, err := a.Usage(t.Context(), "Hello")
+	require.NoError(t, err)
+	require.Len(t, usage, 2)
+	assert.EqualValues(t, 2, usage[0].GetVersion(), "its processes are those of the new version")
+	rows, err := a.Rollback(t.Context(), "Hello", 0)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, rows[0].GetVersion())
+	assert.Equal(t, first.GetPid(), rows[0].GetPid())
+	assert.False(t, rows[0].Public())
+
+	// More changes than versions are kept leave the folder of the first, which all use.
+	for i, auth := range []string{proto.AuthPublic, proto.AuthToken, proto.AuthPublic} {
+		fn.Auth, fn.Note = auth, fmt.Sprint("change ", i)
+		row = a.give(t, fn)
+		assert.Equal(t, first.GetPid(), row.GetPid())
+	}
+	list, err := a.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Equal(t, []uint32{row.GetVersion(), row.GetVersion() - 1}, numbers(list))
+	assert.True(t, exists(folder("1")) && !exists(folder("2")))
+	require.NoError(t, syscall.Kill(int(row.GetPid()), syscall.SIGKILL))
+	row = a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool {
+		return r.GetRestarts() > 0 && r.GetInstances() == 2 && r.GetStatus() == string(proto.Deployed)
+	})
+	assertSays(t, "one", row.GetUrl())
+	crashes, err := a.Crashes(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Equal(t, row.GetVersion(), crashes[0].GetVersion())
+
+	// The next agent starts it from there.
+	a.end()
+	a = start(t, dir)
+	a.versions = 2
+	row = a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
+	assertSays(t, "one", row.GetUrl())
+
+	// What processes know of starts new ones, and the last version with the folder takes it along.
+	for i := range 3 {
+		fn.Env = map[string]string{"COUNT": fmt.Sprint(i)}
+		before := row.GetPid()
+		row = a.give(t, fn)
+		assert.NotEqual(t, before, row.GetPid())
+	}
+	require.Eventually(t, func() bool { return !exists(folder("1")) }, patience, time.Millisecond)
+	assertSays(t, "one", row.GetUrl())
+}
+
 func TestAVersionThatFailedLeavesAGap(t *testing.T) {
 	a := start(t, t.TempDir())
 	a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "one"))})

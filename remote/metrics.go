@@ -80,7 +80,7 @@ func (acc account) series() []*series {
 		of(version).reading = r
 	}
 	for i, r := range acc.readings {
-		s := of(acc.procs[i].version.Number)
+		s := of(acc.procs[i].serves().Number)
 		s.reading = s.plus(r)
 		s.InFlight += r.InFlight
 		s.Connections += r.Connections

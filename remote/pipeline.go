@@ -74,7 +74,7 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 // bring takes a version from its package to processes that have answered. kind is that
 // of the function and digest that of the program, if they are known.
 func (f *function) bring(ctx context.Context, v *disk.Version, kind, digest string, n int, at *process.Sockets, tell func(programs.Progress)) (r result) {
-	dir := f.agent.disk.VersionDir(f.path, v.Number)
+	dir := f.agent.disk.VersionDir(f.path, v.Home())
 	missing := f.missing(v, dir, digest)
 	if missing != nil {
 		checked := func(p programs.Progress) {
@@ -121,7 +121,7 @@ func (f *function) missing(v *disk.Version, dir, digest string) error {
 	}
 	err := f.agent.programs.Verify(filepath.Join(dir, "fn"), digest)
 	if errors.Is(err, state.ErrDamaged) {
-		f.agent.disk.SetProgramAside(f.path, v.Number, err)
+		f.agent.disk.SetProgramAside(f.path, v.Home(), err)
 	}
 	return err
 }
@@ -151,7 +151,7 @@ func (f *function) persist(v *disk.Version, program *proto.Program) {
 
 // remove removes the folder of a version that has no process any more.
 func (f *function) remove(v *disk.Version) {
-	if err := state.RemoveAll(f.agent.disk.VersionDir(f.path, v.Number)); err != nil {
+	if err := state.RemoveAll(f.agent.disk.VersionDir(f.path, v.Home())); err != nil {
 		f.logger.Warn("the folder of a version cannot be removed", "version", v.Number, "error", err)
 	}
 }

@@ -170,7 +170,7 @@ func (s *service) exited(p *instance, crash *proto.Crash) {
 	if time.Since(p.since) >= healthy {
 		s.failures = 0
 	}
-	why := fail(p.version, proto.ReasonCrash, errors.New("the process exited: "+crash.GetCause()))
+	why := fail(p.serves(), proto.ReasonCrash, errors.New("the process exited: "+crash.GetCause()))
 	why.crash = crash
 	s.countFailure(why)
 }

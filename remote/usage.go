@@ -51,8 +51,9 @@ func (p *instance) read(ctx context.Context) (reading, error) {
 
 // count adds what a process that has exited has done to its version's total.
 func (f *function) count(p *instance) {
-	if last := p.last.Load(); last != nil && f.history.Find(p.version.Number) != nil {
-		f.totals[p.version.Number] = f.totals[p.version.Number].plus(*last)
+	if last := p.last.Load(); last != nil && f.history.Find(p.serves().Number) != nil {
+		number := p.serves().Number
+		f.totals[number] = f.totals[number].plus(*last)
 	}
 }
 
@@ -124,7 +125,7 @@ func (a *Agent) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 		for i, r := range acc.readings {
 			p := acc.procs[i]
 			list = append(list, &proto.Usage{
-				Function: acc.name, Version: p.version.Number, Pid: int32(p.Pid()), AtAgent: a.addr, //nolint:gosec // below 2^22
+				Function: acc.name, Version: p.serves().Number, Pid: int32(p.Pid()), AtAgent: a.addr, //nolint:gosec // below 2^22
 				CpuSeconds: r.CPU.Seconds(), Resident: r.Resident, Peak: r.Peak, Descriptors: uint32(r.Descriptors), //nolint:gosec // few
 				Restarts: acc.restarts, Requests: r.Requests, InFlight: r.InFlight, Connections: r.Connections,
 				Received: r.Received, Sent: r.Sent, Since: timestamp(p.since),

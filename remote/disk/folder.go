@@ -318,7 +318,7 @@ func (d Folder) Sweep(rec *Record) error {
 	}
 	for _, e := range entries {
 		number, err := strconv.ParseUint(e.Name(), 10, 32)
-		if err != nil || rec.Find(uint32(number)) != nil {
+		if err != nil || rec.Uses(uint32(number)) {
 			continue
 		}
 		if err := state.RemoveAll(d.VersionDir(path, uint32(number))); err != nil {

@@ -77,7 +77,7 @@ func (r *Record) check(path string) error {
 		return damaged("it is the record of %q", r.Name)
 	}
 	for i, v := range r.Versions {
-		if v == nil || v.Number == 0 || v.Number > r.Last || v.Spec.FunctionJson == nil || r.Find(v.Number) != v {
+		if v == nil || v.Number == 0 || v.Number > r.Last || v.Folder > v.Number || v.Spec.FunctionJson == nil || r.Find(v.Number) != v {
 			return damaged("element %d of Versions", i)
 		}
 	}
@@ -111,6 +111,11 @@ func (h *History) Find(number uint32) *Version {
 		return nil
 	}
 	return h.Versions[i]
+}
+
+// Uses reports whether a version that is kept has the folder of a number.
+func (h *History) Uses(folder uint32) bool {
+	return slices.ContainsFunc(h.Versions, func(v *Version) bool { return v.Home() == folder })
 }
 
 // Keep adds a version that was ready, and removes and returns the oldest ones beyond

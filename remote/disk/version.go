@@ -19,6 +19,9 @@ type Version struct {
 	Note    string         `json:",omitempty"`
 	Kind    string         `json:",omitempty"` // one of proto's; "" until the source is checked
 	Program *proto.Program `json:",omitempty"` // nil until it is built
+	// Folder is the number of the version whose folder it shares, since its processes are
+	// the same; 0: it has its own.
+	Folder uint32 `json:",omitempty"`
 	// Spec is the package and the settings, without the values of secrets.
 	Spec    Spec
 	Secrets Sealed `json:",omitempty"`
@@ -83,6 +86,24 @@ func Compare(a, b *Version, seal *Sealer) (change string, changed []string, err 
 		return ChangeSettings, changed, nil
 	}
 	return ChangeNone, nil, nil
+}
+
+// Home is the number of the version's folder.
+func (v *Version) Home() uint32 { return cmp.Or(v.Folder, v.Number) }
+
+// SameProcesses reports whether the processes of a version serve another one as well: they
+// know nothing of what differs.
+func SameProcesses(a, b *Version, seal *Sealer) bool {
+	if _, effect := proto.Compare(a.Spec.FunctionJson, b.Spec.FunctionJson); effect > proto.OnVersion {
+		return false
+	}
+	path := proto.Path(a.Spec.GetName())
+	before, err := seal.Open(path, a.Secrets)
+	if err != nil {
+		return false
+	}
+	after, err := seal.Open(path, b.Secrets)
+	return err == nil && maps.Equal(before, after)
 }
 
 // Settings are the version's settings as they were deployed; of secrets only the names.
