@@ -26,9 +26,11 @@
 //     Private modules come from a module proxy too, one of the company's; Private
 //     keeps their names from the checksum database. HTTP proxies and certificates of
 //     the agent's owner are known to this phase alone.
-//   - All builds of the agent write to its caches. Compilers run no code of users, so
-//     poisoning a cache takes a fault in a compiler. All who may deploy to an agent
-//     count as one tenant; others need agents of their own.
+//   - All builds of the agent write to its caches. Compilers run no code of users, and
+//     entries are named by all that made them, so poisoning a cache takes a fault in a
+//     compiler: what one build compiles does not change what another links, to the byte
+//     (TestOneBuildCannotChangeWhatAnotherLinks). Who does not trust compilers that far
+//     gives each tenant an agent.
 //   - Processor time limits a build, not the clock: on a busy
 //     machine a large client library waits most of the time. Errors of the platform and
 //     of time have kinds of their own (explain.go), so that nobody corrects a source for
