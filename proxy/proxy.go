@@ -40,6 +40,7 @@ type Config struct {
 	URL      string         // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
 	HTTPPort int            // of its listener; also in the urls for callers over RPC
 	RPCPort  int            // of its listener
+	FastLane bool           // plain calls are answered past net/http
 	Insecure bool           // agents on other machines may be connected to
 	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
 	Gateways []netip.Prefix // that are believed who calls public functions through them
@@ -153,6 +154,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 // Close closes the folder. No method may be called afterwards.
 func (p *Proxy) Close() error {
 	p.table.Clear()
+	if p.gateway != nil {
+		p.gateway.Close()
+	}
 	return p.dir.Close()
 }
 

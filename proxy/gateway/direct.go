@@ -95,7 +95,7 @@ func (c *call) appendHead(b []byte) []byte {
 			b = appendLine(b, name, v)
 		}
 	}
-	forward.Add(r, c.prefix, c.id[0], func(name, value string) { b = appendLine(b, name, value) })
+	forward.AboutOf(r, c.prefix, c.id[0]).Each(func(name, value string) { b = appendLine(b, name, value) })
 	if r.ContentLength > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, r.ContentLength, 10)
@@ -159,11 +159,7 @@ func (c *call) ask(ctx context.Context, t *target, request []byte) (*link, *http
 
 // link returns a link for the call, reused or new.
 func (c *call) link(ctx context.Context, t *target) (l *link, reused bool, err error) {
-	if c.repeatable() || t.links.trusted() {
-		return t.links.get(ctx)
-	}
-	l, err = t.links.fresh(ctx)
-	return l, false, err
+	return t.links.get(ctx, c.repeatable())
 }
 
 // reusable says whether the link can serve another call after a whole answer. An

@@ -27,28 +27,29 @@
 // that succeeds (health.go). Meanwhile it gets calls only if there is no other.
 //
 // There are two lanes. Most calls are plain: HTTP/1.1, without a body or with a small
-// one of known length, and without headers that concern the connection. Such a call
-// goes directly (direct.go): the goroutine that serves the caller writes the request in
-// one piece to a connection to the replica (links.go), reads the answer and copies it.
-// No other goroutine takes part, which saves two fifths of what a call through
-// http.Transport costs. All other calls, such as uploads, websockets and HTTP/2, go
-// through an httputil.ReverseProxy of their own, whose hooks are methods of the call
-// (reverse.go).
+// one of known length, and without headers that concern the connection or who calls. The
+// fast lane (fast.go) reads such a request from the caller's connection before net/http
+// does, writes it in one piece to a connection to the replica (links.go), and passes the
+// answer on, all in one goroutine and with hardly an allocation. What is not plain it
+// has not read, so net/http goes on: the slow lane knows every case. It serves small
+// requests in one goroutine, too (direct.go), and all others, such as uploads, websockets
+// and HTTP/2, through an httputil.ReverseProxy whose hooks are methods of the call
+// (reverse.go). A connection changes between the lanes as its requests do.
 //
-// Both lanes share the rules for headers (package forward), the choice of a replica,
-// the errors (failure.go), and the end of a call, which is one deferred method
-// (call.close). A test and a fuzzer make calls both ways: no caller may see a
-// difference.
+// Both lanes share the rules for headers (package forward), the choice of a replica and
+// the errors (failure.go). Tests and fuzzers make calls both ways: no caller may see a
+// difference. What a gateway must do is written down in conformance, for both lanes.
 //
 // # Decisions
 //
 // What lies below the name reaches the function byte for byte. Headers that speak for
 // the platform are set here and never taken from callers.
 //
-// http.ReadResponse reads the answer of a plain call, as in http.Transport; a parser of
-// our own would save a twentieth of the cost. A small body is read before the function
-// is called, so that no slow caller occupies it. Bodies are copied: splice(2) took 1.7
-// times the CPU for 1 MiB.
+// The fast lane has a parser of its own (http1), which leaves to net/http whatever two
+// readers could understand differently. A small body is read before the function is
+// called, so that no slow caller occupies it. Bodies are copied: splice(2) took 1.7 times
+// the CPU for 1 MiB. Who leaves is told by one epoll(7) for all connections, since nobody
+// reads a connection whose call is under way (leaving_linux.go).
 //
 // The server refuses requests whose length is in doubt, so none comes here. An answer
 // that is sent before the caller's body has come whole closes the connection, so that

@@ -48,7 +48,11 @@ type Config struct {
 type Gateway struct {
 	Config
 	errorLog *log.Logger
+	leaving  leaving
 }
+
+// Close ends what the fast lanes share. No call may be under way.
+func (g *Gateway) Close() { g.leaving.close() }
 
 // New returns a gateway.
 func New(cfg Config) *Gateway {

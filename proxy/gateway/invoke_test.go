@@ -28,6 +28,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // patience bounds every wait of a test.
@@ -43,32 +46,47 @@ func frontTo(t testing.TB, table *Table) string { return frontOf(t, table, 0) }
 
 func frontOf(t testing.TB, table *Table, silence time.Duration) string {
 	t.Helper()
-	return frontFor(t, table, silence, func(*http.Request, string, bool) error { return nil })
+	return frontFor(t, table, silence, nil)
 }
 
 func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *http.Request, name string, public bool) error) string {
 	t.Helper()
-	logger := hclog.NewNullLogger()
-	srv := httptest.NewUnstartedServer(New(Config{
-		Table: table, Logger: logger, Admit: admit,
+	var early func(*Gateway) func(*server.Early) server.EarlyReader
+	if admit == nil {
+		admit = func(*http.Request, string, bool) error { return nil }
+		early = func(g *Gateway) func(*server.Early) server.EarlyReader {
+			return func(e *server.Early) server.EarlyReader { return g.Fast(e) }
+		}
+	}
+	g := New(Config{
+		Table: table, Logger: hclog.NewNullLogger(), Admit: admit,
 		Unknown: func(segment string) error {
 			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
 		},
 		AgentErr: func(string) *proto.Error { return nil },
 		Stranger: func(r *http.Request) bool { return r.Header.Get("Stranger") != "" },
 		Silence:  silence,
-	}))
-	srv.Config.ErrorLog = logger.StandardLogger(nil)
-	srv.Config.Protocols = new(http.Protocols)
-	srv.Config.Protocols.SetHTTP1(true)
-	srv.Config.Protocols.SetUnencryptedHTTP2(true)
-	srv.Start()
-	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
-		table.Clear()
 	})
-	return srv.Listener.Addr().String()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	cfg := server.Config{
+		Listeners: []net.Listener{l}, Insecure: true, Hosts: []string{"me.example"},
+		Mounts: []server.Mount{{Path: Prefix, Scope: wire.ScopeInvoke, Handler: g}},
+	}
+	if early != nil {
+		cfg.Early = early(g)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	nothing := transporttest.NewFake(t)
+	go func() { ended <- server.Serve(ctx, nothing, cfg) }()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-ended)
+		table.Clear()
+		g.Close()
+	})
+	return l.Addr().String()
 }
 
 // function serves a handler as a function's service, and returns its row.

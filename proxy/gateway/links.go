@@ -18,6 +18,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
+// ripe is how long a link that carried one call must have been idle before it carries one
+// that cannot be repeated: a function that closes its connections after an answer, and
+// does not say so, has closed it by then.
+const ripe = 5 * time.Millisecond
+
 // distrust is how long calls that cannot be repeated get new links after an idle link
 // was closed just as a call was sent over it.
 const distrust = time.Minute
@@ -39,6 +44,8 @@ type link struct {
 	heard  bool        // something of the answer has come
 	detach func() bool // keeps the link open when the call is canceled; false: it is closed
 	since  time.Time   // when it became idle
+	calls  int         // that it has carried
+	until  time.Time   // when reads fail, in the fast lane; zero: never
 }
 
 func newLink(conn net.Conn) (*link, error) {
@@ -54,7 +61,6 @@ func newLink(conn net.Conn) (*link, error) {
 	}
 	wire.Demand(below, wire.PeerSilence) // a function reads its heads and small bodies at once
 	l := &link{Conn: conn, raw: raw, tls: isTLS}
-	l.in = bufio.NewReader(l)
 	l.probe = func(fd uintptr) bool {
 		var b [1]byte
 		_, err := syscall.Read(int(fd), b[:])
@@ -119,6 +125,14 @@ func (l *link) drained() bool {
 // Interim answers pass to w. The link closes when ctx is canceled, until detach is
 // called.
 func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request, request []byte) (*http.Response, error) {
+	if l.in == nil {
+		l.in = bufio.NewReader(l)
+	}
+	if !l.until.IsZero() {
+		if err := l.limit(time.Time{}); err != nil {
+			return nil, err
+		}
+	}
 	l.detach = context.AfterFunc(ctx, func() { _ = l.Close() })
 	l.heard = false
 	n, err := l.Write(request)
@@ -174,16 +188,27 @@ func (s *links) trusted() bool {
 	return time.Now().UnixNano()-s.failedAt.Load() > int64(distrust)
 }
 
-// get returns a link, reused or new.
-func (s *links) get(ctx context.Context) (l *link, reused bool, err error) {
-	for l := s.pop(); l != nil; l = s.pop() {
-		if l.usable() {
-			return l, true, nil
-		}
-		_ = l.Close()
+// get returns a link, reused or new, for a call that can be repeated or cannot.
+func (s *links) get(ctx context.Context, repeatable bool) (l *link, reused bool, err error) {
+	if l := s.take(repeatable); l != nil {
+		return l, true, nil
 	}
 	l, err = s.fresh(ctx)
 	return l, false, err
+}
+
+// take returns an idle link, nil if there is none for such a call.
+func (s *links) take(repeatable bool) *link {
+	if !repeatable && !s.trusted() {
+		return nil
+	}
+	for l := s.pop(repeatable); l != nil; l = s.pop(repeatable) {
+		if l.usable() {
+			return l
+		}
+		_ = l.Close()
+	}
+	return nil
 }
 
 // fresh returns a new link.
@@ -195,28 +220,34 @@ func (s *links) fresh(ctx context.Context) (*link, error) {
 	return newLink(conn)
 }
 
-func (s *links) pop() *link {
+func (s *links) pop(repeatable bool) *link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := len(s.free) - 1
-	if last < 0 {
+	at := len(s.free) - 1
+	if !repeatable {
+		now := time.Now()
+		for at >= 0 && s.free[at].calls < 2 && now.Sub(s.free[at].since) < ripe {
+			at--
+		}
+	}
+	if at < 0 {
 		return nil
 	}
-	l := s.free[last]
-	s.free[last] = nil
-	s.free = s.free[:last]
+	l := s.free[at]
+	s.free = slices.Delete(s.free, at, at+1)
 	return l
 }
 
 // put takes a link back after a whole answer.
 func (s *links) put(l *link) {
-	if !l.detach() || l.in.Buffered() > 0 || !s.add(l) {
+	if !l.detach() || l.in != nil && l.in.Buffered() > 0 || !s.add(l) {
 		_ = l.Close()
 	}
 }
 
 func (s *links) add(l *link) bool {
 	l.since = time.Now()
+	l.calls++
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.free) == idlePerTarget {

@@ -24,6 +24,8 @@ func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
 	switch {
+	case res.ProtoMajor != 1 || res.ProtoMinor > 1:
+		return fmt.Errorf("it has the protocol %s", res.Proto)
 	case res.StatusCode < 100:
 		return fmt.Errorf("it has the status %d", res.StatusCode)
 	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
@@ -35,6 +37,9 @@ func (c *call) begins(res *http.Response) error {
 // adapt adds to the answer what the gateway says to the caller.
 func (c *call) adapt(res *http.Response) {
 	forward.Prune(res.Trailer)
+	if len(res.TransferEncoding) > 0 { // net/http leaves it in answers to HEAD
+		res.Header.Del("Content-Length")
+	}
 	if c.own {
 		forward.Relocate(res.Header, c.in.Host, c.prefix)
 	}

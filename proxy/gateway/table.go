@@ -35,6 +35,7 @@ func NewTable() *Table {
 type route struct {
 	name     string
 	mount    string        // what its service calls it: "/" and the escaped path
+	prefix   string        // as callers call it: Prefix and the path
 	public   bool          // everybody may call it
 	sites    []proto.Route // where else it wants to be called
 	limit    time.Duration // within which the answer begins
@@ -176,7 +177,7 @@ func (t *Table) Calls(path string) *Calls {
 // newRoute makes the route of a path from its replicas, at least one, with the old
 // targets that still hold.
 func newRoute(path string, replicas []Replica, old []*target) *route {
-	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), limit: proto.DefaultTimeout, public: true}
+	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), prefix: Prefix + path, limit: proto.DefaultTimeout, public: true}
 	for _, r := range replicas {
 		// Agents that were used without a proxy may have functions whose names differ in
 		// case alone: no name may answer with the other's function.

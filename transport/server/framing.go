@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type framed struct {
 	public  bool          // everybody may call functions here, and do nothing else
 	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
 	share   *share        // of the server's connections; nil: there is no limit
+	server  *server       // whose Config.Early reads them first; nil: nothing does
 }
 
 // Accept implements net.Listener.
@@ -46,6 +48,11 @@ func (l framed) Accept() (net.Conn, error) {
 	patient := &patientConn{Conn: conn, silence: l.silence}
 	if c.Conn = patient; l.tls != nil {
 		c.Conn = &secureConn{patientConn: patient, config: l.tls}
+	}
+	if l.server != nil && l.server.cfg.Early != nil {
+		c.early = &Early{conn: c, server: l.server}
+		c.early.reader = l.server.cfg.Early(c.early)
+		l.server.early.add(c.early)
 	}
 	return c, nil
 }
@@ -77,8 +84,9 @@ type framedConn struct {
 	net.Conn
 	prelude *preludeConn // nil: there can be none
 	public  bool
-	end     *end  // nil where everybody is served alike
-	seat    *seat // nil where there is no limit
+	end     *end   // nil where everybody is served alike
+	seat    *seat  // nil where there is no limit
+	early   *Early // nil: net/http reads all requests
 	closed  sync.Once
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
@@ -100,7 +108,20 @@ func (c *framedConn) Read(p []byte) (int, error) {
 		if c.refused.Load() {
 			return 0, io.EOF
 		}
-		n, err := c.Conn.Read(p)
+		if c.early != nil && c.in.place == atRequest {
+			switch http.ConnState(c.early.state.Load()) {
+			case http.StateNew, http.StateIdle:
+				if err := c.early.serve(); err != nil {
+					return 0, err
+				}
+			case http.StateActive:
+				if c.early.raw != nil {
+					return 0, c.early.lookout()
+				}
+			default:
+			}
+		}
+		n, err := c.read(p)
 		if c.in.place == atRequest && !c.in.begun {
 			c.in.http2 = c.agreedHTTP2()
 		}
@@ -118,13 +139,29 @@ func (c *framedConn) Read(p []byte) (int, error) {
 	}
 }
 
+// read reads what comes next: what was read too early, then what the caller sends.
+func (c *framedConn) read(p []byte) (int, error) {
+	if c.early != nil && len(c.early.unread) > 0 {
+		n := copy(p, c.early.unread)
+		c.early.unread = c.early.unread[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
 // Close implements net.Conn. After a refusal it reads for a moment what the caller
 // still sends: a connection that is closed with unread bytes is reset, and the answer
 // does not arrive.
 func (c *framedConn) Close() error {
-	if c.seat != nil {
-		c.closed.Do(c.seat.leave)
-	}
+	c.closed.Do(func() {
+		if c.seat != nil {
+			c.seat.leave()
+		}
+		if c.early != nil {
+			c.early.server.early.remove(c.early)
+			c.early.reader.Close()
+		}
+	})
 	if c.refused.Load() && c.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(linger))
 		_, _ = io.CopyN(io.Discard, c.Conn, wire.MaxHeader)

@@ -60,6 +60,9 @@ type Config struct {
 	Public       []net.Listener      // on which everybody may call functions, and nothing else is; Serve closes them
 	TLS          *tls.Config         // of callers that begin with TLS, on all listeners; default: none may
 	Gateways     []netip.Prefix      // peers on Public that are believed who calls through them; default: nobody
+	// Early returns what reads the requests of a connection before net/http does. Default:
+	// net/http reads them all.
+	Early func(*Early) EarlyReader
 	// Challenge answers a request that may come to Public without TLS, and reports whether
 	// it was one; default: all are sent to TLS.
 	Challenge  func(http.ResponseWriter, *http.Request) bool
@@ -116,8 +119,8 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	// Requests in flight must outlive ctx while they are drained.
 	requests, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelRequests()
-	greeting := &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
-	web := s.httpServer(requests, greeting)
+	s.requests, s.greeting = requests, &newcomers{conns: make(map[net.Conn]bool), fewer: make(chan struct{}, 1)}
+	web := s.httpServer()
 
 	listeners := s.listeners()
 	failed := make(chan error, len(listeners))
@@ -139,7 +142,8 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	}
 	accepting.Wait() // the last connection that was accepted has been noted
 	web.SetKeepAlivesEnabled(false)
-	greeting.wait(drain)
+	s.greeting.wait(drain)
+	s.early.stop(drain)
 	if late := web.Shutdown(drain); late != nil {
 		s.logger.Warn("requests were canceled after the time to drain", "limit", wire.DrainLimit)
 	}
@@ -150,13 +154,17 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	return err
 }
 
-// httpServer returns the server that reads the requests, within their context.
-func (s *server) httpServer(requests context.Context, greeting *newcomers) *http.Server {
+// httpServer returns the server that reads the requests.
+func (s *server) httpServer() *http.Server {
 	note := func(c net.Conn, state http.ConnState) {
+		conn := c.(*framedConn)
 		if state == http.StateHijacked {
-			c.(*framedConn).hijacked.Store(true)
+			conn.hijacked.Store(true)
 		}
-		greeting.note(c, state)
+		if conn.early != nil {
+			conn.early.state.Store(int32(state))
+		}
+		s.greeting.note(c, state)
 	}
 	web := &http.Server{
 		Handler:           s,
@@ -164,7 +172,7 @@ func (s *server) httpServer(requests context.Context, greeting *newcomers) *http
 		ReadHeaderTimeout: wire.HeaderLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return context.WithValue(requests, accessKey{}, s.access) },
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(s.requests, accessKey{}, s.access) },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          s.stdLogger(),
 		Protocols:         new(http.Protocols),
@@ -190,10 +198,10 @@ func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
 	crowd := newCrowd(s.cfg.Insecure, len(s.cfg.Listeners)+len(s.cfg.Public), s.logger)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), share: crowd.share(false), trust: &s.access.trust})
+		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), share: crowd.share(false), trust: &s.access.trust, server: s})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, share: crowd.share(true), public: true})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, share: crowd.share(true), public: true, server: s})
 	}
 	return list
 }
@@ -211,13 +219,17 @@ type server struct {
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
 	inFlight sync.RWMutex
+	early    earlyConns
+	// What Serve sets.
+	requests context.Context // of all requests: those in flight outlive Serve's while they are drained
+	greeting *newcomers
 }
 
 func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg)}
+	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), early: earlyConns{all: make(map[*Early]bool), drained: make(chan struct{}, 1)}}
 	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),

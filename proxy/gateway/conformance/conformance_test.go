@@ -24,6 +24,7 @@ var known = map[string]string{}
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]conformance.Options{
+		"fast":    {},
 		"plain":   {},
 		"reverse": {Line: "TE: trailers\r\n"},
 	} {
@@ -32,7 +33,11 @@ func TestConformance(t *testing.T) {
 			run, err := conformance.NewRun(options)
 			require.NoError(t, err)
 			t.Cleanup(run.Close)
-			addr := serve(t, run.Routes())
+			start := serve
+			if name != "fast" {
+				start = serveSlowly
+			}
+			addr := start(t, run.Routes())
 			for i, c := range run.Cases {
 				t.Run(c.Group+"/"+c.Name, func(t *testing.T) {
 					t.Parallel()
@@ -53,12 +58,21 @@ func TestConformance(t *testing.T) {
 func serve(t *testing.T, routes []conformance.Route) string { return serveTLS(t, routes, nil) }
 
 func serveTLS(t *testing.T, routes []conformance.Route, config *tls.Config) string {
+	return serveBy(t, routes, config, func(g *gateway.Gateway, e *server.Early) server.EarlyReader { return g.Fast(e) })
+}
+
+// serveSlowly serves it without the fast lane.
+func serveSlowly(t *testing.T, routes []conformance.Route) string {
+	return serveBy(t, routes, nil, nil)
+}
+
+func serveBy(t *testing.T, routes []conformance.Route, config *tls.Config, early func(*gateway.Gateway, *server.Early) server.EarlyReader) string {
 	t.Helper()
 	table := gateway.NewTable()
 	changes := map[string][]gateway.Replica{}
 	for _, r := range routes {
 		row := &proto.FunctionJsonRsp{
-			Name: r.Name, Status: string(proto.Deployed), AtAgent: "localhost:9000", Proxy: "http://" + r.Address, Instances: 1, Pid: 1,
+			Name: r.Name, Status: string(proto.Deployed), AtAgent: "localhost:9000", Proxy: "http://" + r.Address, Instances: 1, Pid: 1, Auth: proto.AuthPublic,
 		}
 		if r.Limit > 0 {
 			row.Timeout = r.Limit.String()
@@ -79,15 +93,19 @@ func serveTLS(t *testing.T, routes []conformance.Route, config *tls.Config) stri
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() {
-		served <- server.Serve(ctx, transporttest.NewFake(t), server.Config{
-			Public: []net.Listener{l}, TLS: config, Logger: logger,
-			Mounts: []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: functions}},
-		})
-	}()
+	cfg := server.Config{
+		Public: []net.Listener{l}, TLS: config, Logger: logger,
+		Mounts: []server.Mount{{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Handler: functions}},
+	}
+	if early != nil {
+		cfg.Early = func(e *server.Early) server.EarlyReader { return early(functions, e) }
+	}
+	nothing := transporttest.NewFake(t)
+	go func() { served <- server.Serve(ctx, nothing, cfg) }()
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-served)
+		functions.Close()
 	})
 	return l.Addr().String()
 }

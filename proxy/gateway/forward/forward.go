@@ -5,11 +5,12 @@
 package forward
 
 import (
-	"net"
+	"bytes"
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -34,59 +35,69 @@ const (
 	Ours                // we set it for the function; a caller's value is dropped
 )
 
-// FateOf returns what becomes of a header, by its canonical name. It holds for
+// longest is the length of the longest name that FateOf knows.
+const longest = len("function-execution-id")
+
+// FateOf returns what becomes of a header, by its name in any case. It holds for
 // requests and for answers, except that a function may set in an answer what is Ours.
-func FateOf(name string) Fate {
-	switch name {
-	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return Hop
-	case "Content-Length":
-		return Framing
-	case RequestID, executionID:
-		return Ours
+func FateOf[Name string | []byte](name Name) Fate {
+	var lower [longest]byte
+	n := min(len(name), longest)
+	for i := range n {
+		lower[i] = name[i]
+		if 'A' <= name[i] && name[i] <= 'Z' {
+			lower[i] += 'a' - 'A'
+		}
 	}
-	if private(name) {
+	if len(name) <= longest {
+		switch string(lower[:n]) {
+		case "connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+			"te", "trailer", "transfer-encoding", "upgrade":
+			return Hop
+		case "content-length":
+			return Framing
+		case "x-request-id", "function-execution-id":
+			return Ours
+		}
+	}
+	if private(lower[:n], len(name)) {
 		return Ours
 	}
 	return Passes
 }
 
 // private says whether a header speaks for the platform, so that no caller may set it.
-// Underscores count as hyphens, as in CGI and its heirs.
-func private(name string) bool {
-	return hasPrefix(name, "x-forwarded-") || hasPrefix(name, "x-ryo-") ||
-		len(name) == len("forwarded") && hasPrefix(name, "forwarded")
-}
-
-// hasPrefix compares with a lower-case prefix without regard to case.
-func hasPrefix(name, prefix string) bool {
-	if len(name) < len(prefix) {
+// Underscores count as hyphens, as in CGI and its heirs. It gets the beginning of the
+// name in lower case.
+func private(lower []byte, length int) bool {
+	if len(lower) == 0 || lower[0] != 'x' && lower[0] != 'f' {
 		return false
 	}
-	for i := range len(prefix) {
-		b := name[i]
-		switch {
-		case b == '_':
-			b = '-'
-		case 'A' <= b && b <= 'Z':
-			b += 'a' - 'A'
-		}
-		if b != prefix[i] {
-			return false
+	for i, b := range lower {
+		if b == '_' {
+			lower[i] = '-'
 		}
 	}
-	return true
+	return bytes.HasPrefix(lower, []byte("x-forwarded-")) || bytes.HasPrefix(lower, []byte("x-ryo-")) ||
+		length == len("forwarded") && string(lower) == "forwarded"
 }
 
-// Add calls set with each header that tells a function about its call r. Prefix is the
-// part of the path that the function does not see. The scheme of r's URL, which servers
-// leave empty, holds where a trusted gateway has said one.
-func Add(r *http.Request, prefix, id string, set func(name, value string)) {
-	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		set("X-Forwarded-For", ip)
-		set(remoteAddr, r.RemoteAddr)
-	}
+// About is what a function is told about a call of it.
+type About struct {
+	Remote string // the caller's address, host:port
+	Scheme string // http or https
+	Host   string // that the caller addressed
+	Prefix string // the part of the path that the function does not see
+	ID     string
+	Via    string // names this hop
+}
+
+// Via is About.Via of calls over HTTP/1.1.
+const Via = "1.1 ryo"
+
+// AboutOf returns what a function is told about its call r. The scheme of r's URL, which
+// servers leave empty, holds where a trusted gateway has said one.
+func AboutOf(r *http.Request, prefix, id string) About {
 	scheme := r.URL.Scheme
 	switch {
 	case scheme != "":
@@ -95,23 +106,32 @@ func Add(r *http.Request, prefix, id string, set func(name, value string)) {
 	default:
 		scheme = "http"
 	}
-	set("X-Forwarded-Host", r.Host)
-	set("X-Forwarded-Proto", scheme)
-	set("X-Forwarded-Prefix", prefix)
-	set(RequestID, id)
-	set(executionID, id)
-	set("Via", via(r))
+	return About{Remote: r.RemoteAddr, Scheme: scheme, Host: r.Host, Prefix: prefix, ID: id, Via: via(r)}
 }
 
-// via names this hop after those before (RFC 9110 section 7.6.3).
+// via names this hop (RFC 9110 section 7.6.3).
 func via(r *http.Request) string {
-	if r.ProtoMajor > 1 {
+	switch {
+	case r.ProtoMajor > 1:
 		return "2 ryo"
-	}
-	if r.ProtoMinor == 0 {
+	case r.ProtoMinor == 0:
 		return "1.0 ryo"
 	}
-	return "1.1 ryo"
+	return Via
+}
+
+// Each calls set with each header that tells it.
+func (a About) Each(set func(name, value string)) {
+	if at := strings.LastIndexByte(a.Remote, ':'); at >= 0 {
+		set("X-Forwarded-For", strings.Trim(a.Remote[:at], "[]"))
+		set(remoteAddr, a.Remote)
+	}
+	set("X-Forwarded-Host", a.Host)
+	set("X-Forwarded-Proto", a.Scheme)
+	set("X-Forwarded-Prefix", a.Prefix)
+	set(RequestID, a.ID)
+	set(executionID, a.ID)
+	set("Via", a.Via)
 }
 
 // Rewrite prepares a request for a function. Its target is sent byte for byte; the
@@ -131,12 +151,9 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 	if out.Header.Get("Te") != "" { // ReverseProxy leaves it the word trailers
 		out.Header.Add("Connection", "TE")
 	}
-	Add(pr.In, prefix, id, func(name, value string) {
-		if name == "Via" { // after those of the hops before
-			value = strings.Join(append(out.Header[name], value), ", ")
-		}
-		out.Header[name] = []string{value}
-	})
+	via := out.Header["Via"] // of the hops before
+	AboutOf(pr.In, prefix, id).Each(func(name, value string) { out.Header[name] = []string{value} })
+	out.Header["Via"] = append(slices.Clip(via), out.Header["Via"]...)
 	// net/url would encode some bytes of a path anew, but writes Opaque as it is.
 	out.URL = &url.URL{Scheme: "http", Opaque: target}
 }
@@ -154,7 +171,7 @@ func Trails(name string) bool {
 		"Host", "Location", "Max-Forwards", "Pragma", "Range", "Set-Cookie", "Www-Authenticate":
 		return false
 	}
-	return FateOf(name) == Passes && !hasPrefix(name, "if-")
+	return FateOf(name) == Passes && (len(name) < len("if-") || !strings.EqualFold(name[:3], "if-"))
 }
 
 // Prune removes the headers that may not come after a body.
