@@ -239,6 +239,25 @@ func TestFunctionsSurviveTheirAgent(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
+func TestAnAgentThatIsStoppedWhileItStartsLetsFunctionsGoOn(t *testing.T) {
+	dir := t.TempDir()
+	a := launch(t, dir, "")
+	hello := a.give(t, &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "hi"))})
+	a.end(t, syscall.SIGTERM)
+
+	cache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	next, err := New(Config{Dir: a.dir, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test")})
+	require.NoError(t, err)
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, next.Run(stopped))
+	assertSays(t, "hi", hello.GetUrl())
+
+	a = launch(t, dir, a.addr)
+	assert.Equal(t, hello.GetPid(), a.row(t, "Hello").GetPid())
+}
+
 func TestAnAgentIsReplacedInPlace(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(t.TempDir(), "agent")

@@ -260,7 +260,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.closeHolder()
 	defer background.Wait()
 	defer cancel()
-	a.openHolder(ctx)
+	// What runs is taken over even if the agent is to stop before it has: half of it would
+	// be taken for processes that nobody wants.
+	a.openHolder(helpers)
 	background.Go(func() { a.keepHolder(helpers) })
 	background.Go(func() {
 		if err := a.logs.Run(helpers); err != nil {
@@ -272,7 +274,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.logger.Error("functions that are idle are not woken", "error", err)
 		}
 	})
-	if err := a.restore(ctx, lives); err != nil {
+	if err := a.restore(helpers, lives); err != nil {
 		return err
 	}
 	defer a.programs.Close()
