@@ -118,6 +118,9 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 		return err
 	}
 	defer closeAll(public)
+	if err := dropCapabilities(); err != nil {
+		cfg.Logger.Warn("capabilities are kept; an agent of the same user may refuse this proxy", "error", err)
+	}
 	cfg.HTTPPort, cfg.RPCPort = flags.Port(web), flags.Port(rpc)
 	if len(public) > 0 {
 		cfg.ACME.Host, _, _ = net.SplitHostPort(functions[0])

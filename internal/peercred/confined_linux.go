@@ -112,12 +112,16 @@ func holds(pid, link string) (has, seen bool) {
 	if err != nil {
 		return false, errors.Is(err, os.ErrNotExist)
 	}
+	seen = true
 	for _, name := range names {
-		if target, err := os.Readlink(filepath.Join(folder, name)); err == nil && target == link {
+		target, err := os.Readlink(filepath.Join(folder, name))
+		if err == nil && target == link {
 			return true, true
 		}
+		// One that has more capabilities than this program shows names, and no more.
+		seen = seen && !errors.Is(err, os.ErrPermission)
 	}
-	return false, true
+	return false, seen
 }
 
 // marked reports whether a process with so many filters is confined, as this one, which

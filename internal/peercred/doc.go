@@ -26,7 +26,7 @@
 //     (INET_DIAG_CGROUP_ID) tells nothing where version 1 is mounted, and a network
 //     namespace of each function's own would part it from the network.
 //   - A plain user's program cannot look into processes that are not dumpable, such
-//     as those of sshd, which carry tunnels. If no other process has the socket, it may
+//     as those of sshd, which carry tunnels, or that have more capabilities. If no other process has the socket, it may
 //     belong to one of them: it counts as confined if any process of the user is. So,
 //     while functions run under the user, such a tunnel needs a token.
 //
