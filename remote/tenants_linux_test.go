@@ -58,7 +58,7 @@ func burnt(t *testing.T, pid int32) time.Duration {
 // busy the machine is.
 func TestFunctionsDoNotStarveEachOther(t *testing.T) {
 	a := start(t, t.TempDir())
-	if a.walls.Tier() < proto.IsolationStrong {
+	if a.walls.Tier() < proto.IsolationFull {
 		t.Skip("nothing divides the processors among functions")
 	}
 	greedy := &proto.FunctionJson{Name: "Spin", Dir: source(t, spinner), Wait: true, Env: map[string]string{"GOMAXPROCS": "32"}}
