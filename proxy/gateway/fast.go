@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -471,20 +470,17 @@ func (c *fastCall) dial(t *target) (*link, error) {
 
 // exchange sends the request over a link and reads the head of the answer.
 func (c *fastCall) exchange(l *link) error {
-	l.heard = false
-	n, err := l.Write(c.out)
-	if l.sent = n > 0; err != nil {
-		if !l.sent {
-			err = errors.Join(errUnsent, err)
-		}
-		return err
-	}
+	l.heard, l.sent = false, false
 	by := c.begun.Add(c.route.limit)
 	buf, filled := c.got[:], 0
+	l.send(c.out)
 	for {
 		n, err := l.readBy(buf[filled:], by, c.route.limit)
 		filled += n
 		l.heard = l.heard || n > 0
+		if err != nil && !l.sent {
+			return errors.Join(errUnsent, err)
+		}
 		for n > 0 {
 			verdict, bad := c.answer.Read(buf[:filled])
 			if bad != nil {
@@ -871,44 +867,3 @@ func (r *reply) Write(p []byte) (int, error) {
 
 // Flush implements http.Flusher.
 func (*reply) Flush() {}
-
-// readBy reads what comes before a time. The limit is set as seldom as possible: that
-// costs more than many a call.
-func (l *link) readBy(p []byte, by time.Time, limit time.Duration) (int, error) {
-	if l.until.IsZero() || l.until.After(by) || by.Sub(l.until) > limit/2 {
-		if err := l.limit(by); err != nil {
-			return 0, err
-		}
-	}
-	for {
-		n, err := l.Conn.Read(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, err
-		}
-		if !time.Now().Before(by) {
-			return 0, errLimit
-		}
-		if err := l.limit(by); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// read reads what comes, without a limit.
-func (l *link) read(p []byte) (int, error) {
-	for {
-		n, err := l.Conn.Read(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || l.until.IsZero() {
-			return n, err
-		}
-		if err := l.limit(time.Time{}); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// limit sets until when reads wait; zero: for ever.
-func (l *link) limit(until time.Time) error {
-	l.until = until
-	return l.SetReadDeadline(until)
-}

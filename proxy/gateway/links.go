@@ -45,7 +45,7 @@ type link struct {
 	detach func() bool // keeps the link open when the call is canceled; false: it is closed
 	since  time.Time   // when it became idle
 	calls  int         // that it has carried
-	until  time.Time   // when reads fail, in the fast lane; zero: never
+	trade  trade       // of the fast lane
 }
 
 func newLink(conn net.Conn) (*link, error) {
@@ -61,6 +61,7 @@ func newLink(conn net.Conn) (*link, error) {
 	}
 	wire.Demand(below, wire.PeerSilence) // a function reads its heads and small bodies at once
 	l := &link{Conn: conn, raw: raw, tls: isTLS}
+	l.trade.try = l.step
 	l.probe = func(fd uintptr) bool {
 		var b [1]byte
 		_, err := syscall.Read(int(fd), b[:])
@@ -128,7 +129,7 @@ func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request,
 	if l.in == nil {
 		l.in = bufio.NewReader(l)
 	}
-	if !l.until.IsZero() {
+	if !l.trade.until.IsZero() {
 		if err := l.limit(time.Time{}); err != nil {
 			return nil, err
 		}

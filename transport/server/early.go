@@ -48,7 +48,8 @@ type Early struct {
 	ended   bool // nothing more is read
 	first   [1]byte
 	raw     syscall.RawConn // nil before the first use, and where bytes are not what they seem
-	until   time.Time       // the limit that was set for reads
+	fill    filling
+	until   time.Time // the limit that was set for reads
 
 	standing standing // what the last host may
 	host     string
@@ -136,25 +137,38 @@ func (e *Early) Wait(get func() []byte, put func()) (int, error) {
 	if e.raw == nil {
 		return e.waitByte(get)
 	}
-	var n int
-	var fault error
-	err := e.raw.Read(func(fd uintptr) bool {
-		n, fault = ignoringEINTR(int(fd), get())
-		if errors.Is(fault, syscall.EAGAIN) {
-			put()
-			return false
-		}
-		return true
-	})
-	switch {
-	case err != nil:
+	e.fill.get, e.fill.put = get, put
+	if err := e.raw.Read(e.fill.read); err != nil {
 		return 0, err
-	case fault != nil:
-		return 0, fault
-	case n == 0:
+	}
+	if e.fill.err == nil && e.fill.n == 0 {
 		return 0, io.EOF
 	}
-	return n, nil
+	return max(0, e.fill.n), e.fill.err
+}
+
+// filling is one wait for bytes. It is part of the connection, since a closure would be
+// allocated each time.
+type filling struct {
+	get  func() []byte
+	put  func()
+	read func(fd uintptr) bool // try
+	n    int
+	err  error
+}
+
+// try reads what is there, and returns false if nothing is.
+func (f *filling) try(fd uintptr) bool {
+	for {
+		f.n, f.err = syscall.Read(int(fd), f.get())
+		if errors.Is(f.err, syscall.EAGAIN) {
+			f.put()
+			return false
+		}
+		if !errors.Is(f.err, syscall.EINTR) {
+			return true
+		}
+	}
 }
 
 // waitByte waits where the bytes of the connection are not those of the request: its
@@ -168,14 +182,6 @@ func (e *Early) waitByte(get func() []byte) (int, error) {
 	buf[0] = e.first[0]
 	n, err := e.conn.Conn.Read(buf[1:]) // what TLS has of the record, or the rest of a first request
 	return n + 1, err
-}
-
-func ignoringEINTR(fd int, p []byte) (n int, err error) {
-	for {
-		if n, err = syscall.Read(fd, p); !errors.Is(err, syscall.EINTR) {
-			return n, err
-		}
-	}
 }
 
 // begun notes that the caller has begun to send.
@@ -194,6 +200,7 @@ func (e *Early) begun() {
 	}
 	if conn, isPlain := below.Conn.(syscall.Conn); isPlain {
 		e.raw, _ = conn.SyscallConn()
+		e.fill.read = e.fill.try
 	}
 }
 
