@@ -29,6 +29,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
@@ -100,9 +101,10 @@ type scanner struct {
 	dial  func(ctx context.Context, from net.IP, addr string) (net.Conn, error)
 	net   byte // first byte of its addresses, of which each is a peer of its own to wrong tokens
 	tls   bool
-	own   bool // needs no token
-	clear bool // its tokens may have been read on their way
-	far   bool // calls from another machine
+	own   bool             // needs no token
+	clear bool             // its tokens may have been read on their way
+	far   bool             // calls from another machine
+	agent *tls.Certificate // that an agent has
 
 	conns map[string]*http.Transport // by address and protocol
 }
@@ -129,6 +131,9 @@ func (s *scanner) web(until context.Context, addr string, h2, single bool) *http
 		},
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // whose certificate it is does not matter here
 		Protocols:       new(http.Protocols),
+	}
+	if s.agent != nil {
+		web.TLSClientConfig.Certificates, web.TLSClientConfig.ServerName = []tls.Certificate{*s.agent}, pki.ServerName
 	}
 	web.Protocols.SetHTTP1(!h2)
 	web.Protocols.SetHTTP2(h2 && s.tls)
@@ -260,6 +265,8 @@ func rule(c *scanner, s sender, scope wire.Scope) verdict {
 		return letIn
 	case s.wrong:
 		return noToken
+	case c.agent != nil: // which controls nothing, not even itself
+		return noRight
 	case c.own:
 		return letIn
 	case s.token == "":
@@ -297,8 +304,11 @@ func TestScan(t *testing.T) {
 		return strings.TrimSpace(r.stdout)
 	}
 	printed := strings.Fields(cli("agents", "token"))
-	launch(t, here.command(t, "agent", "-dir", t.TempDir(), "-cache", cache(t), "-join", here.addr+":9001", "-token", printed[len(printed)-1]))
+	state := t.TempDir()
+	launch(t, here.command(t, "agent", "-dir", state, "-cache", cache(t), "-join", here.addr+":9001", "-token", printed[len(printed)-1]))
 	eventually(t, func() bool { return strings.Contains(cli("agents"), " connected ") }, "it is not connected")
+	member, err := tls.LoadX509KeyPair(filepath.Join(state, "agent", "identity.pem"), filepath.Join(state, "agent", "identity.pem"))
+	require.NoError(t, err)
 	cli("deploy", "-wait", "-name", "Tunnel", source(t, tunnel))
 	cli("deploy", "-wait", "-name", "Shown", "-auth", "public", source(t, says("Shown", "open")))
 	var rows []row
@@ -365,6 +375,7 @@ func TestScan(t *testing.T) {
 		{name: "a function", net: 126, dial: through(here.dial, "127.0.0.1:"+fn.Port())},
 		{name: "another machine", net: 198, dial: remote, clear: true, far: true},
 		{name: "another machine by TLS", net: 198, dial: remote, tls: true, far: true},
+		{name: "an agent", net: 198, dial: remote, tls: true, far: true, agent: &member},
 	}
 	programs := []struct {
 		name, web, rpc string
@@ -411,8 +422,8 @@ func TestScan(t *testing.T) {
 			}
 		}
 		// Of all that, nothing is there for callers of the published port, whoever they are.
-		if c.clear {
-			continue // all of it is sent to TLS
+		if c.clear || c.agent != nil {
+			continue // all is sent to TLS there, and no certificate asked for
 		}
 		plain := *c
 		plain.conns, plain.tls = nil, true
