@@ -56,7 +56,8 @@ type picker struct {
 	route  *route
 	number uint32 // of the version that the caller named; 0: none
 	chosen *version
-	target *target // counts the call as in flight; nil: none
+	served *version // that of the target
+	target *target  // counts the call as in flight; nil: none
 	tried  []*target
 }
 
@@ -68,16 +69,16 @@ func (p *picker) next() *target {
 		p.tried = append(p.tried, p.target)
 	}
 	for _, fits := range [...]func(*target) bool{(*target).available, nil} {
-		t := p.chosen.pick(p.tried, fits)
+		t, of := p.chosen.pick(p.tried, fits), p.chosen
 		for _, v := range p.route.versions {
 			if t == nil && p.number == 0 && v.weight > 0 && v != p.chosen {
-				t = v.pick(p.tried, fits)
+				t, of = v.pick(p.tried, fits), v
 			}
 		}
 		if t != nil {
 			p.release()
 			t.inFlight.Add(1)
-			p.target = t
+			p.target, p.served = t, of
 			return t
 		}
 	}

@@ -294,9 +294,11 @@ type fastCall struct {
 	closes     bool // the caller's connection ends with the answer
 	repeatable bool
 	repeated   bool
-	used       *link // nil: it was given back
+	used       *link         // nil: it was given back
+	headAfter  time.Duration // until the head of the answer had come
 	status     int
 	bytes      int64
+	failure    error // why the gateway answered in the function's place
 }
 
 // call makes a call and answers it. An error ends the caller's connection.
@@ -313,7 +315,7 @@ func (f *Fast) call(c *fastCall) (err error) {
 		}
 		return c.refuse(err)
 	}
-	c.used = l
+	c.used, c.headAfter = l, time.Since(c.begun)
 	if err = c.relay(); err == nil && c.closes {
 		err = errBusy
 	}
@@ -336,18 +338,10 @@ func (c *fastCall) done(reusable bool) {
 }
 
 func (c *fastCall) end(err *error) {
+	e := c.ending(*err)
 	c.release()
 	c.route.calls.done()
-	if c.Logger.IsDebug() {
-		about := []any{
-			"method", string(c.request.Method), "target", string(c.request.Target), "status", c.status, "bytes", c.bytes,
-			"took", time.Since(c.begun), "id", c.id,
-		}
-		if *err != nil {
-			about = append(about, "error", *err)
-		}
-		c.Logger.Debug("call closed", about...)
-	}
+	c.ended(&e)
 }
 
 // prepare puts the request for the function together.
@@ -818,7 +812,7 @@ func (c *fastCall) refuse(err error) error {
 	}
 	slow.fail(ctx, err)
 	cancel(nil)
-	c.status = said.status
+	c.status, c.failure = said.status, slow.failure
 	b := appendStatus(c.out[:0], said.status)
 	said.header.Del(forward.RequestID)
 	var lines bytes.Buffer

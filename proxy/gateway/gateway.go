@@ -72,8 +72,9 @@ type call struct {
 	uri    string // the request target at the function's service
 
 	out        response
-	repeated   bool // it was sent a second time
-	tunnel     bool // the caller asked for a websocket
+	repeated   bool          // it was sent a second time
+	head       time.Duration // until the head of the answer had come
+	tunnel     bool          // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer
 	answered   atomic.Bool // the answer's head has come: the limit no longer holds
@@ -110,10 +111,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 // close runs at the end of each call. What was answered is in out, what went wrong in
 // failure.
 func (c *call) close() {
-	if p := recover(); p != nil {
+	p := recover()
+	if p != nil {
 		defer panic(p)
 		c.out.reset()
 	}
+	e := c.ending(p)
 	c.release()
 	if c.cancel != nil {
 		c.answered.Store(true) // also for a Transport that still reads the body
@@ -121,17 +124,7 @@ func (c *call) close() {
 		c.cancel(nil)
 		c.route.calls.done()
 	}
-	if !c.Logger.IsDebug() {
-		return
-	}
-	about := []any{
-		"method", c.in.Method, "target", c.in.RequestURI, "status", c.out.status, "bytes", c.out.bytes,
-		"took", time.Since(c.begun), "id", c.id[0],
-	}
-	if c.failure != nil {
-		about = append(about, "error", c.failure)
-	}
-	c.Logger.Debug("call closed", about...)
+	c.ended(&e)
 }
 
 // limited returns the context of the call, which is canceled when the function has

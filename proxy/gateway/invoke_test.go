@@ -51,22 +51,29 @@ func frontOf(t testing.TB, table *Table, silence time.Duration) string {
 
 func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *http.Request, name string, public bool) error) string {
 	t.Helper()
+	return frontWith(t, Config{Table: table, Silence: silence, Admit: admit})
+}
+
+// frontWith serves a gateway with what a configuration says; calls are plain unless it
+// says who is admitted.
+func frontWith(t testing.TB, gateway Config) string {
+	t.Helper()
 	var early func(*Gateway) func(*server.Early) server.EarlyReader
-	if admit == nil {
-		admit = func(*http.Request, string, bool) error { return nil }
+	if gateway.Admit == nil {
+		gateway.Admit = func(*http.Request, string, bool) error { return nil }
 		early = func(g *Gateway) func(*server.Early) server.EarlyReader {
 			return func(e *server.Early) server.EarlyReader { return g.Fast(e) }
 		}
 	}
-	g := New(Config{
-		Table: table, Logger: hclog.NewNullLogger(), Admit: admit,
-		Unknown: func(segment string) error {
-			return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
-		},
-		AgentErr: func(string) *proto.Error { return nil },
-		Stranger: func(r *http.Request) bool { return r.Header.Get("Stranger") != "" },
-		Silence:  silence,
-	})
+	if gateway.Logger == nil {
+		gateway.Logger = hclog.NewNullLogger()
+	}
+	gateway.Unknown = func(segment string) error {
+		return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
+	}
+	gateway.AgentErr = func(string) *proto.Error { return nil }
+	gateway.Stranger = func(r *http.Request) bool { return r.Header.Get("Stranger") != "" }
+	g := New(gateway)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cfg := server.Config{
@@ -83,7 +90,7 @@ func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *h
 	t.Cleanup(func() {
 		stop()
 		assert.NoError(t, <-ended)
-		table.Clear()
+		gateway.Table.Clear()
 		g.Close()
 	})
 	return l.Addr().String()

@@ -23,6 +23,7 @@ const (
 func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
 	c.limit.Stop()
+	c.head = time.Since(c.begun)
 	switch {
 	case res.ProtoMajor != 1 || res.ProtoMinor > 1:
 		return fmt.Errorf("it has the protocol %s", res.Proto)
