@@ -93,15 +93,16 @@ func (p *picker) release() {
 	}
 }
 
-// pick returns, of two replicas chosen at random, the one with fewer calls in flight
-// (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001); nil when
-// none that was not tried fits. nil fits all.
+// pick returns, of two replicas, the one with fewer calls in flight (Mitzenmacher, The
+// Power of Two Choices in Randomized Load Balancing, 2001); nil when none that was not
+// tried fits. nil fits all. One of the two is taken in turn, so that equals get equally
+// many calls, and the other by chance.
 func (v *version) pick(tried []*target, fits func(*target) bool) *target {
 	usable := func(t *target) bool { return (fits == nil || fits(t)) && !slices.Contains(tried, t) }
 	n := len(v.targets)
 	first := 0
 	if n > 1 {
-		first = rand.IntN(n)
+		first = int(v.turn.Add(1) % uint32(n)) //nolint:gosec // few
 		a, b := v.targets[first], v.targets[(first+1+rand.IntN(n-1))%n]
 		if usable(a) && usable(b) {
 			if b.inFlight.Load() < a.inFlight.Load() {

@@ -47,11 +47,12 @@ type route struct {
 	calls    *Calls
 }
 
-// version is one version of a function with the replicas that serve it. It never changes.
+// version is one version of a function with the replicas that serve it. Only turn changes.
 type version struct {
 	number  uint32
 	weight  uint32 // its share of the route's total; 0: it is called by its number alone
 	targets []*target
+	turn    atomic.Uint32
 }
 
 // Calls counts the calls of a path, over all routes that it has had.
