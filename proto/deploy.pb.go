@@ -442,10 +442,11 @@ type FunctionJsonRsp struct {
 	// Why the status is Failed, or why the last deploy changed nothing.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// The same in one word: check or build, when the source is to blame; start or
-	// crash, when the process is; timeout, unavailable, exhausted, checksum, agent,
-	// program or damaged, when the platform is; unreachable, when the agent does not
-	// answer its proxy; frozen, when a process was stopped by a signal; rollout, when another
-	// agent failed and this one stays as it was.
+	// crash, when the process is; frozen, when a signal has stopped it; timeout,
+	// unavailable, exhausted, checksum, agent, program or damaged, when the platform is;
+	// unreachable, when the agent does not answer its proxy; aside, when the proxy's calls
+	// fail there, so that others are called; rollout, when another agent failed and this
+	// one stays as it was.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What a Deploying function waits for: queued, checking, building, starting.
 	Stage string `protobuf:"bytes,8,opt,name=stage,proto3" json:"stage,omitempty"`

@@ -48,6 +48,8 @@ const (
 	ReasonProgram = "program"
 	// ReasonUnreachable is for an agent that does not answer its proxy.
 	ReasonUnreachable = "unreachable"
+	// ReasonAside is for a replica where calls of a proxy fail, so that it calls others.
+	ReasonAside = "aside"
 	// ReasonFrozen is for a process that was stopped by a signal and not continued.
 	ReasonFrozen = "frozen"
 	// ReasonRollout is for an agent that was not changed, or went back, since another
@@ -61,7 +63,7 @@ const (
 // for its agent, or for a process that does not run: they get calls only where no replica
 // is available. One that is idle is available: a call starts its process.
 func (r *FunctionJsonRsp) Available(of *Serving) bool {
-	if r.GetReason() == ReasonUnreachable {
+	if r.GetReason() == ReasonUnreachable || r.GetReason() == ReasonAside {
 		return false
 	}
 	return of.GetInstances() > 0 || r.GetRetry() == "" && r.GetReason() != ReasonFrozen

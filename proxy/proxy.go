@@ -380,11 +380,17 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 	})
 }
 
-// present sets in rows the url by which the caller reaches their functions.
+// present sets in rows the url by which the caller reaches their functions, and which of
+// them calls do not reach.
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	base := p.base(server.CallerFrom(ctx))
 	for _, row := range rows {
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
+		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {
+			if why := p.table.Trouble(row); why != nil {
+				row.Error, row.Reason = why.Error(), proto.ReasonAside
+			}
+		}
 	}
 	return rows
 }

@@ -16,7 +16,7 @@
 //			t.ok() // the head of an answer has come
 //			return nil
 //		case broken(err): // not by the caller's doing
-//			t.fail() // sets the replica aside at once
+//			t.fail(err) // sets the replica aside at once
 //		}
 //		if !unsent(err) {
 //			return err // it may have been executed

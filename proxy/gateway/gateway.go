@@ -253,7 +253,7 @@ func (c *call) try(ctx context.Context, send func(*target) error) (err error) {
 			t.ok()
 			return nil
 		case late && isDial(err), ctx.Err() == nil && broken(err) && !c.bodyFailed.Load():
-			t.fail()
+			t.fail(err)
 		}
 		if !unsent(err) || ctx.Err() != nil {
 			break

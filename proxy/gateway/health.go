@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -29,6 +30,8 @@ type health struct {
 	timer   *time.Timer // of the next probe; nil: none is due
 	cancel  func()      // of the probe that is under way; nil: none is
 	retired bool        // it is not probed any longer
+	since   time.Time   // when it was set aside
+	problem error       // the last one that was met
 }
 
 // available says whether calls are sent to the target while there are others: balancing
@@ -55,9 +58,9 @@ func (t *target) ok() {
 	h.back()
 }
 
-// fail sets the target aside: it could not be dialed, or a connection to it broke before
-// the call was answered.
-func (t *target) fail() {
+// fail sets the target aside for a reason: it could not be dialed, or a connection to it
+// broke before the call was answered.
+func (t *target) fail(why error) {
 	h := &t.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,6 +68,7 @@ func (t *target) fail() {
 		return
 	}
 	h.aside.Store(true)
+	h.since, h.problem = time.Now(), why
 	h.timer = time.AfterFunc(h.backoff(), t.probe)
 }
 
@@ -114,8 +118,20 @@ func (t *target) probe() {
 	case err == nil:
 		h.back()
 	default:
+		h.problem = err
 		h.timer.Reset(h.backoff())
 	}
+}
+
+// trouble says why the target is set aside, and since when; nil: it is not.
+func (h *health) trouble() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.aside.Load() {
+		return nil
+	}
+	return fmt.Errorf("calls fail there since %s: %w; others are called while there are any, and it is tried again",
+		h.since.UTC().Format(time.RFC3339), withoutAddress(h.problem))
 }
 
 // retire ends the probes.

@@ -6,12 +6,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -39,7 +41,13 @@ func TestOfTwoReplicasTheLessBusyIsTaken(t *testing.T) {
 		seen[rt.versions[0].pick(nil, nil)]++
 	}
 	assert.Zero(t, seen[all[0]], "the busiest of three is never the less busy of two")
-	assert.InDelta(t, 500, seen[all[1]], 120, "equals are taken by chance")
+	assert.InDelta(t, 500, seen[all[1]], 120, "equals get equally many")
+	all[0].inFlight.Store(0)
+	clear(seen)
+	for range 9 {
+		seen[rt.versions[0].pick(nil, nil)]++
+	}
+	assert.Equal(t, map[*target]int{all[0]: 3, all[1]: 3, all[2]: 3}, seen, "in turn")
 	assert.Same(t, all[0], rt.versions[0].pick(all[1:], nil))
 	assert.Nil(t, rt.versions[0].pick(all, nil))
 }
@@ -50,7 +58,7 @@ func TestAReplicaThatIsSetAsideGetsCallsOnlyIfThereIsNoOther(t *testing.T) {
 	rt, _, err := r.find("hello")
 	require.NoError(t, err)
 	all := rt.targets()
-	all[0].fail()
+	all[0].fail(io.EOF)
 	for range 100 {
 		p := picker{route: rt, chosen: rt.versions[0]}
 		var order []*target
@@ -77,7 +85,7 @@ func TestAnotherVersionComesBeforeAReplicaThatIsSetAside(t *testing.T) {
 	defer r.Clear()
 	rt, _, err := r.find("hello")
 	require.NoError(t, err)
-	rt.version(2).targets[0].fail()
+	rt.version(2).targets[0].fail(io.EOF)
 	p := picker{route: rt, chosen: rt.version(2)}
 	assert.Same(t, rt.version(1).targets[0], p.next())
 	assert.Same(t, rt.version(2).targets[0], p.next())
@@ -100,10 +108,17 @@ func TestAReplicaThatRefusesIsSetAsideAndProbedBack(t *testing.T) {
 		require.Equal(t, 200, res.StatusCode)
 	}
 	assert.True(t, all[0].available())
+	row := deployed("Hello", down)
+	require.ErrorContains(t, r.Trouble(row), "refused")
+	assert.NotContains(t, r.Trouble(row).Error(), down)
+	row.AtAgent = "localhost:9001"
+	assert.NoError(t, r.Trouble(row), "another agent's")
+	assert.NoError(t, r.Trouble(deployed("Other", down)))
 	l, err := net.Listen("tcp", down)
 	require.NoError(t, err)
 	defer l.Close()
 	assert.Eventually(t, all[1].available, patience, time.Millisecond, "no call is needed for that")
+	assert.NoError(t, r.Trouble(deployed("Hello", down)))
 }
 
 func TestAReplicaThatBreaksIsSetAside(t *testing.T) {
@@ -129,6 +144,29 @@ func TestAReplicaThatAnswersBadlyIsNotSetAside(t *testing.T) {
 	r := table(scripted(t, answering("HTTP/1.1 nonsense\r\n\r\n")))
 	assert.Equal(t, 502, statusOf(t, frontTo(t, r), "GET", ""))
 	assert.True(t, targetsOf(t, r)[0].available())
+}
+
+// Whose agent is silent when the time of a call is up, or when its connection breaks, is
+// not told that the function is to blame.
+func TestTheAgentIsBlamedForWhatItDoesNotAnswer(t *testing.T) {
+	quiet := silent(t, "50ms")
+	breaks := scripted(t, func(_ net.Conn, in *bufio.Reader) { _, _ = readHead(in) })
+	r := table(quiet, breaks)
+	srv := httptest.NewServer(New(Config{
+		Table: r, Logger: hclog.NewNullLogger(), Admit: func(*http.Request, string, bool) error { return nil },
+		Stranger: func(*http.Request) bool { return false },
+		AgentErr: func(agent string) *proto.Error {
+			return proto.Errorf(proto.ErrUnavailable, "agent %s does not answer", agent).WithHint("look at it").From("agent", "dial")
+		},
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(r.Clear)
+	for name, want := range map[string][]any{"silent": {"timeout", "agent", "timeout"}, "hello": {"bad_gateway", "agent", "lost"}} {
+		res, _ := say(t, srv.Listener.Addr().String(), "POST /functions/"+name+" HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		e := errorOf(t, res)
+		assert.Equal(t, want, []any{e["code"], e["component"], e["reason"]})
+		assert.Contains(t, e["message"], "agent localhost:9000 does not answer")
+	}
 }
 
 // full returns the address of a listener that takes no further connections: packets to
@@ -196,7 +234,7 @@ func TestAReplicaIsAvailableAsItsAgentSays(t *testing.T) {
 			r.Update(map[string][]Replica{"hello": {{Row: next}}})
 			assert.Same(t, target, targetsOf(t, r)[0])
 			assert.Equal(t, tt.available, target.available())
-			target.fail()
+			target.fail(io.EOF)
 			r.Update(map[string][]Replica{"hello": {{Row: row}}})
 			assert.Equal(t, !tt.available, target.available(), "what was met while its agent was away is forgotten")
 		})

@@ -175,6 +175,24 @@ func (t *Table) Calls(path string) *Calls {
 	return nil
 }
 
+// Trouble says why calls of a row's function go to other replicas than the row's, although
+// its agent says nothing against it; nil: they do not.
+func (t *Table) Trouble(row *proto.FunctionJsonRsp) error {
+	rt := (*t.routes.Load())[proto.Path(row.GetName())]
+	if rt == nil {
+		return nil
+	}
+	for _, to := range rt.targets() {
+		if to.key.agent != row.GetAtAgent() {
+			continue
+		}
+		if err := to.health.trouble(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // newRoute makes the route of a path from its replicas, at least one, with the old
 // targets that still hold.
 func newRoute(path string, replicas []Replica, old []*target) *route {
