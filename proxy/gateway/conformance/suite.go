@@ -46,8 +46,12 @@ type Run struct {
 // NewRun listens for the function of each case.
 func NewRun(options Options) (*Run, error) {
 	r := &Run{Cases: Cases(), Options: options}
-	for range r.Cases {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for _, c := range r.Cases {
+		host := "127.0.0.1"
+		if c.gone {
+			host = "127.0.0.2" // where no other run takes the port when it is free
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			r.Close()
 			return nil, err
