@@ -411,7 +411,7 @@ func (c *fastCall) send() (l *link, err error) {
 		}
 		canceled := c.canceled() != nil
 		if !canceled && broken(err) {
-			t.fail()
+			t.fail(err)
 		}
 		if canceled || !unsent(err) || errors.Is(err, errLimit) {
 			break
@@ -440,7 +440,7 @@ func (c *fastCall) ask(t *target) (*link, error) {
 			return l, nil
 		}
 		_ = l.Close()
-		again := reused && !l.heard && c.canceled() == nil && !errors.Is(err, errLimit)
+		again := reused && !l.heard && c.canceled() == nil && !errors.Is(err, errLimit) && !wire.IsCutOff(err)
 		if again {
 			t.links.failedAt.Store(time.Now().UnixNano())
 		}
