@@ -145,7 +145,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "network", Flag: "network", Value: "any|none|PORT,…", Form: List, Effect: OnProcess, check: valid((*FunctionJson).Ports),
-		Help:    "TCP ports that the function may dial; any and a list of ports leave UDP open",
+		Help:    "TCP ports that the function may dial; any leaves UDP open, and a list of ports too, but under an agent of root's to DNS alone",
 		Default: NetworkAny,
 	},
 	{

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/remote/confine"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
@@ -311,13 +313,18 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 		s.all(t, []attackCase{{"work", "localhost:" + port, "worked"}})
 	})
 	t.Run("with less network", func(t *testing.T) {
+		udp := "worked"
+		if slices.ContainsFunc(s.walls.Report().Layers, func(l confine.Layer) bool { return l.Name == confine.Datagrams && l.State == confine.On }) {
+			udp = "EPERM"
+		}
 		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Network = []string{"1"} })
 		s.all(t, []attackCase{
 			{"tcp", s.control, "EACCES"},
 			{"tcp", s.address, "EACCES"},
 			{"tfo", s.control, "EACCES"},
 			{"tcp", "127.0.0.1:1", "ECONNREFUSED"},
-			{"udp", s.control, "worked"},
+			{"udp", s.control, udp},
+			{"udp", "127.0.0.1:53", "worked"},
 		})
 		s.deploy(t, attack, func(fn *proto.FunctionJson) { fn.Network = []string{"none"} })
 		s.all(t, []attackCase{{"tcp", s.control, "EACCES"}, {"udp", s.control, "EACCES"}, {"tcp", "127.0.0.1:1", "EACCES"}})

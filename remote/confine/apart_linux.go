@@ -210,7 +210,7 @@ const (
 
 // shared are the folders that programs see of the machine, as far as they exist. What
 // they may read there is up to the other layers.
-var shared = []string{"/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix", "/gnu"}
+var shared = []string{"/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix", "/gnu"}
 
 // hidden are those that none sees, whatever rules allow: the unix sockets of a machine lie
 // everywhere else.

@@ -644,9 +644,9 @@ func TestLayersSayWhatIsMissingAndHow(t *testing.T) {
 		return states(l.heldLayers(unix.EPERM, unix.EROFS))
 	}
 	assert.Equal(t, "lifetime=on processes=on memory=on", held(users, new(groups)))
-	assert.Equal(t, "processes=off memory=degraded cpu=off", states(new(Launcher).freeLayers(unix.EROFS)))
-	assert.Equal(t, "processes=on memory=on cpu=off", states((&Launcher{groups: new(groups)}).freeLayers(nil)))
-	assert.Equal(t, "processes=on memory=on cpu=on", states((&Launcher{groups: &groups{cpu: true}}).freeLayers(nil)))
+	assert.Equal(t, "processes=off memory=degraded cpu=off udp=off", states(new(Launcher).freeLayers(unix.EROFS, unix.EPERM)))
+	assert.Equal(t, "processes=on memory=on cpu=off udp=off", states((&Launcher{groups: new(groups)}).freeLayers(nil, unix.EPERM)))
+	assert.Equal(t, "processes=on memory=on cpu=on udp=on", states((&Launcher{groups: &groups{cpu: true}, udp: new(datagrams)}).freeLayers(nil, nil)))
 	assert.Equal(t, "lifetime=degraded processes=degraded memory=degraded", held(0, nil))
 	assert.Equal(t, "lifetime=degraded processes=on memory=on", held(0, new(groups)))
 	if os.Getuid() != 0 {
@@ -687,6 +687,7 @@ func TestWhatMayBeOpened(t *testing.T) {
 func TestForkExec(t *testing.T) {
 	l := New()
 	_, rules := users()[0].set(t)
+	rules.AnyPort = true // no group more
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
@@ -792,7 +793,7 @@ func TestLayersAreProven(t *testing.T) {
 		require.NoError(t, (&Launcher{abi: abi, calls: true}).Prove(), "ABI %d", abi)
 		require.NoError(t, (&Launcher{abi: abi}).Prove(), "ABI %d", abi)
 	}
-	l.apart = &apart{user: 1}
+	l.apart, l.udp = &apart{user: 1}, new(datagrams)
 	for _, a := range attempts {
 		came := make(map[string]syscall.Errno)
 		for _, b := range attempts {
@@ -819,9 +820,34 @@ func in(t *testing.T, l *Launcher, rules Rules, dir string, attempt ...string) s
 		if err != nil {
 			return nil, err
 		}
+		p, err := os.FindProcess(pid)
 		t.Cleanup(release)
-		return os.FindProcess(pid)
+		return p, err
 	}, attempt[0], attempt[1])
+}
+
+// A list of ports leaves DNS alone of UDP, where the kernel can be told so.
+func TestUDPWithAListOfPorts(t *testing.T) {
+	l := New()
+	if l.udp == nil {
+		t.Skip(l.FreeLayers())
+	}
+	_, rules := users()[0].set(t)
+	rules.Connect = []uint16{443}
+	t.Cleanup(func() { // after the release of all
+		left, err := filepath.Glob(filepath.Join(l.udp.dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	})
+	for _, at := range []string{"127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:5353"} {
+		assert.Equal(t, "EPERM", in(t, l, rules, "", "udp", at), at)
+	}
+	assert.Equal(t, "EPERM", in(t, l, rules, "", "sendto", "127.0.0.1:443"))
+	assert.Equal(t, "EPERM", in(t, l, rules, "", "sendto", "[::ffff:127.0.0.1]:443"))
+	assert.Equal(t, "worked", in(t, l, rules, "", "udp", "127.0.0.1:53"))
+	assert.Equal(t, "worked", in(t, l, rules, "", "sendto", "127.0.0.1:53"))
+	rules.AnyPort = true
+	assert.Equal(t, "worked", in(t, l, rules, "", "udp", "127.0.0.1:443"))
 }
 
 // In namespaces of their own programs have nothing but what rules name, and folders of

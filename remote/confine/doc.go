@@ -63,10 +63,13 @@
 //     zombies would count against Tasks.
 //   - Programs without a network share one empty namespace of networks, where root may enter
 //     it: to make one takes 1 to 3 ms. A plain user's program makes its own.
+//   - UDP is denied to programs with a list of ports by programs of the kernel
+//     (datagrams_linux.go), which take a control group of version 2, also where those of
+//     version 1 limit the rest, and go with it.
 //
-// What no layer here stops: UDP, once a program has any network (Landlock knows
-// TCP alone; programs that need no network get no socket); without namespaces, reading
-// metadata of files (stat), which Landlock does not see, and threads without number, of
-// programs without children; changing metadata where Attributes is set; faults of
-// the kernel, and covert channels.
+// What no layer here stops: UDP where a program may dial any port, or the layer is off
+// (Landlock knows TCP alone; programs that need no network get no socket); without
+// namespaces, reading metadata of files (stat), which Landlock does not see, and threads
+// without number, of programs without children; changing metadata where Attributes is
+// set; faults of the kernel, and covert channels.
 package confine

@@ -17,8 +17,9 @@ import (
 type Launcher struct {
 	abi     int // of Landlock; 0: none
 	calls   bool
-	held    uintptr  // how programs with children are held together; see holding
-	groups  *groups  // nil: none can be made
+	held    uintptr // how programs with children are held together; see holding
+	groups  *groups // nil: none can be made
+	udp     *datagrams
 	apart   *apart   // nil: what ForkExec starts shares the namespaces of this process
 	common  []Layer  // of Start and ForkExec
 	layers  []Layer  // of Start
@@ -35,10 +36,14 @@ func New() *Launcher {
 	if groupsErr != nil {
 		groups = nil
 	}
-	l := &Launcher{abi: abi, calls: seccompErr == nil, held: held, groups: groups}
+	datagrams, datagramsErr := findDatagrams()
+	if datagramsErr != nil {
+		datagrams = nil
+	}
+	l := &Launcher{abi: abi, calls: seccompErr == nil, held: held, groups: groups, udp: datagrams}
 	l.common = layers(abi, landlockErr, seccompErr)
 	l.layers = slices.Concat(l.common, l.heldLayers(heldErr, groupsErr))
-	l.free = l.freeLayers(groupsErr)
+	l.free = l.freeLayers(groupsErr, datagramsErr)
 	return l
 }
 
@@ -98,7 +103,7 @@ func (l *Launcher) heldLayers(heldErr, groupsErr error) []Layer {
 const runAsRoot = "run the agent as root where it may make control groups"
 
 // freeLayers are those that bound what a program of ForkExec takes.
-func (l *Launcher) freeLayers(groupsErr error) []Layer {
+func (l *Launcher) freeLayers(groupsErr, datagramsErr error) []Layer {
 	number, memory, cpu := Layer{Name: Processes, State: On}, Layer{Name: Memory, State: On}, Layer{Name: CPU, State: On}
 	if l.groups == nil {
 		number = Layer{Processes, Off, fmt.Sprintf("a program may start any number of threads and processes: no control group can be made (%v)", groupsErr), runAsRoot}
@@ -107,7 +112,11 @@ func (l *Launcher) freeLayers(groupsErr error) []Layer {
 	} else if !l.groups.cpu {
 		cpu = Layer{CPU, Off, "processors are not limited: there are no control groups of them", "mount the controller cpu"}
 	}
-	return []Layer{number, memory, cpu}
+	datagrams := Layer{Name: Datagrams, State: On}
+	if l.udp == nil {
+		datagrams = Layer{Datagrams, Off, fmt.Sprintf("a list of ports leaves UDP open: no program of the kernel can close it (%v)", datagramsErr), runAsRoot + ", of version 2 too"}
+	}
+	return []Layer{number, memory, cpu, datagrams}
 }
 
 // Start starts a program with what it needs of rules, as os.StartProcess would. It is up
@@ -167,6 +176,11 @@ func (l *Launcher) launch(path string, argv []string, attr *syscall.ProcAttr, ru
 // The calls are in the order that the package names.
 func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(*calls)) (pid int, made group, err error) {
 	c, folder, cloneFlags := new(calls), -1, uintptr(0)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, made.remove())
+		}
+	}()
 	c.withoutHandlers()
 	if held && rules.Children {
 		cloneFlags = l.held
@@ -180,11 +194,6 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 		if made, err = l.groups.make(prefix, rules.Limits); err != nil {
 			return 0, nil, fmt.Errorf("make a control group: %w", err)
 		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, made.remove())
-			}
-		}()
 		joins, dir, err := l.groups.open(made)
 		if err != nil {
 			return 0, made, err
@@ -196,6 +205,14 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 		for _, file := range joins {
 			c.add("join a control group", unix.SYS_WRITE, file.Fd(), c.text("0"), 1)
 		}
+	}
+	if !held && l.udp != nil && !rules.AnyPort && len(rules.Connect) > 0 {
+		dir, err := l.udp.join(&made)
+		if err != nil {
+			return 0, made, fmt.Errorf("close UDP: %w", err)
+		}
+		defer dir.Close()
+		folder = int(dir.Fd()) //nolint:gosec // a descriptor
 	}
 	if !held && l.apart != nil {
 		cloneFlags = l.apart.flags(&rules)

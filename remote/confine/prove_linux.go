@@ -41,6 +41,7 @@ var attempts = []struct {
 	{"fork", Calls, 0, unix.EPERM},
 	{"ptrace", Calls, 0, unix.EPERM},
 	{"unshare", Calls, 0, unix.EPERM},
+	{"datagram", Datagrams, 0, unix.EPERM},
 	{"see", Namespaces, 0, unix.ENOENT},
 	{"know", Namespaces, 0, unix.ESRCH},
 	{"stay", Users, 0, unix.EPERM},
@@ -114,6 +115,9 @@ func (c *calls) attempt(socket uintptr) map[string]int {
 		"know":    c.try(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, ours),
 		"stay":    c.try(unix.SYS_GETUID), // its result is who it is
 	}
+	datagrams := c.try(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	tries["datagram"] = c.try(unix.SYS_CONNECT, 0, at(c, address), unsafe.Sizeof(*address))
+	c.handOn = append(c.handOn, [2]int{datagrams, tries["datagram"]})
 	c.add("exit", unix.SYS_EXIT_GROUP, 0)
 	return tries
 }
@@ -125,6 +129,8 @@ func (l *Launcher) judge(came map[string]syscall.Errno) error {
 		switch a.layer {
 		case Calls:
 			on = l.calls
+		case Datagrams:
+			on = l.udp != nil
 		case Namespaces:
 			on = l.apart != nil
 		case Users:

@@ -12,7 +12,8 @@ type Rules struct {
 	// be run as well.
 	System, Programs []string
 	// Connect are the TCP ports that may be dialled, on any host, and AnyPort opens all of
-	// them; UDP is open then. Without either, no socket of a network can be made.
+	// them. UDP is open then, but for a list of ports to DNS alone where the layer is on.
+	// Without either, no socket of a network can be made.
 	Connect []uint16
 	AnyPort bool
 	// Listen lets the program open listening sockets, beside those that it is given.
@@ -70,6 +71,7 @@ const (
 	// Of ForkExec.
 	Namespaces = "namespaces" // keep what else there is on the machine out of sight
 	Users      = "users"      // give programs users of their own
+	Datagrams  = "udp"        // keeps programs with a list of ports from UDP
 )
 
 // Layer is one kind of protection on this machine.

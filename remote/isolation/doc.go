@@ -16,6 +16,9 @@
 //     agent's" does not exist, and one for each port would cost more than the start. So
 //     whom agents and proxies serve they decide themselves, and the ports of other
 //     functions are within reach, as they are for every program of the machine.
+//   - Landlock does not know UDP. Programs of the kernel close it where there is a list of
+//     ports, but for DNS, without which names in it would be of no use. With any port they
+//     are not asked: which UDP a function may use, no setting says.
 //   - It cannot listen: it gets its sockets. Nobody would know of others.
 //   - resolv.conf is often replaced by another file, which a rule on the file would not
 //     let a running function read. So where it lies in a folder of /run, that folder

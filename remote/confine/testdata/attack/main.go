@@ -42,8 +42,20 @@ var attacks = map[string]func(arg string) error{
 		return err
 	},
 
-	"tcp":    func(addr string) error { return dial("tcp", addr) },
-	"udp":    func(addr string) error { return dial("udp", addr) },
+	"tcp": func(addr string) error { return dial("tcp", addr) },
+	"udp": func(addr string) error { return dial("udp", addr) },
+	"sendto": func(addr string) error {
+		to, err := net.ResolveUDPAddr("udp", addr)
+		if err != nil {
+			return err
+		}
+		conn, err := net.ListenUDP("udp", nil)
+		if err != nil {
+			return err
+		}
+		_, err = conn.WriteTo([]byte("x"), to)
+		return err
+	},
 	"unix":   func(path string) error { return dial("unix", path) },
 	"listen": func(addr string) error { _, err := net.Listen("tcp", addr); return err },
 	"autolisten": func(string) error {

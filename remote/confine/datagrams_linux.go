@@ -1,0 +1,148 @@
+//go:build amd64 || arm64
+
+package confine
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// datagrams keep programs whose rules have a list of ports from UDP, but for DNS: by small
+// programs of the kernel's (BPF), which are attached to the control group of a program and
+// asked at each connect and sendto of a socket that was made in it. They go with the group.
+type datagrams struct {
+	dir      string      // of version 2, in which groups are made
+	programs map[int]int // descriptors, by where they are attached
+}
+
+// findDatagrams loads the programs, and tries whether they can be attached.
+func findDatagrams() (*datagrams, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	var second strings.Builder
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " - cgroup2 ") {
+			second.WriteString(line)
+		}
+	}
+	found := hierarchies(second.String(), string(own))
+	if len(found) == 0 {
+		return nil, errors.New("no control groups of version 2 are mounted")
+	}
+	d := &datagrams{dir: found[0].dir, programs: make(map[int]int)}
+	sweep(d.dir)
+	for _, hook := range []int{unix.BPF_CGROUP_INET4_CONNECT, unix.BPF_CGROUP_INET6_CONNECT, unix.BPF_CGROUP_UDP4_SENDMSG, unix.BPF_CGROUP_UDP6_SENDMSG} {
+		if d.programs[hook], err = loadDatagrams(hook); err != nil {
+			return nil, err
+		}
+	}
+	var probe group
+	folder, err := d.join(&probe)
+	if err == nil {
+		err = folder.Close()
+	}
+	return d, errors.Join(err, probe.remove())
+}
+
+// join attaches the programs to the group of version 2 of a program, which is made if
+// there is none, and returns its folder, in which the program is to begin.
+func (d *datagrams) join(made *group) (folder *os.File, err error) {
+	dir := ""
+	for _, one := range *made {
+		if filepath.Dir(one) == d.dir {
+			dir = one
+		}
+	}
+	if dir == "" {
+		if dir, err = os.MkdirTemp(d.dir, freePrefix+strconv.Itoa(os.Getpid())+"-"); err != nil {
+			return nil, err
+		}
+		*made = append(*made, dir)
+	}
+	if folder, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	for hook, program := range d.programs {
+		// target_fd, attach_bpf_fd, attach_type, attach_flags of bpf(2)
+		attr := [4]uint32{uint32(folder.Fd()), uint32(program), uint32(hook), unix.BPF_F_ALLOW_MULTI} //nolint:gosec // descriptors
+		if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+			return nil, errors.Join(err, folder.Close())
+		}
+	}
+	return folder, nil
+}
+
+// The instructions of BPF that are needed, and where struct bpf_sock_addr has what they
+// look at.
+const (
+	bpfLoad         = unix.BPF_LDX | unix.BPF_MEM | unix.BPF_W
+	bpfJumpEqual    = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	bpfJumpNotEqual = unix.BPF_JMP | 0x50 | unix.BPF_K
+	bpfMove         = 0x07 | 0xb0 | unix.BPF_K
+	bpfExit         = unix.BPF_JMP | 0x90
+
+	addrPort = 24
+	addrType = 32
+)
+
+// dns is the port of DNS, as in an address.
+const dns = 53 << 8
+
+// loadDatagrams loads the program for a hook: it allows all but sockets of datagrams, and
+// them the port of DNS.
+func loadDatagrams(hook int) (fd int, err error) {
+	var text []byte
+	add := func(code, registers byte, jump uint16, value uint32) {
+		text = append(text, code, registers)
+		text = binary.LittleEndian.AppendUint16(text, jump)
+		text = binary.LittleEndian.AppendUint32(text, value)
+	}
+	add(bpfLoad, 0x12, addrType, 0) // r2 = type
+	add(bpfJumpNotEqual, 2, 4, unix.SOCK_DGRAM)
+	add(bpfLoad, 0x12, addrPort, 0) // r2 = port
+	add(bpfJumpEqual, 2, 2, dns)
+	add(bpfMove, 0, 0, 0) // EPERM
+	add(bpfExit, 0, 0, 0)
+	add(bpfMove, 0, 0, 1)
+	add(bpfExit, 0, 0, 0)
+	license := [4]byte{}
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	pins.Pin(&text[0])
+	pins.Pin(&license)
+	attr := struct { // of BPF_PROG_LOAD
+		kind, count   uint32
+		text, license uintptr
+		_             [4]uint32
+		_             [2]uint32
+		name          [16]byte
+		_, hook       uint32
+	}{
+		kind: unix.BPF_PROG_TYPE_CGROUP_SOCK_ADDR, count: uint32(len(text) / 8), //nolint:gosec // few
+		text: uintptr(unsafe.Pointer(&text[0])), license: uintptr(unsafe.Pointer(&license)), hook: uint32(hook), //nolint:gosec // small
+	}
+	copy(attr.name[:], "ryo_no_udp")
+	return bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+}
+
+func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (int, error) {
+	result, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(result), nil
+}
