@@ -683,6 +683,23 @@ func TestWhatMayBeOpened(t *testing.T) {
 	}
 }
 
+// What is laid out for a child is given up when there is none, also before it is forked.
+func TestWhatIsNotStartedTakesNoMemory(t *testing.T) {
+	l, attr := New(), &syscall.ProcAttr{Files: []uintptr{0, 1, 2}}
+	heap := func() int64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc) //nolint:gosec // less than there is
+	}
+	before := heap()
+	for range 1000 {
+		_, err := l.Start(helper, []string{helper}, attr, Rules{Read: []string{"/missing/own"}})
+		require.Error(t, err)
+	}
+	assert.Less(t, heap()-before, int64(2<<20))
+}
+
 // A process that is forked keeps its pid and its descriptors, and needs nobody who waits.
 func TestForkExec(t *testing.T) {
 	l := New()

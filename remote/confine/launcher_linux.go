@@ -181,6 +181,7 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 			err = errors.Join(err, made.remove())
 		}
 	}()
+	defer c.pins.Unpin()
 	c.withoutHandlers()
 	if held && rules.Children {
 		cloneFlags = l.held
