@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 )
@@ -64,8 +65,8 @@ func (c *preludeConn) readPrelude() error {
 			c.origin.Store(&o)
 		}
 		return nil
-	case bad == nil && (err == nil || len(c.early) == 0):
-		return err // more is to come, or the client has sent nothing
+	case bad == nil && (err == nil || len(c.early) == 0 || errors.Is(err, os.ErrDeadlineExceeded)):
+		return err // more is to come, or the client has sent nothing, or took too long
 	}
 	c.done, c.bad = true, bad // without bad the client closes in the middle of what is no header
 	return nil

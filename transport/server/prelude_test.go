@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -105,6 +106,29 @@ func TestWhatFollowsThePreludePassesUnchanged(t *testing.T) {
 			require.NoError(t, err, name)
 			assert.Equal(t, rest, string(got), name)
 		}
+	}
+}
+
+// stalling sends some bytes, and then nothing until the time is over.
+type stalling struct {
+	net.Conn
+	sent io.Reader
+}
+
+func (c stalling) Read(p []byte) (int, error) {
+	n, err := c.sent.Read(p)
+	if err != nil {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+func TestAPreludeThatStallsIsNoRequest(t *testing.T) {
+	for _, half := range []string{"PROXY TCP4 192.0.2.7", preludeV2[:5], ""} {
+		conn := &preludeConn{Conn: stalling{sent: strings.NewReader(half)}}
+		n, err := conn.Read(make([]byte, 100))
+		assert.Zero(t, n, "else its time would begin anew, as that of a request")
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	}
 }
 
