@@ -683,6 +683,26 @@ func TestWhatMayBeOpened(t *testing.T) {
 	}
 }
 
+// A program that was just written is run, although another child may have it open.
+func TestAProgramThatIsOpenForWritingIsWaitedFor(t *testing.T) {
+	u := users()[0]
+	_, rules := u.set(t)
+	content, err := os.ReadFile(helper)
+	require.NoError(t, err)
+	program := filepath.Join(u.folder(t), "program")
+	require.NoError(t, os.WriteFile(program, content, 0o700)) //nolint:gosec // a program
+	rules.Exec = []string{program}
+	open, err := os.OpenFile(program, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = New().Start(program, []string{program}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}}, rules)
+	require.ErrorIs(t, err, unix.ETXTBSY)
+	closed := time.AfterFunc(5*time.Millisecond, func() { _ = open.Close() })
+	defer closed.Stop()
+	assert.Equal(t, "worked", u.attempt(t, func(_ string, argv []string, attr *syscall.ProcAttr) (*os.Process, error) {
+		return New().Start(program, argv, attr, rules)
+	}, "say", "worked"))
+}
+
 // What is laid out for a child is given up when there is none, also before it is forked.
 func TestWhatIsNotStartedTakesNoMemory(t *testing.T) {
 	l, attr := New(), &syscall.ProcAttr{Files: []uintptr{0, 1, 2}}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -155,12 +156,25 @@ func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, 
 	}, err
 }
 
+// A program that this process has just written may still be open for writing in another
+// child, until that has become its program (go.dev/issue/22315).
+const (
+	busyFirst = time.Millisecond
+	busyMost  = 64 * time.Millisecond
+)
+
 // launch starts a program. The caller removes the group, which there may be, when the
 // program has exited.
 func (l *Launcher) launch(path string, argv []string, attr *syscall.ProcAttr, rules Rules, held bool) (pid int, made group, err error) {
-	pid, made, err = l.run(attr, rules, held, func(c *calls) {
-		c.add("run "+path, unix.SYS_EXECVE, c.text(path), c.texts(argv), c.texts(attr.Env))
-	})
+	for wait := busyFirst; ; wait *= 2 {
+		pid, made, err = l.run(attr, rules, held, func(c *calls) {
+			c.add("run "+path, unix.SYS_EXECVE, c.text(path), c.texts(argv), c.texts(attr.Env))
+		})
+		if !errors.Is(err, unix.ETXTBSY) || wait > busyMost {
+			break
+		}
+		<-time.After(wait)
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("confine %s: %w", path, err)
 	}
