@@ -267,45 +267,6 @@ func TestLinksServeManyCalls(t *testing.T) {
 	assert.EqualValues(t, 1, opened.Load())
 }
 
-func TestLinksThatCannotBeUsedAgain(t *testing.T) {
-	for name, answer := range map[string]string{
-		"closed by the answer":   "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
-		"an old function's":      "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-		"more than the answer":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
-		"an answer to come next": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\r\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			addr, opened := counted(t, func(_ int32, conn net.Conn, in *bufio.Reader) {
-				_, _ = readHead(in)
-				_, _ = io.WriteString(conn, answer)
-				_, _ = in.ReadByte() // until the gateway closes
-			})
-			for range 2 {
-				res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n")
-				assert.Equal(t, "ok", bodyOf(t, res))
-			}
-			assert.EqualValues(t, 2, opened.Load())
-		})
-	}
-}
-
-func TestWhatAFunctionSaysUnaskedIsNoAnswer(t *testing.T) {
-	said := make(chan struct{})
-	more := make(chan struct{})
-	addr, _ := counted(t, func(n int32, conn net.Conn, in *bufio.Reader) {
-		answerOnce(conn, in)
-		if n == 1 {
-			<-more
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
-			close(said)
-		}
-	})
-	assert.Equal(t, 204, statusOf(t, addr, "GET", ""))
-	close(more)
-	<-said
-	assert.Equal(t, 204, statusOf(t, addr, "POST", "Content-Length: 0\r\n"))
-}
-
 // A function that reads a second call from a connection and exits without an answer may
 // have executed some of it.
 func TestCallsAreRepeatedOnlyIfTheyMayBe(t *testing.T) {

@@ -139,33 +139,6 @@ func (c *closedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// What a function says after an answer that has no body is not the next answer.
-func TestABodyThatMayNotBeIsNoAnswer(t *testing.T) {
-	inBothLanes(t, func(t *testing.T, line string) {
-		for _, answer := range []string{
-			"HTTP/1.1 304 Not Modified\r\nContent-Length: 59\r\n\r\n",
-			"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
-		} {
-			next := make(chan struct{}, 2)
-			addr := front(t, scripted(t, func(conn net.Conn, in *bufio.Reader) {
-				_, _ = readHead(in)
-				_, _ = io.WriteString(conn, answer)
-				<-next // the head of the next call has come, perhaps here
-				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil")
-			}))
-			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
-			require.Contains(t, []int{204, 304}, res.StatusCode)
-			conn, in := dial(t, addr)
-			fmt.Fprintf(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n%s\r\n", line)
-			next <- struct{}{}
-			next <- struct{}{}
-			res, err := http.ReadResponse(in, nil)
-			require.NoError(t, err)
-			assert.Contains(t, []int{204, 304}, res.StatusCode)
-		}
-	})
-}
-
 // Nor do further replicas get it: the call has been made twice already.
 func TestACallThatKillsProcessesIsNotSentToAllReplicas(t *testing.T) {
 	inBothLanes(t, func(t *testing.T, line string) {

@@ -113,6 +113,11 @@ var idle = named("kept connections", []Case{
 	{Name: "Connection: close of the function is no end for the caller", Source: "9110 7.6.1", function: answeringOnce(
 		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
 	), caller: asks(get+"\r\n", status(200), unbroken)},
+	{Name: "an empty line after an answer is no answer", Source: "9112 11.1", function: func(f *end) {
+		f.request()
+		f.send(ok + "\r\n")
+		f.closed()
+	}, caller: twice},
 	{Name: "what follows an answer is no answer", Source: "9112 11.1", function: func(f *end) {
 		f.request()
 		f.send(ok + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
@@ -249,7 +254,10 @@ var broken = named("broken answers", append([]Case{
 })...))
 
 // cutAnswers end before they should.
-var cutAnswers = named("cut answers", fromTable(answeringOnce, isCut(get+"\r\n"), []entry{
+var cutAnswers = named("cut answers", append([]Case{
+	{Name: "for HTTP/1.0, which takes the end for that of the answer", function: answeringOnce("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"),
+		caller: isCut("GET {f} HTTP/1.0\r\n\r\n")},
+}, fromTable(answeringOnce, isCut(get+"\r\n"), []entry{
 	{"of known length", "9112 8", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npart"},
 	{"of a megabyte", "9112 8", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", megabyte, large[:megabyte-1])},
 	{"in a chunk", "9112 8", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\npart"},
@@ -260,7 +268,7 @@ var cutAnswers = named("cut answers", fromTable(answeringOnce, isCut(get+"\r\n")
 	{"by a negative chunk size", "9112 7.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n-4\r\nrest\r\n0\r\n\r\n"},
 	{"by a chunk size beyond all numbers", "9112 7.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n10000000000000004\r\nrest\r\n0\r\n\r\n"},
 	{"by a chunk that is longer than its size", "9112 7.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npartial\r\n0\r\n\r\n"},
-}))
+})...))
 
 // entry is a row of a table of what is sent.
 type entry struct{ name, source, sent string }

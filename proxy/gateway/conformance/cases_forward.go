@@ -43,6 +43,8 @@ var forwarding = named("forwarding", []Case{
 	{Name: "fields that Connection names stop, in answers", Source: "9110 7.6.1", function: answering(
 		"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nX-Other: 2\r\nContent-Length: 2\r\n\r\nok",
 	), caller: asks(get+"\r\n", status(200), lacks("X-Mine"), has("X-Other", "2"))},
+	{Name: "words of proxies stop, both ways", function: answering("HTTP/1.1 200 OK\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok"),
+		caller: asks(get+"Proxy-Authorization: Basic eA==\r\n\r\n", status(200), lacks("Proxy-Authenticate"), sawNo("Proxy-Authorization"))},
 	{Name: "no field of a request is invented", caller: asks(
 		get+"\r\n", sawNo("Accept-Encoding", "User-Agent", "Accept", "Content-Type", "Content-Length", "Transfer-Encoding"),
 	)},
