@@ -274,6 +274,8 @@ func usual(h http1.Header, public bool) bool {
 		return !http1.Equal(h.Name, "expect") && (public || !http1.Equal(h.Name, "origin"))
 	case len("authorization"):
 		return !http1.Equal(h.Name, "authorization") || !bytes.Contains(h.Value, []byte(wire.TokenPrefix))
+	case len("max-forwards"):
+		return !http1.Equal(h.Name, "max-forwards")
 	case len("sec-fetch-site"):
 		return public || !http1.Equal(h.Name, "sec-fetch-site")
 	case len("via"):

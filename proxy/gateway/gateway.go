@@ -99,6 +99,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 		c.refuse(err)
 		return
 	}
+	if forward.LastHop(r) {
+		c.answerItself()
+		return
+	}
 	c.route.calls.add()
 	ctx := c.limited()
 	if c.plain() {
@@ -106,6 +110,16 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 	} else {
 		c.reverse(ctx)
 	}
+}
+
+// answerItself answers a call that may go no further (forward.LastHop).
+func (c *call) answerItself() {
+	if c.in.Method == http.MethodTrace {
+		c.refuse(proto.Errorf(proto.ErrUnsupported, "TRACE is answered by functions alone").WithHint("send a larger Max-Forwards"))
+		return
+	}
+	c.out.Header()[forward.RequestID] = c.id[:]
+	c.out.WriteHeader(http.StatusNoContent)
 }
 
 // close runs at the end of each call. What was answered is in out, what went wrong in

@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -161,6 +162,20 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 // Websocket says whether a request asks for a websocket. HTTP/1.0 has none.
 func Websocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// LastHop reports whether a request may go no further than here (RFC 9110 section
+// 7.6.2). If it may, it counts this hop.
+func LastHop(r *http.Request) bool {
+	limit := r.Header["Max-Forwards"]
+	if len(limit) != 1 || r.Method != http.MethodOptions && r.Method != http.MethodTrace {
+		return false
+	}
+	hops, err := strconv.ParseUint(limit[0], 10, 32)
+	if err == nil && hops > 0 {
+		r.Header["Max-Forwards"] = []string{strconv.FormatUint(hops-1, 10)}
+	}
+	return err == nil && hops == 0
 }
 
 // Trails says whether a header may come after a body. Those that say where a message

@@ -22,3 +22,18 @@ func TestMethodsAreTokens(t *testing.T) {
 		assert.Equal(t, ok, IsToken(method), method)
 	}
 }
+
+func TestHopsAreCountedForThoseWhoTraceThem(t *testing.T) {
+	for _, tt := range []struct {
+		method, limit string
+		last          bool
+		left          string
+	}{
+		{"OPTIONS", "0", true, "0"}, {"TRACE", "0", true, "0"}, {"OPTIONS", "10", false, "9"}, {"GET", "0", false, "0"},
+		{"TRACE", "-1", false, "-1"}, {"TRACE", "", false, ""}, {"TRACE", "99999999999", false, "99999999999"},
+	} {
+		r := &http.Request{Method: tt.method, Header: http.Header{"Max-Forwards": {tt.limit}}}
+		assert.Equal(t, tt.last, LastHop(r), tt)
+		assert.Equal(t, tt.left, r.Header.Get("Max-Forwards"), tt)
+	}
+}
