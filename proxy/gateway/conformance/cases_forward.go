@@ -21,7 +21,10 @@ var forwarding = named("forwarding", []Case{
 	{Name: "an empty query stays", Source: "9112 3.2.1", caller: asksTarget("/a?")},
 	{Name: "a url in the query is no target", Source: "9112 3.2.1", caller: asksTarget("/a?u=http://h/functions/x")},
 	{Name: "the function is told the caller's address", caller: asks(get+"X-Forwarded-For: 6.6.6.6\r\n\r\n", status(200), sawPeer)},
-	{Name: "the function is told the host", Source: "9110 7.2", caller: asks("GET {f} HTTP/1.1\r\nHost: me.example:8080\r\n\r\n", sawField("Host", "me.example:8080"))},
+	{Name: "the function is told the host", Source: "9110 7.2", caller: all(
+		asks("GET {f} HTTP/1.1\r\nHost: me.example:8080\r\n\r\n", status(200), sawField("Host", "me.example:8080")),
+		asks("GET {f} HTTP/1.1\r\nHost: [2001:db8::1]:8080\r\n\r\n", status(200), sawField("Host", "[2001:db8::1]:8080")),
+	)},
 	{Name: "fields for one hop stop, in requests", Source: "9110 7.6.1", caller: asks(
 		get+"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: gzip\r\nX-Other: 1\r\n\r\n",
 		status(200), sawNo("Keep-Alive", "Proxy-Connection"), sawField("X-Other", "1"), sawNoTE,
@@ -45,6 +48,29 @@ var forwarding = named("forwarding", []Case{
 	), caller: asks(get+"\r\n", status(200), lacks("X-Mine"), has("X-Other", "2"))},
 	{Name: "words of proxies stop, both ways", function: answering("HTTP/1.1 200 OK\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok"),
 		caller: asks(get+"Proxy-Authorization: Basic eA==\r\n\r\n", status(200), lacks("Proxy-Authenticate"), sawNo("Proxy-Authorization"))},
+	{Name: "fields that a second Connection names stop", Source: "9110 7.6.1", caller: asks(
+		get+"Connection: X-Mine\r\nConnection: close, X-Yours\r\nX-Mine: 1\r\nX-Yours: 2\r\nX-Other: 3\r\n\r\n",
+		status(200), sawNo("X-Mine", "X-Yours"), sawField("X-Other", "3"),
+	)},
+	{Name: "Connection cannot name what says where a body ends", caller: all(
+		asks(post+"Connection: close, Content-Length\r\nContent-Length: 4\r\n\r\nbody", status(200), sawBody("body")),
+		asks(post+"Connection: Transfer-Encoding\r\n"+chunkedHello, status(200), sawBody("hello")),
+	)},
+	{Name: "the last hop answers OPTIONS", Source: "9110 7.6.2", caller: asks(
+		"OPTIONS {f} HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n", status(200, 204), calls(0),
+	)},
+	{Name: "the last hop answers TRACE", Source: "9110 7.6.2", caller: asks(
+		"TRACE {f} HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n", calls(0),
+	)},
+	{Name: "each hop counts for OPTIONS", Source: "9110 7.6.2", caller: asks(
+		"OPTIONS {f} HTTP/1.1\r\nHost: h\r\nMax-Forwards: 10\r\n\r\n", status(200), sawField("Max-Forwards", "9"),
+	)},
+	{Name: "a part of a resource", Source: "9110 14", function: answering(
+		"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-4/9\r\nContent-Length: 2\r\n\r\nok",
+	), caller: asks(
+		get+"Range: bytes=3-4\r\nIf-Range: \"a\"\r\n\r\n", status(206), has("Content-Range", "bytes 3-4/9"), text("ok"),
+		sawField("Range", "bytes=3-4"), sawField("If-Range", `"a"`),
+	)},
 	{Name: "no field of a request is invented", caller: asks(
 		get+"\r\n", sawNo("Accept-Encoding", "User-Agent", "Accept", "Content-Type", "Content-Length", "Transfer-Encoding"),
 	)},
@@ -85,6 +111,16 @@ var forwarding = named("forwarding", []Case{
 	{Name: "any status passes", Source: "9110 15", function: answering(
 		"HTTP/1.1 299 Odd\r\nContent-Length: 2\r\n\r\nok",
 	), caller: asks(get+"\r\n", status(299), text("ok"))},
+	{Name: "a status without a reason", Source: "9112 4", function: func(f *end) {
+		f.request()
+		f.send([]string{"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"}[f.n%2])
+	}, caller: func(c *end) {
+		c.ask(get+"\r\n", status(200), text("ok"))
+		c.dial().ask(get+"\r\n", status(200), text("ok"))
+	}},
+	{Name: "bytes of an answer's value stay", Source: "9110 5.5", function: answering(
+		"HTTP/1.1 200 OK\r\nX-A: \"a,b\";\té \xff~\r\nX-Empty:\r\nContent-Length: 2\r\n\r\nok",
+	), caller: asks(get+"\r\n", status(200), has("X-A", "\"a,b\";\té \xff~"), has("X-Empty", ""))},
 	{Name: "errors of the function pass as they are", function: answering(
 		"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-A: 1\r\nContent-Length: 4\r\n\r\nbusy",
 	), caller: asks(get+"\r\n", status(503), has("Retry-After", "7"), has("X-A", "1"), text("busy"), calls(1))},

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -12,6 +13,29 @@ const megabyte = 1 << 20
 // framings: where a message ends.
 var framings = named("framing", []Case{
 	{Name: "a body of known length", Source: "9112 6.2", caller: asks(post+"Content-Length: 4\r\n\r\nbody", status(200), sawBody("body"), unbroken)},
+	{Name: "a length that begins with zeros", Source: "9110 8.6", caller: asks(post+"Content-Length: 0004\r\n\r\nbody", status(200), sawBody("body"), unbroken)},
+	{Name: "heads of any size", Source: "9112 2.2", caller: func(c *end) {
+		for _, size := range sizes() {
+			value := strings.Repeat("x", size)
+			c.ask(get+"X-A: "+value+"\r\n\r\n", status(200), sawField("X-A", value))
+		}
+	}},
+	{Name: "bodies of any size", Source: "9112 6.2", caller: func(c *end) {
+		for _, size := range sizes() {
+			c.ask(post+fmt.Sprintf("Content-Length: %d\r\n\r\n%s", size, large[:size]), status(200), sawBody(large[:size]))
+		}
+	}},
+	{Name: "bodies of any size, in chunks", Source: "9112 7.1", caller: func(c *end) {
+		for _, size := range sizes() {
+			c.ask(post+"Transfer-Encoding: chunked\r\n\r\n"+chunksOf(large[:size], 999), status(200), sawBody(large[:size]))
+		}
+	}},
+	{Name: "answers of any size", Source: "9112 6.2", function: sized(func(body string) string {
+		return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+	}), caller: asksSizes},
+	{Name: "answers of any size, in chunks", Source: "9112 7.1", function: sized(func(body string) string {
+		return "Transfer-Encoding: chunked\r\n\r\n" + chunksOf(body, 999)
+	}), caller: asksSizes},
 	{Name: "a body in chunks", Source: "9112 7.1", caller: asks(post+chunkedHello, status(200), sawBody("hello"), unbroken)},
 	{Name: "chunks of any size, spelled in any way", Source: "9112 7.1", caller: asks(
 		post+"transfer-encoding: Chunked\r\n\r\n00a\r\n0123456789\r\n1\r\nx\r\n0B\r\n01234567890\r\n000\r\n\r\n", status(200), sawBody("0123456789x01234567890"), unbroken,
@@ -77,22 +101,8 @@ var framings = named("framing", []Case{
 	}},
 	{Name: "304 has no body, whatever its length says", Source: "9110 15.4.5", function: byMethod("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 5\r\n\r\n"),
 		caller: asks("PATCH {f} HTTP/1.1\r\nHost: h\r\n\r\n", status(304), has("ETag", `"a"`), unbroken)},
-	{Name: "pipelined calls are answered in order", Source: "9112 9.3.2", function: func(f *end) {
-		for {
-			m, came := f.request()
-			if !came {
-				return
-			}
-			f.send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", len(m.body)+len(m.joined("X-N")), m.joined("X-N"), m.body))
-		}
-	}, caller: func(c *end) {
-		n := func(i int) string { return fmt.Sprintf("Host: h\r\nX-N: %d\r\n", i) }
-		c.send("GET {f} HTTP/1.1\r\n" + n(1) + "\r\n" + "POST {f} HTTP/1.1\r\n" + n(2) + "Content-Length: 4\r\n\r\nbody" +
-			"GET {f} HTTP/1.1\r\n" + n(3) + "\r\n" + "PUT {f} HTTP/1.1\r\n" + n(4) + chunkedHello + "GET {f} HTTP/1.1\r\n" + n(5) + "\r\n")
-		for _, want := range []string{"1", "2body", "3", "4hello", "5"} {
-			c.check(c.answer("GET"), status(200), text(want))
-		}
-	}},
+	{Name: "pipelined calls are answered in order", Source: "9112 9.3.2", function: repeats, caller: pipelines(megabyte)},
+	{Name: "pipelined calls that come in pieces", Source: "9112 9.3.2", function: repeats, caller: pipelines(7)},
 	{Name: "nothing is read after Connection: close", Source: "9112 9.6", caller: func(c *end) {
 		c.send(get + "Connection: close\r\n\r\n" + smuggled)
 		c.check(c.answer("GET"), status(200))
@@ -124,6 +134,68 @@ var framings = named("framing", []Case{
 		c.check(c.answer("GET"), status(200), text(strings.Repeat(large, 16)))
 	}},
 })
+
+// sizes are some around those of buffers.
+func sizes() (sizes []int) {
+	for _, size := range []int{1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10} {
+		for _, more := range []int{-200, -150, -120, -100, -80, -60, -40, -20, -10, -5, -2, -1, 0, 1, 2, 5} {
+			sizes = append(sizes, size+more)
+		}
+	}
+	return sizes
+}
+
+// sized is a function that answers with as many bytes as X-Size says.
+func sized(framed func(body string) string) func(*end) {
+	return func(f *end) {
+		for {
+			m, came := f.request()
+			size, err := strconv.Atoi(m.joined("X-Size"))
+			if !came || err != nil {
+				return
+			}
+			f.send("HTTP/1.1 200 OK\r\n" + framed(large[:size]))
+		}
+	}
+}
+
+func asksSizes(c *end) {
+	for _, size := range sizes() {
+		c.ask(get+fmt.Sprintf("X-Size: %d\r\n\r\n", size), status(200), text(large[:size]))
+	}
+}
+
+// repeats is a function that answers with what it is sent: X-N and the body.
+func repeats(f *end) {
+	for {
+		m, came := f.request()
+		if !came {
+			return
+		}
+		said := m.joined("X-N") + m.body
+		f.send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(said), said))
+	}
+}
+
+// pipelines is a caller that sends five requests of all kinds, in pieces, before it reads an answer.
+func pipelines(piece int) func(*end) {
+	return func(c *end) {
+		n := func(i int) string { return fmt.Sprintf("Host: h\r\nX-N: %d\r\n", i) }
+		all := c.text("GET {f} HTTP/1.1\r\n" + n(1) + "\r\n" + "POST {f} HTTP/1.1\r\n" + n(2) + "Content-Length: 4\r\n\r\nbody" +
+			"GET {f} HTTP/1.1\r\n" + n(3) + "\r\n" + "PUT {f} HTTP/1.1\r\n" + n(4) + chunkedHello + "GET {f} HTTP/1.1\r\n" + n(5) + "\r\n")
+		for len(all) > 0 {
+			next := min(piece, len(all))
+			if c.conn == nil {
+				return
+			}
+			_, _ = io.WriteString(c.conn, all[:next])
+			all = all[next:]
+		}
+		for _, want := range []string{"1", "2body", "3", "4hello", "5"} {
+			c.check(c.answer("GET"), status(200), text(want))
+		}
+	}
+}
 
 // large is a body of a megabyte.
 var large = strings.Repeat("0123456789abcde\n", megabyte/16)

@@ -61,6 +61,7 @@ var malformedHeads = []entry{
 	{"a length with a space in it", "9112 6.3", post + "Content-Length: 4 0\r\n\r\nbody"},
 	{"a length beyond all numbers", "9112 6.3", post + "Content-Length: 18446744073709551620\r\n\r\nbody"},
 	{"an unknown coding", "9112 6.1", post + "Transfer-Encoding: rot13\r\n\r\nbody"},
+	{"the coding identity", "9112 6.1", post + "Transfer-Encoding: identity\r\n\r\nbody"},
 	{"an unknown coding before chunks", "9112 6.1", post + "Transfer-Encoding: rot13, chunked\r\n\r\n0\r\n\r\n"},
 	{"a coding after chunks", "9112 6.3", post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"},
 	{"chunked twice", "9112 6.1", post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
