@@ -27,14 +27,14 @@
 // that succeeds (health.go). Meanwhile it gets calls only if there is no other.
 //
 // There are two lanes. Most calls are plain: HTTP/1.1, without a body or with a small
-// one of known length, and without headers that concern the connection or who calls. The
+// one of known length, and without headers that concern the connection. The
 // fast lane (fast.go) reads such a request from the caller's connection before net/http
 // does, writes it in one piece to a connection to the replica (links.go), and passes the
 // answer on, all in one goroutine and with hardly an allocation. What is not plain it
-// has not read, so net/http goes on: the slow lane knows every case. It serves small
-// requests in one goroutine, too (direct.go), and all others, such as uploads, websockets
-// and HTTP/2, through an httputil.ReverseProxy whose hooks are methods of the call
-// (reverse.go). A connection changes between the lanes as its requests do.
+// has not read, so net/http goes on: the slow lane knows every case. Uploads, websockets,
+// HTTP/2 and whatever is unusual go through an httputil.ReverseProxy whose hooks are
+// methods of the call (reverse.go). A connection changes between the lanes as its requests
+// do.
 //
 // Both lanes share the rules for headers (package forward), the choice of a replica and
 // the errors (failure.go). Tests and fuzzers make calls both ways: no caller may see a

@@ -25,13 +25,12 @@ type Caller interface {
 	Unread(p []byte)
 	Descriptor(do func(fd uintptr))
 	Closing() bool
-	Served(host []byte) bool
-	May(name string, public bool) bool
+	Public() bool
+	Believed() bool
+	From(host []byte, said http.Header) (peer, scheme, addressed string, ok bool)
+	May(name string, public bool, token string) bool
 	Begin() bool
 	End()
-	Peer() string
-	Secure() bool
-	Public() bool
 	Strict() (value string, ok bool)
 	Request(head []byte) (*http.Request, error)
 }
@@ -55,7 +54,10 @@ var (
 type Fast struct {
 	*Gateway
 	caller Caller
-	about  forward.About // what is alike in all calls
+	about  forward.About // what the last function was told
+	token  string        // of the request; "": it has none
+	said   http.Header   // what a gateway says of the request's caller; nil: nothing
+	site   struct{ addressed, host string }
 	get    func() []byte // method values cost an allocation each time
 	put    func()
 	add    func(name, value string)
@@ -195,8 +197,11 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 			return begin, n, false, nil // net/http meets it too
 		}
 	}
+	if !f.plain() || !f.from() {
+		return begin, n, false, nil
+	}
 	p, prefix, rest := f.find()
-	if p.route == nil || !f.plain() || !f.caller.Served(r.Host) || !f.caller.May(p.route.name, p.route.public) || !f.caller.Begin() {
+	if p.route == nil || !f.caller.May(p.route.name, p.route.public, f.token) || !f.caller.Begin() {
 		return begin, n, false, nil
 	}
 	defer f.caller.End()
@@ -204,12 +209,18 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 	return after, n, true, f.call(&fastCall{Fast: f, picker: p, prefix: prefix, rest: rest, body: f.in[begin+r.Size : after], head: f.in[begin : begin+r.Size]})
 }
 
+// from sets where the request comes from, and reports whether it is served here.
+func (f *Fast) from() (ok bool) {
+	f.about.Remote, f.about.Scheme, f.about.Host, ok = f.caller.From(f.request.Host, f.said)
+	return ok
+}
+
 // find returns the route of the request, which holds nothing if the slow lane is to say
 // why, and the parts of the target.
 func (f *Fast) find() (p picker, prefix string, rest []byte) {
 	below, ok := bytes.CutPrefix(f.request.Target, []byte(Prefix))
 	if !ok {
-		return p, "", nil
+		return f.findSite()
 	}
 	end := bytes.IndexAny(below, "/?")
 	if end < 0 {
@@ -232,30 +243,70 @@ func (f *Fast) find() (p picker, prefix string, rest []byte) {
 	return picker{route: rt, chosen: rt.choose()}, prefix, below[end:]
 }
 
+// findSite finds it by a route of the function's own, as call.findSite. Answers of those
+// below a path take the slow lane, which changes them.
+func (f *Fast) findSite() (p picker, prefix string, rest []byte) {
+	all := *f.Table.sites.Load()
+	if len(all) == 0 || !f.caller.Public() {
+		return p, "", nil
+	}
+	if f.site.addressed != f.about.Host {
+		f.site.addressed, f.site.host = f.about.Host, hostName(f.about.Host)
+	}
+	own, ok := all.find(f.site.host, http1.Path(f.request.Target))
+	if !ok || own.path != "" {
+		return p, "", nil
+	}
+	rt := (*f.Table.routes.Load())[own.function]
+	if rt == nil || rt.unready != nil {
+		return p, "", nil
+	}
+	return picker{route: rt, chosen: rt.choose()}, "", f.request.Target
+}
+
 // plain says whether the headers of the request ask for nothing that the slow lane alone
-// does, or decides. It notes what becomes of each.
+// does, or decides. It notes what becomes of each, and what is said about the caller.
 func (f *Fast) plain() bool {
-	public := f.caller.Public()
-	f.fates = f.fates[:0]
+	public, believed := f.caller.Public(), f.caller.Believed()
+	f.fates, f.token, f.said = f.fates[:0], "", nil
 	for _, h := range f.request.Headers {
 		fate := forward.FateOf(h.Name)
-		f.fates = append(f.fates, fate)
 		switch fate {
 		case forward.Hop:
 			if !usualHop(h) {
 				return false
 			}
 		case forward.Ours: // a gateway's, where none may be
-			if !public && !http1.Equal(h.Name, "x-request-id") {
+			switch {
+			case http1.Equal(h.Name, "x-request-id"):
+			case !public:
 				return false
+			case believed:
+				if f.said == nil {
+					f.said = make(http.Header)
+				}
+				f.said.Add(string(h.Name), string(h.Value))
 			}
 		case forward.Passes:
 			if !usual(h, public) {
 				return false
 			}
+			if len(h.Name) == len("authorization") && bytes.Contains(h.Value, []byte(wire.TokenPrefix)) && http1.Equal(h.Name, "authorization") {
+				if f.token != "" || !isBearer(h.Value) {
+					return false
+				}
+				f.token, fate = string(h.Value), forward.Ours // no function may see it
+			}
 		}
+		f.fates = append(f.fates, fate)
 	}
 	return true
+}
+
+// isBearer says whether the value of an Authorization header is a token of ours.
+func isBearer(value []byte) bool {
+	const scheme = "bearer "
+	return len(value) > len(scheme) && http1.Equal(value[:len(scheme)], scheme) && bytes.HasPrefix(bytes.TrimLeft(value[len(scheme):], " \t"), []byte(wire.TokenPrefix))
 }
 
 func usualHop(h http1.Header) bool {
@@ -272,8 +323,6 @@ func usual(h http1.Header, public bool) bool {
 	switch len(h.Name) {
 	case len("expect"):
 		return !http1.Equal(h.Name, "expect") && (public || !http1.Equal(h.Name, "origin"))
-	case len("authorization"):
-		return !http1.Equal(h.Name, "authorization") || !bytes.Contains(h.Value, []byte(wire.TokenPrefix))
 	case len("max-forwards"):
 		return !http1.Equal(h.Name, "max-forwards")
 	case len("sec-fetch-site"):
@@ -356,7 +405,7 @@ func (c *fastCall) prepare() {
 	b = append(b, c.route.mount...)
 	b = append(b, c.rest...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, r.Host...)
+	b = append(b, c.about.Host...)
 	b = append(b, "\r\n"...)
 	switch string(r.Method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
@@ -381,17 +430,8 @@ func (c *fastCall) prepare() {
 		}
 	}
 	c.out = b
-	if c.about.Remote == "" {
-		c.about.Remote, c.about.Scheme, c.about.Via = c.caller.Peer(), "http", forward.Via
-		if c.caller.Secure() {
-			c.about.Scheme = "https"
-		}
-	}
-	if c.about.Host != string(r.Host) {
-		c.about.Host = string(r.Host)
-	}
 	c.id = proto.RequestID(given)
-	c.about.Prefix, c.about.ID = c.prefix, c.id
+	c.about.Prefix, c.about.ID, c.about.Via = c.prefix, c.id, forward.Via
 	c.about.Each(c.add)
 	switch method := string(r.Method); {
 	case r.Length > 0, method == http.MethodPost, method == http.MethodPut, method == http.MethodPatch:
@@ -766,6 +806,13 @@ func appendTrailerNames(b, value []byte) ([]byte, error) {
 		b = append(b, "\r\n"...)
 	}
 	return b, nil
+}
+
+func appendLine(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
 }
 
 func appendHeader(b []byte, h http1.Header) []byte {

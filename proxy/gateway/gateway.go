@@ -104,12 +104,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 		return
 	}
 	c.route.calls.add()
-	ctx := c.limited()
-	if c.plain() {
-		c.direct(ctx)
-	} else {
-		c.reverse(ctx)
-	}
+	c.reverse(c.limited())
 }
 
 // answerItself answers a call that may go no further (forward.LastHop).

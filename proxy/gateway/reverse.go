@@ -13,7 +13,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 )
 
-// reverse sends a call that is not plain through httputil.ReverseProxy.
+// reverse sends a call through httputil.ReverseProxy: that is the slow lane.
 func (c *call) reverse(ctx context.Context) {
 	c.tunnel = forward.Websocket(c.in)
 	if c.in.ContentLength != 0 {
@@ -47,7 +47,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// RoundTrip sends a call that is not plain. One without a body goes over a link: a
+// RoundTrip sends a call. One without a body goes over a link: a
 // Transport would repeat it on every idle connection.
 func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	ctx := out.Context()
@@ -90,7 +90,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	return res, err
 }
 
-// upload sends a call whose body is passed on as it comes. As in the direct lane, one
+// upload sends a call whose body is passed on as it comes. As without a body, one
 // that may not be made twice takes no idle connection of a function that closes them
 // early.
 func (c *call) upload(ctx context.Context, t *target, out *http.Request) (*http.Response, error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"maps"
 	"net"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/http1"
 )
 
 // site is a route of a function's own: what lies below a path of a host.
@@ -30,9 +32,9 @@ func (s sites) at(r proto.Route) (site, bool) {
 }
 
 // find returns the site to which a path of a host belongs.
-func (s sites) find(host, path string) (site, bool) {
+func (s sites) find(host string, path []byte) (site, bool) {
 	for _, own := range s[host] {
-		if rest, ok := strings.CutPrefix(path, own.path); ok && (rest == "" || rest[0] == '/') {
+		if rest, ok := bytes.CutPrefix(path, []byte(own.path)); ok && (len(rest) == 0 || rest[0] == '/') {
 			return own, true
 		}
 	}
@@ -98,8 +100,7 @@ func (c *call) findSite() (segment, rest string, err error) {
 	if err := checkTarget(uri); err != nil {
 		return "", "", err
 	}
-	path, _, _ := strings.Cut(uri, "?")
-	own, ok := c.Table.sites.Load().find(hostName(c.in.Host), path)
+	own, ok := c.Table.sites.Load().find(hostName(c.in.Host), http1.Path([]byte(uri)))
 	if !ok {
 		return "", "", nil
 	}

@@ -41,7 +41,7 @@ func TestTheLongestPathWins(t *testing.T) {
 		"v1.example.com/":         {},
 	} {
 		host, path := at[:indexSlash(at)], at[indexSlash(at):]
-		got, ok := tab.sites.Load().find(host, path)
+		got, ok := tab.sites.Load().find(host, []byte(path))
 		assert.Equal(t, want, got, at)
 		assert.Equal(t, want != site{}, ok, at)
 	}

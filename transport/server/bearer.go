@@ -39,23 +39,33 @@ func (a access) take(r *http.Request) *http.Request {
 	}
 	e := connOf(r).end
 	b := a.verify(r.Context(), auth.FromHeader(values[i]), peerOf(r.RemoteAddr, e))
-	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
-	far := !addr.Addr().Unmap().IsLoopback()
-	if e != nil {
-		far = e.local == elsewhere
+	scheme := r.URL.Scheme
+	if r.TLS != nil {
+		scheme = "https"
 	}
-	b.clear = !a.insecure && far && r.TLS == nil && r.URL.Scheme != "https"
+	b.clear = a.inClear(e, r.RemoteAddr, scheme)
 	if r.Header[authorization] = slices.DeleteFunc(values, ours); len(r.Header[authorization]) == 0 {
 		r.Header.Del(authorization)
 	}
 	return r.WithContext(context.WithValue(r.Context(), bearerKey{}, b))
 }
 
+// inClear reports whether what a caller sends may be read on its way. The other end is nil
+// where the kernel was not asked.
+func (a access) inClear(e *end, peer, scheme string) bool {
+	addr, _ := netip.ParseAddrPort(peer)
+	far := !addr.Addr().Unmap().IsLoopback()
+	if e != nil {
+		far = e.local == elsewhere
+	}
+	return !a.insecure && far && scheme != "https"
+}
+
 // verify asks whose a token is. A right one never waits: behind a gateway many callers
 // are one peer.
 func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
 	if a.tokens == nil {
-		b.wrong = unauthenticated("this server knows no tokens")
+		b.wrong = errTokenless
 	} else {
 		b.who, b.wrong = a.tokens.Verify(secret)
 	}
@@ -64,6 +74,8 @@ func (a access) verify(ctx context.Context, secret, peer string) (b bearer) {
 	}
 	return b
 }
+
+var errTokenless = unauthenticated("this server knows no tokens")
 
 // errClear tells a caller that its token may have been read on its way.
 var errClear = proto.Errorf(proto.ErrForbidden, "the token came over a connection that is not encrypted").

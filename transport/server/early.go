@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -51,9 +51,11 @@ type Early struct {
 	fill    filling
 	until   time.Time // the limit that was set for reads
 
-	standing standing // what the last host may
-	host     string
-	ctx      context.Context // of the requests that come by the connection
+	host  string // of the last request
+	known bool   // what is said about callers of that host:
+	rights
+	peer, scheme string          // of the last request
+	ctx          context.Context // of the requests that come by the connection
 
 	serving bool       // a request, or about to
 	mu      sync.Mutex // guards the fields below:
@@ -61,13 +63,23 @@ type Early struct {
 	closing bool
 }
 
-// standing is what callers of a connection may do, as far as it does not depend on a
-// request's headers.
-type standing struct {
-	known bool
-	err   error // why none of their requests is served here
-	asked request
+// rights are what callers of a host may do without a token.
+type rights struct {
+	asked   request
+	usual   bool    // net/http is not needed to tell
+	callers bool    // they may call functions that are public
+	private ternary // and others
 }
+
+// ternary is an answer that may not be known yet.
+type ternary int
+
+// The answers.
+const (
+	unknown ternary = iota
+	no
+	yes
+)
 
 // idleSlack is how much shorter than wire.IdleLimit a connection may wait: setting the
 // limit anew for each request costs more than reading the request.
@@ -181,6 +193,10 @@ func (e *Early) waitByte(get func() []byte) (int, error) {
 	buf := get()
 	buf[0] = e.first[0]
 	n, err := e.conn.Conn.Read(buf[1:]) // what TLS has of the record, or the rest of a first request
+	if conn := e.lower(); conn != nil {
+		e.raw, _ = conn.SyscallConn()
+		e.fill.read = e.fill.try
+	}
 	return n + 1, err
 }
 
@@ -191,17 +207,34 @@ func (e *Early) begun() {
 	}
 	e.hasRead = true
 	e.server.greeting.note(e.conn, http.StateActive)
-	below, ok := e.conn.Conn.(*patientConn)
-	if secure, hasTLS := e.conn.Conn.(*secureConn); hasTLS && secure.tls.Load() == nil {
-		below, ok = secure.patientConn, true
+}
+
+// lower returns the connection whose bytes are those of the requests, nil if there is
+// none: with TLS, and while some are kept that came with the PROXY protocol's.
+func (e *Early) lower() syscall.Conn {
+	if secure, ok := e.conn.Conn.(*secureConn); ok && (!secure.told || secure.tls.Load() != nil) {
+		return nil
 	}
-	if !ok {
-		return
+	if prelude := e.conn.prelude; prelude != nil && (!prelude.done || len(prelude.early) > 0) {
+		return nil
 	}
-	if conn, isPlain := below.Conn.(syscall.Conn); isPlain {
-		e.raw, _ = conn.SyscallConn()
-		e.fill.read = e.fill.try
+	return e.socket()
+}
+
+// socket returns the connection as the kernel knows it.
+func (e *Early) socket() syscall.Conn {
+	below := e.conn.Conn
+	if secure, ok := below.(*secureConn); ok {
+		below = secure.patientConn
 	}
+	if patient, ok := below.(*patientConn); ok {
+		below = patient.Conn
+	}
+	if prelude, ok := below.(*preludeConn); ok {
+		below = prelude.Conn
+	}
+	conn, _ := below.(syscall.Conn)
+	return conn
 }
 
 // rest says that the connection waits for a request, or no longer. It reports whether
@@ -263,27 +296,14 @@ func (e *Early) Unread(p []byte) { e.unread = append(bytes.Clone(p), e.unread...
 
 // Descriptor calls do with the connection's descriptor, unless it is closed already.
 func (e *Early) Descriptor(do func(fd uintptr)) {
-	below := e.conn.Conn
-	if secure, ok := below.(*secureConn); ok {
-		below = secure.patientConn
-	}
-	if patient, ok := below.(*patientConn); ok {
-		below = patient.Conn
-	}
-	conn, ok := below.(syscall.Conn)
-	if !ok {
+	conn := e.socket()
+	if conn == nil {
 		return
 	}
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(do)
 	}
 }
-
-// Peer returns the other end of the connection, host:port.
-func (e *Early) Peer() string { return e.conn.RemoteAddr().String() }
-
-// Secure says whether the caller speaks TLS.
-func (e *Early) Secure() bool { return e.conn.tlsState() != nil }
 
 // Public says whether the connection came by a listener for everybody.
 func (e *Early) Public() bool { return e.conn.public }
@@ -293,51 +313,100 @@ func (e *Early) Strict() (value string, ok bool) {
 	return strictTransport, e.conn.public && e.server.cfg.TLS != nil
 }
 
-// Served says whether requests to a host are served without a look at headers that
-// concern who calls: Authorization, Origin and what gateways set. The others are to be
-// left to net/http.
-func (e *Early) Served(host []byte) bool {
-	if !e.standing.known || e.host != string(host) {
-		e.host = string(host)
-		e.standing = e.look()
-	}
-	return e.standing.err == nil
-}
+// Believed says whether the other end is a gateway that is believed about its callers.
+func (e *Early) Believed() bool { return e.conn.prelude != nil }
 
-var errUnusual = errors.New("it takes net/http to tell")
+// From returns where a request to a host comes from, and the host that its caller
+// addressed, given what a gateway that is Believed says in its headers. It is not ok if the
+// request is to be left to net/http.
+func (e *Early) From(host []byte, said http.Header) (peer, scheme, addressed string, ok bool) {
+	if !e.known || e.host != string(host) {
+		e.host, e.known = string(host), true
+		e.look()
+	}
+	addressed = e.host
+	if e.Believed() {
+		o, known := gateways(e.server.cfg.Gateways).origin(e.conn, said)
+		if !known {
+			return "", "", "", false
+		}
+		if e.peer, e.scheme = o.client.String(), "http"; o.scheme == "https" || e.conn.tlsState() != nil && o.scheme == "" {
+			e.scheme = "https"
+		}
+		if o.host != "" {
+			addressed = o.host
+		}
+	}
+	ok = e.usual && (!e.conn.public || e.server.cfg.TLS == nil || e.scheme == "https")
+	return e.peer, e.scheme, addressed, ok
+}
 
 // look finds out what callers of the host may do.
-func (e *Early) look() standing {
-	s, c := e.server, e.conn
-	st := standing{known: true, err: errUnusual}
-	secure := c.tlsState()
-	switch {
-	case !validHost(e.host), secure != nil && len(secure.PeerCertificates) > 0, c.prelude != nil:
-		return st
-	case c.public:
-		if peer, err := netip.ParseAddrPort(e.Peer()); s.cfg.TLS != nil && secure == nil || err != nil || gateways(s.cfg.Gateways).trust(peer.Addr()) {
-			return st
-		}
-		st.err = nil
-		return st
+func (e *Early) look() {
+	secure := e.conn.tlsState()
+	e.peer, e.scheme = e.conn.RemoteAddr().String(), "http"
+	if secure != nil {
+		e.scheme = "https"
 	}
-	st.asked = request{peer: e.Peer(), host: e.host, page: noPage, scope: wire.ScopeInvoke}
-	if c.end != nil {
-		st.asked.local, st.asked.uid = c.end.local, c.end.peer.UID
+	e.rights = rights{usual: validHost(e.host) && (secure == nil || len(secure.PeerCertificates) == 0)}
+	if e.conn.public {
+		e.callers = true
+		return
 	}
-	_, st.err = s.access.check(st.asked)
-	return st
+	e.asked = request{peer: e.peer, host: e.host, page: noPage, scope: wire.ScopeInvoke}
+	if end := e.conn.end; end != nil {
+		e.asked.local, e.asked.uid = end.local, end.peer.UID
+	}
+	if _, err := e.server.access.check(e.asked); err != nil {
+		return
+	}
+	e.callers = true
 }
 
-// May says whether the caller, who was found to be Served, may call a function.
-func (e *Early) May(name string, public bool) bool {
-	if public || e.conn.public {
-		return public
+// calls says whether callers may call functions that are not public. The kernel is asked
+// once, if ever.
+func (e *Early) calls() bool {
+	if e.private == unknown {
+		asked := e.asked
+		if e.conn.end != nil && !e.server.access.insecure {
+			asked.local = e.conn.end.surely()
+		}
+		e.private = no
+		if e.server.access.admit(asked, "", false, e.conn.public) == nil {
+			e.private = yes
+		}
 	}
-	if e.conn.end != nil && !e.server.access.insecure {
-		e.standing.asked.local = e.conn.end.surely()
+	return e.private == yes
+}
+
+// May says whether the caller may call a function, without a look at headers of web pages
+// and gateways. The token is the value of an Authorization header that has one.
+func (e *Early) May(name string, public bool, token string) bool {
+	if token == "" {
+		return e.callers && (public || e.calls())
 	}
-	return e.server.access.admit(e.standing.asked, name, false, false) == nil
+	asked := e.asked
+	asked.bearer = e.bearer(token)
+	if !e.conn.public {
+		if _, err := e.server.access.check(asked); err != nil {
+			return false
+		}
+		if e.calls() {
+			return true
+		}
+	}
+	return e.server.access.admit(asked, name, public, e.conn.public) == nil
+}
+
+// bearer returns what a token says. A wrong one is left to net/http, which finds it wrong
+// once more and makes its sender wait.
+func (e *Early) bearer(token string) (b bearer) {
+	b.wrong = errTokenless
+	if tokens := e.server.access.tokens; tokens != nil {
+		b.who, b.wrong = tokens.Verify(auth.FromHeader(token))
+	}
+	b.clear = e.server.access.inClear(e.conn.end, e.peer, e.scheme)
+	return b
 }
 
 // Begin says that a request is being served, unless the server has stopped. End must
@@ -364,7 +433,7 @@ func (e *Early) Request(head []byte) (*http.Request, error) {
 	if e.ctx == nil {
 		e.ctx = context.WithValue(context.WithValue(e.server.requests, accessKey{}, e.server.access), connKey{}, e.conn)
 	}
-	r.RemoteAddr, r.TLS = e.Peer(), e.conn.tlsState()
+	r.RemoteAddr, r.TLS = e.peer, e.conn.tlsState()
 	return r.WithContext(e.ctx), nil
 }
 

@@ -81,25 +81,35 @@ var nothingHere = proto.Errorf(proto.ErrNotFound, "there is no such public funct
 // apply makes a request look as if the client had sent it to us itself: with its
 // address, scheme and host.
 func (g gateways) apply(r *http.Request) {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	o, ok := g.origin(connOf(r), r.Header)
+	if !ok {
 		return
 	}
-	var o origin
-	if prelude := connOf(r).prelude; prelude != nil {
-		if said := prelude.origin.Load(); said != nil {
-			o, peer = *said, said.client
-		}
-	}
-	said := g.originOf(r.Header, peer)
-	r.RemoteAddr = said.client.String()
-	switch {
-	case said.scheme != "":
-		r.URL.Scheme = said.scheme
-	case o.scheme != "":
+	r.RemoteAddr = o.client.String()
+	if o.scheme != "" {
 		r.URL.Scheme = o.scheme
 	}
-	if said.host != "" {
-		r.Host = said.host
+	if o.host != "" {
+		r.Host = o.host
 	}
+}
+
+// origin returns where a request comes from, given its headers; false if the connection's
+// other end has no address.
+func (g gateways) origin(c *framedConn, h http.Header) (origin, bool) {
+	peer, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return origin{}, false
+	}
+	var before origin
+	if c.prelude != nil {
+		if said := c.prelude.origin.Load(); said != nil {
+			before, peer = *said, said.client
+		}
+	}
+	o := g.originOf(h, peer)
+	if o.scheme == "" {
+		o.scheme = before.scheme
+	}
+	return o, true
 }
