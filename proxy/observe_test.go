@@ -65,6 +65,27 @@ func TestUsageAndCrashesOfAllReplicas(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrUnavailable)
 }
 
+// Its agent answers and says nothing of it.
+func TestListSaysWhereCallsFail(t *testing.T) {
+	well, hurt := newNode(t), newNode(t)
+	hurt.service = "http://" + unused(t)
+	p := start(t, Config{})
+	deploys(t, p, source(t, "Hello", well.addr, hurt.addr))
+	for range 2 { // one to each, which for one fails
+		status, body := p.call(t, "hello")
+		assert.Equal(t, 200, status)
+		assert.Contains(t, body, well.addr)
+	}
+	for addr, reason := range map[string]string{well.addr: "", hurt.addr: proto.ReasonAside} {
+		rows, err := p.List(t.Context(), addr)
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		assert.Equal(t, reason, rows[0].GetReason(), rows[0].GetError())
+		assert.EqualValues(t, proto.Deployed, rows[0].GetStatus())
+		assert.Equal(t, reason == "", rows[0].Available(rows[0].GetServing()[0]))
+	}
+}
+
 func TestLogsOfAllReplicasAreMerged(t *testing.T) {
 	nodes := newNodes(t, 2)
 	p := start(t, Config{})

@@ -144,3 +144,22 @@ func TestIdleFunctionsAreCalledAndLeftAlone(t *testing.T) {
 		assert.Equal(t, limit, rt.targets()[0].transport.IdleConnTimeout, idle)
 	}
 }
+
+func BenchmarkPick(b *testing.B) {
+	for _, replicas := range []int{1, 3} {
+		b.Run(fmt.Sprint(replicas, " replicas"), func(b *testing.B) {
+			var rows []*proto.FunctionJsonRsp
+			for i := range replicas {
+				rows = append(rows, deployed("A", fmt.Sprintf("127.0.0.1:%d", i+1)))
+			}
+			rt, _, err := table(rows...).find("a")
+			require.NoError(b, err)
+			b.ReportAllocs()
+			for b.Loop() {
+				p := picker{route: rt, chosen: rt.versions[0]}
+				p.next().ok()
+				p.release()
+			}
+		})
+	}
+}
