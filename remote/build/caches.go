@@ -50,14 +50,19 @@ type caches struct {
 
 	mu    sync.Mutex // guards the fields below
 	space Caches
+	known bool             // space is
 	sizes map[string]int64 // of modules, which do not change, by their archives
 }
 
-// Caches says how large the caches are.
-func (b *Builder) Caches() Caches {
+// Caches says how large the caches are; nil: that is not known yet.
+func (b *Builder) Caches() *Caches {
 	b.caches.mu.Lock()
 	defer b.caches.mu.Unlock()
-	return b.caches.space
+	if !b.caches.known {
+		return nil
+	}
+	space := b.caches.space
+	return &space
 }
 
 // hold keeps the caches from being trimmed until release is called.
@@ -93,15 +98,15 @@ func (c *caches) flock(how int) (*os.File, error) {
 // bound keeps the caches in their limits until ctx ends.
 func (b *Builder) bound(ctx context.Context) {
 	for {
-		if err := b.trim(ctx); err != nil && ctx.Err() == nil {
-			b.logger.Warn("the caches of builds are not kept in their limits", "error", err)
-		}
-		pause := time.NewTimer(measureEvery)
+		pause := time.NewTimer(measureEvery) // an agent that starts has other things to do
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
 			return
+		}
+		if err := b.trim(ctx); err != nil && ctx.Err() == nil {
+			b.logger.Warn("the caches of builds are not kept in their limits", "error", err)
 		}
 		select {
 		case <-b.caches.built:
@@ -164,7 +169,7 @@ func (b *Builder) measured(compiled, modules []cached) Caches {
 	}
 	b.caches.mu.Lock()
 	defer b.caches.mu.Unlock()
-	b.caches.space.Build.Used, b.caches.space.Modules.Used = sum(compiled), sum(modules)
+	b.caches.space.Build.Used, b.caches.space.Modules.Used, b.caches.known = sum(compiled), sum(modules), true
 	return b.caches.space
 }
 

@@ -30,6 +30,7 @@ func TestCachesAreKeptInTheirLimits(t *testing.T) {
 	spec := files{"hello.go": hello}.spec(t, ".", "Hello")
 	spec.filling = func(int, int) {}
 	require.NoError(t, b.build(t.Context(), spec, new(pace)))
+	assert.Nil(t, b.Caches())
 	require.NoError(t, b.trim(t.Context()))
 	small := b.Caches()
 	assert.Positive(t, small.Build.Used)

@@ -101,13 +101,13 @@ func (m *Maker) Building() string {
 	return m.builder.Filling()
 }
 
-// Caches says how large the caches of builds are; nil: there are none.
+// Caches says how large the caches of builds are; nil: there are none, or that is not
+// known yet.
 func (m *Maker) Caches() *build.Caches {
 	if m.builder == nil {
 		return nil
 	}
-	caches := m.builder.Caches()
-	return &caches
+	return m.builder.Caches()
 }
 
 // Info says for what programs are made here, and by what.
