@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -65,4 +69,57 @@ func TestEachFunctionHasAUserOfItsOwn(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Empty(t, a.users.used)
+}
+
+// Files are the agent's on the disk, so neither it nor a function has to be told of another
+// tier.
+func TestTheTierMayChange(t *testing.T) {
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	a := launch(t, dir, "")
+	notes := a.give(t, &proto.FunctionJson{Name: "Notes", Dir: source(t, `package fn
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
+
+func Notes(w http.ResponseWriter, r *http.Request) {
+	notes, err := os.OpenFile(os.Getenv("TMPDIR")+"/notes", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = notes.WriteString("x")
+	}
+	if err != nil {
+		fmt.Fprint(w, err)
+		return
+	}
+	info, err := notes.Stat()
+	fmt.Fprint(w, info.Size(), err)
+}
+`)})
+	if notes.GetIsolation() != proto.IsolationFull.String() {
+		t.Skip("it takes the tier full")
+	}
+	assertSays(t, "1 <nil>", notes.GetUrl())
+	less := filepath.Join(dir, "less")                                                                                                               // an agent that cannot mount
+	require.NoError(t, os.WriteFile(less, fmt.Appendf(nil, "#!/bin/sh\nexec %s --bounding-set -sys_admin %s \"$@\"\n", setpriv, os.Args[0]), 0o700)) //nolint:gosec // a program
+	for i, file := range []string{less, os.Args[0]} {
+		a.end(t, syscall.SIGKILL)
+		a = launchFrom(t, file, dir, a.addr)
+		was := a.row(t, "Notes")
+		assert.Equal(t, notes.GetPid(), was.GetPid(), "taken over")
+		assert.Equal(t, notes.GetIsolation(), was.GetIsolation(), "as it was started")
+		require.NoError(t, syscall.Kill(int(was.GetPid()), syscall.SIGKILL))
+		require.Eventually(t, func() bool {
+			notes = a.row(t, "Notes")
+			return notes.GetInstances() == 1 && notes.GetPid() != was.GetPid()
+		}, patience, 5*time.Millisecond)
+		assert.NotEqual(t, was.GetIsolation(), notes.GetIsolation())
+		assertSays(t, fmt.Sprint(i+2, " <nil>"), notes.GetUrl())
+	}
+	assert.Equal(t, proto.IsolationFull.String(), notes.GetIsolation())
 }

@@ -261,6 +261,9 @@ func (a *apart) furnish(c *calls, rules *Rules, owner *os.File) (trees []int, er
 			f.bind(to, readOnly)
 		}
 	}
+	if rules.Unix {
+		f.bind("/dev/log", device) // of syslog, which lies among devices for old times' sake
+	}
 	if there(a.closed) {
 		f.folder(a.closed)
 		c.mount("empty", newRoot+a.closed, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)

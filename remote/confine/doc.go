@@ -49,7 +49,7 @@
 //   - Each program of ForkExec has a group of its own, with processors shared equally
 //     among all of them.
 //   - The root of a program of ForkExec is made anew at each start (apart_linux.go), of some
-//     ten mounts, which take 0.3 ms. One that is made once would keep files that the machine
+//     ten mounts, which take 0.5 ms. One that is made once would keep files that the machine
 //     has replaced since, such as resolv.conf. What lies in it is coarse, such as all of
 //     /etc: what may be read is Landlock's to say.
 //   - A program with a user of its own sees its files as that user's through mounts with

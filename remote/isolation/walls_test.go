@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"math"
 	"os"
 	"testing"
 
@@ -57,6 +58,26 @@ func TestTiers(t *testing.T) {
 	require.NoError(t, none.Check(&proto.FunctionJson{Name: "F"}))
 	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}), proto.ErrUnsupported)
 	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}), proto.ErrUnsupported)
+}
+
+func TestUsers(t *testing.T) {
+	one, other := firstOf("one"), firstOf("other")
+	assert.NotEqual(t, one, other)
+	for _, first := range []uint32{one, other, firstOf("")} {
+		assert.Zero(t, (first-firstUser)%(MaxUsers+1))
+		assert.Less(t, first+MaxUsers, uint32(math.MaxInt32))
+	}
+	full := &Walls{tier: proto.IsolationFull, first: one}
+	user, err := full.user(MaxUsers)
+	require.NoError(t, err)
+	assert.Equal(t, one+MaxUsers, user)
+	for _, number := range []uint32{0, MaxUsers + 1} {
+		_, err = full.user(number)
+		require.ErrorIs(t, err, proto.ErrExhausted)
+	}
+	user, err = (&Walls{tier: proto.IsolationStrong, first: one}).user(7)
+	require.NoError(t, err)
+	assert.Zero(t, user, "that of the agent")
 }
 
 func TestLeast(t *testing.T) {
