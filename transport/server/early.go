@@ -367,12 +367,11 @@ func (e *Early) look() {
 // once, if ever.
 func (e *Early) calls() bool {
 	if e.private == unknown {
-		asked := e.asked
 		if e.conn.end != nil && !e.server.access.insecure {
-			asked.local = e.conn.end.surely()
+			e.asked.local = e.conn.end.surely()
 		}
 		e.private = no
-		if e.server.access.admit(asked, "", false, e.conn.public) == nil {
+		if e.server.access.admit(e.asked, "", false, e.conn.public) == nil {
 			e.private = yes
 		}
 	}
@@ -394,6 +393,7 @@ func (e *Early) May(name string, public bool, token string) bool {
 		if e.calls() {
 			return true
 		}
+		asked.local = e.asked.local // by its uid alone, a function is a person
 	}
 	return e.server.access.admit(asked, name, public, e.conn.public) == nil
 }
