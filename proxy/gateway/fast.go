@@ -16,7 +16,7 @@ import (
 // Caller is a connection of a caller between two requests, as server.Early.
 type Caller interface {
 	Wait(get func() []byte, put func()) (n int, err error)
-	Read(p []byte, limit time.Duration) (int, error)
+	Read(p []byte, until time.Time) (int, error)
 	Write(p []byte) (int, error)
 	Unread(p []byte)
 	Descriptor(do func(fd uintptr))
@@ -179,6 +179,7 @@ func (f *Fast) Serve() error {
 // returns the place after it.
 func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 	r := &f.request
+	var until time.Time // more of the request is waited for
 	for {
 		verdict := r.Read(f.in[begin:n])
 		if verdict == http1.Good && r.Length <= fastRequest && begin+r.Size+int(r.Length) <= n {
@@ -194,7 +195,10 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 		if n == len(f.in) || verdict == http1.Good && r.Size+int(r.Length) > len(f.in) {
 			return begin, n, false, nil
 		}
-		more, err := f.caller.Read(f.in[n:], fastWait)
+		if until.IsZero() {
+			until = time.Now().Add(fastWait)
+		}
+		more, err := f.caller.Read(f.in[n:], until)
 		if n += more; err != nil { // a slow caller, or one that has left
 			return begin, n, false, nil // net/http meets it too
 		}

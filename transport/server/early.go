@@ -279,10 +279,10 @@ func (e *Early) Closing() bool {
 	return e.closing
 }
 
-// Read reads more of a request that has begun, for at most limit.
-func (e *Early) Read(p []byte, limit time.Duration) (int, error) {
+// Read reads more of a request that has begun, if it comes before a time.
+func (e *Early) Read(p []byte, until time.Time) (int, error) {
 	e.until = time.Time{}
-	if err := e.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+	if err := e.conn.SetReadDeadline(until); err != nil {
 		return 0, err
 	}
 	return e.conn.Conn.Read(p)
