@@ -75,7 +75,7 @@ func TestFunctionsDoNotStarveEachOther(t *testing.T) {
 			}
 			took, theirs, ours := time.Since(began), burnt(t, row.GetPid())-greedyBegan, burnt(t, its.GetPid())-otherBegan
 			t.Logf("of %v: 32 threads %v, 1 thread %v", took, theirs, ours)
-			assert.Greater(t, ours, theirs/4, "by threads it would be a 32nd")
+			assert.Greater(t, ours, theirs/10, "by threads it would be a 32nd")
 			if cpu != "" {
 				assert.Less(t, theirs, took*7/10, "half a processor")
 			}
