@@ -18,6 +18,7 @@ type secureConn struct {
 	told         bool // the first byte has been read
 	tls          atomic.Pointer[tls.Conn]
 	state        atomic.Pointer[tls.ConnectionState] // of a complete handshake
+	resets       atomic.Bool                         // Close says no farewell
 }
 
 // begunConn is a connection of which the first byte was read.
@@ -66,10 +67,17 @@ func (c *secureConn) Write(p []byte) (int, error) {
 
 // Close implements net.Conn.
 func (c *secureConn) Close() error {
-	if t := c.tls.Load(); t != nil {
+	if t := c.tls.Load(); t != nil && !c.resets.Load() {
 		return t.Close()
 	}
 	return c.patientConn.Close()
+}
+
+// SetLinger says how Close works: with 0 the connection is reset. TLS says nothing then,
+// either: after its farewell what came would look complete (RFC 8446 section 6.1).
+func (c *secureConn) SetLinger(seconds int) error {
+	c.resets.Store(seconds == 0)
+	return c.patientConn.SetLinger(seconds)
 }
 
 // CloseWrite says that no more is sent.
