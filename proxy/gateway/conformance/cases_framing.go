@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -529,8 +530,8 @@ var upgrades = named("tunnels", []Case{
 	{Name: "a function that dies ends the tunnel", function: func(f *end) {
 		f.head("")
 		f.send(switched)
-		if f.conn != nil {
-			_ = f.conn.SetLinger(0)
+		if conn, ok := f.conn.(*net.TCPConn); ok {
+			_ = conn.SetLinger(0)
 		}
 	}, caller: func(c *end) {
 		c.switches()

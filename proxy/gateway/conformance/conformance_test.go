@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
@@ -23,21 +24,23 @@ import (
 var known = map[string]string{}
 
 func TestConformance(t *testing.T) {
-	for name, options := range map[string]conformance.Options{
-		"fast":    {},
-		"plain":   {},
-		"reverse": {Line: "TE: trailers\r\n"},
+	serves, asks := certified(t)
+	secure := func(t *testing.T, routes []conformance.Route) string { return serveTLS(t, routes, serves) }
+	for name, tt := range map[string]struct {
+		options conformance.Options
+		serve   func(*testing.T, []conformance.Route) string
+	}{
+		"fast":    {conformance.Options{}, serve},
+		"TLS":     {conformance.Options{TLS: asks}, secure},
+		"plain":   {conformance.Options{}, serveSlowly},
+		"reverse": {conformance.Options{Line: "TE: trailers\r\n"}, serveSlowly},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run, err := conformance.NewRun(options)
+			run, err := conformance.NewRun(tt.options)
 			require.NoError(t, err)
 			t.Cleanup(run.Close)
-			start := serve
-			if name != "fast" {
-				start = serveSlowly
-			}
-			addr := start(t, run.Routes())
+			addr := tt.serve(t, run.Routes())
 			for i, c := range run.Cases {
 				t.Run(c.Group+"/"+c.Name, func(t *testing.T) {
 					t.Parallel()
@@ -51,6 +54,15 @@ func TestConformance(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certified returns what a server and its callers need for TLS.
+func certified(t *testing.T) (serves, asks *tls.Config) {
+	authority := testkit.NewAuthority(t)
+	issued := authority.Issue(t)
+	pair, err := tls.X509KeyPair(issued.Cert, issued.Key)
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{pair}}, &tls.Config{RootCAs: authority.Pool(), ServerName: "127.0.0.1"}
 }
 
 // serve serves our gateway as the proxy does on its listener for everybody, and returns

@@ -3,6 +3,7 @@ package conformance
 import (
 	"bufio"
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +113,7 @@ func (x *exchange) serve(l net.Listener) {
 		if err != nil {
 			return
 		}
-		e := x.end(conn)
+		e := x.end(conn.(*net.TCPConn))
 		if e == nil {
 			return
 		}
@@ -134,12 +135,22 @@ func (x *exchange) dial() *end {
 		x.fail("%w", err)
 		return &end{exchange: x}
 	}
-	e := x.end(conn)
+	var caller stream = conn.(*net.TCPConn)
+	if x.TLS != nil {
+		caller = tls.Client(conn, x.TLS)
+	}
+	e := x.end(caller)
 	e.path = "/functions/" + x.name
 	return e
 }
 
-func (x *exchange) end(conn net.Conn) *end {
+// stream is a connection that can be closed for writing alone.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func (x *exchange) end(conn stream) *end {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
@@ -148,14 +159,14 @@ func (x *exchange) end(conn net.Conn) *end {
 	}
 	x.conns = append(x.conns, conn)
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	return &end{exchange: x, conn: conn.(*net.TCPConn), in: bufio.NewReader(conn)}
+	return &end{exchange: x, conn: conn, in: bufio.NewReader(conn)}
 }
 
 // end is a caller's or a function's end of a connection. After the first failure of
 // the case its methods do nothing and return what is empty.
 type end struct {
 	*exchange
-	conn *net.TCPConn
+	conn stream
 	in   *bufio.Reader
 	path string // of the function at the gateway; "" at the function's end
 	n    int    // which connection of the function it is

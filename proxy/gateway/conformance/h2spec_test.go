@@ -20,7 +20,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
 )
 
@@ -32,13 +31,11 @@ func TestHTTP2(t *testing.T) {
 	if *h2spec == "" {
 		t.Skip("see make h2spec")
 	}
-	issued := testkit.NewAuthority(t).Issue(t)
-	pair, err := tls.X509KeyPair(issued.Cert, issued.Key)
-	require.NoError(t, err)
+	serves, _ := certified(t)
 	function := httptest.NewServer(http.HandlerFunc(says))
 	t.Cleanup(function.Close)
 	routes := []conformance.Route{{Name: "hello", Address: function.Listener.Addr().String()}}
-	for name, config := range map[string]*tls.Config{"h2c": nil, "TLS": {Certificates: []tls.Certificate{pair}}} {
+	for name, config := range map[string]*tls.Config{"h2c": nil, "TLS": serves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ours := make(chan map[string]string, 1)

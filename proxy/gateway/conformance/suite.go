@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"slices"
@@ -26,7 +27,8 @@ func Cases() []Case {
 
 // Options say how all cases are run.
 type Options struct {
-	Line string // a header line that is added to the requests of callers, as one that leads to another lane
+	Line string      // a header line that is added to the requests of callers, as one that leads to another lane
+	TLS  *tls.Config // of callers; nil: they speak none
 }
 
 // Route is where a function is to be called.
@@ -46,12 +48,8 @@ type Run struct {
 // NewRun listens for the function of each case.
 func NewRun(options Options) (*Run, error) {
 	r := &Run{Cases: Cases(), Options: options}
-	for _, c := range r.Cases {
-		host := "127.0.0.1"
-		if c.gone {
-			host = "127.0.0.2" // where no other run takes the port when it is free
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	for range r.Cases {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			r.Close()
 			return nil, err
