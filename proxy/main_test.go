@@ -70,6 +70,11 @@ func TestServesUntilSIGTERM(t *testing.T) {
 	res, err := client(t).Get("http://" + p.http + "/functions/hello")
 	require.NoError(t, err)
 	assert.Equal(t, n.addr+"/hello", bodyOf(t, res))
+	require.Eventually(t, func() bool { // a caller has its answer before the call has ended
+		res, err := client(t).Get("http://" + p.http + "/metrics")
+		require.NoError(t, err)
+		return strings.Contains(bodyOf(t, res), `,function="Hello",reason="",status="2xx",version="1"} 1`)
+	}, patience, time.Millisecond)
 
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait(), "it exits with 0")

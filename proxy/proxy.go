@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -164,12 +165,13 @@ func (p *Proxy) Close() error {
 // ErrUnavailable before.
 func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
-// mounts returns the handlers of calls of functions: at /functions/{name} and below, and,
-// on public listeners, at the functions' own routes.
+// mounts returns the handlers of calls of functions, at /functions/{name} and below, and,
+// on public listeners, at the functions' own routes; and of what is known of calls.
 func (p *Proxy) mounts() []server.Mount {
 	return []server.Mount{
 		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway},
 		{Path: "/", Scope: wire.ScopeInvoke, Public: true, Handler: p.gateway.Sites()},
+		{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what became of calls, for Prometheus", Handler: p.gateway.Metrics()},
 	}
 }
 

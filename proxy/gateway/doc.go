@@ -36,6 +36,9 @@
 // methods of the call (reverse.go). A connection changes between the lanes as its requests
 // do.
 //
+// At its end each call, of either lane, is told to one method as one value (ending.go).
+// What is counted follows from that (metrics.go).
+//
 // Both lanes share the rules for headers (package forward), the choice of a replica and
 // the errors (failure.go). Tests and fuzzers make calls both ways: no caller may see a
 // difference. What a gateway must do is written down in conformance, for both lanes.
@@ -50,6 +53,11 @@
 // called, so that no slow caller occupies it. Bodies are copied: splice(2) took 1.7 times
 // the CPU for 1 MiB. Who leaves is told by one epoll(7) for all connections, since nobody
 // reads a connection whose call is under way (leaving_linux.go).
+//
+// Each version of a function has its counters, which a call finds without a lookup; they
+// go with its route. Labels are of closed sets, and none is the caller's. Durations are
+// counted in a histogram of our own that has the buckets of a native one: Prometheus'
+// client took 400 ns and an allocation for each.
 //
 // The server refuses requests whose length is in doubt, so none comes here. An answer
 // that is sent before the caller's body has come whole closes the connection, so that

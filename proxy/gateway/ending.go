@@ -35,6 +35,7 @@ func (g *Gateway) ended(e *ending) {
 	if e.status == 0 && component == "caller" {
 		e.status = leftStatus
 	}
+	g.meter(e).add(e, component, reason)
 	if !g.Logger.IsDebug() {
 		return
 	}
@@ -54,10 +55,11 @@ const leftStatus = 499
 // blame returns which part failed and why, as errors tell it, in a word each; nothing
 // when the answer is the function's own, and whole.
 func (e *ending) blame() (component, reason string) {
+	if e.failure == nil {
+		return "", ""
+	}
 	var told *proto.Error
 	switch {
-	case e.failure == nil:
-		return "", ""
 	case errors.As(e.failure, &told) && told.Component != "":
 		return told.Component, told.Reason
 	case errors.Is(e.failure, errLeft):

@@ -49,6 +49,7 @@ type Gateway struct {
 	Config
 	errorLog *log.Logger
 	leaving  leaving
+	strays   meter // counts calls that find no function
 }
 
 // Close ends what the fast lanes share. No call may be under way.
@@ -57,7 +58,7 @@ func (g *Gateway) Close() { g.leaving.close() }
 // New returns a gateway.
 func New(cfg Config) *Gateway {
 	cfg.Silence = cmp.Or(cfg.Silence, wire.SilentWrite)
-	return &Gateway{Config: cfg, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	return &Gateway{Config: cfg, strays: meter{function: noFunction}, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 }
 
 // call is one call of a function.

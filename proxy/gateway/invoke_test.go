@@ -49,12 +49,13 @@ func frontOf(t testing.TB, table *Table, silence time.Duration) string {
 
 func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *http.Request, name string, public bool) error) string {
 	t.Helper()
-	return frontWith(t, Config{Table: table, Silence: silence, Admit: admit})
+	addr, _ := frontWith(t, Config{Table: table, Silence: silence, Admit: admit})
+	return addr
 }
 
 // frontWith serves a gateway with what a configuration says; calls are plain unless it
 // says who is admitted.
-func frontWith(t testing.TB, gateway Config) string {
+func frontWith(t testing.TB, gateway Config) (string, *Gateway) {
 	t.Helper()
 	var early func(*Gateway) func(*server.Early) server.EarlyReader
 	if gateway.Admit == nil {
@@ -91,7 +92,7 @@ func frontWith(t testing.TB, gateway Config) string {
 		gateway.Table.Clear()
 		g.Close()
 	})
-	return l.Addr().String()
+	return l.Addr().String(), g
 }
 
 // function serves a handler as a function's service, and returns its row.

@@ -45,6 +45,8 @@ type route struct {
 	unready  *proto.Error  // why calls that name no version are refused
 	retry    time.Time     // when the function is tried again; zero: not known
 	calls    *Calls
+	none     *meter   // of calls that reach no version
+	meters   []*meter // all, in the order of their versions
 }
 
 // version is one version of a function with the replicas that serve it. Only turn changes.
@@ -53,6 +55,7 @@ type version struct {
 	weight  uint32 // its share of the route's total; 0: it is called by its number alone
 	targets []*target
 	turn    atomic.Uint32
+	meter   *meter
 }
 
 // Calls counts the calls of a path, over all routes that it has had.
@@ -138,11 +141,13 @@ func (t *Table) Update(changes map[string][]Replica) {
 			before, underWay = rt.targets(), rt.calls
 		}
 		var after []*target
-		delete(routes, path)
 		if len(replicas) > 0 {
 			rt := newRoute(path, replicas, before)
 			rt.calls = underWay
+			rt.measure(routes[path])
 			routes[path], after = rt, rt.targets()
+		} else {
+			delete(routes, path)
 		}
 		for _, t := range before {
 			if !slices.Contains(after, t) {
