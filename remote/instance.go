@@ -124,7 +124,8 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	if err != nil {
 		return process.Spec{}, err
 	}
-	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp}
+	// Package os/user wants USER where the user is not in /etc/passwd, as on tier full.
+	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp, "USER=" + f.path}
 	env = append(env, f.agent.furniture...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
 		for name, value := range values {

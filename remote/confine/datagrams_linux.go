@@ -19,8 +19,8 @@ import (
 // programs of the kernel's (BPF), which are attached to the control group of a program and
 // asked at each connect and sendto of a socket that was made in it. They go with the group.
 type datagrams struct {
-	dir      string      // of version 2, in which groups are made
-	programs map[int]int // descriptors, by where they are attached
+	dir      string           // of version 2, in which groups are made
+	programs map[int]*os.File // by where they are attached
 }
 
 // findDatagrams loads the programs, and tries whether they can be attached.
@@ -43,7 +43,7 @@ func findDatagrams() (*datagrams, error) {
 	if len(found) == 0 {
 		return nil, errors.New("no control groups of version 2 are mounted")
 	}
-	d := &datagrams{dir: found[0].dir, programs: make(map[int]int)}
+	d := &datagrams{dir: found[0].dir, programs: make(map[int]*os.File)}
 	sweep(d.dir)
 	for _, hook := range []int{unix.BPF_CGROUP_INET4_CONNECT, unix.BPF_CGROUP_INET6_CONNECT, unix.BPF_CGROUP_UDP4_SENDMSG, unix.BPF_CGROUP_UDP6_SENDMSG} {
 		if d.programs[hook], err = loadDatagrams(hook); err != nil {
@@ -78,7 +78,7 @@ func (d *datagrams) join(made *group) (folder *os.File, err error) {
 	}
 	for hook, program := range d.programs {
 		// target_fd, attach_bpf_fd, attach_type, attach_flags of bpf(2)
-		attr := [4]uint32{uint32(folder.Fd()), uint32(program), uint32(hook), unix.BPF_F_ALLOW_MULTI} //nolint:gosec // descriptors
+		attr := [4]uint32{uint32(folder.Fd()), uint32(program.Fd()), uint32(hook), unix.BPF_F_ALLOW_MULTI} //nolint:gosec // descriptors
 		if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
 			return nil, errors.Join(err, folder.Close())
 		}
@@ -104,7 +104,7 @@ const dns = 53 << 8
 
 // loadDatagrams loads the program for a hook: it allows all but sockets of datagrams, and
 // them the port of DNS.
-func loadDatagrams(hook int) (fd int, err error) {
+func loadDatagrams(hook int) (*os.File, error) {
 	var text []byte
 	add := func(code, registers byte, jump uint16, value uint32) {
 		text = append(text, code, registers)
@@ -136,13 +136,17 @@ func loadDatagrams(hook int) (fd int, err error) {
 		text: uintptr(unsafe.Pointer(&text[0])), license: uintptr(unsafe.Pointer(&license)), hook: uint32(hook), //nolint:gosec // small
 	}
 	copy(attr.name[:], "ryo_no_udp")
-	return bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(fd, "ryo_no_udp"), nil
 }
 
-func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (int, error) {
+func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (uintptr, error) {
 	result, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(result), nil
+	return result, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -302,6 +303,9 @@ func copyAndRun(program string) error {
 // work is what functions do that attack nobody. at is a host and the port of a TLS server.
 func work(at string) error {
 	if _, err := time.LoadLocation("Asia/Tokyo"); err != nil {
+		return err
+	}
+	if _, err := user.Current(); err != nil {
 		return err
 	}
 	included, err := os.ReadFile("data.txt")
