@@ -382,7 +382,7 @@ func TestScan(t *testing.T) {
 		mounts         map[string]wire.Scope // that are in no table
 	}{
 		{"agent", "9000", "9000", map[string]wire.Scope{"/metrics": wire.ScopeRead, "/door/1": wire.ScopeAdmin}},
-		{"proxy", "9002", "9001", map[string]wire.Scope{"/functions/tunnel": wire.ScopeInvoke}},
+		{"proxy", "9002", "9001", map[string]wire.Scope{"/functions/tunnel": wire.ScopeInvoke, "/metrics": wire.ScopeRead}},
 	}
 	for _, p := range programs {
 		known := map[string]bool{}
