@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -139,8 +140,12 @@ func (m *member) join(t *testing.T, p *running, text string) error {
 		return err
 	}
 	require.NoError(t, m.identity.Keep(answer.GetChain(), token.Pin))
-	_, err = p.fleet.Connect(t.Context(), m.network.addr)
-	return err
+	// The proxy dials on its own account, too, maybe before the certificate is kept.
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := p.fleet.Connect(t.Context(), m.network.addr)
+		assert.NoError(c, err)
+	}, 10*time.Second, 10*time.Millisecond)
+	return nil
 }
 
 // token makes a join token.

@@ -384,8 +384,8 @@ func (a *Agent) removeFunction(f *function, kept *disk.Record) {
 		return
 	}
 	delete(a.functions, f.path)
+	a.walls.Forget(f.history.User)
 	if kept == nil {
-		a.walls.Forget(f.history.User)
 		a.users.release(int(f.history.User))
 		return
 	}

@@ -253,7 +253,7 @@ func (s *attackScene) attacks(t *testing.T, attack *proto.FunctionJson) {
 			{"list", s.folder, hidden},
 			{"list", inFolder("logs"), hidden},
 			{"list", "/", "EACCES"},
-			{"list", "/proc", hidden},
+			{"list", "/proc", "EACCES"},
 			{"write", filepath.Join(os.TempDir(), "ryo-attack"), closed},
 			{"write", "/dev/shm/ryo-attack", hidden},
 			{"write", filepath.Join(own, "fn2"), closed},

@@ -264,6 +264,7 @@ func (a *apart) furnish(c *calls, rules *Rules, owner *os.File) (trees []int, er
 	if rules.Unix {
 		f.bind("/dev/log", device) // of syslog, which lies among devices for old times' sake
 	}
+	f.itself(rules)
 	if there(a.closed) {
 		f.folder(a.closed)
 		c.mount("empty", newRoot+a.closed, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
@@ -314,6 +315,24 @@ func (f *furniture) bind(name string, attributes uint64) {
 	}
 	f.c.mount(name, newRoot+name, "", unix.MS_BIND|unix.MS_REC)
 	f.c.attributes(uintptr(f.here()), newRoot+name, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attributes})
+}
+
+// itself adds the calls by which a program finds its own file, as os.Executable does. In
+// /proc nothing else is needed: what may be read there is Landlock's to say, and that is
+// nothing. For children the name would lead to the wrong program; they get the kernel's
+// own, where that can be had, of processes that they may trace.
+func (f *furniture) itself(rules *Rules) {
+	f.folder("/proc")
+	if rules.Children {
+		f.c.try(unix.SYS_MOUNT, f.c.text("proc"), f.c.text(newRoot+"/proc"), f.c.text("proc"),
+			unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, f.c.text("hidepid=ptraceable,subset=pid"))
+		return
+	}
+	if len(rules.Exec) == 0 {
+		return
+	}
+	f.folder("/proc/self")
+	f.c.try(unix.SYS_SYMLINKAT, f.c.text(rules.Exec[0]), uintptr(f.here()), f.c.text(newRoot+"/proc/self/exe"))
 }
 
 // point adds the calls that make what a file or folder can be mounted on.

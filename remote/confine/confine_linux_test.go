@@ -917,15 +917,22 @@ func TestProgramsApart(t *testing.T) {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
 		assert.EqualValues(t, os.Getuid(), info.Sys().(*syscall.Stat_t).Uid, "of whoever removes it")
-		for _, gone := range []string{elsewhere, "/proc", "/sys", "/home", "/var"} {
+		for _, gone := range []string{elsewhere, "/sys", "/home", "/var", "/proc/self/environ", "/proc/" + strconv.Itoa(os.Getpid())} {
 			assert.Equal(t, "ENOENT", in(t, l, rules, "", "read", gone), gone)
 		}
+		assert.Equal(t, helper, in(t, l, rules, "", "itself", ""))
 		assert.Equal(t, "ESRCH", in(t, l, rules, "", "signal", strconv.Itoa(os.Getpid())))
 		with := rules
 		with.Children, with.Unix, with.AnyPort = true, true, true
 		assert.Equal(t, "worked", in(t, l, with, own, "read", "file"), "among all that may have unix sockets")
 		assert.Equal(t, "ENOENT", in(t, l, with, "", "read", filepath.Join(folder, "secret")))
 		assert.NotEqual(t, "ENOENT", in(t, l, with, "", "read", "/var"))
+		if l.apart.clone&unix.CLONE_NEWUSER == 0 {
+			assert.Equal(t, helper, in(t, l, with, "", "itself", ""))
+			assert.Equal(t, "EACCES", in(t, l, with, "", "read", "/proc/self/environ"))
+			assert.Equal(t, "ENOENT", in(t, l, with, "", "read", "/proc/"+strconv.Itoa(os.Getpid())), "it may not be traced")
+			assert.Equal(t, "ENOENT", in(t, l, with, "", "read", "/proc/cmdline"))
+		}
 		assert.Equal(t, "EPERM", in(t, l, with, "", "signal", strconv.Itoa(os.Getpid())), "orphans are not the first's to reap")
 		l.Forget(user)
 		assert.Empty(t, l.apart.owners)

@@ -5,7 +5,7 @@ import "time"
 // Rules say what a program may do. Paths are absolute and mean a file, or a
 // folder with all that is and will be below it; a link stands for its target.
 type Rules struct {
-	Exec  []string // may be run and read
+	Exec  []string // may be run and read; ForkExec runs the first
 	Read  []string // may be read
 	Write []string // may be read, written, made and removed, but not run
 	// System may be read where it exists; a missing path above is an error. Programs may

@@ -10,8 +10,8 @@
 // Decisions:
 //   - What an ordinary function needs takes no setting: its program, its package, a
 //     folder for temporary files, names and certificates of hosts, time zones, types of
-//     files, /dev/null. All else of the file system is out of reach, also /proc, /sys
-//     and /tmp. Its package it can only read.
+//     files, /dev/null. All else of the file system is out of reach, also /sys,
+//     /tmp, and /proc but for the name of its own program. Its package it can only read.
 //   - A function may dial every port, unless network says less: a rule for "all but the
 //     agent's" does not exist, and one for each port would cost more than the start. So
 //     whom agents and proxies serve they decide themselves, and the ports of other

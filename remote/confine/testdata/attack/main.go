@@ -67,6 +67,13 @@ var attacks = map[string]func(arg string) error{
 	},
 	"socketpair": func(string) error { _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err },
 	"run":        func(path string) error { return exec.Command(path).Run() },
+	"itself": func(string) error {
+		name, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return say(name)
+	},
 	"user": func(string) error {
 		groups, _ := os.Getgroups()
 		return say(fmt.Sprintf("uid=%d gid=%d groups=%v", os.Getuid(), os.Getgid(), groups))
