@@ -113,7 +113,7 @@ func holds(pid, link string) (has, seen bool) {
 		return false, errors.Is(err, os.ErrNotExist)
 	}
 	seen = true
-	for _, name := range names {
+	for _, name := range slices.Backward(names) { // what was opened last is mostly the highest
 		target, err := os.Readlink(filepath.Join(folder, name))
 		if err == nil && target == link {
 			return true, true

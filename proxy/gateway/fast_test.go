@@ -70,10 +70,14 @@ func caller(t testing.TB, addr string) (call func()) {
 	}
 }
 
-func TestAFastCallAllocatesNextToNothing(t *testing.T) {
+func skipUnderRace(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector makes pools forget what they hold")
 	}
+}
+
+func TestAFastCallAllocatesNextToNothing(t *testing.T) {
+	skipUnderRace(t)
 	call := caller(t, front(t, frugal(t)))
 	for range 100 {
 		call()

@@ -33,16 +33,18 @@ type EarlyReader interface {
 // Config.Early may read and answer requests there, and leaves to net/http what it has
 // not read. One goroutine uses it at a time, except where a method says otherwise.
 //
-// It is asked for when net/http is about to read: so it runs in the same goroutine, a
-// connection changes from one reader to the other as often as it likes, and nothing is
-// handed over. It must read whole requests alone, since what has been read of the next
-// one is net/http's too.
+// A connection begins here (see acceptEarly), and is net/http's from the first request on
+// that is left to it. From then on Early is asked for when net/http is about to read: it
+// runs in the same goroutine, and a connection changes from one reader to the other as
+// often as it likes. It must read whole requests alone, since what has been read of the
+// next one is net/http's too.
 type Early struct {
 	conn   *framedConn
 	server *server
 	reader EarlyReader
 
 	state   atomic.Int32 // an http.ConnState
+	left    bool         // the next request has been left to net/http already
 	unread  []byte       // net/http reads it first
 	hasRead bool
 	ended   bool // nothing more is read
@@ -112,12 +114,14 @@ func (e *Early) serve() error {
 	if e.ended {
 		return io.EOF
 	}
-	err := e.reader.Serve()
-	e.serves(false)
-	if err != nil {
-		e.ended = true
-		return io.EOF // net/http closes without an answer of its own
+	defer e.serves(false)
+	if !e.left {
+		if err := e.reader.Serve(); err != nil {
+			e.ended = true
+			return io.EOF // net/http closes without an answer of its own
+		}
 	}
+	e.left = false
 	// It is the limit that net/http would have set now.
 	e.until = time.Time{}
 	return e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit))
@@ -188,6 +192,11 @@ func (f *filling) try(fd uintptr) bool {
 func (e *Early) waitByte(get func() []byte) (int, error) {
 	if n, err := e.conn.Conn.Read(e.first[:]); n == 0 {
 		return 0, err
+	}
+	if e.rest(false); e.Closing() { // the limit for reads may be that of a connection that waits
+		if err := e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit)); err != nil {
+			return 0, err
+		}
 	}
 	e.begun()
 	buf := get()
@@ -439,8 +448,9 @@ func (e *Early) Request(head []byte) (*http.Request, error) {
 
 // earlyConns are the connections of a server that Config.Early reads.
 type earlyConns struct {
-	serving atomic.Int64  // how many of them have a request
-	drained chan struct{} // holds a value after the last; has room for one
+	work    sync.WaitGroup // those that net/http does not have
+	serving atomic.Int64   // how many of them have a request
+	drained chan struct{}  // holds a value after the last; has room for one
 
 	mu     sync.Mutex // guards the fields below:
 	all    map[*Early]bool
@@ -461,7 +471,7 @@ func (s *earlyConns) remove(e *Early) {
 }
 
 // stop makes each of them end after its request, and waits for that until ctx is done.
-// It then ends the requests, too.
+// It then ends the requests, too, and returns when no goroutine of acceptEarly is left.
 func (s *earlyConns) stop(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
@@ -469,21 +479,31 @@ func (s *earlyConns) stop(ctx context.Context) {
 		e.stop()
 	}
 	s.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.work.Wait()
+	}()
+	defer func() { <-over }()
 	for s.serving.Load() > 0 {
 		select {
 		case <-s.drained:
 		case <-ctx.Done():
-			s.cancel()
+			s.each(func(e *Early) { e.reader.Abort() })
+			select {
+			case <-over:
+			case <-time.After(linger): // of callers who do not take their answers
+				s.each(func(e *Early) { _ = e.conn.Conn.Close() })
+			}
 			return
 		}
 	}
 }
 
-// cancel ends the requests.
-func (s *earlyConns) cancel() {
+func (s *earlyConns) each(do func(*Early)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e := range s.all {
-		e.reader.Abort()
+		do(e)
 	}
 }

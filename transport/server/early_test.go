@@ -21,7 +21,7 @@ import (
 )
 
 // quick answers "GET /quick" and "GET /slow", which waits, and leaves all else. "GET /bad"
-// is an error of its own.
+// is an error of its own, and "GET /fault" a panic.
 type quick struct {
 	*server.Early
 	begun, goOn chan struct{}
@@ -47,6 +47,10 @@ func (q *quick) Serve() error {
 			}
 			if !q.Begin() {
 				return io.EOF
+			}
+			if strings.Contains(head, "/fault") {
+				defer q.End()
+				panic("of a reader")
 			}
 			if strings.Contains(head, "/slow") {
 				close(q.begun)
@@ -153,4 +157,45 @@ func TestEarlyRequestsAreAnsweredWhenTheServerStops(t *testing.T) {
 	q.Abort()
 	assert.Equal(t, 299, statusFrom(t, bufio.NewReader(conn)))
 	<-stopped
+}
+
+func TestAFaultOfAnEarlyReaderEndsItsConnectionAlone(t *testing.T) {
+	addr, _, _ := serveQuick(t)
+	for _, c := range []struct {
+		path   string
+		status int
+	}{{"/fault", 0}, {"/quick", 299}} {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", c.path)
+		if c.status == 0 {
+			_, err := conn.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, io.EOF)
+			continue
+		}
+		assert.Equal(t, c.status, statusFrom(t, bufio.NewReader(conn)))
+	}
+}
+
+// Requests that are left to net/http while the server stops are answered.
+func TestWhatEarlyLeavesIsAnsweredWhenTheServerStops(t *testing.T) {
+	for range 50 {
+		addr, last, stop := serveQuick(t)
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		fmt.Fprint(conn, "GET /healthz")
+		last() // it was accepted
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		fmt.Fprint(conn, " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		in := bufio.NewReader(conn)
+		assert.Equal(t, 200, statusFrom(t, in))
+		_, err = in.ReadByte()
+		assert.ErrorIs(t, err, io.EOF)
+		require.NoError(t, conn.Close())
+		<-stopped
+	}
 }

@@ -91,6 +91,7 @@ type framedConn struct {
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
 	refused atomic.Bool // nothing more is read
+	greeted atomic.Bool // a request of it has reached its handler
 	// hijacked says that a handler has taken the connection over, as for a tunnel.
 	hijacked atomic.Bool
 	// certified is what the client's certificate said when it was last verified.

@@ -9,15 +9,16 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// newcomers are the connections that have sent nothing yet. http.Server.Shutdown
-// would close them without an answer to what they are about to ask.
+// newcomers are the connections of whose requests none has been read yet.
+// http.Server.Shutdown would close them without an answer to what they are about to ask,
+// or have begun to.
 type newcomers struct {
 	mu    sync.Mutex // guards the fields below
 	conns map[net.Conn]bool
 	fewer chan struct{} // has room for one
 }
 
-// note is the server's ConnState.
+// note keeps a connection that is new, and forgets one in another state.
 func (n *newcomers) note(c net.Conn, state http.ConnState) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -32,7 +33,7 @@ func (n *newcomers) note(c net.Conn, state http.ConnState) {
 	}
 }
 
-// wait returns when each of them has sent something or is closed, at the latest after
+// wait returns when each of them has sent a request or is closed, at the latest after
 // GreetLimit, or when ctx is done.
 func (n *newcomers) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, wire.GreetLimit)

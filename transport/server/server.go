@@ -123,10 +123,16 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	web := s.httpServer()
 
 	listeners := s.listeners()
-	failed := make(chan error, len(listeners))
-	var accepting sync.WaitGroup
+	failed := make(chan error, len(listeners)+1)
+	var accepting, left sync.WaitGroup
+	accept := web.Serve
+	if cfg.Early != nil && len(listeners) > 0 {
+		s.left = newPassedOn(listeners[0].Addr())
+		left.Go(func() { failed <- web.Serve(s.left) })
+		accept = s.acceptEarly
+	}
 	for _, l := range listeners {
-		accepting.Go(func() { failed <- web.Serve(l) })
+		accepting.Go(func() { failed <- accept(l) })
 	}
 	var err error
 	select {
@@ -144,9 +150,11 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	web.SetKeepAlivesEnabled(false)
 	s.greeting.wait(drain)
 	s.early.stop(drain)
+	s.greeting.wait(drain) // for the heads of what early has left: Shutdown would drop them
 	if late := web.Shutdown(drain); late != nil {
 		s.logger.Warn("requests were canceled after the time to drain", "limit", wire.DrainLimit)
 	}
+	left.Wait()
 	cancelRequests()
 	_ = web.Close() // the connections that Shutdown did not close
 	s.grpc.Stop()
@@ -164,7 +172,9 @@ func (s *server) httpServer() *http.Server {
 		if conn.early != nil {
 			conn.early.state.Store(int32(state))
 		}
-		s.greeting.note(c, state)
+		if state != http.StateActive { // which is before Shutdown could drop the request: ServeHTTP says it
+			s.greeting.note(c, state)
+		}
 	}
 	web := &http.Server{
 		Handler:           s,
@@ -220,6 +230,7 @@ type server struct {
 	// last one and refuse any further.
 	inFlight sync.RWMutex
 	early    earlyConns
+	left     *passedOn // connections that early has left to net/http
 	// What Serve sets.
 	requests context.Context // of all requests: those in flight outlive Serve's while they are drained
 	greeting *newcomers
@@ -251,6 +262,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.inFlight.RUnlock()
+	if conn := connOf(r); !conn.greeted.Swap(true) {
+		s.greeting.note(conn, http.StateActive)
+	}
 	if isUpgrade(r) {
 		// What follows is no HTTP: if that is refused, no request may follow.
 		w.Header().Set("Connection", "close")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
 )
@@ -31,6 +32,11 @@ func TestHTTP2(t *testing.T) {
 	if *h2spec == "" {
 		t.Skip("see make h2spec")
 	}
+	// A connection that ended with an error of HTTP/2 is kept for a second by Go's server.
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		assert.Eventually(t, func() bool { return goleak.Find(before) == nil }, 10*time.Second, 100*time.Millisecond)
+	})
 	serves, _ := certified(t)
 	function := httptest.NewServer(http.HandlerFunc(says))
 	t.Cleanup(function.Close)

@@ -1,0 +1,36 @@
+package gateway
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// memory is what heap and stacks take, once garbage is collected.
+func memory() (heap, stacks uint64) {
+	var m runtime.MemStats
+	for range 3 { // pools forget with the second
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, m.StackInuse
+}
+
+// A connection that waits for its next request has no buffers.
+func TestIdleConnectionsTakeLittle(t *testing.T) {
+	skipUnderRace(t)
+	addr := front(t, frugal(t))
+	const n = 1000
+	calls := make([]func(), n)
+	caller(t, addr)()
+	heap, stacks := memory()
+	for i := range calls {
+		calls[i] = caller(t, addr)
+		calls[i]()
+	}
+	heapNow, stacksNow := memory()
+	each := func(now, before uint64) float64 { return float64(now-before) / n / 1024 }
+	t.Logf("heap %.1f KiB, of which 0.8 are the caller's, stacks %.1f KiB", each(heapNow, heap), each(stacksNow, stacks))
+	assert.Less(t, each(heapNow, heap)+each(stacksNow, stacks), 8.0, "KiB; with the buffers of net/http it was 20")
+}
