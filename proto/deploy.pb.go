@@ -497,7 +497,9 @@ type FunctionJsonRsp struct {
 	// strong or full.
 	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	// Where else callers reach the function, as in FunctionJson.
-	Routes        []string `protobuf:"bytes,31,rep,name=routes,proto3" json:"routes,omitempty"`
+	Routes []string `protobuf:"bytes,31,rep,name=routes,proto3" json:"routes,omitempty"`
+	// The largest body of a request, as in FunctionJson: as it was given.
+	Body          string `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +749,13 @@ func (x *FunctionJsonRsp) GetRoutes() []string {
 		return x.Routes
 	}
 	return nil
+}
+
+func (x *FunctionJsonRsp) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
 }
 
 // Serving is one version of a function that can be called.
@@ -4310,7 +4319,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x06\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4345,7 +4354,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06paused\x18\x1c \x01(\bR\x06paused\x12\x12\n" +
 	"\x04auth\x18\x1d \x01(\tR\x04auth\x12\x1c\n" +
 	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x16\n" +
-	"\x06routes\x18\x1f \x03(\tR\x06routes\"\x99\x01\n" +
+	"\x06routes\x18\x1f \x03(\tR\x06routes\x12\x12\n" +
+	"\x04body\x18  \x01(\tR\x04body\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

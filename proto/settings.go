@@ -121,7 +121,7 @@ var settings = []Setting{
 	{
 		Name: "body", Flag: "body", Value: "SIZE", Form: Text, Effect: OnProcess,
 		check: valid(func(f *FunctionJson) (int64, error) { return f.BodyLimit(KindHTTP) }),
-		Help:  "largest body of a request, such as 1MiB", Default: "10MiB for typed, cloudevent and event, else none",
+		Help:  "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, else none",
 	},
 	{
 		Name: "strict", Flag: "strict", Form: Switch, Effect: OnProcess, check: always,

@@ -26,6 +26,10 @@
 // A replica that was set aside is dialed from time to time, by no caller's time, until
 // that succeeds (health.go). Meanwhile it gets calls only if there is no other.
 //
+// Some functions ask something of their calls by their settings: how large a body may be.
+// What does not fit is refused before a process is woken (edge.go). Most have no such
+// setting and pay for one look at a pointer.
+//
 // There are two lanes. Most calls are plain: HTTP/1.1, without a body or with a small
 // one of known length, and without headers that concern the connection. The
 // fast lane (fast.go) reads such a request from the caller's connection before net/http

@@ -93,6 +93,8 @@ func (c *call) ending(panicked any) ending {
 	switch err, _ := panicked.(error); {
 	case !errors.Is(err, http.ErrAbortHandler):
 		e.failure = proto.Errorf(proto.ErrInternal, "panic: %v", panicked)
+	case c.overflows.Load():
+		e.failure = c.route.edge.tooLarge(c.route.name)
 	case c.in.Context().Err() != nil:
 		e.failure = errLeft
 	case e.failure == nil:

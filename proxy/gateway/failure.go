@@ -31,6 +31,8 @@ func (c *call) fail(ctx context.Context, err error) {
 			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
 	case c.in.Context().Err() != nil:
 		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
+	case c.overflows.Load():
+		e = c.route.edge.tooLarge(name)
 	case c.bodyFailed.Load():
 		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
 	case unsent(err):

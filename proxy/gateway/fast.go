@@ -207,7 +207,7 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 		return begin, n, false, nil
 	}
 	rt, prefix, rest := f.find()
-	if rt == nil || rt.unready != nil || !f.caller.May(rt.name, rt.public, f.token) || !f.caller.Begin() {
+	if rt == nil || rt.unready != nil || !rt.edge.plain(r.Length) || !f.caller.May(rt.name, rt.public, f.token) || !f.caller.Begin() {
 		return begin, n, false, nil
 	}
 	defer f.caller.End()

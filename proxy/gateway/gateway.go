@@ -82,6 +82,7 @@ type call struct {
 	reading    atomic.Bool // a read of the caller's body is waiting
 	bodyRead   atomic.Bool // the caller's body has come whole
 	bodyFailed atomic.Bool // the caller's body could not be read
+	overflows  atomic.Bool // it is larger than the function's limit
 	failure    error       // why the function's answer is missing or not whole
 }
 
@@ -125,6 +126,10 @@ func (c *call) close() {
 	if p != nil {
 		defer panic(p)
 		c.out.reset()
+		if c.unread() {
+			// The server would wait for more of the body before it ends the connection.
+			_ = http.NewResponseController(c.out.ResponseWriter).SetReadDeadline(time.Now())
+		}
 	}
 	e := c.ending(p)
 	c.release()
@@ -193,6 +198,9 @@ func (c *call) find() error {
 		if err := c.admit(segment); err != nil {
 			return err
 		}
+	}
+	if err := c.guard(); err != nil {
+		return err
 	}
 	if err := c.choose(segment); err != nil {
 		return err

@@ -36,7 +36,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	forward.Rewrite(pr, c.uri, c.prefix, c.id[0])
 	if out.Body != nil {
-		body := &body{Reader: out.Body, call: c}
+		body := &body{Reader: c.capped(out.Body), call: c}
 		out.Body = body
 		if out.ContentLength < 0 {
 			// Also those that the caller has not announced.
@@ -227,6 +227,9 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == io.EOF && b.trailer != nil:
 		b.copyTrailer()
 	case err != nil && err != io.EOF:
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			b.call.overflows.Store(true)
+		}
 		b.call.bodyFailed.Store(true)
 	}
 	return n, err

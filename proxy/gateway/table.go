@@ -38,6 +38,7 @@ type route struct {
 	prefix   string        // as callers call it: Prefix and the path
 	public   bool          // everybody may call it
 	sites    []proto.Route // where else it wants to be called
+	edge     *edge         // what is asked of its calls; nil: nothing
 	limit    time.Duration // within which the answer begins
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
@@ -214,6 +215,7 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 			}
 		}
 		rt.public = rt.public && r.Row.Public() // until all replicas are, while that changes
+		rt.edge = rt.edge.with(r.Row)
 		for _, s := range serving(r.Row) {
 			key, ok := keyOf(r, s)
 			if !ok {
