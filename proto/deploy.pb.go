@@ -126,7 +126,13 @@ type FunctionJson struct {
 	Gate string `protobuf:"bytes,38,opt,name=gate,proto3" json:"gate,omitempty"`
 	// Hosts, or paths of hosts, of the function's own on the proxy's listener for
 	// functions, such as "api.example.com" or "example.com/v1".
-	Routes        []string `protobuf:"bytes,39,rep,name=routes,proto3" json:"routes,omitempty"`
+	Routes []string `protobuf:"bytes,39,rep,name=routes,proto3" json:"routes,omitempty"`
+	// How often one caller may call it through a proxy, such as "100/s" or "100/s burst 500".
+	// Default: as often as it likes.
+	Rate string `protobuf:"bytes,40,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Addresses and networks from which alone it may be called through a proxy, such as
+	// "10.0.0.0/8". Default: any.
+	AllowIps      []string `protobuf:"bytes,41,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +433,20 @@ func (x *FunctionJson) GetRoutes() []string {
 	return nil
 }
 
+func (x *FunctionJson) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetAllowIps() []string {
+	if x != nil {
+		return x.AllowIps
+	}
+	return nil
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -498,8 +518,10 @@ type FunctionJsonRsp struct {
 	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	// Where else callers reach the function, as in FunctionJson.
 	Routes []string `protobuf:"bytes,31,rep,name=routes,proto3" json:"routes,omitempty"`
-	// The largest body of a request, as in FunctionJson: as it was given.
-	Body          string `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
+	// What is asked of calls, as in FunctionJson.
+	Body          string   `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
+	Rate          string   `protobuf:"bytes,33,opt,name=rate,proto3" json:"rate,omitempty"`
+	AllowIps      []string `protobuf:"bytes,34,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -756,6 +778,20 @@ func (x *FunctionJsonRsp) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *FunctionJsonRsp) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetAllowIps() []string {
+	if x != nil {
+		return x.AllowIps
+	}
+	return nil
 }
 
 // Serving is one version of a function that can be called.
@@ -4273,7 +4309,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xcd\b\n" +
+	"ryofaas.v1\"\xfe\b\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4313,13 +4349,15 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tisolation\x18# \x01(\tR\tisolation\x12\x12\n" +
 	"\x04disk\x18$ \x01(\tR\x04disk\x12\x12\n" +
 	"\x04gate\x18& \x01(\tR\x04gate\x12\x16\n" +
-	"\x06routes\x18' \x03(\tR\x06routes\x1a6\n" +
+	"\x06routes\x18' \x03(\tR\x06routes\x12\x12\n" +
+	"\x04rate\x18( \x01(\tR\x04rate\x12\x1b\n" +
+	"\tallow_ips\x18) \x03(\tR\ballowIPs\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x06\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4355,7 +4393,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04auth\x18\x1d \x01(\tR\x04auth\x12\x1c\n" +
 	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x16\n" +
 	"\x06routes\x18\x1f \x03(\tR\x06routes\x12\x12\n" +
-	"\x04body\x18  \x01(\tR\x04body\"\x99\x01\n" +
+	"\x04body\x18  \x01(\tR\x04body\x12\x12\n" +
+	"\x04rate\x18! \x01(\tR\x04rate\x12\x1b\n" +
+	"\tallow_ips\x18\" \x03(\tR\ballowIPs\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

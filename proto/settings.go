@@ -124,6 +124,16 @@ var settings = []Setting{
 		Help:  "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, else none",
 	},
 	{
+		Name: "rate", Flag: "rate", Value: "N/s|m|h[ burst N]", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).RateLimit),
+		Help:    "how often each caller may call the function, a token or else an address, such as \"100/s burst 500\"; a burst is N unless it is given",
+		Default: "any number of times",
+	},
+	{
+		Name: "allowIPs", Flag: "allow-ips", Value: "NETWORK,…", Form: List, Effect: OnVersion, check: valid((*FunctionJson).AllowedIPs),
+		Help:    "networks and addresses from which alone the function may be called, such as 10.0.0.0/8",
+		Default: "any",
+	},
+	{
 		Name: "strict", Flag: "strict", Form: Switch, Effect: OnProcess, check: always,
 		Help:    "a typed function refuses JSON with fields that its type does not have",
 		Default: "false",

@@ -114,7 +114,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.rollouts = rollout.New(p.fleet, cfg.Logger)
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
-		Table: p.table, Admit: server.Admit, Stranger: server.Stranger,
+		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose,
 		Unknown: p.fleet.Unknown, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 	})
 	return p, nil

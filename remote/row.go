@@ -49,7 +49,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	if v != nil {
 		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
 		row.Auth, row.Routes = v.Spec.GetAuth(), v.Spec.GetRoutes()
-		row.Body = v.Spec.GetBody()
+		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
 		if f.stopped {
 			row.Version = v.Number

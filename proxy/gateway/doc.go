@@ -26,7 +26,8 @@
 // A replica that was set aside is dialed from time to time, by no caller's time, until
 // that succeeds (health.go). Meanwhile it gets calls only if there is no other.
 //
-// Some functions ask something of their calls by their settings: how large a body may be.
+// Some functions ask something of their calls by their settings: how large a body may be,
+// from where they may come, and how often.
 // What does not fit is refused before a process is woken (edge.go). Most have no such
 // setting and pay for one look at a pointer.
 //

@@ -2,18 +2,26 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // with is a row with settings.
@@ -164,6 +172,154 @@ func TestOtherProtocolsMeetTheLimitOfBodies(t *testing.T) {
 	saw := <-seen
 	require.Error(t, saw.err)
 	assert.Empty(t, seen)
+}
+
+// published serves functions on a listener for everybody, where some peers are believed
+// about their callers.
+func published(t testing.TB, gateways string, rows ...*proto.FunctionJsonRsp) (addr string) {
+	t.Helper()
+	tab := table(rows...)
+	g := New(Config{
+		Table: tab, Logger: hclog.NewNullLogger(), Whose: server.Whose,
+		Admit: func(*http.Request, string, bool) error { return nil }, Stranger: func(*http.Request) bool { return true },
+		AgentErr: func(string) *proto.Error { return nil },
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	nothing := transporttest.NewFake(t)
+	go func() {
+		ended <- server.Serve(ctx, nothing, server.Config{
+			Public: []net.Listener{l}, Gateways: []netip.Prefix{netip.MustParsePrefix(gateways)},
+			Mounts: []server.Mount{{Path: Prefix, Scope: wire.ScopeInvoke, Handler: g}},
+			Early:  func(e *server.Early) server.EarlyReader { return g.Fast(e) },
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-ended)
+		tab.Clear()
+		g.Close()
+	})
+	return l.Addr().String()
+}
+
+// none is the network of no gateway.
+const none = "192.0.2.255/32"
+
+func TestCallersFromElsewhereAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		gateways, said string
+		allow          []string
+		status         int
+	}{
+		{none, "", []string{"127.0.0.0/8"}, 204},
+		{none, "", []string{"192.0.2.1", "127.0.0.1"}, 204},
+		{none, "", []string{"192.0.2.0/24", "::1"}, 403},
+		{none, "192.0.2.1", []string{"192.0.2.0/24"}, 403},  // who says so is not believed
+		{"127.0.0.1/32", "", []string{"192.0.2.0/24"}, 403}, // the gateway itself
+		{"127.0.0.1/32", "192.0.2.1", []string{"192.0.2.0/24"}, 204},
+		{"127.0.0.1/32", "192.0.2.1, 198.51.100.1", []string{"192.0.2.0/24"}, 403}, // the caller says the first itself
+		{"127.0.0.1/32", "2001:db8::7", []string{"2001:db8::/32"}, 204},
+		{"127.0.0.1/32", "::ffff:192.0.2.1", []string{"192.0.2.0/24"}, 204},
+		{"127.0.0.1/32", "unknown", []string{"0.0.0.0/0", "::/0"}, 204}, // what remains is the gateway
+		{none, "", []string{"nonsense"}, 403},
+	} {
+		row, opened := scriptedOnce(t)
+		row.AllowIps = tt.allow
+		addr := published(t, tt.gateways, row)
+		lines := ""
+		if tt.said != "" {
+			lines = "X-Forwarded-For: " + tt.said + "\r\n"
+		}
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+lines+"\r\n")
+		assert.Equal(t, tt.status, res.StatusCode, tt)
+		if tt.status == http.StatusForbidden {
+			e := errorOf(t, res)
+			assert.Equal(t, []any{"forbidden", "caller", "address"}, []any{e["code"], e["component"], e["reason"]})
+			assert.Zero(t, opened.Load(), "it is not called")
+		}
+	}
+}
+
+// scriptedOnce is a function that answers 204, and counts its connections.
+func scriptedOnce(t testing.TB) (*proto.FunctionJsonRsp, *atomic.Int32) {
+	opened := new(atomic.Int32)
+	return scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		opened.Add(1)
+		answerOnce(conn, in)
+	}), opened
+}
+
+func TestACallerThatCallsTooOftenWaits(t *testing.T) {
+	row, opened := scriptedOnce(t)
+	row.Rate = "2/h burst 3"
+	addr := published(t, "127.0.0.1/32", row)
+	call := func(from, more string) *http.Response {
+		res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: "+from+"\r\n"+more+"\r\n")
+		return res
+	}
+	for _, from := range []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"} {
+		for range 3 {
+			require.Equal(t, http.StatusNoContent, call(from, "").StatusCode)
+		}
+		for _, more := range []string{"", "Connection: X-None\r\n", "Content-Length: 1\r\n", "Upgrade: websocket\r\nConnection: Upgrade\r\n"} {
+			res := call(from, more)
+			require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+			seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+			require.NoError(t, err)
+			assert.InDelta(t, 1800, seconds, 60)
+			e := errorOf(t, res)
+			assert.Equal(t, []any{"too_many", "caller", "rate"}, []any{e["code"], e["component"], e["reason"]})
+		}
+	}
+	assert.Equal(t, http.StatusTooManyRequests, call("2001:db8::ffff:1", "").StatusCode, "all addresses of a /64 are one caller")
+	assert.Equal(t, http.StatusNoContent, call("2001:db8:0:1::1", "").StatusCode, "the next /64 is another")
+	assert.EqualValues(t, 10, opened.Load(), "what is refused does not reach it")
+}
+
+func TestARateOutlivesOtherChanges(t *testing.T) {
+	row, _ := scriptedOnce(t)
+	row.Rate = "1/h"
+	tab := table(row)
+	addr := frontTo(t, tab)
+	update := func(change func()) {
+		change()
+		tab.Update(map[string][]Replica{"hello": {{Row: row}}})
+	}
+	require.Equal(t, 204, statusOf(t, addr, "GET", ""))
+	update(func() { row.Body = "5B" })
+	assert.Equal(t, 429, statusOf(t, addr, "GET", ""))
+	update(func() { row.Rate = "" })
+	assert.Equal(t, 204, statusOf(t, addr, "GET", ""))
+	update(func() { row.Rate = "2/h" })
+	assert.Equal(t, 204, statusOf(t, addr, "GET", ""), "another rate begins anew")
+}
+
+// While a setting changes, the agents of a function differ in what they say of it.
+func TestCallersMustSuitAllReplicas(t *testing.T) {
+	a, _ := scriptedOnce(t)
+	b, _ := scriptedOnce(t)
+	a.AllowIps, b.AllowIps = []string{"127.0.0.1"}, []string{"127.0.0.0/8", "::1"}
+	assert.Equal(t, 204, statusOf(t, front(t, a, b), "GET", ""))
+	b.AllowIps = []string{"::1"}
+	assert.Equal(t, 403, statusOf(t, front(t, a, b), "GET", ""))
+	assert.Equal(t, 403, statusOf(t, front(t, b, a), "GET", ""))
+	b.AllowIps = nil
+	assert.Equal(t, 204, statusOf(t, front(t, b, a), "GET", ""))
+}
+
+// A version that is called by its number would be opened for that.
+func TestARefusedCallOpensNoVersion(t *testing.T) {
+	row, _ := scriptedOnce(t)
+	row.AllowIps = []string{"::1"}
+	addr, _ := frontWith(t, Config{Table: table(row), Wake: func(context.Context, string, uint32) error {
+		t.Error("it was opened")
+		return nil
+	}})
+	res, _ := say(t, addr, "GET /functions/hello@7 HTTP/1.1\r\nHost: h\r\n\r\n")
+	assert.Equal(t, 403, res.StatusCode)
 }
 
 func TestTheLimitOfBodiesFollowsTheSetting(t *testing.T) {

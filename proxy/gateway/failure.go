@@ -103,7 +103,7 @@ func (c *call) refuse(err error) {
 		e = *proto.Errorf(e.Kind, "%s", says).From("function", string(e.Kind))
 	}
 	w.Header().Set(forward.RequestID, c.id[0])
-	if e.Kind == proto.ErrUnavailable {
+	if e.Kind == proto.ErrUnavailable || e.Kind == proto.ErrTooMany {
 		w.Header().Set("Retry-After", strconv.Itoa(c.retryAfter()))
 	}
 	if c.unread() {
@@ -116,8 +116,9 @@ func (c *call) refuse(err error) {
 
 // retryAfter returns the seconds after which the caller may try again.
 func (c *call) retryAfter() int {
-	if c.route == nil || c.route.retry.IsZero() {
-		return 1
+	wait := c.wait
+	if wait == 0 && c.route != nil && !c.route.retry.IsZero() {
+		wait = time.Until(c.route.retry)
 	}
-	return max(1, int(math.Ceil(time.Until(c.route.retry).Seconds())))
+	return max(1, int(math.Ceil(wait.Seconds())))
 }

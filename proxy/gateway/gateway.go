@@ -38,7 +38,10 @@ type Config struct {
 	AgentErr func(agent string) *proto.Error // says why an agent does not answer; nil when it does
 	// Stranger reports whether a caller may not know more of a function than its answers.
 	Stranger func(r *http.Request) bool
-	Logger   hclog.Logger
+	// Whose names whose calls are counted together with r, where a function is called no
+	// more often than its setting says.
+	Whose  func(r *http.Request) string
+	Logger hclog.Logger
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
 	// as long as a caller of HTTP/1 may.
 	Silence time.Duration
@@ -78,12 +81,13 @@ type call struct {
 	tunnel     bool          // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
 	limit      *time.Timer
-	answered   atomic.Bool // the answer's head has come: the limit no longer holds
-	reading    atomic.Bool // a read of the caller's body is waiting
-	bodyRead   atomic.Bool // the caller's body has come whole
-	bodyFailed atomic.Bool // the caller's body could not be read
-	overflows  atomic.Bool // it is larger than the function's limit
-	failure    error       // why the function's answer is missing or not whole
+	answered   atomic.Bool   // the answer's head has come: the limit no longer holds
+	reading    atomic.Bool   // a read of the caller's body is waiting
+	bodyRead   atomic.Bool   // the caller's body has come whole
+	bodyFailed atomic.Bool   // the caller's body could not be read
+	overflows  atomic.Bool   // it is larger than the function's limit
+	failure    error         // why the function's answer is missing or not whole
+	wait       time.Duration // until the caller may call again; 0: at once
 }
 
 // ServeHTTP implements http.Handler.

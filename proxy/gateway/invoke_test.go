@@ -71,6 +71,7 @@ func frontWith(t testing.TB, gateway Config) (string, *Gateway) {
 		return proto.Errorf(proto.ErrNotFound, "function %q not found", segment).From("gateway", "not_found")
 	}
 	gateway.AgentErr = func(string) *proto.Error { return nil }
+	gateway.Whose = server.Whose
 	gateway.Stranger = func(r *http.Request) bool { return r.Header.Get("Stranger") != "" }
 	g := New(gateway)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -59,8 +59,8 @@ func classOf(status int) int {
 var (
 	components = []string{"", "agent", "caller", "client", "function", "gateway"}
 	reasons    = []string{
-		"", "agent", "answer", "body", "build", "check", "checksum", "crash", "cut", "damaged", "deploying", "dial", "disk", "frozen",
-		"lost", "paused", "ports", "program", "rollout", "start", "starting", "stopped", "unreachable", "version",
+		"", "address", "agent", "answer", "body", "build", "check", "checksum", "crash", "cut", "damaged", "deploying", "dial", "disk", "frozen",
+		"lost", "paused", "ports", "program", "rate", "rollout", "start", "starting", "stopped", "unreachable", "version",
 		string(proto.ErrBadGateway), string(proto.ErrCanceled), string(proto.ErrConflict), string(proto.ErrExhausted), string(proto.ErrForbidden),
 		string(proto.ErrInternal), string(proto.ErrInvalid), string(proto.ErrNotFound), string(proto.ErrStalled), string(proto.ErrTimeout),
 		string(proto.ErrTooLarge), string(proto.ErrTooMany), string(proto.ErrUnauthenticated), string(proto.ErrUnavailable), string(proto.ErrUnsupported),

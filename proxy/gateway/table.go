@@ -146,6 +146,7 @@ func (t *Table) Update(changes map[string][]Replica) {
 			rt := newRoute(path, replicas, before)
 			rt.calls = underWay
 			rt.measure(routes[path])
+			rt.remember(routes[path])
 			routes[path], after = rt, rt.targets()
 		} else {
 			delete(routes, path)

@@ -3,9 +3,9 @@ package server
 import (
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/rates"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -22,55 +22,9 @@ const (
 	maxMetered = 4096
 )
 
-// rates bounds how fast callers ask: each may make maxBurst requests at once, and gets
-// maxRate of them back a second (the generic cell rate algorithm of ITU-T I.371). The zero
-// value is ready for use.
-type rates struct {
-	mu sync.Mutex
-	// full says when a caller has all of its burst again. One that is not there has it.
-	full map[string]time.Time // mu guards it
-}
-
-// take counts a request of a caller. It returns how long the caller must wait before its
-// next, 0 if this one is to be served.
-func (r *rates) take(caller string, now time.Time) (wait time.Duration) {
-	const each = time.Second / maxRate
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	full, known := r.full[caller]
-	if full.Before(now) {
-		full = now
-	}
-	full = full.Add(each)
-	if wait = full.Sub(now) - maxBurst*each; wait > 0 {
-		return wait
-	}
-	if r.full == nil {
-		r.full = make(map[string]time.Time)
-	}
-	if !known && len(r.full) >= maxMetered {
-		r.forget()
-	}
-	r.full[caller] = full
-	return 0
-}
-
-// forget makes room for one caller. Of a few, which the order of a map chooses at random,
-// it removes the one that has its burst first: to look at all would let strangers with
-// many addresses slow down everybody.
-func (r *rates) forget() {
-	const few = 16
-	var first string
-	looked := 0
-	for caller, full := range r.full {
-		if first == "" || full.Before(r.full[first]) {
-			first = caller
-		}
-		if looked++; looked == few {
-			break
-		}
-	}
-	delete(r.full, first)
+// newRates returns what bounds how fast callers ask.
+func newRates() *rates.Limiter {
+	return &rates.Limiter{Every: time.Second / maxRate, Burst: maxBurst, Most: maxMetered}
 }
 
 // metered returns whose requests are counted together: a token's, or else a peer's. It is
@@ -96,11 +50,21 @@ func (s *server) meter(w http.ResponseWriter, r *http.Request, asked request) er
 	if caller == "" {
 		return nil
 	}
-	wait := s.rates.take(caller, time.Now())
+	wait := s.rates.Take(caller, time.Now())
 	if wait <= 0 {
 		return nil
 	}
 	w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 	return proto.Errorf(proto.ErrTooMany, "%s asks more than %d times a second", caller, maxRate).
 		WithHint("wait a second; calls of functions are not counted")
+}
+
+// Whose names whose calls are counted together with r: a token's, or else those of a peer,
+// the one of which gateways that are believed tell. It is for handlers of mounts with
+// ScopeInvoke.
+func Whose(r *http.Request) string {
+	if b := bearerOf(r); b.who != nil {
+		return b.who.String()
+	}
+	return peerOf(r.RemoteAddr, connOf(r).end)
 }

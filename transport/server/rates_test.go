@@ -1,50 +1,13 @@
 package server
 
 import (
-	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
-
-func TestABurstIsServedThenTheRate(t *testing.T) {
-	var r rates
-	now := time.Now()
-	for range maxBurst {
-		require.Zero(t, r.take("a", now))
-	}
-	assert.Equal(t, time.Second/maxRate, r.take("a", now))
-	assert.Equal(t, time.Second/maxRate, r.take("a", now), "what was refused does not count")
-	assert.Zero(t, r.take("b", now), "each has its own")
-	now = now.Add(time.Second)
-	for range maxRate {
-		require.Zero(t, r.take("a", now))
-	}
-	assert.NotZero(t, r.take("a", now))
-	now = now.Add(time.Hour)
-	for range maxBurst {
-		require.Zero(t, r.take("a", now), "no more comes back than there was")
-	}
-	assert.NotZero(t, r.take("a", now))
-}
-
-func TestTheCallersThatAreRememberedAreBounded(t *testing.T) {
-	var r rates
-	now := time.Now()
-	for range maxBurst {
-		require.Zero(t, r.take("busy", now))
-	}
-	for i := range 2 * maxMetered {
-		require.Zero(t, r.take(fmt.Sprint(i), now))
-		require.LessOrEqual(t, len(r.full), maxMetered)
-	}
-	assert.NotZero(t, r.take("busy", now), "others do not push out who asks too much")
-}
 
 func TestWhoseRequestsAreCountedTogether(t *testing.T) {
 	token := bearer{who: &auth.Identity{ID: "t_1"}}

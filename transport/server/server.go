@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/Ishan27g/ryo-faas/internal/rates"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -225,7 +226,7 @@ type server struct {
 	access  access
 	grpc    *grpc.Server
 	routes  http.Handler // of wire.Routes
-	rates   rates
+	rates   *rates.Limiter
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
 	inFlight sync.RWMutex
@@ -240,7 +241,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), early: earlyConns{all: make(map[*Early]bool), drained: make(chan struct{}, 1)}}
+	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), early: earlyConns{all: make(map[*Early]bool), drained: make(chan struct{}, 1)}}
 	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),

@@ -117,7 +117,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Kind = kind(v.fn)
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
 	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
-	row.Body = v.fn.GetBody()
+	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {
