@@ -132,7 +132,9 @@ type FunctionJson struct {
 	Rate string `protobuf:"bytes,40,opt,name=rate,proto3" json:"rate,omitempty"`
 	// Addresses and networks from which alone it may be called through a proxy, such as
 	// "10.0.0.0/8". Default: any.
-	AllowIps      []string `protobuf:"bytes,41,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
+	AllowIps []string `protobuf:"bytes,41,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
+	// A proxy compresses its answers for callers who accept that.
+	Compress      bool `protobuf:"varint,42,opt,name=compress,proto3" json:"compress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +449,13 @@ func (x *FunctionJson) GetAllowIps() []string {
 	return nil
 }
 
+func (x *FunctionJson) GetCompress() bool {
+	if x != nil {
+		return x.Compress
+	}
+	return false
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -522,6 +531,7 @@ type FunctionJsonRsp struct {
 	Body          string   `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
 	Rate          string   `protobuf:"bytes,33,opt,name=rate,proto3" json:"rate,omitempty"`
 	AllowIps      []string `protobuf:"bytes,34,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
+	Compress      bool     `protobuf:"varint,35,opt,name=compress,proto3" json:"compress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +802,13 @@ func (x *FunctionJsonRsp) GetAllowIps() []string {
 		return x.AllowIps
 	}
 	return nil
+}
+
+func (x *FunctionJsonRsp) GetCompress() bool {
+	if x != nil {
+		return x.Compress
+	}
+	return false
 }
 
 // Serving is one version of a function that can be called.
@@ -4309,7 +4326,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xfe\b\n" +
+	"ryofaas.v1\"\x9a\t\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4351,13 +4368,14 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04gate\x18& \x01(\tR\x04gate\x12\x16\n" +
 	"\x06routes\x18' \x03(\tR\x06routes\x12\x12\n" +
 	"\x04rate\x18( \x01(\tR\x04rate\x12\x1b\n" +
-	"\tallow_ips\x18) \x03(\tR\ballowIPs\x1a6\n" +
+	"\tallow_ips\x18) \x03(\tR\ballowIPs\x12\x1a\n" +
+	"\bcompress\x18* \x01(\bR\bcompress\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\a\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4395,7 +4413,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06routes\x18\x1f \x03(\tR\x06routes\x12\x12\n" +
 	"\x04body\x18  \x01(\tR\x04body\x12\x12\n" +
 	"\x04rate\x18! \x01(\tR\x04rate\x12\x1b\n" +
-	"\tallow_ips\x18\" \x03(\tR\ballowIPs\"\x99\x01\n" +
+	"\tallow_ips\x18\" \x03(\tR\ballowIPs\x12\x1a\n" +
+	"\bcompress\x18# \x01(\bR\bcompress\"\x99\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +

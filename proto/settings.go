@@ -134,6 +134,11 @@ var settings = []Setting{
 		Default: "any",
 	},
 	{
+		Name: "compress", Flag: "compress", Form: Switch, Effect: OnVersion, check: always,
+		Help:    "the gateway compresses text of 1KiB or more, by zstd or gzip, for callers who accept that",
+		Default: "false",
+	},
+	{
 		Name: "strict", Flag: "strict", Form: Switch, Effect: OnProcess, check: always,
 		Help:    "a typed function refuses JSON with fields that its type does not have",
 		Default: "false",

@@ -50,6 +50,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
 		row.Auth, row.Routes = v.Spec.GetAuth(), v.Spec.GetRoutes()
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
+		row.Compress = v.Spec.GetCompress()
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
 		if f.stopped {
 			row.Version = v.Number

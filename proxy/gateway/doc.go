@@ -31,6 +31,9 @@
 // What does not fit is refused before a process is woken (edge.go). Most have no such
 // setting and pay for one look at a pointer.
 //
+// The answers of some are compressed, on their way to callers who accept that, each part
+// as it is read (compress.go).
+//
 // There are two lanes. Most calls are plain: HTTP/1.1, without a body or with a small
 // one of known length, and without headers that concern the connection. The
 // fast lane (fast.go) reads such a request from the caller's connection before net/http

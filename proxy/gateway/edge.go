@@ -22,13 +22,15 @@ type edge struct {
 	allow [][]netip.Prefix // a caller's address is in each of these; none: it may be any
 	rate  proto.Rate
 	meter *rates.Limiter // of rate; nil: there is none
+
+	compress bool // answers are compressed for callers who ask for that
 }
 
 // with returns the edge with what a replica's row says. While settings change, the rows of
 // replicas differ, and the last one counts; but who may call must suit all of them.
 func (e *edge) with(row *proto.FunctionJsonRsp) *edge {
 	said := &proto.FunctionJson{Body: row.GetBody(), Rate: row.GetRate(), AllowIps: row.GetAllowIps()}
-	if said.GetBody() == "" && said.GetRate() == "" && len(said.GetAllowIps()) == 0 {
+	if said.GetBody() == "" && said.GetRate() == "" && len(said.GetAllowIps()) == 0 && !row.GetCompress() {
 		return e
 	}
 	var next edge
@@ -38,6 +40,7 @@ func (e *edge) with(row *proto.FunctionJsonRsp) *edge {
 	// What this proxy cannot read is of a newer agent. Nobody is let in by it.
 	next.body, _ = said.BodyLimit(proto.KindHTTP) // the function sees to it, too
 	next.rate, _ = said.RateLimit()
+	next.compress = row.GetCompress()
 	if len(said.GetAllowIps()) > 0 {
 		networks, _ := said.AllowedIPs()
 		next.allow = append(slices.Clip(next.allow), networks)
@@ -61,7 +64,7 @@ func (rt *route) remember(before *route) {
 // plain says whether a call with a body of a length can take the fast lane: nothing else
 // is asked of it.
 func (e *edge) plain(length int64) bool {
-	return e == nil || e.meter == nil && e.allow == nil && (e.body == 0 || length <= e.body)
+	return e == nil || e.meter == nil && e.allow == nil && !e.compress && (e.body == 0 || length <= e.body)
 }
 
 // guard returns why the call may not reach the function, whatever becomes of that. No

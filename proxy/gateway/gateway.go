@@ -53,6 +53,8 @@ type Gateway struct {
 	errorLog *log.Logger
 	leaving  leaving
 	strays   meter // counts calls that find no function
+	// compressing has an element for each answer that is being compressed.
+	compressing chan struct{}
 }
 
 // Close ends what the fast lanes share. No call may be under way.
@@ -61,7 +63,7 @@ func (g *Gateway) Close() { g.leaving.close() }
 // New returns a gateway.
 func New(cfg Config) *Gateway {
 	cfg.Silence = cmp.Or(cfg.Silence, wire.SilentWrite)
-	return &Gateway{Config: cfg, strays: meter{function: noFunction}, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	return &Gateway{Config: cfg, compressing: make(chan struct{}, compressors), strays: meter{function: noFunction}, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 }
 
 // call is one call of a function.

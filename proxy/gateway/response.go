@@ -41,6 +41,7 @@ func (c *call) adapt(res *http.Response) {
 	if len(res.TransferEncoding) > 0 { // net/http leaves it in answers to HEAD
 		res.Header.Del("Content-Length")
 	}
+	c.compress(res)
 	if c.own {
 		forward.Relocate(res.Header, c.in.Host, c.prefix)
 	}

@@ -118,6 +118,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
 	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
+	row.Compress = v.fn.GetCompress()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {
