@@ -346,7 +346,7 @@ func (f *FunctionJson) DiskLimit() (int64, error) {
 // a kind.
 func (f *FunctionJson) BodyLimit(kind string) (int64, error) {
 	fallback := int64(DefaultBody)
-	if kind == KindHTTP || kind == KindGin {
+	if (kind == KindHTTP || kind == KindGin) && f.GetWebhook() == "" {
 		fallback = 0 // they read their bodies as a stream
 	}
 	return f.size("body", f.GetBody(), fallback, 1)

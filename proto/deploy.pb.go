@@ -134,7 +134,10 @@ type FunctionJson struct {
 	// "10.0.0.0/8". Default: any.
 	AllowIps []string `protobuf:"bytes,41,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
 	// A proxy compresses its answers for callers who accept that.
-	Compress      bool `protobuf:"varint,42,opt,name=compress,proto3" json:"compress,omitempty"`
+	Compress bool `protobuf:"varint,42,opt,name=compress,proto3" json:"compress,omitempty"`
+	// How callers sign their calls, and the secret's variable, such as
+	// "github:WEBHOOK_SECRET". Default: calls need no signature.
+	Webhook       string `protobuf:"bytes,43,opt,name=webhook,proto3" json:"webhook,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +457,13 @@ func (x *FunctionJson) GetCompress() bool {
 		return x.Compress
 	}
 	return false
+}
+
+func (x *FunctionJson) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
 }
 
 // FunctionJsonRsp is one function as it stands on one agent.
@@ -4326,7 +4336,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\x9a\t\n" +
+	"ryofaas.v1\"\xb4\t\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4369,7 +4379,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06routes\x18' \x03(\tR\x06routes\x12\x12\n" +
 	"\x04rate\x18( \x01(\tR\x04rate\x12\x1b\n" +
 	"\tallow_ips\x18) \x03(\tR\ballowIPs\x12\x1a\n" +
-	"\bcompress\x18* \x01(\bR\bcompress\x1a6\n" +
+	"\bcompress\x18* \x01(\bR\bcompress\x12\x18\n" +
+	"\awebhook\x18+ \x01(\tR\awebhook\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

@@ -1,9 +1,12 @@
 package proto
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -72,4 +75,36 @@ func (f *FunctionJson) AllowedIPs() ([]netip.Prefix, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// webhookForms are the ways in which senders sign that functions know.
+var webhookForms = []string{"github", "stripe", "slack", "standard"}
+
+func (f *FunctionJson) checkWebhook() error {
+	text := f.GetWebhook()
+	if text == "" {
+		return nil
+	}
+	form, variable, _ := strings.Cut(text, ":")
+	switch {
+	case !envName.MatchString(variable):
+		return f.invalid("webhook", "%.80q is not of the form FORM:VARIABLE, such as github:WEBHOOK_SECRET", text)
+	case !slices.Contains(webhookForms, form):
+		return f.invalid("webhook", "%q is not known; use one of %s", form, strings.Join(webhookForms, ", "))
+	}
+	return nil
+}
+
+// CheckWebhookSecret reports, as an ErrInvalid, why the function has no secret by which
+// signatures are checked. It is asked where the values of secrets are known.
+func (f *FunctionJson) CheckWebhookSecret() error {
+	_, variable, _ := strings.Cut(f.GetWebhook(), ":")
+	switch {
+	case f.GetWebhook() == "" || f.GetSecrets()[variable] != "":
+		return nil
+	case f.GetEnv()[variable] != "":
+		return f.invalid("webhook", "%s is in env, where all who may read the settings see it", variable).WithHint("give it in secrets")
+	}
+	return f.invalid("webhook", "there is no secret %s, or it is empty", variable).
+		WithHint(fmt.Sprintf(`give it in secrets: {%q: "env:%[1]s"}, or -secret %[1]s=env:%[1]s`, variable))
 }

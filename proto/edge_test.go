@@ -122,3 +122,36 @@ func FuzzAllowedIPs(f *testing.F) {
 		assert.True(t, slices.Equal(list, again))
 	})
 }
+
+func TestWebhooks(t *testing.T) {
+	for _, text := range []string{"", "github:KEY", "stripe:A_1", "slack:_", "standard:K"} {
+		require.NoError(t, (&FunctionJson{Name: "F", Webhook: text}).Check(), text)
+	}
+	for text, says := range map[string]string{
+		"github":       "is not of the form FORM:VARIABLE",
+		"github:":      "is not of the form FORM:VARIABLE",
+		"github:1A":    "is not of the form FORM:VARIABLE",
+		"github:A B":   "is not of the form FORM:VARIABLE",
+		"gitlab:KEY":   "use one of github, stripe, slack, standard",
+		":KEY":         "use one of github",
+		"GitHub:KEY":   "use one of github",
+		"github:K:EY":  "is not of the form FORM:VARIABLE",
+		"github:KEY\n": "is not of the form FORM:VARIABLE",
+	} {
+		require.ErrorContains(t, (&FunctionJson{Name: "F", Webhook: text}).Check(), says, text)
+	}
+	fn := &FunctionJson{Name: "F", Webhook: "github:KEY", Env: map[string]string{"KEY": "hunter2"}}
+	err := fn.CheckWebhookSecret()
+	require.ErrorContains(t, err, "KEY is in env")
+	assert.NotContains(t, err.Error(), "hunter2")
+	fn.Env = nil
+	require.ErrorContains(t, fn.CheckWebhookSecret(), "there is no secret KEY")
+	fn.Secrets = map[string]string{"KEY": ""}
+	require.ErrorContains(t, fn.CheckWebhookSecret(), "there is no secret KEY")
+	fn.Secrets["KEY"] = "hunter2"
+	require.NoError(t, fn.CheckWebhookSecret())
+	require.NoError(t, (&FunctionJson{Name: "F"}).CheckWebhookSecret())
+	limit, err := fn.BodyLimit(KindHTTP)
+	require.NoError(t, err)
+	assert.EqualValues(t, DefaultBody, limit, "bodies are read whole")
+}

@@ -121,7 +121,7 @@ var settings = []Setting{
 	{
 		Name: "body", Flag: "body", Value: "SIZE", Form: Text, Effect: OnProcess,
 		check: valid(func(f *FunctionJson) (int64, error) { return f.BodyLimit(KindHTTP) }),
-		Help:  "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, else none",
+		Help:  "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, and with webhook, else none",
 	},
 	{
 		Name: "rate", Flag: "rate", Value: "N/s|m|h[ burst N]", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).RateLimit),
@@ -132,6 +132,11 @@ var settings = []Setting{
 		Name: "allowIPs", Flag: "allow-ips", Value: "NETWORK,…", Form: List, Effect: OnVersion, check: valid((*FunctionJson).AllowedIPs),
 		Help:    "networks and addresses from which alone the function may be called, such as 10.0.0.0/8",
 		Default: "any",
+	},
+	{
+		Name: "webhook", Flag: "webhook", Value: "FORM:VARIABLE", Form: Text, Effect: OnProcess, check: (*FunctionJson).checkWebhook,
+		Help:    "calls must be signed as by github, stripe, slack or standard (Standard Webhooks), with the secret in a variable of secrets",
+		Default: "calls need no signature",
 	},
 	{
 		Name: "compress", Flag: "compress", Form: Switch, Effect: OnVersion, check: always,

@@ -229,7 +229,8 @@ func (f *function) served() *disk.Version {
 func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error) {
 	v := f.served()
 	if len(fn.GetKeep()) == 0 || v == nil {
-		return fn, nil
+		err := fn.CheckWebhookSecret()
+		return fn, err
 	}
 	was := v.Settings()
 	var err error
@@ -241,7 +242,8 @@ func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error)
 	if err := fn.Check(); err != nil {
 		return nil, fmt.Errorf("with what is kept of version %d: %w", v.Number, err)
 	}
-	return fn, nil
+	err = fn.CheckWebhookSecret()
+	return fn, err
 }
 
 // same reports whether a service has the package and the settings of a version.

@@ -135,6 +135,9 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	if body > 0 {
 		env = append(env, "RYO_BODY="+strconv.FormatInt(body, 10))
 	}
+	if how := fn.GetWebhook(); how != "" {
+		env = append(env, "RYO_WEBHOOK="+how)
+	}
 	if fn.GetStrict() {
 		env = append(env, "RYO_STRICT=1")
 	}

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,19 @@ func limitBody(next http.Handler, limit int64) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// readBody reads a body whole. If it is not ok, the request has been answered.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	body, err := io.ReadAll(r.Body)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		answerTooLarge(w, r, large.Limit)
+	case err != nil:
+		answerError(w, r, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
+	}
+	return body, err == nil
 }
 
 func answerTooLarge(w http.ResponseWriter, r *http.Request, limit int64) {

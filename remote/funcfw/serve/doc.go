@@ -18,6 +18,7 @@
 //	RYO_BODY=1048576         the largest body of a request in bytes; no limit without it
 //	RYO_STRICT=1             typed functions refuse JSON with unknown fields
 //	RYO_CONCURRENCY=8        how many requests run at a time, further ones wait; no limit without it
+//	RYO_WEBHOOK=github:KEY   how requests are signed, and the variable that holds the secret; not at all without it
 //	RYO_GOROOT=/…            the GOROOT that holds time zones, where the machine has none
 //	RYO_NONCE=3f9c…          what the process is known by, see below
 //

@@ -28,6 +28,7 @@ const (
 	envBody        = envPrefix + "BODY"
 	envStrict      = envPrefix + "STRICT"
 	envConcurrency = envPrefix + "CONCURRENCY"
+	envWebhook     = envPrefix + "WEBHOOK"
 	envNonce       = envPrefix + "NONCE"
 
 	// firstFD is the first inherited descriptor after the three standard ones.
@@ -80,6 +81,9 @@ func Run(functions Functions) error {
 	if s.concurrency > 0 {
 		fn = atMost(s.concurrency, fn)
 	}
+	if s.webhook != nil {
+		fn = signed(s.webhook, fn)
+	}
 	if s.body > 0 {
 		fn = limitBody(fn, s.body)
 	}
@@ -96,6 +100,7 @@ type settings struct {
 	body        int64 // 0: no limit
 	concurrency int   // 0: no limit
 	strict      bool
+	webhook     *webhook // nil: requests need no signature
 }
 
 // takeSettings reads the settings and removes every RYO_ variable.
@@ -104,7 +109,7 @@ func takeSettings() (settings, error) {
 		function: os.Getenv(envFunction), mount: os.Getenv(envMount),
 		nonce: os.Getenv(envNonce), strict: os.Getenv(envStrict) != "",
 	}
-	var errListen, errDrain, errBody, errConcurrency error
+	var errListen, errDrain, errBody, errConcurrency, errWebhook error
 	s.listeners, errListen = strconv.Atoi(os.Getenv(envListen))
 	s.drain, errDrain = time.ParseDuration(os.Getenv(envDrain))
 	if body, ok := os.LookupEnv(envBody); ok {
@@ -112,6 +117,9 @@ func takeSettings() (settings, error) {
 	}
 	if n, ok := os.LookupEnv(envConcurrency); ok {
 		s.concurrency, errConcurrency = strconv.Atoi(n)
+	}
+	if how, ok := os.LookupEnv(envWebhook); ok {
+		s.webhook, errWebhook = takeWebhook(how)
 	}
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
@@ -129,6 +137,8 @@ func takeSettings() (settings, error) {
 		return s, fmt.Errorf("%s is not a number of bytes", envBody)
 	case errConcurrency != nil || s.concurrency < 0:
 		return s, fmt.Errorf("%s is not a number of requests", envConcurrency)
+	case errWebhook != nil:
+		return s, errWebhook
 	}
 	return s, nil
 }

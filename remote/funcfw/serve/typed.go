@@ -96,14 +96,8 @@ func typedValue(fn any) (func(http.ResponseWriter, *http.Request), error) {
 // answerTyped decodes a request's body to what in points to, calls the function and
 // answers with its result.
 func answerTyped(w http.ResponseWriter, r *http.Request, in any, call func() (any, error)) {
-	body, err := io.ReadAll(r.Body)
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		answerTooLarge(w, r, large.Limit)
-		return
-	case err != nil:
-		answerError(w, r, http.StatusBadRequest, "invalid", "the body could not be read: "+err.Error())
+	body, ok := readBody(w, r)
+	if !ok {
 		return
 	}
 	if err := decode(body, in, isStrict(r)); err != nil {
