@@ -41,6 +41,9 @@ const (
 const nobody = 65534
 
 func TestAttacksOfFunctionsAreStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and others have its races")
+	}
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the attacks know the system calls of amd64 alone")
 	}

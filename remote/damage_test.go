@@ -41,6 +41,9 @@ var damaged = map[string]func(file string) error{
 // Whatever single file is damaged: the agent starts, says so, and runs all other
 // functions, and after a new deploy all.
 func TestOneDamagedFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and others have its races")
+	}
 	home := t.TempDir()
 	a := start(t, home)
 	secret := &proto.FunctionJson{Name: "HelloWorld", Dir: source(t, says("HelloWorld", "hello")), Secrets: map[string]string{"KEY": "value"}, Wait: true}

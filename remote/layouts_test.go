@@ -72,6 +72,9 @@ func (l layout) write(t *testing.T) (root string) {
 // Every project is built without a network. What it takes from other modules
 // comes with it.
 func TestLayouts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and others have its races")
+	}
 	t.Setenv("GOPROXY", "off")
 	a := start(t, t.TempDir())
 	files, err := filepath.Glob("testdata/layouts/*.txtar")

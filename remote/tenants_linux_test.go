@@ -58,6 +58,9 @@ func burnt(t *testing.T, pid int32) time.Duration {
 // limit. Processor time is compared with processor time, so that it does not matter how
 // busy the machine is.
 func TestFunctionsDoNotStarveEachOther(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and others have its races")
+	}
 	a := start(t, t.TempDir())
 	if a.walls.Tier() < proto.IsolationFull {
 		t.Skip("nothing divides the processors among functions")
