@@ -5,30 +5,40 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// connections are the loads: one call at a time, and those of a busy site.
-var connections = []int{1, 64}
-
-// way is one way to the function.
-type way struct {
-	name       string
-	addr, path string
-	gateway    *process // nil: none
+// callLoad is a kind of calls.
+type callLoad struct {
+	what   string
+	name   string // of the function
+	conns  int
+	body   int
+	secure bool
 }
 
-// calls loads each way to the function in turn, in rounds that begin with a different
-// way each, and measures the memory of the processes before and after.
+var callLoads = []callLoad{
+	{what: "`GET` hello", name: function, conns: 1},
+	{what: "`GET` hello", name: function, conns: 16},
+	{what: "`GET` hello", name: function, conns: 64},
+	{what: "`GET` hello", name: function, conns: 256},
+	{what: "`GET` hello by TLS 1.3", name: function, conns: 64, secure: true},
+	{what: "`POST` of 1 KiB", name: "Sink", conns: 64, body: 1 << 10},
+	{what: "`POST` of 1 MiB", name: "Sink", conns: 4, body: 1 << 20},
+}
+
+// calls loads each way to the functions in turn, in rounds that begin with a different
+// way each, and measures the memory of the processes before and after, and what idle
+// connections take.
 func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 	row, err := s.row(ctx, function)
-	if err != nil {
-		return nil, err
-	}
-	ways, stop, err := s.ways(ctx, row)
-	defer stop()
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +57,16 @@ func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 		}
 		holds.add(p.name, mib(m.RSS), mib(m.PrivateDirty))
 	}
+	sinkRow, err := s.deploySink(ctx)
+	if err != nil {
+		return nil, err
+	}
+	functions := map[string]*proto.FunctionJsonRsp{row.GetName(): row, sinkRow.GetName(): sinkRow}
 	var tables []*table
-	for _, conns := range connections {
-		t, err := measureCalls(ctx, ways, conns, int(row.GetPid()), e)
+	for _, l := range callLoads {
+		t, err := s.measureCalls(ctx, l, functions[l.name], e)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s, %d connections: %w", l.what, l.conns, err)
 		}
 		tables = append(tables, t)
 	}
@@ -62,15 +77,36 @@ func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 		}
 		holds.rows[i] = append(holds.rows[i], mib(m.RSS), mib(m.PrivateDirty))
 	}
-	return append(tables, holds), nil
+	idle, err := s.idle(ctx, row, e)
+	if err != nil {
+		return nil, fmt.Errorf("idle connections: %w", err)
+	}
+	_, err = s.client.Stop(ctx, sinkRow.GetName())
+	return append(tables, holds, idle), err
 }
 
-// ways finds the function and starts nginx before it, if it is installed.
-func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []way, stop func(), err error) {
-	var started []*process
+func (s *stack) deploySink(ctx context.Context) (*proto.FunctionJsonRsp, error) {
+	dir := filepath.Join(s.dir, "sink")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sink.go"), []byte(sink), 0o600); err != nil {
+		return nil, err
+	}
+	if _, err := settle(ctx, s.client, &proto.FunctionJson{Name: "Sink", Dir: dir, ToAgent: []string{s.agent.addr}}); err != nil {
+		return nil, err
+	}
+	return s.row(ctx, "Sink")
+}
+
+// ways are the function itself, the proxy, and the gateways that are installed, which
+// stop ends.
+func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []gateway, stop func(), err error) {
+	var started []gateway
 	stop = func() {
-		for _, p := range started {
-			p.stop()
+		for _, g := range started {
+			g.stop()
+			_ = os.RemoveAll(s.folder(g.name))
 		}
 	}
 	service, err := url.Parse(row.GetProxy())
@@ -78,58 +114,146 @@ func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []way
 		return nil, stop, err
 	}
 	service.Host = net.JoinHostPort("127.0.0.1", service.Port()) // nginx takes localhost for two servers
-	path := "/" + proto.Path(function)
-	all = []way{
-		{name: "the function itself", addr: service.Host, path: path},
-		{name: "through proxy", addr: s.proxyHTTP, path: "/functions" + path, gateway: s.proxy},
+	add := func(g gateway, err error) error {
+		if err == nil {
+			started = append(started, g)
+		}
+		return err
 	}
-	nginx, ok := findNginx()
-	if !ok {
-		return all, stop, nil
-	}
-	for i, upstream := range []struct{ name, server string }{{"TCP", service.Host}, {"unix socket", "unix:" + row.GetSocket()}} {
-		p, addr, err := s.startNginx(ctx, nginx, fmt.Sprintf("nginx%d", i), upstream.server)
-		if err != nil {
+	if path, ok := find("nginx"); ok {
+		if err := add(s.startNginx(ctx, path, "nginx, TCP", row.GetName(), service.Host)); err != nil {
 			return nil, stop, err
 		}
-		started = append(started, p)
-		all = append(all, way{name: "through nginx, " + upstream.name, addr: addr, path: "/functions" + path, gateway: p})
+		if err := add(s.startNginx(ctx, path, "nginx, unix socket", row.GetName(), "unix:"+row.GetSocket())); err != nil {
+			return nil, stop, err
+		}
 	}
-	return all, stop, nil
+	if path, ok := find("haproxy"); ok {
+		if err := add(s.startHaproxy(ctx, path, "haproxy, TCP", row.GetName(), service.Host)); err != nil {
+			return nil, stop, err
+		}
+	}
+	if err := add(s.startReverse(ctx, "Go's ReverseProxy, tuned, TCP", row.GetName(), service.Host)); err != nil {
+		return nil, stop, err
+	}
+	all = []gateway{
+		{name: "the function itself", addr: service.Host},
+		{name: "proxy", addr: s.proxyHTTP, secure: s.proxyHTTP, prefix: "/functions", process: s.proxy},
+	}
+	return append(all, started...), stop, nil
 }
 
-// measureCalls measures all ways at one number of connections.
-func measureCalls(ctx context.Context, ways []way, conns, function int, e effort) (*table, error) {
+// measureCalls measures all ways under one load. Gateways have a processor of their own,
+// which callers and functions do not use.
+func (s *stack) measureCalls(ctx context.Context, l callLoad, row *proto.FunctionJsonRsp, e effort) (*table, error) {
+	all, stop, err := s.ways(ctx, row)
+	defer stop()
+	if err != nil {
+		return nil, err
+	}
+	var ways []gateway
+	for _, g := range all {
+		if !l.secure || g.secure != "" {
+			ways = append(ways, g)
+		}
+	}
+	theirs := onFirst
+	if runtime.NumCPU() == 1 {
+		theirs = onAll
+	}
+	if err := pin(int(row.GetPid()), offFirst()); err != nil {
+		return nil, err
+	}
+	for _, g := range ways {
+		if g.process == nil {
+			continue
+		}
+		if err := pin(g.pid(), theirs()); err != nil {
+			return nil, err
+		}
+	}
+	defer func() { _ = pin(s.proxy.pid(), onAll()) }()
 	seen := make([]samples, len(ways))
 	for round := range e.calls {
 		for i := range ways {
 			i = (i + round) % len(ways)
-			l := load{Addr: ways[i].addr, Path: ways[i].path, Conns: conns, Warm: e.each / 5, For: e.each}
-			if err := seen[i].add(ctx, l, ways[i].gateway, function); err != nil {
+			addr := ways[i].addr
+			if l.secure {
+				addr = ways[i].secure
+			}
+			task := load{Addr: addr, Path: ways[i].prefix + "/" + proto.Path(l.name), Conns: l.conns, Body: l.body, Secure: l.secure, Warm: e.each / 5, For: e.each}
+			if err := seen[i].add(ctx, task, ways[i].process, int(row.GetPid())); err != nil {
 				return nil, fmt.Errorf("%s: %w", ways[i].name, err)
 			}
 		}
 	}
 	t := &table{head: []string{
-		fmt.Sprintf("`GET` hello, %d connection%s, %d rounds of %v in turns", conns, plural(conns), e.calls, e.each),
-		"calls/s [lowest–highest]", "p50", "p99", "gateway's CPU per call", "proxy's ÷ its", "function's CPU per call",
+		fmt.Sprintf("%s, %d connection%s, %d rounds of %v in turns", l.what, l.conns, plural(l.conns), e.calls, e.each),
+		"calls/s", "p50", "p99", "gateway's CPU per call [lowest–highest]", "÷ nginx's, TCP", "function's CPU per call",
 	}}
-	own := summarize(seen[1].gateway).Median
+	var nginx float64
+	for i, w := range ways {
+		if w.name == "nginx, TCP" {
+			nginx = summarize(seen[i].gateway).Median
+		}
+	}
 	for i, w := range ways {
 		m := seen[i]
-		perSecond, gateway, ratio := summarize(m.perSecond), "–", "–"
-		if w.gateway != nil {
-			cpu := summarize(m.gateway).Median
-			gateway, ratio = fmt.Sprintf("%.0f µs", cpu), fmt.Sprintf("%.1f ×", own/cpu)
+		cpu, ratio := "–", "–"
+		if w.process != nil {
+			f := summarize(m.gateway)
+			cpu = fmt.Sprintf("%.1f µs [%.1f–%.1f]", f.Median, f.Min, f.Max)
+			if nginx > 0 {
+				ratio = fmt.Sprintf("%.2f ×", f.Median/nginx)
+			}
 		}
-		t.add(w.name, fmt.Sprintf("%.0f [%.0f–%.0f]", perSecond.Median, perSecond.Min, perSecond.Max),
+		t.add(w.name, fmt.Sprintf("%.0f", summarize(m.perSecond).Median),
 			fmt.Sprintf("%.2f ms", summarize(m.p50).Median/1000), fmt.Sprintf("%.2f ms", summarize(m.p99).Median/1000),
-			gateway, ratio, fmt.Sprintf("%.0f µs", summarize(m.function).Median))
+			cpu, ratio, fmt.Sprintf("%.1f µs", summarize(m.function).Median))
 	}
-	if len(ways) < 3 {
-		t.add("through nginx: not measured, it is not installed (Debian: nginx-light)", "", "", "", "", "", "")
+	for _, name := range []string{"nginx", "haproxy"} {
+		if _, ok := find(name); !ok {
+			t.add(name+": not measured, it is not installed", "", "", "", "", "", "")
+		}
 	}
 	return t, nil
+}
+
+// idle measures what connections take of a gateway that have made one call and wait for
+// the next.
+func (s *stack) idle(ctx context.Context, row *proto.FunctionJsonRsp, e effort) (*table, error) {
+	ways, stop, err := s.ways(ctx, row)
+	defer stop()
+	if err != nil {
+		return nil, err
+	}
+	t := &table{head: []string{fmt.Sprintf("each of %d idle connections costs", e.idle), "private, dirty"}}
+	for _, w := range ways {
+		if w.process == nil {
+			continue
+		}
+		each, err := e.idleAt(w, "/functions/"+proto.Path(function))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		t.add(w.name, kib(each))
+	}
+	return t, nil
+}
+
+// idleAt returns the bytes of one connection.
+func (e effort) idleAt(g gateway, path string) (int64, error) {
+	before, err := treeMemory(g.pid())
+	if err != nil {
+		return 0, err
+	}
+	clients, err := load{Addr: g.addr, Path: path, Conns: e.idle}.connect()
+	defer closeAll(clients)
+	if err != nil {
+		return 0, err
+	}
+	after, err := treeMemory(g.pid())
+	return (after - before) / int64(e.idle), err
 }
 
 // samples are what the rounds of one way at one load measured.
@@ -143,11 +267,11 @@ func (m *samples) add(ctx context.Context, l load, gateway *process, function in
 	if gateway != nil {
 		pids = append(pids, gateway.pid())
 	}
-	before, err := cpuTimes(pids)
-	if err != nil {
+	var before []time.Duration
+	o, err := l.run(ctx, func() (err error) {
+		before, err = cpuTimes(pids)
 		return err
-	}
-	o, err := l.run(ctx)
+	})
 	if err != nil {
 		return err
 	}
@@ -176,6 +300,28 @@ func cpuTimes(pids []int) ([]time.Duration, error) {
 		}
 	}
 	return times, nil
+}
+
+// Sets of processors.
+func onFirst() (set unix.CPUSet) {
+	set.Set(0)
+	return set
+}
+
+func onAll() (set unix.CPUSet) {
+	for i := range runtime.NumCPU() {
+		set.Set(i)
+	}
+	return set
+}
+
+// offFirst is all but the first, where there are several.
+func offFirst() unix.CPUSet {
+	set := onAll()
+	if set.Count() > 1 {
+		set.Clear(0)
+	}
+	return set
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

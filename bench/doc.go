@@ -8,10 +8,12 @@
 //   - builds: the agent's memory while many are queued;
 //   - starts: the time from no process to the first answer of a function that was
 //     scaled to zero, killed or rolled back, beside a bare exec of its binary;
-//   - calls: GET hello at the function itself, through the proxy, and through
-//     nginx with the same function behind it: calls per second, latency, and the
-//     CPU time that a call costs in the gateway;
-//   - memory: of agent, proxy and a function, and of each of many idle functions.
+//   - calls: GET hello over 1 to 256 connections, by TLS too, and POST of a kibibyte and
+//     of a mebibyte, at the function itself, through the proxy, and through nginx,
+//     haproxy and the reverse proxy of Go's library with the same function behind them:
+//     calls per second, latency, and the CPU time that a call costs in the gateway;
+//   - memory: of agent, proxy and a function, of each of many idle functions, and of each
+//     of many idle connections at each gateway.
 //
 // `make bench` runs all of it; `go run ./bench -help` shows the flags.
 //
@@ -20,8 +22,10 @@
 // a hundred is the largest. Goals are printed beside the figures; the run does not fail
 // if one is missed. The load comes from a closed-loop client (load.go) in a process of
 // its own: it sends the next call after the answer. A slow answer thus delays calls
-// that the latencies do not show: compare them, but promise nothing by them. Nothing is
-// pinned to a core.
+// that the latencies do not show: compare them, but promise nothing by them. While calls
+// are measured, gateways have the first processor to themselves: callers and functions
+// stay on the others. The proxy reaches functions of its machine by their unix sockets;
+// nginx is measured both ways.
 //
 // bench imports transport and proto alone, as any caller can. It never reports a figure
 // that was not measured: it says what is missing, such as nginx, and fails with the

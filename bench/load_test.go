@@ -29,11 +29,13 @@ func TestLoadCountsWhatTheServerAnswered(t *testing.T) {
 	})
 	require.NoError(t, err)
 	var out bytes.Buffer
-	require.NoError(t, serveLoad(bytes.NewReader(spec), &out))
+	require.NoError(t, serveLoad(strings.NewReader(string(spec)+"\ngo\n"), &out))
 
+	ready, result, _ := strings.Cut(out.String(), "\n")
+	assert.Equal(t, "ready", ready)
 	var o outcome
-	require.NoError(t, json.Unmarshal(out.Bytes(), &o))
-	assert.EqualValues(t, calls.Load(), o.All)
+	require.NoError(t, json.Unmarshal([]byte(result), &o))
+	assert.EqualValues(t, calls.Load(), o.All+4, "with the first of each connection")
 	assert.Positive(t, o.Measured)
 	assert.Less(t, o.Measured, o.All, "the calls before the measured ones count apart")
 	assert.LessOrEqual(t, o.P50, o.P99)
@@ -48,8 +50,11 @@ func TestLoadRefusesWhatIsNoAnswer(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			server := httptest.NewServer(handler)
 			defer server.Close()
-			_, err := load{Addr: strings.TrimPrefix(server.URL, "http://"), Path: "/", Conns: 1, For: time.Second}.generate()
+			clients, err := load{Addr: strings.TrimPrefix(server.URL, "http://"), Path: "/", Conns: 1}.connect()
 			assert.ErrorContains(t, err, want)
+			for _, c := range clients {
+				require.NoError(t, c.conn.Close())
+			}
 		})
 	}
 }

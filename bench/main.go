@@ -24,6 +24,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
+	if len(args) == 3 && args[0] == reverseCommand {
+		fmt.Fprintln(stderr, serveReverse(args[1], args[2]))
+		return 1
+	}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	quick := set.Bool("quick", false, "measure a little of everything, to test bench itself; the figures mean nothing")
@@ -63,7 +67,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// effort is how much is measured. All of full takes less than four minutes.
+// effort is how much is measured. All of full takes five minutes.
 type effort struct {
 	calls     int           // rounds of load
 	each      time.Duration // one load
@@ -74,17 +78,18 @@ type effort struct {
 	rollbacks int
 	starts    int
 	functions int // idle on one agent
+	idle      int // connections
 	benchmark int // calls of a Go benchmark
 }
 
 var (
 	full = effort{
-		calls: 5, each: time.Second, deploys: 20, rollouts: 10, bombs: 3, queued: 20,
-		rollbacks: 20, starts: 100, functions: 200, benchmark: 10_000,
+		calls: 3, each: time.Second, deploys: 20, rollouts: 10, bombs: 3, queued: 20,
+		rollbacks: 20, starts: 100, functions: 200, idle: 4000, benchmark: 10_000,
 	}
 	little = effort{
 		calls: 1, each: 100 * time.Millisecond, deploys: 1, rollouts: 1, queued: 2, // bombs keep both processors busy for a minute
-		rollbacks: 1, starts: 1, functions: 2, benchmark: 10,
+		rollbacks: 1, starts: 1, functions: 2, idle: 10, benchmark: 10,
 	}
 )
 
@@ -109,7 +114,7 @@ func measure(ctx context.Context, e effort, say func(string, ...any)) (all []*ta
 		{"deploying it beside compile bombs", s.bombs},
 		{"queueing builds", s.queue},
 		{"starting it", s.starts},
-		{fmt.Sprintf("calling it at %v connections", connections), s.calls},
+		{"calling it, and a function that reads, through each gateway", s.calls},
 		{"counting allocations", s.allocations},
 		{fmt.Sprintf("keeping %d idle functions", e.functions), s.fleet},
 	} {

@@ -124,9 +124,14 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 	if s.agent, err = s.newAgent(ctx, "agent-first"); err != nil {
 		return s, err
 	}
+	certificate := filepath.Join(s.dir, "tls.pem")
+	if err := writeCertificate(certificate); err != nil {
+		return s, err
+	}
 	var addrs []string
 	s.proxy, addrs, err = s.serve(ctx, "proxy", "proxy", "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0",
-		"-dir", filepath.Join(s.dir, "proxy.state"), "-agents", s.agent.addr)
+		"-dir", filepath.Join(s.dir, "proxy.state"), "-agents", s.agent.addr,
+		"-tls-cert", certificate, "-tls-key", certificate)
 	if err != nil {
 		return s, err
 	}
