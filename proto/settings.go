@@ -115,7 +115,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).TimeLimit),
-		Help:    "how long the gateway waits for an answer to begin, such as 30s",
+		Help:    "how long the gateway waits for an answer to begin, such as 30s; a caller's X-Ryo-Timeout may shorten it",
 		Default: plain(DefaultTimeout),
 	},
 	{

@@ -100,6 +100,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 func HelloWorld(w http.ResponseWriter, r *http.Request) {
@@ -112,6 +113,11 @@ func HelloWorld(w http.ResponseWriter, r *http.Request) {
 		defer conn.Close()
 		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		io.Copy(conn, in)
+		return
+	}
+	if r.URL.Path == "/deadline" {
+		at, limited := r.Context().Deadline()
+		fmt.Fprint(w, limited, " ", time.Until(at) > 10*time.Second, " ", time.Until(at) <= 20*time.Second)
 		return
 	}
 	_ = stream.EnableFullDuplex()
@@ -209,11 +215,19 @@ func TestMachinesThatJoined(t *testing.T) {
 		assert.Equal(t, "/a%2Fb//c plainly readable\nfirst\nsecond\n", string(body))
 		assert.Equal(t, "end", res.Trailer.Get("X-End"))
 	}
+	conn := dial()
+	_, err := io.WriteString(conn, "GET /functions/helloworld/deadline HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer "+token+"\r\nX-Ryo-Timeout: 20s\r\n\r\n")
+	require.NoError(t, err)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "true true true", string(body), "the caller's time is not the function's")
 	socket := dial()
-	_, err := io.WriteString(socket, "GET /functions/helloworld HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer "+token+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	_, err = io.WriteString(socket, "GET /functions/helloworld HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer "+token+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 	require.NoError(t, err)
 	in := bufio.NewReader(socket)
-	res, err := http.ReadResponse(in, nil)
+	res, err = http.ReadResponse(in, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
 	_, err = io.WriteString(socket, "\x81\x05hello")

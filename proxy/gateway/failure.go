@@ -20,14 +20,12 @@ func (c *call) fail(ctx context.Context, err error) {
 	var e *proto.Error
 	switch {
 	case errors.Is(context.Cause(ctx), errLimit):
-		e = proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v", name, c.route.limit).
-			WithHint(`its setting "timeout" is how long callers wait`).From("function", "timeout")
-		if agent := c.agentErr(); agent != nil {
-			e = proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v: %s", name, c.route.limit, agent.Message).
-				WithHint(agent.Hint).From("agent", "timeout")
-		}
+		e = c.late(err)
+	case errors.Is(context.Cause(ctx), errStalled) && c.term.asked:
+		e = proto.Errorf(proto.ErrStalled, "the request's body did not come whole within %v, after %v", c.term, c.elapsed()).
+			WithHint(c.term.hint()).From("caller", "stalled")
 	case errors.Is(context.Cause(ctx), errStalled):
-		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.route.limit).
+		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.term.limit).
 			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
 	case c.in.Context().Err() != nil:
 		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
@@ -48,6 +46,21 @@ func (c *call) fail(ctx context.Context, err error) {
 			WithHint("proxyCli log "+name+" shows its last output").From("function", "answer")
 	}
 	c.refuse(e)
+}
+
+// late says that the function did not begin to answer in time, and what it was.
+func (c *call) late(err error) *proto.Error {
+	name := c.route.name
+	switch agent := c.agentErr(); {
+	case agent != nil:
+		return proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v, after %v: %s", name, c.term, c.elapsed(), agent.Message).
+			WithHint(agent.Hint).From("agent", "timeout")
+	case isDial(err):
+		return proto.Errorf(proto.ErrTimeout, "function %q took no connection within %v, after %v", name, c.term, c.elapsed()).
+			WithHint(c.term.hint()).From("function", "dial")
+	}
+	return proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v, after %v", name, c.term, c.elapsed()).
+		WithHint(c.term.hint()).From("function", "timeout")
 }
 
 // agentErr says why the agent where the call went does not answer; nil when it does.

@@ -54,6 +54,7 @@ type Fast struct {
 	about  forward.About // what the last function was told
 	token  string        // of the request; "": it has none
 	said   http.Header   // what a gateway says of the request's caller; nil: nothing
+	asked  time.Duration // how long the request's caller waits; 0: it does not say
 	site   struct{ addressed, host string }
 	get    func() []byte // method values cost an allocation each time
 	put    func()
@@ -214,7 +215,7 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 	after = begin + r.Size + int(r.Length)
 	return after, n, true, f.call(&fastCall{
 		Fast: f, picker: picker{route: rt, chosen: rt.choose()}, prefix: prefix, rest: rest,
-		head: f.in[begin : begin+r.Size], body: f.in[begin+r.Size : after],
+		head: f.in[begin : begin+r.Size], body: f.in[begin+r.Size : after], term: rt.term(f.asked),
 	})
 }
 
@@ -267,7 +268,7 @@ func (f *Fast) findSite() (rt *route, prefix string, rest []byte) {
 // does, or decides. It notes what becomes of each, and what is said about the caller.
 func (f *Fast) plain() bool {
 	public, believed := f.caller.Public(), f.caller.Believed()
-	f.fates, f.token, f.said = f.fates[:0], "", nil
+	f.fates, f.token, f.said, f.asked = f.fates[:0], "", nil, 0
 	for _, h := range f.request.Headers {
 		fate := forward.FateOf(h.Name)
 		switch fate {
@@ -278,6 +279,12 @@ func (f *Fast) plain() bool {
 		case forward.Ours: // a gateway's, where none may be
 			switch {
 			case http1.Equal(h.Name, "x-request-id"):
+			case http1.Equal(h.Name, "x-ryo-timeout"):
+				asked, err := parseTimeout(string(h.Value))
+				if err != nil || f.asked > 0 {
+					return false
+				}
+				f.asked = asked
 			case !public:
 				return false
 			case believed:
@@ -323,7 +330,7 @@ func usual(h http1.Header, public bool) bool {
 	case len("expect"):
 		return !http1.Equal(h.Name, "expect") && (public || !http1.Equal(h.Name, "origin"))
 	case len("max-forwards"):
-		return !http1.Equal(h.Name, "max-forwards")
+		return !http1.Equal(h.Name, "max-forwards") && !http1.Equal(h.Name, "grpc-timeout")
 	case len("sec-fetch-site"):
 		return public || !http1.Equal(h.Name, "sec-fetch-site")
 	case len("via"):

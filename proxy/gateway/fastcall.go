@@ -25,6 +25,7 @@ type fastCall struct {
 	head, body []byte
 	id         string
 	begun      time.Time
+	term       term
 	closes     bool // the caller's connection ends with the answer
 	repeatable bool
 	repeated   bool
@@ -114,7 +115,10 @@ func (c *fastCall) prepare() {
 	}
 	c.out = b
 	c.id = proto.RequestID(given)
-	c.about.Prefix, c.about.ID, c.about.Via = c.prefix, c.id, forward.Via
+	c.about.Prefix, c.about.ID, c.about.Via, c.about.Left = c.prefix, c.id, forward.Via, c.route.left
+	if c.term.asked {
+		c.about.Left = spoken(c.term.limit - time.Since(c.begun))
+	}
 	c.about.Each(c.add)
 	switch method := string(r.Method); {
 	case r.Length > 0, method == http.MethodPost, method == http.MethodPut, method == http.MethodPatch:
@@ -178,7 +182,7 @@ func (c *fastCall) ask(t *target) (*link, error) {
 
 // dial opens a link, within the limit of the call.
 func (c *fastCall) dial(t *target) (*link, error) {
-	ctx, cancel := context.WithDeadlineCause(context.Background(), c.begun.Add(c.route.limit), errLimit)
+	ctx, cancel := context.WithDeadlineCause(context.Background(), c.begun.Add(c.term.limit), errLimit)
 	defer cancel()
 	l, err := t.links.fresh(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errLimit) {
@@ -190,11 +194,11 @@ func (c *fastCall) dial(t *target) (*link, error) {
 // exchange sends the request over a link and reads the head of the answer.
 func (c *fastCall) exchange(l *link) error {
 	l.heard, l.sent = false, false
-	by := c.begun.Add(c.route.limit)
+	by := c.begun.Add(c.term.limit)
 	buf, filled := c.got[:], 0
 	l.send(c.out)
 	for {
-		n, err := l.readBy(buf[filled:], by, c.route.limit)
+		n, err := l.readBy(buf[filled:], by, c.term.limit)
 		filled += n
 		l.heard = l.heard || n > 0
 		if err != nil && !l.sent {
@@ -263,7 +267,7 @@ func (c *fastCall) refuse(err error) error {
 	if bad != nil {
 		return bad
 	}
-	slow := &call{Gateway: c.Gateway, in: in, id: [1]string{c.id}, begun: c.begun, picker: c.picker, prefix: c.prefix}
+	slow := &call{Gateway: c.Gateway, in: in, id: [1]string{c.id}, begun: c.begun, term: c.term, picker: c.picker, prefix: c.prefix}
 	slow.bodyRead.Store(true)
 	said := &reply{header: make(http.Header)}
 	slow.out.ResponseWriter, slow.out.proto = said, 11

@@ -82,7 +82,8 @@ type call struct {
 	head       time.Duration // until the head of the answer had come
 	tunnel     bool          // the caller asked for a websocket
 	cancel     context.CancelCauseFunc
-	limit      *time.Timer
+	term       term
+	limit      *time.Timer   // of it
 	answered   atomic.Bool   // the answer's head has come: the limit no longer holds
 	reading    atomic.Bool   // a read of the caller's body is waiting
 	bodyRead   atomic.Bool   // the caller's body has come whole
@@ -148,12 +149,21 @@ func (c *call) close() {
 	c.ended(&e)
 }
 
+// left is how much of the call's time is left. What a caller has asked for runs from the
+// beginning; the function's own limit, from when it can be called.
+func (c *call) left() time.Duration {
+	if c.term.asked {
+		return c.term.limit - time.Since(c.begun)
+	}
+	return c.term.limit
+}
+
 // limited returns the context of the call, which is canceled when the function has
 // not begun to answer within its limit.
 func (c *call) limited() context.Context {
 	ctx, cancel := context.WithCancelCause(c.in.Context())
 	c.cancel = cancel
-	c.limit = time.AfterFunc(c.route.limit, func() {
+	c.limit = time.AfterFunc(c.left(), func() {
 		if c.answered.Load() {
 			return
 		}
@@ -208,6 +218,11 @@ func (c *call) find() error {
 	if err := c.guard(); err != nil {
 		return err
 	}
+	asked, err := timeoutOf(c.in.Header)
+	if err != nil {
+		return err
+	}
+	c.term = c.route.term(asked)
 	if err := c.choose(segment); err != nil {
 		return err
 	}
@@ -253,7 +268,7 @@ func (c *call) choose(segment string) error {
 	if c.chosen = c.route.version(c.number); c.chosen != nil {
 		return nil
 	}
-	if err := c.Wake(c.in.Context(), c.route.name, c.number); err != nil {
+	if err := c.wake(); err != nil {
 		return err
 	}
 	if err := c.look(segment); err != nil {
@@ -267,6 +282,25 @@ func (c *call) choose(segment string) error {
 	}
 	return nil
 }
+
+// wake opens the version that the caller names.
+func (c *call) wake() error {
+	ctx := c.in.Context()
+	if c.term.asked {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.left(), errLimit)
+		defer cancel()
+	}
+	err := c.Wake(ctx, c.route.name, c.number)
+	if err != nil && errors.Is(context.Cause(ctx), errLimit) {
+		return proto.Errorf(proto.ErrTimeout, "version %d of function %q was not ready within %v, after %v", c.number, c.route.name, c.term, c.elapsed()).
+			WithHint(c.term.hint()).From("gateway", "starting")
+	}
+	return err
+}
+
+// elapsed is how long the call has taken, as callers are told.
+func (c *call) elapsed() time.Duration { return time.Since(c.begun).Round(time.Millisecond) }
 
 // try sends the call to a replica, and to the next one if it has seen nothing of the call.
 func (c *call) try(ctx context.Context, send func(*target) error) (err error) {

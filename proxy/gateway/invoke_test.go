@@ -236,7 +236,9 @@ func TestForwardingHeadersAreSetFreshly(t *testing.T) {
 		"Via": {"1.1 ryo"}, "X-Ryo-Remote-Addr": {caller.String()}, "X-Forwarded-Prefix": {"/functions/hello"},
 		"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"me.example:9002"}, "X-Forwarded-Proto": {"http"},
 		"Host": {"me.example:9002"}, "X-Request-Id": h["X-Request-Id"], "Function-Execution-Id": h["X-Request-Id"],
+		"X-Ryo-Timeout": h["X-Ryo-Timeout"],
 	}, h)
+	assert.NotEmpty(t, h["X-Ryo-Timeout"])
 }
 
 func TestNominatedHeadersCannotRemoveOurs(t *testing.T) {

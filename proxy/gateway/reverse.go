@@ -35,6 +35,7 @@ func (c *call) reverse(ctx context.Context) {
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	forward.Rewrite(pr, c.uri, c.prefix, c.id[0])
+	out.Header[forward.Timeout] = []string{spoken(c.left())}
 	if out.Body != nil {
 		body := &body{Reader: c.capped(out.Body), call: c}
 		out.Body = body
@@ -218,10 +219,10 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		b.call.bodyRead.Store(true)
 	}
-	if !b.call.answered.Load() {
-		// The limit counts from the last part of the body: a slow upload is not the
-		// function's fault.
-		b.call.limit.Reset(b.call.route.limit)
+	if !b.call.answered.Load() && !b.call.term.asked {
+		// The function's limit counts from the last part of the body: a slow upload is not
+		// its fault.
+		b.call.limit.Reset(b.call.term.limit)
 	}
 	switch {
 	case err == io.EOF && b.trailer != nil:

@@ -40,6 +40,7 @@ type route struct {
 	sites    []proto.Route // where else it wants to be called
 	edge     *edge         // what is asked of its calls; nil: nothing
 	limit    time.Duration // within which the answer begins
+	left     string        // what a function is told of that
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
 	step     uint32        // between the places of two calls among total
@@ -242,6 +243,7 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 			v.targets = append(v.targets, to)
 		}
 	}
+	rt.left = spoken(rt.limit)
 	slices.SortFunc(rt.versions, func(a, b *version) int { return cmp.Compare(a.number, b.number) })
 	rt.balance()
 	if rt.total == 0 {

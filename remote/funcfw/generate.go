@@ -18,7 +18,7 @@ import (
 // runtimeSource is the runtime module. Tests are left out by name, so a file
 // that is added to a package must be added here.
 //
-//go:embed boot/boot.go serve/body.go serve/conn.go serve/doc.go serve/events.go serve/exchange.go serve/framework.go serve/guard.go serve/listens.go serve/mount.go serve/places.go serve/serve.go serve/traffic.go serve/typed.go serve/variable.go serve/webhook.go
+//go:embed boot/boot.go serve/body.go serve/conn.go serve/deadline.go serve/doc.go serve/events.go serve/exchange.go serve/framework.go serve/guard.go serve/listens.go serve/mount.go serve/places.go serve/serve.go serve/traffic.go serve/typed.go serve/variable.go serve/webhook.go
 var runtimeSource embed.FS
 
 const (

@@ -18,6 +18,10 @@ import (
 // RequestID is the header that carries the id of a call, in both directions.
 const RequestID = "X-Request-Id"
 
+// Timeout is the header in which a caller says how long it waits for the answer to begin,
+// and in which the function is told how much of that is left.
+const Timeout = "X-Ryo-Timeout"
+
 const (
 	executionID = "Function-Execution-Id" // what functions-framework-go logs
 	// remoteAddr is the header from which a function's server on this machine takes the
@@ -91,6 +95,7 @@ type About struct {
 	Prefix string // the part of the path that the function does not see
 	ID     string
 	Via    string // names this hop
+	Left   string // the time in which the answer must begin; "": there is no limit
 }
 
 // Via is About.Via of calls over HTTP/1.1.
@@ -133,6 +138,9 @@ func (a About) Each(set func(name, value string)) {
 	set(RequestID, a.ID)
 	set(executionID, a.ID)
 	set("Via", a.Via)
+	if a.Left != "" {
+		set(Timeout, a.Left)
+	}
 }
 
 // Rewrite prepares a request for a function. Its target is sent byte for byte; the

@@ -48,10 +48,11 @@
 // below the mount reach the function with the mount stripped, byte for byte, and
 // X-Forwarded-Prefix says what was stripped; every other path is 404. A request that a
 // gateway on the same machine has passed on has its caller's address as its RemoteAddr,
-// from X-Ryo-Remote-Addr, which is believed on the unix socket alone. /_ryo/healthz
-// lies outside of every mount. On SIGTERM and SIGINT the process drains and exits with
-// status 0: once running requests have been answered and connections that the function
-// took over are closed, or when the drain's time is over.
+// from X-Ryo-Remote-Addr, which is believed on the unix socket alone. Its context has a
+// deadline, after the time that the gateway says in X-Ryo-Timeout, until the answer has
+// begun. /_ryo/healthz lies outside of every mount. On SIGTERM and SIGINT the process
+// drains and exits with status 0: once running requests have been answered and
+// connections that the function took over are closed, or when the drain's time is over.
 //
 // # Decisions
 //

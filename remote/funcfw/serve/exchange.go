@@ -20,9 +20,10 @@ type exchange struct {
 	began   bool // the answer
 	// aborted says that the connection will be broken, so that the caller does not take
 	// a part of the answer for the whole. What is still written is dropped.
-	aborted bool
-	places  chan struct{} // of which it has one, see atMost; nil for none
-	holders int           // guarded by traffic.mu: the handler, and the connection that it took over
+	aborted  bool
+	places   chan struct{} // of which it has one, see atMost; nil for none
+	deadline *deadline     // by which the answer must begin; nil for none
+	holders  int           // guarded by traffic.mu: the handler, and the connection that it took over
 }
 
 // http1 is an exchange over HTTP/1.
@@ -74,6 +75,14 @@ func (x *exchange) begin() {
 	if !x.began && x.traffic.draining.Load() {
 		x.Header().Set("Connection", "close") // over HTTP/2, GOAWAY
 	}
+	x.beginAsItIs()
+}
+
+// beginAsItIs is begin of an answer whose header is its own.
+func (x *exchange) beginAsItIs() {
+	if !x.began && x.deadline != nil {
+		x.deadline.answered()
+	}
 	x.began = true
 }
 
@@ -92,7 +101,7 @@ func (x *exchange) WriteHeader(status int) {
 	case status >= http.StatusOK:
 		x.begin()
 	case status == http.StatusSwitchingProtocols:
-		x.began = true // its Connection header is its own
+		x.beginAsItIs()
 	} // any other is informational, and followed by the answer's own
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -146,7 +155,7 @@ func (x *http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	x.began = true
+	x.beginAsItIs()
 	taken, ok := conn.(takeable)
 	if !ok {
 		return conn, rw, nil // not one of listener's

@@ -44,7 +44,7 @@ func (m mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header[prefixHeader] == nil {
 		r.Header.Set(prefixHeader, m.path)
 	}
-	m.next.ServeHTTP(w, r)
+	m.next.ServeHTTP(w, limitTime(w, r))
 }
 
 // setCaller takes the caller's address from a gateway on the unix socket, which nobody
