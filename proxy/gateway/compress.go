@@ -18,8 +18,8 @@ const (
 	// fills one packet either way.
 	compressFrom = 1 << 10
 	// compressors bounds the answers that are compressed at the same time, and with them
-	// their memory: half a MiB each. Further ones pass as they are.
-	compressors = 256
+	// their memory, 0.8 MiB each. Further ones pass as they are.
+	compressors = 128
 	// zstdWindow is how far zstd looks back, in bytes: callers keep as much.
 	zstdWindow = 128 << 10
 )

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -83,6 +84,7 @@ func TestAnswersAreCompressedForCallersWhoAskForThat(t *testing.T) {
 		"of no type":            {"GET", gz, "HTTP/1.1 200 OK\r\n" + whole, "", "", false},
 		"encoded already":       {"GET", gz, "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n" + text + whole, "br", "", false},
 		"a part":                {"GET", gz + "Range: bytes=0-9\r\n", "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2799/5000\r\n" + text + whole, "", "", false},
+		"a part of no range":    {"GET", gz, "HTTP/1.1 206 Partial Content\r\n" + text + whole, "", "", false},
 		"not to be transformed": {"GET", gz, "HTTP/1.1 200 OK\r\nCache-Control: public, no-transform\r\n" + text + whole, "", "", false},
 		"with a digest":         {"GET", gz, "HTTP/1.1 200 OK\r\nRepr-Digest: sha-256=:AA==:\r\n" + text + whole, "", "", false},
 		"with a digest behind":  {"GET", gz, "HTTP/1.1 200 OK\r\nTrailer: Content-Digest\r\n" + text + chunks, "", "", false},
@@ -157,6 +159,18 @@ func TestStreamsAreCompressedAsTheyCome(t *testing.T) {
 	}
 }
 
+func TestAConnectionGoesOnAfterACompressedHead(t *testing.T) {
+	addr := compressing(t, answering(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len(words))))
+	conn, in := dial(t, addr)
+	for range 2 {
+		fmt.Fprint(conn, "HEAD /functions/hello HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
+		res, err := http.ReadResponse(in, &http.Request{Method: "HEAD"})
+		require.NoError(t, err)
+		assert.Equal(t, "gzip", res.Header.Get("Content-Encoding"))
+		assert.Zero(t, in.Buffered())
+	}
+}
+
 // An answer that breaks off must not look whole.
 func TestACompressedAnswerThatIsCutStaysCut(t *testing.T) {
 	for _, answer := range []string{
@@ -183,6 +197,8 @@ func TestTheAnswersThatAreCompressedAreBounded(t *testing.T) {
 	res := get(t, addr, "GET", "Accept-Encoding: gzip\r\n")
 	assert.Empty(t, res.Header.Get("Content-Encoding"))
 	assert.Equal(t, words, bodyOf(t, res))
+	res = get(t, addr, "HEAD", "Accept-Encoding: gzip\r\n")
+	assert.Equal(t, "gzip", res.Header.Get("Content-Encoding"), "nothing is compressed for it")
 	for range compressors {
 		<-g.compressing
 	}
@@ -252,6 +268,71 @@ func FuzzCoding(f *testing.F) {
 		}
 		if coding([]string{accept, "gzip;q=0", "zstd;q=0"}) != "" {
 			t.Fatalf("%q overrules what is refused later", accept)
+		}
+	})
+}
+
+// fetched is an answer as its caller has it.
+type fetched struct {
+	status int
+	coding []string
+	body   []byte
+	whole  bool
+}
+
+// fetch asks for an answer of the function, compressed or not.
+func (l *lanes) fetch(t testing.TB, answer string, compress bool) (f fetched) {
+	l.mu.Lock()
+	l.answer = answer
+	l.mu.Unlock()
+	l.row.Compress = compress
+	l.row.Pid++
+	l.table.Update(map[string][]Replica{"hello": {{Row: l.row}}})
+	conn, err := net.Dial("tcp", l.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	fmt.Fprint(conn, "GET /functions/hello HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\nX-Request-Id: 1\r\nConnection: close, X-None\r\n\r\n")
+	in := bufio.NewReader(conn)
+	for f.status < 200 {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return fetched{}
+		}
+		f.status, f.coding = res.StatusCode, res.Header["Content-Encoding"]
+		f.body, err = io.ReadAll(res.Body)
+		f.whole = err == nil
+	}
+	return f
+}
+
+// FuzzCompressed: whatever a function says, its compressed answer holds what the plain one
+// does, and is whole if that is.
+func FuzzCompressed(f *testing.F) {
+	for _, answer := range said {
+		f.Add(strings.Replace(answer, "\r\n", "\r\nContent-Type: text/plain\r\n", 1))
+	}
+	f.Add(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(words), words))
+	f.Add("HTTP/1.1 200 OK\r\nContent-Type: a/b+json\r\nEtag: \"\"\r\nVary: *\r\nContent-Encoding:\r\n\r\n" + words)
+	l := newLanes(f)
+	f.Fuzz(func(t *testing.T, answer string) {
+		plain, small := l.fetch(t, answer, false), l.fetch(t, answer, true)
+		if plain.status == 0 || small.status == 0 { // how much has passed of an answer that is cut varies
+			require.False(t, plain.whole || small.whole)
+			return
+		}
+		require.Equal(t, plain.status, small.status)
+		if len(small.coding) > len(plain.coding) && plain.status != http.StatusNotModified {
+			body, err := gzip.NewReader(bytes.NewReader(small.body))
+			small.body = nil
+			if err == nil {
+				small.body, err = io.ReadAll(body)
+			}
+			require.Equal(t, small.whole, err == nil)
+		}
+		require.Equal(t, plain.whole, small.whole)
+		if plain.whole {
+			require.Equal(t, string(plain.body), string(small.body))
 		}
 	})
 }

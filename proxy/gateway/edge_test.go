@@ -252,6 +252,16 @@ func scriptedOnce(t testing.TB) (*proto.FunctionJsonRsp, *atomic.Int32) {
 	}), opened
 }
 
+func TestAddressesOfCallers(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.1:80": "192.0.2.1", "[::ffff:192.0.2.1]:80": "192.0.2.1", "[fe80::1%eth0]:80": "fe80::1", "@": "invalid IP", "": "invalid IP",
+	} {
+		assert.Equal(t, want, addressOf(&http.Request{RemoteAddr: remote}).String())
+	}
+	all := &edge{allow: [][]netip.Prefix{{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}}
+	assert.False(t, all.allows(addressOf(&http.Request{RemoteAddr: "@"})), "one that has none is in no network")
+}
+
 func TestACallerThatCallsTooOftenWaits(t *testing.T) {
 	row, opened := scriptedOnce(t)
 	row.Rate = "2/h burst 3"

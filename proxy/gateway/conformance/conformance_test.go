@@ -34,6 +34,7 @@ func TestConformance(t *testing.T) {
 		"TLS":     {conformance.Options{TLS: asks}, secure},
 		"plain":   {conformance.Options{}, serveSlowly},
 		"reverse": {conformance.Options{Line: "TE: trailers\r\n"}, serveSlowly},
+		"edge":    {conformance.Options{}, serveGuarded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,15 +71,25 @@ func certified(t *testing.T) (serves, asks *tls.Config) {
 func serve(t *testing.T, routes []conformance.Route) string { return serveTLS(t, routes, nil) }
 
 func serveTLS(t *testing.T, routes []conformance.Route, config *tls.Config) string {
-	return serveBy(t, routes, config, func(g *gateway.Gateway, e *server.Early) server.EarlyReader { return g.Fast(e) })
+	return serveBy(t, routes, config, fastLane, nil)
 }
+
+func fastLane(g *gateway.Gateway, e *server.Early) server.EarlyReader { return g.Fast(e) }
 
 // serveSlowly serves it without the fast lane.
 func serveSlowly(t *testing.T, routes []conformance.Route) string {
-	return serveBy(t, routes, nil, nil)
+	return serveBy(t, routes, nil, nil, nil)
 }
 
-func serveBy(t *testing.T, routes []conformance.Route, config *tls.Config, early func(*gateway.Gateway, *server.Early) server.EarlyReader) string {
+// serveGuarded serves functions that ask of their calls all that functions can, and that
+// get all of them.
+func serveGuarded(t *testing.T, routes []conformance.Route) string {
+	return serveBy(t, routes, nil, fastLane, func(row *proto.FunctionJsonRsp) {
+		row.Body, row.Rate, row.AllowIps, row.Compress = "1GiB", "1000000/s", []string{"127.0.0.0/8"}, true
+	})
+}
+
+func serveBy(t *testing.T, routes []conformance.Route, config *tls.Config, early func(*gateway.Gateway, *server.Early) server.EarlyReader, change func(*proto.FunctionJsonRsp)) string {
 	t.Helper()
 	table := gateway.NewTable()
 	changes := map[string][]gateway.Replica{}
@@ -88,6 +99,9 @@ func serveBy(t *testing.T, routes []conformance.Route, config *tls.Config, early
 		}
 		if r.Limit > 0 {
 			row.Timeout = r.Limit.String()
+		}
+		if change != nil {
+			change(row)
 		}
 		changes[proto.Path(r.Name)] = []gateway.Replica{{Row: row}}
 	}
@@ -99,6 +113,7 @@ func serveBy(t *testing.T, routes []conformance.Route, config *tls.Config, early
 		Admit:    func(*http.Request, string, bool) error { return nil },
 		Stranger: func(*http.Request) bool { return false },
 		AgentErr: func(string) *proto.Error { return nil },
+		Whose:    server.Whose,
 		Unknown:  func(name string) error { return proto.Errorf(proto.ErrNotFound, "function %q not found", name) },
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
