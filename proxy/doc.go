@@ -31,6 +31,10 @@
 // from agents that somebody changed one by one, and each agent serves what its row says.
 // The same deploy again completes it; a rollback undoes it.
 //
+// At SIGHUP the process goes on with the program that is now in its place, by way of a
+// stand-in, as package upgrade says (succession.go). What is stored has one owner: before it
+// changes, no deploy is under way, and the next owner reads all of it anew.
+//
 // Calls of /functions/NAME@N go to version N alone. If no agent serves it, one that
 // keeps it opens it (wake.go).
 package proxy

@@ -37,6 +37,10 @@ func (p *Proxy) JoinToken(context.Context) (*proto.NewJoinToken, error) {
 
 // Join implements transport.Registrar.
 func (p *Proxy) Join(ctx context.Context, req *proto.JoinRequest) (*proto.Membership, error) {
+	if err := p.changes.Begin(ctx); err != nil {
+		return nil, err
+	}
+	defer p.changes.End()
 	addr, err := addrOf(ctx, req)
 	if err != nil {
 		return nil, err

@@ -9,19 +9,23 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
-// Main is the program: it serves until SIGTERM or SIGINT and returns the exit code.
+// Main is the program: it serves until SIGTERM or SIGINT and returns the exit code. At
+// SIGHUP the program that is now in its place takes over.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	set := flags.New("proxy", "offers the functions of many agents at one address", stdout, stderr)
 	httpAddr := set.String("http", ":9002", "`address` to serve HTTP on")
@@ -39,9 +43,13 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	fastLane := set.Bool("fast-lane", true, "answer plain calls past net/http, for half of what they cost")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
+	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
 	if code, ok := set.Parse(rest); !ok {
 		return code
+	}
+	if *drain < 0 {
+		return set.Failf("invalid value %s for -drain: time does not run backwards", *drain)
 	}
 	if *dir == "" {
 		return set.Failf("there is no home folder: give -dir")
@@ -55,6 +63,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	renew := make(chan os.Signal, 1)
+	signal.Notify(renew, syscall.SIGHUP) // before anything else takes time: unheard, it would end the proxy
+	defer signal.Stop(renew)
 	logger := hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr})
 	// net/http logs some things through package log alone.
 	log.SetFlags(0)
@@ -93,7 +104,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))
 	}
-	err = serve(ctx, stdout, *httpAddr, *rpcAddr, words(*functions), cfg)
+	err = serve(ctx, *httpAddr, *rpcAddr, words(*functions), cfg, succession{renew: renew, drain: *drain, stdout: stdout})
 	if err != nil {
 		return set.Fail(err)
 	}
@@ -101,23 +112,22 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 }
 
 // serve runs a proxy on its two addresses, and on those for public functions, until ctx
-// is done.
-func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, functions []string, cfg Config) error {
-	web, err := flags.Listen("http", httpAddr)
+// is done, or another process has taken over.
+func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cfg Config, next succession) error {
+	heir, err := upgrade.Inherit()
 	if err != nil {
 		return err
 	}
-	defer web.Close()
-	rpc, err := flags.Listen("rpc", rpcAddr)
+	listeners, err := listen(heir, httpAddr, rpcAddr, functions)
 	if err != nil {
 		return err
 	}
-	defer rpc.Close()
-	public, err := listenPublic(functions)
-	if err != nil {
+	defer closeAll(listeners)
+	web, rpc, public := listeners[0], listeners[1], listeners[2:]
+	if next.place, err = upgrade.NewPlace(listeners); err != nil {
 		return err
 	}
-	defer closeAll(public)
+	defer next.place.Close()
 	if err := dropCapabilities(); err != nil {
 		cfg.Logger.Warn("capabilities are kept; an agent of the same user may refuse this proxy", "error", err)
 	}
@@ -126,11 +136,18 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 		cfg.ACME.Host, _, _ = net.SplitHostPort(functions[0])
 		cfg.ACME.Port = flags.Port(public[0])
 	}
+	if next.heir = heir; heir != nil {
+		defer heir.Close()
+		if cfg.Lock, err = heir.Take(ctx); err != nil {
+			return fmt.Errorf("take over from the process before: %w", err)
+		}
+	}
 	p, err := New(cfg)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
+	next.proxy = p
 
 	var challenge func(http.ResponseWriter, *http.Request) bool
 	if p.certs != nil {
@@ -144,20 +161,31 @@ func serve(ctx context.Context, stdout io.Writer, httpAddr, rpcAddr string, func
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	result := make(chan error, 1)
 	go func() { result <- p.Run(running) }()
-	fmt.Fprintf(stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
-	for i, l := range public {
-		fmt.Fprintf(stdout, "Functions started on %s\n", flags.Shown(functions[i], l, ""))
+	if err := next.begin(ctx); err != nil {
+		cancel()
+		return errors.Join(err, <-result)
 	}
-	fmt.Fprintf(stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
-	err = server.Serve(ctx, p, server.Config{
+	if !next.standsIn() {
+		fmt.Fprintf(next.stdout, "HTTP started on %s\n", flags.Shown(httpAddr, web, ""))
+		for i, l := range public {
+			fmt.Fprintf(next.stdout, "Functions started on %s\n", flags.Shown(functions[i], l, ""))
+		}
+		fmt.Fprintf(next.stdout, "GRPC server started on %s\n", flags.Shown(rpcAddr, rpc, "[::]"))
+	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	next.start(serving, stop)
+	err = server.Serve(serving, p, server.Config{
 		Program: "proxy", Version: flags.ThisBuild().Version,
 		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways,
 		Insecure: cfg.Insecure, Trust: cfg.Trust, Hosts: ownNames(cfg.URL), Tokens: p.tokens, Record: p.record,
 		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p,
+		Leave: next.leave, LeaveLimit: next.drain, Changes: p.changes,
 		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
 	})
 	cancel()
-	return errors.Join(err, <-result)
+	err = errors.Join(err, <-result)
+	return next.end(ctx, stop, err)
 }
 
 // ownNames returns the host of the public url, which callers may address.

@@ -37,6 +37,7 @@ const packagesLimit = 2 << 30
 // Config is what a proxy needs to know.
 type Config struct {
 	Dir      string         // its folder; created if missing
+	Lock     *os.File       // of the folder, which another process lends; nil: nobody has it
 	Agents   []string       // addresses of agents to connect to at start
 	URL      string         // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
 	HTTPPort int            // of its listener; also in the urls for callers over RPC
@@ -67,6 +68,7 @@ type Proxy struct {
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
 	wakes     wakes
+	changes   *server.Changes // under way
 }
 
 var _ transport.Interface = (*Proxy)(nil)
@@ -84,11 +86,15 @@ func New(cfg Config) (*Proxy, error) {
 		}
 		cfg.URL = strings.TrimSuffix(cfg.URL, "/")
 	}
-	dir, err := state.Open(cfg.Dir)
+	open := state.Open
+	if cfg.Lock != nil {
+		open = func(path string) (*state.Dir, error) { return state.Take(path, cfg.Lock) }
+	}
+	dir, err := open(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
+	p := &Proxy{cfg: cfg, changes: new(server.Changes), dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
 	if len(cfg.ACME.Names) > 0 {
 		cfg.ACME.Dir, cfg.ACME.Logger = dir.Path("acme"), cfg.Logger.Named("acme")
 		p.certs = acme.New(cfg.ACME)

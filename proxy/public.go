@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -14,17 +15,34 @@ func words(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// listenPublic opens the listeners for public functions.
-func listenPublic(addrs []string) (list []net.Listener, err error) {
-	for _, addr := range addrs {
-		l, err := flags.Listen("functions", addr)
-		if err != nil {
-			closeAll(list)
-			return nil, err
+// listen opens the listeners of a proxy: those of its two addresses, then those for public
+// functions. An heir has them already.
+func listen(heir *upgrade.Heir, httpAddr, rpcAddr string, functions []string) (list []net.Listener, err error) {
+	if heir != nil {
+		if want := 2 + len(functions); len(heir.Listeners) != want {
+			heir.Close()
+			return nil, proto.Errorf(proto.ErrInvalid, "the process before has %d listeners, and the flags name %d", len(heir.Listeners), want)
 		}
-		list = append(list, l)
+		return heir.Listeners, nil
 	}
-	return list, nil
+	open := func(flag, addr string) {
+		if err != nil {
+			return
+		}
+		var l net.Listener
+		if l, err = flags.Listen(flag, addr); err == nil {
+			list = append(list, l)
+		}
+	}
+	open("http", httpAddr)
+	open("rpc", rpcAddr)
+	for _, addr := range functions {
+		open("functions", addr)
+	}
+	if err != nil {
+		closeAll(list)
+	}
+	return list, err
 }
 
 func closeAll(list []net.Listener) {

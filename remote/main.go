@@ -19,6 +19,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
@@ -89,6 +90,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
+	renew := make(chan os.Signal, 1)
+	signal.Notify(renew, syscall.SIGHUP) // before anything else takes time: unheard, it would end the agent
+	defer signal.Stop(renew)
 	asked := options{
 		listen: *port, insecure: *insecure, trust: trusted, unconfined: *unconfined, unisolated: *least != "", sourceRoot: *sourceRoot, stdout: stdout,
 		agent: Config{
@@ -101,7 +105,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, asked))
 	}
-	err = serve(ctx, asked)
+	err = serve(ctx, asked, renew)
 	if err != nil {
 		return set.Fail(err)
 	}
@@ -132,8 +136,9 @@ type building func() string
 // MarshalJSON implements json.Marshaler.
 func (b building) MarshalJSON() ([]byte, error) { return json.Marshal(cmp.Or(b(), "ready")) }
 
-// serve runs an agent until ctx ends.
-func serve(ctx context.Context, s options) error {
+// serve runs an agent until ctx ends. At each signal of renew it becomes the program that
+// is now in its place.
+func serve(ctx context.Context, s options, renew <-chan os.Signal) error {
 	listener, err := listen(ctx, s.listen)
 	if err != nil {
 		return err
@@ -172,9 +177,6 @@ func serve(ctx context.Context, s options) error {
 	defer next.listener.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	renew := make(chan os.Signal, 1)
-	signal.Notify(renew, syscall.SIGHUP)
-	defer signal.Stop(renew)
 	// Whichever of the two returns first cancels the other.
 	errs := make(chan error, 2)
 	var doors sync.WaitGroup
@@ -195,7 +197,7 @@ func serve(ctx context.Context, s options) error {
 	for ctx.Err() == nil {
 		select {
 		case <-renew:
-			if err := next.prove(ctx, os.Args[1:], proofLimit); err != nil {
+			if err := next.program.Prove(ctx, "agent", os.Args[1:], upgrade.ProofLimit); err != nil {
 				logger.Error("this agent stays, since the program in its place is none that could take over", "error", err)
 				continue
 			}

@@ -1,23 +1,20 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
-	"slices"
+	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -80,13 +77,13 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 
 // bequest is what an agent hands to the one that takes its place.
 type bequest struct {
-	program  string
+	program  upgrade.Program
 	listener *os.File // keeps callers waiting instead of being refused
 }
 
 // newBequest is what the agent on a listener hands over.
 func newBequest(listener net.Listener) (*bequest, error) {
-	program, err := os.Executable() // by its name at the start: by now it may be another file
+	program, err := upgrade.ThisProgram()
 	if err != nil {
 		return nil, err
 	}
@@ -101,46 +98,6 @@ func newBequest(listener net.Listener) (*bequest, error) {
 	return &bequest{program, file}, nil
 }
 
-const (
-	// proofLimit is how long a program may take to say its version. It has nothing
-	// to wait for; a machine may be busy.
-	proofLimit = 10 * time.Second
-	// proofOutput is how much it may say, in bytes; a version has 100.
-	proofOutput = 4 << 10
-)
-
-// prove checks that the program is an agent that takes the arguments of this one: it is
-// run with these and -version, which starts nothing. Otherwise the error is ErrInvalid.
-func (b *bequest) prove(ctx context.Context, args []string, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var said bounded
-	cmd := exec.CommandContext(ctx, b.program, append(slices.Clone(args), "-version")...)
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &said, &said, time.Second
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("it did not tell its version within %s", limit)
-	}
-	if err == nil && !bytes.HasPrefix(said.text, []byte("agent ")) {
-		err = errors.New("it is no agent")
-	}
-	if err != nil {
-		return proto.Errorf(proto.ErrInvalid, "%s %s: %w: %.200q", b.program, strings.Join(append(slices.Clone(args), "-version"), " "), err, said.text)
-	}
-	return nil
-}
-
-// bounded keeps the beginning of what is written; writing more is an error.
-type bounded struct{ text []byte }
-
-func (b *bounded) Write(p []byte) (int, error) {
-	n := min(len(p), proofOutput-len(b.text))
-	if b.text = append(b.text, p[:n]...); n < len(p) {
-		return n, io.ErrShortWrite
-	}
-	return n, nil
-}
-
 // execute replaces this program: process, arguments, environment and listener stay. It
 // returns only an error.
 func (b *bequest) execute() error {
@@ -148,7 +105,8 @@ func (b *bequest) execute() error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGHUP) // until the next agent listens for it: it would end it
 	env := append(os.Environ(), envListener+"="+strconv.Itoa(fd))
-	err = syscall.Exec(b.program, os.Args, env)
+	err = syscall.Exec(string(b.program), os.Args, env)
 	return errors.Join(fmt.Errorf("become %s: %w", b.program, err), unix.Close(fd))
 }

@@ -478,7 +478,18 @@ func (c *Client) request(ctx context.Context, verb string, limit time.Duration, 
 	}
 	ctx, cancel := within(ctx, limit)
 	defer cancel()
-	return c.fault(ctx, verb, f(ctx))
+	for try := 1; ; try++ {
+		err := c.fault(ctx, verb, f(ctx))
+		if err == nil || try == wire.MovedTries || proto.AsError(err).Reason != wire.ReasonMoved {
+			return err
+		}
+		pause := time.NewTimer(wire.MovedPause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
 }
 
 // within cancels ctx after limit when it has no limit of its own and limit is not 0.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,10 +31,78 @@ const DamagedSuffix = ".damaged-"
 // DamagedTime is the layout of that time, in UTC.
 const DamagedTime = "20060102T150405.000Z"
 
+// ErrLent is the error of a change that comes after Lend.
+var ErrLent = proto.Errorf(proto.ErrUnavailable, "another process has taken over").WithHint("ask again")
+
 // Dir is a folder that this process holds.
 type Dir struct {
 	path string
 	lock *os.File
+
+	mu   sync.RWMutex // held for reading by each change; guards the field below:
+	lent bool
+}
+
+// Lend gives the folder to another process, which calls Take with the lock that is returned.
+// Changes under way end first; those that come later are ErrLent, until Reclaim. The lock
+// is this folder's, until Close.
+func (d *Dir) Lend() *os.File {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lent = true
+	return d.lock
+}
+
+// Reclaim takes the folder back from a process that has ended.
+func (d *Dir) Reclaim() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lent = false
+	return d.sign()
+}
+
+// Take is Open for a folder that another process lends. The lock is the folder's then.
+func Take(path string, lock *os.File) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		err = Check(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	d := &Dir{path: path, lock: lock}
+	here, err := os.Lstat(d.Path("LOCK"))
+	if err == nil {
+		var given os.FileInfo
+		if given, err = lock.Stat(); err == nil && !os.SameFile(here, given) {
+			err = proto.Errorf(proto.ErrConflict, "the lock that another process has lent is not that of %s", path)
+		}
+	}
+	if err == nil { // it is ours as long as the other process's: both have the same opened file
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err == nil {
+		err = d.sign()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take over %s: %w", path, errors.Join(err, lock.Close()))
+	}
+	return d, nil
+}
+
+// sign writes into the lock whose it is.
+func (d *Dir) sign() error {
+	return errors.Join(d.lock.Truncate(0), writeAt(d.lock, fmt.Sprintln(os.Getpid())))
+}
+
+// change lets a change begin, which ends with what it returns.
+func (d *Dir) change() (end func(), err error) {
+	d.mu.RLock()
+	if d.lent {
+		d.mu.RUnlock()
+		return nil, ErrLent
+	}
+	return d.mu.RUnlock, nil
 }
 
 // Open makes the folder if need be, readable by its owner alone, and locks it. A
@@ -65,7 +134,7 @@ func Open(path string) (*Dir, error) {
 			WithHint("stop that process, or choose another folder with -dir")
 	}
 	d := &Dir{path: path, lock: lock}
-	if err := errors.Join(lock.Truncate(0), writeAt(lock, fmt.Sprintln(os.Getpid()))); err != nil {
+	if err := d.sign(); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("write %s: %w", lock.Name(), err)
 	}
@@ -109,6 +178,11 @@ func (d *Dir) write(name string, v any, sync func(*os.File) error, syncFolder fu
 }
 
 func (d *Dir) writeFile(name string, data []byte, sync func(*os.File) error, syncFolder func(string) error) error {
+	end, err := d.change()
+	if err != nil {
+		return err
+	}
+	defer end()
 	path := d.Path(filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -180,6 +254,11 @@ func (d *Dir) ReadFile(name string) ([]byte, error) {
 // SetAside renames a damaged file or folder so that its name says so, and returns the
 // new path. It is kept since a person may still read it.
 func (d *Dir) SetAside(name string) (string, error) {
+	end, err := d.change()
+	if err != nil {
+		return "", err
+	}
+	defer end()
 	from := d.Path(filepath.FromSlash(name))
 	to := from + DamagedSuffix + time.Now().UTC().Format(DamagedTime)
 	return to, os.Rename(from, to)

@@ -76,6 +76,36 @@ func TestWriteReplacesAndLeavesNothingElse(t *testing.T) {
 	require.ErrorContains(t, err, "list.json")
 }
 
+func TestAFolderIsLentWithItsLock(t *testing.T) {
+	dir := t.TempDir()
+	d, err := state.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.Write("list.json", []string{"a"}))
+	fd, err := syscall.Dup(int(d.Lend().Fd())) // as another process gets it
+	require.NoError(t, err)
+	require.ErrorIs(t, d.Write("list.json", []string{"b"}), state.ErrLent)
+	_, err = d.SetAside("list.json")
+	require.ErrorIs(t, err, state.ErrLent)
+	heir, err := state.Take(dir, os.NewFile(uintptr(fd), "lock"))
+	require.NoError(t, err)
+	require.NoError(t, heir.Write("list.json", []string{"c"}))
+	require.NoError(t, d.Close())
+	_, err = state.Open(dir)
+	require.ErrorIs(t, err, proto.ErrConflict, "it is locked as long as one of the two has it")
+	require.NoError(t, heir.Close())
+
+	d, err = state.Open(dir)
+	require.NoError(t, err)
+	d.Lend()
+	require.NoError(t, d.Reclaim())
+	require.NoError(t, d.Write("list.json", []string{"d"}))
+	other, err := os.Open(filepath.Join(dir, "list.json"))
+	require.NoError(t, err)
+	_, err = state.Take(dir, other)
+	require.ErrorContains(t, err, "is not that of", "another file is no lock of it")
+	require.NoError(t, d.Close())
+}
+
 // Nobody else is to decide what a program holds for its own.
 func TestFoldersOfOthersAreRefused(t *testing.T) {
 	root := os.Geteuid() == 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
@@ -251,9 +252,21 @@ func (f *Fleet) save() {
 		}
 	}
 	f.mu.Unlock()
-	if err := f.Dir.Write(agentsFile, file); err != nil {
+	if err := f.Dir.Write(agentsFile, file); err != nil && !errors.Is(err, state.ErrLent) {
 		f.Logger.Error("agents are not saved", "error", err)
 	}
+}
+
+// Save stores what is known of agents once more: after the folder was lent, it may hold
+// something else.
+func (f *Fleet) Save() {
+	f.save()
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	f.mu.Lock()
+	removals := f.removals
+	f.mu.Unlock()
+	f.saveRemovals(removals)
 }
 
 // Allowed returns why an address cannot be an agent's.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
@@ -65,7 +66,12 @@ func (f *Fleet) changeRemovals(change func([]removal) []removal) {
 	if slices.Equal(before, now) {
 		return
 	}
-	if err := f.Dir.Write(removalsFile, removalsOnDisk{now}); err != nil {
+	f.saveRemovals(now)
+}
+
+// saveRemovals stores what agents have to remove. f.saving is held.
+func (f *Fleet) saveRemovals(all []removal) {
+	if err := f.Dir.Write(removalsFile, removalsOnDisk{all}); err != nil && !errors.Is(err, state.ErrLent) {
 		f.Logger.Error("what agents still have to remove is not saved", "error", err)
 	}
 }

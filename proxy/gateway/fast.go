@@ -168,9 +168,6 @@ func (f *Fast) Serve() error {
 				f.caller.Unread(f.in[begin:n])
 				return nil
 			}
-			if f.caller.Closing() {
-				return errBusy
-			}
 		}
 		f.drop()
 	}

@@ -51,6 +51,21 @@ func New(f *fleet.Fleet, logger hclog.Logger) *Rollouts {
 // Wait waits until no rollout is under way. The end of the fleet fails all of them.
 func (r *Rollouts) Wait() { r.running.Wait() }
 
+// Idle waits until no rollout is under way, or ctx is done. None may begin meanwhile.
+func (r *Rollouts) Idle(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { // lasts as long as the rollouts, which have a limit each
+		defer close(done)
+		r.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Rollout is the newest deploy of a function, until it is settled.
 type Rollout struct {
 	Order

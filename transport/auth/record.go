@@ -45,6 +45,7 @@ type Record struct {
 	begun    time.Time  // the span in which refusals are counted
 	refusals int
 	omitted  uint64 // since the last refusal that was recorded
+	lent     bool   // another process sees to the size of the files
 }
 
 // OpenRecord returns the record in a folder, which it makes.
@@ -53,6 +54,14 @@ func OpenRecord(folder string) (*Record, error) {
 		return nil, fmt.Errorf("make the folder of the audit log: %w", err)
 	}
 	return &Record{folder: folder, now: time.Now}, nil
+}
+
+// Lend says whether the folder is another process's for now. What is still recorded here is
+// appended to its files, which that process alone sets aside.
+func (r *Record) Lend(lent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lent = lent
 }
 
 // The files of the record: what was done, and what was refused.
@@ -97,7 +106,7 @@ func (r *Record) write(name string, e *proto.AuditEntry) error {
 		return err
 	}
 	size, err := appendLine(file, line)
-	if err = errors.Join(err, file.Close()); err == nil && size > maxRecordFile {
+	if err = errors.Join(err, file.Close()); err == nil && size > maxRecordFile && !r.lent {
 		err = setAside(path)
 	}
 	return err

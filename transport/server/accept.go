@@ -39,7 +39,7 @@ func (s *server) acceptEarly(l net.Listener) error {
 		wait = acceptFirst
 		c := conn.(*framedConn)
 		s.greeting.note(c, http.StateNew)
-		s.early.work.Go(func() { s.serveEarly(c) })
+		s.conns.work.Go(func() { s.serveEarly(c) })
 	}
 }
 

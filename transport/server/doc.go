@@ -40,5 +40,7 @@
 //     whose faults would be ours to follow, and 0.7 MB), and what they mend (redirects,
 //     binding, recovery, hijacking) is not used here.
 //   - A panic is an error of its call alone.
-//   - To stop, Serve closes streams and drains all other requests.
+//   - To stop, Serve closes streams and drains all other requests. Where another process
+//     accepts from the same sockets, it leaves instead (leave.go): each connection ends with an
+//     answer that says so, and changes are left to the other process (changes.go).
 package server

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -136,10 +137,6 @@ func (e *Early) Wait(get func() []byte, put func()) (int, error) {
 		e.unread = e.unread[n:]
 		return n, nil
 	}
-	if !e.rest(true) {
-		return 0, io.EOF
-	}
-	defer e.rest(false)
 	limit := wire.IdleLimit
 	if !e.hasRead {
 		limit = wire.HeaderLimit
@@ -150,11 +147,19 @@ func (e *Early) Wait(get func() []byte, put func()) (int, error) {
 			return 0, err
 		}
 	}
+	defer e.rest(false)
+	if !e.rest(true) && !e.comes() {
+		return 0, io.EOF
+	}
 	if e.raw == nil {
 		return e.waitByte(get)
 	}
 	e.fill.get, e.fill.put = get, put
-	if err := e.raw.Read(e.fill.read); err != nil {
+	err := e.raw.Read(e.fill.read)
+	if err != nil && e.spared(err) {
+		err = e.raw.Read(e.fill.read)
+	}
+	if err != nil {
 		return 0, err
 	}
 	if e.fill.err == nil && e.fill.n == 0 {
@@ -190,7 +195,11 @@ func (f *filling) try(fd uintptr) bool {
 // waitByte waits where the bytes of the connection are not those of the request: its
 // first one tells whether TLS is spoken.
 func (e *Early) waitByte(get func() []byte) (int, error) {
-	if n, err := e.conn.Conn.Read(e.first[:]); n == 0 {
+	n, err := e.conn.Conn.Read(e.first[:])
+	if n == 0 && e.spared(err) {
+		n, err = e.conn.Conn.Read(e.first[:])
+	}
+	if n == 0 {
 		return 0, err
 	}
 	if e.rest(false); e.Closing() { // the limit for reads may be that of a connection that waits
@@ -201,12 +210,32 @@ func (e *Early) waitByte(get func() []byte) (int, error) {
 	e.begun()
 	buf := get()
 	buf[0] = e.first[0]
-	n, err := e.conn.Conn.Read(buf[1:]) // what TLS has of the record, or the rest of a first request
+	n, err = e.conn.Conn.Read(buf[1:]) // what TLS has of the record, or the rest of a first request
 	if conn := e.lower(); conn != nil {
 		e.raw, _ = conn.SyscallConn()
 		e.fill.read = e.fill.try
 	}
 	return n + 1, err
+}
+
+// spared reports whether a wait that stop has ended goes on, since a request has begun to
+// come: its caller will not send it again.
+func (e *Early) spared(ended error) bool {
+	if !errors.Is(ended, os.ErrDeadlineExceeded) || !e.stopped() || !e.comes() {
+		return false
+	}
+	e.until = time.Time{}
+	return e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit)) == nil
+}
+
+// comes reports whether bytes of the caller wait to be read.
+func (e *Early) comes() (some bool) {
+	e.Descriptor(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		some = n > 0 && err == nil
+	})
+	return some
 }
 
 // begun notes that the caller has begun to send.
@@ -249,11 +278,20 @@ func (e *Early) socket() syscall.Conn {
 // rest says that the connection waits for a request, or no longer. It reports whether
 // requests are still read.
 func (e *Early) rest(waiting bool) bool {
-	e.serves(!waiting)
+	if !waiting {
+		e.serves(true)
+	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	if e.waiting != waiting {
+		e.server.conns.rests(waiting)
+	}
 	e.waiting = waiting
-	return !e.closing
+	open := !e.closing
+	e.mu.Unlock()
+	if waiting {
+		e.serves(false)
+	}
+	return open
 }
 
 // serves counts the connection among those with a request.
@@ -262,12 +300,9 @@ func (e *Early) serves(serving bool) {
 		return
 	}
 	if e.serving = serving; serving {
-		e.server.early.serving.Add(1)
-	} else if e.server.early.serving.Add(-1) == 0 {
-		select {
-		case e.server.early.drained <- struct{}{}:
-		default:
-		}
+		e.server.conns.serving.Add(1)
+	} else if e.server.conns.serving.Add(-1) == 0 {
+		e.server.conns.wake()
 	}
 }
 
@@ -282,7 +317,10 @@ func (e *Early) stop() {
 }
 
 // Closing says whether the connection should end.
-func (e *Early) Closing() bool {
+func (e *Early) Closing() bool { return e.server.conns.leaving.Load() || e.stopped() }
+
+// stopped says whether the connection ends after the request that is being served.
+func (e *Early) stopped() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.closing
@@ -444,66 +482,4 @@ func (e *Early) Request(head []byte) (*http.Request, error) {
 	}
 	r.RemoteAddr, r.TLS = e.peer, e.conn.tlsState()
 	return r.WithContext(e.ctx), nil
-}
-
-// earlyConns are the connections of a server that Config.Early reads.
-type earlyConns struct {
-	work    sync.WaitGroup // those that net/http does not have
-	serving atomic.Int64   // how many of them have a request
-	drained chan struct{}  // holds a value after the last; has room for one
-
-	mu     sync.Mutex // guards the fields below:
-	all    map[*Early]bool
-	closed bool
-}
-
-func (s *earlyConns) add(e *Early) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all[e] = true
-	e.closing = s.closed
-}
-
-func (s *earlyConns) remove(e *Early) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, e)
-}
-
-// stop makes each of them end after its request, and waits for that until ctx is done.
-// It then ends the requests, too, and returns when no goroutine of acceptEarly is left.
-func (s *earlyConns) stop(ctx context.Context) {
-	s.mu.Lock()
-	s.closed = true
-	for e := range s.all {
-		e.stop()
-	}
-	s.mu.Unlock()
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		s.work.Wait()
-	}()
-	defer func() { <-over }()
-	for s.serving.Load() > 0 {
-		select {
-		case <-s.drained:
-		case <-ctx.Done():
-			s.each(func(e *Early) { e.reader.Abort() })
-			select {
-			case <-over:
-			case <-time.After(linger): // of callers who do not take their answers
-				s.each(func(e *Early) { _ = e.conn.Conn.Close() })
-			}
-			return
-		}
-	}
-}
-
-func (s *earlyConns) each(do func(*Early)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for e := range s.all {
-		do(e)
-	}
 }

@@ -35,7 +35,7 @@ type framed struct {
 	public  bool          // everybody may call functions here, and do nothing else
 	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
 	share   *share        // of the server's connections; nil: there is no limit
-	server  *server       // whose Config.Early reads them first; nil: nothing does
+	server  *server       // whose connections they are, which Config.Early reads first; nil: nobody's
 }
 
 // Accept implements net.Listener.
@@ -49,10 +49,12 @@ func (l framed) Accept() (net.Conn, error) {
 	if c.Conn = patient; l.tls != nil {
 		c.Conn = &secureConn{patientConn: patient, config: l.tls}
 	}
-	if l.server != nil && l.server.cfg.Early != nil {
-		c.early = &Early{conn: c, server: l.server}
-		c.early.reader = l.server.cfg.Early(c.early)
-		l.server.early.add(c.early)
+	if l.server != nil {
+		if c.server = l.server; l.server.cfg.Early != nil {
+			c.early = &Early{conn: c, server: l.server}
+			c.early.reader = l.server.cfg.Early(c.early)
+		}
+		l.server.conns.add(c)
 	}
 	return c, nil
 }
@@ -87,6 +89,7 @@ type framedConn struct {
 	end     *end   // nil where everybody is served alike
 	seat    *seat  // nil where there is no limit
 	early   *Early // nil: net/http reads all requests
+	server  *server
 	closed  sync.Once
 	in      framing
 	instead []byte      // what net/http is given in the place of refused bytes
@@ -159,8 +162,10 @@ func (c *framedConn) Close() error {
 			c.seat.leave()
 		}
 		if c.early != nil {
-			c.early.server.early.remove(c.early)
 			c.early.reader.Close()
+		}
+		if c.server != nil {
+			c.server.conns.remove(c)
 		}
 	})
 	if c.refused.Load() && c.CloseWrite() == nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -66,7 +67,12 @@ type Config struct {
 	Early func(*Early) EarlyReader
 	// Challenge answers a request that may come to Public without TLS, and reports whether
 	// it was one; default: all are sent to TLS.
-	Challenge  func(http.ResponseWriter, *http.Request) bool
+	Challenge func(http.ResponseWriter, *http.Request) bool
+	// Leave is closed when another process has the listeners, too, and accepts from them;
+	// default: none ever has.
+	Leave      <-chan struct{}
+	LeaveLimit time.Duration  // how long requests and tunnels may take then
+	Changes    *Changes       // holds requests back that change something; default: nothing does
 	Tokens     *auth.Keeper   // knows the tokens of callers; default: nobody has one
 	Record     *auth.Record   // of who did what; default: none
 	Insecure   bool           // lets all callers in; default: processes of this program's user and of Trust, and those with a token
@@ -107,6 +113,10 @@ func (m Mount) serves(path string) bool {
 // closes streams, drains all other requests for at most ten seconds, and returns nil.
 // When a listener fails it stops in the same way and returns that error. It serves
 // nothing when a route or a mount has no scope.
+//
+// When Leave is closed it stops as well, but no request is lost: connections end after an
+// answer that says so, streams after their callers were told to ask again, and requests and
+// tunnels under way may take LeaveLimit.
 func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 	if err := checkScopes(wire.Routes, cfg.Mounts); err != nil {
 		for _, l := range slices.Concat(cfg.Listeners, cfg.Public) {
@@ -114,6 +124,7 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 		}
 		return err
 	}
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newServer(ctx.Done(), impl, cfg)
@@ -125,41 +136,67 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 
 	listeners := s.listeners()
 	failed := make(chan error, len(listeners)+1)
-	var accepting, left sync.WaitGroup
+	var accepting, passed sync.WaitGroup
 	accept := web.Serve
 	if cfg.Early != nil && len(listeners) > 0 {
 		s.left = newPassedOn(listeners[0].Addr())
-		left.Go(func() { failed <- web.Serve(s.left) })
+		passed.Go(func() { failed <- web.Serve(s.left) })
 		accept = s.acceptEarly
 	}
 	for _, l := range listeners {
 		accepting.Go(func() { failed <- accept(l) })
 	}
 	var err error
+	left := false
 	select {
 	case <-ctx.Done():
+	case <-cfg.Leave:
+		left = true
 	case err = <-failed:
 	}
+	s.conns.leaving.Store(left)
 	cancel() // closes streams
 
-	drain, stop := context.WithTimeout(requests, wire.DrainLimit)
+	limit := wire.DrainLimit
+	if left {
+		limit = cfg.LeaveLimit
+	}
+	drain, stop := context.WithTimeout(requests, limit)
 	defer stop()
 	for _, l := range listeners {
 		_ = l.Close()
 	}
 	accepting.Wait() // the last connection that was accepted has been noted
-	web.SetKeepAlivesEnabled(false)
-	s.greeting.wait(drain)
-	s.early.stop(drain)
-	s.greeting.wait(drain) // for the heads of what early has left: Shutdown would drop them
-	if late := web.Shutdown(drain); late != nil {
-		s.logger.Warn("requests were canceled after the time to drain", "limit", wire.DrainLimit)
+	if left {
+		defer context.AfterFunc(whole, func() { time.AfterFunc(wire.DrainLimit, stop) })() // stopped after all
+		s.conns.leave(whole)
+	} else {
+		web.SetKeepAlivesEnabled(false)
 	}
-	left.Wait()
+	s.greeting.wait(drain)
+	s.conns.stop(drain)
+	s.greeting.wait(drain) // for the heads of what early has left: Shutdown would drop them
+	late := web.Shutdown(drain)
+	last := make(chan struct{})
+	go func() { // when the last request has ended, tunnels among them
+		defer close(last)
+		s.inFlight.Lock()
+	}()
+	if left {
+		select {
+		case <-last:
+		case <-drain.Done():
+			late = drain.Err()
+		}
+	}
+	if late != nil {
+		s.logger.Warn("requests were canceled after the time to drain", "limit", limit)
+	}
+	passed.Wait()
 	cancelRequests()
 	_ = web.Close() // the connections that Shutdown did not close
 	s.grpc.Stop()
-	s.inFlight.Lock() // waits for the last request
+	<-last
 	return err
 }
 
@@ -230,7 +267,7 @@ type server struct {
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
 	inFlight sync.RWMutex
-	early    earlyConns
+	conns    connections
 	left     *passedOn // connections that early has left to net/http
 	// What Serve sets.
 	requests context.Context // of all requests: those in flight outlive Serve's while they are drained
@@ -241,7 +278,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), early: earlyConns{all: make(map[*Early]bool), drained: make(chan struct{}, 1)}}
+	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), conns: newConnections()}
 	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
@@ -266,8 +303,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if conn := connOf(r); !conn.greeted.Swap(true) {
 		s.greeting.note(conn, http.StateActive)
 	}
-	if isUpgrade(r) {
-		// What follows is no HTTP: if that is refused, no request may follow.
+	if isUpgrade(r) || s.conns.leaving.Load() {
+		// What follows an upgrade is no HTTP: if that is refused, no request may follow. Of
+		// HTTP/2, net/http makes a GOAWAY of it.
 		w.Header().Set("Connection", "close")
 	}
 	r.TLS = connOf(r).tlsState()
@@ -311,6 +349,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	caller := callerOf(r, asked, token)
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
+	if call, changes := callOf(r); changes && call != joinCall { // of which a stranger could keep one open
+		if err := s.cfg.Changes.Begin(r.Context()); err != nil {
+			w.Header().Set("Connection", "close")
+			refuse(w, r, err)
+			return
+		}
+		defer s.cfg.Changes.End()
+	}
 	switch {
 	case isGRPC(r):
 		s.recorded(r, caller, func(r *http.Request) { s.serveGRPC(w, r) })
@@ -502,6 +548,9 @@ func (s *server) serveGRPC(w http.ResponseWriter, r *http.Request) {
 func (s *server) ready() error {
 	select {
 	case <-s.closing:
+		if s.conns.leaving.Load() { // another process is ready in its place
+			break
+		}
 		return proto.Errorf(proto.ErrUnavailable, "the server is stopping")
 	default:
 	}

@@ -16,6 +16,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
+// ReasonMoved is the reason of an error for a request that was not begun, since another
+// process has taken over: it may be made again, by another connection.
+const ReasonMoved = "moved"
+
 // kinds is the one table of errors, as kind, gRPC code and HTTP status. Several
 // kinds share a code; an error without detail is then of the first of them.
 var kinds = []struct {

@@ -44,6 +44,10 @@ const (
 // How long a client waits. A context's deadline takes the place of the limits for an
 // answer.
 const (
+	// MovedTries is how often a request is made that another process of the server is to
+	// answer, and MovedPause how long before the next time: that process accepts already.
+	MovedTries   = 5
+	MovedPause   = 50 * time.Millisecond
 	ConnectLimit = 5 * time.Second  // for a connection that works
 	RequestLimit = 30 * time.Second // for an answer
 	DeployLimit  = 15 * time.Minute // for an upload, or a deploy that waits: a first build fills caches
@@ -74,6 +78,9 @@ const (
 	WriteSilence = 30 * time.Second  // for a watcher to take an event
 	SilentWrite  = 60 * time.Second  // for a caller to take anything of what it is sent, as long as nginx waits
 	DrainLimit   = 10 * time.Second  // for requests in flight when the server stops
+	// LeaveIdle is how long a connection may wait for one more request when another process
+	// has the listeners: longer than busy callers pause, and nobody waits for it.
+	LeaveIdle = 5 * time.Second
 	// GreetLimit is for a connection to send its first request when the server
 	// stops; a caller sends it right after connecting.
 	GreetLimit = time.Second

@@ -1,4 +1,4 @@
-package remote
+package upgrade
 
 import (
 	"os"
@@ -12,14 +12,14 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-func TestAProgramProvesThatItIsAnAgent(t *testing.T) {
+func TestAProgramProvesWhatItIs(t *testing.T) {
 	dir := t.TempDir()
 	script := func(name, text string, mode os.FileMode) string {
 		file := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(file, []byte(text), mode))
 		return file
 	}
-	t.Setenv(beAgent, "1")
+	t.Setenv(role, "agent")
 	for name, c := range map[string]struct {
 		program string
 		args    []string
@@ -31,16 +31,16 @@ func TestAProgramProvesThatItIsAnAgent(t *testing.T) {
 		"empty":                         {script("empty", "", 0o700), nil, "exec format error"},
 		"cut off":                       {script("cut", "\x7fELF\x02\x01\x01", 0o700), nil, "exec format error"},
 		"not to be executed":            {script("data", "#!/bin/sh\necho agent 1", 0o600), nil, "permission denied"},
-		"another program":               {script("other", "#!/bin/sh\necho proxy v1", 0o700), nil, "it is no agent"},
+		"another program":               {script("other", "#!/bin/sh\necho proxy v1", 0o700), nil, "its name is not agent"},
 		"one that fails":                {script("fails", "#!/bin/sh\necho agent v1; exit 1", 0o700), nil, "exit status 1"},
 		"one that does not end":         {script("hangs", "#!/bin/sh\nexec sleep 1000", 0o700), nil, "did not tell its version within"},
 		"one that does not fall silent": {script("talks", "#!/bin/sh\nexec yes agent", 0o700), nil, "agent"},
 	} {
-		limit := proofLimit
+		limit := ProofLimit
 		if name == "one that does not end" {
 			limit = 50 * time.Millisecond
 		}
-		err := (&bequest{program: c.program}).prove(t.Context(), c.args, limit)
+		err := Program(c.program).Prove(t.Context(), "agent", c.args, limit)
 		if c.says == "" {
 			require.NoError(t, err, name)
 			continue
