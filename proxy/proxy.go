@@ -121,7 +121,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose,
-		Unknown: p.fleet.Unknown, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
+		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 	})
 	return p, nil
 }

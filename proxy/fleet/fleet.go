@@ -25,6 +25,7 @@ import (
 // The limits of the watches of agents.
 const (
 	connectLimit = 5 * time.Second // until an agent has sent its rows
+	callLimit    = 2 * time.Second // for a call to wait for that: one that answers takes some 10 ms
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second  // how long an agent that came back may go unnoticed
 	returnLimit  = 10 * time.Second // how long a deploy waits for an agent to come back
@@ -488,10 +489,19 @@ func (f *Fleet) starting() []string {
 // Started waits until each agent has been tried once, so that no answer about all of
 // them comes too early after a start. It fails only when ctx is done.
 func (f *Fleet) Started(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	_ = f.until(limited, func() bool { return len(f.starting()) == 0 })
+	f.heard(ctx, connectLimit, func() bool { return false })
 	return ctx.Err()
+}
+
+// Heard waits until is says so, or until each agent has been tried once: a call that comes
+// right after the start finds its function then. It gives up when ctx is done, or after
+// callLimit. It calls is with its lock held.
+func (f *Fleet) Heard(ctx context.Context, is func() bool) { f.heard(ctx, callLimit, is) }
+
+func (f *Fleet) heard(ctx context.Context, limit time.Duration, is func() bool) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_ = f.until(limited, func() bool { return len(f.starting()) == 0 || is() })
 }
 
 // remove removes an agent that has never answered and that was not named at start. f.mu

@@ -33,6 +33,9 @@ type Config struct {
 	// A function that is not known counts as not public.
 	Admit   func(r *http.Request, name string, public bool) error
 	Unknown func(segment string) error // says why a path has no route
+	// Heard waits, within a limit, until there is a route, or until it is known what all
+	// agents serve; default: that is known. There may be a route when is returns true.
+	Heard func(ctx context.Context, is func() bool)
 	// Wake opens a version without a route and returns when there is one.
 	Wake     func(ctx context.Context, name string, version uint32) error
 	AgentErr func(agent string) *proto.Error // says why an agent does not answer; nil when it does
@@ -189,14 +192,16 @@ func (c *call) find() error {
 	if !forward.IsToken(c.in.Method) {
 		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
 	}
-	segment, rest, err := c.split()
+	segment, rest, err := c.locate()
+	if err == nil && c.route == nil && c.Heard != nil {
+		c.Heard(c.in.Context(), func() bool {
+			_, _, err := c.locate()
+			return err != nil || c.route != nil
+		})
+		segment, rest, err = c.locate()
+	}
 	if err != nil {
 		return err
-	}
-	if segment != "" {
-		if err := c.look(segment); err != nil {
-			return err
-		}
 	}
 	err = c.admit(segment)
 	if err != nil && (segment != "" || !errors.Is(err, proto.ErrForbidden)) {
@@ -228,6 +233,15 @@ func (c *call) find() error {
 	}
 	c.uri = c.route.mount + rest
 	return nil
+}
+
+// locate is split, and sets the route, nil for none.
+func (c *call) locate() (segment, rest string, err error) {
+	segment, rest, err = c.split()
+	if err == nil && segment != "" {
+		err = c.look(segment)
+	}
+	return segment, rest, err
 }
 
 // split takes the target apart: the function's segment, "" where no function has a

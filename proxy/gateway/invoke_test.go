@@ -448,6 +448,37 @@ func TestAFunctionThatWasStoppedMeanwhileIsNotDown(t *testing.T) {
 	assert.Contains(t, errorOf(t, res)["message"], "stopped")
 }
 
+// Right after the start it is not known yet what there is.
+func TestACallWaitsUntilItsFunctionIsKnown(t *testing.T) {
+	row := function(t, "Late", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "here") })
+	row.Routes = []string{"late.example"}
+	r := NewTable()
+	g := New(Config{
+		Table: r, Logger: hclog.NewNullLogger(), Admit: func(*http.Request, string, bool) error { return nil },
+		Stranger: func(*http.Request) bool { return false }, AgentErr: func(string) *proto.Error { return nil },
+		Unknown: func(name string) error { return proto.Errorf(proto.ErrNotFound, "there is no %q", name) },
+		Heard: func(_ context.Context, is func() bool) {
+			assert.False(t, is())
+			r.Update(map[string][]Replica{"late": {{Row: row}}})
+			_ = is()
+		},
+	})
+	t.Cleanup(r.Clear)
+	for request, handler := range map[string]http.Handler{"GET /functions/late HTTP/1.1\r\nHost: h\r\n": g, "GET / HTTP/1.1\r\nHost: late.example\r\n": g.Sites()} {
+		r.Update(map[string][]Replica{"late": nil})
+		srv := httptest.NewServer(handler)
+		t.Cleanup(srv.Close)
+		res, _ := say(t, srv.Listener.Addr().String(), request+"Connection: close\r\n\r\n")
+		assert.Equal(t, http.StatusOK, res.StatusCode, request)
+		assert.Equal(t, "here", bodyOf(t, res))
+	}
+	srv := httptest.NewServer(g)
+	t.Cleanup(srv.Close)
+	r.Update(map[string][]Replica{"late": nil})
+	res, _ := say(t, srv.Listener.Addr().String(), "GET /functions/other HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	assert.Equal(t, http.StatusNotFound, res.StatusCode)
+}
+
 // unused returns an address where nobody listens.
 func unused(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
