@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	protobuf "google.golang.org/protobuf/proto"
 
@@ -29,10 +30,30 @@ func (r *Rollouts) deploy(ctx context.Context, o *Rollout, agent *fleet.Session,
 		fn.Program, fn.Kind = "", o.Function.GetKind()
 		row, err = r.give(ctx, o, agent, fn)
 	}
-	if built := row.GetProgram(); err == nil && built != nil && proto.Status(row.GetStatus()) == proto.Deployed {
-		o.programs[built.GetPlatform()] = origin{s.Agent, &proto.Program{Key: built.GetKey(), Digest: built.GetDigest(), Platform: built.GetPlatform(), Kind: row.GetKind()}}
+	if err == nil && proto.Status(row.GetStatus()) == proto.Deployed {
+		r.holds(ctx, o, agent, row)
 	}
 	return row, err
+}
+
+// holds notes that an agent has the program now that the others are to get. Its row names
+// that of the version that serves, which a canary is not.
+func (r *Rollouts) holds(ctx context.Context, o *Rollout, agent *fleet.Session, row *proto.FunctionJsonRsp) {
+	built, kind := row.GetProgram(), row.GetKind()
+	if o.Function.GetCanary() > 0 {
+		list, err := agent.Versions(ctx, row.GetName())
+		i := slices.IndexFunc(list, func(v *proto.Version) bool {
+			return v.GetPackage() == o.Function.GetPackage() && sameBuild(v, o.Function)
+		})
+		if err != nil || i < 0 { // then each agent builds it
+			r.logger.Warn("an agent does not tell the program of a canary", "function", row.GetName(), "agent", agent.Addr, "error", err)
+			return
+		}
+		built, kind = list[i].GetProgram(), list[i].GetKind()
+	}
+	if built.GetKey() != "" {
+		o.programs[built.GetPlatform()] = origin{agent.Addr, &proto.Program{Key: built.GetKey(), Digest: built.GetDigest(), Platform: built.GetPlatform(), Kind: kind}}
+	}
 }
 
 // give gives a function to an agent and waits until it is deployed or has failed.
