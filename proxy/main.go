@@ -42,6 +42,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	email := set.String("acme-email", "", "`address` at which the authority may write to you")
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	fastLane := set.Bool("fast-lane", true, "answer plain calls past net/http, for half of what they cost")
+	shared := set.Bool("shared", false, "other proxies deploy to the same agents: a function is called at every agent that has it, whichever proxy deployed it")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -99,7 +100,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
 	}
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))

@@ -44,6 +44,7 @@ type Config struct {
 	RPCPort  int            // of its listener
 	FastLane bool           // plain calls are answered past net/http
 	Insecure bool           // agents on other machines may be connected to
+	Shared   bool           // other proxies deploy to the agents, too
 	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
 	Gateways []netip.Prefix // that are believed who calls public functions through them
 	TLS      *tls.Config    // of callers; nil: they are served without, or by ACME
@@ -109,7 +110,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
 			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
-			Local: !cfg.Insecure, Trusts: cfg.Trust.Has,
+			Local: !cfg.Insecure, Shared: cfg.Shared, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}

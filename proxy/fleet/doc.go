@@ -14,7 +14,8 @@
 // Agents are known by their ids, wherever they are (watch.go). One that has joined proves
 // its id with each connection, which is TLS then, and so do the ways to its functions. A
 // name leads to the agents that have it by the proxy's doing, or had it first: what
-// another agent says takes no calls over. Services are called at their agent alone.
+// another agent says takes no calls over, unless other proxies deploy to the agents, too
+// (Config.Shared): who deployed what is known to the proxy that did it alone. Services are called at their agent alone.
 //
 // A Fleet must never dial an agent that neither the command line, nor a deploy, nor an
 // earlier run has named, and that has not joined. In protected mode it dials agents on

@@ -37,7 +37,10 @@ type Config struct {
 	Dir    *state.Dir // where agents are remembered
 	Agents []string   // addresses that were named at start
 	Local  bool       // agents on other machines are refused
-	Own    []string   // ports of this proxy, which must not be its own agent
+	// Shared says that other proxies deploy to the agents, too: a name leads to each agent
+	// that says it has the function.
+	Shared bool
+	Own    []string // ports of this proxy, which must not be its own agent
 	// Trusts reports whether agents of a user of this machine, besides those of this
 	// program's own and root, are connected to in protected mode (Local); default: none is.
 	Trusts func(user int) bool

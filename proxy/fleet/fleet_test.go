@@ -257,6 +257,19 @@ func TestAgentsNamedAtStartMayShareNames(t *testing.T) {
 	assert.Equal(t, []string{"localhost:9000", "localhost:9001"}, h.called["hello"])
 }
 
+func TestANameLeadsToAllAgentsThatAreShared(t *testing.T) {
+	h := listen(t, "localhost:9000")
+	h.Shared = true
+	h.hear("localhost:9000", said("a", deployed("Hello")))
+	h.hear("localhost:9001", said("b", deployed("Hello")))
+	assert.Equal(t, []string{"localhost:9000", "localhost:9001"}, h.called["hello"])
+	for _, row := range h.Rows() {
+		assert.Empty(t, row.GetError())
+	}
+	h.hear("localhost:9001", said("b"))
+	assert.Equal(t, []string{"localhost:9000"}, h.called["hello"])
+}
+
 func TestAgentsOfEarlierVersionsAreRemembered(t *testing.T) {
 	dir, err := state.Open(t.TempDir())
 	require.NoError(t, err)

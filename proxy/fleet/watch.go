@@ -310,12 +310,12 @@ func (a *agent) service(said string) string {
 
 // claim says which of an agent's new rows are of functions that are its own: those that
 // it had, and those that are no other agent's. Each name leads to the agents that the
-// proxy deployed it to, or to the one that had it first. What an agent no longer has
+// proxy deployed it to, or to the one that had it first; with Shared, to all. What an agent no longer has
 // goes to another that has a function of the name. It reports whether something has
 // changed. f.mu is held.
 func (f *Fleet) claim(a *agent, rows map[string]*proto.FunctionJsonRsp) (changed bool) {
 	for path := range rows {
-		if !a.owns[path] && (a.adopt || f.owner(path) == nil) {
+		if !a.owns[path] && (a.adopt || f.Shared || f.owner(path) == nil) {
 			a.owns[path], changed = true, true
 		}
 	}
