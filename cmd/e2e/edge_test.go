@@ -190,4 +190,18 @@ func TestOnlySignedCallsReachAWebhook(t *testing.T) {
 	}
 	status, _ := send("http://"+p.http+"/functions/hooked", sign("hello"), "hello")
 	assert.Equal(t, http.StatusOK, status, "what was refused changed nothing")
+
+	// A bare deploy keeps the setting and its secret.
+	cli := proxyCli(t, t.TempDir(), "-proxy", p.rpc, "deploy", "-wait", "-name", "Hooked", "-rate", "1000/s burst 1", source(t, obeys("Hooked", "new")))
+	require.Zero(t, cli.code, cli.stderr)
+	assert.NotContains(t, cli.stdout+cli.stderr, secret)
+	status, _ = send("http://"+p.http+"/functions/hooked", sign("hello"), "hello")
+	assert.Equal(t, http.StatusOK, status)
+	status, _ = send("http://"+p.http+"/functions/hooked", "", "hello")
+	assert.Equal(t, http.StatusUnauthorized, status)
+	// Without the secret there is nothing to check by.
+	cli = proxyCli(t, t.TempDir(), "-proxy", p.rpc, "deploy", "-wait", "-name", "Hooked", "-webhook", "stripe:OTHER", source(t, obeys("Hooked", "new")))
+	assert.NotZero(t, cli.code)
+	assert.Contains(t, cli.stderr, "there is no secret OTHER")
+	assert.Contains(t, cli.stderr, "-secret OTHER=env:OTHER")
 }

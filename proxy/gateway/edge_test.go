@@ -123,6 +123,22 @@ func TestBodiesOverTheLimitAreRefused(t *testing.T) {
 	}
 }
 
+// A caller that stops in the middle of a body keeps no connection when it was refused.
+func TestARefusedBodyIsNotWaitedFor(t *testing.T) {
+	addr, seen := uploads(t)
+	for path, status := range map[string]int{"hello": http.StatusRequestEntityTooLarge, "missing": http.StatusNotFound} {
+		conn, in := dial(t, addr)
+		fmt.Fprintf(conn, "POST /functions/%s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n%s\r\n", path, eleven)
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		assert.Equal(t, status, res.StatusCode)
+		errorOf(t, res)
+		_, err = in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+	}
+	require.Error(t, (<-seen).err)
+}
+
 // A function may answer before it has read the body. Its answer ends where the body turns
 // out to be too large, so that the caller does not take it for the answer to all of it.
 func TestAnAnswerThatHasBegunEndsWithABodyOverTheLimit(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -104,6 +105,11 @@ var forStrangers = map[proto.Kind]string{
 	proto.ErrInternal:    "the function could not be called",
 }
 
+// refusedLinger is how long the body of a refused call is still read: a caller that is
+// sending it sees the answer meanwhile, and not a broken connection. One that waits in the
+// middle keeps no connection longer.
+const refusedLinger = time.Second
+
 // refuse answers in the function's place.
 func (c *call) refuse(err error) {
 	c.failure = err
@@ -125,6 +131,9 @@ func (c *call) refuse(err error) {
 		w.Header().Set("Connection", "close")
 	}
 	wire.WriteError(w, &e)
+	if c.unread() {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(refusedLinger))
+	}
 }
 
 // retryAfter returns the seconds after which the caller may try again.
