@@ -1963,7 +1963,9 @@ type ListRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	AtAgent string                 `protobuf:"bytes,1,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
 	// Answer the functions that are stopped as well.
-	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	All bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	// Answer no others.
+	Stopped       bool `protobuf:"varint,3,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2008,6 +2010,13 @@ func (x *ListRequest) GetAtAgent() string {
 func (x *ListRequest) GetAll() bool {
 	if x != nil {
 		return x.All
+	}
+	return false
+}
+
+func (x *ListRequest) GetStopped() bool {
+	if x != nil {
+		return x.Stopped
 	}
 	return false
 }
@@ -2059,7 +2068,9 @@ func (x *LogRequest) GetEntrypoint() string {
 type DetailsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Answer the functions that are stopped as well.
-	All           bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	All bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	// Answer no others.
+	Stopped       bool `protobuf:"varint,2,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2097,6 +2108,13 @@ func (*DetailsRequest) Descriptor() ([]byte, []int) {
 func (x *DetailsRequest) GetAll() bool {
 	if x != nil {
 		return x.All
+	}
+	return false
+}
+
+func (x *DetailsRequest) GetStopped() bool {
+	if x != nil {
+		return x.Stopped
 	}
 	return false
 }
@@ -4513,17 +4531,19 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\fPauseRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\rResumeRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"T\n" +
 	"\vListRequest\x12\x19\n" +
 	"\bat_agent\x18\x01 \x01(\tR\aatAgent\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\",\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x12\x18\n" +
+	"\astopped\x18\x03 \x01(\bR\astopped\",\n" +
 	"\n" +
 	"LogRequest\x12\x1e\n" +
 	"\n" +
 	"entrypoint\x18\x01 \x01(\tR\n" +
-	"entrypoint\"\"\n" +
+	"entrypoint\"<\n" +
 	"\x0eDetailsRequest\x12\x10\n" +
-	"\x03all\x18\x01 \x01(\bR\x03all\"\x0e\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12\x18\n" +
+	"\astopped\x18\x02 \x01(\bR\astopped\"\x0e\n" +
 	"\fWatchRequest\"\xae\x01\n" +
 	"\n" +
 	"WatchEvent\x129\n" +

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -232,15 +231,13 @@ func (c *Client) Stopped(ctx context.Context, atAgent string) ([]*proto.Function
 	var rsp *proto.FunctionList
 	err := c.request(ctx, "list what is stopped", wire.RequestLimit, func(ctx context.Context) (err error) {
 		if atAgent == "" {
-			rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{All: true})
+			rsp, err = c.rpc.Details(ctx, &proto.DetailsRequest{Stopped: true})
 		} else {
-			rsp, err = c.rpc.List(ctx, &proto.ListRequest{AtAgent: atAgent, All: true})
+			rsp, err = c.rpc.List(ctx, &proto.ListRequest{AtAgent: atAgent, Stopped: true})
 		}
 		return err
 	})
-	return slices.DeleteFunc(rsp.GetFunctions(), func(row *proto.FunctionJsonRsp) bool {
-		return proto.Status(row.GetStatus()) != proto.Stopped
-	}), err
+	return rsp.GetFunctions(), err
 }
 
 // List implements Interface.

@@ -59,6 +59,19 @@ func (f *Feed) Rows() []*proto.FunctionJsonRsp {
 	return ordered(f.rows)
 }
 
+// RowsOf returns the rows of the functions with a path.
+func (f *Feed) RowsOf(path string) []*proto.FunctionJsonRsp {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	own := make(map[rowKey]*proto.FunctionJsonRsp)
+	for key, row := range f.rows {
+		if proto.Path(key.name) == path {
+			own[key] = row
+		}
+	}
+	return ordered(own)
+}
+
 // Watch is the Watch of Interface over these rows.
 func (f *Feed) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	w := &watcher{changed: make(map[rowKey]*proto.FunctionJsonRsp), wake: make(chan struct{}, 1)}

@@ -115,8 +115,8 @@ func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 // Drafts returns the rows of a path that Tell told and whose agents do not know the
 // function.
 func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
-	return slices.DeleteFunc(f.rows.Rows(), func(row *proto.FunctionJsonRsp) bool {
-		return proto.Path(row.GetName()) != path || f.Row(row.GetAtAgent(), row.GetName()) != nil
+	return slices.DeleteFunc(f.rows.RowsOf(path), func(row *proto.FunctionJsonRsp) bool {
+		return f.Row(row.GetAtAgent(), row.GetName()) != nil
 	})
 }
 

@@ -134,6 +134,9 @@ func (s *service) Remove(ctx context.Context, req *proto.RemoveRequest) (*proto.
 }
 
 func (s *service) List(ctx context.Context, req *proto.ListRequest) (*proto.FunctionList, error) {
+	if req.GetStopped() {
+		return list(s.impl.Stopped(ctx, req.GetAtAgent()))
+	}
 	rows, err := s.impl.List(ctx, req.GetAtAgent())
 	if err == nil && req.GetAll() {
 		return s.withStopped(ctx, rows, req.GetAtAgent())
@@ -149,6 +152,9 @@ func (s *service) Log(ctx context.Context, req *proto.LogRequest) (*proto.Functi
 }
 
 func (s *service) Details(ctx context.Context, req *proto.DetailsRequest) (*proto.FunctionList, error) {
+	if req.GetStopped() {
+		return list(s.impl.Stopped(ctx, ""))
+	}
 	rows, err := s.impl.Details(ctx)
 	if err == nil && req.GetAll() {
 		return s.withStopped(ctx, rows, "")

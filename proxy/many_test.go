@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// A deploy does not pay for the other functions of its agents.
+func TestADeployAmongMany(t *testing.T) {
+	const many = 500
+	nodes := newNodes(t, 3)
+	p := start(t, Config{Agents: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}})
+	c := p.dial(t, transport.RPC)
+	fn := source(t, "Another", nodes[0].addr)
+	// deploys returns the bytes that one takes, with what the agents do.
+	deploys := func() float64 {
+		var all []uint64
+		for range 9 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := c.Deploy(t.Context(), fn)
+			require.NoError(t, err)
+			runtime.ReadMemStats(&after)
+			all = append(all, after.TotalAlloc-before.TotalAlloc)
+		}
+		slices.Sort(all)
+		return float64(all[len(all)/2])
+	}
+	deploys()
+	alone := deploys()
+	dir := source(t, "F").Dir
+	for i := range many {
+		_, err := nodes[i%3].Fake.Deploy(t.Context(), &proto.FunctionJson{Name: fmt.Sprint("F", i), Dir: dir})
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		rows, err := p.Details(t.Context())
+		return err == nil && len(rows) == many+1
+	}, time.Minute, 10*time.Millisecond)
+	among := deploys()
+	t.Logf("alone %.0f KiB, among %d others %.0f KiB", alone/1024, many, among/1024)
+	assert.Less(t, among/alone, 2.0, "to ask for all rows took seven times as much")
+}
