@@ -21,6 +21,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
@@ -43,6 +44,10 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	fastLane := set.Bool("fast-lane", true, "answer plain calls past net/http, for half of what they cost")
 	shared := set.Bool("shared", false, "other proxies deploy to the same agents: a function is called at every agent that has it, whichever proxy deployed it")
+	accessLog := set.String("access-log", "", "`file` that gets a line of JSON of each call, - for stdout; rotated by size (default: none)")
+	sample := set.Float64("access-log-sample", 1, "`part` of the calls that get a line, such as 0.01; those that fail get one always")
+	size := set.Int("access-log-size", 100, "`MiB` that the file of -access-log may have")
+	keep := set.Int("access-log-keep", 5, "`number` of rotated files of -access-log that are kept")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -97,10 +102,15 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	case len(gateways) > 0 && *functions == "":
 		return set.Failf("-trusted-proxies names gateways before -functions, which is not given")
 	}
+	lines, err := accessLogConfig(*accessLog, *sample, *size, *keep, stdout)
+	if err != nil {
+		return set.Fail(err)
+	}
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Trust: believed, Gateways: gateways, TLS: certs.config(), Logger: logger,
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Trust: believed, Gateways: gateways, TLS: certs.config(),
+		AccessLog: lines, Logger: logger,
 	}
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))
@@ -110,6 +120,24 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		return set.Fail(err)
 	}
 	return 0
+}
+
+// accessLogConfig returns what flags say of an access log.
+func accessLogConfig(path string, sample float64, size, keep int, stdout io.Writer) (cfg accesslog.Config, err error) {
+	const most = 1 << 20 // of MiB, and of files
+	switch {
+	case !(sample >= 0 && sample <= 1):
+		return cfg, fmt.Errorf("-access-log-sample: %v is not a part, from 0 to 1", sample)
+	case size < 1 || size > most:
+		return cfg, fmt.Errorf("-access-log-size: %d is not a number of MiB, from 1", size)
+	case keep < 0 || keep > most:
+		return cfg, fmt.Errorf("-access-log-keep: %d is not a number of files", keep)
+	}
+	cfg = accesslog.Config{Path: path, Sample: sample, Size: int64(size) << 20, Keep: keep}
+	if path == "-" {
+		cfg.Path, cfg.To = "", stdout
+	}
+	return cfg, nil
 }
 
 // serve runs a proxy on its two addresses, and on those for public functions, until ctx

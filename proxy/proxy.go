@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,6 +22,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -50,6 +52,8 @@ type Config struct {
 	TLS      *tls.Config    // of callers; nil: they are served without, or by ACME
 	ACME     acme.Config    // how to get certificates for names, and for routes; without names: not at all
 	Logger   hclog.Logger   // default: none
+
+	AccessLog accesslog.Config // with neither Path nor To there is none
 }
 
 // Proxy offers the functions of many agents as if it ran them itself.
@@ -65,6 +69,7 @@ type Proxy struct {
 	fleet     *fleet.Fleet
 	rollouts  *rollout.Rollouts
 	gateway   *gateway.Gateway
+	accessLog *accesslog.Log // nil: there is none
 	logger    hclog.Logger
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
@@ -114,6 +119,12 @@ func New(cfg Config) (*Proxy, error) {
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}
+	if err == nil && (cfg.AccessLog.Path != "" || cfg.AccessLog.To != nil) {
+		cfg.AccessLog.Logger = cfg.Logger
+		if p.accessLog, err = accesslog.Open(cfg.AccessLog); err != nil {
+			err = fmt.Errorf("-access-log: %w", err)
+		}
+	}
 	if err != nil {
 		p.Close()
 		return nil, err
@@ -123,6 +134,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose,
 		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
+		AccessLog: p.accessLog,
 	})
 	return p, nil
 }
@@ -148,11 +160,14 @@ func (p *Proxy) publish(changes map[string][]fleet.Replica) {
 
 // Run keeps the proxy connected to its agents until ctx is done. It is called once.
 func (p *Proxy) Run(ctx context.Context) error {
-	var certs sync.WaitGroup
+	var others sync.WaitGroup
 	if p.certs != nil {
-		certs.Go(func() { p.certs.Run(ctx) })
+		others.Go(func() { p.certs.Run(ctx) })
 	}
-	defer certs.Wait()
+	if p.accessLog != nil {
+		others.Go(func() { p.accessLog.Run(ctx) })
+	}
+	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail
 	p.wakes.running.Wait()
@@ -164,6 +179,9 @@ func (p *Proxy) Close() error {
 	p.table.Clear()
 	if p.gateway != nil {
 		p.gateway.Close()
+	}
+	if p.accessLog != nil {
+		p.accessLog.Close()
 	}
 	return p.dir.Close()
 }

@@ -59,6 +59,7 @@ type picker struct {
 	served *version // that of the target
 	target *target  // counts the call as in flight; nil: none
 	tried  []*target
+	asked  int // how many targets were returned
 }
 
 // next returns a replica that was not tried, and counts the call as in flight there;
@@ -79,6 +80,7 @@ func (p *picker) next() *target {
 			p.release()
 			t.inFlight.Add(1)
 			p.target, p.served = t, of
+			p.asked++
 			return t
 		}
 	}

@@ -45,7 +45,8 @@
 // do.
 //
 // At its end each call, of either lane, is told to one method as one value (ending.go).
-// What is counted follows from that (metrics.go).
+// What is counted follows from that (metrics.go), and the line of the access log (line.go),
+// which package accesslog writes.
 //
 // Both lanes share the rules for headers (package forward), the choice of a replica and
 // the errors (failure.go). Tests and fuzzers make calls both ways: no caller may see a

@@ -15,6 +15,7 @@ type ending struct {
 	version  *version // that was called; nil: none was chosen
 	target   *target  // that was called last; nil: none
 	method   []byte
+	host     string // that the caller addressed
 	uri      []byte // the request target, as the caller sent it
 	id       string
 	peer     string        // the caller's address
@@ -23,7 +24,9 @@ type ending struct {
 	took     time.Duration
 	status   int    // of the answer; 0: none was sent
 	bytes    int64  // of the answer's body
-	repeated bool   // the call was sent a second time
+	bytesIn  int64  // of the caller's body, as far as it was read
+	repeated bool   // the call was sent a second time over another connection
+	retries  int    // how often the call was sent, or tried to be, beside the first time
 	trace    []byte // the header traceparent
 	failure  error  // why the function's answer is missing or not whole
 }
@@ -36,6 +39,7 @@ func (g *Gateway) ended(e *ending) {
 		e.status = leftStatus
 	}
 	g.meter(e).add(e, component, reason)
+	g.log(e, component, reason)
 	if !g.Logger.IsDebug() {
 		return
 	}
@@ -80,12 +84,21 @@ func (p *picker) version() *version {
 	return p.chosen
 }
 
+// retries returns how often the call was sent, or tried to be, beside the first time.
+func (p *picker) retries(repeated bool) int {
+	n := max(0, p.asked-1)
+	if repeated {
+		n++
+	}
+	return n
+}
+
 // ending returns the end of the call, and of what panicked during it, nil for nothing.
 func (c *call) ending(panicked any) ending {
 	e := ending{
-		route: c.route, version: c.version(), target: c.target, method: []byte(c.in.Method), uri: []byte(c.in.RequestURI),
-		id: c.id[0], peer: c.in.RemoteAddr, begun: c.begun, head: c.head, status: c.out.status, bytes: c.out.bytes,
-		repeated: c.repeated, trace: []byte(c.in.Header.Get("Traceparent")), failure: c.failure,
+		route: c.route, version: c.version(), target: c.target, method: []byte(c.in.Method), host: c.in.Host, uri: []byte(c.in.RequestURI),
+		id: c.id[0], peer: c.in.RemoteAddr, begun: c.begun, head: c.head, status: c.out.status, bytes: c.out.bytes, bytesIn: c.bytesIn.Load(),
+		repeated: c.repeated, retries: c.retries(c.repeated), trace: []byte(c.in.Header.Get("Traceparent")), failure: c.failure,
 	}
 	if panicked == nil {
 		return e
@@ -106,9 +119,9 @@ func (c *call) ending(panicked any) ending {
 // ending returns the end of the call, which ended its connection with err.
 func (c *fastCall) ending(err error) ending {
 	e := ending{
-		route: c.route, version: c.version(), target: c.target, method: c.request.Method, uri: c.request.Target,
-		id: c.id, peer: c.about.Remote, begun: c.begun, head: c.headAfter, status: c.status, bytes: c.bytes,
-		repeated: c.repeated, trace: valueOf(c.request.Headers, "traceparent"), failure: c.failure,
+		route: c.route, version: c.version(), target: c.target, method: c.request.Method, host: c.about.Host, uri: c.request.Target,
+		id: c.id, peer: c.about.Remote, begun: c.begun, head: c.headAfter, status: c.status, bytes: c.bytes, bytesIn: int64(len(c.body)),
+		repeated: c.repeated, retries: c.retries(c.repeated), trace: valueOf(c.request.Headers, "traceparent"), failure: c.failure,
 	}
 	if e.failure == nil && (e.status == 0 || !errors.Is(err, errBusy)) { // which also ends connections after a whole answer
 		e.failure = err

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
@@ -45,6 +46,8 @@ type Config struct {
 	// more often than its setting says.
 	Whose  func(r *http.Request) string
 	Logger hclog.Logger
+	// AccessLog gets a line of each call; nil: there is none.
+	AccessLog *accesslog.Log
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
 	// as long as a caller of HTTP/1 may.
 	Silence time.Duration
@@ -91,6 +94,7 @@ type call struct {
 	reading    atomic.Bool   // a read of the caller's body is waiting
 	bodyRead   atomic.Bool   // the caller's body has come whole
 	bodyFailed atomic.Bool   // the caller's body could not be read
+	bytesIn    atomic.Int64  // of the caller's body, so far
 	overflows  atomic.Bool   // it is larger than the function's limit
 	failure    error         // why the function's answer is missing or not whole
 	wait       time.Duration // until the caller may call again; 0: at once

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 )
 
 const (
@@ -212,8 +213,9 @@ func (g *Gateway) Metrics() http.Handler {
 type collector struct {
 	table  *Table
 	strays *meter
+	log    *accesslog.Log // nil: there is none
 
-	calls, inFlight, duration, bytes, repeated *prometheus.Desc
+	calls, inFlight, duration, bytes, repeated, dropped *prometheus.Desc
 }
 
 func (g *Gateway) collector() collector {
@@ -221,19 +223,20 @@ func (g *Gateway) collector() collector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return collector{
-		g.Table, &g.strays,
+		g.Table, &g.strays, g.AccessLog,
 		describe("ryo_calls_total", "Calls that have ended, by the class of their status. Where the platform failed or answered in the function's place, component and reason say why.",
 			"function", "version", "status", "component", "reason"),
 		describe("ryo_calls_in_flight", "Calls that are under way.", "function"),
 		describe("ryo_call_duration_seconds", "How long calls took, to the end of the answer.", "function", "version"),
 		describe("ryo_call_answer_bytes_total", "Bytes of the bodies of answers.", "function", "version"),
 		describe("ryo_calls_repeated_total", "Calls that were sent a second time, since an idle connection turned out to be closed.", "function", "version"),
+		describe("ryo_access_log_dropped_total", "Lines of the access log that were not written, since the disk is full or slower than the calls."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.duration, c.bytes, c.repeated} {
+	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.duration, c.bytes, c.repeated, c.dropped} {
 		ch <- d
 	}
 }
@@ -241,6 +244,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collect(ch, c.strays)
+	if c.log != nil {
+		ch <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(c.log.Dropped()))
+	}
 	for _, rt := range *c.table.routes.Load() {
 		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(rt.calls.n.Load()), rt.name)
 		for _, m := range rt.meters {

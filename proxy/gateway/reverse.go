@@ -213,6 +213,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.call.reading.Store(true)
 	n, err := b.Reader.Read(p)
 	b.call.reading.Store(false)
+	b.call.bytesIn.Add(int64(n))
 	if b.keeps = b.keeps && len(b.kept)+n <= keptBody; b.keeps {
 		b.kept = append(b.kept, p[:n]...)
 	}

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// accessLines are those of an access log.
+func accessLines(t *testing.T, path string) (list []map[string]any) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		var seen map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &seen), "%q", line)
+		list = append(list, seen)
+	}
+	return list
+}
+
+func TestTheAccessLogHasEachCallWhenTheProxyHasEnded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "access.log")
+	a := startAgent(t, "", "")
+	p := startProxy(t, "", "-agents", a.addr, "-access-log", path)
+	r := mustDeploy(t, p.http, "Hello", source(t, says("Hello", "hi")))
+	var ids []any
+	for _, url := range []string{r.URL, r.URL + "/a?b=c", "http://" + p.http + "/functions/none"} {
+		for range 20 {
+			_, _, header := send(t, http.MethodPost, url, "text/plain", []byte("body"))
+			ids = append(ids, header.Get("X-Request-Id"))
+		}
+	}
+	p.end()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	var seen []any
+	for i, line := range accessLines(t, path) {
+		seen = append(seen, line["id"])
+		if i < 40 {
+			assert.Equal(t, "Hello", line["function"])
+			assert.EqualValues(t, 1, line["version"])
+			assert.Equal(t, a.addr, line["agent"])
+			assert.EqualValues(t, 200, line["status"])
+			assert.EqualValues(t, 4, line["bytesIn"])
+			continue
+		}
+		assert.Equal(t, "not_found", line["reason"])
+	}
+	assert.Equal(t, ids, seen)
+}
+
+func TestTheAccessLogGoesToStdout(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, "", "-access-log", "-", "-access-log-sample", "0")
+	_, _, header := send(t, http.MethodGet, "http://"+p.http+"/functions/none", "", nil)
+	p.end()
+	assert.Contains(t, p.String(), `"id":"`+header.Get("X-Request-Id")+`"`)
+}
+
+func TestFlagsOfAnAccessLogThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for said, flags := range map[string][]string{
+		"-access-log-sample: 1.5 is not a part":      {"-access-log-sample", "1.5"},
+		"-access-log-sample: NaN is not a part":      {"-access-log-sample", "NaN"},
+		"-access-log-size: 0 is not a number of MiB": {"-access-log-size", "0"},
+		"-access-log-keep: -1 is not a number":       {"-access-log-keep", "-1"},
+		"-access-log: open /nowhere/access.log":      {"-access-log", "/nowhere/access.log"},
+	} {
+		r := runProgram(t, "proxy", nil, append(flags, "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", t.TempDir())...)
+		assert.NotZero(t, r.code, flags)
+		assert.Contains(t, r.stderr, said)
+	}
+}
