@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -22,12 +23,18 @@ func (a *app) topCommand() *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "top [NAME]",
-		Short: "shows the processor time, memory and calls of processes",
+		Short: "shows the calls of functions, and what their processes use",
 		Long: `
-Prints one line for each process. A terminal is refreshed every 2 s until you press q
-or Ctrl-C; CPU% is the part of one processor, and REQ/S the answers per second, since
-the last refresh. Otherwise, and with -once, each process is printed once, with the
-processor time and the answers since it was started.`,
+Prints one line for each version of a function, and one for each process. A terminal is
+refreshed every 2 s until you press q or Ctrl-C, and shows what has happened since the
+last refresh: calls per second, the part of them that failed, how long half of them and
+99 in 100 took at most; and the part of one processor that a process used. Otherwise,
+and with -once, each is printed once, with what has happened since the proxy, or the
+process, was started.
+
+A call has failed if its status was 500 or more, or its answer was not whole. VERSION is
+- for calls that reached none, as of a function that is Failed. An agent sees no calls,
+only what its processes answer: ask a proxy.`,
 		Example: `
   proxyCli top
   proxyCli top -once HelloWorld
@@ -57,30 +64,98 @@ func (a *app) printUsage(ctx context.Context, client transport.Interface, name s
 	if a.output == "json" {
 		return printList(a, list)
 	}
-	list, absent := absentUsage(list)
-	for _, why := range absent {
+	used := sortUsage(list)
+	for _, why := range used.missing {
 		a.note("%s", why)
 	}
-	if len(list) == 0 && len(absent) == 0 {
-		a.note("no process runs")
+	if len(used.calls) > 0 {
+		if err := a.printTable(callsTable(used.calls, "CALLS", "FAILED", func(u *proto.Usage) (calls, failed string, took []*proto.Took) {
+			t := u.GetTraffic()
+			return fmt.Sprint(t.GetCalls()), fmt.Sprint(t.GetErrors()), t.GetTook()
+		}), "IN FLIGHT"); err != nil {
+			return err
+		}
 	}
-	if len(list) == 0 {
+	if len(used.processes) == 0 {
+		if len(list) == len(used.calls) { // every agent has answered
+			a.note("no process runs")
+		}
 		return nil
 	}
-	return a.printUsed(list)
+	if len(used.calls) > 0 {
+		if _, err := io.WriteString(a.stdout, "\n"); err != nil {
+			return err
+		}
+	}
+	return a.printUsed(used.processes)
 }
 
-// absentUsage returns what processes use, and what to say of the agents that did not
-// answer.
-func absentUsage(list []*proto.Usage) (running []*proto.Usage, absent []string) {
-	for _, u := range list {
-		if u.GetError() == "" {
-			running = append(running, u)
-			continue
+// used is an answer of Usage by what its rows are.
+type used struct {
+	processes []*proto.Usage
+	calls     []*proto.Usage // have traffic
+	missing   []string       // what to say of what it lacks
+}
+
+func sortUsage(list []*proto.Usage) (u used) {
+	for _, row := range list {
+		switch {
+		case row.GetTraffic() != nil:
+			u.calls = append(u.calls, row)
+		case row.GetError() != "":
+			u.missing = append(u.missing, "without the processes of "+row.GetAtAgent()+": "+firstLine(row.GetError()))
+		default:
+			u.processes = append(u.processes, row)
 		}
-		absent = append(absent, "without the processes of "+u.GetAtAgent()+": "+firstLine(u.GetError()))
 	}
-	return running, absent
+	if len(u.processes) > 0 && len(u.calls) == 0 {
+		u.missing = append(u.missing, "without errors and times of calls: this is an agent; a proxy knows those that come through it")
+	}
+	return u
+}
+
+// callsTable lists versions by their calls. load tells what depends on whether they are
+// watched.
+func callsTable(list []*proto.Usage, calls, failed string, load func(*proto.Usage) (calls, failed string, took []*proto.Took)) [][]string {
+	rows := [][]string{{"FUNCTION", "VERSION", calls, failed, "P50", "P99", "IN FLIGHT"}}
+	for _, u := range list {
+		calls, failed, took := load(u)
+		version := ""
+		if u.GetVersion() > 0 {
+			version = fmt.Sprint(u.GetVersion())
+		}
+		rows = append(rows, []string{
+			u.GetFunction(), version, calls, failed, quantile(took, 0.5), quantile(took, 0.99), fmt.Sprint(u.GetTraffic().GetInFlight()),
+		})
+	}
+	return rows
+}
+
+// quantile returns how long a part of the calls took at most, to about a twentieth; ""
+// without a call.
+func quantile(took []*proto.Took, part float64) string {
+	var total, below uint64
+	for _, t := range took {
+		total += t.GetCalls()
+	}
+	if total == 0 {
+		return ""
+	}
+	rank := uint64(math.Ceil(part * float64(total)))
+	bucket := int32(0)
+	for _, t := range took {
+		bucket = t.GetBucket()
+		if below += t.GetCalls(); below >= rank {
+			break
+		}
+	}
+	const perPower = 8
+	d := time.Duration(math.Exp2((float64(bucket)-0.5)/perPower) * float64(time.Second)) // the middle of the bucket
+	unit := time.Duration(1)
+	for d/unit >= 1000 { // three digits are more than is known
+		unit *= 10
+	}
+	return d.Round(unit).String()
 }
 
 // printUsed prints what processes have used since their start.
@@ -209,15 +284,18 @@ func (a *app) draw(s *samples, failure error) error {
 			width, height = w, h
 		}
 	}
-	status := fmt.Sprintf("%s  %s  processes: %d  (q quits)", a.proxy, s.at.Format(time.TimeOnly), len(s.list))
+	status := fmt.Sprintf("%s  %s  processes: %d  (q quits)", a.proxy, s.at.Format(time.TimeOnly), len(s.processes))
 	if failure != nil {
 		status = "error: " + firstLine(failure.Error()) + "; trying again"
 	}
 	lines := []string{clean(status)}
-	for _, why := range s.absent {
+	for _, why := range s.missing {
 		lines = append(lines, clean(why))
 	}
-	lines = append(append(lines, ""), tabulate(usageTable(s.list, "CPU%", "REQ/S", s.load))...)
+	if len(s.calls) > 0 {
+		lines = append(append(lines, ""), tabulate(callsTable(s.calls, "CALLS/S", "FAILED%", s.traffic))...)
+	}
+	lines = append(append(lines, ""), tabulate(usageTable(s.processes, "CPU%", "REQ/S", s.load))...)
 	if more := len(lines) - height; more > 0 {
 		lines = append(lines[:height-1], fmt.Sprintf("and %d more", more+1))
 	}
@@ -238,35 +316,38 @@ func (a *app) draw(s *samples, failure error) error {
 	return err
 }
 
-// samples are what processes had used at two times.
+// samples are what functions had used at two times.
 type samples struct {
-	list   []*proto.Usage
-	absent []string // what to say of agents that did not answer
+	used
 	at     time.Time
 	before map[process]*proto.Usage
 	passed time.Duration
 }
 
-// process identifies a process.
+// process identifies a process, or, without an agent, what the proxy has seen of a version.
 type process struct {
-	agent string
-	pid   int32
-	since string
+	agent    string
+	pid      int32
+	since    string
+	function string
+	version  uint32
 }
 
-func processOf(u *proto.Usage) process { return process{u.GetAtAgent(), u.GetPid(), u.GetSince()} }
+func processOf(u *proto.Usage) process {
+	return process{u.GetAtAgent(), u.GetPid(), u.GetSince(), u.GetFunction(), u.GetVersion()}
+}
 
 func (s *samples) take(ctx context.Context, client transport.Interface, name string) error {
 	list, err := client.Usage(ctx, name)
 	if err != nil {
 		return err
 	}
-	s.before = make(map[process]*proto.Usage, len(s.list))
-	for _, u := range s.list {
+	s.before = make(map[process]*proto.Usage, len(s.processes)+len(s.calls))
+	for _, u := range slices.Concat(s.processes, s.calls) {
 		s.before[processOf(u)] = u
 	}
 	now := time.Now()
-	s.list, s.absent = absentUsage(list)
+	s.used = sortUsage(list)
 	s.at, s.passed = now, now.Sub(s.at)
 	return nil
 }
@@ -280,4 +361,24 @@ func (s *samples) load(u *proto.Usage) (cpu, requests string) {
 	passed := s.passed.Seconds()
 	return fmt.Sprintf("%.1f", 100*max(0, u.GetCpuSeconds()-before.GetCpuSeconds())/passed),
 		fmt.Sprintf("%.1f", float64(u.GetRequests()-min(before.GetRequests(), u.GetRequests()))/passed)
+}
+
+// traffic is what became of the calls between the samples.
+func (s *samples) traffic(u *proto.Usage) (calls, failed string, took []*proto.Took) {
+	before, now := s.before[processOf(u)].GetTraffic(), u.GetTraffic()
+	if before == nil || s.passed <= 0 || before.GetCalls() > now.GetCalls() { // the proxy has started anew
+		return "", "", nil
+	}
+	n := now.GetCalls() - before.GetCalls()
+	counted := make(map[int32]uint64)
+	for _, t := range before.GetTook() {
+		counted[t.GetBucket()] = t.GetCalls()
+	}
+	for _, t := range now.GetTook() {
+		took = append(took, &proto.Took{Bucket: t.GetBucket(), Calls: t.GetCalls() - min(t.GetCalls(), counted[t.GetBucket()])})
+	}
+	if n > 0 {
+		failed = fmt.Sprintf("%.1f", 100*float64(now.GetErrors()-min(now.GetErrors(), before.GetErrors()))/float64(n))
+	}
+	return fmt.Sprintf("%.1f", float64(n)/s.passed.Seconds()), failed, took
 }

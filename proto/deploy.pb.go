@@ -1324,7 +1324,8 @@ func (x *LogLines) GetLost() uint64 {
 	return 0
 }
 
-// Usage is what one process of a function uses.
+// Usage is what one process of a function uses, or, with traffic, what a proxy has seen
+// of the calls of a version.
 type Usage struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Function string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
@@ -1350,7 +1351,10 @@ type Usage struct {
 	Since string `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
 	// Why an agent does not say what its processes use. All else is empty then, but for
 	// the agent and the function that was asked for.
-	Error         string `protobuf:"bytes,16,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,16,opt,name=error,proto3" json:"error,omitempty"`
+	// What became of calls. All else is empty then, but for the function and the version,
+	// which is 0 for calls that reached none.
+	Traffic       *Traffic `protobuf:"bytes,17,opt,name=traffic,proto3" json:"traffic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1497,6 +1501,140 @@ func (x *Usage) GetError() string {
 	return ""
 }
 
+func (x *Usage) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+// Traffic is what became of the calls that came through a proxy since its start.
+type Traffic struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that have ended.
+	Calls uint64 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Those of them whose answer had a status of 500 or more, or was not whole.
+	Errors uint64 `protobuf:"varint,2,opt,name=errors,proto3" json:"errors,omitempty"`
+	// Those under way.
+	InFlight uint32 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// How many took how long, the shortest first.
+	Took          []*Took `protobuf:"bytes,4,rep,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_proto_deploy_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Traffic) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Traffic) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *Traffic) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Traffic) GetTook() []*Took {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+// Took counts calls that took up to 2^(bucket/8) seconds, and longer than those of the
+// bucket before.
+type Took struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        int32                  `protobuf:"varint,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Calls         uint64                 `protobuf:"varint,2,opt,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Took) Reset() {
+	*x = Took{}
+	mi := &file_proto_deploy_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Took) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Took) ProtoMessage() {}
+
+func (x *Took) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Took.ProtoReflect.Descriptor instead.
+func (*Took) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Took) GetBucket() int32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+func (x *Took) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
 // Program is what a build gives.
 type Program struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1517,7 +1655,7 @@ type Program struct {
 
 func (x *Program) Reset() {
 	*x = Program{}
-	mi := &file_proto_deploy_proto_msgTypes[8]
+	mi := &file_proto_deploy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1667,7 @@ func (x *Program) String() string {
 func (*Program) ProtoMessage() {}
 
 func (x *Program) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[8]
+	mi := &file_proto_deploy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1680,7 @@ func (x *Program) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Program.ProtoReflect.Descriptor instead.
 func (*Program) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{8}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Program) GetKey() string {
@@ -1592,7 +1730,7 @@ type ProgramChunk struct {
 
 func (x *ProgramChunk) Reset() {
 	*x = ProgramChunk{}
-	mi := &file_proto_deploy_proto_msgTypes[9]
+	mi := &file_proto_deploy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1742,7 @@ func (x *ProgramChunk) String() string {
 func (*ProgramChunk) ProtoMessage() {}
 
 func (x *ProgramChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[9]
+	mi := &file_proto_deploy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1755,7 @@ func (x *ProgramChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramChunk.ProtoReflect.Descriptor instead.
 func (*ProgramChunk) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{9}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProgramChunk) GetProgram() *Program {
@@ -1646,7 +1784,7 @@ type FunctionLogs struct {
 
 func (x *FunctionLogs) Reset() {
 	*x = FunctionLogs{}
-	mi := &file_proto_deploy_proto_msgTypes[10]
+	mi := &file_proto_deploy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1796,7 @@ func (x *FunctionLogs) String() string {
 func (*FunctionLogs) ProtoMessage() {}
 
 func (x *FunctionLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[10]
+	mi := &file_proto_deploy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1809,7 @@ func (x *FunctionLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionLogs.ProtoReflect.Descriptor instead.
 func (*FunctionLogs) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{10}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FunctionLogs) GetFunction() *FunctionJsonRsp {
@@ -1704,7 +1842,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[11]
+	mi := &file_proto_deploy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1854,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[11]
+	mi := &file_proto_deploy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1867,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{11}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeployRequest) GetFunctions() []*FunctionJson {
@@ -1748,7 +1886,7 @@ type FunctionList struct {
 
 func (x *FunctionList) Reset() {
 	*x = FunctionList{}
-	mi := &file_proto_deploy_proto_msgTypes[12]
+	mi := &file_proto_deploy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1898,7 @@ func (x *FunctionList) String() string {
 func (*FunctionList) ProtoMessage() {}
 
 func (x *FunctionList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[12]
+	mi := &file_proto_deploy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1911,7 @@ func (x *FunctionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionList.ProtoReflect.Descriptor instead.
 func (*FunctionList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{12}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FunctionList) GetFunctions() []*FunctionJsonRsp {
@@ -1792,7 +1930,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[13]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1942,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[13]
+	mi := &file_proto_deploy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1955,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{13}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StopRequest) GetName() string {
@@ -1836,7 +1974,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1986,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[14]
+	mi := &file_proto_deploy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1999,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{14}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RemoveRequest) GetName() string {
@@ -1880,7 +2018,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[15]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2030,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[15]
+	mi := &file_proto_deploy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2043,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{15}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PauseRequest) GetName() string {
@@ -1924,7 +2062,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[16]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2074,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[16]
+	mi := &file_proto_deploy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2087,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{16}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResumeRequest) GetName() string {
@@ -1972,7 +2110,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[17]
+	mi := &file_proto_deploy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2122,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[17]
+	mi := &file_proto_deploy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2135,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{17}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRequest) GetAtAgent() string {
@@ -2030,7 +2168,7 @@ type LogRequest struct {
 
 func (x *LogRequest) Reset() {
 	*x = LogRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[18]
+	mi := &file_proto_deploy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2180,7 @@ func (x *LogRequest) String() string {
 func (*LogRequest) ProtoMessage() {}
 
 func (x *LogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[18]
+	mi := &file_proto_deploy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2193,7 @@ func (x *LogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
 func (*LogRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{18}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LogRequest) GetEntrypoint() string {
@@ -2077,7 +2215,7 @@ type DetailsRequest struct {
 
 func (x *DetailsRequest) Reset() {
 	*x = DetailsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[19]
+	mi := &file_proto_deploy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2227,7 @@ func (x *DetailsRequest) String() string {
 func (*DetailsRequest) ProtoMessage() {}
 
 func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[19]
+	mi := &file_proto_deploy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2240,7 @@ func (x *DetailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetailsRequest.ProtoReflect.Descriptor instead.
 func (*DetailsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{19}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DetailsRequest) GetAll() bool {
@@ -2127,7 +2265,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[20]
+	mi := &file_proto_deploy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2277,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[20]
+	mi := &file_proto_deploy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2290,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{20}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{22}
 }
 
 // WatchEvent carries rows that changed. The first event of a stream has
@@ -2173,7 +2311,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_proto_deploy_proto_msgTypes[21]
+	mi := &file_proto_deploy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2323,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[21]
+	mi := &file_proto_deploy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2336,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{21}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchEvent) GetFunctions() []*FunctionJsonRsp {
@@ -2253,7 +2391,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_proto_deploy_proto_msgTypes[22]
+	mi := &file_proto_deploy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2403,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[22]
+	mi := &file_proto_deploy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2416,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{22}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AgentInfo) GetPlatform() string {
@@ -2332,7 +2470,7 @@ type VersionsRequest struct {
 
 func (x *VersionsRequest) Reset() {
 	*x = VersionsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[23]
+	mi := &file_proto_deploy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2482,7 @@ func (x *VersionsRequest) String() string {
 func (*VersionsRequest) ProtoMessage() {}
 
 func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[23]
+	mi := &file_proto_deploy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2495,7 @@ func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
 func (*VersionsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{23}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VersionsRequest) GetName() string {
@@ -2376,7 +2514,7 @@ type VersionList struct {
 
 func (x *VersionList) Reset() {
 	*x = VersionList{}
-	mi := &file_proto_deploy_proto_msgTypes[24]
+	mi := &file_proto_deploy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2526,7 @@ func (x *VersionList) String() string {
 func (*VersionList) ProtoMessage() {}
 
 func (x *VersionList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[24]
+	mi := &file_proto_deploy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2539,7 @@ func (x *VersionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionList.ProtoReflect.Descriptor instead.
 func (*VersionList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{24}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *VersionList) GetVersions() []*Version {
@@ -2422,7 +2560,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[25]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2572,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[25]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2585,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{25}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackRequest) GetName() string {
@@ -2475,7 +2613,7 @@ type ShiftRequest struct {
 
 func (x *ShiftRequest) Reset() {
 	*x = ShiftRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2625,7 @@ func (x *ShiftRequest) String() string {
 func (*ShiftRequest) ProtoMessage() {}
 
 func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2638,7 @@ func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShiftRequest.ProtoReflect.Descriptor instead.
 func (*ShiftRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShiftRequest) GetName() string {
@@ -2527,7 +2665,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2677,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2690,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WakeRequest) GetName() string {
@@ -2578,7 +2716,7 @@ type CrashesRequest struct {
 
 func (x *CrashesRequest) Reset() {
 	*x = CrashesRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2728,7 @@ func (x *CrashesRequest) String() string {
 func (*CrashesRequest) ProtoMessage() {}
 
 func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2741,7 @@ func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashesRequest.ProtoReflect.Descriptor instead.
 func (*CrashesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CrashesRequest) GetName() string {
@@ -2622,7 +2760,7 @@ type CrashList struct {
 
 func (x *CrashList) Reset() {
 	*x = CrashList{}
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2772,7 @@ func (x *CrashList) String() string {
 func (*CrashList) ProtoMessage() {}
 
 func (x *CrashList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2785,7 @@ func (x *CrashList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashList.ProtoReflect.Descriptor instead.
 func (*CrashList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CrashList) GetCrashes() []*Crash {
@@ -2678,7 +2816,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2828,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2841,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -2765,7 +2903,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +2915,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +2928,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UsageRequest) GetName() string {
@@ -2809,7 +2947,7 @@ type UsageList struct {
 
 func (x *UsageList) Reset() {
 	*x = UsageList{}
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2959,7 @@ func (x *UsageList) String() string {
 func (*UsageList) ProtoMessage() {}
 
 func (x *UsageList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2972,7 @@ func (x *UsageList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageList.ProtoReflect.Descriptor instead.
 func (*UsageList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UsageList) GetUsage() []*Usage {
@@ -2853,7 +2991,7 @@ type BuildRequest struct {
 
 func (x *BuildRequest) Reset() {
 	*x = BuildRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +3003,7 @@ func (x *BuildRequest) String() string {
 func (*BuildRequest) ProtoMessage() {}
 
 func (x *BuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +3016,7 @@ func (x *BuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildRequest.ProtoReflect.Descriptor instead.
 func (*BuildRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BuildRequest) GetFunction() *FunctionJson {
@@ -2897,7 +3035,7 @@ type PackageRef struct {
 
 func (x *PackageRef) Reset() {
 	*x = PackageRef{}
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3047,7 @@ func (x *PackageRef) String() string {
 func (*PackageRef) ProtoMessage() {}
 
 func (x *PackageRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3060,7 @@ func (x *PackageRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageRef.ProtoReflect.Descriptor instead.
 func (*PackageRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PackageRef) GetDigest() string {
@@ -2941,7 +3079,7 @@ type PackageState struct {
 
 func (x *PackageState) Reset() {
 	*x = PackageState{}
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3091,7 @@ func (x *PackageState) String() string {
 func (*PackageState) ProtoMessage() {}
 
 func (x *PackageState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3104,7 @@ func (x *PackageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
 func (*PackageState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PackageState) GetStored() bool {
@@ -2987,7 +3125,7 @@ type PackageChunk struct {
 
 func (x *PackageChunk) Reset() {
 	*x = PackageChunk{}
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3137,7 @@ func (x *PackageChunk) String() string {
 func (*PackageChunk) ProtoMessage() {}
 
 func (x *PackageChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3150,7 @@ func (x *PackageChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageChunk.ProtoReflect.Descriptor instead.
 func (*PackageChunk) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PackageChunk) GetDigest() string {
@@ -3037,7 +3175,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3187,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3200,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{39}
 }
 
 // Caller is who made a call.
@@ -3078,7 +3216,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_proto_deploy_proto_msgTypes[38]
+	mi := &file_proto_deploy_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3228,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[38]
+	mi := &file_proto_deploy_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3241,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{38}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Caller) GetWho() string {
@@ -3144,7 +3282,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_proto_deploy_proto_msgTypes[39]
+	mi := &file_proto_deploy_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3294,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[39]
+	mi := &file_proto_deploy_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3307,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{39}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Token) GetId() string {
@@ -3241,7 +3379,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[40]
+	mi := &file_proto_deploy_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3391,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[40]
+	mi := &file_proto_deploy_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3404,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{40}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3307,7 +3445,7 @@ type NewToken struct {
 
 func (x *NewToken) Reset() {
 	*x = NewToken{}
-	mi := &file_proto_deploy_proto_msgTypes[41]
+	mi := &file_proto_deploy_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3457,7 @@ func (x *NewToken) String() string {
 func (*NewToken) ProtoMessage() {}
 
 func (x *NewToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[41]
+	mi := &file_proto_deploy_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3470,7 @@ func (x *NewToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewToken.ProtoReflect.Descriptor instead.
 func (*NewToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{41}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NewToken) GetToken() *Token {
@@ -3357,7 +3495,7 @@ type TokensRequest struct {
 
 func (x *TokensRequest) Reset() {
 	*x = TokensRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[42]
+	mi := &file_proto_deploy_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3507,7 @@ func (x *TokensRequest) String() string {
 func (*TokensRequest) ProtoMessage() {}
 
 func (x *TokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[42]
+	mi := &file_proto_deploy_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3520,7 @@ func (x *TokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRequest.ProtoReflect.Descriptor instead.
 func (*TokensRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{42}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{44}
 }
 
 type TokenRef struct {
@@ -3394,7 +3532,7 @@ type TokenRef struct {
 
 func (x *TokenRef) Reset() {
 	*x = TokenRef{}
-	mi := &file_proto_deploy_proto_msgTypes[43]
+	mi := &file_proto_deploy_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3544,7 @@ func (x *TokenRef) String() string {
 func (*TokenRef) ProtoMessage() {}
 
 func (x *TokenRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[43]
+	mi := &file_proto_deploy_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3557,7 @@ func (x *TokenRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRef.ProtoReflect.Descriptor instead.
 func (*TokenRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{43}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TokenRef) GetId() string {
@@ -3440,7 +3578,7 @@ type RotateRequest struct {
 
 func (x *RotateRequest) Reset() {
 	*x = RotateRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[44]
+	mi := &file_proto_deploy_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3590,7 @@ func (x *RotateRequest) String() string {
 func (*RotateRequest) ProtoMessage() {}
 
 func (x *RotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[44]
+	mi := &file_proto_deploy_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3603,7 @@ func (x *RotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateRequest.ProtoReflect.Descriptor instead.
 func (*RotateRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{44}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RotateRequest) GetId() string {
@@ -3491,7 +3629,7 @@ type TokenList struct {
 
 func (x *TokenList) Reset() {
 	*x = TokenList{}
-	mi := &file_proto_deploy_proto_msgTypes[45]
+	mi := &file_proto_deploy_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +3641,7 @@ func (x *TokenList) String() string {
 func (*TokenList) ProtoMessage() {}
 
 func (x *TokenList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[45]
+	mi := &file_proto_deploy_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +3654,7 @@ func (x *TokenList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenList.ProtoReflect.Descriptor instead.
 func (*TokenList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{45}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TokenList) GetTokens() []*Token {
@@ -3537,7 +3675,7 @@ type TokenShare struct {
 
 func (x *TokenShare) Reset() {
 	*x = TokenShare{}
-	mi := &file_proto_deploy_proto_msgTypes[46]
+	mi := &file_proto_deploy_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +3687,7 @@ func (x *TokenShare) String() string {
 func (*TokenShare) ProtoMessage() {}
 
 func (x *TokenShare) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[46]
+	mi := &file_proto_deploy_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3700,7 @@ func (x *TokenShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenShare.ProtoReflect.Descriptor instead.
 func (*TokenShare) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{46}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *TokenShare) GetIssuer() string {
@@ -3589,7 +3727,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[47]
+	mi := &file_proto_deploy_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3739,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[47]
+	mi := &file_proto_deploy_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3752,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{47}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AuditRequest) GetLast() uint32 {
@@ -3633,7 +3771,7 @@ type AuditList struct {
 
 func (x *AuditList) Reset() {
 	*x = AuditList{}
-	mi := &file_proto_deploy_proto_msgTypes[48]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3783,7 @@ func (x *AuditList) String() string {
 func (*AuditList) ProtoMessage() {}
 
 func (x *AuditList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[48]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3796,7 @@ func (x *AuditList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditList.ProtoReflect.Descriptor instead.
 func (*AuditList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{48}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AuditList) GetEntries() []*AuditEntry {
@@ -3699,7 +3837,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_proto_deploy_proto_msgTypes[49]
+	mi := &file_proto_deploy_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +3849,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[49]
+	mi := &file_proto_deploy_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +3862,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{49}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AuditEntry) GetTime() string {
@@ -3819,7 +3957,7 @@ type AgentsRequest struct {
 
 func (x *AgentsRequest) Reset() {
 	*x = AgentsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +3969,7 @@ func (x *AgentsRequest) String() string {
 func (*AgentsRequest) ProtoMessage() {}
 
 func (x *AgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +3982,7 @@ func (x *AgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentsRequest.ProtoReflect.Descriptor instead.
 func (*AgentsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{52}
 }
 
 type AgentList struct {
@@ -3856,7 +3994,7 @@ type AgentList struct {
 
 func (x *AgentList) Reset() {
 	*x = AgentList{}
-	mi := &file_proto_deploy_proto_msgTypes[51]
+	mi := &file_proto_deploy_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +4006,7 @@ func (x *AgentList) String() string {
 func (*AgentList) ProtoMessage() {}
 
 func (x *AgentList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[51]
+	mi := &file_proto_deploy_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +4019,7 @@ func (x *AgentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentList.ProtoReflect.Descriptor instead.
 func (*AgentList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{51}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AgentList) GetAgents() []*AgentState {
@@ -3901,7 +4039,7 @@ type AgentRef struct {
 
 func (x *AgentRef) Reset() {
 	*x = AgentRef{}
-	mi := &file_proto_deploy_proto_msgTypes[52]
+	mi := &file_proto_deploy_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3913,7 +4051,7 @@ func (x *AgentRef) String() string {
 func (*AgentRef) ProtoMessage() {}
 
 func (x *AgentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[52]
+	mi := &file_proto_deploy_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3926,7 +4064,7 @@ func (x *AgentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRef.ProtoReflect.Descriptor instead.
 func (*AgentRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{52}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AgentRef) GetAgent() string {
@@ -3961,7 +4099,7 @@ type AgentState struct {
 
 func (x *AgentState) Reset() {
 	*x = AgentState{}
-	mi := &file_proto_deploy_proto_msgTypes[53]
+	mi := &file_proto_deploy_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3973,7 +4111,7 @@ func (x *AgentState) String() string {
 func (*AgentState) ProtoMessage() {}
 
 func (x *AgentState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[53]
+	mi := &file_proto_deploy_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3986,7 +4124,7 @@ func (x *AgentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
 func (*AgentState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{53}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgentState) GetAddr() string {
@@ -4060,7 +4198,7 @@ type JoinTokenRequest struct {
 
 func (x *JoinTokenRequest) Reset() {
 	*x = JoinTokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[54]
+	mi := &file_proto_deploy_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4072,7 +4210,7 @@ func (x *JoinTokenRequest) String() string {
 func (*JoinTokenRequest) ProtoMessage() {}
 
 func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[54]
+	mi := &file_proto_deploy_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4085,7 +4223,7 @@ func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*JoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{54}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
 }
 
 type NewJoinToken struct {
@@ -4099,7 +4237,7 @@ type NewJoinToken struct {
 
 func (x *NewJoinToken) Reset() {
 	*x = NewJoinToken{}
-	mi := &file_proto_deploy_proto_msgTypes[55]
+	mi := &file_proto_deploy_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4111,7 +4249,7 @@ func (x *NewJoinToken) String() string {
 func (*NewJoinToken) ProtoMessage() {}
 
 func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[55]
+	mi := &file_proto_deploy_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4124,7 +4262,7 @@ func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewJoinToken.ProtoReflect.Descriptor instead.
 func (*NewJoinToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{55}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *NewJoinToken) GetToken() string {
@@ -4157,7 +4295,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4169,7 +4307,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4182,7 +4320,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *JoinRequest) GetSecret() []byte {
@@ -4224,7 +4362,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4236,7 +4374,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4249,7 +4387,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Membership) GetChain() [][]byte {
@@ -4279,7 +4417,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4429,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4442,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -4487,7 +4625,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bat_agent\x18\t \x01(\tR\aatAgent\"I\n" +
 	"\bLogLines\x12)\n" +
 	"\x05lines\x18\x01 \x03(\v2\x13.ryofaas.v1.LogLineR\x05lines\x12\x12\n" +
-	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xb0\x03\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xdf\x03\n" +
 	"\x05Usage\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x10\n" +
@@ -4506,7 +4644,16 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\breceived\x18\r \x01(\x04R\breceived\x12\x12\n" +
 	"\x04sent\x18\x0e \x01(\x04R\x04sent\x12\x14\n" +
 	"\x05since\x18\x0f \x01(\tR\x05since\x12\x14\n" +
-	"\x05error\x18\x10 \x01(\tR\x05error\"\x7f\n" +
+	"\x05error\x18\x10 \x01(\tR\x05error\x12-\n" +
+	"\atraffic\x18\x11 \x01(\v2\x13.ryofaas.v1.TrafficR\atraffic\"z\n" +
+	"\aTraffic\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\x04R\x05calls\x12\x16\n" +
+	"\x06errors\x18\x02 \x01(\x04R\x06errors\x12\x1b\n" +
+	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12$\n" +
+	"\x04took\x18\x04 \x03(\v2\x10.ryofaas.v1.TookR\x04took\"4\n" +
+	"\x04Took\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\x05R\x06bucket\x12\x14\n" +
+	"\x05calls\x18\x02 \x01(\x04R\x05calls\"\x7f\n" +
 	"\aProgram\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
@@ -4738,7 +4885,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),     // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil),  // 1: ryofaas.v1.FunctionJsonRsp
@@ -4748,157 +4895,161 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*LogLine)(nil),          // 5: ryofaas.v1.LogLine
 	(*LogLines)(nil),         // 6: ryofaas.v1.LogLines
 	(*Usage)(nil),            // 7: ryofaas.v1.Usage
-	(*Program)(nil),          // 8: ryofaas.v1.Program
-	(*ProgramChunk)(nil),     // 9: ryofaas.v1.ProgramChunk
-	(*FunctionLogs)(nil),     // 10: ryofaas.v1.FunctionLogs
-	(*DeployRequest)(nil),    // 11: ryofaas.v1.DeployRequest
-	(*FunctionList)(nil),     // 12: ryofaas.v1.FunctionList
-	(*StopRequest)(nil),      // 13: ryofaas.v1.StopRequest
-	(*RemoveRequest)(nil),    // 14: ryofaas.v1.RemoveRequest
-	(*PauseRequest)(nil),     // 15: ryofaas.v1.PauseRequest
-	(*ResumeRequest)(nil),    // 16: ryofaas.v1.ResumeRequest
-	(*ListRequest)(nil),      // 17: ryofaas.v1.ListRequest
-	(*LogRequest)(nil),       // 18: ryofaas.v1.LogRequest
-	(*DetailsRequest)(nil),   // 19: ryofaas.v1.DetailsRequest
-	(*WatchRequest)(nil),     // 20: ryofaas.v1.WatchRequest
-	(*WatchEvent)(nil),       // 21: ryofaas.v1.WatchEvent
-	(*AgentInfo)(nil),        // 22: ryofaas.v1.AgentInfo
-	(*VersionsRequest)(nil),  // 23: ryofaas.v1.VersionsRequest
-	(*VersionList)(nil),      // 24: ryofaas.v1.VersionList
-	(*RollbackRequest)(nil),  // 25: ryofaas.v1.RollbackRequest
-	(*ShiftRequest)(nil),     // 26: ryofaas.v1.ShiftRequest
-	(*WakeRequest)(nil),      // 27: ryofaas.v1.WakeRequest
-	(*CrashesRequest)(nil),   // 28: ryofaas.v1.CrashesRequest
-	(*CrashList)(nil),        // 29: ryofaas.v1.CrashList
-	(*LogsRequest)(nil),      // 30: ryofaas.v1.LogsRequest
-	(*UsageRequest)(nil),     // 31: ryofaas.v1.UsageRequest
-	(*UsageList)(nil),        // 32: ryofaas.v1.UsageList
-	(*BuildRequest)(nil),     // 33: ryofaas.v1.BuildRequest
-	(*PackageRef)(nil),       // 34: ryofaas.v1.PackageRef
-	(*PackageState)(nil),     // 35: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),     // 36: ryofaas.v1.PackageChunk
-	(*WhoAmIRequest)(nil),    // 37: ryofaas.v1.WhoAmIRequest
-	(*Caller)(nil),           // 38: ryofaas.v1.Caller
-	(*Token)(nil),            // 39: ryofaas.v1.Token
-	(*TokenRequest)(nil),     // 40: ryofaas.v1.TokenRequest
-	(*NewToken)(nil),         // 41: ryofaas.v1.NewToken
-	(*TokensRequest)(nil),    // 42: ryofaas.v1.TokensRequest
-	(*TokenRef)(nil),         // 43: ryofaas.v1.TokenRef
-	(*RotateRequest)(nil),    // 44: ryofaas.v1.RotateRequest
-	(*TokenList)(nil),        // 45: ryofaas.v1.TokenList
-	(*TokenShare)(nil),       // 46: ryofaas.v1.TokenShare
-	(*AuditRequest)(nil),     // 47: ryofaas.v1.AuditRequest
-	(*AuditList)(nil),        // 48: ryofaas.v1.AuditList
-	(*AuditEntry)(nil),       // 49: ryofaas.v1.AuditEntry
-	(*AgentsRequest)(nil),    // 50: ryofaas.v1.AgentsRequest
-	(*AgentList)(nil),        // 51: ryofaas.v1.AgentList
-	(*AgentRef)(nil),         // 52: ryofaas.v1.AgentRef
-	(*AgentState)(nil),       // 53: ryofaas.v1.AgentState
-	(*JoinTokenRequest)(nil), // 54: ryofaas.v1.JoinTokenRequest
-	(*NewJoinToken)(nil),     // 55: ryofaas.v1.NewJoinToken
-	(*JoinRequest)(nil),      // 56: ryofaas.v1.JoinRequest
-	(*Membership)(nil),       // 57: ryofaas.v1.Membership
-	(*ErrorDetail)(nil),      // 58: ryofaas.v1.ErrorDetail
-	nil,                      // 59: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                      // 60: ryofaas.v1.FunctionJson.SecretsEntry
+	(*Traffic)(nil),          // 8: ryofaas.v1.Traffic
+	(*Took)(nil),             // 9: ryofaas.v1.Took
+	(*Program)(nil),          // 10: ryofaas.v1.Program
+	(*ProgramChunk)(nil),     // 11: ryofaas.v1.ProgramChunk
+	(*FunctionLogs)(nil),     // 12: ryofaas.v1.FunctionLogs
+	(*DeployRequest)(nil),    // 13: ryofaas.v1.DeployRequest
+	(*FunctionList)(nil),     // 14: ryofaas.v1.FunctionList
+	(*StopRequest)(nil),      // 15: ryofaas.v1.StopRequest
+	(*RemoveRequest)(nil),    // 16: ryofaas.v1.RemoveRequest
+	(*PauseRequest)(nil),     // 17: ryofaas.v1.PauseRequest
+	(*ResumeRequest)(nil),    // 18: ryofaas.v1.ResumeRequest
+	(*ListRequest)(nil),      // 19: ryofaas.v1.ListRequest
+	(*LogRequest)(nil),       // 20: ryofaas.v1.LogRequest
+	(*DetailsRequest)(nil),   // 21: ryofaas.v1.DetailsRequest
+	(*WatchRequest)(nil),     // 22: ryofaas.v1.WatchRequest
+	(*WatchEvent)(nil),       // 23: ryofaas.v1.WatchEvent
+	(*AgentInfo)(nil),        // 24: ryofaas.v1.AgentInfo
+	(*VersionsRequest)(nil),  // 25: ryofaas.v1.VersionsRequest
+	(*VersionList)(nil),      // 26: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil),  // 27: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),     // 28: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),      // 29: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),   // 30: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),        // 31: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),      // 32: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),     // 33: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),        // 34: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),     // 35: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),       // 36: ryofaas.v1.PackageRef
+	(*PackageState)(nil),     // 37: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),     // 38: ryofaas.v1.PackageChunk
+	(*WhoAmIRequest)(nil),    // 39: ryofaas.v1.WhoAmIRequest
+	(*Caller)(nil),           // 40: ryofaas.v1.Caller
+	(*Token)(nil),            // 41: ryofaas.v1.Token
+	(*TokenRequest)(nil),     // 42: ryofaas.v1.TokenRequest
+	(*NewToken)(nil),         // 43: ryofaas.v1.NewToken
+	(*TokensRequest)(nil),    // 44: ryofaas.v1.TokensRequest
+	(*TokenRef)(nil),         // 45: ryofaas.v1.TokenRef
+	(*RotateRequest)(nil),    // 46: ryofaas.v1.RotateRequest
+	(*TokenList)(nil),        // 47: ryofaas.v1.TokenList
+	(*TokenShare)(nil),       // 48: ryofaas.v1.TokenShare
+	(*AuditRequest)(nil),     // 49: ryofaas.v1.AuditRequest
+	(*AuditList)(nil),        // 50: ryofaas.v1.AuditList
+	(*AuditEntry)(nil),       // 51: ryofaas.v1.AuditEntry
+	(*AgentsRequest)(nil),    // 52: ryofaas.v1.AgentsRequest
+	(*AgentList)(nil),        // 53: ryofaas.v1.AgentList
+	(*AgentRef)(nil),         // 54: ryofaas.v1.AgentRef
+	(*AgentState)(nil),       // 55: ryofaas.v1.AgentState
+	(*JoinTokenRequest)(nil), // 56: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),     // 57: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),      // 58: ryofaas.v1.JoinRequest
+	(*Membership)(nil),       // 59: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),      // 60: ryofaas.v1.ErrorDetail
+	nil,                      // 61: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                      // 62: ryofaas.v1.FunctionJson.SecretsEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	59, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	60, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	8,  // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
+	61, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	62, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	10, // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
 	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
-	8,  // 5: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
+	10, // 5: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
 	5,  // 6: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
-	8,  // 7: ryofaas.v1.ProgramChunk.program:type_name -> ryofaas.v1.Program
-	1,  // 8: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
-	0,  // 9: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
-	1,  // 10: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	1,  // 11: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	22, // 12: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	3,  // 13: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
-	4,  // 14: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
-	7,  // 15: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
-	0,  // 16: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
-	39, // 17: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
-	39, // 18: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
-	39, // 19: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
-	39, // 20: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
-	49, // 21: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
-	53, // 22: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	11, // 23: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	13, // 24: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	14, // 25: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	17, // 26: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	18, // 27: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	19, // 28: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	20, // 29: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	34, // 30: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	36, // 31: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	23, // 32: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	25, // 33: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	26, // 34: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	27, // 35: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	15, // 36: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	16, // 37: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	28, // 38: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	30, // 39: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	31, // 40: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	37, // 41: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	40, // 42: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	42, // 43: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	43, // 44: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	44, // 45: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	47, // 46: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	46, // 47: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	33, // 48: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	8,  // 49: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	8,  // 50: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	9,  // 51: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	50, // 52: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	52, // 53: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	54, // 54: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	56, // 55: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	56, // 56: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	12, // 57: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 58: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 59: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	12, // 60: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	10, // 61: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	12, // 62: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	21, // 63: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	35, // 64: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	34, // 65: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	24, // 66: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	12, // 67: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	12, // 68: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 69: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	12, // 70: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	12, // 71: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	29, // 72: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 73: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	32, // 74: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	38, // 75: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	41, // 76: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	45, // 77: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	39, // 78: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	41, // 79: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	48, // 80: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	45, // 81: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	8,  // 82: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	35, // 83: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	9,  // 84: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	8,  // 85: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	51, // 86: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	53, // 87: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	55, // 88: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	57, // 89: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	57, // 90: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	57, // [57:91] is the sub-list for method output_type
-	23, // [23:57] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	8,  // 7: ryofaas.v1.Usage.traffic:type_name -> ryofaas.v1.Traffic
+	9,  // 8: ryofaas.v1.Traffic.took:type_name -> ryofaas.v1.Took
+	10, // 9: ryofaas.v1.ProgramChunk.program:type_name -> ryofaas.v1.Program
+	1,  // 10: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
+	0,  // 11: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
+	1,  // 12: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	1,  // 13: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	24, // 14: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
+	3,  // 15: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
+	4,  // 16: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
+	7,  // 17: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
+	0,  // 18: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
+	41, // 19: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
+	41, // 20: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
+	41, // 21: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
+	41, // 22: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
+	51, // 23: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
+	55, // 24: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
+	13, // 25: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	15, // 26: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	16, // 27: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	19, // 28: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	20, // 29: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	21, // 30: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	22, // 31: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	36, // 32: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	38, // 33: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	25, // 34: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	27, // 35: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	28, // 36: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	29, // 37: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	17, // 38: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	18, // 39: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	30, // 40: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	32, // 41: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	33, // 42: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	39, // 43: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	42, // 44: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	44, // 45: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	45, // 46: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	46, // 47: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	49, // 48: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	48, // 49: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	35, // 50: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	10, // 51: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	10, // 52: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	11, // 53: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	52, // 54: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	54, // 55: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	56, // 56: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	58, // 57: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	58, // 58: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	14, // 59: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 60: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 61: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 62: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 63: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 64: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 65: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	37, // 66: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	36, // 67: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	26, // 68: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	14, // 69: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 70: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 71: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 72: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 73: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	31, // 74: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 75: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	34, // 76: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	40, // 77: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	43, // 78: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	47, // 79: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	41, // 80: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	43, // 81: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	50, // 82: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	47, // 83: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 84: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	37, // 85: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 86: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 87: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	53, // 88: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	55, // 89: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	57, // 90: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	59, // 91: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	59, // 92: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	59, // [59:93] is the sub-list for method output_type
+	25, // [25:59] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -4912,7 +5063,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

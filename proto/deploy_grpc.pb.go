@@ -102,7 +102,8 @@ type FunctionsClient interface {
 	Crashes(ctx context.Context, in *CrashesRequest, opts ...grpc.CallOption) (*CrashList, error)
 	// Logs sends what a function's processes printed, line by line, oldest first.
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogLines], error)
-	// Usage answers what functions use of their machines.
+	// Usage answers what functions use of their machines, and, from a proxy, what became of
+	// their calls.
 	Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageList, error)
 	// WhoAmI answers who the caller is. A token that is wrong is refused.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*Caller, error)
@@ -562,7 +563,8 @@ type FunctionsServer interface {
 	Crashes(context.Context, *CrashesRequest) (*CrashList, error)
 	// Logs sends what a function's processes printed, line by line, oldest first.
 	Logs(*LogsRequest, grpc.ServerStreamingServer[LogLines]) error
-	// Usage answers what functions use of their machines.
+	// Usage answers what functions use of their machines, and, from a proxy, what became of
+	// their calls.
 	Usage(context.Context, *UsageRequest) (*UsageList, error)
 	// WhoAmI answers who the caller is. A token that is wrong is refused.
 	WhoAmI(context.Context, *WhoAmIRequest) (*Caller, error)

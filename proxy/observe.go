@@ -67,7 +67,8 @@ func (p *Proxy) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, err
 	return list, err
 }
 
-// Usage implements transport.Interface. Of an agent that does not answer it says why.
+// Usage implements transport.Interface. What became of calls comes first. Of an agent that
+// does not answer it says why.
 func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
@@ -85,7 +86,10 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 	slices.SortStableFunc(list, func(a, b *proto.Usage) int {
 		return cmp.Or(cmp.Compare(a.GetFunction(), b.GetFunction()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	return append(p.gateway.Traffic(proto.Path(fnName)), list...), nil
 }
 
 // gather asks the agents of all replicas at once and joins their answers. An agent that

@@ -43,8 +43,10 @@ func TestUsageAndCrashesOfAllReplicas(t *testing.T) {
 	for _, name := range []string{"", "Hello"} {
 		usage, err := p.Usage(t.Context(), name)
 		require.NoError(t, err)
-		require.Len(t, usage, 2)
-		assert.ElementsMatch(t, []string{nodes[0].addr, nodes[1].addr}, []string{usage[0].GetAtAgent(), usage[1].GetAtAgent()})
+		require.Len(t, usage, 3)
+		assert.EqualValues(t, 2, usage[0].GetTraffic().GetCalls(), "the calls come first")
+		assert.EqualValues(t, 2, usage[0].GetTraffic().GetErrors())
+		assert.ElementsMatch(t, []string{nodes[0].addr, nodes[1].addr}, []string{usage[1].GetAtAgent(), usage[2].GetAtAgent()})
 	}
 	_, err = p.Usage(t.Context(), "Other")
 	require.ErrorIs(t, err, proto.ErrNotFound)
@@ -52,7 +54,8 @@ func TestUsageAndCrashesOfAllReplicas(t *testing.T) {
 	nodes[0].stop() // the others are told of
 	usage, err := p.Usage(t.Context(), "")
 	require.NoError(t, err)
-	require.Len(t, usage, 2)
+	require.Len(t, usage, 3)
+	usage = usage[1:]
 	slices.SortFunc(usage, func(a, b *proto.Usage) int { return cmp.Compare(a.GetError(), b.GetError()) })
 	assert.Equal(t, nodes[1].addr, usage[0].GetAtAgent())
 	assert.Empty(t, usage[0].GetError())

@@ -487,6 +487,7 @@ func usage(t *tester) {
 	t.answers(row.GetProxy(), 1, "")
 	t.until(func() bool {
 		list, err = t.Usage(t.Context(), "HelloWorld")
+		list = processes(list)
 		return err == nil && len(list) == 1 && list[0].GetRequests() > 0
 	}, "the call is counted")
 	u := list[0]
@@ -501,11 +502,16 @@ func usage(t *tester) {
 	list, err = t.Usage(t.Context(), "")
 	require.NoError(t, err)
 	var names []string
-	for _, u := range list {
+	for _, u := range processes(list) {
 		names = append(names, u.GetFunction())
 	}
 	slices.Sort(names)
 	assert.Equal(t, []string{"HelloWorld", "Other"}, names)
+}
+
+// processes are the rows of processes. Proxies add those of calls.
+func processes(list []*proto.Usage) []*proto.Usage {
+	return slices.DeleteFunc(list, func(u *proto.Usage) bool { return u.GetTraffic() != nil })
 }
 
 // keeps deploys again with a few settings: the settings to keep stay, each variable by
