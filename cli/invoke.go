@@ -30,6 +30,7 @@ type invocation struct {
 	headers                  []string
 	limit                    time.Duration // 0: the gateway's
 	hasData                  bool
+	logs                     bool // what the function printed about the call is shown
 }
 
 func (a *app) invokeCommand() *cobra.Command {
@@ -40,7 +41,10 @@ func (a *app) invokeCommand() *cobra.Command {
 		Long: `
 Calls the function once. The body of the answer goes to stdout as it is; the status,
 and the time until the answer began, go to stderr. A status of 400 or more gives exit
-code 1. NAME@3 calls version 3.`,
+code 1. NAME@3 calls version 3.
+
+Then the lines that the function printed about this call go to stderr, the last 100 at
+most: those that are JSON with the call's id, as proxyCli log -help says.`,
 		Example: `
   proxyCli invoke HelloWorld
   proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
@@ -63,6 +67,7 @@ code 1. NAME@3 calls version 3.`,
 	fs.StringArrayVarP(&in.headers, "header", "H", nil, "`'K: V'` request header; may be repeated")
 	fs.StringVar(&in.path, "path", "", "`PATH` path below the function, with its query, such as /a/b?q=1")
 	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` cancel the call after this time, such as 10s (default: the gateway's limit)")
+	fs.BoolVar(&in.logs, "logs", true, "print what the function printed about the call")
 	return cmd
 }
 
@@ -89,12 +94,17 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	if a.token != "" && req.Header.Get("Authorization") == "" && a.servesFunctions(base) {
 		req.Header.Set("Authorization", "Bearer "+a.token)
 	}
+	id := identify(req)
 	begin := time.Now()
 	res, err := plainClient(a.tls).Do(req)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			a.linesOfCall(cmd.Context(), in, id, begin)
+		}
 		return in.unanswered(base, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+	defer func() { a.linesOfCall(cmd.Context(), in, cmp.Or(res.Header.Get(proto.RequestIDHeader), id), begin) }()
 	a.note("HTTP %s  %s", res.Status, time.Since(begin).Round(100*time.Microsecond))
 	to := a.stdout
 	if a.isTerminal(a.stdout) {
@@ -110,6 +120,55 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 		return reported(exitOther)
 	}
 	return nil
+}
+
+// executionHeader names the call for functions-framework-go, which writes it into lines of
+// its logger. A proxy sets it, an agent is not asked.
+const executionHeader = "Function-Execution-Id"
+
+// identify gives the call an id, if it has none, and returns it.
+func identify(req *http.Request) string {
+	id := proto.RequestID(req.Header.Get(proto.RequestIDHeader))
+	for _, name := range []string{proto.RequestIDHeader, executionHeader} {
+		if req.Header.Get(name) == "" {
+			req.Header.Set(name, id)
+		}
+	}
+	return id
+}
+
+const (
+	ownLines     = 100             // of a call are shown: more hide its answer
+	ownLinesWait = 2 * time.Second // for them; the answer is there already
+)
+
+// linesOfCall prints what the function printed about a call, if its lines say so. They have
+// all been written when the function has answered.
+func (a *app) linesOfCall(ctx context.Context, in invocation, id string, begin time.Time) {
+	if !in.logs || a.quiet {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownLinesWait)
+	defer cancel()
+	name, _, _ := strings.Cut(in.name, "@")
+	n := 0
+	err := a.ask(func(client *transport.Client) error {
+		// The clock of an agent may differ, but not how it passes.
+		req := &proto.LogsRequest{Name: name, Id: id, Tail: ownLines, Since: (time.Since(begin) + time.Second).String()}
+		return client.Logs(ctx, req, func(batch *proto.LogLines) error {
+			for _, line := range batch.GetLines() {
+				n++
+				a.note("log: %s", line.GetText())
+			}
+			return nil
+		})
+	})
+	switch {
+	case n >= ownLines:
+		a.note("proxyCli log %s -id %s shows whether there is more", name, id)
+	case err != nil && !errors.Is(err, proto.ErrForbidden) && !errors.Is(err, proto.ErrNotFound):
+		a.note("what the function printed cannot be read: %s", firstLine(err.Error()))
+	}
 }
 
 // servesFunctions reports whether the url of a function is of the gateway of the proxy

@@ -56,6 +56,7 @@ func (m leakChecked) Run() int {
 type stage struct {
 	*transporttest.Fake
 	functions string        // where functions are called
+	printed   sync.Map      // how many lines of JSON calls with ?print= have printed, by id
 	arrived   chan struct{} // told of each deploy of the function Slow, which never ends
 }
 
@@ -108,13 +109,34 @@ func (s *stage) List(ctx context.Context, addr string) ([]*proto.FunctionJsonRsp
 	return s.play(rows), err
 }
 
+// Logs tells what calls have printed.
+func (s *stage) Logs(ctx context.Context, req *proto.LogsRequest, on func(*proto.LogLines) error) error {
+	n, ok := s.printed.Load(req.GetId() + req.GetId())
+	if !ok || req.GetName() != "HelloWorld" {
+		return s.Fake.Logs(ctx, req, on)
+	}
+	if n.(int) < 0 {
+		return proto.Errorf(proto.ErrUnavailable, "agent a:1 does not answer\nfor good")
+	}
+	batch := new(proto.LogLines)
+	for i := range min(n.(int), int(req.GetTail())) {
+		batch.Lines = append(batch.Lines, &proto.LogLine{Text: fmt.Sprintf("{\"line\":%d}\x1b[2J", i)})
+	}
+	return on(batch)
+}
+
 // openStage serves a stage and returns its address.
 func openStage(t testing.TB) (*stage, string) {
 	t.Helper()
-	functions := httptest.NewServer(http.HandlerFunc(echo))
+	s := &stage{Fake: transporttest.NewFake(t), arrived: make(chan struct{})}
+	functions := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n, err := strconv.Atoi(r.URL.Query().Get("print")); err == nil {
+			s.printed.Store(r.Header.Get("X-Request-Id")+r.Header.Get("Function-Execution-Id"), n)
+		}
+		echo(w, r)
+	}))
 	t.Cleanup(functions.Close)
-	s := &stage{Fake: transporttest.NewFake(t), functions: functions.URL, arrived: make(chan struct{})}
-
+	s.functions = functions.URL
 	return s, serve(t, s)
 }
 
