@@ -19,6 +19,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
@@ -48,6 +49,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	sample := set.Float64("access-log-sample", 1, "`part` of the calls that get a line, such as 0.01; those that fail get one always")
 	size := set.Int("access-log-size", 100, "`MiB` that the file of -access-log may have")
 	keep := set.Int("access-log-keep", 5, "`number` of rotated files of -access-log that are kept")
+	otlp := set.String("otlp-endpoint", "", "`url` of a collector of OpenTelemetry that gets spans of calls, such as http://localhost:4318 (default: none)")
+	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -106,11 +109,15 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(err)
 	}
+	spans, err := trace.FromEnv(*otlp, "ryo-proxy", os.Getenv)
+	if err != nil {
+		return set.Fail(err)
+	}
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
 		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Trust: believed, Gateways: gateways, TLS: certs.config(),
-		AccessLog: lines, Logger: logger,
+		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
@@ -54,6 +55,7 @@ type Config struct {
 	Logger   hclog.Logger   // default: none
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
+	Trace     trace.Config     // without an Endpoint no call is recorded
 }
 
 // Proxy offers the functions of many agents as if it ran them itself.
@@ -70,6 +72,7 @@ type Proxy struct {
 	rollouts  *rollout.Rollouts
 	gateway   *gateway.Gateway
 	accessLog *accesslog.Log // nil: there is none
+	tracer    *trace.Tracer  // the same
 	logger    hclog.Logger
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
@@ -129,12 +132,14 @@ func New(cfg Config) (*Proxy, error) {
 		p.Close()
 		return nil, err
 	}
+	cfg.Trace.Logger = cfg.Logger
+	p.tracer = trace.New(cfg.Trace)
 	p.rollouts = rollout.New(p.fleet, cfg.Logger)
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose,
 		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
-		AccessLog: p.accessLog,
+		AccessLog: p.accessLog, Tracer: p.tracer,
 	})
 	return p, nil
 }
@@ -167,6 +172,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if p.accessLog != nil {
 		others.Go(func() { p.accessLog.Run(ctx) })
 	}
+	others.Go(func() { p.tracer.Run(ctx) })
 	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
 	"github.com/Ishan27g/ryo-faas/remote/confine"
@@ -70,6 +71,8 @@ type Config struct {
 	GoProxy, GoSumDB, GoPrivate string
 	// Isolation is the least that functions run under; New fails where there is less.
 	Isolation proto.Isolation
+	// Trace says where spans of deploys and starts go. Default: nowhere.
+	Trace trace.Config
 	// Logger gets the agent's messages. Default: none.
 	Logger hclog.Logger
 }
@@ -102,6 +105,7 @@ type Agent struct {
 	tokens   *auth.Keeper
 	record   *auth.Record
 	programs *programs.Maker
+	tracer   *trace.Tracer // nil: nothing is recorded
 	walls    *isolation.Walls
 	logs     *logs.Store
 	ports    *ports
@@ -164,6 +168,8 @@ func New(cfg Config) (*Agent, error) {
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
 	a.door = door.New(a.socketOf)
+	cfg.Trace.Logger = cfg.Logger
+	a.tracer = trace.New(cfg.Trace)
 	if err := a.equip(cfg); err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}
@@ -264,6 +270,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// be taken for processes that nobody wants.
 	a.openHolder(helpers)
 	background.Go(func() { a.keepHolder(helpers) })
+	background.Go(func() { a.tracer.Run(helpers) })
 	background.Go(func() {
 		if err := a.logs.Run(helpers); err != nil {
 			a.logger.Error("what functions print is not read", "error", err)

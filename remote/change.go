@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/programs"
@@ -26,11 +27,37 @@ type move struct {
 	output  string // the end of what the build has printed, of printed bytes
 	printed uint64
 	settled chan outcome // gets the outcome; nil once it has
+
+	span, stageSpan *trace.Running // of the change, and of the stage that it has come to
 }
 
 // newMove is a change that has not begun.
 func (f *function) newMove(c *disk.Change, at *service) *move {
-	return &move{Change: c, at: at, cancel: func() {}, stage: proto.StageQueued, settled: make(chan outcome, 1)}
+	m := &move{Change: c, at: at, cancel: func() {}, settled: make(chan outcome, 1)}
+	m.span = f.agent.tracer.Begin("deploy "+f.name, f.about(c.Version)...)
+	m.enter(proto.StageQueued)
+	return m
+}
+
+// about says in spans what they are about.
+func (f *function) about(v *disk.Version) []trace.Attribute {
+	return []trace.Attribute{{Name: "faas.name", Text: f.name}, {Name: "ryo.version", Number: int64(v.Number)}, {Name: "ryo.agent", Text: f.agent.addr}}
+}
+
+// enter notes that the change has come to a stage.
+func (m *move) enter(stage string) {
+	if stage == m.stage {
+		return
+	}
+	m.stage = stage
+	m.stageSpan.Finish("")
+	m.stageSpan = m.span.Child(stage)
+}
+
+// finish ends the spans. why says why the change failed; "": it has not.
+func (m *move) finish(why string) {
+	m.stageSpan.Finish(why)
+	m.span.Finish(why)
 }
 
 // accept takes a change on: it is on the disk before it is acknowledged.
@@ -154,7 +181,7 @@ func (f *function) advance(c *disk.Change) error {
 
 // heard notes the progress of a change.
 func (m *move) heard(p programs.Progress) {
-	m.stage = p.Stage
+	m.enter(p.Stage)
 	m.Version.Kind = cmp.Or(p.Kind, m.Version.Kind)
 	if p.Stage != proto.StageBuilding {
 		m.output, m.printed = "", 0
@@ -215,6 +242,7 @@ func (f *function) settle(r result) {
 	f.agent.damage.mended(f.agent.disk.Path("functions", f.path))
 	f.logger.Info("deployed", "version", v.Number, "canary", m.Canary, "pid", r.procs[0].Pid())
 	f.warnIfPublic(v)
+	m.finish("")
 	m.close(outcome{row: f.tell()})
 	f.retireService(leaving)
 	f.work.Go(func() {
@@ -247,6 +275,7 @@ func (f *function) fail(why *failure) {
 	f.save()
 	f.logger.Info("deploy failed", "version", why.Version, "reason", why.Reason, "error", why.Text)
 	f.publish()
+	m.finish(why.Reason + ": " + why.Text)
 	m.close(outcome{row: f.failed(why)})
 }
 
@@ -262,6 +291,7 @@ func (f *function) cancelMove(m *move, generation uint32, why string) {
 		return
 	}
 	m.cancel()
+	m.finish(why)
 	if m.at != f.main {
 		m.at.stop()
 	}

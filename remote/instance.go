@@ -127,6 +127,7 @@ func (f *function) process(v *disk.Version, kind string, at *process.Sockets) (p
 	// Package os/user wants USER where the user is not in /etc/passwd, as on tier full.
 	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + tmp, "TMPDIR=" + tmp, "USER=" + f.path}
 	env = append(env, f.agent.furniture...)
+	env = append(env, f.agent.tracer.Environment(f.name, v.Number)...)
 	for _, values := range []map[string]string{fn.GetEnv(), secrets} {
 		for name, value := range values {
 			env = append(env, name+"="+value) // of two the last counts: the user's own

@@ -19,6 +19,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/doctor"
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/build"
@@ -52,6 +53,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	set.Variable("token", "RYO_JOIN_TOKEN") // proxyCli takes the token of a caller from RYO_TOKEN
 	expose := set.Bool("expose", false, "open the functions' ports to other machines, for trusted networks")
 	trust := set.String("trust", "", "`users` of this machine that are served like the agent's own, separated by commas; groups as @GROUP")
+	otlp := set.String("otlp-endpoint", "", "`url` of a collector of OpenTelemetry that gets spans of deploys and starts, and which functions are told, such as http://localhost:4318 (default: none)")
+	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	insecure := set.Bool("insecure", false, "serve all callers, on other machines too, without credentials")
 	builds := set.String("build", "auto", "`auto|never`: never runs only what other agents have built, and needs no Go")
 	goproxy := set.String("goproxy", "", "`list` of module proxies for builds (default GOPROXY as go env says; direct is left out)")
@@ -88,6 +91,10 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(fmt.Errorf("-trust: %w", err))
 	}
+	spans, err := trace.FromEnv(*otlp, "ryo-agent", os.Getenv)
+	if err != nil {
+		return set.Fail(err)
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	renew := make(chan os.Signal, 1)
@@ -98,8 +105,8 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, CacheLimit: int64(*cacheLimit) << 30, Host: *host, Ports: *ports, Expose: *expose, Join: *join, Token: *token,
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
-			Isolation: demanded,
-			Logger:    hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
+			Isolation: demanded, Trace: spans,
+			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	}
 	if examination.Given() {

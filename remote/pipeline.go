@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/disk"
 	"github.com/Ishan27g/ryo-faas/remote/process"
@@ -50,7 +51,16 @@ func (f *function) begin(v *disk.Version, n int, at *process.Sockets, discard bo
 	kind, digest := v.KnownKind(), v.Program.GetDigest()
 	f.work.Go(func() {
 		defer cancel()
+		var span *trace.Running
+		if told == nil { // else it is a part of a change
+			span = f.agent.tracer.Begin("start "+f.name, f.about(v)...)
+		}
 		r := f.bring(ctx, v, kind, digest, n, at, tell)
+		if r.fail == nil {
+			span.Finish("")
+		} else if ctx.Err() == nil { // else nobody wants it any longer
+			span.Finish(r.fail.Reason + ": " + r.fail.Text)
+		}
 		if r.fail != nil && discard {
 			f.remove(v)
 		}

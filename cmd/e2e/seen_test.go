@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -78,5 +80,60 @@ func TestFlagsOfAnAccessLogThatCannotBe(t *testing.T) {
 		r := runProgram(t, "proxy", nil, append(flags, "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", t.TempDir())...)
 		assert.NotZero(t, r.code, flags)
 		assert.Contains(t, r.stderr, said)
+	}
+}
+
+// logging is a function that prints a line with the id of its call, and one without.
+const logging = `package fn
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+)
+
+func Logging(w http.ResponseWriter, r *http.Request) {
+	json.NewEncoder(os.Stdout).Encode(map[string]string{"message": "called with " + r.URL.RawQuery, "execution_id": r.Header.Get("Function-Execution-Id")})
+	fmt.Println("no id")
+	if r.URL.RawQuery == "fail" {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+`
+
+func TestInvokePrintsTheLinesOfItsCall(t *testing.T) {
+	t.Parallel()
+	s := startStack(t)
+	mustDeploy(t, s.proxy.http, "Logging", source(t, logging), s.agent.addr)
+	for i, d := range s.doors() {
+		r := d.cli(t, "", "invoke", "Logging", "-path", fmt.Sprint("?", i))
+		assert.Zero(t, r.code, r.stderr)
+		assert.Empty(t, r.stdout)
+		assert.Equal(t, 1, strings.Count(r.stderr, "log: "), "%s: %s", d.name, r.stderr)
+		assert.Regexp(t, fmt.Sprintf(`(?m)^log: \{"execution_id":"[^"]+","message":"called with %d"\}$`, i), r.stderr, d.name)
+		r = d.cli(t, "", "invoke", "Logging", "-path", "?fail")
+		assert.Equal(t, 1, r.code)
+		assert.Contains(t, r.stderr, "called with fail", d.name)
+		r = d.cli(t, "", "invoke", "Logging", "-logs=false")
+		assert.NotContains(t, r.stderr, "log: ", d.name)
+	}
+}
+
+func TestTopShowsWhatTheProxyHasSeen(t *testing.T) {
+	t.Parallel()
+	s := startStack(t)
+	r := mustDeploy(t, s.proxy.http, "Logging", source(t, logging), s.agent.addr)
+	for range 4 {
+		send(t, http.MethodGet, r.URL, "", nil)
+	}
+	send(t, http.MethodGet, r.URL+"?fail", "", nil)
+	for _, d := range s.doors() {
+		r := d.cli(t, "", "top", "-once")
+		assert.Zero(t, r.code, r.stderr)
+		assert.Contains(t, r.stdout, s.agent.addr, d.name)
+		calls := regexp.MustCompile(`(?m)^Logging +1 +5 +1 +[0-9.]+(µs|ms|s) +[0-9.]+(µs|ms|s) +0$`)
+		assert.Equal(t, d.proxy, calls.MatchString(r.stdout), "%s: %s", d.name, r.stdout)
+		assert.Equal(t, d.proxy, r.stderr == "", "%s: %s", d.name, r.stderr)
 	}
 }

@@ -46,7 +46,7 @@
 //
 // At its end each call, of either lane, is told to one method as one value (ending.go).
 // What is counted follows from that (metrics.go), and the line of the access log (line.go),
-// which package accesslog writes.
+// which package accesslog writes, and its span (span.go).
 //
 // Both lanes share the rules for headers (package forward), the choice of a replica and
 // the errors (failure.go). Tests and fuzzers make calls both ways: no caller may see a

@@ -27,8 +27,9 @@ type ending struct {
 	bytesIn  int64  // of the caller's body, as far as it was read
 	repeated bool   // the call was sent a second time over another connection
 	retries  int    // how often the call was sent, or tried to be, beside the first time
-	trace    []byte // the header traceparent
-	failure  error  // why the function's answer is missing or not whole
+	trace    []byte // the header traceparent that the function got
+	span     span
+	failure  error // why the function's answer is missing or not whole
 }
 
 // ended is told the end of each call, once. The ending may not be kept.
@@ -40,6 +41,7 @@ func (g *Gateway) ended(e *ending) {
 	}
 	g.meter(e).add(e, component, reason)
 	g.log(e, component, reason)
+	g.record(e, component, reason)
 	if !g.Logger.IsDebug() {
 		return
 	}
@@ -98,8 +100,9 @@ func (c *call) ending(panicked any) ending {
 	e := ending{
 		route: c.route, version: c.version(), target: c.target, method: []byte(c.in.Method), host: c.in.Host, uri: []byte(c.in.RequestURI),
 		id: c.id[0], peer: c.in.RemoteAddr, begun: c.begun, head: c.head, status: c.out.status, bytes: c.out.bytes, bytesIn: c.bytesIn.Load(),
-		repeated: c.repeated, retries: c.retries(c.repeated), trace: []byte(c.in.Header.Get("Traceparent")), failure: c.failure,
+		repeated: c.repeated, retries: c.retries(c.repeated), span: c.span, failure: c.failure,
 	}
+	e.trace = c.span.traceparent([]byte(c.in.Header.Get("Traceparent")))
 	if panicked == nil {
 		return e
 	}
@@ -121,7 +124,10 @@ func (c *fastCall) ending(err error) ending {
 	e := ending{
 		route: c.route, version: c.version(), target: c.target, method: c.request.Method, host: c.about.Host, uri: c.request.Target,
 		id: c.id, peer: c.about.Remote, begun: c.begun, head: c.headAfter, status: c.status, bytes: c.bytes, bytesIn: int64(len(c.body)),
-		repeated: c.repeated, retries: c.retries(c.repeated), trace: valueOf(c.request.Headers, "traceparent"), failure: c.failure,
+		repeated: c.repeated, retries: c.retries(c.repeated), span: c.span, failure: c.failure,
+	}
+	if e.trace = c.span.header[:]; !c.span.ours {
+		e.trace = valueOf(c.request.Headers, "traceparent")
 	}
 	if e.failure == nil && (e.status == 0 || !errors.Is(err, errBusy)) { // which also ends connections after a whole answer
 		e.failure = err

@@ -20,6 +20,7 @@ import (
 type fastCall struct {
 	*Fast
 	picker
+	span       span
 	prefix     string
 	rest       []byte // of the target, behind the function's name
 	head, body []byte
@@ -81,6 +82,9 @@ func (c *fastCall) end(err *error) {
 
 // prepare puts the request for the function together.
 func (c *fastCall) prepare() {
+	if c.Tracer != nil {
+		c.trace()
+	}
 	r := &c.request
 	given := ""
 	b := c.out[:0]
@@ -103,7 +107,7 @@ func (c *fastCall) prepare() {
 			if http1.Equal(h.Name, "x-request-id") && given == "" {
 				given = string(h.Value)
 			}
-		case fate == forward.Passes && !http1.Equal(h.Name, "host"):
+		case fate == forward.Passes && !http1.Equal(h.Name, "host") && !c.span.drops(h.Name):
 			if len(h.Value) > 0 && (http1.Equal(h.Name, "idempotency-key") || http1.Equal(h.Name, "x-idempotency-key")) {
 				c.repeatable = true
 			}
@@ -120,6 +124,11 @@ func (c *fastCall) prepare() {
 		c.about.Left = spoken(c.term.limit - time.Since(c.begun))
 	}
 	c.about.Each(c.add)
+	if c.span.ours {
+		c.out = append(c.out, "Traceparent: "...)
+		c.out = append(c.out, c.span.header[:]...)
+		c.out = append(c.out, "\r\n"...)
+	}
 	switch method := string(r.Method); {
 	case r.Length > 0, method == http.MethodPost, method == http.MethodPut, method == http.MethodPatch:
 		c.out = append(c.out, "Content-Length: "...)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
@@ -48,6 +49,8 @@ type Config struct {
 	Logger hclog.Logger
 	// AccessLog gets a line of each call; nil: there is none.
 	AccessLog *accesslog.Log
+	// Tracer gets a span of each call that is recorded; nil: none is.
+	Tracer *trace.Tracer
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
 	// as long as a caller of HTTP/1 may.
 	Silence time.Duration
@@ -80,6 +83,7 @@ type call struct {
 	begun time.Time
 	own   bool // it came by a route of the function's own
 	picker
+	span   span
 	prefix string // the part of the path that the function does not see
 	uri    string // the request target at the function's service
 
@@ -109,6 +113,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence
+	}
+	if g.Tracer != nil {
+		c.trace()
 	}
 	defer c.close()
 	if err := c.find(); err != nil {

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"encoding/hex"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 )
 
 // Bounds of what stands in a line of the access log, in bytes before they are escaped. A
@@ -72,8 +75,9 @@ func (e *ending) append(b []byte, component, reason string) []byte {
 	if e.retries > 0 {
 		b = appendNumber(b, "retries", int64(e.retries))
 	}
-	if trace, _ := traceOf(e.trace); trace != nil {
-		b = appendText(b, "trace", trace, maxText)
+	if c, ok := trace.Parse(e.trace); ok {
+		b = append(appendName(b, "trace"), '"')
+		b = append(hex.AppendEncode(b, c.Trace[:]), '"')
 	}
 	return append(b, '}', '\n')
 }

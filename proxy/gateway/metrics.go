@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/hex"
 	"net/http"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 )
@@ -106,8 +108,8 @@ func (m *meter) add(e *ending, component, reason string) {
 	if last := h.exemplar.Load(); last != nil && at.Sub(last.at) < exemplarEvery {
 		return
 	}
-	if id, sampled := traceOf(e.trace); sampled {
-		h.exemplar.Store(&exemplar{string(id), e.took, at})
+	if c, ok := trace.Parse(e.trace); ok && c.Sampled {
+		h.exemplar.Store(&exemplar{hex.EncodeToString(c.Trace[:]), e.took, at})
 	}
 }
 
@@ -125,36 +127,6 @@ func (m *meter) version() string {
 		return ""
 	}
 	return strconv.FormatUint(uint64(m.number), 10)
-}
-
-// traceOf returns the trace that a traceparent names, and whether its caller records it
-// (W3C Trace Context, section 3.2); nothing when it is not valid.
-func traceOf(parent []byte) (id []byte, sampled bool) {
-	const size = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	if len(parent) < size || len(parent) > size && (parent[size] != '-' || string(parent[:2]) == "00") || string(parent[:2]) == "ff" {
-		return nil, false
-	}
-	some := false
-	for i, b := range parent[:size] {
-		switch {
-		case i == 2 || i == 35 || i == 52:
-			if b != '-' {
-				return nil, false
-			}
-		case '0' <= b && b <= '9' || 'a' <= b && b <= 'f':
-			some = some || i > 2 && i < 35 && b != '0'
-		default:
-			return nil, false
-		}
-	}
-	if !some {
-		return nil, false
-	}
-	last := parent[size-1]
-	if last >= 'a' {
-		last -= 'a' - '9' - 1
-	}
-	return parent[3:35], last&1 == 1
 }
 
 // measure gives a route the meters of its function: those of the route before, which may
@@ -214,8 +186,9 @@ type collector struct {
 	table  *Table
 	strays *meter
 	log    *accesslog.Log // nil: there is none
+	tracer *trace.Tracer  // nil: there is none
 
-	calls, inFlight, duration, bytes, repeated, dropped *prometheus.Desc
+	calls, inFlight, duration, bytes, repeated, dropped, spans *prometheus.Desc
 }
 
 func (g *Gateway) collector() collector {
@@ -223,7 +196,7 @@ func (g *Gateway) collector() collector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return collector{
-		g.Table, &g.strays, g.AccessLog,
+		g.Table, &g.strays, g.AccessLog, g.Tracer,
 		describe("ryo_calls_total", "Calls that have ended, by the class of their status. Where the platform failed or answered in the function's place, component and reason say why.",
 			"function", "version", "status", "component", "reason"),
 		describe("ryo_calls_in_flight", "Calls that are under way.", "function"),
@@ -231,12 +204,13 @@ func (g *Gateway) collector() collector {
 		describe("ryo_call_answer_bytes_total", "Bytes of the bodies of answers.", "function", "version"),
 		describe("ryo_calls_repeated_total", "Calls that were sent a second time, since an idle connection turned out to be closed.", "function", "version"),
 		describe("ryo_access_log_dropped_total", "Lines of the access log that were not written, since the disk is full or slower than the calls."),
+		describe("ryo_spans_dropped_total", "Spans that no collector has got."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.duration, c.bytes, c.repeated, c.dropped} {
+	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.duration, c.bytes, c.repeated, c.dropped, c.spans} {
 		ch <- d
 	}
 }
@@ -246,6 +220,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collect(ch, c.strays)
 	if c.log != nil {
 		ch <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(c.log.Dropped()))
+	}
+	if c.tracer != nil {
+		ch <- prometheus.MustNewConstMetric(c.spans, prometheus.CounterValue, float64(c.tracer.Dropped()))
 	}
 	for _, rt := range *c.table.routes.Load() {
 		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(rt.calls.n.Load()), rt.name)

@@ -43,41 +43,6 @@ func TestTraceContextPassesUnchanged(t *testing.T) {
 	}
 }
 
-func TestTracesThatMayBeNamed(t *testing.T) {
-	for parent, want := range map[string]string{
-		someParent: someTrace + " true",
-		"00-" + someTrace + "-b7ad6b7169203331-00":                someTrace + " false",
-		"00-" + someTrace + "-b7ad6b7169203331-0b":                someTrace + " true",
-		"00-" + someTrace + "-b7ad6b7169203331-0a":                someTrace + " false",
-		"cc-" + someTrace + "-b7ad6b7169203331-01-what":           someTrace + " true",
-		"00-" + someTrace + "-b7ad6b7169203331-01-what":           " false",
-		"cc-" + someTrace + "-b7ad6b7169203331-01.what":           " false",
-		"ff-" + someTrace + "-b7ad6b7169203331-01":                " false",
-		"00-00000000000000000000000000000000-b7ad6b7169203331-01": " false",
-		"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01": " false",
-		"00-" + someTrace + "\"b7ad6b7169203331-01":               " false",
-		"00-" + someTrace: " false",
-		"":                " false",
-	} {
-		id, sampled := traceOf([]byte(parent))
-		assert.Equal(t, want, string(id)+map[bool]string{true: " true", false: " false"}[sampled], parent)
-	}
-}
-
-func FuzzTraceOf(f *testing.F) {
-	f.Add([]byte(someParent))
-	f.Add([]byte("cc-" + someTrace + "-b7ad6b7169203331-01-what"))
-	f.Fuzz(func(t *testing.T, parent []byte) {
-		id, sampled := traceOf(parent)
-		if len(id) == 0 {
-			assert.False(t, sampled)
-			return
-		}
-		assert.Len(t, id, 32)
-		assert.Empty(t, strings.Trim(string(id), "0123456789abcdef"))
-	})
-}
-
 // scrape returns the metrics of a gateway that are about calls, in a form.
 func scrape(t *testing.T, g *Gateway, accept string) string {
 	t.Helper()

@@ -36,6 +36,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	forward.Rewrite(pr, c.uri, c.prefix, c.id[0])
 	out.Header[forward.Timeout] = []string{spoken(c.left())}
+	c.span.write(out.Header)
 	if out.Body != nil {
 		body := &body{Reader: c.capped(out.Body), call: c}
 		out.Body = body
