@@ -45,9 +45,9 @@ func TestTheAccessLogHasEachCallWhenTheProxyHasEnded(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())
 	var seen []any
-	for i, line := range accessLines(t, path) {
+	for _, line := range accessLines(t, path) { // as the calls have ended, which need not be as their answers came
 		seen = append(seen, line["id"])
-		if i < 40 {
+		if line["path"] != "/functions/none" {
 			assert.Equal(t, "Hello", line["function"])
 			assert.EqualValues(t, 1, line["version"])
 			assert.Equal(t, a.addr, line["agent"])
@@ -57,7 +57,7 @@ func TestTheAccessLogHasEachCallWhenTheProxyHasEnded(t *testing.T) {
 		}
 		assert.Equal(t, "not_found", line["reason"])
 	}
-	assert.Equal(t, ids, seen)
+	assert.ElementsMatch(t, ids, seen)
 }
 
 func TestTheAccessLogGoesToStdout(t *testing.T) {
