@@ -6,7 +6,8 @@
 // caller may control this agent. After the answer 101 the connection is the function's:
 // what either side sends passes unchanged, so that calls are as on the direct way, with
 // their streams, trailers and websockets, and a connection carries one call after
-// another. The door reads none of it.
+// another, or several of HTTP/2 at a time. The door reads none of it, but for how many of
+// those are under way.
 //
 // When the agent stops, idle connections are closed; others may finish their calls,
 // within a limit.

@@ -44,6 +44,7 @@ func New(find func(port int) (network, address string, ok bool)) *Door {
 type tunnel struct {
 	proxy, function net.Conn
 	up, down        atomic.Int64 // when bytes last came from the proxy, from the function
+	calls           calls        // over HTTP/2
 }
 
 // ServeHTTP implements http.Handler. It returns once the connection is the function's.
@@ -105,12 +106,12 @@ func (t *tunnel) pass() {
 	t.down.Store(now)
 	var ways sync.WaitGroup
 	ways.Go(func() {
-		if !forward(t.function, t.proxy, &t.up) {
+		if !forward(t.function, t.proxy, &t.up, t.calls.fromProxy) {
 			t.close()
 		}
 	})
 	ways.Go(func() {
-		if !forward(t.proxy, t.function, &t.down) {
+		if !forward(t.proxy, t.function, &t.down, t.calls.fromFunction) {
 			t.close()
 			return
 		}
@@ -120,14 +121,15 @@ func (t *tunnel) pass() {
 }
 
 // forward copies from one side to the other until that ends, and says so to the other.
-// It reports whether the other is still open.
-func forward(to, from net.Conn, last *atomic.Int64) bool {
+// It reports whether the other is still open. Note is called with all that is copied.
+func forward(to, from net.Conn, last *atomic.Int64, note func([]byte)) bool {
 	buf := buffers.Get().(*[bufSize]byte)
 	defer buffers.Put(buf)
 	for {
 		n, err := from.Read(buf[:])
 		if n > 0 {
 			last.Store(time.Now().UnixNano())
+			note(buf[:n])
 			if _, err := to.Write(buf[:n]); err != nil {
 				return false
 			}
@@ -149,10 +151,14 @@ func (t *tunnel) close() {
 	_ = t.function.Close()
 }
 
-// idle reports whether no call is under way: the function sent last, some time ago.
+// idle reports whether no call is under way: over HTTP/1, the function sent last, some time
+// ago.
 func (t *tunnel) idle(now time.Time) bool {
-	down := t.down.Load()
-	return down >= t.up.Load() && now.UnixNano()-down > int64(quiet)
+	up, down := t.up.Load(), t.down.Load()
+	if t.calls.http2.Load() { // where both sides also send what belongs to no call
+		return t.calls.underWay() == 0 && now.UnixNano()-max(up, down) > int64(quiet)
+	}
+	return down >= up && now.UnixNano()-down > int64(quiet)
 }
 
 // Run lets connections in until ctx is done, and then finish their calls, within

@@ -47,7 +47,9 @@ func open(t testing.TB, handler http.Handler) *agent {
 	socket := filepath.Join(t.TempDir(), "f.sock")
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
-	function := &httptest.Server{Listener: l, Config: &http.Server{Handler: handler}}
+	function := &httptest.Server{Listener: l, Config: &http.Server{Handler: handler, Protocols: new(http.Protocols)}}
+	function.Config.Protocols.SetHTTP1(true)
+	function.Config.Protocols.SetUnencryptedHTTP2(true)
 	function.Start()
 	t.Cleanup(function.Close)
 
@@ -242,6 +244,53 @@ func TestCallsAreFinishedWhenTheAgentStops(t *testing.T) {
 	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
 	assert.Equal(t, "done", string(body))
+	<-stopped
+}
+
+// Over HTTP/2 the function says that it has read what is sent, long before it answers.
+func TestCallsOverHTTP2AreFinishedWhenTheAgentStops(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	a := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if strings.HasSuffix(r.URL.Path, "/slow") {
+			close(asked)
+			<-answer
+		}
+		fmt.Fprint(w, "done")
+	}))
+	tr := &http.Transport{Protocols: new(http.Protocols), DialContext: func(context.Context, string, string) (net.Conn, error) { return a.dial(t), nil }}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	call := func(conn *http.ClientConn, path string) string {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://f"+path, strings.NewReader(strings.Repeat("x", 50<<10)))
+		require.NoError(t, err)
+		res, err := conn.RoundTrip(req)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	busy, err := tr.NewClientConn(t.Context(), "http", "f:80")
+	require.NoError(t, err)
+	defer busy.Close()
+	idle, err := tr.NewClientConn(t.Context(), "http", "f:80")
+	require.NoError(t, err)
+	defer idle.Close()
+	assert.Equal(t, "done", call(busy, "/"))
+	assert.Equal(t, "done", call(idle, "/"))
+	said := make(chan string, 1)
+	go func() { said <- call(busy, "/slow") }()
+	<-asked
+	stopped := make(chan struct{})
+	go func() { a.stop(); close(stopped) }()
+	require.Eventually(t, func() bool { return idle.Err() != nil }, patience, time.Millisecond, "nothing is asked on it")
+	select {
+	case <-stopped:
+		t.Fatal("a call was under way")
+	default:
+	}
+	close(answer)
+	assert.Equal(t, "done", <-said)
 	<-stopped
 }
 
