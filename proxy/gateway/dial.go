@@ -28,6 +28,7 @@ const (
 type target struct {
 	key       targetKey
 	links     links           // for plain calls
+	streams   streams         // for calls that need HTTP/2
 	transport *http.Transport // for calls with bodies that are passed on as they come
 	fresh     *http.Transport // the same, with a new connection for each call
 	inFlight  atomic.Int64
@@ -127,6 +128,7 @@ func newTarget(key targetKey) *target {
 		DisableCompression:     true, // a body passes as it is
 		Protocols:              protocols,
 	}
+	t.streams.setTransport(t.transport, t.links.dial)
 	t.fresh = t.transport.Clone()
 	t.fresh.MaxIdleConnsPerHost = -1 // the function is not told to close them, as it would be without keep-alives
 	return t
@@ -136,5 +138,6 @@ func newTarget(key targetKey) *target {
 func (t *target) retire() {
 	t.health.retire()
 	t.links.close()
+	t.streams.close()
 	t.transport.CloseIdleConnections()
 }

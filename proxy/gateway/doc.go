@@ -44,6 +44,9 @@
 // methods of the call (reverse.go). A connection changes between the lanes as its requests
 // do.
 //
+// Of the slow lane's calls, gRPC and what else needs it reach the function over HTTP/2, over
+// a few connections that they share (streams.go). All other calls reach it over HTTP/1.1.
+//
 // At its end each call, of either lane, is told to one method as one value (ending.go).
 // What is counted follows from that (metrics.go), and the line of the access log (line.go),
 // which package accesslog writes, and its span (span.go).
@@ -78,4 +81,16 @@
 // calls with bodies alone. It would repeat a call without one on each connection that
 // turns out to be closed, which is all of them when the function's process exits. So
 // such calls take links in both lanes and are sent twice at most.
+//
+// A connection of HTTP/2 carries few calls, so that each may have as much unread as the
+// function's server takes of it, and none waits for another. A body is read by a goroutine of
+// its own there: when a server stops, it says which calls it has not begun, and these go on
+// over another connection, although their callers may be silent. Nobody else says so, and
+// nothing else is repeated.
+//
+// Websockets over HTTP/2 (RFC 8441) are not offered, though Go's server could: only a variable
+// of the environment turns that on, GODEBUG=http2xconnect=1, when the process starts and for all
+// of it, and no directive of a main package can set it. There will be a switch for each server
+// (golang.org/issue/53208). Until then browsers open a connection of HTTP/1.1 for each, as they
+// do wherever it is not offered.
 package gateway

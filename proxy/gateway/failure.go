@@ -34,6 +34,9 @@ func (c *call) fail(ctx context.Context, err error) {
 		e = c.route.edge.tooLarge(name)
 	case c.bodyFailed.Load():
 		e = proto.Errorf(proto.ErrInvalid, "the request's body cannot be read: %w", err).From("caller", "body")
+	case errors.Is(err, errFull):
+		e = proto.Errorf(proto.ErrUnavailable, "function %q cannot be called now: %w", name, err).
+			WithHint("call again, or deploy it on more agents").From("gateway", string(proto.ErrUnavailable))
 	case unsent(err):
 		e = c.unreachable(err)
 	case wire.IsCutOff(err):
@@ -130,7 +133,10 @@ func (c *call) refuse(err error) {
 		// Transport may still be reading.
 		w.Header().Set("Connection", "close")
 	}
-	wire.WriteError(w, &e)
+	wire.Refuse(w, c.in, &e)
+	if wire.IsGRPC(c.in) { // whose answers all have the status 200
+		_, w.status = wire.CodeOf(e.Kind)
+	}
 	if c.unread() {
 		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(refusedLinger))
 	}

@@ -91,6 +91,8 @@ type call struct {
 	repeated   bool          // it was sent a second time
 	head       time.Duration // until the head of the answer had come
 	tunnel     bool          // the caller asked for a websocket
+	http2      bool          // it goes to the function over HTTP/2,
+	feed       *feed         // with this body; nil: none was read
 	cancel     context.CancelCauseFunc
 	term       term
 	limit      *time.Timer   // of it
@@ -153,6 +155,9 @@ func (c *call) close() {
 		}
 	}
 	e := c.ending(p)
+	if c.feed != nil {
+		c.feed.close()
+	}
 	c.release()
 	if c.cancel != nil {
 		c.answered.Store(true) // also for a Transport that still reads the body

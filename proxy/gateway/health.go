@@ -143,7 +143,9 @@ func (h *health) retire() {
 }
 
 // unsent says whether a call failed so early that the function cannot have seen any of it.
-func unsent(err error) bool { return isDial(err) || errors.Is(err, errUnsent) }
+func unsent(err error) bool {
+	return isDial(err) || errors.Is(err, errUnsent) || errors.Is(err, errFull)
+}
 
 // errUnsent is why a call failed of which no byte was written.
 var errUnsent = errors.New("nothing of the call was sent")

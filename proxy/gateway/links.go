@@ -49,18 +49,14 @@ type link struct {
 }
 
 func newLink(conn net.Conn) (*link, error) {
-	below := conn
-	secure, isTLS := conn.(*tls.Conn)
-	if isTLS {
-		below = secure.NetConn()
-	}
+	below := plainOf(conn)
 	raw, err := below.(syscall.Conn).SyscallConn()
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	wire.Demand(below, wire.PeerSilence) // a function reads its heads and small bodies at once
-	l := &link{Conn: conn, raw: raw, tls: isTLS}
+	l := &link{Conn: conn, raw: raw, tls: below != conn}
 	l.trade.try = l.step
 	l.probe = func(fd uintptr) bool {
 		var b [1]byte
@@ -69,6 +65,14 @@ func newLink(conn net.Conn) (*link, error) {
 		return true
 	}
 	return l, nil
+}
+
+// plainOf returns the connection below TLS, or the connection itself.
+func plainOf(conn net.Conn) net.Conn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return conn
 }
 
 func (l *link) Read(p []byte) (int, error) {
@@ -93,10 +97,7 @@ func (l *link) usable() bool {
 // quiet says whether an idle connection is open and nothing has come on it. Unlike
 // usable it may be asked while a reader waits.
 func quiet(conn net.Conn) bool {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	c, ok := conn.(syscall.Conn)
+	c, ok := plainOf(conn).(syscall.Conn)
 	if !ok {
 		return true
 	}
@@ -157,11 +158,7 @@ func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request,
 
 // tunnel makes the link one on which the function may leave unread what is sent.
 func (l *link) tunnel() {
-	if secure, ok := l.Conn.(*tls.Conn); ok {
-		wire.Demand(secure.NetConn(), 0)
-		return
-	}
-	wire.Demand(l.Conn, 0)
+	wire.Demand(plainOf(l.Conn), 0)
 }
 
 // cancel closes a link whose call is not done with it.

@@ -25,7 +25,7 @@ func (c *call) begins(res *http.Response) error {
 	c.limit.Stop()
 	c.head = time.Since(c.begun)
 	switch {
-	case res.ProtoMajor != 1 || res.ProtoMinor > 1:
+	case !c.http2 && (res.ProtoMajor != 1 || res.ProtoMinor > 1):
 		return fmt.Errorf("it has the protocol %s", res.Proto)
 	case res.StatusCode < 100:
 		return fmt.Errorf("it has the status %d", res.StatusCode)

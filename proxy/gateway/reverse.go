@@ -53,9 +53,13 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 // Transport would repeat it on every idle connection.
 func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 	ctx := out.Context()
-	if out.Body != nil {
+	if c.http2 = needsHTTP2(c.in); c.http2 || out.Body != nil {
+		send := c.upload
+		if c.http2 {
+			send = c.stream
+		}
 		err = c.try(ctx, func(t *target) (err error) {
-			res, err = c.upload(ctx, t, out) //nolint:bodyclose // ReverseProxy does
+			res, err = send(ctx, t, out) //nolint:bodyclose // ReverseProxy does
 			return err
 		})
 		if err != nil {
@@ -193,8 +197,6 @@ type body struct {
 // keptBody bounds what is kept of a body, in bytes: a Transport reads less before it
 // first writes to a connection.
 const keptBody = 64 << 10
-
-var errClosed = errors.New("its connection was closed")
 
 // again returns the body for a call that is sent over another connection. A Transport
 // asks for it if it has written nothing, and if the caller allows that the call is made

@@ -1,17 +1,12 @@
 package server
 
 import (
-	"encoding/base64"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
-
-	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -291,21 +286,6 @@ func forbidden(format string, args ...any) *proto.Error {
 
 // refuse answers a request that reaches no handler, in the form of its protocol.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
-	id := proto.RequestID(r.Header.Get(proto.RequestIDHeader))
-	w.Header().Set(proto.RequestIDHeader, id)
-	if !isGRPC(r) {
-		wire.WriteError(w, err)
-		return
-	}
-	// A gRPC answer without messages is its trailers, sent as headers:
-	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
-	st := wire.ToStatus(ofRequest(id, err))
-	h := w.Header()
-	h.Set("Content-Type", "application/grpc")
-	h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))
-	h.Set("Grpc-Message", url.PathEscape(st.Message()))
-	if data, err := protobuf.Marshal(st.Proto()); err == nil {
-		h.Set("Grpc-Status-Details-Bin", base64.RawStdEncoding.EncodeToString(data))
-	}
-	w.WriteHeader(http.StatusOK)
+	w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
+	wire.Refuse(w, r, err)
 }

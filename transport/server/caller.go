@@ -9,6 +9,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // Caller is what the server knows of the caller of a transport.Interface.
@@ -53,7 +54,7 @@ func callerOf(r *http.Request, asked request, token *auth.Identity) Caller {
 		uncertified: asked.uncertified,
 		RequestID:   proto.RequestID(r.Header.Get(proto.RequestIDHeader)),
 	}
-	if isGRPC(r) {
+	if wire.IsGRPC(r) {
 		c.Kind = transport.RPC
 	}
 	if asked.role.Kind == pki.Agent {

@@ -52,8 +52,7 @@ func (s *server) servePublic(w http.ResponseWriter, r *http.Request) {
 	r = s.access.take(r)
 	mount := s.mountOf(r)
 	if mount == nil || mount.Scope != wire.ScopeInvoke {
-		w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
-		wire.WriteError(w, nothingHere)
+		refuse(w, r, nothingHere)
 		return
 	}
 	mount.ServeHTTP(w, r)
@@ -65,8 +64,8 @@ const strictTransport = "max-age=15552000"
 // redirect answers a request that came without TLS with the same url by TLS: at the same
 // port, which takes both, or, from the port of plain HTTP, at that of HTTPS.
 func redirect(w http.ResponseWriter, r *http.Request) {
-	if r.Host == "" || !strings.HasPrefix(r.RequestURI, "/") {
-		wire.WriteError(w, proto.Errorf(proto.ErrInvalid, "this is served over TLS, at https://"))
+	if r.Host == "" || !strings.HasPrefix(r.RequestURI, "/") || wire.IsGRPC(r) { // which knows no redirects
+		refuse(w, r, proto.Errorf(proto.ErrInvalid, "this is served over TLS, at https://"))
 		return
 	}
 	w.Header().Set("Location", "https://"+strings.TrimSuffix(r.Host, ":80")+r.RequestURI)

@@ -7,11 +7,15 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -26,6 +30,11 @@ func public(t *testing.T, trusted ...string) (addr, main string) {
 	require.NoError(t, err)
 	cfg := server.Config{Public: []net.Listener{l}, Mounts: []server.Mount{
 		{Path: "/functions/", Scope: wire.ScopeInvoke, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoMajor == 2 { // gRPC
+				w.Header().Set("Content-Type", "application/grpc")
+				w.Header().Set("Grpc-Status", strconv.Itoa(int(codes.DataLoss)))
+				return
+			}
 			fmt.Fprintln(w, r.RequestURI, r.RemoteAddr, r.URL.Scheme, r.Host)
 		})},
 		{Path: "/metrics", Scope: wire.ScopeRead, Handler: http.NotFoundHandler()},
@@ -81,7 +90,9 @@ func TestAPublicListenerServesFunctionsAlone(t *testing.T) {
 	}
 	conn := dial(t, addr, "localhost")
 	err := conn.Invoke(t.Context(), "/grpc.health.v1.Health/Check", nil, nil)
-	require.Error(t, err)
+	assert.Equal(t, codes.NotFound, grpcstatus.Code(err))
+	err = conn.Invoke(t.Context(), "/functions/hello/test.Echo/Say", &emptypb.Empty{}, &emptypb.Empty{})
+	assert.Equal(t, codes.DataLoss, grpcstatus.Code(err), "it reaches the function")
 	status, _, _ = say(t, main, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	assert.Equal(t, 200, status, "the main one is as it was")
 }

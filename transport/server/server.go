@@ -224,7 +224,10 @@ func (s *server) httpServer() *http.Server {
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          s.stdLogger(),
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter,
+			MaxReceiveBufferPerConnection: wire.MaxConnBuffer, MaxReceiveBufferPerStream: wire.MaxStreamBuffer,
+		},
 	}
 	web.DisableGeneralOptionsHandler = true // else "OPTIONS *" would be answered past us
 	web.Protocols.SetHTTP1(true)
@@ -358,7 +361,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer s.cfg.Changes.End()
 	}
 	switch {
-	case isGRPC(r):
+	case wire.IsGRPC(r):
 		s.recorded(r, caller, func(r *http.Request) { s.serveGRPC(w, r) })
 	case mount != nil:
 		if err := mayAll(r.Context()); err != nil {
@@ -382,7 +385,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // ahead, since grpc would call what is too long unavailable.
 func limitBody(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, wire.MaxOpen)
-	if !isGRPC(r) {
+	if !wire.IsGRPC(r) {
 		return nil
 	}
 	data, err := io.ReadAll(newBody(w, r.Body))
@@ -413,11 +416,12 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 
 // mountOf returns the mount that a request is for, or nil.
 func (s *server) mountOf(r *http.Request) *Mount {
-	if isGRPC(r) {
-		return nil
-	}
 	path := r.URL.EscapedPath()
-	i := slices.IndexFunc(s.cfg.Mounts, func(m Mount) bool { return m.serves(path) && (!m.Public || isPublic(r)) })
+	grpc, public := wire.IsGRPC(r), isPublic(r)
+	i := slices.IndexFunc(s.cfg.Mounts, func(m Mount) bool {
+		// Of mounts, functions alone speak gRPC.
+		return m.serves(path) && (!m.Public || public) && (!grpc || m.Scope == wire.ScopeInvoke)
+	})
 	if i < 0 {
 		return nil
 	}
@@ -459,14 +463,10 @@ func (s *server) scopeOf(r *http.Request, mount *Mount) wire.Scope {
 
 // routeOf returns the route of a request, by the table of its protocol.
 func routeOf(r *http.Request) (wire.Route, bool) {
-	if isGRPC(r) {
+	if wire.IsGRPC(r) {
 		return wire.RouteOf(r.URL.Path)
 	}
 	return wire.RouteFor(r.Method, r.URL.Path)
-}
-
-func isGRPC(r *http.Request) bool {
-	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
 // address refuses requests to other servers. It turns a target that names this

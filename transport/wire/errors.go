@@ -2,16 +2,20 @@ package wire
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -138,6 +142,40 @@ func WriteError(w http.ResponseWriter, err error) {
 		h["Www-Authenticate"] = []string{"Bearer"} // RFC 6750 section 3
 	}
 	WriteJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))
+}
+
+// IsGRPC reports whether a request is a call by gRPC, which is spoken over HTTP/2.
+// Kinds of messages have names of their own, such as application/grpc+proto; gRPC-Web is
+// another protocol.
+func IsGRPC(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), grpcType)
+	return ok && r.ProtoMajor == 2 && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+const grpcType = "application/grpc"
+
+// Refuse answers a request with an error, in the form of its protocol. The error gets the
+// request id that the answer's headers hold.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if !IsGRPC(r) {
+		WriteError(w, err)
+		return
+	}
+	// A gRPC answer without messages is its trailers, sent as headers:
+	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
+	h := w.Header()
+	e := *AsError(err)
+	if id := h.Get(proto.RequestIDHeader); id != "" {
+		e.RequestID = id
+	}
+	st := ToStatus(&e)
+	h.Set("Content-Type", grpcType)
+	h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))
+	h.Set("Grpc-Message", url.PathEscape(st.Message()))
+	if data, err := protobuf.Marshal(st.Proto()); err == nil {
+		h.Set("Grpc-Status-Details-Bin", base64.RawStdEncoding.EncodeToString(data))
+	}
+	w.WriteHeader(http.StatusOK)
 }
 
 // DecodeError reads the error in the body of an answer.

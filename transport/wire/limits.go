@@ -33,6 +33,11 @@ const (
 	MaxHeader = 64 << 10
 	// MaxConcurrent bounds the requests on one HTTP/2 connection.
 	MaxConcurrent = 250
+	// MaxConnBuffer bounds what waits on one HTTP/2 connection to be read by handlers, and
+	// MaxStreamBuffer what does so of one request: what is sent slowly for one function does
+	// not hold up the caller's other calls at once.
+	MaxConnBuffer   = 2 << 20
+	MaxStreamBuffer = MaxConnBuffer / 4
 	// ChunkSize is the data in one message of an upload: large enough that framing
 	// costs nothing, small enough that progress is seen.
 	ChunkSize = 128 << 10

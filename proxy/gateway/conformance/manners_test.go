@@ -249,13 +249,13 @@ func (c calling) leaves(t *testing.T, how string, age time.Duration) {
 	case "small":
 		body = strings.NewReader("1")
 	}
+	req := c.request(t, ctx, method, "wait?"+query, body)
+	if query == "stream" { // to the function over HTTP/2, if it comes so
+		req.Header.Set("Te", "trailers")
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		req := c.request(t, ctx, method, "wait?"+query, body)
-		if query == "stream" { // to the function over HTTP/2, if it comes so
-			req.Header.Set("Te", "trailers")
-		}
 		res, err := c.tr.RoundTrip(req)
 		if err == nil {
 			_, _ = io.Copy(io.Discard, res.Body)

@@ -43,7 +43,7 @@
 //
 // # What callers get
 //
-// HTTP/1 and HTTP/2 without TLS, as net/http serves them: what a function can do with
+// HTTP/1 and HTTP/2 without TLS (by prior knowledge), as net/http serves them: what a function can do with
 // http.ListenAndServe it can do here, with the same effect on the caller. Paths at and
 // below the mount reach the function with the mount stripped, byte for byte, and
 // X-Forwarded-Prefix says what was stripped; every other path is 404. A request that a

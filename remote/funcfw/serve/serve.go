@@ -41,6 +41,13 @@ const (
 	// idleTimeout is longer than that of common gateways, so that they close idle
 	// connections first and never send a request on a closed one.
 	idleTimeout = 120 * time.Second
+
+	// connBuffer is what may wait on one HTTP/2 connection, in bytes, for functions that do
+	// not read their requests: the most that net/http takes.
+	connBuffer = 4<<20 - 1
+	// streamBuffer is the part of one request. A gateway sends at most 32 at a time over a
+	// connection, so that none waits for another that is not read.
+	streamBuffer = connBuffer / 32
 )
 
 // Functions are the functions of a program by name. Each registers its function with
@@ -181,6 +188,7 @@ func serve(stop <-chan os.Signal, h http.Handler, s settings, listeners []net.Li
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer},
 	}
 	failed := make(chan error, len(listeners))
 	var accepting sync.WaitGroup
