@@ -40,12 +40,12 @@ func TestDefinitionEntries(t *testing.T) {
 		"all settings": {
 			`{"name": "F", "packageDir": "/abs/f/", "kind": "http", "env": {"A": "1", "B": ""}, "include": ["data/*"], "tags": ["a", "b"],
 			  "ldflags": "-X main.v=1", "timeout": "30s", "memory": "128MiB", "body": "1MiB", "strict": true, "cpu": "0.5",
-			  "concurrency": 8, "instances": 2, "min": 1, "idle": "1m", "drain": "5s", "auth": "public", "routes": ["a.example", "b.example/v1"], "liveness": "9s", "note": "n", "canary": 10,
+			  "concurrency": 8, "queue": 20, "queueTimeout": "3s", "instances": 2, "min": 1, "idle": "1m", "drain": "5s", "auth": "public", "routes": ["a.example", "b.example/v1"], "liveness": "9s", "note": "n", "canary": 10,
 			  "rate": "100/s burst 500", "allowIPs": ["10.0.0.0/8", "::1"], "compress": true, "webhook": "github:KEY", "agentAddr": [":9000", "http://host-b:9000/"]}`,
 			&proto.FunctionJson{
 				Name: "F", Dir: "/abs/f", Kind: "http", Env: map[string]string{"A": "1", "B": ""}, Include: []string{"data/*"}, Tags: []string{"a", "b"},
 				Ldflags: "-X main.v=1", Timeout: "30s", Memory: "128MiB", Body: "1MiB", Strict: true, ToAgent: []string{"localhost:9000", "host-b:9000"},
-				Cpu: "0.5", Concurrency: 8, Instances: 2, Min: 1, Idle: "1m", Drain: "5s", Auth: "public", Routes: []string{"a.example", "b.example/v1"}, Liveness: "9s", Note: "n", Canary: 10,
+				Cpu: "0.5", Concurrency: 8, Queue: 20, QueueTimeout: "3s", Instances: 2, Min: 1, Idle: "1m", Drain: "5s", Auth: "public", Routes: []string{"a.example", "b.example/v1"}, Liveness: "9s", Note: "n", Canary: 10,
 				Rate: "100/s burst 500", AllowIps: []string{"10.0.0.0/8", "::1"}, Compress: true, Webhook: "github:KEY",
 			},
 		},

@@ -50,6 +50,13 @@ const (
 	MaxCanary    = 99     // percent; 100 is no canary
 	MaxTarget    = 256    // bytes: it is a variable of the process's environment
 	MaxNote      = 256    // bytes: what a list of versions shows in a line
+
+	// DefaultQueueTimeout is long enough for a burst, and too short for most callers to
+	// have canceled.
+	DefaultQueueTimeout = 10 * time.Second
+	// MaxQueue bounds the calls that wait for one function: each holds a connection and
+	// what has come of its request, up to 16 KiB.
+	MaxQueue = 10_000
 )
 
 var (
@@ -205,6 +212,13 @@ func (f *FunctionJson) checkInstances() error {
 	return nil
 }
 
+func (f *FunctionJson) checkQueue() error {
+	if f.GetQueue() > MaxQueue {
+		return f.invalid("queue", "%d are too many; the most is %d", f.GetQueue(), MaxQueue)
+	}
+	return nil
+}
+
 func (f *FunctionJson) checkMin() error {
 	if int(f.GetMin()) > f.Processes() {
 		return f.invalid("min", "%d are more than the instances, %d", f.GetMin(), f.Processes())
@@ -266,6 +280,11 @@ func (f *FunctionJson) TimeLimit() (time.Duration, error) {
 // IdleLimit is how long a process without connections is kept, 0 for ever.
 func (f *FunctionJson) IdleLimit() (time.Duration, error) {
 	return f.duration("idle", f.GetIdle(), DefaultIdle, 0, MaxIdle)
+}
+
+// QueueLimit is how long a call waits for a place, 0 for not at all.
+func (f *FunctionJson) QueueLimit() (time.Duration, error) {
+	return f.duration("queueTimeout", f.GetQueueTimeout(), DefaultQueueTimeout, 0, MaxTimeout)
 }
 
 // DrainLimit is how long calls under way may take when their process is replaced or

@@ -80,8 +80,8 @@ type FunctionJson struct {
 	// How long calls under way may take when their process is replaced or stopped.
 	// Default 30s.
 	Drain string `protobuf:"bytes,21,opt,name=drain,proto3" json:"drain,omitempty"`
-	// Calls that a process serves at the same time; further ones wait. Default 0: any
-	// number.
+	// Calls that a process serves at the same time; further ones wait at the proxy.
+	// Default 0: any number.
 	Concurrency uint32 `protobuf:"varint,22,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// Processors that a process may use, such as "0.5". Default: all.
 	Cpu string `protobuf:"bytes,23,opt,name=cpu,proto3" json:"cpu,omitempty"`
@@ -137,7 +137,12 @@ type FunctionJson struct {
 	Compress bool `protobuf:"varint,42,opt,name=compress,proto3" json:"compress,omitempty"`
 	// How callers sign their calls, and the secret's variable, such as
 	// "github:WEBHOOK_SECRET". Default: calls need no signature.
-	Webhook       string `protobuf:"bytes,43,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	Webhook string `protobuf:"bytes,43,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Calls that wait at the proxy for a place, where concurrency is set; further ones are
+	// refused. Default 0: ten for each place.
+	Queue uint32 `protobuf:"varint,50,opt,name=queue,proto3" json:"queue,omitempty"`
+	// How long a call waits for a place, such as "10s". Default 10s; "0": it does not wait.
+	QueueTimeout  string `protobuf:"bytes,51,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -466,6 +471,20 @@ func (x *FunctionJson) GetWebhook() string {
 	return ""
 }
 
+func (x *FunctionJson) GetQueue() uint32 {
+	if x != nil {
+		return x.Queue
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetQueueTimeout() string {
+	if x != nil {
+		return x.QueueTimeout
+	}
+	return ""
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -538,10 +557,13 @@ type FunctionJsonRsp struct {
 	// Where else callers reach the function, as in FunctionJson.
 	Routes []string `protobuf:"bytes,31,rep,name=routes,proto3" json:"routes,omitempty"`
 	// What is asked of calls, as in FunctionJson.
-	Body          string   `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
-	Rate          string   `protobuf:"bytes,33,opt,name=rate,proto3" json:"rate,omitempty"`
-	AllowIps      []string `protobuf:"bytes,34,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
-	Compress      bool     `protobuf:"varint,35,opt,name=compress,proto3" json:"compress,omitempty"`
+	Body     string   `protobuf:"bytes,32,opt,name=body,proto3" json:"body,omitempty"`
+	Rate     string   `protobuf:"bytes,33,opt,name=rate,proto3" json:"rate,omitempty"`
+	AllowIps []string `protobuf:"bytes,34,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
+	Compress bool     `protobuf:"varint,35,opt,name=compress,proto3" json:"compress,omitempty"`
+	// As in FunctionJson.
+	Queue         uint32 `protobuf:"varint,40,opt,name=queue,proto3" json:"queue,omitempty"`
+	QueueTimeout  string `protobuf:"bytes,41,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -821,6 +843,20 @@ func (x *FunctionJsonRsp) GetCompress() bool {
 	return false
 }
 
+func (x *FunctionJsonRsp) GetQueue() uint32 {
+	if x != nil {
+		return x.Queue
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetQueueTimeout() string {
+	if x != nil {
+		return x.QueueTimeout
+	}
+	return ""
+}
+
 // Serving is one version of a function that can be called.
 type Serving struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -829,10 +865,12 @@ type Serving struct {
 	// /functions/{name}@{version} alone.
 	Weight uint32 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
 	// As in FunctionJsonRsp.
-	Proxy         string `protobuf:"bytes,3,opt,name=proxy,proto3" json:"proxy,omitempty"`
-	Socket        string `protobuf:"bytes,4,opt,name=socket,proto3" json:"socket,omitempty"`
-	Instances     uint32 `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
-	Pid           int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	Proxy     string `protobuf:"bytes,3,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	Socket    string `protobuf:"bytes,4,opt,name=socket,proto3" json:"socket,omitempty"`
+	Instances uint32 `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
+	Pid       int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	// As in FunctionJson: of each process.
+	Concurrency   uint32 `protobuf:"varint,7,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +943,13 @@ func (x *Serving) GetInstances() uint32 {
 func (x *Serving) GetPid() int32 {
 	if x != nil {
 		return x.Pid
+	}
+	return 0
+}
+
+func (x *Serving) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
 	}
 	return 0
 }
@@ -4492,7 +4537,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xb4\t\n" +
+	"ryofaas.v1\"\xef\t\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4536,13 +4581,15 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04rate\x18( \x01(\tR\x04rate\x12\x1b\n" +
 	"\tallow_ips\x18) \x03(\tR\ballowIPs\x12\x1a\n" +
 	"\bcompress\x18* \x01(\bR\bcompress\x12\x18\n" +
-	"\awebhook\x18+ \x01(\tR\awebhook\x1a6\n" +
+	"\awebhook\x18+ \x01(\tR\awebhook\x12\x14\n" +
+	"\x05queue\x182 \x01(\rR\x05queue\x12#\n" +
+	"\rqueue_timeout\x183 \x01(\tR\fqueueTimeout\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\a\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4581,14 +4628,17 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04body\x18  \x01(\tR\x04body\x12\x12\n" +
 	"\x04rate\x18! \x01(\tR\x04rate\x12\x1b\n" +
 	"\tallow_ips\x18\" \x03(\tR\ballowIPs\x12\x1a\n" +
-	"\bcompress\x18# \x01(\bR\bcompress\"\x99\x01\n" +
+	"\bcompress\x18# \x01(\bR\bcompress\x12\x14\n" +
+	"\x05queue\x18( \x01(\rR\x05queue\x12#\n" +
+	"\rqueue_timeout\x18) \x01(\tR\fqueueTimeout\"\xbb\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +
 	"\x05proxy\x18\x03 \x01(\tR\x05proxy\x12\x16\n" +
 	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x1c\n" +
 	"\tinstances\x18\x05 \x01(\rR\tinstances\x12\x10\n" +
-	"\x03pid\x18\x06 \x01(\x05R\x03pid\"\xad\x02\n" +
+	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12 \n" +
+	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\xad\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x12\n" +

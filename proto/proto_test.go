@@ -92,7 +92,7 @@ func TestSettings(t *testing.T) {
 	good := &FunctionJson{
 		Name: "F", Kind: KindHTTP, Timeout: "1m30s", Memory: "128MiB", Tags: []string{"a", "b.c"},
 		Include: []string{"data/*.json"}, Env: map[string]string{"A_B": "c=d"}, Ldflags: "-X main.v=1 -X=a/b.c=2",
-		Idle: "0", Min: 2, Instances: 3, Drain: "1h", Concurrency: 80, Cpu: "0.5", Secrets: map[string]string{"TOKEN": "x"},
+		Idle: "0", Min: 2, Instances: 3, Drain: "1h", Concurrency: 80, Queue: 10_000, QueueTimeout: "0", Cpu: "0.5", Secrets: map[string]string{"TOKEN": "x"},
 		Note: "über 9000", Canary: 20, Liveness: "10s", Program: strings.Repeat("0f", 32), Plan: true, Version: 7,
 	}
 	require.NoError(t, good.Check())
@@ -148,6 +148,8 @@ func TestSettings(t *testing.T) {
 		`body: "1kb"`:     {Name: "F", Body: "1kb"},
 		`timeout: "soon" is not a duration; write a number with its unit`: {Name: "F", Timeout: "soon"},
 		"the most is 24h":             {Name: "F", Timeout: "25h"},
+		"queue: 10001 are too many":   {Name: "F", Queue: 10_001},
+		`queueTimeout: "-1s"`:         {Name: "F", QueueTimeout: "-1s"},
 		"-1s":                         {Name: "F", Timeout: "-1s"},
 		"128MiB (B, KiB, MiB or GiB)": {Name: "F", Memory: "128MB"},
 		"the least is 16MiB":          {Name: "F", Memory: "15MiB"},

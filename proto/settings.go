@@ -180,8 +180,18 @@ var settings = []Setting{
 	},
 	{
 		Name: "concurrency", Flag: "concurrency", Value: "N", Form: Count, Effect: OnProcess, check: always,
-		Help:    "calls that a process serves at the same time; further ones wait",
+		Help:    "calls that a process serves at the same time; further ones wait at the proxy",
 		Default: "any number",
+	},
+	{
+		Name: "queue", Flag: "queue", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkQueue,
+		Help:    fmt.Sprintf("calls that wait at the proxy where concurrency is set, up to %d; further ones get 503", MaxQueue),
+		Default: "10 for each that is served",
+	},
+	{
+		Name: "queueTimeout", Flag: "queue-timeout", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).QueueLimit),
+		Help:    "how long a call waits before it gets 503; 0: none waits",
+		Default: plain(DefaultQueueTimeout),
 	},
 	{
 		Name: "instances", Flag: "instances", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkInstances,

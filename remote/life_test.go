@@ -122,17 +122,19 @@ func TestAChangeThatProcessesKnowNothingOfKeepsThem(t *testing.T) {
 	dir := t.TempDir()
 	a := start(t, dir)
 	a.versions = 2
-	fn := &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "one")), Instances: 2}
+	fn := &proto.FunctionJson{Name: "Hello", Dir: source(t, says("Hello", "one")), Instances: 2, Concurrency: 3}
 	first := a.give(t, fn)
 	folder := func(number string) string { return filepath.Join(a.dir, "functions", "hello", number) }
 
 	fn.Auth, fn.Routes, fn.Timeout = proto.AuthPublic, []string{"own.example"}, "5s"
+	fn.Queue, fn.QueueTimeout = 4, "6s"
 	row := a.give(t, fn)
 	assert.EqualValues(t, 2, row.GetVersion())
 	assert.Equal(t, first.GetPid(), row.GetPid())
 	assert.True(t, row.Public())
 	assert.Equal(t, []string{"own.example"}, row.GetRoutes())
 	assert.Equal(t, "5s", row.GetTimeout())
+	assert.Equal(t, []any{uint32(3), uint32(4), "6s"}, []any{row.GetServing()[0].GetConcurrency(), row.GetQueue(), row.GetQueueTimeout()})
 	usage, err := a.Usage(t.Context(), "Hello")
 	require.NoError(t, err)
 	require.Len(t, usage, 2)

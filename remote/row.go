@@ -48,6 +48,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 	}
 	if v != nil {
 		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
+		row.Queue, row.QueueTimeout = v.Spec.GetQueue(), v.Spec.GetQueueTimeout()
 		row.Auth, row.Routes = v.Spec.GetAuth(), v.Spec.GetRoutes()
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Compress = v.Spec.GetCompress()
@@ -102,6 +103,9 @@ func (s *service) isolation() proto.Isolation {
 // serving is the service as callers see it.
 func (s *service) serving() *proto.Serving {
 	row := &proto.Serving{Version: s.number(), Weight: s.weight}
+	if s.version != nil {
+		row.Concurrency = s.version.Spec.GetConcurrency()
+	}
 	for _, p := range s.procs {
 		if !p.frozen {
 			row.Instances++

@@ -60,12 +60,20 @@ type picker struct {
 	target *target  // counts the call as in flight; nil: none
 	tried  []*target
 	asked  int // how many targets were returned
+
+	gate    *gate   // that has let the call through
+	place   *target // where it has a place; nil: nowhere
+	entered bool    // target is the one that the gate has chosen
 }
 
 // next returns a replica that was not tried, and counts the call as in flight there;
 // nil when all were tried. It prefers replicas that are available, then those of the
 // chosen version. If the caller named no version, one of another comes before none.
 func (p *picker) next() *target {
+	if p.entered {
+		p.entered = false
+		return p.target
+	}
 	if p.target != nil {
 		p.tried = append(p.tried, p.target)
 	}
@@ -77,7 +85,13 @@ func (p *picker) next() *target {
 			}
 		}
 		if t != nil {
-			p.release()
+			if p.target != nil {
+				p.target.inFlight.Add(-1)
+			}
+			if p.place != nil {
+				p.gate.move(p.place, t)
+				p.place = t
+			}
 			t.inFlight.Add(1)
 			p.target, p.served = t, of
 			p.asked++
@@ -87,11 +101,20 @@ func (p *picker) next() *target {
 	return nil // and target is the last one, for what callers are told
 }
 
-// release takes the call out of its target's count.
+// release takes the call out of its target's count, and gives its place back.
 func (p *picker) release() {
+	p.vacate()
 	if p.target != nil {
 		p.target.inFlight.Add(-1)
 		p.target = nil
+	}
+}
+
+// vacate gives the call's place back, once the function has done its part.
+func (p *picker) vacate() {
+	if p.place != nil {
+		p.gate.vacate(p.place)
+		p.place = nil
 	}
 }
 

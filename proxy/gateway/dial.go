@@ -32,6 +32,9 @@ type target struct {
 	transport *http.Transport // for calls with bodies that are passed on as they come
 	fresh     *http.Transport // the same, with a new connection for each call
 	inFlight  atomic.Int64
+	gate      atomic.Pointer[gate] // nil: calls are not limited
+	places    int                  // calls that it takes at once, by gate; 0: any number
+	busy      int                  // places that are taken
 	health    health
 	onUnix    atomic.Bool // its unix socket could be reached
 }

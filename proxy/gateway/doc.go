@@ -47,6 +47,10 @@
 // Of the slow lane's calls, gRPC and what else needs it reach the function over HTTP/2, over
 // a few connections that they share (streams.go). All other calls reach it over HTTP/1.1.
 //
+// A function may limit how many calls each of its processes serves at once. Then calls
+// pass its gate first (gate.go), which chooses the replica, and keeps what finds no place
+// in a queue that is bounded. A call that waits has given its buffers back.
+//
 // At its end each call, of either lane, is told to one method as one value (ending.go).
 // What is counted follows from that (metrics.go), and the line of the access log (line.go),
 // which package accesslog writes, and its span (span.go).
@@ -62,7 +66,8 @@
 //
 // The fast lane has a parser of its own (http1), which leaves to net/http whatever two
 // readers could understand differently. A small body is read before the function is
-// called, so that no slow caller occupies it. Bodies are copied: splice(2) took 1.7 times
+// called, so that no slow caller occupies it. For a busy function 503 is answered: 429 is
+// for a caller who calls too often. Bodies are copied: splice(2) took 1.7 times
 // the CPU for 1 MiB. Who leaves is told by one epoll(7) for all connections, since nobody
 // reads a connection whose call is under way (leaving_linux.go).
 //

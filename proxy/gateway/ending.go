@@ -32,8 +32,10 @@ type ending struct {
 	failure  error // why the function's answer is missing or not whole
 }
 
-// ended is told the end of each call, once. The ending may not be kept.
-func (g *Gateway) ended(e *ending) {
+// ended is told the end of each call, once, and gives back what the call holds of its
+// replica. The ending may not be kept.
+func (g *Gateway) ended(e *ending, p *picker) {
+	p.release()
 	e.took = time.Since(e.begun)
 	component, reason := e.blame()
 	if e.status == 0 && component == "caller" {

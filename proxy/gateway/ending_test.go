@@ -154,7 +154,7 @@ func BenchmarkTheEndOfACall(b *testing.B) {
 					c.begun = time.Now()
 					c.headAfter = time.Since(c.begun)
 					e := c.ending(nil)
-					g.ended(&e)
+					g.ended(&e, &c.picker)
 				}
 				if log {
 					b.ReportMetric(float64(g.AccessLog.Dropped())/float64(b.N), "dropped/op")

@@ -20,7 +20,7 @@ func (c *call) fail(ctx context.Context, err error) {
 	name := c.route.name
 	var e *proto.Error
 	switch {
-	case errors.Is(context.Cause(ctx), errLimit):
+	case errors.Is(context.Cause(ctx), errLimit), errors.Is(err, errLimit):
 		e = c.late(err)
 	case errors.Is(context.Cause(ctx), errStalled) && c.term.asked:
 		e = proto.Errorf(proto.ErrStalled, "the request's body did not come whole within %v, after %v", c.term, c.elapsed()).
@@ -28,8 +28,10 @@ func (c *call) fail(ctx context.Context, err error) {
 	case errors.Is(context.Cause(ctx), errStalled):
 		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.term.limit).
 			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
-	case c.in.Context().Err() != nil:
+	case c.in.Context().Err() != nil, errors.Is(context.Cause(ctx), errLeft):
 		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
+	case errors.Is(err, errQueueFull), errors.Is(err, errCrowded):
+		e = c.refused(err)
 	case c.overflows.Load():
 		e = c.route.edge.tooLarge(name)
 	case c.bodyFailed.Load():
@@ -37,7 +39,7 @@ func (c *call) fail(ctx context.Context, err error) {
 	case errors.Is(err, errFull):
 		e = proto.Errorf(proto.ErrUnavailable, "function %q cannot be called now: %w", name, err).
 			WithHint("call again, or deploy it on more agents").From("gateway", string(proto.ErrUnavailable))
-	case unsent(err):
+	case unsent(err), errors.Is(err, errGone):
 		e = c.unreachable(err)
 	case wire.IsCutOff(err):
 		e = proto.Errorf(proto.ErrBadGateway, "agent %s, where function %q was called, is cut off: its machine has not answered for %v", c.target.key.agent, name, wire.PeerSilence).
@@ -56,6 +58,9 @@ func (c *call) fail(ctx context.Context, err error) {
 func (c *call) late(err error) *proto.Error {
 	name := c.route.name
 	switch agent := c.agentErr(); {
+	case errors.Is(err, errCrowded):
+		return proto.Errorf(proto.ErrTimeout, "function %q had no place for the call within %v, after %v", name, c.term, c.elapsed()).
+			WithHint(crowdHint).From("gateway", "queued")
 	case agent != nil:
 		return proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v, after %v: %s", name, c.term, c.elapsed(), agent.Message).
 			WithHint(agent.Hint).From("agent", "timeout")
@@ -65,6 +70,19 @@ func (c *call) late(err error) *proto.Error {
 	}
 	return proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v, after %v", name, c.term, c.elapsed()).
 		WithHint(c.term.hint()).From("function", "timeout")
+}
+
+// crowdHint is what to do when a function has no place for a call.
+const crowdHint = `call again later; the function's settings "concurrency", "instances", "queue" and "queueTimeout" say how many calls it takes, and how many wait for how long`
+
+// refused says why the call was not let through to the function.
+func (c *call) refused(err error) *proto.Error {
+	if errors.Is(err, errQueueFull) {
+		return proto.Errorf(proto.ErrUnavailable, "function %q is busy, and as many calls wait for it as may", c.route.name).
+			WithHint(crowdHint).From("gateway", "full")
+	}
+	return proto.Errorf(proto.ErrUnavailable, "function %q is busy: the call has waited for its place for %v", c.route.name, c.elapsed()).
+		WithHint(crowdHint).From("gateway", "queued")
 }
 
 // agentErr says why the agent where the call went does not answer; nil when it does.
@@ -145,8 +163,12 @@ func (c *call) refuse(err error) {
 // retryAfter returns the seconds after which the caller may try again.
 func (c *call) retryAfter() int {
 	wait := c.wait
-	if wait == 0 && c.route != nil && !c.route.retry.IsZero() {
+	switch {
+	case wait > 0, c.route == nil:
+	case !c.route.retry.IsZero():
 		wait = time.Until(c.route.retry)
+	case c.route.gate != nil:
+		_, wait = c.route.gate.crowd() // as long as calls wait now
 	}
 	return max(1, int(math.Ceil(wait.Seconds())))
 }

@@ -63,9 +63,10 @@ type Fast struct {
 
 	watch uint64 // 0: the connection is not watched
 
-	mu    sync.Mutex // guards the fields below:
-	link  *link      // of the call under way
-	cause error      // why it was canceled
+	mu    sync.Mutex    // guards the fields below:
+	link  *link         // of the call under way
+	gone  chan struct{} // closed when the call is canceled that waits; nil: none does
+	cause error         // why it was canceled
 }
 
 // scratch is what a call needs and an idle connection does not.
@@ -116,6 +117,10 @@ func (f *Fast) cancel(cause error) {
 	}
 	if f.link != nil {
 		_ = f.link.Close()
+	}
+	if f.gone != nil {
+		close(f.gone)
+		f.gone = nil
 	}
 }
 
@@ -209,11 +214,10 @@ func (f *Fast) step(begin, n int) (after, filled int, ours bool, err error) {
 		return begin, n, false, nil
 	}
 	defer f.caller.End()
-	after = begin + r.Size + int(r.Length)
-	return after, n, true, f.call(&fastCall{
-		Fast: f, picker: picker{route: rt, chosen: rt.choose()}, prefix: prefix, rest: rest,
-		head: f.in[begin : begin+r.Size], body: f.in[begin+r.Size : after], term: rt.term(f.asked),
-	})
+	c := &fastCall{Fast: f, picker: picker{route: rt, chosen: rt.choose()}, prefix: prefix, rest: rest, term: rt.term(f.asked)}
+	c.lies(begin, n)
+	err = f.call(c)
+	return c.after, c.filled, true, err
 }
 
 // from sets where the request comes from, and reports whether it is served here.

@@ -24,6 +24,9 @@ type fastCall struct {
 	prefix     string
 	rest       []byte // of the target, behind the function's name
 	head, body []byte
+	at, after  int // where the request begins and ends in the buffer,
+	filled     int // and what else has come
+	waited     bool
 	id         string
 	begun      time.Time
 	term       term
@@ -43,8 +46,12 @@ func (f *Fast) call(c *fastCall) (err error) {
 	c.route.calls.add()
 	defer c.end(&err)
 	f.leaving.watch(f)
-	c.prepare()
-	l, err := c.send()
+	err = c.enter()
+	c.prepare() // also for the refusal, which has the call's id
+	var l *link
+	if err == nil {
+		l, err = c.send()
+	}
 	if err != nil {
 		if cause := f.hold(nil); cause != nil {
 			return cause
@@ -59,6 +66,60 @@ func (f *Fast) call(c *fastCall) (err error) {
 	return err
 }
 
+// lies notes where the request lies in the buffer.
+func (c *fastCall) lies(at, filled int) {
+	c.at, c.filled = at, filled
+	c.after = at + c.request.Size + int(c.request.Length)
+	c.head, c.body = c.in[at:at+c.request.Size], c.in[at+c.request.Size:c.after]
+}
+
+// enter waits for a place at a replica of a function that limits its calls. Of its
+// buffers the call keeps what it has read, and nothing else.
+func (c *fastCall) enter() error {
+	g := c.route.gate
+	if g == nil {
+		return nil
+	}
+	p := new(picker) // the call itself is not to escape to the heap
+	*p = c.picker
+	w, err := g.enter(p)
+	if w == nil {
+		c.picker = *p
+		return err
+	}
+	kept, rest := bytes.Clone(c.in[c.at:c.filled]), len(c.request.Target)-len(c.rest)
+	c.drop()
+	c.waited = true
+	err = g.wait(w, c.term.limit-time.Since(c.begun), c.leaves(), nil)
+	c.stays()
+	c.picker = *p
+	filled := copy(c.get(), kept)
+	c.request.Read(c.in[:filled]) // as before
+	c.plain()
+	c.rest = c.request.Target[rest:]
+	c.lies(0, filled)
+	return err
+}
+
+// leaves returns what is closed when the call is canceled, until stays.
+func (f *Fast) leaves() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := make(chan struct{})
+	if f.cause != nil {
+		close(gone)
+		return gone
+	}
+	f.gone = gone
+	return gone
+}
+
+func (f *Fast) stays() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = nil
+}
+
 // done gives the link back, which can carry another call or cannot. It is called as soon
 // as the answer has been read: before its last part is sent, since the caller may call
 // again at once.
@@ -68,6 +129,7 @@ func (c *fastCall) done(reusable bool) {
 		return
 	}
 	c.used = nil
+	c.vacate()
 	if c.hold(nil) != nil || !reusable || !c.target.links.add(l) {
 		_ = l.Close()
 	}
@@ -75,9 +137,8 @@ func (c *fastCall) done(reusable bool) {
 
 func (c *fastCall) end(err *error) {
 	e := c.ending(*err)
-	c.release()
 	c.route.calls.done()
-	c.ended(&e)
+	c.ended(&e, &c.picker)
 }
 
 // prepare puts the request for the function together.
@@ -120,7 +181,7 @@ func (c *fastCall) prepare() {
 	c.out = b
 	c.id = proto.RequestID(given)
 	c.about.Prefix, c.about.ID, c.about.Via, c.about.Left = c.prefix, c.id, forward.Via, c.route.left
-	if c.term.asked {
+	if c.term.asked || c.waited {
 		c.about.Left = spoken(c.term.limit - time.Since(c.begun))
 	}
 	c.about.Each(c.add)

@@ -51,6 +51,9 @@ type Config struct {
 	AccessLog *accesslog.Log
 	// Tracer gets a span of each call that is recorded; nil: none is.
 	Tracer *trace.Tracer
+	// Left reports whether the caller of a request has closed its connection; nil: nobody
+	// knows. It is asked while a call waits whose body is not read yet.
+	Left func(r *http.Request) bool
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
 	// as long as a caller of HTTP/1 may.
 	Silence time.Duration
@@ -95,6 +98,7 @@ type call struct {
 	feed       *feed         // with this body; nil: none was read
 	cancel     context.CancelCauseFunc
 	term       term
+	from       time.Time     // when the function's own limit began
 	limit      *time.Timer   // of it
 	answered   atomic.Bool   // the answer's head has come: the limit no longer holds
 	reading    atomic.Bool   // a read of the caller's body is waiting
@@ -129,7 +133,34 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
 		return
 	}
 	c.route.calls.add()
-	c.reverse(c.limited())
+	ctx := c.limited()
+	if err := c.enter(ctx); err != nil {
+		c.fail(ctx, err)
+		return
+	}
+	c.reverse(ctx)
+}
+
+// enter waits for a place at a replica of a function that limits its calls. Nothing of a
+// body is read meanwhile.
+func (c *call) enter(ctx context.Context) error {
+	g := c.route.gate
+	if g == nil {
+		return nil
+	}
+	w, err := g.enter(&c.picker)
+	if w == nil {
+		return err
+	}
+	var look func()
+	if c.Left != nil && c.unread() {
+		look = func() {
+			if c.Left(c.in) {
+				c.cancel(errLeft)
+			}
+		}
+	}
+	return g.wait(w, c.left(), ctx.Done(), look)
 }
 
 // answerItself answers a call that may go no further (forward.LastHop).
@@ -158,30 +189,30 @@ func (c *call) close() {
 	if c.feed != nil {
 		c.feed.close()
 	}
-	c.release()
 	if c.cancel != nil {
 		c.answered.Store(true) // also for a Transport that still reads the body
 		c.limit.Stop()
 		c.cancel(nil)
 		c.route.calls.done()
 	}
-	c.ended(&e)
+	c.ended(&e, &c.picker)
 }
 
 // left is how much of the call's time is left. What a caller has asked for runs from the
 // beginning; the function's own limit, from when it can be called.
 func (c *call) left() time.Duration {
-	if c.term.asked {
-		return c.term.limit - time.Since(c.begun)
+	from := c.from
+	if c.term.asked || from.IsZero() {
+		from = c.begun
 	}
-	return c.term.limit
+	return c.term.limit - time.Since(from)
 }
 
 // limited returns the context of the call, which is canceled when the function has
 // not begun to answer within its limit.
 func (c *call) limited() context.Context {
 	ctx, cancel := context.WithCancelCause(c.in.Context())
-	c.cancel = cancel
+	c.cancel, c.from = cancel, time.Now()
 	c.limit = time.AfterFunc(c.left(), func() {
 		if c.answered.Load() {
 			return

@@ -53,9 +53,10 @@ func (t *target) ok() {
 		return
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.failures.Store(0)
 	h.back()
+	h.mu.Unlock()
+	t.gate.Load().look()
 }
 
 // fail sets the target aside for a reason: it could not be dialed, or a connection to it
@@ -110,6 +111,7 @@ func (t *target) probe() {
 		_ = conn.Close()
 	}
 	cancel()
+	defer t.gate.Load().look()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cancel = nil

@@ -103,7 +103,7 @@ func TestFailuresAreAlwaysLogged(t *testing.T) {
 		{status: 404, id: "none", failure: proto.Errorf(proto.ErrNotFound, "no")},
 		{id: "left", failure: errLeft},
 	} {
-		g.ended(&e)
+		g.ended(&e, new(picker))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -123,7 +123,7 @@ func TestDroppedLinesAreCountedInAMetric(t *testing.T) {
 	g := New(Config{Table: NewTable(), Logger: hclog.NewNullLogger(), AccessLog: log})
 	assert.Contains(t, scrape(t, g, textForm), "ryo_access_log_dropped_total 0\n")
 	for range 100000 { // nobody writes them
-		g.ended(&ending{status: 200})
+		g.ended(&ending{status: 200}, new(picker))
 	}
 	assert.Positive(t, log.Dropped())
 	assert.NotContains(t, scrape(t, g, textForm), "ryo_access_log_dropped_total 0\n")

@@ -62,8 +62,8 @@ func classOf(status int) int {
 var (
 	components = []string{"", "agent", "caller", "client", "function", "gateway"}
 	reasons    = []string{
-		"", "address", "agent", "answer", "body", "build", "check", "checksum", "crash", "cut", "damaged", "deploying", "dial", "disk", "frozen",
-		"lost", "paused", "ports", "program", "rate", "rollout", "start", "starting", "stopped", "unreachable", "version",
+		"", "address", "agent", "answer", "body", "build", "check", "checksum", "crash", "cut", "damaged", "deploying", "dial", "disk", "frozen", "full",
+		"lost", "paused", "ports", "program", "queued", "rate", "rollout", "start", "starting", "stopped", "unreachable", "version",
 		string(proto.ErrBadGateway), string(proto.ErrCanceled), string(proto.ErrConflict), string(proto.ErrExhausted), string(proto.ErrForbidden),
 		string(proto.ErrInternal), string(proto.ErrInvalid), string(proto.ErrNotFound), string(proto.ErrStalled), string(proto.ErrTimeout),
 		string(proto.ErrTooLarge), string(proto.ErrTooMany), string(proto.ErrUnauthenticated), string(proto.ErrUnavailable), string(proto.ErrUnsupported),
@@ -188,7 +188,7 @@ type collector struct {
 	log    *accesslog.Log // nil: there is none
 	tracer *trace.Tracer  // nil: there is none
 
-	calls, inFlight, duration, bytes, repeated, dropped, spans *prometheus.Desc
+	calls, inFlight, waiting, duration, bytes, repeated, dropped, spans *prometheus.Desc
 }
 
 func (g *Gateway) collector() collector {
@@ -200,6 +200,7 @@ func (g *Gateway) collector() collector {
 		describe("ryo_calls_total", "Calls that have ended, by the class of their status. Where the platform failed or answered in the function's place, component and reason say why.",
 			"function", "version", "status", "component", "reason"),
 		describe("ryo_calls_in_flight", "Calls that are under way.", "function"),
+		describe("ryo_calls_waiting", "Calls that wait for a place at a function with the setting concurrency; they are under way, too.", "function"),
 		describe("ryo_call_duration_seconds", "How long calls took, to the end of the answer.", "function", "version"),
 		describe("ryo_call_answer_bytes_total", "Bytes of the bodies of answers.", "function", "version"),
 		describe("ryo_calls_repeated_total", "Calls that were sent a second time, since an idle connection turned out to be closed.", "function", "version"),
@@ -210,7 +211,7 @@ func (g *Gateway) collector() collector {
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.duration, c.bytes, c.repeated, c.dropped, c.spans} {
+	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.waiting, c.duration, c.bytes, c.repeated, c.dropped, c.spans} {
 		ch <- d
 	}
 }
@@ -226,6 +227,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, rt := range *c.table.routes.Load() {
 		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(rt.calls.n.Load()), rt.name)
+		if rt.gate != nil {
+			waiting, _ := rt.gate.crowd()
+			ch <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(waiting), rt.name)
+		}
 		for _, m := range rt.meters {
 			c.collect(ch, m)
 		}

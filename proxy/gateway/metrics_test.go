@@ -132,7 +132,7 @@ func TestMetricsOutliveRoutesAndFewVersions(t *testing.T) {
 func TestMetricsHaveNoWordsOfOthers(t *testing.T) {
 	g := New(Config{Table: NewTable(), Logger: hclog.NewNullLogger()})
 	for _, reason := range []string{"a", "b", "c"} {
-		g.ended(&ending{status: 502, failure: proto.Errorf(proto.ErrBadGateway, "x").From("my "+reason, reason)})
+		g.ended(&ending{status: 502, failure: proto.Errorf(proto.ErrBadGateway, "x").From("my "+reason, reason)}, new(picker))
 	}
 	assert.Contains(t, scrape(t, g, textForm), `ryo_calls_total{component="other",function="unknown",reason="other",status="5xx",version=""} 3`)
 }

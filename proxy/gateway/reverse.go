@@ -70,7 +70,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 			return nil, err
 		}
 		if res.StatusCode != http.StatusSwitchingProtocols {
-			res.Body = trailedBody{res.Body, res}
+			res.Body = trailedBody{res.Body, res, c}
 		}
 		return res, nil
 	}
@@ -89,7 +89,7 @@ func (c *call) RoundTrip(out *http.Request) (res *http.Response, err error) {
 			l.tunnel()
 			res.Body = tunnelBody{l}
 		} else {
-			res.Body = &linkBody{trailedBody: trailedBody{res.Body, res}, l: l, links: &t.links}
+			res.Body = &linkBody{trailedBody: trailedBody{res.Body, res, c}, l: l, links: &t.links}
 		}
 		return nil
 	})
@@ -126,16 +126,19 @@ func (c *call) upload(ctx context.Context, t *target, out *http.Request) (*http.
 	return res, err
 }
 
-// trailedBody is the body of an answer; at its end it removes trailers that may not pass.
+// trailedBody is the body of an answer; at its end it removes trailers that may not pass,
+// and gives the call's place back.
 type trailedBody struct {
 	io.ReadCloser
-	res *http.Response
+	res  *http.Response
+	call *call
 }
 
 func (b trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		forward.Prune(b.res.Trailer)
+		b.call.vacate()
 	}
 	return n, err
 }

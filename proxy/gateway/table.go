@@ -41,12 +41,15 @@ type route struct {
 	edge     *edge         // what is asked of its calls; nil: nothing
 	limit    time.Duration // within which the answer begins
 	left     string        // what a function is told of that
+	room     int           // calls that may wait at the gate,
+	patience time.Duration // for as long
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
 	step     uint32        // between the places of two calls among total
 	unready  *proto.Error  // why calls that name no version are refused
 	retry    time.Time     // when the function is tried again; zero: not known
 	calls    *Calls
+	gate     *gate    // nil: no version limits its calls
 	none     *meter   // of calls that reach no version
 	meters   []*meter // all, in the order of their versions
 }
@@ -56,6 +59,7 @@ type version struct {
 	number  uint32
 	weight  uint32 // its share of the route's total; 0: it is called by its number alone
 	targets []*target
+	places  []int // calls that each target takes at once; 0: any number
 	turn    atomic.Uint32
 	meter   *meter
 }
@@ -146,6 +150,7 @@ func (t *Table) Update(changes map[string][]Replica) {
 		if len(replicas) > 0 {
 			rt := newRoute(path, replicas, before)
 			rt.calls = underWay
+			rt.gated(routes[path])
 			rt.measure(routes[path])
 			rt.remember(routes[path])
 			routes[path], after = rt, rt.targets()
@@ -158,7 +163,10 @@ func (t *Table) Update(changes map[string][]Replica) {
 			}
 		}
 	}
-	t.routes.Store(&routes)
+	old := *t.routes.Swap(&routes)
+	for path := range changes {
+		passGate(old[path], routes[path])
+	}
 	own := settle(routes, *t.sites.Load())
 	t.sites.Store(&own)
 	for _, t := range retired {
@@ -226,6 +234,9 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 			if limit, err := (&proto.FunctionJson{Timeout: r.Row.GetTimeout()}).TimeLimit(); err == nil {
 				rt.limit = limit
 			}
+			if patience, err := (&proto.FunctionJson{QueueTimeout: r.Row.GetQueueTimeout()}).QueueLimit(); err == nil {
+				rt.patience, rt.room = patience, int(r.Row.GetQueue())
+			}
 			v := rt.version(s.GetVersion())
 			if v == nil {
 				v = &version{number: s.GetVersion()}
@@ -241,6 +252,7 @@ func newRoute(path string, replicas []Replica, old []*target) *route {
 			}
 			to.told(r.Row.Available(s))
 			v.targets = append(v.targets, to)
+			v.places = append(v.places, places(s))
 		}
 	}
 	rt.left = spoken(rt.limit)

@@ -259,9 +259,12 @@ func (e *Early) lower() syscall.Conn {
 	return e.socket()
 }
 
+// socket is that of the connection.
+func (e *Early) socket() syscall.Conn { return e.conn.socket() }
+
 // socket returns the connection as the kernel knows it.
-func (e *Early) socket() syscall.Conn {
-	below := e.conn.Conn
+func (c *framedConn) socket() syscall.Conn {
+	below := c.Conn
 	if secure, ok := below.(*secureConn); ok {
 		below = secure.patientConn
 	}

@@ -119,6 +119,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Compress = v.fn.GetCompress()
+	row.Queue, row.QueueTimeout = v.fn.GetQueue(), v.fn.GetQueueTimeout()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {
@@ -139,7 +140,7 @@ func (fn *function) callable(v *version) *proto.Serving {
 		where = fn.service
 	}
 	return &proto.Serving{
-		Version: v.number, Weight: fn.weight(v), Proxy: where.url, Instances: uint32(v.fn.Processes()), Pid: v.pid,
+		Version: v.number, Weight: fn.weight(v), Proxy: where.url, Instances: uint32(v.fn.Processes()), Pid: v.pid, Concurrency: v.fn.GetConcurrency(),
 	}
 }
 
