@@ -26,6 +26,7 @@ const Prefix = "/functions/"
 var (
 	errLimit   = errors.New("no answer within the function's time limit")
 	errStalled = errors.New("no more of the caller's body within the function's time limit")
+	errUnread  = errors.New("the function reads nothing of the caller's body")
 )
 
 // Config is what a gateway needs.
@@ -54,8 +55,9 @@ type Config struct {
 	// Left reports whether the caller of a request has closed its connection; nil: nobody
 	// knows. It is asked while a call waits whose body is not read yet.
 	Left func(r *http.Request) bool
-	// Silence is how long a caller of HTTP/2 may take nothing of its answer; default:
-	// as long as a caller of HTTP/1 may.
+	// Silence is how long a caller of HTTP/2 may take nothing of its answer, and a function
+	// nothing of a body when it has begun to answer; default: as long as a caller of HTTP/1
+	// may.
 	Silence time.Duration
 }
 
@@ -101,6 +103,7 @@ type call struct {
 	from       time.Time     // when the function's own limit began
 	limit      *time.Timer   // of it
 	answered   atomic.Bool   // the answer's head has come: the limit no longer holds
+	over       atomic.Bool   // though a Transport may still read the body
 	reading    atomic.Bool   // a read of the caller's body is waiting
 	bodyRead   atomic.Bool   // the caller's body has come whole
 	bodyFailed atomic.Bool   // the caller's body could not be read
@@ -190,7 +193,7 @@ func (c *call) close() {
 		c.feed.close()
 	}
 	if c.cancel != nil {
-		c.answered.Store(true) // also for a Transport that still reads the body
+		c.over.Store(true)
 		c.limit.Stop()
 		c.cancel(nil)
 		c.route.calls.done()
@@ -214,12 +217,18 @@ func (c *call) limited() context.Context {
 	ctx, cancel := context.WithCancelCause(c.in.Context())
 	c.cancel, c.from = cancel, time.Now()
 	c.limit = time.AfterFunc(c.left(), func() {
-		if c.answered.Load() {
+		switch reading := c.reading.Load(); {
+		case c.over.Load():
 			return
-		}
-		if c.reading.Load() {
+		case c.answered.Load():
+			// The caller may take its time now, the function may not.
+			if reading || c.bodyRead.Load() {
+				return
+			}
+			cancel(errUnread)
+		case reading:
 			cancel(errStalled)
-		} else {
+		default:
 			cancel(errLimit)
 		}
 		if c.in.ContentLength != 0 && !c.bodyRead.Load() {

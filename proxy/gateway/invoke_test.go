@@ -55,7 +55,7 @@ func frontFor(t testing.TB, table *Table, silence time.Duration, admit func(r *h
 
 // frontWith serves a gateway with what a configuration says; calls are plain unless it
 // says who is admitted.
-func frontWith(t testing.TB, gateway Config) (string, *Gateway) {
+func frontWith(t testing.TB, gateway Config, more ...func(*server.Config)) (string, *Gateway) {
 	t.Helper()
 	var early func(*Gateway) func(*server.Early) server.EarlyReader
 	if gateway.Admit == nil {
@@ -82,6 +82,9 @@ func frontWith(t testing.TB, gateway Config) (string, *Gateway) {
 	}
 	if early != nil {
 		cfg.Early = early(g)
+	}
+	for _, m := range more {
+		m(&cfg)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -22,7 +22,11 @@ const (
 // begins notes that the head of the answer has come, and returns what is wrong with it.
 func (c *call) begins(res *http.Response) error {
 	c.answered.Store(true)
-	c.limit.Stop()
+	if c.in.ContentLength != 0 && !c.bodyRead.Load() {
+		c.limit.Reset(c.Silence)
+	} else {
+		c.limit.Stop()
+	}
 	c.head = time.Since(c.begun)
 	switch {
 	case !c.http2 && (res.ProtoMajor != 1 || res.ProtoMinor > 1):

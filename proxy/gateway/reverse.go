@@ -226,7 +226,11 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		b.call.bodyRead.Store(true)
 	}
-	if !b.call.answered.Load() && !b.call.term.asked {
+	switch {
+	case b.call.over.Load():
+	case b.call.answered.Load():
+		b.call.limit.Reset(b.call.Silence)
+	case !b.call.term.asked:
 		// The function's limit counts from the last part of the body: a slow upload is not
 		// its fault.
 		b.call.limit.Reset(b.call.term.limit)

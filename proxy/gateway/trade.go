@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ type trade struct {
 	try     func(fd uintptr) bool // step; a closure would be allocated each time
 	request []byte                // what has not been sent
 	until   time.Time             // when reads fail; zero: never
+	by      time.Time             // when the call is over
 	buf     []byte
 	n       int
 	err     error
@@ -59,6 +61,7 @@ func readFrom(fd uintptr, p []byte) (n int, err error) {
 // costs more than many a call.
 func (l *link) readBy(p []byte, by time.Time, limit time.Duration) (int, error) {
 	t := &l.trade
+	t.by = by
 	if t.until.IsZero() || t.until.After(by) || by.Sub(t.until) > limit/2 {
 		if err := l.limit(by); err != nil {
 			return 0, err
@@ -85,7 +88,7 @@ func (l *link) take(p []byte) (int, error) {
 		if len(t.request) > 0 {
 			request := t.request
 			t.request = nil
-			n, err := l.Write(request)
+			n, err := l.writeBy(request)
 			if l.sent = n > 0; err != nil {
 				return 0, err
 			}
@@ -99,7 +102,7 @@ func (l *link) take(p []byte) (int, error) {
 	if len(t.request) > 0 && (t.err == nil || errors.Is(t.err, syscall.EAGAIN)) { // the kernel has no room for all of it
 		rest := t.request
 		t.request = nil
-		n, err := l.Write(rest)
+		n, err := l.writeBy(rest)
 		if l.sent = l.sent || n > 0; err != nil {
 			return 0, err
 		}
@@ -112,6 +115,24 @@ func (l *link) take(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return t.n, nil
+}
+
+// writeBy writes all of p, within the limit of the call: the function may not read.
+func (l *link) writeBy(p []byte) (int, error) {
+	if err := l.SetWriteDeadline(l.trade.by); err != nil {
+		return 0, err
+	}
+	n, err := l.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if secure, ok := l.Conn.(*tls.Conn); ok {
+			_ = secure.NetConn().Close() // TLS would try to say so, for seconds
+		}
+		return n, errLimit
+	}
+	if err != nil {
+		return n, err
+	}
+	return n, l.SetWriteDeadline(time.Time{})
 }
 
 // opError is an error as package net would have it.

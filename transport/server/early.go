@@ -125,7 +125,7 @@ func (e *Early) serve() error {
 	e.left = false
 	// It is the limit that net/http would have set now.
 	e.until = time.Time{}
-	return e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit))
+	return e.conn.SetReadDeadline(time.Now().Add(e.server.cfg.HeadLimit))
 }
 
 // Wait waits for the next bytes of the caller and reads them into the buffer that get
@@ -139,7 +139,7 @@ func (e *Early) Wait(get func() []byte, put func()) (int, error) {
 	}
 	limit := wire.IdleLimit
 	if !e.hasRead {
-		limit = wire.HeaderLimit
+		limit = e.server.cfg.HeadLimit
 	}
 	if now := time.Now(); e.until.Sub(now) < limit-idleSlack {
 		e.until = now.Add(limit)
@@ -203,7 +203,7 @@ func (e *Early) waitByte(get func() []byte) (int, error) {
 		return 0, err
 	}
 	if e.rest(false); e.Closing() { // the limit for reads may be that of a connection that waits
-		if err := e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit)); err != nil {
+		if err := e.conn.SetReadDeadline(time.Now().Add(e.server.cfg.HeadLimit)); err != nil {
 			return 0, err
 		}
 	}
@@ -225,7 +225,7 @@ func (e *Early) spared(ended error) bool {
 		return false
 	}
 	e.until = time.Time{}
-	return e.conn.SetReadDeadline(time.Now().Add(wire.HeaderLimit)) == nil
+	return e.conn.SetReadDeadline(time.Now().Add(e.server.cfg.HeadLimit)) == nil
 }
 
 // comes reports whether bytes of the caller wait to be read.

@@ -287,3 +287,16 @@ func BenchmarkFramingOfABrowsersRequest(b *testing.B) {
 		}
 	}
 }
+
+func TestSlowCallersAreCutByDefault(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s := newServer(nil, nil, Config{Listeners: []net.Listener{l}, Public: []net.Listener{l}})
+	assert.Equal(t, 10*time.Second, s.httpServer().ReadHeaderTimeout)
+	listeners := s.listeners()
+	require.Len(t, listeners, 2)
+	for _, l := range listeners {
+		assert.Equal(t, time.Minute, l.(framed).silence)
+	}
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -81,6 +82,8 @@ type Config struct {
 	SourceRoot string         // folder below which "dir" may lie for callers on other machines; default: nowhere
 	Ready      func() error   // why this program cannot do its work now; default: it always can
 	About      map[string]any // what /readyz says beside the status; default: nothing
+	HeadLimit  time.Duration  // within which the head of a request must come; default: wire.HeaderLimit
+	Silence    time.Duration  // a caller that takes nothing of what it is sent for so long is cut off; default: wire.SilentWrite
 	Logger     hclog.Logger   // default: none
 }
 
@@ -217,7 +220,7 @@ func (s *server) httpServer() *http.Server {
 	web := &http.Server{
 		Handler:           s,
 		ConnState:         note,
-		ReadHeaderTimeout: wire.HeaderLimit,
+		ReadHeaderTimeout: s.cfg.HeadLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
 		BaseContext:       func(net.Listener) context.Context { return context.WithValue(s.requests, accessKey{}, s.access) },
@@ -249,10 +252,10 @@ func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
 	crowd := newCrowd(s.cfg.Insecure, len(s.cfg.Listeners)+len(s.cfg.Public), s.logger)
 	for _, l := range s.cfg.Listeners {
-		list = append(list, framed{Listener: l, silence: wire.SilentWrite, tls: withCertificates(config, s.cfg.Certificates), share: crowd.share(false), trust: &s.access.trust, server: s})
+		list = append(list, framed{Listener: l, silence: s.cfg.Silence, tls: withCertificates(config, s.cfg.Certificates), share: crowd.share(false), trust: &s.access.trust, server: s})
 	}
 	for _, l := range s.cfg.Public {
-		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: wire.SilentWrite, tls: config, share: crowd.share(true), public: true, server: s})
+		list = append(list, framed{Listener: publicListener{l, s.cfg.Gateways}, silence: s.cfg.Silence, tls: config, share: crowd.share(true), public: true, server: s})
 	}
 	return list
 }
@@ -281,6 +284,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
+	cfg.HeadLimit, cfg.Silence = cmp.Or(cfg.HeadLimit, wire.HeaderLimit), cmp.Or(cfg.Silence, wire.SilentWrite)
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), conns: newConnections()}
 	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
