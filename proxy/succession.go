@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -45,7 +46,7 @@ func (s *succession) begin(ctx context.Context) error {
 	if err := s.proxy.fleet.Started(ctx); err != nil {
 		return err
 	}
-	return s.heir.Ready(ctx)
+	return s.heir.Ready(ctx, s.proxy.reaches())
 }
 
 // start begins to replace this process whenever that is asked for, until ctx is done. It
@@ -182,7 +183,18 @@ func (s *succession) notify(state string) {
 
 // estate is what is handed over.
 func (s *succession) estate() upgrade.Estate {
-	return upgrade.Estate{Rest: s.proxy.rest, Lend: s.proxy.lend, Reclaim: s.proxy.reclaim}
+	return upgrade.Estate{Rest: s.proxy.rest, Lend: s.proxy.lend, Suffices: s.proxy.suffices, Reclaim: s.proxy.reclaim}
+}
+
+// reaches is how many agents answer.
+func (p *Proxy) reaches() uint16 { return uint16(len(p.fleet.Connected())) } //nolint:gosec // there are at most 1,024
+
+// suffices refuses a program that reaches fewer agents than this one: its calls would fail.
+func (p *Proxy) suffices(reaches uint16) error {
+	if own := p.reaches(); reaches < own {
+		return proto.Errorf(proto.ErrUnavailable, "it reaches %d agents, and this proxy %d", reaches, own)
+	}
+	return nil
 }
 
 // rest returns once nothing changes what is stored, and holds further changes back.

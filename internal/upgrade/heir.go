@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type legacy struct {
 const (
 	here  = 'h' // the heir has understood its arguments and has the listeners
 	yours = 'y' // the state is the heir's; its lock comes along
-	ready = 'r' // the heir could serve now
+	ready = 'r' // the heir could serve now; how much it reaches follows, in two bytes
 	serve = 's' // the heir serves, and the giver accepts no more connections
 )
 
@@ -141,13 +142,17 @@ func (h *Heir) Take(ctx context.Context) (lock *os.File, err error) {
 	return lock, err
 }
 
-// Ready tells the process before that this one could serve, and returns when it is to.
-func (h *Heir) Ready(ctx context.Context) error {
+// Ready tells the process before that this one could serve, and how much of what both need
+// it reaches, and returns when it is to.
+func (h *Heir) Ready(ctx context.Context, reaches uint16) error {
 	if h.control == nil {
 		return nil
 	}
 	defer during(ctx, h.control)()
 	if err := say(h.control, ready, nil); err != nil {
+		return err
+	}
+	if _, err := h.control.Write(binary.BigEndian.AppendUint16(nil, reaches)); err != nil {
 		return err
 	}
 	_, err := hear(h.control, serve)
@@ -182,7 +187,10 @@ func (h *Heir) Await(ctx context.Context) error {
 
 // Give hands the stand-in's place back, after Await. From then on Gone tells of the end of
 // the process that has it.
-func (h *Heir) Give(ctx context.Context, e Estate) error { return give(ctx, h.control, e) }
+func (h *Heir) Give(ctx context.Context, e Estate) error {
+	e.Suffices = func(uint16) error { return nil }
+	return give(ctx, h.control, e)
+}
 
 // Gone returns when the process that took over from this one has ended, or closed its side,
 // or ctx is done.
@@ -198,6 +206,9 @@ type Estate struct {
 	Rest func(context.Context) error
 	// Lend returns the lock of the state. From then on this process stores nothing.
 	Lend func() *os.File
+	// Suffices says what is wrong with a stand-in that reaches so much, nil if nothing is. It
+	// is not asked about the process that takes over from the stand-in, which had it before.
+	Suffices func(reaches uint16) error
 	// Reclaim lets this process go on as before, whether or not something was lent.
 	Reclaim func()
 }
@@ -215,6 +226,13 @@ func give(ctx context.Context, control *net.UnixConn, e Estate) error {
 		return err
 	}
 	if _, err := hear(control, ready); err != nil {
+		return err
+	}
+	var reaches [2]byte
+	if _, err := io.ReadFull(control, reaches[:]); err != nil {
+		return err
+	}
+	if err := e.Suffices(binary.BigEndian.Uint16(reaches[:])); err != nil {
 		return err
 	}
 	return say(control, serve, nil)

@@ -53,8 +53,12 @@ func TestMain(m *testing.M) {
 			os.Exit(3)
 		}
 		_, _ = heir.Take(context.Background())
-		if os.Getenv(role) == "hangs" {
+		switch os.Getenv(role) {
+		case "hangs":
 			select {}
+		case "reaches less":
+			_ = heir.Ready(context.Background(), 2)
+			os.Exit(5)
 		}
 		os.Exit(4)
 	}
@@ -87,7 +91,7 @@ func serveInTurns() error {
 		return err
 	} else {
 		listeners = heir.Listeners
-		if err := heir.Ready(ctx); err != nil {
+		if err := heir.Ready(ctx, 3); err != nil {
 			return err
 		}
 	}
@@ -111,6 +115,12 @@ func serveInTurns() error {
 	estate := Estate{
 		Rest: func(context.Context) error { return nil },
 		Lend: func() *os.File { closed.Store(true); return file }, Reclaim: func() { closed.Store(false) },
+		Suffices: func(reaches uint16) error {
+			if reaches != 3 {
+				return fmt.Errorf("it reaches %d", reaches)
+			}
+			return nil
+		},
 	}
 	if heir != nil && heir.StandsIn() {
 		if err := heir.Await(ctx); err != nil {
@@ -210,9 +220,10 @@ func TestAnHeirThatFailsGivesBack(t *testing.T) {
 		lent bool
 		says string
 	}{
-		"never here":  {false, "exit status 3"},
-		"takes, ends": {true, "exit status 4"},
-		"hangs":       {true, "canceled"},
+		"never here":   {false, "exit status 3"},
+		"takes, ends":  {true, "exit status 4"},
+		"reaches less": {true, "too little"},
+		"hangs":        {true, "canceled"},
 	} {
 		t.Setenv(role, name)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -230,7 +241,8 @@ func TestAnHeirThatFailsGivesBack(t *testing.T) {
 				}
 				return lock
 			},
-			Reclaim: func() { reclaimed = true },
+			Suffices: func(reaches uint16) error { return fmt.Errorf("%d is too little", reaches) },
+			Reclaim:  func() { reclaimed = true },
 		})
 		cancel()
 		require.Error(t, err, name)
