@@ -24,8 +24,8 @@
 // its own: it sends the next call after the answer. A slow answer thus delays calls
 // that the latencies do not show: compare them, but promise nothing by them. While calls
 // are measured, gateways have the first processor to themselves: callers and functions
-// stay on the others. The proxy reaches functions of its machine by their unix sockets;
-// nginx is measured both ways.
+// stay on the others. The proxy writes an access log, which the others do not, and reaches
+// functions of its machine by their unix sockets; nginx is measured both ways.
 //
 // bench imports transport and proto alone, as any caller can. It never reports a figure
 // that was not measured: it says what is missing, such as nginx, and fails with the

@@ -131,7 +131,7 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 	var addrs []string
 	s.proxy, addrs, err = s.serve(ctx, "proxy", "proxy", "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0",
 		"-dir", filepath.Join(s.dir, "proxy.state"), "-agents", s.agent.addr,
-		"-tls-cert", certificate, "-tls-key", certificate)
+		"-tls-cert", certificate, "-tls-key", certificate, "-access-log", filepath.Join(s.dir, "access.log"))
 	if err != nil {
 		return s, err
 	}
