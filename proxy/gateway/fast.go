@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/forward"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/http1"
@@ -80,6 +81,7 @@ type scratch struct {
 	trailer []http1.Header
 	fates   []forward.Fate // of the request's headers
 	early   []byte         // what has come of the answer behind its head
+	trace   [trace.HeaderSize]byte
 }
 
 var scratches = sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, fastRequest+fastAnswer)} }}

@@ -97,7 +97,7 @@ func TestAFastCallAllocatesNextToNothing(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			each := float64(after.Mallocs-before.Mallocs) / calls
 			t.Logf("%.2f allocations of %.0f bytes", each, float64(after.TotalAlloc-before.TotalAlloc)/calls)
-			assert.LessOrEqual(t, each, 3.0)
+			assert.LessOrEqual(t, each, 1.5)
 		})
 	}
 }
