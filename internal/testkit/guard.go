@@ -68,14 +68,7 @@ func (g guarded) Run() int {
 
 // begin makes a root, leads temporary files there, and starts its guard.
 func begin() (stop func() error, err error) {
-	root, err := os.MkdirTemp("", rootPattern)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(root, 0o777|os.ModeSticky); err != nil { // as /tmp is: some tests become other users
-		return nil, err
-	}
-	lock, err := lockRoot(root)
+	root, lock, err := newRoot("")
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +99,31 @@ func begin() (stop func() error, err error) {
 		_, err := io.WriteString(alive, "done\n")
 		return errors.Join(err, alive.Close(), cmd.Wait(), lock.Close())
 	}, nil
+}
+
+// newRoot makes a root in a folder and locks it. Until it is locked, another run may take
+// it for an old one, and remove it.
+func newRoot(dir string) (root string, lock *os.File, err error) {
+	for range 10 {
+		if root, err = os.MkdirTemp(dir, rootPattern); err != nil {
+			return "", nil, err
+		}
+		if lock, err = lockRoot(root); err != nil {
+			continue
+		}
+		if err = os.Chmod(root, 0o777|os.ModeSticky); err == nil && locks(lock, root) { // as /tmp is: some tests become other users
+			return root, lock, nil
+		}
+		_ = lock.Close()
+	}
+	return "", nil, fmt.Errorf("make a folder for the tests that no other run removes: %w", err)
+}
+
+// locks reports whether a lock is that of the root which is there.
+func locks(lock *os.File, root string) bool {
+	own, err := lock.Stat()
+	there, thereErr := os.Stat(filepath.Join(root, lockName))
+	return errors.Join(err, thereErr) == nil && os.SameFile(own, there)
 }
 
 // lockRoot locks a root. The error is EWOULDBLOCK while another process has it.

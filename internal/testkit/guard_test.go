@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -127,4 +128,31 @@ func TestARootIsNamedWhole(t *testing.T) {
 	} {
 		assert.Equal(t, want, names(text, "/tmp/root-1"), "%q", text)
 	}
+}
+
+func TestARunThatBeginsIsNotTakenForAnOldOne(t *testing.T) {
+	dir := t.TempDir()
+	var cleaning sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		cleaning.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					cleanOld(dir)
+				}
+			}
+		})
+	}
+	for range 300 {
+		root, lock, err := newRoot(dir)
+		require.NoError(t, err)
+		assert.DirExists(t, root)
+		require.NoError(t, os.RemoveAll(root))
+		require.NoError(t, lock.Close())
+	}
+	close(done)
+	cleaning.Wait()
 }
