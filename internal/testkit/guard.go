@@ -108,7 +108,7 @@ func newRoot(dir string) (root string, lock *os.File, err error) {
 		if root, err = os.MkdirTemp(dir, rootPattern); err != nil {
 			return "", nil, err
 		}
-		if lock, err = lockRoot(root); err != nil {
+		if lock, err = lockRoot(root, os.O_CREATE); err != nil {
 			continue
 		}
 		if err = os.Chmod(root, 0o777|os.ModeSticky); err == nil && locks(lock, root) { // as /tmp is: some tests become other users
@@ -126,9 +126,10 @@ func locks(lock *os.File, root string) bool {
 	return errors.Join(err, thereErr) == nil && os.SameFile(own, there)
 }
 
-// lockRoot locks a root. The error is EWOULDBLOCK while another process has it.
-func lockRoot(root string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+// lockRoot locks a root, whose lock flags may create. The error is EWOULDBLOCK while
+// another process has it.
+func lockRoot(root string, flags int) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(root, lockName), flags|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +204,8 @@ func cleanOld(dir string) {
 		if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
 			continue
 		}
-		if lock, err := lockRoot(root); err == nil {
+		// One without a lock is about to be locked, or removed.
+		if lock, err := lockRoot(root, 0); err == nil {
 			_ = clean(root, true) // the next run tries again
 			_ = lock.Close()
 		}
