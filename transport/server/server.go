@@ -229,7 +229,7 @@ func (s *server) httpServer() *http.Server {
 		Protocols:         new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter,
-			MaxReceiveBufferPerConnection: wire.MaxConnBuffer, MaxReceiveBufferPerStream: wire.MaxStreamBuffer,
+			MaxReadFrameSize: wire.MaxFrame, MaxReceiveBufferPerConnection: wire.MaxConnBuffer, MaxReceiveBufferPerStream: wire.MaxStreamBuffer,
 		},
 	}
 	web.DisableGeneralOptionsHandler = true // else "OPTIONS *" would be answered past us

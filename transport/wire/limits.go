@@ -38,6 +38,8 @@ const (
 	// not hold up the caller's other calls at once.
 	MaxConnBuffer   = 2 << 20
 	MaxStreamBuffer = MaxConnBuffer / 4
+	// MaxFrame is the size of a frame, which must fit into that.
+	MaxFrame = 64 << 10
 	// ChunkSize is the data in one message of an upload: large enough that framing
 	// costs nothing, small enough that progress is seen.
 	ChunkSize = 128 << 10
