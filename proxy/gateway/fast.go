@@ -332,6 +332,8 @@ func usual(h http1.Header, public bool) bool {
 	switch len(h.Name) {
 	case len("expect"):
 		return !http1.Equal(h.Name, "expect") && (public || !http1.Equal(h.Name, "origin"))
+	case len("user-agent"):
+		return len(h.Value) > 0 || !http1.Equal(h.Name, "user-agent") // net/http drops an empty one
 	case len("max-forwards"):
 		return !http1.Equal(h.Name, "max-forwards") && !http1.Equal(h.Name, "grpc-timeout")
 	case len("sec-fetch-site"):

@@ -197,6 +197,7 @@ func FuzzRequests(f *testing.F) {
 		{"", "Accept: a\r\naccept: b\r\n"},
 		{"/a%2F//b;c?q=%zz", "X_Forwarded_For: a\r\nForwarded: b\r\nX-Ryo-A: c\r\n"},
 		{"?", "Keep-Alive: 1\r\nTrailer: a\r\nProxy-Connection: b\r\nUser-Agent: c\r\n"},
+		{"?", "User-Agent: \r\n"},
 		{"/\x7f", "Te: trailers\r\nUpgrade: h2c\r\nConnection: upgrade\r\n"},
 		{"/a b", "Folded: a\r\n b\r\nSpaced : c\r\nHost: d\r\n"},
 		{"/é", "A: \x00\r\nB: é\t\r\nExpect: 100-continue\r\nC:d\n"},
