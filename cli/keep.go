@@ -114,7 +114,11 @@ func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) (
 		}
 	}
 	for _, e := range entries {
+		fine := e.fn.Check() == nil
 		e.override(flags, cmd.Flags().Changed)
+		if err := e.fn.Check(); err != nil && fine {
+			return nil, err // of a flag, not of the file
+		}
 	}
 	a.note("as %s says", file)
 	return entries, nil
