@@ -142,15 +142,13 @@ func quantile(took []*proto.Took, part float64) string {
 		return ""
 	}
 	rank := uint64(math.Ceil(part * float64(total)))
-	bucket := int32(0)
+	var d time.Duration
 	for _, t := range took {
-		bucket = t.GetBucket()
+		d = time.Duration(t.Middle() * float64(time.Second))
 		if below += t.GetCalls(); below >= rank {
 			break
 		}
 	}
-	const perPower = 8
-	d := time.Duration(math.Exp2((float64(bucket)-0.5)/perPower) * float64(time.Second)) // the middle of the bucket
 	unit := time.Duration(1)
 	for d/unit >= 1000 { // three digits are more than is known
 		unit *= 10

@@ -9,13 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // The buckets of a native histogram: a power of two of seconds is divided in 8, so that a
 // quantile is at most 9 % off.
 const (
-	histogramSchema = 3
-	perPower        = 1 << histogramSchema
+	histogramSchema = 3 // in which perPower is 2^3
+	perPower        = proto.TookPerPower
 	lowestPower     = -20 // 1 µs; what is shorter counts as nothing
 	highestPower    = 17  // 36 hours; what is longer counts as that
 )
