@@ -69,10 +69,13 @@ func (p Program) Prove(ctx context.Context, name string, args []string, limit ti
 	if err == nil && !bytes.HasPrefix(said.text, []byte(name+" ")) {
 		err = fmt.Errorf("its name is not %s", name)
 	}
-	if err != nil {
-		return proto.Errorf(proto.ErrInvalid, "%s %s: %w: %.200q", p, strings.Join(args, " "), err, said.text)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if len(said.text) > 0 {
+		err = fmt.Errorf("%w: %.200q", err, said.text)
+	}
+	return proto.Errorf(proto.ErrInvalid, "%s %s: %w", p, strings.Join(args, " "), err)
 }
 
 // bounded keeps the beginning of what is written; writing more is an error.
