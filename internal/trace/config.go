@@ -64,9 +64,12 @@ func FromEnv(endpoint, service string, env func(string) string) (cfg Config, err
 		}
 		return env(commonVariable + name), commonVariable + name
 	}
-	where := endpoint
-	if traces := env(tracesVariable + "ENDPOINT"); traces != "" && endpoint == env(EndpointVariable) {
-		where = traces
+	where, said := endpoint, "-otlp-endpoint"
+	if endpoint == env(EndpointVariable) {
+		said = EndpointVariable
+		if traces := env(tracesVariable + "ENDPOINT"); traces != "" {
+			where, said = traces, tracesVariable+"ENDPOINT"
+		}
 	}
 	if where == "" || strings.EqualFold(env("OTEL_SDK_DISABLED"), "true") || env("OTEL_TRACES_EXPORTER") == "none" {
 		return cfg, nil
@@ -79,7 +82,7 @@ func FromEnv(endpoint, service string, env func(string) string) (cfg Config, err
 	}
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return cfg, fmt.Errorf("%q is not the url of a collector, such as http://localhost:4318", where)
+		return cfg, fmt.Errorf("%s: %q is not the url of a collector, such as http://localhost:4318", said, where)
 	}
 	cfg = Config{Base: endpoint, Service: service, Headers: make(http.Header), ofBase: where == endpoint}
 	if cfg.ofBase { // of all signals
