@@ -128,8 +128,9 @@ func (c *fastCall) ending(err error) ending {
 		id: c.id, peer: c.about.Remote, begun: c.begun, head: c.headAfter, status: c.status, bytes: c.bytes, bytesIn: int64(len(c.body)),
 		repeated: c.repeated, retries: c.retries(c.repeated), span: c.span, failure: c.failure,
 	}
-	e.trace = append(c.scratch.trace[:0], c.span.header[:]...) // a slice of the call itself would move that to the heap
-	if !c.span.ours {
+	if c.span.ours {
+		e.trace = append(c.scratch.trace[:0], c.span.header[:]...) // a slice of the call itself would move that to the heap
+	} else {
 		e.trace = valueOf(c.request.Headers, "traceparent")
 	}
 	if e.failure == nil && (e.status == 0 || !errors.Is(err, errBusy)) { // which also ends connections after a whole answer
