@@ -42,7 +42,7 @@ const nobody = 65534
 
 func TestAttacksOfFunctionsAreStopped(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long, and others have its races")
+		t.Skip("long, and shorter tests run the same code")
 	}
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the attacks know the system calls of amd64 alone")

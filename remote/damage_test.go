@@ -42,7 +42,7 @@ var damaged = map[string]func(file string) error{
 // functions, and after a new deploy all.
 func TestOneDamagedFile(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long, and others have its races")
+		t.Skip("long, and shorter tests run the same code")
 	}
 	home := t.TempDir()
 	a := start(t, home)

@@ -73,7 +73,7 @@ func (l layout) write(t *testing.T) (root string) {
 // comes with it.
 func TestLayouts(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long, and others have its races")
+		t.Skip("long, and shorter tests run the same code")
 	}
 	t.Setenv("GOPROXY", "off")
 	a := start(t, t.TempDir())

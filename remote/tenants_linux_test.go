@@ -59,7 +59,7 @@ func burnt(t *testing.T, pid int32) time.Duration {
 // busy the machine is.
 func TestFunctionsDoNotStarveEachOther(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long, and others have its races")
+		t.Skip("long, and shorter tests run the same code")
 	}
 	a := start(t, t.TempDir())
 	if a.walls.Tier() < proto.IsolationFull {
