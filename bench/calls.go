@@ -62,6 +62,10 @@ func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 		return nil, err
 	}
 	functions := map[string]*proto.FunctionJsonRsp{row.GetName(): row, sinkRow.GetName(): sinkRow}
+	idle, err := s.idle(ctx, row, e) // before the loads: what they leave would be used again
+	if err != nil {
+		return nil, fmt.Errorf("idle connections: %w", err)
+	}
 	var tables []*table
 	for _, l := range callLoads {
 		t, err := s.measureCalls(ctx, l, functions[l.name], e)
@@ -76,10 +80,6 @@ func (s *stack) calls(ctx context.Context, e effort) ([]*table, error) {
 			return nil, err
 		}
 		holds.rows[i] = append(holds.rows[i], mib(m.RSS), mib(m.PrivateDirty))
-	}
-	idle, err := s.idle(ctx, row, e)
-	if err != nil {
-		return nil, fmt.Errorf("idle connections: %w", err)
 	}
 	_, err = s.client.Stop(ctx, sinkRow.GetName())
 	return append(tables, holds, idle), err
@@ -133,6 +133,9 @@ func (s *stack) ways(ctx context.Context, row *proto.FunctionJsonRsp) (all []gat
 			return nil, stop, err
 		}
 	}
+	if err := add(s.startSlow(ctx, "proxy, without its fast lane")); err != nil {
+		return nil, stop, err
+	}
 	if err := add(s.startReverse(ctx, "Go's ReverseProxy, tuned, TCP", row.GetName(), service.Host)); err != nil {
 		return nil, stop, err
 	}
@@ -172,7 +175,7 @@ func (s *stack) measureCalls(ctx context.Context, l callLoad, row *proto.Functio
 			return nil, err
 		}
 	}
-	defer func() { _ = pin(s.proxy.pid(), onAll()) }()
+	defer func() { _ = pin(s.proxy.pid(), onAll()) }() // which serves the rest of the run
 	seen := make([]samples, len(ways))
 	for round := range e.calls {
 		for i := range ways {

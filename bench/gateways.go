@@ -158,6 +158,16 @@ func (s *stack) startReverse(ctx context.Context, name, fn, upstream string) (g 
 	return s.startGateway(ctx, name, fn, addrs, self, reverseCommand, addrs[0], upstream)
 }
 
+// startSlow starts a second proxy, whose calls all go through Go's HTTP server.
+func (s *stack) startSlow(ctx context.Context, name string) (g gateway, err error) {
+	dir := s.folder(name)
+	p, addrs, err := s.serve(ctx, "proxy", filepath.Base(dir), append(s.proxyArgs(dir), "-fast-lane=false")...)
+	if err != nil {
+		return g, err
+	}
+	return gateway{name: name, addr: addrs[0], secure: addrs[0], prefix: "/functions", process: p}, nil
+}
+
 // place makes the folder of a gateway, and finds two addresses for it.
 func (s *stack) place(name string) (dir string, addrs []string, err error) {
 	for range 2 {

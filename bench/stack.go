@@ -124,20 +124,27 @@ func newStack(ctx context.Context, say func(string, ...any)) (s *stack, err erro
 	if s.agent, err = s.newAgent(ctx, "agent-first"); err != nil {
 		return s, err
 	}
-	certificate := filepath.Join(s.dir, "tls.pem")
-	if err := writeCertificate(certificate); err != nil {
+	if err := writeCertificate(s.certificate()); err != nil {
 		return s, err
 	}
 	var addrs []string
-	s.proxy, addrs, err = s.serve(ctx, "proxy", "proxy", "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0",
-		"-dir", filepath.Join(s.dir, "proxy.state"), "-agents", s.agent.addr,
-		"-tls-cert", certificate, "-tls-key", certificate, "-access-log", filepath.Join(s.dir, "access.log"))
+	s.proxy, addrs, err = s.serve(ctx, "proxy", "proxy", s.proxyArgs(filepath.Join(s.dir, "proxy.state"))...)
 	if err != nil {
 		return s, err
 	}
 	s.proxyHTTP, s.proxyGRPC = addrs[0], addrs[1]
 	s.client = transport.NewAgent(transport.RPC, s.proxyGRPC)
 	return s, nil
+}
+
+func (s *stack) certificate() string { return filepath.Join(s.dir, "tls.pem") }
+
+// proxyArgs are the flags of a proxy whose state lies in a folder.
+func (s *stack) proxyArgs(dir string) []string {
+	return []string{
+		"-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-dir", dir, "-agents", s.agent.addr, "-shared",
+		"-tls-cert", s.certificate(), "-tls-key", s.certificate(), "-access-log", filepath.Join(dir, "access.log"),
+	}
 }
 
 // newAgent starts an agent with a folder of its own. All agents share a build cache.
