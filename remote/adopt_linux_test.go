@@ -52,7 +52,7 @@ func launchFrom(t *testing.T, file, dir, addr string, flags ...string) *program 
 		addr = "localhost:0"
 	}
 	cmd := exec.Command(file, append([]string{
-		"-port", addr, "-dir", dir, "-ports", testPorts(), "-cache", filepath.Join(cache, "ryo-faas-test"),
+		"-port", addr, "-dir", dir, "-ports", testPorts(t), "-cache", filepath.Join(cache, "ryo-faas-test"),
 	}, flags...)...)
 	cmd.Env = append(os.Environ(), beAgent+"=1")
 	out, err := cmd.StdoutPipe()
@@ -247,7 +247,7 @@ func TestAnAgentThatIsStoppedWhileItStartsLetsFunctionsGoOn(t *testing.T) {
 
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	next, err := New(Config{Dir: a.dir, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test")})
+	next, err := New(Config{Dir: a.dir, Ports: testPorts(t), Cache: filepath.Join(cache, "ryo-faas-test")})
 	require.NoError(t, err)
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -67,7 +67,7 @@ func startWith(t *testing.T, dir string, set func(*Config)) running {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	cfg := Config{Dir: dir, Port: 9000, Ports: testPorts(), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true}
+	cfg := Config{Dir: dir, Port: 9000, Ports: testPorts(t), Cache: filepath.Join(cache, "ryo-faas-test"), StopFunctions: true}
 	set(&cfg)
 	agent, err := New(cfg)
 	require.NoError(t, err)
@@ -85,14 +85,12 @@ func startWith(t *testing.T, dir string, set func(*Config)) running {
 	return running{agent, dir, end}
 }
 
-// testPorts gives each agent of a run a range of its own, apart from those of the
-// end-to-end tests, which may run at the same time.
-func testPorts() string {
-	first := 14000 + int(ranges.Add(1))*40
-	return fmt.Sprintf("%d-%d", first, first+39)
+// testPorts are ports of an agent, apart from those of other tests.
+func testPorts(t *testing.T) string {
+	t.Helper()
+	first := testkit.Ports(t)
+	return fmt.Sprintf("%d-%d", first, first+98)
 }
-
-var ranges atomic.Int32
 
 func (a running) deploy(t *testing.T, name, code string) *proto.FunctionJsonRsp {
 	t.Helper()

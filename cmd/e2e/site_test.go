@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,15 +18,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
-// site is where an agent can be killed and started again: a folder, and ports
-// that no other test's function takes meanwhile.
+// site is where an agent can be killed and started again: a folder, and ports.
 type site struct{ dir, port, ports string }
-
-var sites atomic.Int32
 
 // newSite returns a site on which no process may be left when the test ends.
 func newSite(t *testing.T) site {
@@ -37,11 +34,7 @@ func newSite(t *testing.T) site {
 
 func siteIn(t *testing.T, dir string) site {
 	t.Helper()
-	first := 0
-	for first == 0 || !free(strconv.Itoa(first)) {
-		// Below the ports of outgoing connections, and elsewhere than another run's.
-		first = 10000 + 100*((os.Getpid()+int(sites.Add(1)))%200)
-	}
+	first := testkit.Ports(t)
 	t.Cleanup(func() {
 		left := programs(t, dir)
 		for _, pid := range processes(t, dir) { // the holder of an agent that was killed
@@ -49,7 +42,7 @@ func siteIn(t *testing.T, dir string) site {
 		}
 		assert.Empty(t, left, "processes that outlived the agent's end")
 	})
-	return site{dir, strconv.Itoa(first), fmt.Sprintf("%d-%d", first+1, first+99)}
+	return site{dir, strconv.Itoa(first), fmt.Sprintf("%d-%d", first+1, first+98)}
 }
 
 // free reports whether nobody listens on a port.

@@ -8,12 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // stack is an agent, and a proxy that learns of it from the first call that
@@ -58,23 +58,11 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// freePorts is a range of ports that nobody listens on, outside the range from
-// which the system takes those of outgoing connections.
+// freePorts is a range of n ports that are this test's.
 func freePorts(t *testing.T, n int) string {
 	t.Helper()
-	for first := 20000 + os.Getpid()%1000*10; ; first += n {
-		free := true
-		for port := first; port < first+n && free; port++ {
-			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-			if free = err == nil; free {
-				l.Close()
-			}
-		}
-		if free {
-			return fmt.Sprintf("%d-%d", first, first+n-1)
-		}
-		require.Less(t, first, 32000)
-	}
+	first := testkit.Ports(t)
+	return fmt.Sprintf("%d-%d", first, first+n-1)
 }
 
 // line is what the command line prints of a function.
