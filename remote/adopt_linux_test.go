@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/process"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -77,6 +78,12 @@ func launchFrom(t *testing.T, file, dir, addr string, flags ...string) *program 
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = p.wait()
+		// A process that it was just starting is none of the function's yet, and has the
+		// folder's lock until it is: the next agent waits for that, too.
+		assert.Eventually(t, func() bool {
+			held, err := state.Open(p.dir)
+			return err == nil && held.Close() == nil
+		}, patience, time.Millisecond)
 		_, err := process.Leftovers(context.Background(), dir)
 		assert.NoError(t, err)
 		if pid := holderOf(t, p.dir); pid != 0 {
