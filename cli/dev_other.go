@@ -10,5 +10,5 @@ import (
 
 // dev is for systems on which a socket can be handed to a process.
 func (*app) dev(*cobra.Command, *proto.FunctionJson, string) error {
-	return proto.Errorf(proto.ErrUnsupported, "dev runs on Linux and macOS alone")
+	return proto.Errorf(proto.ErrIncapable, "dev runs on Linux and macOS alone")
 }

@@ -21,7 +21,8 @@ func TestExitCodeOfErrors(t *testing.T) {
 		{errors.New("disk full"), 1},
 		{proto.ErrInternal, 1},
 		{proto.ErrConflict, 1},
-		{proto.ErrCanceled, 1}, // canceled by the server, not by a key
+		{proto.ErrIncapable, 1}, // the command is right, and would work elsewhere
+		{proto.ErrCanceled, 1},  // canceled by the server, not by a key
 		{proto.ErrInvalid, 2},
 		{faults{proto.ErrInvalid, proto.ErrInvalid}, 2},
 		{fmt.Errorf("check: %w", &funcfw.Refusal{Reason: "no"}), 3},

@@ -18,6 +18,7 @@ const (
 	ErrConflict        Kind = "conflict"        // it clashes with what is there
 	ErrTooLarge        Kind = "too_large"       // over a limit
 	ErrUnsupported     Kind = "unsupported"     // no such call, or not with this method
+	ErrIncapable       Kind = "incapable"       // this machine, or these agents, cannot do it; others may
 	ErrTimeout         Kind = "timeout"         // a time limit ran out
 	ErrStalled         Kind = "stalled"         // the caller stopped sending in the middle
 	ErrCanceled        Kind = "canceled"        // the caller canceled

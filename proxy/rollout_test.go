@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
 // answers is a deploy, which waits, of a function Hello that answers with a text.
@@ -348,7 +350,9 @@ func TestAgentsThatIsolateLessAreRefusedBeforeAnythingIsBuilt(t *testing.T) {
 	for _, plan := range []bool{true, false} {
 		fn.Plan = plan
 		_, err := p.Deploy(t.Context(), fn)
-		require.ErrorIs(t, err, proto.ErrUnsupported)
+		require.ErrorIs(t, err, proto.ErrIncapable)
+		_, status := wire.CodeOf(proto.AsError(err).Kind)
+		assert.Equal(t, http.StatusUnprocessableEntity, status, "there is such a call, and it may be repeated elsewhere")
 		assert.EqualError(t, err, "function Hello: isolation strong is more than these agents have: "+nodes[1].addr+" (basic), "+nodes[2].addr+" (none)")
 		assert.NotEmpty(t, proto.AsError(err).Hint)
 		assert.Empty(t, nodes[0].names(t))

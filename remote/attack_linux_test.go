@@ -401,9 +401,9 @@ func TestWhatAgentsCannotHoldIsRefused(t *testing.T) {
 	assert.Equal(t, a.walls.Tier().String(), a.Info().GetIsolation(), "proxies ask nobody who has less")
 	_, err := a.Deploy(t.Context(), &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")), Isolation: "full"})
 	if a.walls.Tier() < proto.IsolationFull {
-		require.ErrorIs(t, err, proto.ErrUnsupported)
+		require.ErrorIs(t, err, proto.ErrIncapable)
 		require.ErrorContains(t, err, "function F is to be isolated by tier full, and this agent has tier "+a.walls.Tier().String())
 		_, err = New(Config{Dir: t.TempDir(), Port: 9000, NoBuild: true, Isolation: proto.IsolationFull})
-		require.ErrorIs(t, err, proto.ErrUnsupported)
+		require.ErrorIs(t, err, proto.ErrIncapable)
 	}
 }

@@ -23,7 +23,7 @@ func (i Abilities) isolates() proto.Isolation {
 	return tier
 }
 
-// Isolates returns an ErrUnsupported that names those of some agents that isolate
+// Isolates returns an ErrIncapable that names those of some agents that isolate
 // functions by less than a tier.
 func (f *Fleet) Isolates(least proto.Isolation, addrs ...string) error {
 	f.mu.Lock()
@@ -37,7 +37,7 @@ func (f *Fleet) Isolates(least proto.Isolation, addrs ...string) error {
 	if lacking == nil {
 		return nil
 	}
-	return proto.Errorf(proto.ErrUnsupported, "isolation %s is more than these agents have: %s", least, strings.Join(lacking, ", ")).
+	return proto.Errorf(proto.ErrIncapable, "isolation %s is more than these agents have: %s", least, strings.Join(lacking, ", ")).
 		WithHint("agent doctor says, on their machines, how to get more; or name agents that have it")
 }
 

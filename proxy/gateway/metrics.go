@@ -65,7 +65,7 @@ var (
 		"", "address", "agent", "answer", "body", "build", "check", "checksum", "crash", "cut", "damaged", "deploying", "dial", "disk", "frozen", "full",
 		"lost", "paused", "ports", "program", "queued", "rate", "rollout", "start", "starting", "stopped", "unreachable", "version",
 		string(proto.ErrBadGateway), string(proto.ErrCanceled), string(proto.ErrConflict), string(proto.ErrExhausted), string(proto.ErrForbidden),
-		string(proto.ErrInternal), string(proto.ErrInvalid), string(proto.ErrNotFound), string(proto.ErrStalled), string(proto.ErrTimeout),
+		string(proto.ErrIncapable), string(proto.ErrInternal), string(proto.ErrInvalid), string(proto.ErrNotFound), string(proto.ErrStalled), string(proto.ErrTimeout),
 		string(proto.ErrTooLarge), string(proto.ErrTooMany), string(proto.ErrUnauthenticated), string(proto.ErrUnavailable), string(proto.ErrUnsupported),
 	}
 )

@@ -71,7 +71,7 @@ var machines = map[string]elf.Machine{"linux/amd64": elf.EM_X86_64, "linux/arm64
 func Inspect(r io.ReaderAt) error {
 	machine, known := machines[Platform]
 	if !known {
-		return proto.Errorf(proto.ErrUnsupported, "programs from elsewhere do not run on %s", Platform)
+		return proto.Errorf(proto.ErrIncapable, "programs from elsewhere do not run on %s", Platform)
 	}
 	foreign := proto.Errorf(proto.ErrInvalid, "this is not a program for %s", Platform).
 		WithHint("have it built by an agent of that platform")

@@ -183,7 +183,7 @@ func TestStoreTakesProgramsFromElsewhere(t *testing.T) {
 	s, dir := openStore(t, 1<<20)
 	here, known := machines[Platform]
 	if !known {
-		require.ErrorIs(t, s.Put(t.Context(), key(1), digestOf(t, nil), strings.NewReader("")), proto.ErrUnsupported)
+		require.ErrorIs(t, s.Put(t.Context(), key(1), digestOf(t, nil), strings.NewReader("")), proto.ErrIncapable)
 		return
 	}
 	data := executable(here, elf.ET_EXEC)
@@ -272,7 +272,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add([]byte("#!/bin/sh"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		err := Inspect(bytes.NewReader(data))
-		if kind := proto.AsError(err); err != nil && kind.Kind != proto.ErrInvalid && kind.Kind != proto.ErrUnsupported {
+		if kind := proto.AsError(err); err != nil && kind.Kind != proto.ErrInvalid && kind.Kind != proto.ErrIncapable {
 			t.Errorf("%v", err)
 		}
 		if err == nil && (len(data) < 20 || !bytes.HasPrefix(data, []byte(elf.ELFMAG))) {

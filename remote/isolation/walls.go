@@ -53,7 +53,7 @@ func New(launcher *confine.Launcher, folder, agent string, demanded proto.Isolat
 		w.bare, w.tier, w.why = true, proto.IsolationNone, "what this machine offers does not hold: "+err.Error()
 	}
 	if w.tier < demanded {
-		return nil, proto.Errorf(proto.ErrUnsupported, "functions are to be isolated by tier %s, and this machine has tier %s", demanded, w.tier).
+		return nil, proto.Errorf(proto.ErrIncapable, "functions are to be isolated by tier %s, and this machine has tier %s", demanded, w.tier).
 			WithHint(w.why)
 	}
 	return w, nil
@@ -121,7 +121,7 @@ func (w *Walls) Check(fn *proto.FunctionJson) error {
 		return err
 	}
 	if least > w.tier {
-		return proto.Errorf(proto.ErrUnsupported, "function %s is to be isolated by tier %s, and this agent has tier %s", fn.GetName(), least, w.tier).
+		return proto.Errorf(proto.ErrIncapable, "function %s is to be isolated by tier %s, and this agent has tier %s", fn.GetName(), least, w.tier).
 			WithHint(w.why)
 	}
 	network, err := fn.Ports()
@@ -134,7 +134,7 @@ func (w *Walls) Check(fn *proto.FunctionJson) error {
 	}
 	for _, l := range w.layers {
 		if l.Name == layer && (l.State != confine.On || w.tier == proto.IsolationNone) {
-			return proto.Errorf(proto.ErrUnsupported, "function %s is to have less of the network than this agent can hold it to: %s", fn.GetName(), l.Reason).
+			return proto.Errorf(proto.ErrIncapable, "function %s is to have less of the network than this agent can hold it to: %s", fn.GetName(), l.Reason).
 				WithHint("it takes " + l.Remedy)
 		}
 	}

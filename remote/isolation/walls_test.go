@@ -52,12 +52,12 @@ func TestTiers(t *testing.T) {
 	require.NoError(t, old.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}))
 	require.NoError(t, old.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}))
 	err := old.Check(&proto.FunctionJson{Name: "F", Network: []string{"443"}})
-	require.ErrorIs(t, err, proto.ErrUnsupported)
+	require.ErrorIs(t, err, proto.ErrIncapable)
 	require.ErrorContains(t, err, "an old kernel")
 	none := &Walls{layers: layers(confine.Off, confine.On, confine.Off)}
 	require.NoError(t, none.Check(&proto.FunctionJson{Name: "F"}))
-	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}), proto.ErrUnsupported)
-	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}), proto.ErrUnsupported)
+	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Network: []string{"none"}}), proto.ErrIncapable)
+	require.ErrorIs(t, none.Check(&proto.FunctionJson{Name: "F", Isolation: "basic"}), proto.ErrIncapable)
 }
 
 func TestUsers(t *testing.T) {
@@ -97,6 +97,6 @@ func TestWhatWasFoundOutIsProven(t *testing.T) {
 	if w.Tier() < proto.IsolationFull {
 		assert.NotEmpty(t, report.Why)
 		_, err = New(launcher, t.TempDir(), "agent", proto.IsolationFull)
-		require.ErrorIs(t, err, proto.ErrUnsupported)
+		require.ErrorIs(t, err, proto.ErrIncapable)
 	}
 }

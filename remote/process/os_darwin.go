@@ -61,7 +61,7 @@ func limitMemory(int, int64) error { return nil }
 
 func closeInherited() error { return nil }
 
-var errNotHere = proto.Errorf(proto.ErrUnsupported, "processes outlive their agent on Linux alone")
+var errNotHere = proto.Errorf(proto.ErrIncapable, "processes outlive their agent on Linux alone")
 
 // Adopt cannot verify a process on this system.
 func Adopt(context.Context, Identity, *os.File) (*Process, error) { return nil, errNotHere }
@@ -127,5 +127,5 @@ func (*Waker) Wait(*Sockets) (ready <-chan struct{}, cancel func()) {
 
 // Leftovers fails: this system does not tell a process from a later one with its pid.
 func Leftovers(context.Context, string, ...Identity) (stopped int, err error) {
-	return 0, proto.Errorf(proto.ErrUnsupported, "processes that an earlier agent left behind are found on Linux alone")
+	return 0, proto.Errorf(proto.ErrIncapable, "processes that an earlier agent left behind are found on Linux alone")
 }

@@ -36,6 +36,7 @@ var kinds = []struct {
 	{proto.ErrForbidden, codes.PermissionDenied, http.StatusForbidden},
 	{proto.ErrNotFound, codes.NotFound, http.StatusNotFound},
 	{proto.ErrUnsupported, codes.Unimplemented, http.StatusMethodNotAllowed},
+	{proto.ErrIncapable, codes.FailedPrecondition, http.StatusUnprocessableEntity},
 	{proto.ErrConflict, codes.AlreadyExists, http.StatusConflict},
 	{proto.ErrTooLarge, codes.ResourceExhausted, http.StatusRequestEntityTooLarge}, // what grpc says of large messages
 	{proto.ErrExhausted, codes.ResourceExhausted, http.StatusInsufficientStorage},
