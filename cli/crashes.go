@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ printed.`,
 			if err != nil {
 				return err
 			}
-			if a.output != "json" && len(list) == 0 {
+			if a.output != "json" && len(list) == 0 { // every agent has answered
 				a.note("no process of %s has exited by itself", args[0])
 			}
 			return a.printCrashes(list)
@@ -41,6 +42,7 @@ func (a *app) printCrashes(list []*proto.Crash) error {
 	if a.output == "json" {
 		return printList(a, list)
 	}
+	list = slices.DeleteFunc(list, func(c *proto.Crash) bool { return a.noteSilent("crashes", c) })
 	var b strings.Builder
 	for _, c := range list {
 		fmt.Fprintf(&b, "%s  %s  version %d  %s  %s  lived %s\n", clean(c.GetTime()), ago(c.GetTime()), c.GetVersion(),

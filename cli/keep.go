@@ -158,6 +158,7 @@ func (e *entry) override(flags *entry, given func(flag string) bool) {
 // current asks for the version of a function that serves; nil if it is not deployed.
 func (a *app) current(ctx context.Context, name string) (*proto.Version, error) {
 	list, err := answer(a, func(client *transport.Client) ([]*proto.Version, error) { return client.Versions(ctx, name) })
+	list = slices.DeleteFunc(list, func(v *proto.Version) bool { return v.GetError() != "" })
 	if errors.Is(err, proto.ErrNotFound) || err == nil && len(list) == 0 {
 		return nil, nil
 	}

@@ -160,6 +160,19 @@ func (a *app) noteAbsent(rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp
 	return slices.DeleteFunc(slices.Clone(rows), absent)
 }
 
+// noteSilent reports whether an element of a list stands for an agent that does not
+// answer, and prints so.
+func (a *app) noteSilent(what string, of interface {
+	GetAtAgent() string
+	GetError() string
+}) bool {
+	if of.GetError() == "" {
+		return false
+	}
+	a.note("without the %s of %s: %s", what, of.GetAtAgent(), firstLine(of.GetError()))
+	return true
+}
+
 // noteRow prints in one line what a row says besides its status.
 func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 	switch {

@@ -122,6 +122,18 @@ func TestTopSaysWhichAgentsAreNotShown(t *testing.T) {
 	assert.NotContains(t, c.stderr.String(), "no process runs", "nobody knows")
 }
 
+func TestVersionsAndCrashesSayWhichAgentsAreSilent(t *testing.T) {
+	c := newConsole(false)
+	require.NoError(t, c.printVersions([]*proto.Version{{Version: 2, AtAgent: "a:1"}, {AtAgent: "b:1", Error: "agent b:1 does not answer\nfor good"}}))
+	assert.Contains(t, c.stdout.String(), "a:1")
+	assert.NotContains(t, c.stdout.String(), "b:1")
+	assert.Equal(t, "without the versions of b:1: agent b:1 does not answer\n", c.stderr.String())
+	c = newConsole(false)
+	require.NoError(t, c.printCrashes([]*proto.Crash{{Version: 2, AtAgent: "a:1", Cause: "exit status 2"}, {AtAgent: "b:1", Error: "agent b:1 does not answer"}}))
+	assert.Equal(t, 1, strings.Count(c.stdout.String(), "version"))
+	assert.Equal(t, "without the crashes of b:1: agent b:1 does not answer\n", c.stderr.String())
+}
+
 // usage can be asked for its usage alone.
 type usage struct {
 	transport.Interface

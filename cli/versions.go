@@ -41,6 +41,7 @@ func (a *app) printVersions(list []*proto.Version) error {
 	if a.output == "json" {
 		return printList(a, list)
 	}
+	list = slices.DeleteFunc(list, func(v *proto.Version) bool { return a.noteSilent("versions", v) })
 	rows := [][]string{{"VERSION", "CALLS", "DEPLOYED", "KIND", "PACKAGE", "PROGRAM", "AGENT", "NOTE"}}
 	before := ""
 	for i, v := range list {

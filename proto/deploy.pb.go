@@ -973,7 +973,10 @@ type Version struct {
 	// The agent that keeps it.
 	AtAgent string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
 	// It served before the one that does: a rollback without a number goes to it.
-	Previous      bool `protobuf:"varint,10,opt,name=previous,proto3" json:"previous,omitempty"`
+	Previous bool `protobuf:"varint,10,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Why an agent does not say which versions it keeps. All else is empty then, but for
+	// the agent.
+	Error         string `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1078,6 +1081,13 @@ func (x *Version) GetPrevious() bool {
 	return false
 }
 
+func (x *Version) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Crash is an exit of a process that nobody asked for.
 type Crash struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1094,9 +1104,11 @@ type Crash struct {
 	Lived string `protobuf:"bytes,7,opt,name=lived,proto3" json:"lived,omitempty"`
 	// The panic, with the goroutines of the function's own code, or the last lines
 	// that were printed.
-	Output        string `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`
-	AtAgent       string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
-	OutOfMemory   bool   `protobuf:"varint,10,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
+	Output      string `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`
+	AtAgent     string `protobuf:"bytes,9,opt,name=at_agent,json=atAgent,proto3" json:"at_agent,omitempty"`
+	OutOfMemory bool   `protobuf:"varint,10,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
+	// Why an agent does not say what has crashed. All else is empty then, but for the agent.
+	Error         string `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1199,6 +1211,13 @@ func (x *Crash) GetOutOfMemory() bool {
 		return x.OutOfMemory
 	}
 	return false
+}
+
+func (x *Crash) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 // LogLine is one line that a process printed.
@@ -4638,7 +4657,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x1c\n" +
 	"\tinstances\x18\x05 \x01(\rR\tinstances\x12\x10\n" +
 	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12 \n" +
-	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\xad\x02\n" +
+	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\xc3\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x12\n" +
@@ -4650,7 +4669,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06weight\x18\b \x01(\rR\x06weight\x12\x19\n" +
 	"\bat_agent\x18\t \x01(\tR\aatAgent\x12\x1a\n" +
 	"\bprevious\x18\n" +
-	" \x01(\bR\bprevious\"\xff\x01\n" +
+	" \x01(\bR\bprevious\x12\x14\n" +
+	"\x05error\x18\v \x01(\tR\x05error\"\x95\x02\n" +
 	"\x05Crash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\tR\x04time\x12\x14\n" +
@@ -4662,7 +4682,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06output\x18\b \x01(\tR\x06output\x12\x19\n" +
 	"\bat_agent\x18\t \x01(\tR\aatAgent\x12\"\n" +
 	"\rout_of_memory\x18\n" +
-	" \x01(\bR\voutOfMemory\"\xdc\x01\n" +
+	" \x01(\bR\voutOfMemory\x12\x14\n" +
+	"\x05error\x18\v \x01(\tR\x05error\"\xdc\x01\n" +
 	"\aLogLine\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\tR\x04time\x12\x1a\n" +
 	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x18\n" +

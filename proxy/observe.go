@@ -42,7 +42,7 @@ func (p *Proxy) printed(ctx context.Context, name string) (list []fleet.Replica,
 		}
 	}
 	if len(list) == 0 {
-		return nil, err
+		return nil, p.nowhere(name)
 	}
 	return list, nil
 }
@@ -55,14 +55,16 @@ func (p *Proxy) logAt(ctx context.Context, r fleet.Replica) (*proto.FunctionLogs
 	return agent.Log(ctx, r.Row.GetName())
 }
 
-// Crashes implements transport.Interface. Replicas whose agents do not answer are
-// left out.
+// Crashes implements transport.Interface. Of an agent that does not answer it says why,
+// last.
 func (p *Proxy) Crashes(ctx context.Context, fnName string) ([]*proto.Crash, error) {
 	replicas, err := p.known(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(ctx, p, replicas, (*fleet.Session).Crashes, nil)
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Crashes, func(r fleet.Replica, err error) *proto.Crash {
+		return &proto.Crash{AtAgent: r.Agent, Error: err.Error()}
+	})
 	slices.SortStableFunc(list, func(a, b *proto.Crash) int { return timeOf(b.GetTime()).Compare(timeOf(a.GetTime())) })
 	return list, err
 }
@@ -94,7 +96,7 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 
 // gather asks the agents of all replicas at once and joins their answers. An agent that
 // does not answer is logged, and in the place of its answer is what absent makes of the
-// error; where that is nil, nothing. If no agent answers that is an error.
+// error. If no agent answers that is an error.
 func gather[T any](
 	ctx context.Context, p *Proxy, replicas []fleet.Replica,
 	ask func(*fleet.Session, context.Context, string) ([]T, error), absent func(fleet.Replica, error) T,
@@ -118,9 +120,7 @@ func gather[T any](
 	for i, err := range errs {
 		if err != nil {
 			p.logger.Warn("an answer lacks an agent", "agent", replicas[i].Agent, "error", err)
-			if absent != nil {
-				lists[i] = []T{absent(replicas[i], err)}
-			}
+			lists[i] = []T{absent(replicas[i], err)}
 		}
 	}
 	return slices.Concat(lists...), nil

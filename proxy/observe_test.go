@@ -61,11 +61,43 @@ func TestUsageAndCrashesOfAllReplicas(t *testing.T) {
 	assert.Empty(t, usage[0].GetError())
 	assert.Equal(t, nodes[0].addr, usage[1].GetAtAgent())
 	assert.Contains(t, usage[1].GetError(), nodes[0].addr)
+	crashes, err = p.Crashes(t.Context(), "Hello")
+	require.NoError(t, err)
+	require.NotEmpty(t, crashes)
+	last := crashes[len(crashes)-1]
+	assert.Equal(t, nodes[0].addr, last.GetAtAgent())
+	assert.Contains(t, last.GetError(), nodes[0].addr)
+	versions, err := p.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	require.Len(t, versions, 2)
+	assert.Equal(t, []string{nodes[1].addr, nodes[0].addr}, []string{versions[0].GetAtAgent(), versions[1].GetAtAgent()})
+	assert.Empty(t, versions[0].GetError())
+	assert.Contains(t, versions[1].GetError(), nodes[0].addr)
+
 	nodes[1].stop()
 	_, err = p.Usage(t.Context(), "Hello")
 	require.ErrorIs(t, err, proto.ErrUnavailable)
 	_, err = p.Versions(t.Context(), "Hello")
 	require.ErrorIs(t, err, proto.ErrUnavailable)
+}
+
+func TestWhatIsNotFoundMayBeAtAgentsThatDoNotAnswer(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{})
+	deploys(t, p, answers(t, "one", nodes[0]))
+	deploys(t, p, source(t, "Other", nodes[1].addr))
+	_, err := p.Stop(t.Context(), "Hello")
+	require.NoError(t, err)
+	_, err = p.Log(t.Context(), "Hello")
+	require.NoError(t, err)
+	nodes[0].stop()
+	require.Eventually(t, func() bool { return p.fleet.Problem(nodes[0].addr) != nil }, patience, time.Millisecond)
+	_, err = p.Versions(t.Context(), "Hello")
+	_, unread := p.Log(t.Context(), "Hello")
+	for _, err := range []error{err, unread} {
+		require.ErrorIs(t, err, proto.ErrNotFound)
+		assert.Equal(t, "agents that do not answer may have it: "+nodes[0].addr, proto.AsError(err).Hint)
+	}
 }
 
 // Its agent answers and says nothing of it.

@@ -337,7 +337,22 @@ func (p *Proxy) everywhere(ctx context.Context, name string) ([]fleet.Replica, e
 	if list := p.wherever(ctx, proto.Path(name)); len(list) > 0 {
 		return list, nil
 	}
-	return nil, fleet.NotFound(name)
+	return nil, p.nowhere(name)
+}
+
+// nowhere is the error for a function that no agent has that answers. It names those that
+// do not: functions that are stopped there are known to them alone.
+func (p *Proxy) nowhere(name string) *proto.Error {
+	var silent []string
+	for _, r := range p.fleet.All() {
+		if p.fleet.Problem(r.Agent) != nil {
+			silent = append(silent, r.Agent)
+		}
+	}
+	if silent == nil {
+		return fleet.NotFound(name)
+	}
+	return fleet.NotFound(name).WithHint("agents that do not answer may have it: " + strings.Join(silent, ", "))
 }
 
 func (p *Proxy) wherever(ctx context.Context, path string) []fleet.Replica {

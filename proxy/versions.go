@@ -10,13 +10,15 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 )
 
-// Versions implements transport.Interface.
+// Versions implements transport.Interface. Of an agent that does not answer it says why.
 func (p *Proxy) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	replicas, err := p.everywhere(ctx, fnName)
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(ctx, p, replicas, (*fleet.Session).Versions, nil)
+	list, err := gather(ctx, p, replicas, (*fleet.Session).Versions, func(r fleet.Replica, err error) *proto.Version {
+		return &proto.Version{AtAgent: r.Agent, Error: err.Error()}
+	})
 	slices.SortStableFunc(list, func(a, b *proto.Version) int {
 		return cmp.Or(cmp.Compare(b.GetVersion(), a.GetVersion()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})

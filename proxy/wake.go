@@ -91,7 +91,9 @@ func (p *Proxy) open(ctx context.Context, name string, number uint32) error {
 	}
 	var kept []string
 	for _, v := range list {
-		kept = append(kept, strconv.FormatUint(uint64(v.GetVersion()), 10))
+		if v.GetError() == "" {
+			kept = append(kept, strconv.FormatUint(uint64(v.GetVersion()), 10))
+		}
 	}
 	return proto.Errorf(proto.ErrNotFound, "version %d of function %q is not kept; kept are %s", number, name, cmp.Or(strings.Join(slices.Compact(kept), ", "), "none")).
 		WithHint("proxyCli versions "+name+" shows them").From("gateway", "version")

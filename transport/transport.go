@@ -60,7 +60,9 @@ type Interface interface {
 	Upload(ctx context.Context, pkg *bundle.Package) error
 
 	// Versions returns the versions of a function that are kept, newest first, then
-	// by agent. They hold the names of secrets, not the values.
+	// by agent. They hold the names of secrets, not the values. Of an agent that
+	// does not answer a proxy says why, in the Error of a row of its own; in Crashes and
+	// Usage, too.
 	Versions(ctx context.Context, fnName string) ([]*proto.Version, error)
 	// Rollback makes a kept version serve again, without a build, and returns when that
 	// is settled. to 0 means the version that served before.
