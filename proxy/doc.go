@@ -5,6 +5,7 @@
 //	rollout  a change of a function over several agents
 //	gateway  the calls of functions
 //	acme     certificates of public names
+//	shared   tokens, authority, certificates and audit of proxies that have one store
 //
 // Only this package knows them all. What the fleet hears from agents reaches the
 // gateway as routes; a rollout asks agents through the fleet.

@@ -25,6 +25,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
+	"github.com/Ishan27g/ryo-faas/proxy/shared"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -56,6 +58,10 @@ type Config struct {
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded
+
+	// Common is a store that other proxies have, too: tokens, the authority, certificates and
+	// the audit are theirs as much. Nil: they are this proxy's own, in its folder.
+	Common store.Store
 }
 
 // Proxy offers the functions of many agents as if it ran them itself.
@@ -65,7 +71,9 @@ type Proxy struct {
 	store     *bundle.Store
 	tokens    *auth.Keeper
 	authority *pki.Authority
-	certs     *acme.Manager // nil: there are none to get
+	settings  *shared.Settings // nil: they are in the folder alone
+	audit     *shared.Audit    // the same
+	certs     *acme.Manager    // nil: there are none to get
 	record    *auth.Record
 	table     *gateway.Table
 	fleet     *fleet.Fleet
@@ -106,14 +114,14 @@ func New(cfg Config) (*Proxy, error) {
 	p := &Proxy{cfg: cfg, changes: new(server.Changes), dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
 	if len(cfg.ACME.Names) > 0 {
 		cfg.ACME.Dir, cfg.ACME.Logger = dir.Path("acme"), cfg.Logger.Named("acme")
+		if cfg.Common != nil {
+			cfg.ACME.Files = shared.NewFiles(cfg.Common, "acme")
+		}
 		p.certs = acme.New(cfg.ACME)
 	}
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
 		p.store.Room = dir.Room
-		p.tokens, p.record, err = auth.OpenFolder(dir)
-	}
-	if err == nil {
-		p.authority, err = pki.OpenAuthority(dir)
+		err = p.openSettings()
 	}
 	if err == nil {
 		p.fleet, err = fleet.New(fleet.Config{
@@ -142,6 +150,42 @@ func New(cfg Config) (*Proxy, error) {
 		AccessLog: p.accessLog, Tracer: p.tracer,
 	})
 	return p, nil
+}
+
+// openSettings opens who may do what, and the record of what they did: in the folder, or
+// in what it has in common with other proxies.
+func (p *Proxy) openSettings() (err error) {
+	if p.record, err = auth.OpenRecord(p.dir.Path("audit")); err != nil {
+		return err
+	}
+	var files pki.Store = p.dir
+	lists := auth.InFolder(p.dir)
+	if p.cfg.Common != nil {
+		if p.settings, err = shared.New(p.cfg.Common, p.dir, p.logger); err != nil {
+			return err
+		}
+		files, lists = p.settings, p.settings.Tokens()
+		p.audit = shared.NewAudit(p.cfg.Common, p.logger)
+		p.record.Share(p.audit)
+	}
+	if p.tokens, err = auth.Open(lists); err != nil {
+		return err
+	}
+	if p.authority, err = pki.OpenAuthority(files); err != nil {
+		return err
+	}
+	if p.settings != nil {
+		return p.settings.Meet(p.cfg.Common.Epoch())
+	}
+	return nil
+}
+
+// reload takes over what other proxies have changed of the settings.
+func (p *Proxy) reload() {
+	if err := errors.Join(p.tokens.Reload(), p.authority.Reload()); err != nil {
+		p.logger.Warn("what other proxies have changed is not known", "error", err)
+	}
+	p.fleet.Rejoin()
 }
 
 // publish turns replicas into routes.
@@ -173,6 +217,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.accessLog.Run(ctx) })
 	}
 	others.Go(func() { p.tracer.Run(ctx) })
+	if p.settings != nil {
+		others.Go(func() { p.settings.Watch(ctx, p.reload) })
+		others.Go(func() { p.audit.Run(ctx) })
+	}
 	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail

@@ -27,6 +27,7 @@ var errUnwanted = errors.New("nobody wants a certificate for this name")
 // Config is what a Manager needs.
 type Config struct {
 	Dir    string         // for the account, keys and certificates; created if missing
+	Files  Files          // for the same, shared with other managers; default: those of Dir
 	Names  []string       // of hosts, at least one; the first serves callers that ask for none
 	URL    string         // of the authority's directory; default: LetsEncrypt
 	Email  string         // for the authority to reach the owner; default: none
@@ -55,13 +56,17 @@ func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1)}
 	m.Want()
 	quiet := zap.NewNop() // events say what our log needs
+	var files certmagic.Storage = &certmagic.FileStorage{Path: cfg.Dir}
+	if cfg.Files != nil {
+		files = newStorage(cfg.Files)
+	}
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   m.renewal,
 		RenewCheckInterval: cfg.check,
 		Logger:             quiet,
 	})
 	m.magic = certmagic.New(m.cache, certmagic.Config{
-		Storage:           &certmagic.FileStorage{Path: cfg.Dir},
+		Storage:           files,
 		DefaultServerName: cfg.Names[0],
 		OCSP:              certmagic.OCSPConfig{DisableStapling: true}, // authorities have given it up
 		OnEvent:           m.event,

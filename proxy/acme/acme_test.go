@@ -142,12 +142,18 @@ func listen(t *testing.T) (l net.Listener, port int) {
 // serve serves TLS with what a Manager gets.
 func serve(t *testing.T, l net.Listener, a *Authority, dir string) *served {
 	t.Helper()
+	return serveFrom(t, l, a, dir, nil)
+}
+
+// serveFrom is serve with files that others share.
+func serveFrom(t *testing.T, l net.Listener, a *Authority, dir string, files Files) *served {
+	t.Helper()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	var number int
 	_, err := fmt.Sscan(port, &number)
 	require.NoError(t, err)
 	m := New(Config{
-		Dir: dir, Names: []string{"localhost"}, URL: a.Directory(), Host: "127.0.0.1", Port: number, Roots: a.trust(),
+		Dir: dir, Files: files, Names: []string{"localhost"}, URL: a.Directory(), Host: "127.0.0.1", Port: number, Roots: a.trust(),
 		Logger: hclog.NewNullLogger(), check: 200 * time.Millisecond,
 	})
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") }), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: patience}
@@ -236,6 +242,18 @@ func TestAnAccountThatTheAuthorityHasForgottenIsReplaced(t *testing.T) {
 	a.begin(port, 3600)
 	require.NoError(t, renew())
 	assert.NotEqual(t, known, accountKey(t, dir))
+}
+
+func TestManagersThatShareFilesServeOneCertificate(t *testing.T) {
+	l, port := listen(t)
+	a, files := NewAuthority(t, port, 3600), newInMemory()
+	first := serveFrom(t, l, a, t.TempDir(), files)
+	serial := first.eventually(t, a, some, "a certificate is issued")
+	a.limits.Store(true)
+	other, _ := listen(t)
+	second := serveFrom(t, other, a, t.TempDir(), files)
+	assert.Equal(t, serial, second.eventually(t, a, some, "the other serves with it"))
+	assert.Zero(t, a.refused.Load(), "and does not ask")
 }
 
 func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {

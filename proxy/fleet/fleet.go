@@ -220,6 +220,32 @@ func (f *Fleet) Join(id, addr string) {
 	}
 }
 
+// Rejoin takes over which agents have joined, and which are no members any longer, where
+// other proxies have changed that.
+func (f *Fleet) Rejoin() {
+	members := map[string]string{} // addresses by ids
+	for _, m := range f.Authority.Members() {
+		members[m.ID] = m.Addr
+	}
+	f.mu.Lock()
+	changed := false
+	for _, a := range f.agents {
+		if _, is := members[a.member]; !is && a.member != "" {
+			f.drop(a)
+			changed = true
+		}
+	}
+	for id, addr := range members {
+		if a := f.agents[addr]; a == nil || a.id == "" || a.id == id {
+			changed = f.join(id, addr) || changed
+		}
+	}
+	f.mu.Unlock()
+	if changed {
+		f.save()
+	}
+}
+
 // join is Join; it reports whether something has changed. f.mu is held, or nobody else
 // knows f yet.
 func (f *Fleet) join(id, addr string) (changed bool) {

@@ -15,7 +15,8 @@
 //     hashes alone. A token is revoked where it was created. A proxy that is
 //     silent for a day is one that cannot tell of that: its tokens do not hold then.
 //   - Wrong tokens are answered late (Patience), right ones at once.
-//   - What is kept lies behind Store, so that several proxies can share it one day.
+//   - What is kept lies behind Store, so that several proxies can share it: each changes
+//     what it has read last, and reads again where another was faster.
 //   - The record is lines of JSON in ASCII. What callers send cannot end a line or reach
 //     a terminal as anything but text. What was refused is recorded in a file of its own,
 //     so that strangers cannot push out what others did.

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -38,14 +40,19 @@ type Lists struct {
 	Heard map[string]time.Time `json:"heard,omitempty"`
 }
 
-// Store keeps the lists.
+// Store keeps the lists. Several keepers may share one.
 type Store interface {
 	// Load returns what was saved last, nil if nothing was.
 	Load() (*Lists, error)
 	// Save replaces what is stored. When it returns, either all of it is stored or all
-	// of what was there before.
+	// of what was there before. If that is not what this keeper has loaded or saved last,
+	// it is an ErrConflict.
 	Save(*Lists) error
 }
+
+// maxConflicts is how often a change is made anew, since other keepers have changed the
+// lists meanwhile.
+const maxConflicts = 10
 
 // Keeper knows the tokens that hold here.
 type Keeper struct {
@@ -77,7 +84,13 @@ func Open(store Store) (*Keeper, error) {
 	k := &Keeper{store: store, now: time.Now, changed: make(chan struct{})}
 	if lists == nil {
 		lists = &Lists{Issuer: newID("i_")}
-		if err := store.Save(lists); err != nil {
+		err := store.Save(lists)
+		if errors.Is(err, proto.ErrConflict) { // another keeper was first
+			if lists, err = store.Load(); err == nil && lists == nil {
+				err = proto.Errorf(proto.ErrUnavailable, "the tokens were stored by another, and cannot be read")
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -150,24 +163,57 @@ func (k *Keeper) Verify(secret string) (*Identity, error) {
 	return nil, unknown("it is not known here; it may have been revoked")
 }
 
-// change saves and uses what edit makes of the lists.
+// change saves and uses what edit makes of the lists. It calls edit again if another keeper
+// has changed them meanwhile.
 func (k *Keeper) change(edit func(*Lists) error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	next := k.lists
-	next.Tokens = slices.DeleteFunc(slices.Clone(k.lists.Tokens), func(t Token) bool { return k.gone(&t) })
-	if err := edit(&next); err != nil {
-		return err
+	for conflicts := 0; ; conflicts++ {
+		next := k.lists
+		next.Tokens = slices.DeleteFunc(slices.Clone(k.lists.Tokens), func(t Token) bool { return k.gone(&t) })
+		if err := edit(&next); err != nil {
+			return err
+		}
+		err := k.store.Save(&next)
+		if errors.Is(err, proto.ErrConflict) && conflicts < maxConflicts {
+			if err := k.reload(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return k.useAndTell(next)
 	}
-	if err := k.store.Save(&next); err != nil {
-		return err
-	}
-	if err := k.use(next); err != nil {
+}
+
+// useAndTell makes lists those that hold, and says that they have changed. k.mu is held.
+func (k *Keeper) useAndTell(lists Lists) error {
+	if err := k.use(lists); err != nil {
 		return err
 	}
 	close(k.changed)
 	k.changed = make(chan struct{})
 	return nil
+}
+
+// Reload makes what is stored hold, which other keepers may have changed.
+func (k *Keeper) Reload() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.reload()
+}
+
+func (k *Keeper) reload() error {
+	lists, err := k.store.Load()
+	if err != nil || lists == nil || reflect.DeepEqual(*lists, k.lists) {
+		return err
+	}
+	if lists.Heard == nil {
+		lists.Heard = make(map[string]time.Time)
+	}
+	return k.useAndTell(*lists)
 }
 
 // keptExpired is how long a token that has expired is still listed, so that its owner

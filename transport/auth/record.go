@@ -36,10 +36,19 @@ const (
 // timeLayout is RFC 3339 whose texts sort as their times do.
 const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
 
+// Others is where proxies that share what they keep record as one.
+type Others interface {
+	// Add records what is in the folder already. It does not wait.
+	Add(*proto.AuditEntry)
+	// Last returns the last n entries of all, newest first.
+	Last(n int) ([]*proto.AuditEntry, error)
+}
+
 // Record is who did what: files of JSON lines in a folder, the last part of them.
 type Record struct {
 	folder string
 	now    func() time.Time
+	others Others // nil: nobody shares it
 
 	mu       sync.Mutex // guards the fields below and the files
 	begun    time.Time  // the span in which refusals are counted
@@ -55,6 +64,10 @@ func OpenRecord(folder string) (*Record, error) {
 	}
 	return &Record{folder: folder, now: time.Now}, nil
 }
+
+// Share records for others, too, and shows what they have done. It is called before any
+// other method.
+func (r *Record) Share(others Others) { r.others = others }
 
 // Lend says whether the folder is another process's for now. What is still recorded here is
 // appended to its files, which that process alone sets aside.
@@ -109,6 +122,9 @@ func (r *Record) write(name string, e *proto.AuditEntry) error {
 	if err = errors.Join(err, file.Close()); err == nil && size > maxRecordFile && !r.lent {
 		err = setAside(path)
 	}
+	if r.others != nil {
+		r.others.Add(e)
+	}
 	return err
 }
 
@@ -145,11 +161,17 @@ func setAside(path string) error {
 	return nil
 }
 
-// Last returns the last n entries, newest first; 0 means a usual number.
+// Last returns the last n entries, newest first; 0 means a usual number. Where they are
+// shared and cannot be had, it returns those of the folder.
 func (r *Record) Last(n uint32) ([]*proto.AuditEntry, error) {
+	limit := int(min(cmp.Or(n, defaultShown), maxShown))
+	if r.others != nil {
+		if list, err := r.others.Last(limit); err == nil {
+			return list, nil
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	limit := int(min(cmp.Or(n, defaultShown), maxShown))
 	list := []*proto.AuditEntry{}
 	for _, name := range []string{doneFile, refusedFile} {
 		entries, err := r.read(filepath.Join(r.folder, name), limit)

@@ -24,7 +24,8 @@ import (
 )
 
 // Store keeps small files that no other user may read. A file that is not there is an
-// fs.ErrNotExist; WriteFile returns once the new content is safe.
+// fs.ErrNotExist; WriteFile returns once the new content is safe. Where others share the
+// files, one that they have written since it was read here is an ErrConflict of WriteFile.
 type Store interface {
 	ReadFile(name string) ([]byte, error)
 	WriteFile(name string, data []byte) error
@@ -44,6 +45,7 @@ const (
 	tokenMemory   = 24 * time.Hour // how long the reason is known why a token is no longer good
 	maxTokens     = 1000           // that are remembered
 	maxMembers    = 1024           // as many agents as a proxy can hold
+	maxConflicts  = 10             // times that a change is made anew since others made one
 )
 
 // Authority says which agents belong to a proxy. Its methods may be called concurrently.
@@ -88,6 +90,9 @@ func OpenAuthority(store Store) (*Authority, error) {
 		if err == nil {
 			err = store.WriteFile(authorityFile, text)
 		}
+		if errors.Is(err, proto.ErrConflict) { // another proxy was first
+			text, err = store.ReadFile(authorityFile)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the authority: %w", err)
@@ -98,18 +103,36 @@ func OpenAuthority(store Store) (*Authority, error) {
 			WithHint("put the file back; without it, remove it and let all agents join again")
 	}
 	a.key, a.cert = key, certs[0]
-	data, err := store.ReadFile(membersFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return a, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &a.known)
-	}
-	if err != nil {
-		return nil, proto.Errorf(proto.ErrInternal, "the agents that have joined, in %s, cannot be read: %w", membersFile, err).
-			WithHint("put the file back; without it, remove it and let all agents join again")
+	if err := a.reload(); err != nil {
+		return nil, err
 	}
 	return a, nil
+}
+
+// Reload reads again who has joined, which other proxies may have changed.
+func (a *Authority) Reload() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reload()
+}
+
+// reload is Reload; a.mu is held, or nobody has a yet.
+func (a *Authority) reload() error {
+	var known membersOnDisk
+	data, err := a.store.ReadFile(membersFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		a.known = known
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &known)
+	}
+	if err != nil {
+		return proto.Errorf(proto.ErrInternal, "the agents that have joined, in %s, cannot be read: %w", membersFile, err).
+			WithHint("put the file back; without it, remove it and let all agents join again")
+	}
+	a.known = known
+	return nil
 }
 
 func newAuthority(now time.Time) ([]byte, error) {
@@ -169,14 +192,19 @@ func (a *Authority) Token() (Token, time.Time, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t, expires := newToken(pinOf(a.cert)), a.now().Add(tokenLife)
-	known := a.known
-	known.Tokens = slices.DeleteFunc(slices.Clone(known.Tokens), func(t tokenOnDisk) bool { return a.now().After(t.Expires.Add(tokenMemory)) })
-	if len(known.Tokens) >= maxTokens {
-		return Token{}, time.Time{}, proto.Errorf(proto.ErrTooMany, "%d join tokens were made in a day", maxTokens).
-			WithHint("use those, or try again tomorrow")
+	err := a.change(func(known *membersOnDisk) error {
+		known.Tokens = slices.DeleteFunc(known.Tokens, func(t tokenOnDisk) bool { return a.now().After(t.Expires.Add(tokenMemory)) })
+		if len(known.Tokens) >= maxTokens {
+			return proto.Errorf(proto.ErrTooMany, "%d join tokens were made in a day", maxTokens).
+				WithHint("use those, or try again tomorrow")
+		}
+		known.Tokens = append(known.Tokens, tokenOnDisk{Hash: hash(t.Secret), Expires: expires})
+		return nil
+	})
+	if err != nil {
+		return Token{}, time.Time{}, err
 	}
-	known.Tokens = append(known.Tokens, tokenOnDisk{Hash: hash(t.Secret), Expires: expires})
-	return t, expires, a.save(known)
+	return t, expires, nil
 }
 
 func hash(data []byte) string {
@@ -184,17 +212,31 @@ func hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// save stores what is to be known, and takes it over once it is safe. a.mu is held.
-func (a *Authority) save(known membersOnDisk) error {
-	data, err := json.MarshalIndent(known, "", "  ")
-	if err == nil {
-		err = a.store.WriteFile(membersFile, append(data, '\n'))
+// change stores what edit makes of what is known, which may be changed, and takes it over
+// once it is safe. If another proxy has changed it meanwhile, edit is called again. a.mu is
+// held.
+func (a *Authority) change(edit func(*membersOnDisk) error) error {
+	for conflicts := 0; ; conflicts++ {
+		known := membersOnDisk{Tokens: slices.Clone(a.known.Tokens), Members: slices.Clone(a.known.Members)}
+		if err := edit(&known); err != nil {
+			return err
+		}
+		data, err := json.MarshalIndent(known, "", "  ")
+		if err == nil {
+			err = a.store.WriteFile(membersFile, append(data, '\n'))
+		}
+		if errors.Is(err, proto.ErrConflict) && conflicts < maxConflicts {
+			if err := a.reload(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("remember the agents that have joined: %w", err)
+		}
+		a.known = known
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("remember the agents that have joined: %w", err)
-	}
-	a.known = known
-	return nil
 }
 
 // Admit makes an agent a member if secret is that of a token, and uses the token up. It
@@ -207,28 +249,28 @@ func (a *Authority) Admit(secret []byte, id, addr string, csr []byte) ([][]byte,
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known := a.known
-	known.Tokens = slices.Clone(known.Tokens)
-	i, err := a.find(secret)
+	err = a.change(func(known *membersOnDisk) error {
+		i, err := a.find(known, secret)
+		if err != nil {
+			return err
+		}
+		known.Tokens[i].Used = true
+		m := Member{ID: id, Addr: addr, Key: hash(key.RawSubjectPublicKeyInfo), Joined: a.now().UTC().Truncate(time.Second)}
+		switch j := slices.IndexFunc(known.Members, func(m Member) bool { return m.ID == id }); {
+		case j >= 0 && known.Members[j].Key != m.Key:
+			return proto.Errorf(proto.ErrConflict, "agent %s has joined already, from %s and with another key", id, known.Members[j].Addr).
+				WithHint("if that agent is lost, remove it first: proxyCli agents rm " + id)
+		case j >= 0:
+			known.Members[j] = m
+		case len(known.Members) >= maxMembers:
+			return proto.Errorf(proto.ErrExhausted, "%d agents have joined, which is all that a proxy can hold", maxMembers).
+				WithHint("proxyCli agents rm removes one")
+		default:
+			known.Members = append(known.Members, m)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
-	}
-	known.Tokens[i].Used = true
-	m := Member{ID: id, Addr: addr, Key: hash(key.RawSubjectPublicKeyInfo), Joined: a.now().UTC().Truncate(time.Second)}
-	known.Members = slices.Clone(known.Members)
-	switch j := slices.IndexFunc(known.Members, func(m Member) bool { return m.ID == id }); {
-	case j >= 0 && known.Members[j].Key != m.Key:
-		return nil, proto.Errorf(proto.ErrConflict, "agent %s has joined already, from %s and with another key", id, known.Members[j].Addr).
-			WithHint("if that agent is lost, remove it first: proxyCli agents rm " + id)
-	case j >= 0:
-		known.Members[j] = m
-	case len(known.Members) >= maxMembers:
-		return nil, proto.Errorf(proto.ErrExhausted, "%d agents have joined, which is all that a proxy can hold", maxMembers).
-			WithHint("proxyCli agents rm removes one")
-	default:
-		known.Members = append(known.Members, m)
-	}
-	if err := a.save(known); err != nil {
 		return nil, err
 	}
 	return a.chain(Role{Agent, id}, key.PublicKey)
@@ -238,24 +280,24 @@ func (a *Authority) Admit(secret []byte, id, addr string, csr []byte) ([][]byte,
 func (a *Authority) Valid(secret []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, err := a.find(secret)
+	_, err := a.find(&a.known, secret)
 	return err
 }
 
-// find returns the token of a secret. a.mu is held.
-func (a *Authority) find(secret []byte) (int, error) {
+// find returns the token of a secret.
+func (a *Authority) find(known *membersOnDisk, secret []byte) (int, error) {
 	want := hash(secret)
-	i := slices.IndexFunc(a.known.Tokens, func(t tokenOnDisk) bool { return subtle.ConstantTimeCompare([]byte(t.Hash), []byte(want)) == 1 })
+	i := slices.IndexFunc(known.Tokens, func(t tokenOnDisk) bool { return subtle.ConstantTimeCompare([]byte(t.Hash), []byte(want)) == 1 })
 	refuse := func(why string) (int, error) {
 		return 0, proto.Errorf(proto.ErrUnauthenticated, "the join token %s", why).WithHint("proxyCli agents token makes another one")
 	}
 	switch {
 	case i < 0:
 		return refuse("is not one of this proxy")
-	case a.known.Tokens[i].Used:
+	case known.Tokens[i].Used:
 		return refuse("has been used: each is good for one agent")
-	case a.now().After(a.known.Tokens[i].Expires):
-		return refuse("expired at " + a.known.Tokens[i].Expires.UTC().Format(time.RFC3339))
+	case a.now().After(known.Tokens[i].Expires):
+		return refuse("expired at " + known.Tokens[i].Expires.UTC().Format(time.RFC3339))
 	}
 	return i, nil
 }
@@ -269,7 +311,7 @@ func (a *Authority) Renew(id, addr string, csr []byte) ([][]byte, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, err := a.member(id)
+	i, err := a.known.member(id)
 	if err != nil {
 		return nil, err
 	}
@@ -277,19 +319,23 @@ func (a *Authority) Renew(id, addr string, csr []byte) ([][]byte, error) {
 		return nil, proto.Errorf(proto.ErrForbidden, "agent %s has joined with another key", id)
 	}
 	if a.known.Members[i].Addr != addr {
-		known := a.known
-		known.Members = slices.Clone(known.Members)
-		known.Members[i].Addr = addr
-		if err := a.save(known); err != nil {
+		err := a.change(func(known *membersOnDisk) error {
+			i, err := known.member(id)
+			if err == nil {
+				known.Members[i].Addr = addr
+			}
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
 	return a.chain(Role{Agent, id}, key.PublicKey)
 }
 
-// member returns the index of a member. a.mu is held.
-func (a *Authority) member(id string) (int, error) {
-	if i := slices.IndexFunc(a.known.Members, func(m Member) bool { return m.ID == id }); i >= 0 {
+// member returns the index of a member.
+func (known *membersOnDisk) member(id string) (int, error) {
+	if i := slices.IndexFunc(known.Members, func(m Member) bool { return m.ID == id }); i >= 0 {
 		return i, nil
 	}
 	return 0, proto.Errorf(proto.ErrForbidden, "agent %s was removed from this proxy, or never joined it", id).
@@ -327,13 +373,17 @@ func (a *Authority) chain(role Role, key any) ([][]byte, error) {
 func (a *Authority) Remove(id string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, err := a.member(id)
-	if err != nil {
+	err := a.change(func(known *membersOnDisk) error {
+		i, err := known.member(id)
+		if err == nil {
+			known.Members = slices.Delete(known.Members, i, i+1)
+		}
+		return err
+	})
+	if errors.Is(err, proto.ErrForbidden) { // it is none
 		return false, nil
 	}
-	known := a.known
-	known.Members = slices.Delete(slices.Clone(known.Members), i, i+1)
-	return true, a.save(known)
+	return err == nil, err
 }
 
 // Members returns the agents that have joined, ordered by address.
@@ -384,7 +434,7 @@ func (a *Authority) Verify(chain []*x509.Certificate) (Role, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, err := a.member(role.ID); err != nil {
+	if _, err := a.known.member(role.ID); err != nil {
 		return Role{}, err
 	}
 	return role, nil

@@ -1,0 +1,128 @@
+package acme
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// inMemory are files that several managers of a test share.
+type inMemory struct {
+	mu    sync.Mutex // guards the fields below:
+	files map[string][]byte
+	locks map[string]chan struct{}
+}
+
+func (m *inMemory) Load(_ context.Context, name string) ([]byte, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, ok := m.files[name]
+	if !ok {
+		return nil, time.Time{}, fs.ErrNotExist
+	}
+	return data, time.Now(), nil
+}
+
+func (m *inMemory) Store(_ context.Context, name string, data []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.files[name] = data
+	return nil
+}
+
+func below(file, name string) bool {
+	return name == "" || file == name || strings.HasPrefix(file, name+"/")
+}
+
+func (m *inMemory) Delete(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.files, func(file string, _ []byte) bool { return below(file, name) })
+	return nil
+}
+
+func (m *inMemory) List(_ context.Context, name string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.files)), func(file string) bool { return !below(file, name) }), nil
+}
+
+func (m *inMemory) Lock(ctx context.Context, name string) (func(), error) {
+	m.mu.Lock()
+	if m.locks[name] == nil {
+		m.locks[name] = make(chan struct{}, 1)
+	}
+	lock := m.locks[name]
+	m.mu.Unlock()
+	select {
+	case lock <- struct{}{}:
+		return func() { <-lock }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func newInMemory() *inMemory {
+	return &inMemory{files: map[string][]byte{}, locks: map[string]chan struct{}{}}
+}
+
+// certmagic's own storage in a folder says what is right.
+func TestSharedFilesAreAStorageLikeAFolder(t *testing.T) {
+	ctx := t.Context()
+	folder, ours := certmagic.Storage(&certmagic.FileStorage{Path: t.TempDir()}), newStorage(newInMemory())
+	for _, s := range []certmagic.Storage{folder, ours} {
+		for _, name := range []string{"a/b/c.key", "a/b/c.crt", "a/d.json", "ab/x", "e"} {
+			require.NoError(t, s.Store(ctx, name, []byte(name)))
+		}
+		require.NoError(t, s.Store(ctx, "e", []byte("longer than before")))
+	}
+	same := func() {
+		t.Helper()
+		for _, name := range []string{"", "a", "a/b", "a/b/c.key", "ab", "e", "a/b/no", "no"} {
+			assert.Equal(t, folder.Exists(ctx, name), ours.Exists(ctx, name), "exists %q", name)
+			want, err1 := folder.Load(ctx, name)
+			got, err2 := ours.Load(ctx, name)
+			assert.Equal(t, err1 == nil, err2 == nil, "load %q: %v, %v", name, err1, err2)
+			assert.Equal(t, errors.Is(err1, fs.ErrNotExist), errors.Is(err2, fs.ErrNotExist) && !ours.Exists(ctx, name), "load %q: %v, %v", name, err1, err2)
+			assert.Equal(t, string(want), string(got))
+			infoWant, err1 := folder.Stat(ctx, name)
+			infoGot, err2 := ours.Stat(ctx, name)
+			assert.Equal(t, err1 == nil, err2 == nil, "stat %q: %v, %v", name, err1, err2)
+			assert.Equal(t, infoWant.IsTerminal, infoGot.IsTerminal, "stat %q", name)
+			if infoWant.IsTerminal {
+				assert.Equal(t, infoWant.Size, infoGot.Size)
+			}
+			for _, recursive := range []bool{false, true} {
+				want, err1 := folder.List(ctx, name, recursive)
+				got, err2 := ours.List(ctx, name, recursive)
+				slices.Sort(want)
+				if name != "a/b/c.key" && name != "e" { // a file is listed by nobody
+					assert.Equal(t, err1 == nil, err2 == nil, "list %q: %v, %v", name, err1, err2)
+					assert.Equal(t, want, got, "list %q, %v", name, recursive)
+				}
+			}
+		}
+	}
+	same()
+	for _, s := range []certmagic.Storage{folder, ours} {
+		require.NoError(t, s.Delete(ctx, "a/b"))
+	}
+	same()
+	require.NoError(t, ours.Lock(ctx, "name"))
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, newStorage(ours.Files).Lock(short, "name"), context.DeadlineExceeded)
+	require.NoError(t, ours.Unlock(ctx, "name"))
+	require.NoError(t, newStorage(ours.Files).Lock(ctx, "name"))
+	require.Error(t, ours.Unlock(ctx, "name"), "it is another's")
+}
