@@ -4473,8 +4473,12 @@ type ErrorDetail struct {
 	// Which part failed: client, gateway, agent, function.
 	Component string `protobuf:"bytes,4,opt,name=component,proto3" json:"component,omitempty"`
 	// One word for scripts, such as dial or timeout.
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The time limit that ran out, and after how long that was found, such as "500ms" and
+	// "501ms". Only where a limit did.
+	Limit         *string `protobuf:"bytes,7,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	Elapsed       *string `protobuf:"bytes,8,opt,name=elapsed,proto3,oneof" json:"elapsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4547,6 +4551,20 @@ func (x *ErrorDetail) GetReason() string {
 func (x *ErrorDetail) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ErrorDetail) GetLimit() string {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return ""
+}
+
+func (x *ErrorDetail) GetElapsed() string {
+	if x != nil && x.Elapsed != nil {
+		return *x.Elapsed
 	}
 	return ""
 }
@@ -4897,7 +4915,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\arequest\x18\x04 \x01(\fR\arequest\"\"\n" +
 	"\n" +
 	"Membership\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain\"\xa4\x01\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\"\xf4\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -4905,7 +4923,12 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tcomponent\x18\x04 \x01(\tR\tcomponent\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId2\xaa\x10\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x19\n" +
+	"\x05limit\x18\a \x01(\tH\x00R\x05limit\x88\x01\x01\x12\x1d\n" +
+	"\aelapsed\x18\b \x01(\tH\x01R\aelapsed\x88\x01\x01B\b\n" +
+	"\x06_limitB\n" +
+	"\n" +
+	"\b_elapsed2\xaa\x10\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -5128,6 +5151,7 @@ func file_proto_deploy_proto_init() {
 	if File_proto_deploy_proto != nil {
 		return
 	}
+	file_proto_deploy_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -3,6 +3,7 @@ package proto
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind is a kind of error. Its text is the code that callers see in answers, so
@@ -42,6 +43,9 @@ type Error struct {
 	Component, Reason string
 	// RequestID is the id of the request that failed.
 	RequestID string
+	// Limit is the time limit that ran out, and Elapsed after how long that was found; 0
+	// where none did.
+	Limit, Elapsed time.Duration
 
 	cause error
 }
@@ -64,6 +68,13 @@ func (e *Error) WithHint(hint string) *Error {
 func (e *Error) From(component, reason string) *Error {
 	c := *e
 	c.Component, c.Reason = component, reason
+	return &c
+}
+
+// Late returns a copy that says which time limit ran out, and after how long.
+func (e *Error) Late(limit, elapsed time.Duration) *Error {
+	c := *e
+	c.Limit, c.Elapsed = limit, elapsed
 	return &c
 }
 
@@ -100,16 +111,24 @@ func AsError(err error) *Error {
 
 // Detail is the error as it travels.
 func (e *Error) Detail() *ErrorDetail {
-	return &ErrorDetail{
+	d := &ErrorDetail{
 		Code: string(e.Kind), Message: e.Message, Hint: e.Hint,
 		Component: e.Component, Reason: e.Reason, RequestId: e.RequestID,
 	}
+	if e.Limit > 0 {
+		limit, elapsed := e.Limit.String(), e.Elapsed.String()
+		d.Limit, d.Elapsed = &limit, &elapsed
+	}
+	return d
 }
 
 // Err is the error that a detail stands for.
 func (d *ErrorDetail) Err() *Error {
+	limit, _ := time.ParseDuration(d.GetLimit()) // 0 where there is none, or none that we know
+	elapsed, _ := time.ParseDuration(d.GetElapsed())
 	return &Error{
 		Kind: Kind(d.GetCode()), Message: d.GetMessage(), Hint: d.GetHint(),
 		Component: d.GetComponent(), Reason: d.GetReason(), RequestID: d.GetRequestId(),
+		Limit: limit, Elapsed: elapsed,
 	}
 }

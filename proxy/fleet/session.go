@@ -364,7 +364,7 @@ func (s *Session) named(ctx context.Context, err error) error {
 	if component == "" {
 		component, reason = "agent", string(kind)
 	}
-	return proto.Errorf(kind, "agent %s: %w", s.Addr, err).WithHint(e.Hint).From(component, reason)
+	return proto.Errorf(kind, "agent %s: %w", s.Addr, err).WithHint(e.Hint).From(component, reason).Late(e.Limit, e.Elapsed)
 }
 
 // OfSource reports whether an error is about a function's source.

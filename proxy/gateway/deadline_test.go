@@ -40,8 +40,9 @@ func TestACallerCanOnlyShortenTheLimit(t *testing.T) {
 			e := errorOf(t, res)
 			assert.Equal(t, []any{"timeout", "function", "timeout"}, []any{e["code"], e["component"], e["reason"]})
 			assert.Contains(t, e["message"], tt.says)
-			text, _, _ := strings.Cut(strings.SplitAfter(e["message"].(string), ", after ")[1], ":")
-			elapsed, err := time.ParseDuration(text)
+			assert.Equal(t, "50ms", e["limit"])
+			assert.True(t, strings.HasSuffix(e["message"].(string), tt.says+e["elapsed"].(string)), e["message"])
+			elapsed, err := time.ParseDuration(e["elapsed"].(string))
 			require.NoError(t, err)
 			assert.GreaterOrEqual(t, elapsed, 49*time.Millisecond)
 			limit, err := time.ParseDuration(<-told)
@@ -88,6 +89,8 @@ func TestASlowUploadDoesNotProlongWhatItsCallerAskedFor(t *testing.T) {
 			assert.Equal(t, 408, res.StatusCode)
 			e := errorOf(t, res)
 			assert.Equal(t, []any{"stalled", "caller", "stalled"}, []any{e["code"], e["component"], e["reason"]})
+			assert.NotEmpty(t, e["limit"])
+			assert.NotEmpty(t, e["elapsed"])
 			assert.Contains(t, e["message"], "300ms that its caller gives it")
 			return
 		default:
@@ -107,6 +110,7 @@ func TestAVersionThatIsOpenedTakesTheCallersTime(t *testing.T) {
 	assert.Equal(t, 504, res.StatusCode)
 	e := errorOf(t, res)
 	assert.Equal(t, []any{"gateway", "starting"}, []any{e["component"], e["reason"]})
+	assert.NotEmpty(t, e["limit"])
 	assert.Contains(t, e["message"], "20ms that its caller gives it")
 }
 

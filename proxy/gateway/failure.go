@@ -17,21 +17,21 @@ import (
 
 // fail answers a call to which the function gave no answer.
 func (c *call) fail(ctx context.Context, err error) {
-	name := c.route.name
+	name, took := c.route.name, c.elapsed()
 	var e *proto.Error
 	switch {
 	case errors.Is(context.Cause(ctx), errLimit), errors.Is(err, errLimit):
-		e = c.late(err)
+		e = c.late(err, took).Late(c.term.limit, took)
 	case errors.Is(context.Cause(ctx), errStalled) && c.term.asked:
-		e = proto.Errorf(proto.ErrStalled, "the request's body did not come whole within %v, after %v", c.term, c.elapsed()).
-			WithHint(c.term.hint()).From("caller", "stalled")
+		e = proto.Errorf(proto.ErrStalled, "the request's body did not come whole within %v, after %v", c.term, took).
+			WithHint(c.term.hint()).From("caller", "stalled").Late(c.term.limit, took)
 	case errors.Is(context.Cause(ctx), errStalled):
 		e = proto.Errorf(proto.ErrStalled, "the request's body stopped coming for %v", c.term.limit).
-			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled")
+			WithHint(`the setting "timeout" of the function is how long it is waited for`).From("caller", "stalled").Late(c.term.limit, took)
 	case c.in.Context().Err() != nil, errors.Is(context.Cause(ctx), errLeft):
 		e = proto.Errorf(proto.ErrCanceled, "the caller canceled the call").From("caller", "canceled")
 	case errors.Is(err, errQueueFull), errors.Is(err, errCrowded):
-		e = c.refused(err)
+		e = c.refused(err, took)
 	case c.overflows.Load():
 		e = c.route.edge.tooLarge(name)
 	case c.bodyFailed.Load():
@@ -55,20 +55,20 @@ func (c *call) fail(ctx context.Context, err error) {
 }
 
 // late says that the function did not begin to answer in time, and what it was.
-func (c *call) late(err error) *proto.Error {
+func (c *call) late(err error, took time.Duration) *proto.Error {
 	name := c.route.name
 	switch agent := c.agentErr(); {
 	case errors.Is(err, errCrowded):
-		return proto.Errorf(proto.ErrTimeout, "function %q had no place for the call within %v, after %v", name, c.term, c.elapsed()).
+		return proto.Errorf(proto.ErrTimeout, "function %q had no place for the call within %v, after %v", name, c.term, took).
 			WithHint(crowdHint).From("gateway", "queued")
 	case agent != nil:
-		return proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v, after %v: %s", name, c.term, c.elapsed(), agent.Message).
+		return proto.Errorf(proto.ErrTimeout, "function %q was called, and did not answer within %v, after %v: %s", name, c.term, took, agent.Message).
 			WithHint(agent.Hint).From("agent", "timeout")
 	case isDial(err):
-		return proto.Errorf(proto.ErrTimeout, "function %q took no connection within %v, after %v", name, c.term, c.elapsed()).
+		return proto.Errorf(proto.ErrTimeout, "function %q took no connection within %v, after %v", name, c.term, took).
 			WithHint(c.term.hint()).From("function", "dial")
 	}
-	return proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v, after %v", name, c.term, c.elapsed()).
+	return proto.Errorf(proto.ErrTimeout, "function %q did not answer within %v, after %v", name, c.term, took).
 		WithHint(c.term.hint()).From("function", "timeout")
 }
 
@@ -76,13 +76,13 @@ func (c *call) late(err error) *proto.Error {
 const crowdHint = `call again later; the function's settings "concurrency", "instances", "queue" and "queueTimeout" say how many calls it takes, and how many wait for how long`
 
 // refused says why the call was not let through to the function.
-func (c *call) refused(err error) *proto.Error {
+func (c *call) refused(err error, took time.Duration) *proto.Error {
 	if errors.Is(err, errQueueFull) {
 		return proto.Errorf(proto.ErrUnavailable, "function %q is busy, and as many calls wait for it as may", c.route.name).
 			WithHint(crowdHint).From("gateway", "full")
 	}
-	return proto.Errorf(proto.ErrUnavailable, "function %q is busy: the call has waited for its place for %v", c.route.name, c.elapsed()).
-		WithHint(crowdHint).From("gateway", "queued")
+	return proto.Errorf(proto.ErrUnavailable, "function %q is busy: the call has waited for its place for %v", c.route.name, took).
+		WithHint(crowdHint).From("gateway", "queued").Late(c.route.patience, took)
 }
 
 // agentErr says why the agent where the call went does not answer; nil when it does.
@@ -140,7 +140,7 @@ func (c *call) refuse(err error) {
 		e = *e.From("gateway", string(e.Kind))
 	}
 	if says := forStrangers[e.Kind]; says != "" && e.Component != "caller" && c.Stranger(c.in) {
-		e = *proto.Errorf(e.Kind, "%s", says).From("function", string(e.Kind))
+		e = *proto.Errorf(e.Kind, "%s", says).From("function", string(e.Kind)).Late(e.Limit, e.Elapsed) // they have waited for it
 	}
 	w.Header().Set(forward.RequestID, c.id[0])
 	if e.Kind == proto.ErrUnavailable || e.Kind == proto.ErrTooMany {

@@ -203,6 +203,10 @@ func TestCallsWaitForATime(t *testing.T) {
 			e := errorOf(t, res)
 			assert.Equal(t, "gateway", e["component"])
 			assert.Contains(t, e["message"], tt.says)
+			if tt.limit != "0" {
+				assert.Equal(t, "50ms", e["limit"])
+				assert.Contains(t, e["message"], e["elapsed"])
+			}
 			close(b.release)
 			assert.Equal(t, 200, (<-first).status)
 			idle(t, table)

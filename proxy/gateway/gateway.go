@@ -363,8 +363,9 @@ func (c *call) wake() error {
 	}
 	err := c.Wake(ctx, c.route.name, c.number)
 	if err != nil && errors.Is(context.Cause(ctx), errLimit) {
-		return proto.Errorf(proto.ErrTimeout, "version %d of function %q was not ready within %v, after %v", c.number, c.route.name, c.term, c.elapsed()).
-			WithHint(c.term.hint()).From("gateway", "starting")
+		took := c.elapsed()
+		return proto.Errorf(proto.ErrTimeout, "version %d of function %q was not ready within %v, after %v", c.number, c.route.name, c.term, took).
+			WithHint(c.term.hint()).From("gateway", "starting").Late(c.term.limit, took)
 	}
 	return err
 }

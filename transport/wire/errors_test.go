@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,19 @@ func TestEveryKindTravelsBothWays(t *testing.T) {
 		require.True(t, ok)
 		assert.Equal(t, sent, d.Err())
 	}
+}
+
+func TestATimeLimitTravelsBothWays(t *testing.T) {
+	sent := proto.Errorf(proto.ErrTimeout, "too late").From("function", "timeout").Late(500*time.Millisecond, 501*time.Millisecond)
+	got := ToStatus(sent).Details()[0].(*proto.ErrorDetail).Err()
+	assert.Equal(t, []time.Duration{500 * time.Millisecond, 501 * time.Millisecond}, []time.Duration{got.Limit, got.Elapsed})
+
+	w := httptest.NewRecorder()
+	WriteError(w, fmt.Errorf("%w", sent))
+	assert.Contains(t, w.Body.String(), `"limit":"500ms","elapsed":"501ms"`)
+	d, ok := DecodeError(w.Body.Bytes())
+	require.True(t, ok)
+	assert.Equal(t, sent, d.Err())
 }
 
 func TestErrorsOfTheLibraryHaveAKind(t *testing.T) {
