@@ -145,7 +145,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.rollouts = rollout.New(p.fleet, cfg.Logger)
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
-		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose, Left: server.Left,
+		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose, Descriptor: server.Descriptor,
 		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 		AccessLog: p.accessLog, Tracer: p.tracer,
 	})

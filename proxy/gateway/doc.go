@@ -68,8 +68,8 @@
 // readers could understand differently. A small body is read before the function is
 // called, so that no slow caller occupies it. For a busy function 503 is answered: 429 is
 // for a caller who calls too often. Bodies are copied: splice(2) took 1.7 times
-// the CPU for 1 MiB. Who leaves is told by one epoll(7) for all connections, since nobody
-// reads a connection whose call is under way (leaving_linux.go).
+// the CPU for 1 MiB. Who leaves is told by epoll(7), since nobody reads a connection whose call is
+// under way, or waits with its body unread (leaving_linux.go).
 //
 // Each version of a function has its counters, which a call finds without a lookup; they
 // go with its route. Labels are of closed sets, and none is the caller's. Durations are

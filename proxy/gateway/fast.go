@@ -62,7 +62,7 @@ type Fast struct {
 	add    func(name, value string)
 	*scratch
 
-	watch uint64 // 0: the connection is not watched
+	watch uint64 // of leaving; 0: the connection is not watched
 
 	mu    sync.Mutex    // guards the fields below:
 	link  *link         // of the call under way
@@ -102,14 +102,14 @@ func (g *Gateway) Fast(c Caller) *Fast {
 
 // Close ends what is known of the connection, which was closed.
 func (f *Fast) Close() {
-	f.leaving.forget(f)
+	f.leaving.forget(f.watch)
 }
 
 // Abort cancels the call under way, if there is one. Any goroutine may call it.
 func (f *Fast) Abort() { f.cancel(errBusy) }
 
-// left notes that the caller has closed its side.
-func (f *Fast) left() { f.cancel(errLeft) }
+// left implements leaver: a lane remembers it for its calls to come.
+func (f *Fast) hasLeft() { f.cancel(errLeft) }
 
 func (f *Fast) cancel(cause error) {
 	f.mu.Lock()

@@ -45,7 +45,9 @@ func (f *Fast) call(c *fastCall) (err error) {
 	c.begun = time.Now()
 	c.route.calls.add()
 	defer c.end(&err)
-	f.leaving.watch(f)
+	if f.watch == 0 {
+		f.watch = f.leaving.watch(f.caller.Descriptor, f)
+	}
 	err = c.enter()
 	c.prepare() // also for the refusal, which has the call's id
 	var l *link
@@ -90,7 +92,7 @@ func (c *fastCall) enter() error {
 	kept, rest := bytes.Clone(c.in[c.at:c.filled]), len(c.request.Target)-len(c.rest)
 	c.drop()
 	c.waited = true
-	err = g.wait(w, c.term.limit-time.Since(c.begun), c.leaves(), nil)
+	err = g.wait(w, c.term.limit-time.Since(c.begun), c.leaves())
 	c.stays()
 	c.picker = *p
 	filled := copy(c.get(), kept)

@@ -233,36 +233,22 @@ func (g *gate) look() {
 	g.serve()
 }
 
-// lookEvery is how soon it is noticed that a caller has left whose body is not read.
-const lookEvery = 100 * time.Millisecond
-
 // wait waits until a call is let through, for as long as it may, or until gone is closed.
-// left is how much of the call's own time is left. It calls look now and then, which may
-// be nil.
-func (g *gate) wait(w *waiter, left time.Duration, gone <-chan struct{}, look func()) error {
+// left is how much of the call's own time is left.
+func (g *gate) wait(w *waiter, left time.Duration, gone <-chan struct{}) error {
 	limit, why := w.limit, errCrowded
 	if left <= limit {
 		limit, why = left, errors.Join(errCrowded, errLimit)
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	var tick <-chan time.Time
-	if look != nil {
-		ticker := time.NewTicker(lookEvery)
-		defer ticker.Stop()
-		tick = ticker.C
-	}
-	for {
-		select {
-		case <-w.woken:
-			return w.err
-		case <-timer.C:
-			return g.leave(w, why)
-		case <-gone:
-			return g.leave(w, errCrowded)
-		case <-tick:
-			look()
-		}
+	select {
+	case <-w.woken:
+		return w.err
+	case <-timer.C:
+		return g.leave(w, why)
+	case <-gone:
+		return g.leave(w, errCrowded)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -224,7 +225,7 @@ func TestCallersWhoLeaveGiveUpTheirPlace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBusy(t, 1)
 			table := table(b.row)
-			addr, _ := frontWith(t, Config{Table: table, Left: server.Left})
+			addr, _ := frontWith(t, Config{Table: table, Descriptor: server.Descriptor})
 			first := calling(t.Context(), t, addr, "first", "")
 			<-b.entered
 			leaving, _ := dial(t, addr)
@@ -240,6 +241,50 @@ func TestCallersWhoLeaveGiveUpTheirPlace(t *testing.T) {
 			close(b.release)
 			assert.Equal(t, 200, (<-first).status)
 			assert.Equal(t, 200, (<-last).status)
+			idle(t, table)
+		})
+	}
+}
+
+func TestCallersWhoLeaveTheQueueAreNoticedAtOnce(t *testing.T) {
+	for name, request := range map[string]string{
+		"plain":   "GET /functions/hello HTTP/1.1\r\nHost: h\r\n\r\n",
+		"reverse": "GET /functions/hello HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n",
+		"upload":  "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc",
+		"stream":  "POST /functions/hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBusy(t, 1)
+			table := table(b.row, function(t, "Other", func(http.ResponseWriter, *http.Request) {}))
+			addr, _ := frontWith(t, Config{Table: table, Descriptor: server.Descriptor})
+			first := calling(t.Context(), t, addr, "", "")
+			<-b.entered
+			took := make([]time.Duration, 50)
+			for i := range took {
+				conn, in := dial(t, addr)
+				if i%2 == 1 { // the connection has had a call in the fast lane
+					_, err := io.WriteString(conn, "GET /functions/other HTTP/1.1\r\nHost: h\r\n\r\n")
+					require.NoError(t, err)
+					_, err = http.ReadResponse(in, nil)
+					require.NoError(t, err)
+				}
+				_, err := io.WriteString(conn, request)
+				require.NoError(t, err)
+				until(t, func() bool { return waiting(routeOf(t, table)) == 1 })
+				at := time.Now()
+				require.NoError(t, conn.Close())
+				tick := time.NewTicker(100 * time.Microsecond)
+				for waiting(routeOf(t, table)) == 1 && time.Since(at) < patience {
+					<-tick.C
+				}
+				tick.Stop()
+				took[i] = time.Since(at)
+			}
+			slices.Sort(took)
+			t.Log("median", took[25], "most", took[49])
+			assert.Less(t, took[25], 50*time.Millisecond)
+			close(b.release)
+			assert.Equal(t, 200, (<-first).status)
 			idle(t, table)
 		})
 	}

@@ -52,9 +52,10 @@ type Config struct {
 	AccessLog *accesslog.Log
 	// Tracer gets a span of each call that is recorded; nil: none is.
 	Tracer *trace.Tracer
-	// Left reports whether the caller of a request has closed its connection; nil: nobody
-	// knows. It is asked while a call waits whose body is not read yet.
-	Left func(r *http.Request) bool
+	// Descriptor calls do with the descriptor of a request's connection, unless that is
+	// closed already; nil: nobody knows it. A call that waits, and whose body is not read
+	// yet, ends when its caller closes that connection.
+	Descriptor func(r *http.Request, do func(fd uintptr))
 	// Silence is how long a caller of HTTP/2 may take nothing of its answer, and a function
 	// nothing of a body when it has begun to answer; default: as long as a caller of HTTP/1
 	// may.
@@ -65,14 +66,22 @@ type Config struct {
 type Gateway struct {
 	Config
 	errorLog *log.Logger
-	leaving  leaving
-	strays   meter // counts calls that find no function
+	leaving  leaving // watches the connections of the fast lane,
+	queued   leaving // and those of calls in the slow lane that wait in a queue
+	strays   meter   // counts calls that find no function
 	// compressing has an element for each answer that is being compressed.
 	compressing chan struct{}
 }
 
-// Close ends what the fast lanes share. No call may be under way.
-func (g *Gateway) Close() { g.leaving.close() }
+// Close ends what calls share. None may be under way.
+func (g *Gateway) Close() {
+	g.leaving.close()
+	g.queued.close()
+}
+
+// leaver is told that the caller of a call has closed its side. One epoll(7) has a
+// connection once, so each of both lanes has its own.
+type leaver interface{ hasLeft() }
 
 // New returns a gateway.
 func New(cfg Config) *Gateway {
@@ -155,16 +164,18 @@ func (c *call) enter(ctx context.Context) error {
 	if w == nil {
 		return err
 	}
-	var look func()
-	if c.Left != nil && c.unread() {
-		look = func() {
-			if c.Left(c.in) {
-				c.cancel(errLeft)
-			}
-		}
+	if c.Descriptor != nil && c.unread() && c.in.ProtoMajor == 1 { // else net/http reads, and notices it
+		descriptor := func(do func(fd uintptr)) { c.Descriptor(c.in, do) }
+		defer c.queued.end(c.queued.watch(descriptor, canceler(c.cancel)), descriptor)
 	}
-	return g.wait(w, c.left(), ctx.Done(), look)
+	return g.wait(w, c.left(), ctx.Done())
 }
+
+// canceler cancels a call whose caller has left.
+type canceler context.CancelCauseFunc
+
+// hasLeft implements leaver.
+func (cancel canceler) hasLeft() { cancel(errLeft) }
 
 // answerItself answers a call that may go no further (forward.LastHop).
 func (c *call) answerItself() {

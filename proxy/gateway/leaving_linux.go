@@ -9,52 +9,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leaving tells calls of the fast lane that their callers have closed their side. The
-// goroutine of a call waits for the function then, and nobody reads the caller's
-// connection, so the kernel is asked: one epoll(7) has all of them. It costs a system
-// call per connection, and nothing per call.
+// leaving tells calls that their callers have closed their side, where nobody reads the
+// caller's connection, so that the kernel has to be asked: one epoll(7) has all of them.
+// It costs a system call when a connection is first watched, and nothing per call.
 type leaving struct {
 	mu     sync.Mutex // guards the fields below:
 	file   *os.File   // nil: there is no epoll, or not yet
-	lanes  map[uint64]*Fast
+	calls  map[uint64]leaver
 	last   uint64
 	closed bool
 	done   chan struct{} // closed when nothing is watched any longer
 }
 
-// watch begins to watch the connection of a lane, if it has not begun.
-func (w *leaving) watch(f *Fast) {
-	if f.watch != 0 {
-		return
-	}
+// watch begins to watch a connection, whose descriptor is asked for, and tells who once,
+// when its caller has closed its side or if it has already. It returns 0 if it cannot.
+func (w *leaving) watch(descriptor func(do func(fd uintptr)), who leaver) (watch uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.file == nil && w.open() != nil {
-		return
+		return 0
 	}
 	w.last++
 	id := w.last
-	// Once, when it happens: a lane remembers it.
 	event := unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(id), Pad: int32(id >> 32)}
+	w.control(descriptor, unix.EPOLL_CTL_ADD, &event, func() {
+		w.calls[id] = who
+		watch = id
+	})
+	return watch
+}
+
+// control changes what the kernel knows of a connection that is open, and calls done if
+// it did. mu is held.
+func (w *leaving) control(descriptor func(do func(fd uintptr)), op int, event *unix.EpollEvent, done func()) {
 	raw, err := w.file.SyscallConn()
 	if err != nil {
 		return
 	}
-	f.caller.Descriptor(func(fd uintptr) {
+	descriptor(func(fd uintptr) {
 		_ = raw.Control(func(ep uintptr) {
-			if unix.EpollCtl(int(ep), unix.EPOLL_CTL_ADD, int(fd), &event) == nil {
-				f.watch = id
-				w.lanes[id] = f
+			if unix.EpollCtl(int(ep), op, int(fd), event) == nil {
+				done()
 			}
 		})
 	})
 }
 
-// forget ends that. The kernel forgets a descriptor that is closed.
-func (w *leaving) forget(f *Fast) {
+// forget ends a watch whose connection is closed, or about to be: the kernel forgets it
+// by itself.
+func (w *leaving) forget(watch uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.lanes, f.watch)
+	delete(w.calls, watch)
+}
+
+// end ends a watch whose connection goes on.
+func (w *leaving) end(watch uint64, descriptor func(do func(fd uintptr))) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, watched := w.calls[watch]; watched && !w.closed {
+		w.control(descriptor, unix.EPOLL_CTL_DEL, nil, func() {})
+		delete(w.calls, watch)
+	}
 }
 
 // open begins to wait. mu is held.
@@ -67,7 +83,7 @@ func (w *leaving) open() error {
 		return errors.Join(err, unix.Close(fd))
 	}
 	w.file = os.NewFile(uintptr(fd), "epoll")
-	w.lanes, w.done = make(map[uint64]*Fast), make(chan struct{})
+	w.calls, w.done = make(map[uint64]leaver), make(chan struct{})
 	raw, err := w.file.SyscallConn()
 	if err != nil {
 		return err
@@ -76,7 +92,7 @@ func (w *leaving) open() error {
 	return nil
 }
 
-// wait tells lanes that their callers have left, until close.
+// wait tells calls that their callers have left, until close.
 func (w *leaving) wait(raw syscall.RawConn) {
 	defer close(w.done)
 	var events [64]unix.EpollEvent
@@ -101,10 +117,10 @@ func (w *leaving) wait(raw syscall.RawConn) {
 
 func (w *leaving) tell(id uint64) {
 	w.mu.Lock()
-	f := w.lanes[id]
+	who := w.calls[id]
 	w.mu.Unlock()
-	if f != nil {
-		f.left()
+	if who != nil {
+		who.hasLeft()
 	}
 }
 

@@ -346,7 +346,12 @@ func (e *Early) Unread(p []byte) { e.unread = append(bytes.Clone(p), e.unread...
 
 // Descriptor calls do with the connection's descriptor, unless it is closed already.
 func (e *Early) Descriptor(do func(fd uintptr)) {
-	conn := e.socket()
+	e.conn.control(do)
+}
+
+// control calls do with the connection's descriptor, unless it is closed already.
+func (c *framedConn) control(do func(fd uintptr)) {
+	conn := c.socket()
 	if conn == nil {
 		return
 	}

@@ -247,6 +247,15 @@ func connOf(r *http.Request) *framedConn {
 	return conn
 }
 
+// Descriptor calls do with the descriptor of the connection that a request came by, unless
+// it is closed already. It is for handlers that do not read the request's body yet:
+// net/http does not notice then that the caller closes its side.
+func Descriptor(r *http.Request, do func(fd uintptr)) {
+	if conn := connOf(r); conn != nil {
+		conn.control(do)
+	}
+}
+
 // listeners returns what the http.Server accepts from.
 func (s *server) listeners() (list []net.Listener) {
 	config := tlsConfig(s.cfg.TLS)
