@@ -36,6 +36,12 @@
 //     agent's, which opens them, so proxies know them as before.
 //   - File sizes have no limit: what a function prints goes to a file that grows for
 //     ever, and is freed at its front. What temporary files take is looked at every
-//     second, those without a name too; a file system for each function would hold
-//     better, but takes memory, and root to mount it.
+//     second, those without a name too.
+//   - A tmpfs of that size in the place of the folder, which a plain user can mount in the
+//     namespaces of tier strong as well, would hold at once, and is not used. What lies in
+//     it is memory: machines have less of that than of disk, and only tier full counts it,
+//     as the function's, whose limit it would use up; RLIMIT_DATA does not see it. And it goes
+//     with the process that has mounted it, while the folder is that of all processes
+//     of a version, one after the other and at the same time. Quotas of the disk's file
+//     system hold at once, too, but take root, and a mount option that few machines have.
 package isolation
