@@ -24,3 +24,21 @@ func CheckKey(key string) error {
 	}
 	return nil
 }
+
+// Below reports whether a key begins with the segments of prefix; "" stands for all.
+func Below(key, prefix string) bool {
+	prefix = strings.TrimSuffix(prefix, "/")
+	return prefix == "" || key == prefix || strings.HasPrefix(key, prefix+"/")
+}
+
+// CheckHeader returns an ErrTooLarge for a message whose id and header are.
+func CheckHeader(m *Message) error {
+	size := len(m.ID)
+	for name, value := range m.Header {
+		size += len(name) + len(value)
+	}
+	if size > MaxHeader {
+		return proto.Errorf(proto.ErrTooLarge, "a message's header of %d bytes is larger than %d", size, MaxHeader)
+	}
+	return nil
+}

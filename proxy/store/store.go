@@ -84,6 +84,7 @@ type Registry interface {
 const (
 	MaxValue   = 512 << 10 // bytes of a record: a version with settings of all sizes
 	MaxPayload = 256 << 10 // bytes of a message; more is a blob's
+	MaxHeader  = 32 << 10  // bytes of a message's id, and the names and values of its header
 )
 
 // Blob says what a blob is.
@@ -114,7 +115,8 @@ type Message struct {
 	// limit each, and do not wait for one another.
 	Topic string
 	// ID names it. A second one with the same id and topic within the ten minutes after
-	// the first is not stored. "": it has no name.
+	// the first is not stored. Of those that were handled, ids are forgotten when the
+	// store is opened anew. "": it has no name.
 	ID     string
 	Header map[string]string
 	Data   []byte // up to MaxPayload
@@ -122,7 +124,8 @@ type Message struct {
 	// to two seconds.
 	NotBefore time.Time
 
-	// Sequence names it within its topic while it waits; set by the queue.
+	// Sequence names it within its topic while it waits; set by the queue. Waiting for
+	// its next attempt it has none, and afterwards another one.
 	Sequence uint64
 	// Time is when it was stored; set by the queue.
 	Time time.Time
@@ -151,13 +154,15 @@ type Queue interface {
 	// Consume hands out the messages of a topic, in the order in which they came, until
 	// ctx is done; then it waits for those that are handled. All processes together handle
 	// up to limit at the same time; the limit of the last one that began holds. handle is
-	// called with the number of the attempt, from 1. Its context is done when ctx is.
+	// called with the number of the attempt, from 1; the same one may come twice if a process
+	// was killed. Its context is done when ctx is.
 	Consume(ctx context.Context, topic string, limit int, handle func(ctx context.Context, m Message, attempt int) Verdict) error
 	// Get returns a message that waits, or is being handled: an ErrNotFound otherwise.
 	Get(ctx context.Context, topic string, sequence uint64) (Message, error)
 	// List returns up to limit of a topic's messages, after a sequence.
 	List(ctx context.Context, topic string, after uint64, limit int) ([]Message, error)
-	// Delete removes a message that waits. One that is being handled is not stopped.
+	// Delete removes a message that waits. One that is being handled is not stopped, and
+	// may be handled again if the verdict says so.
 	Delete(ctx context.Context, topic string, sequence uint64) error
 	// Withdraw removes a message that waits for its time, by its id.
 	Withdraw(ctx context.Context, topic, id string) error
@@ -167,7 +172,8 @@ type Queue interface {
 	// Topics returns the topics below a prefix that have messages.
 	Topics(ctx context.Context, prefix string) ([]string, error)
 	// Purge removes the messages of a topic, those too that wait for their time, and
-	// returns how many there were.
+	// returns how many there were. Those that are being handled are not stopped; whether
+	// they count is not said.
 	Purge(ctx context.Context, topic string) (int, error)
 }
 

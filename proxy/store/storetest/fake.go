@@ -23,6 +23,10 @@ const dedupe = 10 * time.Minute
 // Fake is a store in memory. It lives as long as its process: several proxies of a test
 // may share one.
 type Fake struct {
+	// Backlog is how many messages of a topic wait at most; default: store.MaxBacklog. It
+	// is set before the store is used.
+	Backlog int
+
 	epoch string
 
 	mu         sync.Mutex // guards the fields below:
@@ -66,7 +70,7 @@ type remembered struct {
 // New returns an empty store.
 func New() *Fake {
 	return &Fake{
-		epoch: rand.Text(), changed: make(chan struct{}),
+		Backlog: store.MaxBacklog, epoch: rand.Text(), changed: make(chan struct{}),
 		registries: map[store.Kind]map[string]store.Entry{}, blobs: map[string]blob{},
 		topics: map[string]*topic{}, leases: map[string]bool{},
 	}
@@ -117,6 +121,9 @@ func (f *Fake) enter(ctx context.Context, keys ...string) error {
 
 // Lead implements store.Store.
 func (f *Fake) Lead(ctx context.Context, name string, lead func(context.Context, uint64)) error {
+	if err := store.CheckKey(name); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		f.mu.Lock()
 		free, changed := !f.leases[name], f.changed
@@ -174,18 +181,13 @@ func (r registry) List(ctx context.Context, prefix string) ([]store.Entry, error
 	defer r.mu.Unlock()
 	list := []store.Entry{}
 	for key, e := range r.registries[r.kind] {
-		if below(key, prefix) {
+		if store.Below(key, prefix) {
 			e.Value = bytes.Clone(e.Value)
 			list = append(list, e)
 		}
 	}
 	slices.SortFunc(list, func(a, b store.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return list, nil
-}
-
-// below reports whether a key begins with the segments of prefix.
-func below(key, prefix string) bool {
-	return prefix == "" || key == prefix || strings.HasPrefix(key, strings.TrimSuffix(prefix, "/")+"/")
 }
 
 func (r registry) Create(ctx context.Context, key string, value []byte) (uint64, error) {
@@ -249,7 +251,7 @@ func (r registry) Watch(ctx context.Context, prefix string, changed func()) erro
 		r.mu.Lock()
 		next, now, count := r.changed, uint64(0), uint64(0)
 		for key, e := range r.registries[r.kind] {
-			if below(key, prefix) {
+			if store.Below(key, prefix) {
 				now, count = max(now, e.Revision), count+1
 			}
 		}
@@ -323,7 +325,7 @@ func (b blobs) List(ctx context.Context, prefix string) ([]store.Blob, error) {
 	defer b.mu.Unlock()
 	list := []store.Blob{}
 	for _, name := range slices.Sorted(maps.Keys(b.blobs)) {
-		if below(name, prefix) {
+		if store.Below(name, prefix) {
 			list = append(list, b.blobs[name].Blob)
 		}
 	}
@@ -349,6 +351,9 @@ func (q queue) Publish(ctx context.Context, m store.Message) (store.Receipt, err
 	if len(m.Data) > store.MaxPayload {
 		return store.Receipt{}, proto.Errorf(proto.ErrTooLarge, "a message of %d bytes is larger than %d", len(m.Data), store.MaxPayload)
 	}
+	if err := store.CheckHeader(&m); err != nil {
+		return store.Receipt{}, err
+	}
 	if err := q.enter(ctx, m.Topic); err != nil {
 		return store.Receipt{}, err
 	}
@@ -357,14 +362,15 @@ func (q queue) Publish(ctx context.Context, m store.Message) (store.Receipt, err
 	if was, ok := t.ids[m.ID]; ok && m.ID != "" && now.Sub(was.at) < dedupe {
 		return store.Receipt{Sequence: was.sequence, Duplicate: true}, nil
 	}
-	if len(t.waiting) >= store.MaxBacklog {
-		return store.Receipt{}, proto.Errorf(proto.ErrExhausted, "%d messages wait for %s already", len(t.waiting), m.Topic)
+	later := m.NotBefore.After(now)
+	if !later && t.due() >= q.Backlog {
+		return store.Receipt{}, proto.Errorf(proto.ErrExhausted, "%d messages wait for %s already", t.due(), m.Topic)
 	}
 	q.revision++
 	m.Sequence, m.Time, m.Data, m.Header = q.revision, now, bytes.Clone(m.Data), maps.Clone(m.Header)
 	t.waiting = append(t.waiting, &waiting{Message: m})
 	receipt := store.Receipt{Sequence: m.Sequence}
-	if m.NotBefore.After(now) {
+	if later {
 		receipt.Sequence = 0
 	}
 	if m.ID != "" {
@@ -444,6 +450,16 @@ func (q queue) Consume(ctx context.Context, name string, limit int, handle func(
 	return ctx.Err()
 }
 
+// due counts the messages that have a sequence by now.
+func (t *topic) due() (n int) {
+	for _, w := range t.waiting {
+		if w.due() {
+			n++
+		}
+	}
+	return n
+}
+
 // due reports whether a message has a sequence by now.
 func (w *waiting) due() bool { return w.out || !w.NotBefore.After(time.Now()) }
 
@@ -513,7 +529,7 @@ func (q queue) Topics(ctx context.Context, prefix string) ([]string, error) {
 	defer q.mu.Unlock()
 	var names []string
 	for name, t := range q.topics {
-		if below(name, prefix) && len(t.waiting) > 0 {
+		if store.Below(name, prefix) && t.due() > 0 {
 			names = append(names, name)
 		}
 	}

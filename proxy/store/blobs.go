@@ -1,0 +1,271 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+const (
+	// piece is how many bytes of a blob are stored at a time. Each is synced to the disk.
+	piece = 256 << 10
+	// ahead is how many pieces of a blob are on their way at once.
+	ahead = 8
+)
+
+// blobs is what is too large for a record: a record that says what it is, and pieces with a
+// subject of their own. The record is written last, and replaced whole.
+type blobs struct{ *Engine }
+
+// blobRecord is what a record says of a blob.
+type blobRecord struct {
+	ID     string    `json:"id"` // of its pieces
+	Size   int64     `json:"size"`
+	SHA256 string    `json:"sha256"`
+	Time   time.Time `json:"time"`
+}
+
+func (r *blobRecord) blob(name string) Blob { return Blob{Name: name, Size: r.Size, Time: r.Time} }
+
+// Blobs implements Store.
+func (e *Engine) Blobs() Blobs { return blobs{e} }
+
+func blobFault(name string, err error) error { return fault("blob "+name, err) }
+
+func (b blobs) record(ctx context.Context, name string) (is blobRecord, revision uint64, err error) {
+	e, err := b.Registry(blobNames).Get(ctx, name)
+	if errors.Is(err, proto.ErrNotFound) {
+		return is, 0, proto.Errorf(proto.ErrNotFound, "there is no blob %s", name)
+	}
+	if err == nil {
+		err = json.Unmarshal(e.Value, &is)
+	}
+	return is, e.Revision, err
+}
+
+// Put implements Blobs.
+func (b blobs) Put(ctx context.Context, name string, r io.Reader) (Blob, error) {
+	if err := CheckKey(name); err != nil {
+		return Blob{}, err
+	}
+	s, err := b.session(ctx)
+	if err != nil {
+		return Blob{}, err
+	}
+	is, err := s.putPieces(ctx, r)
+	if err != nil {
+		s.removePieces(ctx, is.ID)
+		return Blob{}, blobFault(name, err)
+	}
+	old, err := b.name(ctx, name, is)
+	if err != nil {
+		if !errors.Is(err, proto.ErrTimeout) && ctx.Err() == nil { // otherwise the record may be there
+			s.removePieces(ctx, is.ID)
+		}
+		return Blob{}, err
+	}
+	if old != "" {
+		s.removePieces(ctx, old)
+	}
+	return is.blob(name), nil
+}
+
+// name stores a blob's record, and returns which one it has replaced.
+func (b blobs) name(ctx context.Context, name string, is blobRecord) (old string, err error) {
+	data, err := json.Marshal(is)
+	if err != nil {
+		return "", err
+	}
+	records := b.Registry(blobNames)
+	for {
+		was, revision, err := b.record(ctx, name)
+		switch {
+		case errors.Is(err, proto.ErrNotFound):
+			_, err = records.Create(ctx, name, data)
+		case err == nil:
+			_, err = records.Update(ctx, name, data, revision)
+		}
+		if !errors.Is(err, proto.ErrConflict) {
+			return was.ID, err
+		}
+	}
+}
+
+func (s *session) putPieces(ctx context.Context, r io.Reader) (blobRecord, error) {
+	is := blobRecord{ID: rand.Text(), Time: time.Now().UTC()}
+	sum := sha256.New()
+	var under []jetstream.PubAckFuture
+	wait := func(upTo int) error {
+		for len(under) > upTo {
+			select {
+			case <-under[0].Ok():
+			case err := <-under[0].Err():
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-s.ended:
+				return errClosed
+			}
+			under = under[1:]
+		}
+		return nil
+	}
+	for {
+		buf := make([]byte, piece)
+		n, end := io.ReadFull(r, buf)
+		if end != nil && !errors.Is(end, io.EOF) && !errors.Is(end, io.ErrUnexpectedEOF) {
+			return is, proto.AsError(end)
+		}
+		if n > 0 {
+			sum.Write(buf[:n])
+			is.Size += int64(n)
+			future, err := s.js.PublishMsgAsync(&nats.Msg{Subject: piecePrefix + is.ID, Data: buf[:n]})
+			if err != nil {
+				return is, err
+			}
+			under = append(under, future)
+		}
+		if end != nil {
+			break
+		}
+		if err := wait(ahead); err != nil {
+			return is, err
+		}
+	}
+	is.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return is, wait(0)
+}
+
+// removePieces removes what nobody can find any more. What it cannot remove, the next
+// sweep does.
+func (s *session) removePieces(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
+	defer cancel()
+	_ = s.blobs.Purge(ctx, jetstream.WithPurgeSubject(piecePrefix+id))
+}
+
+// Open implements Blobs.
+func (b blobs) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	is, _, err := b.record(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	next := uint64(1)
+	return &content{is: is, name: name, left: is.Size, sum: sha256.New(), cancel: cancel, more: func() ([]byte, error) {
+		m, err := s.blobs.GetMsg(ctx, next, jetstream.WithGetMsgSubject(piecePrefix+is.ID))
+		if err != nil {
+			return nil, err
+		}
+		next = m.Sequence + 1
+		return m.Data, nil
+	}}, nil
+}
+
+// content is a blob that is read.
+type content struct {
+	is     blobRecord
+	name   string
+	left   int64 // bytes that are not read yet
+	piece  bytes.Reader
+	sum    hash.Hash
+	more   func() ([]byte, error) // returns the next piece
+	cancel func()
+}
+
+func (c *content) Read(p []byte) (int, error) {
+	for c.piece.Len() == 0 {
+		if c.left == 0 {
+			if hex.EncodeToString(c.sum.Sum(nil)) != c.is.SHA256 {
+				return 0, blobFault(c.name, errDamaged)
+			}
+			return 0, io.EOF
+		}
+		data, err := c.more()
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return 0, proto.Errorf(proto.ErrUnavailable, "blob %s was replaced or removed while it was read", c.name).WithHint("ask again")
+		}
+		if err != nil {
+			return 0, blobFault(c.name, err)
+		}
+		if int64(len(data)) > c.left {
+			return 0, blobFault(c.name, errDamaged)
+		}
+		c.sum.Write(data)
+		c.left -= int64(len(data))
+		c.piece.Reset(data)
+	}
+	return c.piece.Read(p)
+}
+
+func (c *content) Close() error {
+	c.cancel()
+	return nil
+}
+
+// Stat implements Blobs.
+func (b blobs) Stat(ctx context.Context, name string) (Blob, error) {
+	is, _, err := b.record(ctx, name)
+	if err != nil {
+		return Blob{}, err
+	}
+	return is.blob(name), nil
+}
+
+// Delete implements Blobs.
+func (b blobs) Delete(ctx context.Context, name string) error {
+	for {
+		is, revision, err := b.record(ctx, name)
+		if errors.Is(err, proto.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = b.Registry(blobNames).Delete(ctx, name, revision)
+		if errors.Is(err, proto.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s, err := b.session(ctx)
+		if err == nil {
+			s.removePieces(ctx, is.ID)
+		}
+		return nil
+	}
+}
+
+// List implements Blobs.
+func (b blobs) List(ctx context.Context, prefix string) ([]Blob, error) {
+	records, err := b.Registry(blobNames).List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Blob, 0, len(records))
+	for i := range records {
+		var is blobRecord
+		if err := json.Unmarshal(records[i].Value, &is); err != nil {
+			return nil, blobFault(records[i].Key, err)
+		}
+		list = append(list, is.blob(records[i].Key))
+	}
+	return list, nil
+}

@@ -1,0 +1,74 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proxy/store"
+)
+
+// programs are what the test's binary does as a process of its own, with a folder.
+var programs = map[string]func(cfg store.Config) error{
+	// consume stores a message and handles it for ever.
+	"consume": func(cfg store.Config) error {
+		e, err := store.Open(cfg)
+		if err != nil {
+			return err
+		}
+		if _, err := e.Queue().Publish(context.Background(), store.Message{Topic: "a", Data: []byte("the message")}); err != nil {
+			return err
+		}
+		return e.Queue().Consume(context.Background(), "a", 1, func(_ context.Context, m store.Message, attempt int) store.Verdict {
+			fmt.Printf("handles %s, attempt %d\n", m.Data, attempt)
+			select {}
+		})
+	},
+}
+
+// program runs the one that the environment names, if any.
+func program() {
+	name := os.Getenv("STORE_TEST_PROGRAM")
+	if name == "" {
+		return
+	}
+	if err := programs[name](store.Config{Dir: os.Getenv("STORE_TEST_DIR")}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// process is a program that runs.
+type process struct {
+	*exec.Cmd
+	out *bufio.Scanner
+}
+
+func spawn(t *testing.T, name, dir string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(os.Args[0])}
+	p.Env = append(os.Environ(), "STORE_TEST_PROGRAM="+name, "STORE_TEST_DIR="+dir)
+	p.Stderr = os.Stderr
+	out, err := p.StdoutPipe()
+	require.NoError(t, err)
+	p.out = bufio.NewScanner(out)
+	require.NoError(t, p.Start())
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	})
+	return p
+}
+
+// line is the next one that it prints.
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	require.True(t, p.out.Scan(), "it has ended")
+	return p.out.Text()
+}
