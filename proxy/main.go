@@ -23,6 +23,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
 
@@ -147,6 +148,9 @@ func accessLogConfig(path string, sample float64, size, keep int, stdout io.Writ
 	return cfg, nil
 }
 
+// engineFolder is where in the proxy's folder its store lies.
+const engineFolder = "engine"
+
 // serve runs a proxy on its two addresses, and on those for public functions, until ctx
 // is done, or another process has taken over.
 func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cfg Config, next succession) error {
@@ -178,12 +182,16 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 			return fmt.Errorf("take over from the process before: %w", err)
 		}
 	}
+	engine := store.New(store.Config{Dir: filepath.Join(cfg.Dir, engineFolder), Logger: cfg.Logger.Named("store")})
+	cfg.Store = engine
 	p, err := New(cfg)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	next.proxy = p
+	next.proxy, next.engine = p, engine
+	next.open() // the folder is this process's now
+	defer next.shut()
 
 	var challenge func(http.ResponseWriter, *http.Request) bool
 	if p.certs != nil {
@@ -217,7 +225,7 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 		Insecure: cfg.Insecure, Trust: cfg.Trust, Hosts: ownNames(cfg.URL), Tokens: p.tokens, Record: p.record,
 		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p,
 		Leave: next.leave, LeaveLimit: next.drain, Changes: p.changes,
-		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet}, Logger: cfg.Logger,
+		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet, "store": storeState{p.cfg.Store}}, Logger: cfg.Logger,
 	})
 	cancel()
 	err = errors.Join(err, <-result)

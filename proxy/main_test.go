@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,6 +168,30 @@ func TestSecondProxyOnAFolderNamesTheFirst(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, fmt.Sprint("in use by process ", p.Process.Pid))
 	assert.Equal(t, 2, strings.Count(stderr, "\n"))
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+}
+
+// A store that does not open is no reason to call no functions.
+func TestAProxyWithoutItsStoreServes(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "proxy"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "proxy", engineFolder), nil, 0o600))
+	p := spawn(t, "-dir", dir)
+	about := func() string {
+		res, err := client(t).Get("http://" + p.http + "/readyz")
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		return bodyOf(t, res)
+	}
+	assert.Contains(t, about(), `"store":{"status":"failed","error":"`)
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+	assert.Contains(t, p.stderr.String(), "nothing is stored, since the store does not open")
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "proxy", engineFolder)))
+	p = spawn(t, "-dir", dir)
+	assert.Contains(t, about(), `"store":{"status":"ready"}`)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait())
 }

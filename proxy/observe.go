@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
 
 // Log implements transport.Interface. Of several replicas it is the first, by
@@ -124,6 +126,23 @@ func gather[T any](
 		}
 	}
 	return slices.Concat(lists...), nil
+}
+
+// storeState is what /readyz says of a store. A proxy without one, or with one that fails,
+// is ready: functions are called.
+type storeState struct{ store store.Store }
+
+func (s storeState) MarshalJSON() ([]byte, error) {
+	state := struct {
+		Status string `json:"status"`
+		Error  string `json:"error,omitempty"`
+	}{Status: "ready"}
+	if s.store == nil {
+		state.Status = "none"
+	} else if err := s.store.Err(); err != nil {
+		state.Status, state.Error = "failed", err.Error()
+	}
+	return json.Marshal(state)
 }
 
 // timeOf reads a time as agents write it. Any other text is before all times.

@@ -56,6 +56,10 @@ type Config struct {
 	ACME     acme.Config    // how to get certificates for names, and for routes; without names: not at all
 	Logger   hclog.Logger   // default: none
 
+	// Store keeps what must outlive the proxy; default: nothing does. It may open after New,
+	// and functions are called as ever while it is not open, or has failed.
+	Store store.Store
+
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -26,6 +27,7 @@ type succession struct {
 	place  *upgrade.Place
 	heir   *upgrade.Heir // nil: this process has taken nobody's place
 	proxy  *Proxy
+	engine *store.Engine // that keeps what must outlive the proxy; its folder has one process
 
 	leave   chan struct{} // closed when another process serves
 	drained chan struct{} // closed when this one serves no more
@@ -183,7 +185,32 @@ func (s *succession) notify(state string) {
 
 // estate is what is handed over.
 func (s *succession) estate() upgrade.Estate {
-	return upgrade.Estate{Rest: s.proxy.rest, Lend: s.proxy.lend, Suffices: s.proxy.suffices, Reclaim: s.proxy.reclaim}
+	return upgrade.Estate{
+		Rest: s.proxy.rest, Suffices: s.proxy.suffices,
+		Lend: func() *os.File {
+			s.shut()
+			return s.proxy.lend()
+		},
+		Reclaim: func() {
+			s.open()
+			s.proxy.reclaim()
+		},
+	}
+}
+
+// open opens the store. A proxy whose store does not open goes on without it: it says so,
+// and functions are called as ever.
+func (s *succession) open() {
+	if err := s.engine.Start(); err != nil {
+		s.proxy.logger.Error("nothing is stored, since the store does not open", "error", err)
+	}
+}
+
+// shut closes the store, so that another process can open it. What needs it meanwhile waits.
+func (s *succession) shut() {
+	if err := s.engine.Stop(); err != nil {
+		s.proxy.logger.Warn("the store has not closed well", "error", err)
+	}
 }
 
 // reaches is how many agents answer.
