@@ -224,7 +224,7 @@ func (c *fastCall) send() (l *link, err error) {
 // ask sends the request to a target, over a link that is reused or new. If that was closed
 // while it was idle, the request is sent a second time, under the rule of call.ask.
 func (c *fastCall) ask(t *target) (*link, error) {
-	l := t.links.take(c.repeatable)
+	l := t.links.untested(c.repeatable)
 	reused := l != nil
 	for {
 		if l == nil {
@@ -241,6 +241,11 @@ func (c *fastCall) ask(t *target) (*link, error) {
 			return l, nil
 		}
 		_ = l.Close()
+		if reused && errors.Is(err, errStale) {
+			l = t.links.untested(c.repeatable)
+			reused = l != nil
+			continue
+		}
 		again := reused && !l.heard && c.canceled() == nil && !errors.Is(err, errLimit) && !wire.IsCutOff(err)
 		if again {
 			t.links.failedAt.Store(time.Now().UnixNano())

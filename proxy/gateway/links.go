@@ -197,11 +197,23 @@ func (s *links) get(ctx context.Context, repeatable bool) (l *link, reused bool,
 
 // take returns an idle link, nil if there is none for such a call.
 func (s *links) take(repeatable bool) *link {
+	for l := s.untested(repeatable); l != nil; l = s.untested(repeatable) {
+		if l.tls || l.usable() { // of TLS untested has looked
+			return l
+		}
+		_ = l.Close()
+	}
+	return nil
+}
+
+// untested is take for calls that look by themselves whether the link is still open, where
+// it can be done as they send.
+func (s *links) untested(repeatable bool) *link {
 	if !repeatable && !s.trusted() {
 		return nil
 	}
 	for l := s.pop(repeatable); l != nil; l = s.pop(repeatable) {
-		if l.usable() {
+		if !l.tls || l.usable() {
 			return l
 		}
 		_ = l.Close()

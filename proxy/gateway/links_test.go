@@ -88,3 +88,29 @@ func TestErrorsForCallersNameNoAddress(t *testing.T) {
 		assert.EqualError(t, withoutAddress(err), want)
 	}
 }
+
+// The runtime tells once that a connection was closed. If that is before the wait for an
+// answer begins, nobody would be told again: the other side, which is half closed, reads
+// the request and has nothing to send.
+func TestALinkThatIsClosedJustBeforeARequestDoesNotWaitForAnAnswer(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		near, far := ends(t, secure)
+		l, err := newLink(near)
+		require.NoError(t, err)
+		if secure {
+			require.NoError(t, far.(*tls.Conn).CloseWrite())
+		} else {
+			require.NoError(t, far.(*net.TCPConn).CloseWrite())
+		}
+		require.Eventually(t, func() bool { return !quiet(near) }, 5*time.Second, time.Millisecond)
+		const limit = 2 * time.Second
+		l.send([]byte("GET / HTTP/1.1\r\n\r\n"))
+		_, err = l.readBy(make([]byte, 10), time.Now().Add(limit), limit)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, errLimit, "TLS %t", secure)
+		if !secure {
+			require.ErrorIs(t, err, errStale)
+			assert.False(t, l.sent, "the call can go over another")
+		}
+	}
+}

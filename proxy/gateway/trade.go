@@ -10,13 +10,18 @@ import (
 	"time"
 )
 
-// trade is how the fast lane uses a link: it sends a request, waits, and reads the
-// answer. net.Conn would try to read before it waits, in vain: no function has answered by
-// then. The wait begins before the request is sent, so that the answer cannot come
-// unnoticed in between.
+// errStale is why nothing was sent over a link: it was closed while it was idle, or
+// something came on it that nobody has asked for.
+var errStale = errors.New("the connection was closed while it was idle")
+
+// trade is how the fast lane uses a link: it sees that nothing has come, sends a request,
+// waits, and reads the answer. net.Conn would try to read before it waits, in vain: no
+// function has answered by then. The wait begins before all of that, so that what comes in
+// between, the answer or the end, is not missed: the runtime tells of each once.
 type trade struct {
 	try     func(fd uintptr) bool // step; a closure would be allocated each time
 	request []byte                // what has not been sent
+	tested  bool                  // that nothing has come before the request
 	until   time.Time             // when reads fail; zero: never
 	by      time.Time             // when the call is over
 	buf     []byte
@@ -25,12 +30,19 @@ type trade struct {
 }
 
 // send makes a request go out with the next read.
-func (l *link) send(request []byte) { l.trade.request = request }
+func (l *link) send(request []byte) { l.trade.request, l.trade.tested = request, false }
 
 // step sends the request, or reads, and says whether there is nothing to wait for.
 func (l *link) step(fd uintptr) bool {
 	t := &l.trade
 	if len(t.request) > 0 {
+		if !t.tested {
+			if l.probe(fd); !l.open {
+				t.err = errStale
+				return true
+			}
+			t.tested = true
+		}
 		var n int
 		n, t.err = writeTo(fd, t.request)
 		l.sent = l.sent || n > 0
@@ -107,6 +119,10 @@ func (l *link) take(p []byte) (int, error) {
 			return 0, err
 		}
 		return l.Conn.Read(p)
+	}
+	if errors.Is(t.err, errStale) {
+		t.request = nil
+		return 0, errStale
 	}
 	if t.err != nil {
 		return 0, opError(t.err, len(t.request) > 0)
