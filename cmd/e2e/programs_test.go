@@ -35,6 +35,7 @@ const program = "E2E_PROGRAM"
 
 var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 	"agent": remote.Main, "proxy": proxy.Main, "proxyCli": cli.Main,
+	"crowd": crowdMain, // not one of ours
 }
 
 func TestMain(m *testing.M) {

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"cmp"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,6 +25,14 @@ const (
 	// maxPerCaller bounds the connections of a peer to one public listener: a large office
 	// behind one address needs fewer. Where there are few places, it is a quarter of them.
 	maxPerCaller = 1024
+	// greetLimit is when a connection should have sent a whole request, if there is no place
+	// for others. Those that mean well send it at once.
+	greetLimit = 1 * time.Second
+	// roomParts is what part of the places is made free at a time: it takes a look at all
+	// connections of a listener.
+	roomParts = 64
+	// lookAgain is how long nobody looks where there was nothing to make free.
+	lookAgain = 10 * time.Millisecond
 	// spareFiles are the descriptors that connections leave to the rest of the program.
 	spareFiles = 256
 )
@@ -69,13 +81,17 @@ type share struct {
 	crowd  *crowd
 	public bool // everybody may call functions here, and do nothing else
 
-	used  int            // of the own places
-	peers map[string]int // of the callers of a public listener
+	used    int                       // of the own places
+	callers map[string]map[*seat]bool // the connections without a right, by their peers
+	vain    struct {                  // a look for connections that may be closed, which found few
+		until time.Time // when it is worth another one
+		has   int       // for a peer that has as many, or more
+	}
 }
 
 // share returns that of one more listener.
 func (c *crowd) share(public bool) *share {
-	return &share{crowd: c, public: public, peers: make(map[string]int)}
+	return &share{crowd: c, public: public, callers: make(map[string]map[*seat]bool)}
 }
 
 // seat is the place of one connection in a crowd.
@@ -83,16 +99,26 @@ type seat struct {
 	share   *share
 	conn    net.Conn
 	peer    string // whose it is, where that is counted
-	common  bool   // it is one of the common places
 	entered time.Time
+	once    sync.Once
+	timer   *time.Timer   // of a guest
+	serving atomic.Int32  // requests that are being served
+	begun   atomic.Uint32 // requests that were
 
-	once  sync.Once
-	timer *time.Timer // of a guest
+	// share.crowd.mu guards the fields below:
+	common bool   // it is one of the common places
+	given  bool   // back
+	early  *Early // reads it; nil: net/http alone does, or it is not known yet
+	silent struct {
+		since time.Time // when it was first found without a request,
+		begun uint32    // after so many
+	}
 }
 
 // enter returns the place of a connection, nil if there is none. The other end is nil for
 // public callers; gateway says that many of them come by this peer. A guest that nothing
-// is let in of is closed after a while, or before, for another.
+// is let in of is closed after a while, or before, for another. Where there is no place,
+// connections that are not used are closed for this one: see makeRoom.
 func (s *share) enter(conn net.Conn, e *end, gateway bool) *seat {
 	right := !s.public && (s.crowd.open || e.local >= trusted)
 	if right && !s.crowd.open && s.scarce() {
@@ -103,8 +129,8 @@ func (s *share) enter(conn net.Conn, e *end, gateway bool) *seat {
 		place.peer = peerOf(conn.RemoteAddr().String(), e)
 	}
 	leaving, ok := s.seat(place, right)
-	if leaving != nil {
-		_ = leaving.conn.Close()
+	for _, l := range leaving {
+		_ = l.conn.Close()
 	}
 	if !ok {
 		return nil
@@ -127,9 +153,9 @@ func (s *share) scarce() bool {
 	return s.used >= s.crowd.own-s.kept()
 }
 
-// seat gives a connection its place, if there is one, and returns the guest that must
-// leave for it, or nil.
-func (s *share) seat(place *seat, right bool) (leaving *seat, ok bool) {
+// seat gives a connection its place, if there is one, and returns the connections that
+// must leave for it.
+func (s *share) seat(place *seat, right bool) (leaving []*seat, ok bool) {
 	c, guest := s.crowd, !right && !s.public
 	own := c.own
 	if !right {
@@ -139,35 +165,105 @@ func (s *share) seat(place *seat, right bool) (leaving *seat, ok bool) {
 	defer c.mu.Unlock()
 	callers := c.atMost(maxPerCaller)
 	switch {
-	case s.public && place.peer != "" && s.peers[place.peer] >= callers:
+	case s.public && place.peer != "" && len(s.callers[place.peer]) >= callers:
 		c.warn("connections of a peer are refused: there are too many; if others call through it, name it in -trusted-proxies", "peer", place.peer, "limit", callers)
 		return nil, false
 	case guest && c.peers[place.peer] >= maxPerPeer:
 		c.warn("connections of a peer without a right are refused: there are too many", "peer", place.peer, "limit", maxPerPeer)
 		return nil, false
-	case s.used < own:
-		s.used++
-	case c.used < c.common:
-		c.used++
-		place.common = true
-	default:
-		c.warn("connections are refused: there are too many", "limit", c.own+c.common)
-		return nil, false
 	}
-	switch {
-	case s.public && place.peer != "":
-		s.peers[place.peer]++
-	case guest:
+	if !s.take(place, own) {
+		leaving = s.makeRoom(place)
+		if !s.take(place, own) {
+			c.warn("connections are refused: there are too many", "limit", c.own+c.common)
+			return leaving, false
+		}
+		c.warn("connections that are not used are closed: there are too many", "limit", c.own+c.common)
+	}
+	if place.peer != "" {
+		if s.callers[place.peer] == nil {
+			s.callers[place.peer] = make(map[*seat]bool)
+		}
+		s.callers[place.peer][place] = true
+	}
+	if guest {
 		if most := c.atMost(maxGuests); len(c.guests) >= most {
 			c.warn("connections of peers without a right are closed: there are too many", "limit", most)
-			leaving = c.longest()
-			c.dismiss(leaving)
+			longest := c.longest()
+			c.dismiss(longest)
+			leaving = append(leaving, longest)
 		}
 		c.guests[place] = true
 		c.peers[place.peer]++
 		place.timer = time.AfterFunc(guestLimit, func() { _ = place.conn.Close() })
 	}
 	return leaving, true
+}
+
+// take gives a connection one of the places of its listener, or of the common ones, and
+// reports whether there was one. crowd.mu is held.
+func (s *share) take(place *seat, own int) bool {
+	c := s.crowd
+	switch {
+	case s.used < own:
+		s.used++
+	case c.used < c.common:
+		c.used++
+		place.common = true
+	default:
+		return false
+	}
+	return true
+}
+
+// makeRoom gives places of the listener back whose connections have no right and no
+// request, and returns these, which are to be closed: those that have sent none for
+// greetLimit, and others of the peers that have most, as long as they have more than
+// the peer for which it is done. crowd.mu is held.
+func (s *share) makeRoom(place *seat) (leaving []*seat) {
+	now, has := time.Now(), len(s.callers[place.peer])
+	if has >= s.vain.has && now.Before(s.vain.until) {
+		return nil
+	}
+	most := max(1, (s.crowd.own+s.crowd.common)/roomParts)
+	peers := slices.SortedFunc(maps.Keys(s.callers), func(a, b string) int { return cmp.Compare(len(s.callers[b]), len(s.callers[a])) })
+	for _, peer := range peers {
+		seats := slices.SortedFunc(maps.Keys(s.callers[peer]), func(a, b *seat) int { return a.entered.Compare(b.entered) })
+		more := len(seats) - has - 1
+		for _, l := range seats {
+			if len(leaving) == most {
+				return leaving
+			}
+			if l.unused(now, more > 0) {
+				l.giveBack()
+				leaving = append(leaving, l)
+				more--
+			}
+		}
+	}
+	s.vain.until, s.vain.has = now.Add(lookAgain), has
+	return leaving
+}
+
+// unused reports whether a connection may be closed for another: no request of it is
+// being served, nor comes. One that has had requests may if its peer has more than
+// others. crowd.mu is held.
+func (s *seat) unused(now time.Time, more bool) bool {
+	begun := s.begun.Load()
+	if s.serving.Load() > 0 || begun > 0 && !more {
+		return false
+	}
+	if more && s.early != nil && s.early.waits() {
+		return true
+	}
+	// It may be in the midst of a head, or of HTTP/2.
+	if s.silent.since.IsZero() || s.silent.begun != begun {
+		s.silent.since, s.silent.begun = now, begun
+		if begun == 0 {
+			s.silent.since = s.entered
+		}
+	}
+	return now.Sub(s.silent.since) > greetLimit && (s.early == nil || !s.early.comes())
 }
 
 // longest returns the guest that has been there longest, of the peer that has most. c.mu
@@ -218,18 +314,51 @@ func (s *seat) stay() {
 	})
 }
 
-// leave gives the place back. It is called once.
+// leave gives the place back.
 func (s *seat) leave() {
 	s.stay()
 	c := s.share.crowd
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.share.public && s.peer != "" {
-		less(s.share.peers, s.peer)
+	s.giveBack()
+}
+
+// giveBack gives the place back, unless that was done. crowd.mu is held.
+func (s *seat) giveBack() {
+	if s.given {
+		return
+	}
+	s.given = true
+	s.share.crowd.dismiss(s)
+	if of := s.share.callers[s.peer]; of != nil {
+		if delete(of, s); len(of) == 0 {
+			delete(s.share.callers, s.peer)
+		}
 	}
 	if s.common {
-		c.used--
+		s.share.crowd.used--
 	} else {
 		s.share.used--
+	}
+}
+
+// readBy says what reads the connection before net/http.
+func (s *seat) readBy(e *Early) {
+	s.share.crowd.mu.Lock()
+	defer s.share.crowd.mu.Unlock()
+	s.early = e
+}
+
+// begin says that a request is being served. end must follow.
+func (s *seat) begin() {
+	if s != nil {
+		s.serving.Add(1)
+		s.begun.Add(1)
+	}
+}
+
+func (s *seat) end() {
+	if s != nil {
+		s.serving.Add(-1)
 	}
 }

@@ -159,6 +159,67 @@ func TestOnePeerDoesNotTakeAPublicListener(t *testing.T) {
 	assert.Nil(t, s.enter(from("10.0.0.1"), nil, true))
 }
 
+// A crowd of connections that are open and not used keeps nobody out.
+func TestUnusedConnectionsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(false, 1, hclog.NewNullLogger())
+		c.divide(80, 1)
+		s := c.share(true)
+		var seats []*seat
+		for i := range 80 {
+			place := s.enter(from(fmt.Sprintf("192.0.2.%d", i%4)), nil, false)
+			require.NotNil(t, place)
+			seats = append(seats, place)
+		}
+		closed := func() (all []int) {
+			for i, place := range seats {
+				if place.conn.(*conn).closed.Load() {
+					all = append(all, i)
+				}
+			}
+			return all
+		}
+		comes := func(peer string) bool {
+			time.Sleep(lookAgain) //nolint:forbidigo // of a clock that the test moves
+			return s.enter(from(peer), nil, false) != nil
+		}
+		assert.False(t, comes("198.51.100.1"), "each of them may be about to send a request")
+		for _, place := range seats {
+			place.begin()
+		}
+		time.Sleep(2 * greetLimit) //nolint:forbidigo // as above
+		assert.False(t, comes("198.51.100.1"), "all have requests")
+		for _, place := range seats[40:] {
+			place.end()
+		}
+		assert.False(t, comes("198.51.100.1"), "the next request may be on its way")
+		time.Sleep(2 * greetLimit) //nolint:forbidigo // as above
+		assert.True(t, comes("198.51.100.1"))
+		require.Len(t, closed(), 1)
+		seats[closed()[0]].leave() // as its connection does when it is closed
+		assert.False(t, comes("192.0.2.0"), "the others have hardly more")
+		assert.True(t, comes("198.51.100.1"))
+		assert.True(t, comes("198.51.100.2"))
+		require.Len(t, closed(), 3)
+		assert.GreaterOrEqual(t, closed()[0], 40, "the first half has requests")
+		assert.Equal(t, 80, s.used+c.used)
+		assert.Len(t, s.callers["198.51.100.1"], 2)
+	})
+}
+
+func TestConnectionsThatSendNoRequestMakeRoomForAnybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(false, 1, hclog.NewNullLogger())
+		c.divide(80, 1)
+		s := c.share(true)
+		assert.Equal(t, 80, fill(s, nil), "each is another peer's")
+		assert.Nil(t, s.enter(from("198.51.100.1"), nil, false))
+		time.Sleep(2 * greetLimit) //nolint:forbidigo // of a clock that the test moves
+		assert.NotNil(t, s.enter(from("198.51.100.1"), nil, false))
+		assert.Equal(t, 80, s.used+c.used)
+	})
+}
+
 func TestWhereAllAreLetInNobodyIsAGuest(t *testing.T) {
 	s := newCrowd(true, 1, hclog.NewNullLogger()).share(false)
 	for range 2 * maxPerPeer {

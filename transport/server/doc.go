@@ -17,6 +17,9 @@
 //     behind the verbs (scoped.go), whichever protocol they came by.
 //   - How fast a caller asks is bounded in the same place (rates.go), whether it is let in
 //     or not. Functions are called as fast as they answer.
+//   - Connections have places, of which there are as many as descriptors (crowd.go). Where
+//     none is left, those without a request make room. Who sends many requests at once, or
+//     reads its answers slowly, keeps its places: that may mean well.
 //   - What changes something is recorded where it is answered, and what is not let in
 //     where it is refused (audit.go): no handler can forget it.
 //   - Proxies and agents know each other by certificates on the same ports

@@ -238,6 +238,14 @@ func (e *Early) comes() (some bool) {
 	return some
 }
 
+// waits reports whether the connection waits for a request of which nothing has come. Any
+// goroutine may ask.
+func (e *Early) waits() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.waiting && !e.comes()
+}
+
 // begun notes that the caller has begun to send.
 func (e *Early) begun() {
 	if e.hasRead {
@@ -473,11 +481,15 @@ func (e *Early) Begin() bool {
 	if e.conn.seat != nil {
 		e.conn.seat.stay()
 	}
+	e.conn.seat.begin()
 	return true
 }
 
 // End says that the request was answered.
-func (e *Early) End() { e.server.inFlight.RUnlock() }
+func (e *Early) End() {
+	e.conn.seat.end()
+	e.server.inFlight.RUnlock()
+}
 
 // Request returns a request that was read as the handlers of net/http would get it.
 func (e *Early) Request(head []byte) (*http.Request, error) {

@@ -53,6 +53,9 @@ func (l framed) Accept() (net.Conn, error) {
 		if c.server = l.server; l.server.cfg.Early != nil {
 			c.early = &Early{conn: c, server: l.server}
 			c.early.reader = l.server.cfg.Early(c.early)
+			if c.seat != nil {
+				c.seat.readBy(c.early)
+			}
 		}
 		l.server.conns.add(c)
 	}

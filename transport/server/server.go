@@ -316,6 +316,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.inFlight.RUnlock()
+	seat := connOf(r).seat
+	seat.begin()
+	defer seat.end()
 	if conn := connOf(r); !conn.greeted.Swap(true) {
 		s.greeting.note(conn, http.StateActive)
 	}
