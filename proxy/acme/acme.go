@@ -45,6 +45,7 @@ type Manager struct {
 	cache  *certmagic.Cache
 	magic  *certmagic.Config
 	issuer *issuer
+	locks  *locks
 
 	changed chan struct{}   // holds a value when wanted has changed; has room for one
 	mu      sync.Mutex      // guards the field below:
@@ -60,13 +61,14 @@ func New(cfg Config) *Manager {
 	if cfg.Files != nil {
 		files = newStorage(cfg.Files)
 	}
+	m.locks = newLocks(files)
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   m.renewal,
 		RenewCheckInterval: cfg.check,
 		Logger:             quiet,
 	})
 	m.magic = certmagic.New(m.cache, certmagic.Config{
-		Storage:           files,
+		Storage:           m.locks,
 		DefaultServerName: cfg.Names[0],
 		OCSP:              certmagic.OCSPConfig{DisableStapling: true}, // authorities have given it up
 		OnEvent:           m.event,
@@ -84,6 +86,7 @@ func New(cfg Config) *Manager {
 
 // Run gets certificates and renews them until ctx is done. It is called once.
 func (m *Manager) Run(ctx context.Context) {
+	defer m.locks.end(context.WithoutCancel(ctx))
 	defer m.cache.Stop()
 	asked := map[string]context.CancelFunc{} // by name
 	for {

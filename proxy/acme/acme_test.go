@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -37,7 +38,8 @@ type Authority struct {
 	front   atomic.Pointer[front]
 	limits  atomic.Bool // it refuses new orders
 	refused atomic.Int64
-	holds   atomic.Pointer[held] // new orders; nil: it does not
+	orders  atomic.Int64
+	holds   atomic.Pointer[Held] // new orders; nil: it does not
 }
 
 // front is what the authority knows, and answers with it.
@@ -46,8 +48,24 @@ type front struct {
 	store *db.MemoryStore
 }
 
-// held is an order that is not answered.
-type held struct{ begun, left chan struct{} }
+// Held is an order that is not answered, or not yet.
+type Held struct{ begun, left, release chan struct{} }
+
+// Hold makes it answer the next order only once that is released.
+func (a *Authority) Hold() *Held {
+	h := &Held{begun: make(chan struct{}), left: make(chan struct{}), release: make(chan struct{})}
+	a.holds.Store(h)
+	return h
+}
+
+// Begun is closed when the order has come.
+func (h *Held) Begun() <-chan struct{} { return h.begun }
+
+// Release lets the order be answered.
+func (h *Held) Release() { close(h.release) }
+
+// Orders is how many orders were answered.
+func (a *Authority) Orders() int64 { return a.orders.Load() }
 
 // NewAuthority starts one that checks names at a port and issues certificates for some
 // seconds.
@@ -60,11 +78,15 @@ func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
 	a.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/order-plz") {
 			if h := a.holds.Swap(nil); h != nil {
-				_, _ = io.Copy(io.Discard, r.Body) // else the server would not notice that the client leaves
+				body, _ := io.ReadAll(r.Body) // else the server would not notice that the client leaves
 				close(h.begun)
-				<-r.Context().Done()
-				close(h.left)
-				return
+				select {
+				case <-r.Context().Done():
+					close(h.left)
+					return
+				case <-h.release:
+					r.Body = io.NopCloser(bytes.NewReader(body))
+				}
 			}
 			if a.limits.Load() {
 				a.refused.Add(1)
@@ -74,6 +96,7 @@ func NewAuthority(t *testing.T, port int, valid uint64) *Authority {
 				fmt.Fprint(w, `{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates","status":429}`)
 				return
 			}
+			a.orders.Add(1)
 		}
 		a.front.Load().ServeHTTP(w, r)
 	}))
@@ -275,8 +298,7 @@ func TestANameThatNobodyWantsAnyLongerIsNotAskedFor(t *testing.T) {
 	s.eventually(t, a, some, "a certificate is issued")
 	cert := certmagic.Certificate{Names: []string{"other.localhost"}}
 
-	order := &held{begun: make(chan struct{}), left: make(chan struct{})}
-	a.holds.Store(order)
+	order := a.Hold()
 	s.Want("other.localhost")
 	within(t, order.begun, "the certificate is not asked for")
 	_, err := s.renewal(cert)

@@ -1,16 +1,21 @@
 package acme_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,45 +37,193 @@ func TestMain(m *testing.M) {
 	os.Exit(guarded.Run())
 }
 
-func TestAProxyGetsTheCertificateOfItsDomain(t *testing.T) {
+// program is a proxy that gets a certificate for localhost.
+type program struct {
+	*exec.Cmd
+	addr   string // of its port for functions
+	root   *x509.CertPool
+	starts atomic.Int32 // how often it has said that it has started
+
+	mu   sync.Mutex // guards the field below
+	says bytes.Buffer
+}
+
+func (p *program) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.says.Write(b)
+}
+
+func (p *program) said(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(p.says.String(), text)
+}
+
+// started counts what a proxy says once it has started.
+type started struct{ *program }
+
+func (s started) Write(b []byte) (int, error) {
+	s.starts.Add(int32(bytes.Count(b, []byte("GRPC server started"))))
+	return len(b), nil
+}
+
+// freePort is an address at which nobody listens.
+func freePort(t *testing.T) (addr string, port int) {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
-	_, text, _ := net.SplitHostPort(addr)
-	port, err := strconv.Atoi(text)
-	require.NoError(t, err)
-	a := acme.NewAuthority(t, port, 3600)
+	defer free.Close()
+	return free.Addr().String(), free.Addr().(*net.TCPAddr).Port
+}
+
+// startProgram starts a proxy, which is stopped with the test.
+func startProgram(t *testing.T, a *acme.Authority, addr string) *program {
+	t.Helper()
 	dir := t.TempDir()
 	roots := filepath.Join(dir, "roots.pem")
 	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw}), 0o600))
-
-	cmd := exec.CommandContext(context.Background(), os.Args[0], "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-functions", addr,
+	p := &program{addr: addr, root: a.Root}
+	p.Cmd = exec.CommandContext(context.Background(), os.Args[0], "-http", "127.0.0.1:0", "-rpc", "127.0.0.1:0", "-functions", addr,
 		"-domain", "localhost", "-acme", a.Directory(), "-dir", dir)
-	cmd.Env = append(os.Environ(), "ACME_TEST_PROXY=1", "SSL_CERT_FILE="+roots)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	require.NoError(t, cmd.Start())
+	p.Env = append(os.Environ(), "ACME_TEST_PROXY=1", "SSL_CERT_FILE="+roots, "GORACE=atexit_sleep_ms=0")
+	p.Stdout, p.Stderr = started{p}, p
+	require.NoError(t, p.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		assert.NoError(t, cmd.Wait(), stderr.String())
+		_ = p.Process.Signal(syscall.SIGTERM)
+		assert.NoError(t, p.Wait(), p.says.String())
 	})
+	return p
+}
 
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Root, ServerName: "localhost"}, DisableKeepAlives: true}
-	get := func(scheme string) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, scheme+addr+"/functions/hello", http.NoBody)
-		require.NoError(t, err)
-		rsp, err := tr.RoundTrip(req)
-		if err == nil {
-			_ = rsp.Body.Close()
-		}
-		return rsp, err
+// get calls a function that is not there.
+func (p *program) get(t *testing.T, scheme string) (*http.Response, error) {
+	t.Helper()
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.root, ServerName: "localhost"}, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, scheme+p.addr+"/functions/hello", http.NoBody)
+	require.NoError(t, err)
+	rsp, err := tr.RoundTrip(req)
+	if err == nil {
+		_ = rsp.Body.Close()
 	}
-	var rsp *http.Response
-	require.Eventually(t, func() bool { rsp, err = get("https://"); return err == nil }, 30*time.Second, 50*time.Millisecond)
+	return rsp, err
+}
+
+// serial returns the number of the certificate that a caller is shown, "" for none that it
+// trusts.
+func (p *program) serial(t *testing.T) string {
+	t.Helper()
+	rsp, err := p.get(t, "https://")
+	if err != nil {
+		return ""
+	}
+	return rsp.TLS.PeerCertificates[0].SerialNumber.String()
+}
+
+func (p *program) certified(t *testing.T) (serial string) {
+	t.Helper()
+	require.Eventually(t, func() bool { serial = p.serial(t); return serial != "" }, 30*time.Second, 50*time.Millisecond, "there is no certificate")
+	return serial
+}
+
+// upgrade asks the proxy to become its program anew, and returns when it begins to.
+func (p *program) upgrade(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.starts.Load() == 1 }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	require.Eventually(t, func() bool { return p.said("another process serves") }, 30*time.Second, 10*time.Millisecond)
+}
+
+// upgraded waits until it has become it.
+func (p *program) upgraded(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.starts.Load() == 2 }, 30*time.Second, 10*time.Millisecond)
+}
+
+func TestAProxyGetsTheCertificateOfItsDomain(t *testing.T) {
+	addr, port := freePort(t)
+	p := startProgram(t, acme.NewAuthority(t, port, 3600), addr)
+	p.certified(t)
+	rsp, err := p.get(t, "https://")
+	require.NoError(t, err)
 	assert.Equal(t, http.StatusNotFound, rsp.StatusCode)
 	assert.NotEmpty(t, rsp.Header.Get("Strict-Transport-Security"))
-	rsp, err = get("http://")
+	rsp, err = p.get(t, "http://")
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusPermanentRedirect, rsp.StatusCode)
+}
+
+// What was there serves all the time, and the authority is not asked again.
+func TestACertificateServesOnThroughAnUpgrade(t *testing.T) {
+	addr, port := freePort(t)
+	a := acme.NewAuthority(t, port, 3600)
+	p := startProgram(t, a, addr)
+	serial := p.certified(t)
+	orders := a.Orders()
+	over, callers := make(chan struct{}), sync.WaitGroup{}
+	for range 2 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					assert.Equal(t, serial, p.serial(t))
+				}
+			}
+		})
+	}
+	p.upgrade(t)
+	p.upgraded(t)
+	assert.Equal(t, serial, p.serial(t))
+	close(over)
+	callers.Wait()
+	assert.Equal(t, orders, a.Orders())
+}
+
+// The order that a proxy has begun is finished by it, though another process answers the
+// authority's challenge by then.
+func TestACertificateThatIsOrderedBeforeAnUpgradeIsNotLost(t *testing.T) {
+	addr, port := freePort(t)
+	a := acme.NewAuthority(t, port, 3600)
+	order := a.Hold()
+	p := startProgram(t, a, addr)
+	<-order.Begun()
+	idle := p.stays(t)
+	p.upgrade(t)
+	order.Release()
+	serial := p.certified(t)
+	require.NoError(t, idle.Close())
+	p.upgraded(t)
+	assert.Equal(t, serial, p.serial(t))
+	assert.EqualValues(t, 1, a.Orders())
+}
+
+// An order that takes longer than the old program lives is made anew.
+func TestAnOrderThatAnUpgradeEndsIsMadeAnew(t *testing.T) {
+	addr, port := freePort(t)
+	a := acme.NewAuthority(t, port, 3600)
+	order := a.Hold()
+	p := startProgram(t, a, addr)
+	<-order.Begun()
+	p.upgrade(t)
+	p.upgraded(t)
+	serial := p.certified(t)
+	assert.Equal(t, serial, p.serial(t))
+	assert.False(t, p.said("is stale"), "a lock was left behind")
+}
+
+// stays opens a connection that is between two requests, for which a program that is
+// replaced waits for a while.
+func (p *program) stays(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = io.WriteString(conn, "GET /functions/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	rsp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.False(t, rsp.Close)
+	return conn
 }
