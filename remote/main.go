@@ -131,13 +131,13 @@ type options struct {
 	stdout     io.Writer
 }
 
-// caches are how large those of builds are when the answer is made.
+// caches says how large the caches of builds are, at the time of the answer.
 type caches func() *build.Caches
 
 // MarshalJSON implements json.Marshaler.
 func (c caches) MarshalJSON() ([]byte, error) { return json.Marshal(c()) }
 
-// building is how far the build cache is, or "ready", when the answer is made.
+// building says how far the build cache is filled, or "ready", at the time of the answer.
 type building func() string
 
 // MarshalJSON implements json.Marshaler.

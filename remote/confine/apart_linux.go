@@ -18,22 +18,26 @@ import (
 
 // apart is how programs of ForkExec are put into namespaces of their own.
 type apart struct {
-	clone   uintptr  // flags of clone(2): CLONE_NEWPID, and CLONE_NEWUSER where it takes one
-	network *os.File // an empty namespace of networks, of all programs without one; nil: each makes its own
-	user    uint32   // with which it is proven that programs can have one of their own; 0: they cannot
-	folder  string   // has the files of programs
-	closed  string   // the folder above it that not all users can reach into, or itself
+	clone   uintptr  // flags of clone(2): CLONE_NEWPID, and CLONE_NEWUSER for an agent that is not root's
+	network *os.File // a network namespace that all programs without a network share; nil: each makes its own
+	user    uint32   // the user with which Prove has shown that programs can have users of their own; 0: they cannot
+	folder  string   // the files of programs lie in it
+	closed  string   // the topmost folder on the way to it that other users cannot enter; or folder itself
 
 	mu     sync.Mutex          // guards the fields below
 	owners map[uint32]*os.File // user namespaces by user: see owner
 }
 
 // Separate puts the programs of ForkExec into namespaces of their own from now on, as
-// far as this process can: of processes, but for programs with Children; of mounts,
-// where there is nothing but what rules name, and the folders of the system that
-// programs need; of host names and shared memory; and of networks, for programs whose
-// rules have none. folder has the files of the programs. user is one that programs may
-// have; 0: none. The layers say what has come of it. Call it before the first ForkExec.
+// far as this process can:
+//   - of processes, except for programs with Children;
+//   - of mounts: a program sees what its rules name, and the folders of the system that
+//     programs need, and nothing else;
+//   - of host names and of shared memory;
+//   - of networks, for programs whose rules allow no network.
+//
+// The files of the programs lie in folder. user is a user that programs may have; 0: none.
+// FreeLayers says what of this works here. Call Separate before the first ForkExec.
 func (l *Launcher) Separate(folder string, user uint32) {
 	users := Layer{Users, Off, "programs run as the agent's user, and only root can give them others", "run the agent as root"}
 	var failed error
@@ -73,8 +77,8 @@ func (l *Launcher) Separate(folder string, user uint32) {
 	}
 }
 
-// closedFolder is the folder furthest up, of those that lead to a folder, that not all
-// users can reach into, or else the folder.
+// closedFolder returns the topmost folder on the way to a folder that other users cannot
+// enter. If they can enter all of them, it returns the folder itself.
 func closedFolder(folder string) string {
 	for at := 1; at < len(folder); at++ {
 		if folder[at] != '/' {
@@ -96,8 +100,9 @@ func (a *apart) close() {
 	}
 }
 
-// emptyNetwork makes a namespace of networks with nothing but a loopback. One for all
-// costs a start a hundredth of what one for each does, and what is in it has no sockets.
+// emptyNetwork makes a network namespace with a loopback device and nothing else. All
+// programs without a network can share it, since they can make no sockets. To enter it
+// takes a hundredth of the time that it takes to make one.
 func emptyNetwork() (network *os.File, err error) {
 	done := make(chan struct{})
 	go func() {
@@ -146,8 +151,8 @@ func (a *apart) flags(rules *Rules) uintptr {
 	return a.clone
 }
 
-// newRoot is where the root of a program is made: a folder that every machine has, and
-// that programs get nothing of.
+// newRoot is where the root of a program is put together: a folder that every machine has,
+// and of which programs see nothing.
 const newRoot = "/proc"
 
 // enter adds the calls that put a child into namespaces, and into a root of its own. The
@@ -167,10 +172,10 @@ func (a *apart) enter(c *calls, rules *Rules) (trees []int, err error) {
 		opened := c.add("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		c.handOn = append(c.handOn, [2]int{opened, c.add("start the loopback", unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, at(c, newLoopbackUp()))})
 	}
-	// What is unmounted elsewhere is not kept here, and nothing gets out.
+	// What the machine unmounts goes here, too; what is mounted here does not show there.
 	c.mount("", "/", "", unix.MS_REC|unix.MS_SLAVE)
 	c.mount("root", newRoot, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
-	c.add("set the file mode creation mask", unix.SYS_UMASK, 0) // every user is to get through the folders
+	c.add("set the file mode creation mask", unix.SYS_UMASK, 0) // so that every user can enter the folders that are made
 	var owner *os.File
 	if a.user != 0 && rules.User != 0 {
 		if owner, err = a.owner(rules.User); err != nil {
@@ -188,7 +193,8 @@ func (a *apart) enter(c *calls, rules *Rules) (trees []int, err error) {
 	return trees, nil
 }
 
-// mount adds a call of mount(2), of a file system without options but for folders.
+// mount adds a call of mount(2). With a kind it mounts a new file system; without, the
+// flags say what it does.
 func (c *calls) mount(source, target, kind string, flags uintptr) {
 	data := uintptr(0)
 	if kind != "" {
@@ -212,8 +218,8 @@ const (
 // they may read there is up to the other layers.
 var shared = []string{"/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix", "/gnu"}
 
-// hidden are those that none sees, whatever rules allow: the unix sockets of a machine lie
-// everywhere else.
+// hidden are the folders that no program sees, whatever its rules allow. A program with
+// Unix sees all others, since the unix sockets of a machine may lie anywhere there.
 var hidden = []string{"/dev", "/proc", "/sys"}
 
 // seen are the folders in the root that a program sees.
@@ -231,8 +237,9 @@ func seen(rules *Rules) []string {
 	return list
 }
 
-// furnish adds the calls that bring to the new root all that there will be. What lies in
-// the agent's folder belongs to owner there, if there is one.
+// furnish adds the calls that mount in the new root everything that a program sees. With
+// an owner, what lies in the agent's folder belongs to the program's user there. The caller
+// closes the trees.
 func (a *apart) furnish(c *calls, rules *Rules, owner *os.File) (trees []int, err error) {
 	f := furniture{c: c, made: make(map[string]bool)}
 	seen := seen(rules)
@@ -299,7 +306,7 @@ func (a *apart) furnish(c *calls, rules *Rules, owner *os.File) (trees []int, er
 	return trees, nil
 }
 
-// furniture is what is brought to a new root.
+// furniture is what is mounted in a new root.
 type furniture struct {
 	c    *calls
 	made map[string]bool // mount points, and folders above them
@@ -307,8 +314,8 @@ type furniture struct {
 
 func (f *furniture) here() int { return unix.AT_FDCWD }
 
-// bind adds the calls that bring a file or folder there, if it exists: another layer tells
-// of what must. The second time is none.
+// bind adds the calls that mount a file or folder in the new root, once, if it exists. That
+// a missing one is an error is seen to by Landlock's rules (ruleset).
 func (f *furniture) bind(name string, attributes uint64) {
 	if !f.point(name) {
 		return
@@ -317,10 +324,10 @@ func (f *furniture) bind(name string, attributes uint64) {
 	f.c.attributes(uintptr(f.here()), newRoot+name, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attributes})
 }
 
-// itself adds the calls by which a program finds its own file, as os.Executable does. In
-// /proc nothing else is needed: what may be read there is Landlock's to say, and that is
-// nothing. For children the name would lead to the wrong program; they get the kernel's
-// own, where that can be had, of processes that they may trace.
+// itself adds the calls that make the link /proc/self/exe, by which a program finds its own
+// file, as os.Executable does. Nothing else of /proc is needed: Landlock lets programs read
+// nothing there. For a program with Children the link would be wrong in the children. It gets
+// a real /proc, if the kernel can make one that shows only processes that one may trace.
 func (f *furniture) itself(rules *Rules) {
 	f.folder("/proc")
 	if rules.Children {
@@ -335,7 +342,8 @@ func (f *furniture) itself(rules *Rules) {
 	f.c.try(unix.SYS_SYMLINKAT, f.c.text(rules.Exec[0]), uintptr(f.here()), f.c.text(newRoot+"/proc/self/exe"))
 }
 
-// point adds the calls that make what a file or folder can be mounted on.
+// point adds the calls that make a mount point for a file or folder. It returns false if
+// that does not exist, or has a mount point already.
 func (f *furniture) point(name string) bool {
 	info, err := os.Stat(name)
 	if err != nil || f.made[name] {
@@ -372,8 +380,8 @@ func closeFDs(fds []int) {
 	}
 }
 
-// owner is a user namespace in which the files of this process's user are another's. One
-// is made for each user and kept.
+// owner returns a user namespace that maps the user of this process to another one: in a
+// mount with it, the files of the first belong to the other. It is made once for each user.
 func (a *apart) owner(user uint32) (*os.File, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -20,7 +20,7 @@ var forbidden = []uint32{
 	// Memory, queues and semaphores that all processes of the user share by number or name.
 	unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL,
 	unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
-	// Programs inside the kernel, and rings past this filter.
+	// Programs that run in the kernel; and io_uring, whose calls this filter does not see.
 	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD,
 	// The machine as a whole.
@@ -38,8 +38,9 @@ var forbidden = []uint32{
 	unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_VMSPLICE, unix.SYS_NFSSERVCTL, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_REMAP_FILE_PAGES,
 }
 
-// attributes change files whose content is out of reach, or tell what happens in folders
-// that are. By a descriptor too: one that was opened for reading will do.
+// attributes are calls that change the attributes of files that a program may not write, or
+// that tell what happens in folders that it may not read. Some take a descriptor, for which
+// one that was opened for reading is enough.
 var attributes = []uint32{
 	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
 	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
@@ -47,8 +48,8 @@ var attributes = []uint32{
 	unix.SYS_FILE_SETATTR, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_FANOTIFY_MARK,
 }
 
-// ofSelf take a process as their first argument. 0 is the calling one. Landlock
-// lets a program set the limits of all processes of its user.
+// ofSelf are calls that take a pid as their first argument, where 0 is the caller itself.
+// Landlock would let a program set the limits of all processes of its user.
 var ofSelf = []uint32{
 	unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR,
 }

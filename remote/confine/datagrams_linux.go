@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// datagrams keep programs whose rules have a list of ports from UDP, but for DNS: by small
-// programs of the kernel's (BPF), which are attached to the control group of a program and
-// asked at each connect and sendto of a socket that was made in it. They go with the group.
+// datagrams deny UDP, but for DNS, to programs whose rules have a list of ports. They are
+// small BPF programs, attached to the control group of such a program: the kernel runs them
+// at each connect and sendto of a socket that was made in the group. They go with it.
 type datagrams struct {
 	dir      string           // of version 2, in which groups are made
 	programs map[int]*os.File // by where they are attached
 }
 
-// findDatagrams loads the programs, and tries whether they can be attached.
+// findDatagrams loads the BPF programs, and tries whether they can be attached.
 func findDatagrams() (*datagrams, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -58,8 +58,8 @@ func findDatagrams() (*datagrams, error) {
 	return d, errors.Join(err, probe.remove())
 }
 
-// join attaches the programs to the group of version 2 of a program, which is made if
-// there is none, and returns its folder, in which the program is to begin.
+// join attaches them to a program's group of version 2, which it makes if there is none. It
+// returns the group's folder, in which the program is to begin. The caller closes it.
 func (d *datagrams) join(made *group) (folder *os.File, err error) {
 	dir := ""
 	for _, one := range *made {
@@ -86,8 +86,8 @@ func (d *datagrams) join(made *group) (folder *os.File, err error) {
 	return folder, nil
 }
 
-// The instructions of BPF that are needed, and where struct bpf_sock_addr has what they
-// look at.
+// The instructions of BPF that are needed, and the offsets of what they read in struct
+// bpf_sock_addr.
 const (
 	bpfLoad         = unix.BPF_LDX | unix.BPF_MEM | unix.BPF_W
 	bpfJumpEqual    = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -102,8 +102,8 @@ const (
 // dns is the port of DNS, as in an address.
 const dns = 53 << 8
 
-// loadDatagrams loads the program for a hook: it allows all but sockets of datagrams, and
-// them the port of DNS.
+// loadDatagrams loads the program for a hook. It allows everything but datagrams, and of
+// those what goes to the port of DNS.
 func loadDatagrams(hook int) (*os.File, error) {
 	var text []byte
 	add := func(code, registers byte, jump uint16, value uint32) {

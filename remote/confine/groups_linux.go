@@ -26,7 +26,7 @@ type groups struct {
 	cpu         bool // they can limit processors
 
 	mu   sync.Mutex // guards the fields below
-	used []string   // folders that nobody removes: see spend
+	used []string   // folders that are still to be removed: see spend
 }
 
 // hierarchy is a folder in which groups can be made, and the files that limit them.
@@ -64,8 +64,9 @@ func findGroups() (*groups, error) {
 	return g, probe.remove()
 }
 
-// hierarchies reads which of version 1 have controllers of tasks and memory, and perhaps
-// of processors, or else the one of version 2, from the files of /proc of these names.
+// hierarchies returns the hierarchies of version 1 with the controllers of tasks and of
+// memory, and of processors if it is there. If one of the first two is missing, it returns
+// the hierarchy of version 2. mountinfo and cgroup are what these files of /proc say.
 func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 	own := map[string]string{} // path by controller; "" is version 2
 	for line := range strings.Lines(cgroup) {
@@ -85,7 +86,8 @@ func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 		}
 		dir := func(path string) string { return filepath.Join(place[4], strings.TrimPrefix(path, place[3])) }
 		if kind[0] == "cgroup2" {
-			// Beside this process: a group with processes has no limits for others in it.
+			// Beside the group of this process: one that has processes cannot limit groups
+			// inside it.
 			second = []hierarchy{{dir: dir(filepath.Dir(own[""])), tasks: "pids.max", memory: "memory.max", cpu: "cpu.max", second: true}}
 		}
 		if kind[0] != "cgroup" {
@@ -118,7 +120,7 @@ func hierarchies(mountinfo, cgroup string) (list []hierarchy) {
 	return second
 }
 
-// group is one of a program: a folder in each hierarchy.
+// group is the control group of a program: a folder in each hierarchy.
 type group []string
 
 // make makes a group with limits, whose name begins with a prefix.
@@ -170,8 +172,8 @@ func (g *groups) limit(made group, l Limits) error {
 	return nil
 }
 
-// entry is the file by which a thread joins alone, in version 1, or a process, in
-// version 2. The first costs nothing, the other some 10 ms.
+// entry is the file by which a thread joins a group of version 1, which takes no time, or a
+// process one of version 2, which takes some 10 ms.
 func (h hierarchy) entry(dir string) string {
 	if h.second {
 		return filepath.Join(dir, "cgroup.procs")
@@ -207,8 +209,8 @@ func closeFiles(files []*os.File) {
 	}
 }
 
-// spend removes a group whose processes nobody waits for here, once a later one is spent
-// and they have exited.
+// spend notes a group whose processes may still run. A later call of spend removes it, once
+// they have exited.
 func (g *groups) spend(m group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rights by what a rule grants. Those on files fit a rule about a file; the
-// kernel refuses the others there.
+// Rights by what a rule grants. fileRights are those that a rule about a single file may
+// have: the kernel refuses the others there.
 const (
 	readRights  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
 	execRights  = readRights | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	fileRights  = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	firstRights = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1 // of ABI 1: all up to this one
-	// never is not granted at all: to run what may be written, to make devices, and
-	// to give devices commands.
+	// never is what Rules.Write does not grant: to run what can be written, to make
+	// devices, and to send commands to devices.
 	never = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )
 

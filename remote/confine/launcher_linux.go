@@ -48,10 +48,10 @@ func New() *Launcher {
 	return l
 }
 
-// Layers says what is in force for every program that Start starts.
+// Layers says what is in force for the programs that Start starts.
 func (l *Launcher) Layers() []Layer { return l.layers }
 
-// FreeLayers says it of those that ForkExec starts.
+// FreeLayers says what is in force for the programs that ForkExec starts.
 func (l *Launcher) FreeLayers() []Layer { return slices.Concat(l.common, l.free) }
 
 func layers(abi int, landlockErr, seccompErr error) []Layer {
@@ -128,7 +128,7 @@ func (l *Launcher) freeLayers(groupsErr, datagramsErr error) []Layer {
 // Start ends, as when this process is killed: the caller keeps to its thread
 // (runtime.LockOSThread) until it has waited.
 //
-// Of attr.Sys count the fields that ForkExec names. An error means that the program was
+// Of attr.Sys it uses the fields that ForkExec uses. An error means that the program was
 // not started.
 func (l *Launcher) Start(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (*os.Process, error) {
 	pid, group, err := l.launch(path, argv, attr, rules, true)
@@ -145,12 +145,12 @@ func (l *Launcher) Start(path string, argv []string, attr *syscall.ProcAttr, rul
 // process is not held: it lives as long as it likes, and its pid is the program's.
 // Call release when the process and its children have exited.
 //
-// Of attr.Sys count Setsid, Setpgid, Credential, Cloneflags and PidFD. An error means that
-// the program was not started.
+// Of attr.Sys it uses Setsid, Setpgid, Credential, Cloneflags and PidFD. An error means
+// that the program was not started.
 func (l *Launcher) ForkExec(path string, argv []string, attr *syscall.ProcAttr, rules Rules) (pid int, release func(), err error) {
 	pid, group, err := l.launch(path, argv, attr, rules, false)
 	return pid, func() {
-		if group.remove() != nil { // a child of its is about to exit
+		if group.remove() != nil { // a child of the program is about to exit
 			l.groups.spend(group)
 		}
 	}, err
@@ -163,8 +163,8 @@ const (
 	busyMost  = 64 * time.Millisecond
 )
 
-// launch starts a program. The caller removes the group, which there may be, when the
-// program has exited.
+// launch starts a program. The caller removes the group, if there is one, when the program
+// has exited.
 func (l *Launcher) launch(path string, argv []string, attr *syscall.ProcAttr, rules Rules, held bool) (pid int, made group, err error) {
 	for wait := busyFirst; ; wait *= 2 {
 		pid, made, err = l.run(attr, rules, held, func(c *calls) {
@@ -186,8 +186,8 @@ func (l *Launcher) launch(path string, argv []string, attr *syscall.ProcAttr, ru
 	return pid, made, nil
 }
 
-// run starts a child that gives up what rules do not name, and then does what end adds.
-// The calls are in the order that the package names.
+// run starts a child that gives up what rules do not name, and then makes the calls that end
+// adds. They are in the order that the package's comment says.
 func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(*calls)) (pid int, made group, err error) {
 	c, folder, cloneFlags := new(calls), -1, uintptr(0)
 	defer func() {
@@ -256,7 +256,7 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 	c.files(slices.Concat(attr.Files, lent))
 	c.add("set the file mode creation mask", unix.SYS_UMASK, 0o077)
 	if !counts(cloneFlags, l.abi) {
-		rules.Limits.Tasks = 0 // it would be one of all that the user runs
+		rules.Limits.Tasks = 0 // the kernel would count all processes of the user
 	}
 	if err := c.limit(rules.Limits); err != nil {
 		return 0, made, err
@@ -269,7 +269,7 @@ func (l *Launcher) run(attr *syscall.ProcAttr, rules Rules, held bool, end func(
 		c.become(rules.User)
 	}
 	if held && rules.Children {
-		c.endWithThread() // whoever it is by now
+		c.endWithThread() // once more: another user, which it may have become, ends that
 	}
 	c.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	if l.abi > 0 {

@@ -14,15 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// provePort is a port that Prove does not try to dial, and triedPort one that it does: it
-// is refused at the least, since nobody uses it.
+// provePort is the one port that the process of Prove may dial. It tries triedPort, where
+// nobody listens, so that the attempt reaches no program.
 const (
 	provePort = 9
 	triedPort = 1
 )
 
-// attempts are what a process under rules without a grant tries, the layer that denies
-// it, from which ABI of Landlock on, and how. None changes anything when it works.
+// attempts are what a process tries whose rules grant nothing: the layer that denies it,
+// the ABI of Landlock from which on it does, and the error that it gives. An attempt that
+// works changes nothing.
 var attempts = []struct {
 	name, layer string
 	since       int
@@ -47,8 +48,8 @@ var attempts = []struct {
 	{"stay", Users, 0, unix.EPERM},
 }
 
-// Prove starts a process under rules that grant nothing but to dial a port, tries to get
-// past each layer that is on, and says which attempt has.
+// Prove starts a process whose rules grant nothing but to dial one port. It tries to get
+// past each layer that is on. The error says which attempt has worked.
 func (l *Launcher) Prove() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -89,8 +90,8 @@ func (l *Launcher) Prove() error {
 	return errors.Join(l.judge(came), group.remove())
 }
 
-// attempt adds all attempts, and returns the calls by their names. socket is the
-// descriptor of one of TCP.
+// attempt adds all attempts, and returns the calls by the names of the attempts. socket is
+// the descriptor of a TCP socket.
 func (c *calls) attempt(socket uintptr) map[string]int {
 	here, ours := int(unix.AT_FDCWD), uintptr(os.Getpid())
 	open := func(path string, flags uintptr) int {
@@ -122,7 +123,7 @@ func (c *calls) attempt(socket uintptr) map[string]int {
 	return tries
 }
 
-// judge compares what came of attempts with the layers.
+// judge compares the results of the attempts with the layers.
 func (l *Launcher) judge(came map[string]syscall.Errno) error {
 	for _, a := range attempts {
 		on := l.abi >= a.since
@@ -140,8 +141,8 @@ func (l *Launcher) judge(came map[string]syscall.Errno) error {
 			continue
 		}
 		got, tried := came[a.name]
-		// What else denies a file or a port on this machine may come first, and be named, and
-		// whom one does not know one cannot signal.
+		// Something else on this machine may deny a file or a port before the layer does, with
+		// another error. And a process that is out of sight cannot be signalled.
 		lenient := slices.Contains([]string{Files, Ports, "signals"}, a.layer) || a.name == "signal" && l.apart != nil && got == unix.ESRCH
 		denied := got == a.want || lenient && got != 0 && got != unix.ECONNREFUSED
 		if !tried || !denied {

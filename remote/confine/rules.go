@@ -11,9 +11,9 @@ type Rules struct {
 	// System may be read where it exists; a missing path above is an error. Programs may
 	// be run as well.
 	System, Programs []string
-	// Connect are the TCP ports that may be dialled, on any host, and AnyPort opens all of
-	// them. UDP is open then, but for a list of ports to DNS alone where the layer is on.
-	// Without either, no socket of a network can be made.
+	// Connect are the TCP ports that may be dialled, on any host; AnyPort allows all of
+	// them. With AnyPort UDP is open, too. With Connect it is open to DNS alone if the layer
+	// Datagrams is on, else to all. Without either, no network socket can be made.
 	Connect []uint16
 	AnyPort bool
 	// Listen lets the program open listening sockets, beside those that it is given.
@@ -21,30 +21,29 @@ type Rules struct {
 	// Unix lets it make unix sockets. What they lead to is up to the permissions of files.
 	Unix bool
 	// Attributes lets it change modes, owners, times and attributes of files, and watch
-	// folders: of all that the user may, since Landlock sees neither.
+	// folders: all those that its user may, since Landlock does not see such calls.
 	Attributes bool
-	// Children lets the program start others, under the same rules and in its
-	// process group, which they cannot leave; with Groups its session, which is as far
-	// as they can go.
+	// Children lets the program start others, under the same rules. They cannot leave its
+	// process group; with Groups they can, but not its session.
 	Children, Groups bool
 	Limits           Limits
-	// User is the user, and the group of that number, that the program runs as. Only root
-	// can start it then. Where the layer of users is on, its own files in the folder of
-	// Separate are this user's in its eyes, whose ever they are. 0: who starts it.
+	// User is the user that the program runs as, and its group has the same number; 0: those
+	// of this process. Others take root. Where the layer Users is on, the program sees its files
+	// in the folder of Separate as this user's, whoever owns them on the disk.
 	User uint32
 }
 
-// network says that rules allow sockets of a network.
+// network reports whether rules allow network sockets.
 func (r *Rules) network() bool { return r.AnyPort || len(r.Connect) > 0 }
 
-// Limits hold for each process alone, but for those at the end. 0 is no limit.
+// Limits are for each process alone, except for the last three. 0 is no limit.
 type Limits struct {
 	CPU   time.Duration // full seconds; at the limit the process is killed
 	Data  uint64        // bytes of memory that it can write to
 	File  uint64        // bytes of a file that it writes
 	Files uint64        // open files
-	// Of a program and its children together, where the layers of these are on:
-	// processes and threads, and bytes.
+	// For a program and its children together, where the layers Processes, Memory and CPU
+	// are on: processes and threads, and bytes.
 	Tasks, Memory uint64
 	CPUs          float64 // processors that are kept busy
 }
@@ -64,11 +63,11 @@ const (
 	Files = "files" // keeps programs from files
 	Ports = "ports" // keeps them from TCP ports
 	Calls = "calls" // keeps them from system calls
-	// Bound what a program and its children take together.
+	// These bound what a program and its children take together.
 	Processes = "processes"
 	Memory    = "memory"
 	CPU       = "cpu"
-	// Of ForkExec.
+	// These are for programs of ForkExec alone.
 	Namespaces = "namespaces" // keep what else there is on the machine out of sight
 	Users      = "users"      // give programs users of their own
 	Datagrams  = "udp"        // keeps programs with a list of ports from UDP

@@ -31,7 +31,7 @@ const (
 
 func ret(action uint32) instr { return instr{Code: unix.BPF_RET | unix.BPF_K, K: action} }
 
-// load takes a word of the data, on which what follows works.
+// load reads a word of the data into the register on which the next instructions work.
 func load(offset int) instr {
 	return instr{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(offset)} //nolint:gosec // below 64
 }
@@ -47,13 +47,14 @@ func jump(test uint16, k uint32, then, otherwise int) instr {
 	return instr{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: uint8(then), Jf: uint8(otherwise), K: k} //nolint:gosec // bodies are short
 }
 
-// on runs body for one system call. A body ends with a ret on every way.
+// on runs body for one system call. Every way through it must end with a ret, since what
+// comes next expects the number of the call in the register.
 func on(call uint32, body ...instr) []instr {
 	return slices.Insert(body, 0, jump(unix.BPF_JEQ, call, 0, len(body)))
 }
 
-// oneOf goes on when an argument, without some bits, has one of the values. The
-// kernel takes it as 32 bits; a high half that is not zero is a trick.
+// oneOf denies a call unless an argument, without some bits, has one of the values. The
+// kernel reads the low 32 bits alone, so a high half that is not zero is a trick.
 func oneOf(denial uint32, arg int, without uint32, values ...uint32) []instr {
 	body := []instr{high(arg), jump(unix.BPF_JEQ, 0, 1, 0), ret(denial), low(arg), mask(^without)}
 	for i, v := range values {
@@ -71,7 +72,7 @@ func without(arg int, bits uint32) []instr {
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// ownPid stands in a filter for the pid of the process under it.
+// ownPid stands in a filter for the pid of its process, which is put in when that is known.
 const ownPid = 1<<32 - 1
 
 // filter is the program for rules. With ownSignals the process may signal itself alone;
@@ -82,7 +83,7 @@ func filter(rules Rules, ownSignals bool) []instr {
 		load(offArch), jump(unix.BPF_JEQ, auditArch, 1, 0), ret(kill),
 		load(offNumber),
 	}
-	if x32 != 0 { // shares the architecture's word
+	if x32 != 0 { // calls of this kind have the same architecture, and numbers of their own
 		prog = append(prog, jump(unix.BPF_JGE, x32, 0, 1), ret(eperm))
 	}
 	add := func(call uint32, bodies ...[]instr) { prog = append(prog, on(call, slices.Concat(bodies...)...)...) }
@@ -93,7 +94,8 @@ func filter(rules Rules, ownSignals bool) []instr {
 	}
 	add(unix.SYS_SOCKET, sockets(rules)...)
 	if !rules.Unix {
-		// A descriptor on its way through one is in no process's table.
+		// A descriptor that is sent through one is, on its way, in no process's table, where
+		// the agent looks for the owner of a connection.
 		add(unix.SYS_SOCKETPAIR, []instr{ret(eacc)})
 	}
 	if !rules.Attributes {
@@ -105,7 +107,7 @@ func filter(rules Rules, ownSignals bool) []instr {
 		// Also on a socket without a port, which gets one that Landlock does not see.
 		add(unix.SYS_LISTEN, []instr{ret(eacc)})
 	}
-	// Opens a connection that Landlock does not see.
+	// With this flag they open a connection, which Landlock does not see.
 	add(unix.SYS_SENDTO, without(3, unix.MSG_FASTOPEN), allowed)
 	add(unix.SYS_SENDMSG, without(2, unix.MSG_FASTOPEN), allowed)
 	add(unix.SYS_SENDMMSG, without(3, unix.MSG_FASTOPEN), allowed)
@@ -126,7 +128,7 @@ func filter(rules Rules, ownSignals bool) []instr {
 			add(call, denied)
 		}
 	}
-	// Of one's own process (0), not of others of the same user, such as the agent.
+	// For the process itself (0), not for others of the same user, such as the agent.
 	for _, call := range ofSelf {
 		add(call, oneOf(eperm, 0, 0, 0), allowed)
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call is a system call, as the assembler reads it and says what came of it.
+// call is a system call that the assembler makes, and its result.
 type call struct {
 	number   uintptr
 	args     [6]uintptr
@@ -29,17 +29,17 @@ const notMade = 1 << 62
 // below zero, when the child has become another program or has exited.
 func forkAndCall(number, arg1, arg2 uintptr, first *call, n uintptr) (pid uintptr)
 
-// calls are what a child does between fork and execve. It shares this process's memory
-// meanwhile and runs no Go, so all that the calls need is laid out before, and what came
-// of them is in the list afterwards.
+// calls are what a child does between fork and execve. Until then it shares this process's
+// memory and runs no Go. So all that the calls need is laid out before, and their results
+// are in the list afterwards.
 type calls struct {
 	list []call
-	what []string // each of them is for
+	what []string // what each call is for
 	// handOn are pairs of calls, of which the second gets the first's result as its first
 	// argument.
 	handOn [][2]int
 	pins   runtime.Pinner
-	mask   uint64 // of signals that this process does not get
+	mask   uint64 // the signals that this thread blocks
 }
 
 // add adds a call, which must work, and returns its index.
@@ -76,7 +76,7 @@ func (c *calls) text(s string) uintptr {
 	return at(c, &b[0])
 }
 
-// texts is that of a list of texts that ends with a zero.
+// texts is the address of a list of texts, which ends with a zero.
 func (c *calls) texts(list []string) uintptr {
 	addresses := make([]uintptr, len(list)+1)
 	for i, s := range list {
@@ -110,8 +110,8 @@ func (c *calls) run(flags uintptr, cgroup int) (pid int, err error) {
 	for _, pair := range c.handOn {
 		c.list[pair[0]].store = uintptr(unsafe.Pointer(&c.list[pair[1]].args[0]))
 	}
-	// The child must not run this program's handlers of signals, so it begins without
-	// signals and has them only when it has no handlers.
+	// The child must not run this program's signal handlers. So it begins with all signals
+	// blocked, and unblocks them once it has no handlers.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	all := ^uint64(0)
@@ -175,7 +175,7 @@ func failure(result uintptr) syscall.Errno {
 	return 0
 }
 
-// setMask sets the signals that this thread does not get.
+// setMask sets the signals that this thread blocks, and reads those that it did before.
 func setMask(mask, before *uint64) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(mask)), uintptr(unsafe.Pointer(before)), sizeofMask, 0, 0)
 }
@@ -185,15 +185,15 @@ const (
 	sigSetmask = 2
 	sizeofMask = 8
 	lastSignal = 64
-	// Handlers of signals that are none.
+	// The two values of a handler that are no function.
 	sigDefault, sigIgnore = 0, 1
 )
 
 // sigaction is as large as the kernel's, and begins with the handler.
 type sigaction [4]uintptr
 
-// withoutHandlers are the first calls of a child: it has no handlers of signals, and
-// then gets those that its parent gets.
+// withoutHandlers adds the first calls of a child, which remove the signal handlers of this
+// program, and then unblock the signals that its parent does not block.
 func (c *calls) withoutHandlers() {
 	none := at(c, new(sigaction))
 	for signal := uintptr(1); signal <= lastSignal; signal++ {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// begin adds what of attr counts before the program's rules.
+// begin adds what attr asks for.
 func (c *calls) begin(attr *syscall.SysProcAttr) {
 	if attr.Setsid {
 		c.add("lead a session", unix.SYS_SETSID)
@@ -30,7 +30,7 @@ func (c *calls) begin(attr *syscall.SysProcAttr) {
 
 // files gives the child files as its descriptors from 0 on.
 func (c *calls) files(files []uintptr) {
-	// Those that lie where others are to be make room first.
+	// A file whose number another one is to have is moved first.
 	room := uintptr(len(files))
 	for _, fd := range files {
 		room = max(room, fd+1)
@@ -77,7 +77,7 @@ func (c *calls) limit(l Limits) error {
 	return nil
 }
 
-// closeFrom keeps descriptors from a number on from the program.
+// closeFrom closes the descriptors from a number on when the child becomes the program.
 func (c *calls) closeFrom(first uintptr) error {
 	if err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
 		c.add("close what was inherited", unix.SYS_CLOSE_RANGE, first, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
@@ -92,11 +92,12 @@ func (c *calls) closeFrom(first uintptr) error {
 	return err
 }
 
-// lastCapability is the highest number that a kernel of 64 bits of them can have.
+// lastCapability is the highest number that a capability can have: sets of them have 64 bits.
 const lastCapability = 63
 
 // dropCapabilities empties the set from which execve gives root its capabilities.
-// A plain user has none, and must not give up what it never had: layers tells of that.
+// A plain user may not empty it, and has no capabilities to lose; keepsCapabilities tells
+// of one that has some.
 func (c *calls) dropCapabilities() {
 	for number := uintptr(0); number <= lastCapability; number++ {
 		c.try(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, number)
@@ -104,7 +105,7 @@ func (c *calls) dropCapabilities() {
 	c.add("give up capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
 }
 
-// become gives up all that the child is for a user and the group of the same number.
+// become makes the child another user, with the group of the same number and no other.
 func (c *calls) become(user uint32) {
 	id, what := uintptr(user), "become user "+strconv.Itoa(int(user))
 	c.add(what, unix.SYS_SETGROUPS)
@@ -112,7 +113,7 @@ func (c *calls) become(user uint32) {
 	c.add(what, unix.SYS_SETRESUID, id, id, id)
 }
 
-// install puts the child under a filter for ever.
+// install puts the child under a filter, for good.
 func (c *calls) install(prog []instr) {
 	if slices.ContainsFunc(prog, isOwnPid) {
 		prog = slices.Clone(prog)

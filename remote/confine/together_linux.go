@@ -9,16 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nprocABI comes with a kernel (5.19) that counts the processes of a user in each
-// user namespace apart (since 5.14). Before, the limit counted all of the user's.
+// nprocABI is the Landlock ABI of Linux 5.19. Since 5.14 the kernel counts the processes of a
+// user in each user namespace apart; before, it counted them all together.
 const nprocABI = 2
 
-// holding finds out how the processes of a program can be held together: by the
-// flags of clone(2) for a namespace of their own. What starts there first is the
-// program, and with it all others end.
+// holding returns the flags of clone(2) that give a program a process namespace of its own.
+// The program is the first process there, and when it ends, the kernel ends all others.
 //
-// A user namespace comes along where it takes one. In it the kernel counts
-// processes apart from others of the user, but does not limit root's.
+// A plain user needs a user namespace for that. In it the kernel counts processes apart
+// from others of the user, but does not limit root's.
 func holding() (flags uintptr, err error) {
 	for _, flags := range []uintptr{unix.CLONE_NEWPID, unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
 		probe := new(calls)
@@ -33,13 +32,14 @@ func holding() (flags uintptr, err error) {
 	return 0, err
 }
 
-// hold makes the child, which begins in namespaces, die with the thread that starts it.
+// hold makes a child in namespaces die with the thread that starts it, and keep its user.
 func (c *calls) hold(flags uintptr) {
 	c.endWithThread()
 	c.stay(flags)
 }
 
-// stay makes the child, which begins in namespaces, stay who it is.
+// stay makes a child in a user namespace keep its user and group there. flags are those of
+// its clone(2).
 func (c *calls) stay(flags uintptr) {
 	if flags&unix.CLONE_NEWUSER == 0 {
 		return
@@ -59,8 +59,8 @@ func (c *calls) endWithThread() {
 	c.add("end with the agent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 }
 
-// counts says that the kernel limits the number of processes in namespaces of
-// these flags.
+// counts reports whether the kernel limits the number of processes in namespaces of these
+// flags.
 func counts(flags uintptr, abi int) bool {
 	return flags&unix.CLONE_NEWUSER != 0 && os.Getuid() != 0 && abi >= nprocABI
 }

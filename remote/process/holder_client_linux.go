@@ -278,8 +278,8 @@ func (h *HolderClient) Remove(name string) error {
 	return nil
 }
 
-// All is what the holder keeps, by name. The files are duplicates, which the
-// caller closes.
+// All returns what the holder keeps, by name. The files are duplicates, which the caller
+// closes.
 func (h *HolderClient) All() (map[string][]*os.File, error) {
 	all := make(map[string][]*os.File)
 	for last := ""; ; {

@@ -101,9 +101,9 @@ func killSession(leader int) {
 	}
 }
 
-// DataLimit is the limit of the memory that a process can write to (RLIMIT_DATA), in
-// bytes, of one that may use so many; 0: none. The kernel limits what it maps, so the
-// limit lies above by what a Go program maps but does not use.
+// DataLimit is the RLIMIT_DATA, in bytes, for a process that may use so many bytes of
+// memory; 0: none. The kernel limits what a process maps. So the limit is higher, by what a
+// Go program maps and does not use.
 func DataLimit(bytes int64) uint64 {
 	if bytes <= 0 {
 		return 0

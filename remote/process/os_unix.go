@@ -12,9 +12,9 @@ import (
 type child struct {
 	pid    int
 	pidfd  *os.File // Linux alone; nil on kernels before 5.4
-	before uint64   // bytes: the most that this process had resident when it forked
-	kills  oomKills // until then
-	// release is called when it and its group have exited; nil: it was adopted.
+	before uint64   // bytes: the peak of what this process had resident, when it forked
+	kills  oomKills // as counted when it forked
+	// release is called when the child and its group have exited; nil: it was adopted.
 	release func()
 
 	// mu guards the fields below:

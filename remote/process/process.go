@@ -55,14 +55,14 @@ type Spec struct {
 	// Nonce is a text that no other process has, by which a later agent knows the
 	// process; "": a random one.
 	Nonce string
-	// Fork starts the program, in place of syscall.ForkExec, as a process that does
-	// nothing before it is the program, with the limit DataLimit of Memory: of another user
-	// the caller may not set one. It is called back when the process and its group have
-	// exited. Default: syscall.ForkExec.
+	// Fork starts the program, in place of syscall.ForkExec, which is the default. It limits
+	// the process by DataLimit(Memory): a process of another user cannot be limited from here.
+	// What it returns as exited is called when the process and its group have exited.
 	Fork ForkExec
 }
 
-// ForkExec is syscall.ForkExec, and what is to be called when the process has exited.
+// ForkExec is like syscall.ForkExec, and also returns what is to be called when the process
+// has exited.
 type ForkExec func(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error)
 
 func bareForkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, exited func(), err error) {

@@ -40,7 +40,7 @@ func usage(id Identity) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(id.Pid)
 	status, statusErr := os.ReadFile(dir + "/status")
 	open, openErr := os.ReadDir(dir + "/fd")
-	// Read last: if the pid is another process's by now, so may be all of the above.
+	// This is read last: if the pid is another process's by now, all of the above may be, too.
 	s, err := readStat(id.Pid)
 	if errors.Is(err, os.ErrNotExist) || err == nil && (s.start != id.Start || s.state == 'Z') {
 		return Usage{}, os.ErrProcessDone

@@ -101,8 +101,8 @@ func (a access) check(r request) (*auth.Identity, error) {
 }
 
 // admit returns why a caller, which check has let in, may not call a function, or nil.
-// Everybody says that it came by a listener for everybody, where nothing comes from
-// where a caller is.
+// everybody is true for a caller on a public listener, where the place that it calls from
+// gives it no right.
 func (a access) admit(r request, name string, public, everybody bool) error {
 	switch {
 	case r.wrong != nil:
@@ -152,7 +152,7 @@ func (a access) without(r request) error {
 
 // private returns why a caller without a token may not call private functions, or nil.
 func (a access) private(r request) error {
-	if r.page == foreignPage && !a.insecure { // one that is developed on this machine calls functions from another port
+	if r.page == foreignPage && !a.insecure { // but a page that is developed on this machine may call from another port
 		return foreignCall
 	}
 	return a.mine(r)

@@ -50,12 +50,12 @@ type Early struct {
 	hasRead bool
 	ended   bool // nothing more is read
 	first   [1]byte
-	raw     syscall.RawConn // nil before the first use, and where bytes are not what they seem
+	raw     syscall.RawConn // reads the socket itself; nil: the first byte is to come, or TLS is spoken
 	fill    filling
 	until   time.Time // the limit that was set for reads
 
 	host  string // of the last request
-	known bool   // what is said about callers of that host:
+	known bool   // the rights are those of callers who address host
 	rights
 	peer, scheme string          // of the last request
 	ctx          context.Context // of the requests that come by the connection
@@ -66,12 +66,12 @@ type Early struct {
 	closing bool
 }
 
-// rights are what callers of a host may do without a token.
+// rights are what the caller may do without a token when it addresses some host.
 type rights struct {
 	asked   request
 	usual   bool    // net/http is not needed to tell
-	callers bool    // they may call functions that are public
-	private ternary // and others
+	callers bool    // it may call functions that are public
+	private ternary // it may call functions that are private
 }
 
 // ternary is an answer that may not be known yet.
@@ -88,9 +88,9 @@ const (
 // limit anew for each request costs more than reading the request.
 const idleSlack = wire.IdleLimit / 8
 
-// lookout returns when the caller has closed its side, or at the limit for reads.
-// net/http reads while a handler runs, to notice the former. What it reads would be the
-// beginning of the next request, so it gets nothing.
+// lookout returns when the caller has closed its side, or at the limit for reads. net/http
+// reads while a handler runs, to notice that the caller leaves. It must get no byte then: that
+// would be the first of the next request, which may be Config.Early's to read.
 func (e *Early) lookout() error {
 	if len(e.unread) > 0 {
 		return e.wait(func(uintptr) bool { return false })
@@ -218,8 +218,8 @@ func (e *Early) waitByte(get func() []byte) (int, error) {
 	return n + 1, err
 }
 
-// spared reports whether a wait that stop has ended goes on, since a request has begun to
-// come: its caller will not send it again.
+// spared reports whether the connection goes on although stop has ended its wait: a request
+// has begun to come, and its caller would not send it again.
 func (e *Early) spared(ended error) bool {
 	if !errors.Is(ended, os.ErrDeadlineExceeded) || !e.stopped() || !e.comes() {
 		return false

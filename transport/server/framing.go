@@ -33,9 +33,9 @@ type framed struct {
 	silence time.Duration // how long a write may take without any progress
 	tls     *tls.Config   // of callers that begin with it; nil: none does
 	public  bool          // everybody may call functions here, and do nothing else
-	trust   *Trust        // of the users of this machine; nil where it matters not whose a connection is
-	share   *share        // of the server's connections; nil: there is no limit
-	server  *server       // whose connections they are, which Config.Early reads first; nil: nobody's
+	trust   *Trust        // users of this machine; nil: it does not matter whose a connection is
+	share   *share        // its places for connections; nil: there is no limit
+	server  *server       // to which its connections belong; nil: to none
 }
 
 // Accept implements net.Listener.

@@ -9,11 +9,11 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// connections are those of a server that are open.
+// connections are the open connections of a server.
 type connections struct {
-	work    sync.WaitGroup // those that net/http does not have
-	serving atomic.Int64   // how many that Config.Early reads have a request
-	resting atomic.Int64   // how many of them wait for one
+	work    sync.WaitGroup // the goroutines of those that net/http does not have
+	serving atomic.Int64   // how many of those that Config.Early reads have a request
+	resting atomic.Int64   // how many of those that Config.Early reads wait for one
 	leaving atomic.Bool    // each answer says that it is the last of its connection
 	changed chan struct{}  // holds a value when there are fewer of any of these; has room for one
 

@@ -9,9 +9,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// newcomers are the connections of whose requests none has been read yet.
-// http.Server.Shutdown would close them without an answer to what they are about to ask,
-// or have begun to.
+// newcomers are the connections that have sent no whole request yet. http.Server.Shutdown
+// would close them, and not answer a request that is just coming.
 type newcomers struct {
 	mu    sync.Mutex // guards the fields below
 	conns map[net.Conn]bool

@@ -17,7 +17,7 @@ import (
 // caller whose token is for some functions uses only what it has sent, or what its
 // functions have: else it would get the files of others by deploying them as its own.
 
-// maxSendings bounds the packages of which is remembered who has sent them.
+// maxSendings bounds the packages whose senders are remembered.
 const maxSendings = 10_000
 
 // sendings are the packages that came with tokens for some functions. The zero value is
@@ -35,7 +35,8 @@ func (s *sendings) has(of sending) bool {
 	return s.seen[of]
 }
 
-// add remembers one, perhaps in the place of any other: that is sent again.
+// add remembers who has sent a package. Where there are too many, it forgets any other one,
+// which has to be sent again then.
 func (s *sendings) add(of sending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

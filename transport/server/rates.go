@@ -27,9 +27,10 @@ func newRates() *rates.Limiter {
 	return &rates.Limiter{Every: time.Second / maxRate, Burst: maxBurst, Most: maxMetered}
 }
 
-// metered returns whose requests are counted together: a token's, or else a peer's. It is
-// "" for those that are not counted: of this program's own user, and of proxies that have
-// a certificate, which ask for all of their callers.
+// metered returns a name for the caller of a request, so that its requests are counted
+// together: that of its token, or else of its peer. It is "" for callers whose requests are
+// not counted: this program's own user, and proxies with a certificate, which ask for all of
+// their callers.
 func (r request) metered(e *end) string {
 	switch {
 	case r.role.Kind == pki.Proxy, r.who == nil && r.local == own && r.forwarded == "":
@@ -59,9 +60,9 @@ func (s *server) meter(w http.ResponseWriter, r *http.Request, asked request) er
 		WithHint("wait a second; calls of functions are not counted")
 }
 
-// Whose names whose calls are counted together with r: a token's, or else those of a peer,
-// the one of which gateways that are believed tell. It is for handlers of mounts with
-// ScopeInvoke.
+// Whose returns a name for the caller of r, so that its calls are counted together: that of
+// its token, or else of its peer, as gateways that are believed tell it. It is for handlers
+// of mounts with ScopeInvoke.
 func Whose(r *http.Request) string {
 	if b := bearerOf(r); b.who != nil {
 		return b.who.String()

@@ -35,7 +35,8 @@ type service struct {
 	closing    <-chan struct{} // closed when the server begins to stop; streams close then
 	logger     hclog.Logger
 
-	watchers, followers atomic.Int32 // callers that are told of changes · who read logs
+	watchers  atomic.Int32 // callers that are told of changes
+	followers atomic.Int32 // callers that read logs
 }
 
 // maxListeners bounds the callers that are told of changes, and likewise those who read
