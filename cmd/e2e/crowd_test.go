@@ -36,10 +36,8 @@ type crowd struct {
 	Count int    // connections
 	Peers int    // addresses that they come from,
 	Net   int    // of the network 127.Net.0.0/16
+	Again int    // seconds after which a connection is made again that was closed, or not let in
 }
-
-// again is when a connection is made again that was closed, or not let in.
-const again = 3 * time.Second
 
 // crowdMain is a crowd until its input ends. It says when all of it has come, and at the end
 // how much of it is there.
@@ -56,6 +54,7 @@ func crowdMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	for i := range c.Count {
 		all.Go(func() {
 			pass(ctx, time.Duration(i)*200*time.Microsecond) // together they would be too fast for the kernel
+			again := time.Duration(c.Again) * time.Second
 			dialer := net.Dialer{Timeout: again, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, byte(c.Net), byte(i%c.Peers>>8), byte(i%c.Peers))}}
 			for first := true; ctx.Err() == nil; first = false {
 				conn, err := dialer.DialContext(ctx, "tcp", c.At)
@@ -246,6 +245,7 @@ func TestLifeInACrowd(t *testing.T) {
 	}
 	var disperse []func() string
 	for _, c := range crowds {
+		c.Again = often(3, 10) // seldom enough that it is no flood: the kernel would drop what nobody has accepted
 		disperse = append(disperse, gather(t, c))
 	}
 	during *= 2
