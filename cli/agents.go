@@ -12,8 +12,8 @@ import (
 )
 
 func (a *app) agentsCommand() *cobra.Command {
-	cmd := a.agentsListCommand("agents", "shows agents, lets new ones join, removes lost ones")
-	cmd.AddCommand(a.agentsListCommand("ls", "shows the agents of a proxy"), a.agentsTokenCommand(), a.agentsRmCommand())
+	cmd := a.agentsListCommand("agents", "shows agents, lets new ones join, drains and removes old ones")
+	cmd.AddCommand(a.agentsListCommand("ls", "shows the agents of a proxy"), a.agentsTokenCommand(), a.agentsDrainCommand(), a.agentsResumeCommand(), a.agentsRmCommand())
 	return cmd
 }
 
@@ -23,7 +23,8 @@ func (a *app) agentsListCommand(use, short string) *cobra.Command {
 		Short: short,
 		Long: `
 Prints each agent: where the proxy reaches it, whether it has joined and is known by
-its certificate, whether it answers, and how many functions it has.`,
+its certificate, whether it answers or is being drained, how many functions it has, what
+its machine has, and its labels.`,
 		Example: "\n  proxyCli agents",
 		Args:    noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +45,7 @@ func (a *app) printAgents(list []*proto.AgentState) error {
 		a.note("the proxy knows no agent; a deploy to one adds it, and proxyCli agents token prints how one joins")
 		return nil
 	}
-	rows := [][]string{{"AGENT", "ID", "JOINED", "STATE", "FUNCTIONS", "PLATFORM", "GO"}}
+	rows := [][]string{{"AGENT", "ID", "JOINED", "STATE", "FUNCTIONS", "PLATFORM", "GO", "MEMORY", "CPUS", "LABELS"}}
 	for _, s := range list {
 		joined, state := "no", "connected"
 		if s.GetJoined() {
@@ -53,19 +54,34 @@ func (a *app) printAgents(list []*proto.AgentState) error {
 		if !s.GetConnected() {
 			state = "no answer"
 		}
+		if s.GetDraining() {
+			state += ", draining"
+		}
 		rows = append(rows, []string{
 			s.GetAddr(), s.GetId(), joined, state, strconv.FormatUint(uint64(s.GetFunctions()), 10), s.GetPlatform(), s.GetGoVersion(),
+			known(s.GetMemory(), size(int64(s.GetMemory()))), known(s.GetCpus(), strconv.FormatUint(uint64(s.GetCpus()), 10)), proto.LabelsText(s.GetLabels()), //nolint:gosec // no machine has so much
 		})
 	}
-	if err := a.printTable(rows, "GO", "PLATFORM", "ID"); err != nil {
+	if err := a.printTable(rows, "CPUS", "MEMORY", "GO", "PLATFORM", "ID"); err != nil {
 		return err
 	}
 	for _, s := range list {
 		if !s.GetConnected() {
 			a.note("%s", s.GetError())
 		}
+		for _, why := range s.GetStays() {
+			a.note("%s stays on %s", why, s.GetAddr())
+		}
 	}
 	return nil
+}
+
+// known returns a text, or "" for a number that was not told.
+func known[N uint32 | uint64](n N, text string) string {
+	if n == 0 {
+		return ""
+	}
+	return text
 }
 
 func (a *app) agentsTokenCommand() *cobra.Command {

@@ -14,8 +14,8 @@ import (
 
 func (s *stage) Agents(context.Context) ([]*proto.AgentState, error) {
 	return []*proto.AgentState{
-		{Addr: "worker-1:9000", Id: "a1", Joined: true, Since: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), Connected: true, Functions: 2, Platform: "linux/amd64", GoVersion: "go1.26"},
-		{Addr: "worker-2:9000", Error: "agent worker-2:9000 does not answer"},
+		{Addr: "worker-1:9000", Id: "a1", Joined: true, Since: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), Connected: true, Functions: 2, Platform: "linux/amd64", GoVersion: "go1.26", Memory: 8 << 30, Cpus: 4, Labels: map[string]string{"zone": "a", "gpu": "yes"}},
+		{Addr: "worker-2:9000", Error: "agent worker-2:9000 does not answer", Draining: true, Functions: 1, Stays: []string{"Named: it was deployed to agents by name"}},
 	}, nil
 }
 
@@ -24,6 +24,22 @@ func (s *stage) RemoveAgent(_ context.Context, agent string) (*proto.AgentState,
 		return nil, proto.Errorf(proto.ErrNotFound, "agent %s is not known", agent)
 	}
 	return &proto.AgentState{Addr: agent, Functions: 2}, nil
+}
+
+func (s *stage) DrainAgent(_ context.Context, agent string) (*proto.AgentState, error) {
+	functions := uint32(1)
+	if agent == "empty:9000" {
+		functions = 0
+	}
+	return &proto.AgentState{Addr: agent, Draining: true, Functions: functions}, nil
+}
+
+func (s *stage) ResumeAgent(_ context.Context, agent string) (*proto.AgentState, error) {
+	return &proto.AgentState{Addr: agent}, nil
+}
+
+func (s *stage) Scale(_ context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error) {
+	return []*proto.FunctionJsonRsp{{Name: fnName, Status: string(proto.Deployed), AtAgent: "worker-1:9000", Replicas: replicas}}, nil
 }
 
 func (s *stage) JoinToken(context.Context) (*proto.NewJoinToken, error) {

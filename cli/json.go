@@ -155,6 +155,18 @@ func (d *document) text(key string, to *string) setter {
 	}
 }
 
+// share reads a whole number, or a word that stands for one.
+func (d *document) share(key string, to *string) setter {
+	return func(n *node) (err error) {
+		if number, ok := n.value.(json.Number); ok {
+			*to = number.String()
+			return nil
+		}
+		*to, err = d.str(n, key)
+		return err
+	}
+}
+
 func (d *document) flag(key string, to *bool) setter {
 	return func(n *node) error {
 		b, ok := n.value.(bool)

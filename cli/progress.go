@@ -232,5 +232,8 @@ func size(n int64) string {
 	case n < 1<<20:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
 	}
+	if n >= 1<<30 {
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	}
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }

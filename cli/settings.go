@@ -68,8 +68,10 @@ func (d *document) setting(s proto.Setting, e *entry, dir string) setter {
 		return stored(s, e, d.count)
 	case proto.Switch:
 		return stored(s, e, d.flag)
-	case proto.Variables:
+	case proto.Variables, proto.Labels:
 		return stored(s, e, d.dict)
+	case proto.Share:
+		return stored(s, e, d.share)
 	case proto.List:
 		return stored(s, e, func(key string, to *[]string) setter { return d.texts(key, to, notEmpty) })
 	case proto.Secrets:

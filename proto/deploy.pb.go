@@ -142,7 +142,12 @@ type FunctionJson struct {
 	// refused. Default 0: ten for each place.
 	Queue uint32 `protobuf:"varint,50,opt,name=queue,proto3" json:"queue,omitempty"`
 	// How long a call waits for a place, such as "10s". Default 10s; "0": it does not wait.
-	QueueTimeout  string `protobuf:"bytes,51,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	QueueTimeout string `protobuf:"bytes,51,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	// How many agents are to have the function, where none are named: a number, or "all".
+	// Default: as many as have it; of a new one, 1.
+	Replicas string `protobuf:"bytes,85,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Labels that its agents must have, where none are named. Default: none.
+	Placement     map[string]string `protobuf:"bytes,86,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +490,20 @@ func (x *FunctionJson) GetQueueTimeout() string {
 	return ""
 }
 
+func (x *FunctionJson) GetReplicas() string {
+	if x != nil {
+		return x.Replicas
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetPlacement() map[string]string {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -562,8 +581,17 @@ type FunctionJsonRsp struct {
 	AllowIps []string `protobuf:"bytes,34,rep,name=allow_ips,json=allowIPs,proto3" json:"allow_ips,omitempty"`
 	Compress bool     `protobuf:"varint,35,opt,name=compress,proto3" json:"compress,omitempty"`
 	// As in FunctionJson.
-	Queue         uint32 `protobuf:"varint,40,opt,name=queue,proto3" json:"queue,omitempty"`
-	QueueTimeout  string `protobuf:"bytes,41,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	Queue        uint32 `protobuf:"varint,40,opt,name=queue,proto3" json:"queue,omitempty"`
+	QueueTimeout string `protobuf:"bytes,41,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	// As in FunctionJson; empty where the user has named the agents.
+	Replicas  string            `protobuf:"bytes,85,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Placement map[string]string `protobuf:"bytes,86,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What each of its processes may take, and how many there are to be, as in FunctionJson.
+	Memory    string `protobuf:"bytes,87,opt,name=memory,proto3" json:"memory,omitempty"`
+	Cpu       string `protobuf:"bytes,88,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Processes uint32 `protobuf:"varint,89,opt,name=processes,proto3" json:"processes,omitempty"`
+	// The isolation that the function asks for, as in FunctionJson.
+	Demanded      string `protobuf:"bytes,90,opt,name=demanded,proto3" json:"demanded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,6 +881,48 @@ func (x *FunctionJsonRsp) GetQueue() uint32 {
 func (x *FunctionJsonRsp) GetQueueTimeout() string {
 	if x != nil {
 		return x.QueueTimeout
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetReplicas() string {
+	if x != nil {
+		return x.Replicas
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetPlacement() map[string]string {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
+}
+
+func (x *FunctionJsonRsp) GetMemory() string {
+	if x != nil {
+		return x.Memory
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetCpu() string {
+	if x != nil {
+		return x.Cpu
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetDemanded() string {
+	if x != nil {
+		return x.Demanded
 	}
 	return ""
 }
@@ -2448,7 +2518,15 @@ type AgentInfo struct {
 	Exposed bool `protobuf:"varint,5,opt,name=exposed,proto3" json:"exposed,omitempty"`
 	// How well it keeps functions from the rest of its machine: none, basic, strong or
 	// full.
-	Isolation     string `protobuf:"bytes,6,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	Isolation string `protobuf:"bytes,6,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// By which functions ask for it, as in placement.
+	Labels map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Bytes of memory that it may use: the machine's, or its cgroup's limit.
+	Memory uint64 `protobuf:"varint,8,opt,name=memory,proto3" json:"memory,omitempty"`
+	// Processors of the machine that it may use.
+	Cpus uint32 `protobuf:"varint,9,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	// How many ports it has for functions.
+	Ports         uint32 `protobuf:"varint,10,opt,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2523,6 +2601,34 @@ func (x *AgentInfo) GetIsolation() string {
 		return x.Isolation
 	}
 	return ""
+}
+
+func (x *AgentInfo) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *AgentInfo) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *AgentInfo) GetCpus() uint32 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
+func (x *AgentInfo) GetPorts() uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return 0
 }
 
 type VersionsRequest struct {
@@ -4155,8 +4261,16 @@ type AgentState struct {
 	// The number of its functions.
 	Functions uint32 `protobuf:"varint,7,opt,name=functions,proto3" json:"functions,omitempty"`
 	// As in AgentInfo.
-	Platform      string `protobuf:"bytes,8,opt,name=platform,proto3" json:"platform,omitempty"`
-	GoVersion     string `protobuf:"bytes,9,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	Platform  string            `protobuf:"bytes,8,opt,name=platform,proto3" json:"platform,omitempty"`
+	GoVersion string            `protobuf:"bytes,9,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	Labels    map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Memory    uint64            `protobuf:"varint,11,opt,name=memory,proto3" json:"memory,omitempty"`
+	Cpus      uint32            `protobuf:"varint,12,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	Ports     uint32            `protobuf:"varint,13,opt,name=ports,proto3" json:"ports,omitempty"`
+	// It gets no further functions, and those that it has are moved to others.
+	Draining bool `protobuf:"varint,14,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Why functions stay on an agent that drains, one text for each.
+	Stays         []string `protobuf:"bytes,15,rep,name=stays,proto3" json:"stays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4254,6 +4368,162 @@ func (x *AgentState) GetGoVersion() string {
 	return ""
 }
 
+func (x *AgentState) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *AgentState) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *AgentState) GetCpus() uint32 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
+func (x *AgentState) GetPorts() uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return 0
+}
+
+func (x *AgentState) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *AgentState) GetStays() []string {
+	if x != nil {
+		return x.Stays
+	}
+	return nil
+}
+
+type PlaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As in FunctionJson.
+	Replicas      string            `protobuf:"bytes,2,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Placement     map[string]string `protobuf:"bytes,3,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceRequest) Reset() {
+	*x = PlaceRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceRequest) ProtoMessage() {}
+
+func (x *PlaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceRequest.ProtoReflect.Descriptor instead.
+func (*PlaceRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *PlaceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PlaceRequest) GetReplicas() string {
+	if x != nil {
+		return x.Replicas
+	}
+	return ""
+}
+
+func (x *PlaceRequest) GetPlacement() map[string]string {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
+}
+
+type ScaleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A number from 1 on, or "all".
+	Replicas      string `protobuf:"bytes,2,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScaleRequest) Reset() {
+	*x = ScaleRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScaleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScaleRequest) ProtoMessage() {}
+
+func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScaleRequest.ProtoReflect.Descriptor instead.
+func (*ScaleRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ScaleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScaleRequest) GetReplicas() string {
+	if x != nil {
+		return x.Replicas
+	}
+	return ""
+}
+
 type JoinTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4262,7 +4532,7 @@ type JoinTokenRequest struct {
 
 func (x *JoinTokenRequest) Reset() {
 	*x = JoinTokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4274,7 +4544,7 @@ func (x *JoinTokenRequest) String() string {
 func (*JoinTokenRequest) ProtoMessage() {}
 
 func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4287,7 +4557,7 @@ func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*JoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
 }
 
 type NewJoinToken struct {
@@ -4301,7 +4571,7 @@ type NewJoinToken struct {
 
 func (x *NewJoinToken) Reset() {
 	*x = NewJoinToken{}
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4313,7 +4583,7 @@ func (x *NewJoinToken) String() string {
 func (*NewJoinToken) ProtoMessage() {}
 
 func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4326,7 +4596,7 @@ func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewJoinToken.ProtoReflect.Descriptor instead.
 func (*NewJoinToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *NewJoinToken) GetToken() string {
@@ -4359,7 +4629,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4371,7 +4641,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4384,7 +4654,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *JoinRequest) GetSecret() []byte {
@@ -4426,7 +4696,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4438,7 +4708,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4451,7 +4721,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Membership) GetChain() [][]byte {
@@ -4485,7 +4755,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4497,7 +4767,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4510,7 +4780,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -4574,7 +4844,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xef\t\n" +
+	"ryofaas.v1\"\x90\v\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4620,13 +4890,18 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bcompress\x18* \x01(\bR\bcompress\x12\x18\n" +
 	"\awebhook\x18+ \x01(\tR\awebhook\x12\x14\n" +
 	"\x05queue\x182 \x01(\rR\x05queue\x12#\n" +
-	"\rqueue_timeout\x183 \x01(\tR\fqueueTimeout\x1a6\n" +
+	"\rqueue_timeout\x183 \x01(\tR\fqueueTimeout\x12\x1a\n" +
+	"\breplicas\x18U \x01(\tR\breplicas\x12E\n" +
+	"\tplacement\x18V \x03(\v2'.ryofaas.v1.FunctionJson.PlacementEntryR\tplacement\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0ePlacementEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\t\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4667,7 +4942,16 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tallow_ips\x18\" \x03(\tR\ballowIPs\x12\x1a\n" +
 	"\bcompress\x18# \x01(\bR\bcompress\x12\x14\n" +
 	"\x05queue\x18( \x01(\rR\x05queue\x12#\n" +
-	"\rqueue_timeout\x18) \x01(\tR\fqueueTimeout\"\xbb\x01\n" +
+	"\rqueue_timeout\x18) \x01(\tR\fqueueTimeout\x12\x1a\n" +
+	"\breplicas\x18U \x01(\tR\breplicas\x12H\n" +
+	"\tplacement\x18V \x03(\v2*.ryofaas.v1.FunctionJsonRsp.PlacementEntryR\tplacement\x12\x16\n" +
+	"\x06memory\x18W \x01(\tR\x06memory\x12\x10\n" +
+	"\x03cpu\x18X \x01(\tR\x03cpu\x12\x1c\n" +
+	"\tprocesses\x18Y \x01(\rR\tprocesses\x12\x1a\n" +
+	"\bdemanded\x18Z \x01(\tR\bdemanded\x1a<\n" +
+	"\x0ePlacementEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +
 	"\aServing\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x14\n" +
@@ -4786,7 +5070,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tfunctions\x18\x01 \x03(\v2\x1b.ryofaas.v1.FunctionJsonRspR\tfunctions\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\bR\bsnapshot\x12+\n" +
 	"\x05agent\x18\x03 \x01(\v2\x15.ryofaas.v1.AgentInfoR\x05agent\x12\x1c\n" +
-	"\theartbeat\x18\x04 \x01(\rR\theartbeat\"\xa8\x01\n" +
+	"\theartbeat\x18\x04 \x01(\rR\theartbeat\"\xe0\x02\n" +
 	"\tAgentInfo\x12\x1a\n" +
 	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +
@@ -4794,7 +5078,15 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x18\n" +
 	"\aexposed\x18\x05 \x01(\bR\aexposed\x12\x1c\n" +
-	"\tisolation\x18\x06 \x01(\tR\tisolation\"%\n" +
+	"\tisolation\x18\x06 \x01(\tR\tisolation\x129\n" +
+	"\x06labels\x18\a \x03(\v2!.ryofaas.v1.AgentInfo.LabelsEntryR\x06labels\x12\x16\n" +
+	"\x06memory\x18\b \x01(\x04R\x06memory\x12\x12\n" +
+	"\x04cpus\x18\t \x01(\rR\x04cpus\x12\x14\n" +
+	"\x05ports\x18\n" +
+	" \x01(\rR\x05ports\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
 	"\x0fVersionsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\vVersionList\x12/\n" +
@@ -4891,7 +5183,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tAgentList\x12.\n" +
 	"\x06agents\x18\x01 \x03(\v2\x16.ryofaas.v1.AgentStateR\x06agents\" \n" +
 	"\bAgentRef\x12\x14\n" +
-	"\x05agent\x18\x01 \x01(\tR\x05agent\"\xeb\x01\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"\xd6\x03\n" +
 	"\n" +
 	"AgentState\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\tR\x04addr\x12\x0e\n" +
@@ -4903,7 +5195,27 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tfunctions\x18\a \x01(\rR\tfunctions\x12\x1a\n" +
 	"\bplatform\x18\b \x01(\tR\bplatform\x12\x1d\n" +
 	"\n" +
-	"go_version\x18\t \x01(\tR\tgoVersion\"\x12\n" +
+	"go_version\x18\t \x01(\tR\tgoVersion\x12:\n" +
+	"\x06labels\x18\n" +
+	" \x03(\v2\".ryofaas.v1.AgentState.LabelsEntryR\x06labels\x12\x16\n" +
+	"\x06memory\x18\v \x01(\x04R\x06memory\x12\x12\n" +
+	"\x04cpus\x18\f \x01(\rR\x04cpus\x12\x14\n" +
+	"\x05ports\x18\r \x01(\rR\x05ports\x12\x1a\n" +
+	"\bdraining\x18\x0e \x01(\bR\bdraining\x12\x14\n" +
+	"\x05stays\x18\x0f \x03(\tR\x05stays\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x01\n" +
+	"\fPlaceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\breplicas\x18\x02 \x01(\tR\breplicas\x12E\n" +
+	"\tplacement\x18\x03 \x03(\v2'.ryofaas.v1.PlaceRequest.PlacementEntryR\tplacement\x1a<\n" +
+	"\x0ePlacementEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\">\n" +
+	"\fScaleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\breplicas\x18\x02 \x01(\tR\breplicas\"\x12\n" +
 	"\x10JoinTokenRequest\">\n" +
 	"\fNewJoinToken\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -4928,7 +5240,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aelapsed\x18\b \x01(\tH\x01R\aelapsed\x88\x01\x01B\b\n" +
 	"\x06_limitB\n" +
 	"\n" +
-	"\b_elapsed2\xaa\x10\n" +
+	"\b_elapsed2\xa0\x12\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -4960,12 +5272,17 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"HasProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.PackageState\x12?\n" +
 	"\fFetchProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.ProgramChunk0\x01\x12>\n" +
-	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01\x12:\n" +
+	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01\x12>\n" +
+	"\x05Place\x12\x18.ryofaas.v1.PlaceRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12:\n" +
 	"\x06Agents\x12\x19.ryofaas.v1.AgentsRequest\x1a\x15.ryofaas.v1.AgentList\x12;\n" +
 	"\vRemoveAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x12C\n" +
 	"\tJoinToken\x12\x1c.ryofaas.v1.JoinTokenRequest\x1a\x18.ryofaas.v1.NewJoinToken\x127\n" +
 	"\x04Join\x12\x17.ryofaas.v1.JoinRequest\x1a\x16.ryofaas.v1.Membership\x128\n" +
-	"\x05Renew\x12\x17.ryofaas.v1.JoinRequest\x1a\x16.ryofaas.v1.MembershipB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
+	"\x05Renew\x12\x17.ryofaas.v1.JoinRequest\x1a\x16.ryofaas.v1.Membership\x12;\n" +
+	"\x05Scale\x12\x18.ryofaas.v1.ScaleRequest\x1a\x18.ryofaas.v1.FunctionList\x12:\n" +
+	"\n" +
+	"DrainAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x12;\n" +
+	"\vResumeAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentStateB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
 
 var (
 	file_proto_deploy_proto_rawDescOnce sync.Once
@@ -4979,7 +5296,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),     // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil),  // 1: ryofaas.v1.FunctionJsonRsp
@@ -5037,113 +5354,133 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*AgentList)(nil),        // 53: ryofaas.v1.AgentList
 	(*AgentRef)(nil),         // 54: ryofaas.v1.AgentRef
 	(*AgentState)(nil),       // 55: ryofaas.v1.AgentState
-	(*JoinTokenRequest)(nil), // 56: ryofaas.v1.JoinTokenRequest
-	(*NewJoinToken)(nil),     // 57: ryofaas.v1.NewJoinToken
-	(*JoinRequest)(nil),      // 58: ryofaas.v1.JoinRequest
-	(*Membership)(nil),       // 59: ryofaas.v1.Membership
-	(*ErrorDetail)(nil),      // 60: ryofaas.v1.ErrorDetail
-	nil,                      // 61: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                      // 62: ryofaas.v1.FunctionJson.SecretsEntry
+	(*PlaceRequest)(nil),     // 56: ryofaas.v1.PlaceRequest
+	(*ScaleRequest)(nil),     // 57: ryofaas.v1.ScaleRequest
+	(*JoinTokenRequest)(nil), // 58: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),     // 59: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),      // 60: ryofaas.v1.JoinRequest
+	(*Membership)(nil),       // 61: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),      // 62: ryofaas.v1.ErrorDetail
+	nil,                      // 63: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                      // 64: ryofaas.v1.FunctionJson.SecretsEntry
+	nil,                      // 65: ryofaas.v1.FunctionJson.PlacementEntry
+	nil,                      // 66: ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	nil,                      // 67: ryofaas.v1.AgentInfo.LabelsEntry
+	nil,                      // 68: ryofaas.v1.AgentState.LabelsEntry
+	nil,                      // 69: ryofaas.v1.PlaceRequest.PlacementEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	61, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	62, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	10, // 2: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
-	2,  // 3: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
-	0,  // 4: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
-	10, // 5: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
-	5,  // 6: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
-	8,  // 7: ryofaas.v1.Usage.traffic:type_name -> ryofaas.v1.Traffic
-	9,  // 8: ryofaas.v1.Traffic.took:type_name -> ryofaas.v1.Took
-	10, // 9: ryofaas.v1.ProgramChunk.program:type_name -> ryofaas.v1.Program
-	1,  // 10: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
-	0,  // 11: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
-	1,  // 12: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	1,  // 13: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
-	24, // 14: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	3,  // 15: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
-	4,  // 16: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
-	7,  // 17: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
-	0,  // 18: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
-	41, // 19: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
-	41, // 20: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
-	41, // 21: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
-	41, // 22: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
-	51, // 23: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
-	55, // 24: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	13, // 25: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	15, // 26: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	16, // 27: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	19, // 28: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	20, // 29: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	21, // 30: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	22, // 31: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	36, // 32: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	38, // 33: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	25, // 34: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	27, // 35: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	28, // 36: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	29, // 37: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	17, // 38: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	18, // 39: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	30, // 40: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	32, // 41: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	33, // 42: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	39, // 43: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	42, // 44: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	44, // 45: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	45, // 46: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	46, // 47: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	49, // 48: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	48, // 49: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	35, // 50: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	10, // 51: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	10, // 52: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	11, // 53: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	52, // 54: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	54, // 55: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	56, // 56: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	58, // 57: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	58, // 58: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	14, // 59: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 60: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 61: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	14, // 62: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	12, // 63: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	14, // 64: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	23, // 65: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	37, // 66: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	36, // 67: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	26, // 68: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	14, // 69: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	14, // 70: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 71: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	14, // 72: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	14, // 73: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	31, // 74: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 75: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	34, // 76: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	40, // 77: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	43, // 78: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	47, // 79: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	41, // 80: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	43, // 81: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	50, // 82: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	47, // 83: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	10, // 84: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	37, // 85: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	11, // 86: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	10, // 87: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	53, // 88: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	55, // 89: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	57, // 90: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	59, // 91: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	59, // 92: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	59, // [59:93] is the sub-list for method output_type
-	25, // [25:59] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	63, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	64, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	65, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
+	10, // 3: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
+	2,  // 4: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
+	66, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	0,  // 6: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
+	10, // 7: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
+	5,  // 8: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
+	8,  // 9: ryofaas.v1.Usage.traffic:type_name -> ryofaas.v1.Traffic
+	9,  // 10: ryofaas.v1.Traffic.took:type_name -> ryofaas.v1.Took
+	10, // 11: ryofaas.v1.ProgramChunk.program:type_name -> ryofaas.v1.Program
+	1,  // 12: ryofaas.v1.FunctionLogs.function:type_name -> ryofaas.v1.FunctionJsonRsp
+	0,  // 13: ryofaas.v1.DeployRequest.functions:type_name -> ryofaas.v1.FunctionJson
+	1,  // 14: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	1,  // 15: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
+	24, // 16: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
+	67, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
+	3,  // 18: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
+	4,  // 19: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
+	7,  // 20: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
+	0,  // 21: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
+	41, // 22: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
+	41, // 23: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
+	41, // 24: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
+	41, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
+	51, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
+	55, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
+	68, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
+	69, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
+	13, // 30: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	15, // 31: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	16, // 32: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	19, // 33: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	20, // 34: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	21, // 35: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	22, // 36: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	36, // 37: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	38, // 38: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	25, // 39: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	27, // 40: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	28, // 41: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	29, // 42: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	17, // 43: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	18, // 44: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	30, // 45: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	32, // 46: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	33, // 47: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	39, // 48: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	42, // 49: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	44, // 50: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	45, // 51: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	46, // 52: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	49, // 53: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	48, // 54: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	35, // 55: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	10, // 56: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	10, // 57: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	11, // 58: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	56, // 59: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
+	52, // 60: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	54, // 61: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	58, // 62: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	60, // 63: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	60, // 64: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	57, // 65: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
+	54, // 66: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
+	54, // 67: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
+	14, // 68: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 69: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 70: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 71: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 72: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 73: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 74: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	37, // 75: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	36, // 76: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	26, // 77: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	14, // 78: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 79: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 80: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 81: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 82: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	31, // 83: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 84: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	34, // 85: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	40, // 86: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	43, // 87: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	47, // 88: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	41, // 89: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	43, // 90: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	50, // 91: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	47, // 92: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 93: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	37, // 94: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 95: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 96: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	1,  // 97: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
+	53, // 98: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	55, // 99: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	59, // 100: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	61, // 101: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	61, // 102: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	14, // 103: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
+	55, // 104: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
+	55, // 105: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
+	68, // [68:106] is the sub-list for method output_type
+	30, // [30:68] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -5151,14 +5488,14 @@ func file_proto_deploy_proto_init() {
 	if File_proto_deploy_proto != nil {
 		return
 	}
-	file_proto_deploy_proto_msgTypes[60].OneofWrappers = []any{}
+	file_proto_deploy_proto_msgTypes[62].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   63,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

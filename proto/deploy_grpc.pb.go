@@ -53,11 +53,15 @@ const (
 	Functions_HasProgram_FullMethodName   = "/ryofaas.v1.Functions/HasProgram"
 	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
 	Functions_SendProgram_FullMethodName  = "/ryofaas.v1.Functions/SendProgram"
+	Functions_Place_FullMethodName        = "/ryofaas.v1.Functions/Place"
 	Functions_Agents_FullMethodName       = "/ryofaas.v1.Functions/Agents"
 	Functions_RemoveAgent_FullMethodName  = "/ryofaas.v1.Functions/RemoveAgent"
 	Functions_JoinToken_FullMethodName    = "/ryofaas.v1.Functions/JoinToken"
 	Functions_Join_FullMethodName         = "/ryofaas.v1.Functions/Join"
 	Functions_Renew_FullMethodName        = "/ryofaas.v1.Functions/Renew"
+	Functions_Scale_FullMethodName        = "/ryofaas.v1.Functions/Scale"
+	Functions_DrainAgent_FullMethodName   = "/ryofaas.v1.Functions/DrainAgent"
+	Functions_ResumeAgent_FullMethodName  = "/ryofaas.v1.Functions/ResumeAgent"
 )
 
 // FunctionsClient is the client API for Functions service.
@@ -127,6 +131,9 @@ type FunctionsClient interface {
 	FetchProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ProgramChunk], error)
 	// SendProgram stores a program that was built elsewhere.
 	SendProgram(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ProgramChunk, Program], error)
+	// Place notes on how many agents a function is to be, and of which labels, so that the
+	// agent tells it any proxy. It changes nothing else.
+	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error)
 	// Agents answers the agents that the proxy knows.
 	Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error)
 	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
@@ -138,6 +145,14 @@ type FunctionsClient interface {
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error)
 	// Renew gives an agent that has joined, and shows its certificate, the next one.
 	Renew(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*Membership, error)
+	// Scale changes how many agents have a function. The proxy chooses them. It answers when
+	// the function is ready on those that are new.
+	Scale(ctx context.Context, in *ScaleRequest, opts ...grpc.CallOption) (*FunctionList, error)
+	// DrainAgent makes an agent get no further functions, and moves those that it has to
+	// others, in the background; AgentState says how many are left, and what stays.
+	DrainAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error)
+	// ResumeAgent undoes DrainAgent. What was moved does not come back.
+	ResumeAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error)
 }
 
 type functionsClient struct {
@@ -471,6 +486,16 @@ func (c *functionsClient) SendProgram(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_SendProgramClient = grpc.ClientStreamingClient[ProgramChunk, Program]
 
+func (c *functionsClient) Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionJsonRsp)
+	err := c.cc.Invoke(ctx, Functions_Place_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *functionsClient) Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AgentList)
@@ -515,6 +540,36 @@ func (c *functionsClient) Renew(ctx context.Context, in *JoinRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Membership)
 	err := c.cc.Invoke(ctx, Functions_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) Scale(ctx context.Context, in *ScaleRequest, opts ...grpc.CallOption) (*FunctionList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionList)
+	err := c.cc.Invoke(ctx, Functions_Scale_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) DrainAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentState)
+	err := c.cc.Invoke(ctx, Functions_DrainAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) ResumeAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentState)
+	err := c.cc.Invoke(ctx, Functions_ResumeAgent_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -588,6 +643,9 @@ type FunctionsServer interface {
 	FetchProgram(*Program, grpc.ServerStreamingServer[ProgramChunk]) error
 	// SendProgram stores a program that was built elsewhere.
 	SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error
+	// Place notes on how many agents a function is to be, and of which labels, so that the
+	// agent tells it any proxy. It changes nothing else.
+	Place(context.Context, *PlaceRequest) (*FunctionJsonRsp, error)
 	// Agents answers the agents that the proxy knows.
 	Agents(context.Context, *AgentsRequest) (*AgentList, error)
 	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
@@ -599,6 +657,14 @@ type FunctionsServer interface {
 	Join(context.Context, *JoinRequest) (*Membership, error)
 	// Renew gives an agent that has joined, and shows its certificate, the next one.
 	Renew(context.Context, *JoinRequest) (*Membership, error)
+	// Scale changes how many agents have a function. The proxy chooses them. It answers when
+	// the function is ready on those that are new.
+	Scale(context.Context, *ScaleRequest) (*FunctionList, error)
+	// DrainAgent makes an agent get no further functions, and moves those that it has to
+	// others, in the background; AgentState says how many are left, and what stays.
+	DrainAgent(context.Context, *AgentRef) (*AgentState, error)
+	// ResumeAgent undoes DrainAgent. What was moved does not come back.
+	ResumeAgent(context.Context, *AgentRef) (*AgentState, error)
 	mustEmbedUnimplementedFunctionsServer()
 }
 
@@ -696,6 +762,9 @@ func (UnimplementedFunctionsServer) FetchProgram(*Program, grpc.ServerStreamingS
 func (UnimplementedFunctionsServer) SendProgram(grpc.ClientStreamingServer[ProgramChunk, Program]) error {
 	return status.Error(codes.Unimplemented, "method SendProgram not implemented")
 }
+func (UnimplementedFunctionsServer) Place(context.Context, *PlaceRequest) (*FunctionJsonRsp, error) {
+	return nil, status.Error(codes.Unimplemented, "method Place not implemented")
+}
 func (UnimplementedFunctionsServer) Agents(context.Context, *AgentsRequest) (*AgentList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Agents not implemented")
 }
@@ -710,6 +779,15 @@ func (UnimplementedFunctionsServer) Join(context.Context, *JoinRequest) (*Member
 }
 func (UnimplementedFunctionsServer) Renew(context.Context, *JoinRequest) (*Membership, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedFunctionsServer) Scale(context.Context, *ScaleRequest) (*FunctionList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Scale not implemented")
+}
+func (UnimplementedFunctionsServer) DrainAgent(context.Context, *AgentRef) (*AgentState, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainAgent not implemented")
+}
+func (UnimplementedFunctionsServer) ResumeAgent(context.Context, *AgentRef) (*AgentState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeAgent not implemented")
 }
 func (UnimplementedFunctionsServer) mustEmbedUnimplementedFunctionsServer() {}
 func (UnimplementedFunctionsServer) testEmbeddedByValue()                   {}
@@ -1211,6 +1289,24 @@ func _Functions_SendProgram_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Functions_SendProgramServer = grpc.ClientStreamingServer[ProgramChunk, Program]
 
+func _Functions_Place_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Place(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Place_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Place(ctx, req.(*PlaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Functions_Agents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AgentsRequest)
 	if err := dec(in); err != nil {
@@ -1297,6 +1393,60 @@ func _Functions_Renew_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(FunctionsServer).Renew(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_Scale_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScaleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Scale(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Scale_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Scale(ctx, req.(*ScaleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_DrainAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).DrainAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_DrainAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).DrainAgent(ctx, req.(*AgentRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_ResumeAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).ResumeAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_ResumeAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).ResumeAgent(ctx, req.(*AgentRef))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1405,6 +1555,10 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Functions_HasProgram_Handler,
 		},
 		{
+			MethodName: "Place",
+			Handler:    _Functions_Place_Handler,
+		},
+		{
 			MethodName: "Agents",
 			Handler:    _Functions_Agents_Handler,
 		},
@@ -1423,6 +1577,18 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Functions_Renew_Handler,
+		},
+		{
+			MethodName: "Scale",
+			Handler:    _Functions_Scale_Handler,
+		},
+		{
+			MethodName: "DrainAgent",
+			Handler:    _Functions_DrainAgent_Handler,
+		},
+		{
+			MethodName: "ResumeAgent",
+			Handler:    _Functions_ResumeAgent_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

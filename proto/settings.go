@@ -42,6 +42,8 @@ const (
 	List                  // strings, or one string
 	Variables             // an object of strings
 	Secrets               // the same; people give references instead of values
+	Labels                // an object of strings
+	Share                 // a whole number, or a word: a string, in JSON also a number
 )
 
 // Effect is what a change of a setting comes to.
@@ -51,6 +53,8 @@ type Effect int
 const (
 	// OnDeploy: the setting is about one deploy alone, and no part of the version.
 	OnDeploy Effect = iota
+	// OnPlace: it says which agents have the function, and is no part of the version.
+	OnPlace
 	// OnPackage: it chooses files, so that the digest of the package tells a change.
 	OnPackage
 	// OnVersion: a change makes a version, served by the same processes.
@@ -63,7 +67,7 @@ const (
 
 // String says what a change comes to.
 func (e Effect) String() string {
-	return [...]string{"is for one deploy alone", "changes the package", "keeps the processes", "starts new processes", "builds anew"}[e]
+	return [...]string{"is for one deploy alone", "moves replicas alone", "changes the package", "keeps the processes", "starts new processes", "builds anew"}[e]
 }
 
 // settings are all of them, in the order in which people are shown them.
@@ -219,6 +223,16 @@ var settings = []Setting{
 		Default: "never",
 	},
 	{
+		Name: "replicas", Flag: "replicas", Value: "N|all", Form: Share, Effect: OnPlace, check: (*FunctionJson).checkReplicas,
+		Help:    "agents that have the function, where it names none: the proxy chooses them, and others if they drain or are lost",
+		Default: "as many as have it; of a new one, 1",
+	},
+	{
+		Name: "placement", Flag: "placement", Value: "K=V,…", Form: Labels, Effect: OnPlace, check: (*FunctionJson).checkPlacement,
+		Help:    "labels that an agent must have to get it, as agent -labels says them",
+		Default: "none",
+	},
+	{
 		Name: "gate", Flag: "gate", Value: "vuln", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkGate,
 		Help:    "what proxyCli checks before it uploads: vuln refuses programs that reach known faults",
 		Default: "none",
@@ -283,11 +297,11 @@ func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 }
 
 // Lasting returns a copy of f with what its version keeps: its name, its source
-// and the settings that outlive the deploy.
+// and the settings that outlive the deploy, but for those of where it runs.
 func (f *FunctionJson) Lasting() *FunctionJson {
 	kept := &FunctionJson{}
 	f.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if field.JSONName() == "name" || effectOf(field.JSONName()) > OnDeploy {
+		if field.JSONName() == "name" || effectOf(field.JSONName()) > OnPlace {
 			kept.ProtoReflect().Set(field, value)
 		}
 		return true
@@ -324,6 +338,12 @@ func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 			for i := range value.List().Len() {
 				to.Mutable(field).List().Append(value.List().Get(i))
 			}
+		case Labels:
+			to.Clear(field)
+			value.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+				to.Mutable(field).Map().Set(k, v)
+				return true
+			})
 		default:
 			to.Set(field, value)
 		}
@@ -387,6 +407,8 @@ func (s *Setting) Text(f *FunctionJson) string {
 	switch {
 	case !m.Has(field):
 		return ""
+	case s.Form == Labels:
+		return LabelsText(f.GetPlacement())
 	case field.IsMap():
 		var names []string
 		value.Map().Range(func(k protoreflect.MapKey, _ protoreflect.Value) bool {
@@ -426,6 +448,12 @@ func (s *Setting) Parse(f *FunctionJson, word string) error {
 		for e := range strings.SplitSeq(word, ",") {
 			m.Mutable(field).List().Append(protoreflect.ValueOfString(e))
 		}
+	case Labels:
+		labels, err := ParseLabels(word)
+		if err != nil {
+			return err
+		}
+		s.Set(f, labels)
 	case Variables, Secrets:
 		k, v, ok := strings.Cut(word, "=")
 		if !ok {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/place"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -25,7 +26,7 @@ const (
 )
 
 // Deploy implements transport.Interface. A function that names no agents stays where it
-// is, or goes to the connected agent with the fewest functions. Agents that it no longer
+// is, or goes where package place says. Agents that it no longer
 // names stop it once it is Deployed on all that it names. Of several agents each waits
 // until the one before is Deployed; see package rollout.
 func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
@@ -314,20 +315,41 @@ func (p *Proxy) choose(ctx context.Context, o rollout.Order) (addrs []string, re
 	return addrs, release, nil
 }
 
-// place returns the agents that a function names, or that have it, or one for it.
+// place returns the agents that a function names, or else those that it is to have: where
+// the proxy chooses them, as package place does, and where a user has put it.
 func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolation) (addrs []string, release func(), err error) {
-	if addrs := o.Function.GetToAgent(); len(addrs) > 0 {
+	fn := o.Function
+	if addrs := fn.GetToAgent(); len(addrs) > 0 {
 		return addrs, func() {}, nil
 	}
-	if r := p.rollouts.Of(o.Path()); r != nil {
+	if r := p.rollouts.Of(o.Path()); r != nil && len(r.Others) == 0 && fn.GetReplicas() == "" && len(fn.GetPlacement()) == 0 {
+		fn.Replicas, fn.Placement = r.Function.GetReplicas(), r.Function.GetPlacement()
 		return r.Agents, func() {}, nil
 	}
-	if replicas, err := p.everywhere(ctx, o.Function.GetName()); err == nil {
+	replicas, err := p.everywhere(ctx, fn.GetName())
+	if err != nil && !errors.Is(err, proto.ErrNotFound) {
+		return nil, nil, err
+	}
+	if !placement(fn, replicas) {
 		for _, r := range replicas {
 			addrs = append(addrs, r.Agent)
 		}
 		return addrs, func() {}, nil
 	}
-	addr, release, err := p.fleet.Place(o.Path(), least)
-	return []string{addr}, release, err
+	is := place.Function{Path: o.Path()}
+	fleet.Wished(&is, &proto.FunctionJsonRsp{
+		Replicas: fn.GetReplicas(), Placement: fn.GetPlacement(), Memory: fn.GetMemory(), Cpu: fn.GetCpu(),
+		Processes: uint32(fn.Processes()), Demanded: least.String(), //nolint:gosec // up to MaxInstances
+	})
+	for _, r := range replicas {
+		is.On = append(is.On, r.Agent)
+	}
+	target, release, err := p.fleet.Place(is, p.lostAfter())
+	if err != nil {
+		return nil, nil, fmt.Errorf("function %s: %w", fn.GetName(), err)
+	}
+	if target.Short > 0 {
+		p.logger.Warn("there are fewer agents than a function is to have", "function", fn.GetName(), "replicas", fn.GetReplicas(), "agents", target.Agents)
+	}
+	return target.Agents, release, nil
 }

@@ -2,6 +2,7 @@
 // the calls of functions under /functions/. It puts its rooms together:
 //
 //	fleet    the agents: addresses, connections, and what they say
+//	place    which agents should have which functions
 //	rollout  a change of a function over several agents
 //	gateway  the calls of functions
 //	acme     certificates of public names
@@ -16,6 +17,11 @@
 // stored until its agents have it. Deploy chooses the function's agents, a rollout
 // brings package and function to one after the other, and the agents' first or last
 // rows are the answer. Changes of one path take turns.
+//
+// Where a user has named no agents, package place chooses them, and places.go keeps
+// functions where it says: it compares that with where they are, and moves what differs.
+// How many agents a function is to have is noted by those that have it, so that it is
+// known over restarts and by other proxies.
 //
 // A call comes to the gateway and goes straight to the function's socket, past the
 // agent.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -18,7 +19,13 @@ func (p *Proxy) Agents(ctx context.Context) ([]*proto.AgentState, error) {
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
-	return p.fleet.Agents(), nil
+	list := p.fleet.Agents()
+	p.places.mu.Lock()
+	defer p.places.mu.Unlock()
+	for _, a := range list {
+		a.Stays = slices.Clone(p.places.stays[a.GetAddr()])
+	}
+	return list, nil
 }
 
 // RemoveAgent implements transport.Registrar.

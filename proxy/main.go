@@ -53,10 +53,14 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	otlp := set.String("otlp-endpoint", "", "`url` of a collector of OpenTelemetry that gets spans of calls, such as http://localhost:4318 (default: none)")
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
+	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
 	if code, ok := set.Parse(rest); !ok {
 		return code
+	}
+	if *lostAfter < 0 {
+		return set.Failf("invalid value %s for -lost-after: time does not run backwards", *lostAfter)
 	}
 	if *drain < 0 {
 		return set.Failf("invalid value %s for -drain: time does not run backwards", *drain)
@@ -117,7 +121,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Trust: believed, Gateways: gateways, TLS: certs.config(),
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, Trust: believed, Gateways: gateways, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -41,20 +42,23 @@ const packagesLimit = 2 << 30
 
 // Config is what a proxy needs to know.
 type Config struct {
-	Dir      string         // its folder; created if missing
-	Lock     *os.File       // of the folder, which another process lends; nil: nobody has it
-	Agents   []string       // addresses of agents to connect to at start
-	URL      string         // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
-	HTTPPort int            // of its listener; also in the urls for callers over RPC
-	RPCPort  int            // of its listener
-	FastLane bool           // plain calls are answered past net/http
-	Insecure bool           // agents on other machines may be connected to
-	Shared   bool           // other proxies deploy to the agents, too
-	Trust    server.Trust   // users of this machine that are served like the proxy's own; default: nobody
-	Gateways []netip.Prefix // that are believed who calls public functions through them
-	TLS      *tls.Config    // of callers; nil: they are served without, or by ACME
-	ACME     acme.Config    // how to get certificates for names, and for routes; without names: not at all
-	Logger   hclog.Logger   // default: none
+	Dir      string   // its folder; created if missing
+	Lock     *os.File // of the folder, which another process lends; nil: nobody has it
+	Agents   []string // addresses of agents to connect to at start
+	URL      string   // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
+	HTTPPort int      // of its listener; also in the urls for callers over RPC
+	RPCPort  int      // of its listener
+	FastLane bool     // plain calls are answered past net/http
+	Insecure bool     // agents on other machines may be connected to
+	Shared   bool     // other proxies deploy to the agents, too
+	// LostAfter is how long an agent may not answer before what the proxy has placed there
+	// is brought up elsewhere; 0: any time.
+	LostAfter time.Duration
+	Trust     server.Trust   // users of this machine that are served like the proxy's own; default: nobody
+	Gateways  []netip.Prefix // that are believed who calls public functions through them
+	TLS       *tls.Config    // of callers; nil: they are served without, or by ACME
+	ACME      acme.Config    // how to get certificates for names, and for routes; without names: not at all
+	Logger    hclog.Logger   // default: none
 
 	// Store keeps what must outlive the proxy; default: nothing does. It may open after New,
 	// and functions are called as ever while it is not open, or has failed.
@@ -89,6 +93,7 @@ type Proxy struct {
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
 	wakes     wakes
+	places    places
 	changes   *server.Changes // under way
 }
 
@@ -225,6 +230,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.settings.Watch(ctx, p.reload) })
 		others.Go(func() { p.audit.Run(ctx) })
 	}
+	others.Go(func() { p.tendPlaces(ctx) })
 	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail

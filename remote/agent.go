@@ -69,6 +69,8 @@ type Config struct {
 	// GoProxy, GoSumDB and GoPrivate say where builds get modules from, as the go
 	// command's variables of these names do. Default: what go env says.
 	GoProxy, GoSumDB, GoPrivate string
+	// Labels are by which functions ask for this agent. Default: none.
+	Labels map[string]string
 	// Isolation is the least that functions run under; New fails where there is less.
 	Isolation proto.Isolation
 	// Trace says where spans of deploys and starts go. Default: nowhere.
@@ -114,6 +116,7 @@ type Agent struct {
 	addr     string // host:port of the agent
 	expose   bool
 	versions int // of a function that are kept
+	labels   map[string]string
 	seal     *disk.Sealer
 	waker    *process.Waker
 	holder   atomic.Pointer[process.HolderClient] // nil: functions stop with the agent
@@ -164,7 +167,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		logger: cfg.Logger, disk: folder, damage: damage, ports: ports, users: newUsers(),
-		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, proxy: cfg.Join, token: cfg.Token, versions: cfg.Versions, stop: cfg.StopFunctions,
+		host: cfg.Host, addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), expose: cfg.Expose, proxy: cfg.Join, token: cfg.Token, versions: cfg.Versions, labels: cfg.Labels, stop: cfg.StopFunctions,
 		handedOver: make(chan struct{}), up: make(chan struct{}), functions: make(map[string]*function), stopped: make(map[string]*disk.Record),
 	}
 	a.door = door.New(a.socketOf)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -565,10 +566,24 @@ func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) 
 	return a.programs.Put(ctx, p, r)
 }
 
+// Place implements transport.Worker.
+func (a *Agent) Place(ctx context.Context, fnName, replicas string, placement map[string]string) (*proto.FunctionJsonRsp, error) {
+	return order(ctx, a, fnName, active, func(f *function) (*proto.FunctionJsonRsp, error) {
+		f.history.Placed = disk.PlacedBy(&proto.FunctionJson{Replicas: replicas, Placement: placement})
+		if err := f.store(); err != nil {
+			return nil, err
+		}
+		return f.tell(), nil
+	})
+}
+
 // Info implements transport.Worker.
 func (a *Agent) Info() *proto.AgentInfo {
 	info := a.programs.Info()
 	info.Id, info.Version = a.id, flags.ThisBuild().Version
 	info.Exposed, info.Isolation = a.expose, a.walls.Tier().String()
+	info.Labels, info.Memory = maps.Clone(a.labels), memory()
+	info.Cpus = uint32(runtime.GOMAXPROCS(0))             //nolint:gosec // few
+	info.Ports = uint32(a.ports.last - a.ports.first + 1) //nolint:gosec // below 65536
 	return info
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,6 +199,7 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 		return accepted{}, err
 	}
 	v := disk.NewVersion(fn, f.agent.seal, time.Now().UTC())
+	f.history.Placed = disk.PlacedBy(fn) // stored with the change, or by serve
 	weight := fn.GetCanary()
 	if f.main.version == nil {
 		weight = 0 // the first version has nothing beside it
@@ -232,7 +234,7 @@ func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error)
 		err := fn.CheckWebhookSecret()
 		return fn, err
 	}
-	was := v.Settings()
+	was := f.settings(v)
 	var err error
 	if was.Secrets, err = f.agent.seal.Open(f.path, v.Secrets); err != nil {
 		return nil, err
@@ -244,6 +246,15 @@ func (f *function) retained(fn *proto.FunctionJson) (*proto.FunctionJson, error)
 	}
 	err = fn.CheckWebhookSecret()
 	return fn, err
+}
+
+// settings are those of a version, with where the function is to be.
+func (f *function) settings(v *disk.Version) *proto.FunctionJson {
+	fn := v.Settings()
+	if placed := f.history.Placed; placed != nil {
+		fn.Replicas, fn.Placement = placed.Replicas, maps.Clone(placed.Labels)
+	}
+	return fn
 }
 
 // same reports whether a service has the package and the settings of a version.

@@ -62,6 +62,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	goprivate := set.String("goprivate", "", "`patterns` of modules that the database is not asked about (default GOPRIVATE as go env says)")
 	unconfined := set.Bool("unconfined-builds", false, "with -insecure: build for others even where this system cannot confine builds")
 	least := set.String("isolation", "", "least isolation of functions, `full|strong|basic|none`; none lets -insecure, -host or -join do without any (default what the machine has)")
+	labels := set.String("labels", "", "`labels` of this agent, such as zone=a,gpu=yes, by which functions ask for it (setting placement)")
 	versions := set.Int("versions", defaultVersions, "`number` of versions of a function that are kept")
 	stop := set.Bool("stop-functions", false, "stop the functions when the agent stops, instead of leaving them to the next one")
 	examination, rest := doctor.Declare(set, args[1:])
@@ -87,6 +88,10 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return set.Failf("invalid value for -isolation: %v", err)
 		}
 	}
+	marks, err := proto.ParseLabels(*labels)
+	if err != nil {
+		return set.Failf("invalid value for -labels: %v", err)
+	}
 	trusted, err := server.ParseTrust(*trust)
 	if err != nil {
 		return set.Fail(fmt.Errorf("-trust: %w", err))
@@ -105,7 +110,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		agent: Config{
 			Dir: filepath.Join(*dir, "agent"), Cache: *cache, CacheLimit: int64(*cacheLimit) << 30, Host: *host, Ports: *ports, Expose: *expose, Join: *join, Token: *token,
 			NoBuild: *builds == "never", GoProxy: *goproxy, GoSumDB: *gosumdb, GoPrivate: *goprivate, Versions: *versions, StopFunctions: *stop,
-			Isolation: demanded, Trace: spans,
+			Isolation: demanded, Labels: marks, Trace: spans,
 			Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Output: stderr, Level: hclog.Info}),
 		},
 	}

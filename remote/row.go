@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -39,6 +40,9 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		Name: f.name, Status: string(f.status()), AtAgent: f.agent.addr,
 		Generation: f.history.Generation, Restarts: f.restarts, LastVersion: f.history.Last, Paused: f.paused,
 	}
+	if placed := f.history.Placed; placed != nil {
+		row.Replicas, row.Placement = placed.Replicas, maps.Clone(placed.Labels)
+	}
 	v := f.main.version
 	if v == nil && f.next != nil {
 		v = f.next.Version
@@ -52,6 +56,8 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Auth, row.Routes = v.Spec.GetAuth(), v.Spec.GetRoutes()
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Compress = v.Spec.GetCompress()
+		row.Demanded = v.Spec.GetIsolation()
+		row.Memory, row.Cpu, row.Processes = v.Spec.GetMemory(), v.Spec.GetCpu(), uint32(v.Spec.Processes()) //nolint:gosec // up to MaxInstances
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
 		if f.stopped {
 			row.Version = v.Number
@@ -208,7 +214,7 @@ func (f *function) versions() []*proto.Version {
 		v := f.history.Versions[i]
 		row := &proto.Version{
 			Version: v.Number, Package: v.Spec.GetPackage(), Kind: v.KnownKind(), Note: v.Note, Time: timestamp(v.Time),
-			Settings: v.Settings(), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
+			Settings: f.settings(v), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
 			Previous: v.Number == f.history.Before,
 		}
 		if s := f.at(v.Number); s != nil {

@@ -21,6 +21,15 @@ func (c *Client) Wake(ctx context.Context, fnName string, version uint32) (rsp *
 	return rsp, err
 }
 
+// Place is as in Worker.
+func (c *Client) Place(ctx context.Context, fnName, replicas string, placement map[string]string) (rsp *proto.FunctionJsonRsp, err error) {
+	err = c.request(ctx, "place", wire.RequestLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.Place(ctx, &proto.PlaceRequest{Name: fnName, Replicas: replicas, Placement: placement})
+		return err
+	})
+	return rsp, err
+}
+
 // Build is as in Worker. A function's folder is packed and uploaded as in Deploy.
 func (c *Client) Build(ctx context.Context, fn *proto.FunctionJson) (rsp *proto.Program, err error) {
 	if err := fn.Check(); err != nil {

@@ -14,6 +14,14 @@ type Registrar interface {
 	Agents(ctx context.Context) ([]*proto.AgentState, error)
 	// RemoveAgent removes the agent of an address or an id from the proxy.
 	RemoveAgent(ctx context.Context, agent string) (*proto.AgentState, error)
+	// DrainAgent makes the agent of an address or an id get no further functions, and moves
+	// those that it has to others, in the background: Agents says what is left.
+	DrainAgent(ctx context.Context, agent string) (*proto.AgentState, error)
+	// ResumeAgent undoes DrainAgent. What was moved does not come back.
+	ResumeAgent(ctx context.Context, agent string) (*proto.AgentState, error)
+	// Scale changes on how many agents a function is: a number from 1 on, or "all". It
+	// returns when it is ready on those that are new, with a row for each agent that has it.
+	Scale(ctx context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error)
 	// JoinToken makes a token with which one agent may join.
 	JoinToken(ctx context.Context) (*proto.NewJoinToken, error)
 	// Join lets an agent join. What is wrong with its secret is an ErrUnauthenticated; an
@@ -42,6 +50,34 @@ func (c *Client) RemoveAgent(ctx context.Context, agent string) (rsp *proto.Agen
 		return err
 	})
 	return rsp, err
+}
+
+// DrainAgent is as in Registrar.
+func (c *Client) DrainAgent(ctx context.Context, agent string) (rsp *proto.AgentState, err error) {
+	err = c.request(ctx, "drain an agent", wire.RequestLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.DrainAgent(ctx, &proto.AgentRef{Agent: agent})
+		return err
+	})
+	return rsp, err
+}
+
+// ResumeAgent is as in Registrar.
+func (c *Client) ResumeAgent(ctx context.Context, agent string) (rsp *proto.AgentState, err error) {
+	err = c.request(ctx, "resume an agent", wire.RequestLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.ResumeAgent(ctx, &proto.AgentRef{Agent: agent})
+		return err
+	})
+	return rsp, err
+}
+
+// Scale is as in Registrar.
+func (c *Client) Scale(ctx context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error) {
+	var rsp *proto.FunctionList
+	err := c.request(ctx, "scale", wire.DeployLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.Scale(ctx, &proto.ScaleRequest{Name: fnName, Replicas: replicas})
+		return err
+	})
+	return rsp.GetFunctions(), err
 }
 
 // JoinToken is as in Registrar.

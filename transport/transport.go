@@ -102,6 +102,9 @@ type Worker interface {
 	// KeepProgram stores the program that r holds. If its digest is not that of p, the
 	// error is ErrInvalid.
 	KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) error
+	// Place notes on how many agents a function is to be, and with which labels, as its
+	// settings replicas and placement say it, and returns its row.
+	Place(ctx context.Context, fnName, replicas string, placement map[string]string) (*proto.FunctionJsonRsp, error)
 	// Info says what the agent is.
 	Info() *proto.AgentInfo
 }

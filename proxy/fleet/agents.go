@@ -32,23 +32,45 @@ func (a *agent) state(since map[string]string) *proto.AgentState {
 		Addr: a.addr, Id: a.id, Joined: a.member != "", Since: since[a.member], Connected: a.client != nil,
 		Functions: uint32(len(a.rows)), Platform: a.info.GetPlatform(), GoVersion: a.info.GetGoVersion(), //nolint:gosec // few
 	}
+	s.Labels, s.Memory, s.Cpus, s.Ports = a.info.GetLabels(), a.info.GetMemory(), a.info.GetCpus(), a.info.GetPorts()
+	s.Draining = a.draining
 	if a.client == nil {
 		s.Error = a.unavailable().Error()
 	}
 	return s
 }
 
+// Drain says whether an agent, named by its address or its id, gets no further functions,
+// and stores that. It returns what the agent is now.
+func (f *Fleet) Drain(name string, drains bool) (*proto.AgentState, error) {
+	f.mu.Lock()
+	a := f.meant(name)
+	if a == nil {
+		unknown := f.notKnown(name).WithHint("proxyCli agents shows addresses and ids")
+		f.mu.Unlock()
+		return nil, unknown
+	}
+	a.draining = drains
+	state := a.state(nil)
+	f.broadcast()
+	f.mu.Unlock()
+	f.save()
+	return state, nil
+}
+
+// meant returns the agent of an address or an id, or nil. f.mu is held.
+func (f *Fleet) meant(name string) *agent {
+	if addr, err := transport.NormalizeAddr(name); err == nil {
+		return f.named(addr)
+	}
+	return f.withID(name)
+}
+
 // Remove removes the agent of an address or an id, and what it has told. Its functions
 // go on. It returns what the agent was.
 func (f *Fleet) Remove(name string) (*proto.AgentState, error) {
-	addr, err := transport.NormalizeAddr(name)
 	f.mu.Lock()
-	var a *agent
-	if err == nil {
-		a = f.named(addr)
-	} else {
-		a = f.withID(name)
-	}
+	a := f.meant(name)
 	if a == nil {
 		unknown := f.notKnown(name).WithHint("proxyCli agents shows addresses and ids")
 		f.mu.Unlock()

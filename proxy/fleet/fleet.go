@@ -121,7 +121,8 @@ type agent struct {
 	problem  error                             // of the last attempt or connection
 	info     *proto.AgentInfo                  // nil: the agent did not say
 	rows     map[string]*proto.FunctionJsonRsp // by path; never changed, only replaced
-	placing  map[string]bool                   // paths of functions that Place chose it for
+	placing  map[string]int                    // by path: how often Place has just chosen it
+	draining bool                              // it gets no further functions
 	cancel   context.CancelFunc                // of its watch
 }
 
@@ -134,11 +135,13 @@ type agentsOnDisk struct {
 
 // agentOnDisk is what is remembered of an agent.
 type agentOnDisk struct {
-	Addr   string   `json:"addr"`
-	ID     string   `json:"id,omitempty"`
-	Joined bool     `json:"joined,omitempty"`
-	Owns   []string `json:"owns,omitempty"`
-	old    bool     // written by a version that knew its address alone
+	Addr   string `json:"addr"`
+	ID     string `json:"id,omitempty"`
+	Joined bool   `json:"joined,omitempty"`
+	// Draining: a user has asked that it gets no functions, and gives away those it has.
+	Draining bool     `json:"draining,omitempty"`
+	Owns     []string `json:"owns,omitempty"`
+	old      bool     // written by a version that knew its address alone
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -175,7 +178,7 @@ func (f *Fleet) load(given []string) error {
 			f.Logger.Warn("an agent of an earlier run is refused", "agent", was.Addr, "error", err)
 			continue
 		}
-		a.known, a.id, a.adopt = true, was.ID, was.old
+		a.known, a.id, a.adopt, a.draining = true, was.ID, was.old, was.Draining
 		for _, path := range was.Owns {
 			a.owns[path] = true
 		}
@@ -258,7 +261,7 @@ func (f *Fleet) join(id, addr string) (changed bool) {
 		if old.addr != addr && old.member != id {
 			continue
 		}
-		fresh.given = fresh.given || old.given
+		fresh.given, fresh.draining = fresh.given || old.given, fresh.draining || old.draining
 		if old.id == "" || old.id == id {
 			maps.Copy(fresh.owns, old.owns)
 			fresh.adopt = fresh.adopt || old.adopt
@@ -278,7 +281,7 @@ func (f *Fleet) save() {
 	f.mu.Lock()
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
 		if a := f.agents[addr]; a.known {
-			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Joined: a.member != "", Owns: slices.Sorted(maps.Keys(a.owns))})
+			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Joined: a.member != "", Draining: a.draining, Owns: slices.Sorted(maps.Keys(a.owns))})
 		}
 	}
 	f.mu.Unlock()
@@ -347,7 +350,7 @@ func (f *Fleet) add(addr string) (*agent, error) {
 func (f *Fleet) newAgent(addr string) *agent {
 	return &agent{
 		addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1),
-		placing: map[string]bool{}, owns: map[string]bool{},
+		placing: map[string]int{}, owns: map[string]bool{},
 	}
 }
 

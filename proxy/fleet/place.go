@@ -1,11 +1,15 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/place"
 )
 
 // Abilities is what an agent said it can do.
@@ -37,7 +41,11 @@ func (f *Fleet) Isolates(least proto.Isolation, addrs ...string) error {
 	if lacking == nil {
 		return nil
 	}
-	return proto.Errorf(proto.ErrIncapable, "isolation %s is more than these agents have: %s", least, strings.Join(lacking, ", ")).
+	return tooWeak(least, lacking)
+}
+
+func tooWeak(least proto.Isolation, agents []string) error {
+	return proto.Errorf(proto.ErrIncapable, "isolation %s is more than these agents have: %s", least, strings.Join(agents, ", ")).
 		WithHint("agent doctor says, on their machines, how to get more; or name agents that have it")
 }
 
@@ -74,31 +82,197 @@ func (f *Fleet) least(fit func(*agent) bool) (best *agent) {
 	return best
 }
 
-// Place chooses the connected agent with the fewest functions, of those that isolate by a
-// tier, if there are some. Until release is called the function counts as the agent's, so
-// that deploys at the same time do not all go to one agent.
-func (f *Fleet) Place(path string, tier proto.Isolation) (addr string, release func(), err error) {
+// Place says which agents are to have a function, with all others where they are. Until
+// release is called the function counts as theirs, so that deploys at the same time do not
+// all go to one agent. An agent counts as lost that has not answered for lostAfter; 0:
+// none does. That no agent can have it is an error.
+func (f *Fleet) Place(fn place.Function, lostAfter time.Duration) (target place.Target, release func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	best := f.least(func(a *agent) bool { return Abilities{a.info}.isolates() >= tier })
-	if best == nil {
-		best = f.least(func(*agent) bool { return true })
+	functions := slices.DeleteFunc(f.functions(), func(other place.Function) bool { return other.Path == fn.Path })
+	for i := range functions {
+		functions[i].Fixed = true
+	}
+	targets := place.Plan(f.places(), append(functions, fn), lostAfter)
+	target = targets[slices.IndexFunc(targets, func(t place.Target) bool { return t.Path == fn.Path })]
+	if len(target.Agents) == 0 {
+		return target, nil, f.nowhere(fn)
+	}
+	for _, addr := range target.Agents {
+		if a := f.agents[addr]; a != nil {
+			a.placing[fn.Path]++
+		}
+	}
+	return target, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, addr := range target.Agents {
+			if a := f.agents[addr]; a != nil && a.placing[fn.Path] > 1 {
+				a.placing[fn.Path]--
+			} else if a != nil {
+				delete(a.placing, fn.Path)
+			}
+		}
+	}, nil
+}
+
+// nowhere says why no agent can have a function. f.mu is held.
+func (f *Fleet) nowhere(fn place.Function) error {
+	var answer, takes []*agent
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		a := f.agents[addr]
+		if a.client != nil {
+			answer = append(answer, a)
+		}
+		if a.client != nil && !a.draining {
+			takes = append(takes, a)
+		}
+	}
+	var lacking, weak []string
+	for _, a := range takes {
+		lacking = append(lacking, a.addr+" ("+cmp.Or(proto.LabelsText(a.info.GetLabels()), "none")+")")
+		if (Abilities{a.info}).isolates() < fn.Isolation {
+			weak = append(weak, a.addr+" ("+a.info.GetIsolation()+")")
+		}
+	}
+	err := func(format string, args ...any) *proto.Error {
+		return proto.Errorf(proto.ErrUnavailable, format, args...).From("gateway", proto.ReasonAgent)
 	}
 	switch {
 	case len(f.agents) == 0:
-		return "", nil, proto.Errorf(proto.ErrUnavailable, "no agent is known").
-			WithHint(`start an agent and name it: proxy -agents localhost:9000, or "agentAddr" in the definition`).
-			From("gateway", "agent")
-	case best == nil:
-		return "", nil, proto.Errorf(proto.ErrUnavailable, "no agent answers: %s", strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ")).
-			WithHint("check that an agent runs").From("gateway", "agent")
+		return err("no agent is known").
+			WithHint(`start an agent and name it: proxy -agents localhost:9000, or "agentAddr" in the definition`)
+	case len(answer) == 0:
+		return err("no agent answers: %s", strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ")).
+			WithHint("check that an agent runs")
+	case len(takes) == 0:
+		return err("all agents that answer are being drained").
+			WithHint("let one have functions again: proxyCli agents resume " + answer[0].addr)
+	case len(weak) == len(takes):
+		return tooWeak(fn.Isolation, weak)
+	case len(fn.Labels) > 0:
+		return err("no agent that can have it has the labels %s: %s", proto.LabelsText(fn.Labels), strings.Join(lacking, ", ")).
+			WithHint("start an agent with -labels " + proto.LabelsText(fn.Labels))
 	}
-	best.placing[path] = true
-	return best.addr, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(best.placing, path)
-	}, nil
+	return err("no agent has a free port").WithHint("start agents with a wider -ports, or more of them")
+}
+
+// Places returns the agents and the functions, as package place sees them. Functions whose
+// agents a user has named are fixed.
+func (f *Fleet) Places() ([]place.Agent, []place.Function) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.places(), f.functions()
+}
+
+// Function returns a function that has rows, as package place sees it.
+func (f *Fleet) Function(path string) (place.Function, bool) {
+	_, functions := f.Places()
+	for _, fn := range functions {
+		if fn.Path == path {
+			return fn, true
+		}
+	}
+	return place.Function{}, false
+}
+
+// Changed returns a channel that is closed at the next change of anything that agents say.
+func (f *Fleet) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// Look lets those look again who wait for a change.
+func (f *Fleet) Look() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broadcast()
+}
+
+// places are the agents. f.mu is held.
+func (f *Fleet) places() (list []place.Agent) {
+	for addr, a := range f.agents {
+		p := place.Agent{
+			Name: addr, Machine: (&url.URL{Host: addr}).Hostname(), Labels: a.info.GetLabels(),
+			Memory: a.info.GetMemory(), CPUs: float64(a.info.GetCpus()), Ports: int(a.info.GetPorts()),
+			Isolation: Abilities{a.info}.isolates(), Draining: a.draining,
+		}
+		if a.client == nil {
+			p.Silent = 1 // it is new
+			if !a.since.IsZero() {
+				p.Silent = max(1, time.Since(a.since))
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// functions are those that agents have, or are about to have. f.mu is held.
+func (f *Fleet) functions() (list []place.Function) {
+	byPath := map[string]*place.Function{}
+	newest := map[string]*proto.FunctionJsonRsp{}
+	for addr, a := range f.agents {
+		for path, row := range a.rows {
+			if !a.owns[path] { // it is another function, which has nothing to do with the first
+				list = append(list, place.Function{Path: path + " " + addr, On: []string{addr}, Fixed: true})
+				continue
+			}
+			if byPath[path] == nil {
+				byPath[path] = &place.Function{Path: path}
+			}
+			byPath[path].On = append(byPath[path].On, addr)
+			// What is to be was said to all; one that was away has not heard it.
+			if before := newest[path]; before == nil || cmp.Or(
+				cmp.Compare(row.GetVersion(), before.GetVersion()), first(a.client != nil, f.agents[before.GetAtAgent()].client != nil), cmp.Compare(before.GetAtAgent(), addr),
+			) > 0 {
+				newest[path] = row
+			}
+		}
+		for path := range a.placing {
+			if byPath[path] == nil {
+				byPath[path] = &place.Function{Path: path}
+			}
+			if a.rows[path] == nil {
+				byPath[path].On = append(byPath[path].On, addr)
+			}
+		}
+	}
+	for path, fn := range byPath {
+		if row := newest[path]; row != nil {
+			Wished(fn, row)
+		} else {
+			fn.Fixed = true // it is on its way
+		}
+		list = append(list, *fn)
+	}
+	return list
+}
+
+// first orders what is so after what is not.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// Wished sets in fn what a row says of where its function is to be.
+func Wished(fn *place.Function, row *proto.FunctionJsonRsp) {
+	says := &proto.FunctionJson{Memory: row.GetMemory(), Cpu: row.GetCpu(), Isolation: row.GetDemanded()}
+	memory, _ := says.MemoryLimit() // what an agent says that is wrong counts as nothing
+	cpus, _ := says.CPUs()
+	fn.Isolation, _ = says.MinIsolation()
+	processes := max(1, row.GetProcesses())
+	fn.Memory, fn.CPUs = uint64(memory)*uint64(processes), cpus*float64(processes) //nolint:gosec // a limit is not negative
+	fn.Labels = row.GetPlacement()
+	var err error
+	fn.Replicas, fn.All, err = proto.ParseReplicas(row.GetReplicas())
+	fn.Fixed = err != nil
 }
 
 // load counts the functions that an agent has or is about to have. Fleet.mu is held.

@@ -89,12 +89,7 @@ func (f *Fleet) RemoveLater(name string) (absent []string) {
 			}
 			absent = append(absent, addr)
 			all = append(without(all, path, addr), removal{Agent: addr, ID: a.id, Name: name, At: now})
-			if a.rows[path] != nil {
-				rows := maps.Clone(a.rows)
-				delete(rows, path)
-				f.claim(a, rows)
-				f.replace(a, rows, false)
-			}
+			f.forget(a, path)
 		}
 		return all
 	})
@@ -102,6 +97,36 @@ func (f *Fleet) RemoveLater(name string) (absent []string) {
 		f.save()
 	}
 	return absent
+}
+
+// RemoveAt lets one agent that does not answer remove a function when it is back, and
+// removes its row of it. It reports false if the agent is back, or not known.
+func (f *Fleet) RemoveAt(name, addr string) (absent bool) {
+	path, now := proto.Path(name), time.Now().UTC()
+	f.changeRemovals(func(all []removal) []removal {
+		a := f.agents[addr]
+		if a == nil || a.client != nil || !a.known {
+			return all
+		}
+		absent = true
+		f.forget(a, path)
+		return append(without(all, path, addr), removal{Agent: addr, ID: a.id, Name: name, At: now})
+	})
+	if absent {
+		f.save()
+	}
+	return absent
+}
+
+// forget removes an agent's row of a path. f.mu is held.
+func (f *Fleet) forget(a *agent, path string) {
+	if a.rows[path] == nil {
+		return
+	}
+	rows := maps.Clone(a.rows)
+	delete(rows, path)
+	f.claim(a, rows)
+	f.replace(a, rows, false)
 }
 
 // cancelRemoval cancels the removal of a function that an agent still has to do.

@@ -185,6 +185,24 @@ func (s *Session) Wake(ctx context.Context, name string, number uint32) error {
 	return nil
 }
 
+// Place notes at the agent on how many agents a function is to be, and with which labels.
+// An agent of before that cannot note it is not an error.
+func (s *Session) Place(ctx context.Context, name, replicas string, placement map[string]string) error {
+	err := s.ask(ctx, askLimit, func(ctx context.Context) error {
+		_, err := s.client.Place(ctx, name, replicas, placement)
+		return err
+	})
+	if errors.Is(err, proto.ErrUnsupported) {
+		s.fleet.Logger.Warn("an agent is too old to note how many replicas a function is to have", "agent", s.Addr, "function", name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil || told.GetReplicas() == replicas })
+	return nil
+}
+
 // Build makes the program of a function.
 func (s *Session) Build(ctx context.Context, fn *proto.FunctionJson) (program *proto.Program, err error) {
 	err = s.ask(ctx, buildLimit, func(ctx context.Context) error {

@@ -26,7 +26,12 @@ type Order struct {
 	Function *proto.FunctionJson
 	Package  *bundle.Package
 	Agents   []string // addresses, in the order in which callers see their rows
-	Ended    func()   // called once, when the rollout has ended, however it did
+	// Others are agents that have the function and keep it as it is: nothing is given to
+	// them. Those that are neither among Agents nor here lose it once all Agents have it.
+	Others []string
+	// Version is the number that the version has on Others; 0: it is a new one.
+	Version uint32
+	Ended   func() // called once, when the rollout has ended, however it did
 }
 
 // Path returns the path of the function.
@@ -242,6 +247,11 @@ func (r *Rollouts) steps(ctx context.Context, o *Rollout) []Step {
 // replicas, also those that are stopped. For a single one, 0: its agent knows.
 func (r *Rollouts) nextVersion(o *Rollout, dormant []fleet.Replica) uint32 {
 	last, agents := uint32(0), slices.Clone(o.Agents)
+	if o.Version > 0 && !slices.ContainsFunc(append(r.fleet.Find(o.Path()), dormant...), func(replica fleet.Replica) bool {
+		return slices.Contains(o.Agents, replica.Agent) && replica.Row.GetLastVersion() >= o.Version
+	}) {
+		return o.Version // else an agent had one of this number before
+	}
 	for _, replica := range append(r.fleet.Find(o.Path()), dormant...) {
 		last = max(last, replica.Row.GetLastVersion())
 		agents = append(agents, replica.Agent)
@@ -281,7 +291,7 @@ func (r *Rollouts) run(ctx context.Context, o *Rollout, steps []Step) {
 // removeOthers removes a function from the agents that its new deploy does not name.
 func (r *Rollouts) removeOthers(ctx context.Context, o *Rollout) {
 	for _, old := range append(r.fleet.Find(o.Path()), r.fleet.Dormant(ctx, o.Path())...) {
-		if slices.Contains(o.Agents, old.Agent) || ctx.Err() != nil {
+		if slices.Contains(o.Agents, old.Agent) || slices.Contains(o.Others, old.Agent) || ctx.Err() != nil {
 			continue
 		}
 		agent, err := r.fleet.Connect(ctx, old.Agent)

@@ -43,6 +43,23 @@ type History struct {
 	Earlier uint32 `json:",omitempty"`
 	// Failure is why the last change failed.
 	Failure *Failure `json:",omitempty"`
+	// Placed is how its proxy places it; nil: the user has named its agents.
+	Placed *Placed `json:",omitempty"`
+}
+
+// Placed is on which agents a function is to be, as the last deploy said. It is no part of
+// a version: versions are the same on all agents.
+type Placed struct {
+	Replicas string            // a number, or all
+	Labels   map[string]string `json:",omitempty"`
+}
+
+// PlacedBy returns what a deploy says of where the function is to be.
+func PlacedBy(fn *proto.FunctionJson) *Placed {
+	if fn.GetReplicas() == "" {
+		return nil
+	}
+	return &Placed{Replicas: fn.GetReplicas(), Labels: fn.GetPlacement()}
 }
 
 // Canary is a version that gets a part of the calls.

@@ -35,6 +35,18 @@ func (s *service) Wake(ctx context.Context, req *proto.WakeRequest) (*proto.Serv
 	return worker.Wake(ctx, req.GetName(), req.GetVersion())
 }
 
+func (s *service) Place(ctx context.Context, req *proto.PlaceRequest) (*proto.FunctionJsonRsp, error) {
+	worker, err := s.works(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := &proto.FunctionJson{Name: req.GetName(), Replicas: req.GetReplicas(), Placement: req.GetPlacement()}
+	if err := asked.Check(); err != nil {
+		return nil, err
+	}
+	return worker.Place(ctx, req.GetName(), req.GetReplicas(), req.GetPlacement())
+}
+
 func (s *service) Build(ctx context.Context, req *proto.BuildRequest) (*proto.Program, error) {
 	worker, err := s.works(ctx)
 	if err != nil {

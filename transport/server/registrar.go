@@ -25,6 +25,38 @@ func (s *service) RemoveAgent(ctx context.Context, req *proto.AgentRef) (*proto.
 	return s.registrar.RemoveAgent(ctx, req.GetAgent())
 }
 
+func (s *service) DrainAgent(ctx context.Context, req *proto.AgentRef) (*proto.AgentState, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	return s.registrar.DrainAgent(ctx, req.GetAgent())
+}
+
+func (s *service) ResumeAgent(ctx context.Context, req *proto.AgentRef) (*proto.AgentState, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	return s.registrar.ResumeAgent(ctx, req.GetAgent())
+}
+
+func (s *service) Scale(ctx context.Context, req *proto.ScaleRequest) (*proto.FunctionList, error) {
+	if s.registrar == nil {
+		return nil, errNoRegistrar
+	}
+	if req.GetName() == "" {
+		return nil, proto.CheckName("")
+	}
+	if _, _, err := proto.ParseReplicas(req.GetReplicas()); err != nil {
+		return nil, proto.Errorf(proto.ErrInvalid, "scale %s: %w", req.GetName(), err).
+			WithHint("a function that is not to run is stopped: proxyCli stop " + req.GetName())
+	}
+	if err := may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
+	rows, err := s.registrar.Scale(ctx, req.GetName(), req.GetReplicas())
+	return &proto.FunctionList{Functions: rows}, err
+}
+
 func (s *service) JoinToken(ctx context.Context, _ *proto.JoinTokenRequest) (*proto.NewJoinToken, error) {
 	if s.registrar == nil {
 		return nil, errNoRegistrar

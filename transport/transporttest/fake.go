@@ -184,6 +184,7 @@ func (f *Fake) begin(deploys []*deploy) error {
 			d.row = f.move(fn, proto.Deployed, func(row *proto.FunctionJsonRsp) {
 				row.Generation++
 				row.Error, row.Reason = "", ""
+				row.Replicas, row.Placement = d.fn.GetReplicas(), d.fn.GetPlacement()
 			})
 			continue
 		}
@@ -192,6 +193,7 @@ func (f *Fake) begin(deploys []*deploy) error {
 		d.row = f.move(fn, proto.Deploying, func(row *proto.FunctionJsonRsp) {
 			row.Generation++
 			row.Stage, row.Error, row.Reason = proto.StageBuilding, "", ""
+			row.Replicas, row.Placement = d.fn.GetReplicas(), d.fn.GetPlacement()
 		})
 		f.deploys.Go(func() { d.settled <- f.build(d) })
 	}

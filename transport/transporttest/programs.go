@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
 
 	protobuf "google.golang.org/protobuf/proto"
@@ -84,6 +85,21 @@ func (f *Fake) KeepProgram(_ context.Context, p *proto.Program, r io.Reader) err
 	defer f.mu.Unlock()
 	f.programs[p.GetKey()] = program{protobuf.CloneOf(p), data}
 	return nil
+}
+
+// Place implements transport.Worker.
+func (f *Fake) Place(_ context.Context, fnName, replicas string, placement map[string]string) (*proto.FunctionJsonRsp, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn := f.functions[proto.Path(fnName)]
+	if fn == nil {
+		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed", fnName)
+	}
+	row := protobuf.CloneOf(fn.row)
+	row.Replicas, row.Placement = replicas, maps.Clone(placement)
+	fn.row = row
+	f.feed.Set(row)
+	return protobuf.CloneOf(row), nil
 }
 
 // Info implements transport.Worker.

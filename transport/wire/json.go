@@ -234,6 +234,8 @@ func shape(field protoreflect.FieldDescriptor, e entry) (json.RawMessage, error)
 	}
 	value := b.Bytes()
 	switch {
+	case field.Name() == "replicas" && len(value) > 0 && value[0] >= '0' && value[0] <= '9': // a number, or a word
+		return slices.Concat([]byte{'"'}, value, []byte{'"'}), nil
 	case field.IsList() && first(value) == '"':
 		return slices.Concat([]byte("["), value, []byte("]")), nil
 	case field.Kind() == protoreflect.StringKind && field.Cardinality() != protoreflect.Repeated && first(value) == '[':

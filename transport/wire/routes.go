@@ -76,6 +76,8 @@ var Routes = []Route{
 	{proto.Functions_Logs_FullMethodName, http.MethodGet, "/logs", "", Whole, ScopeRead},
 	{proto.Functions_Usage_FullMethodName, http.MethodGet, "/usage", "", "usage", ScopeRead},
 	{proto.Functions_Wake_FullMethodName, http.MethodPost, "/wake", Whole, Whole, ScopeDeploy},
+	{proto.Functions_Scale_FullMethodName, http.MethodPost, "/scale", Whole, "functions", ScopeDeploy},
+	{proto.Functions_Place_FullMethodName, http.MethodPost, "/place", Whole, Whole, ScopeDeploy},
 	{proto.Functions_Build_FullMethodName, http.MethodPost, "/build", Whole, Whole, ScopeDeploy},
 	{proto.Functions_HasProgram_FullMethodName, http.MethodHead, "/programs/:key", "", "", ScopeDeploy},
 	{proto.Functions_FetchProgram_FullMethodName, http.MethodGet, "/programs/:key", "", Whole, ScopeDeploy},
@@ -89,6 +91,8 @@ var Routes = []Route{
 	{proto.Functions_Audit_FullMethodName, http.MethodGet, "/audit", "", "entries", ScopeAdmin},
 	{proto.Functions_Agents_FullMethodName, http.MethodGet, "/agents", "", "agents", ScopeAdmin},
 	{proto.Functions_RemoveAgent_FullMethodName, http.MethodPost, "/agents/remove", Whole, Whole, ScopeAdmin},
+	{proto.Functions_DrainAgent_FullMethodName, http.MethodPost, "/agents/drain", Whole, Whole, ScopeAdmin},
+	{proto.Functions_ResumeAgent_FullMethodName, http.MethodPost, "/agents/resume", Whole, Whole, ScopeAdmin},
 	{proto.Functions_JoinToken_FullMethodName, http.MethodPost, "/agents/token", Whole, Whole, ScopeAdmin},
 	// Agents have nothing but the secret or the certificate that these check.
 	{proto.Functions_Join_FullMethodName, http.MethodPost, "/agents/join", Whole, Whole, ScopeOpen},

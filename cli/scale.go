@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+func (a *app) scaleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "scale NAME N|all",
+		Short: "changes on how many agents a function is",
+		Long: `
+The proxy chooses the agents: those that have the function stay, further ones are spread
+over machines. all stands for each agent that may have it, new ones too. The function is
+ready on further agents before it leaves others.`,
+		Example: "\n  proxyCli scale HelloWorld 3",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usagef(cmd, "%s needs a NAME and how many agents are to have it: a number, or all", cmd.Name())
+			}
+			return notBlank(cmd, "NAME", args)
+		},
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			number, _, err := proto.ParseReplicas(args[1])
+			if err != nil {
+				return usagef(cmd, "%s", err)
+			}
+			rows, err := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) {
+				return client.Scale(cmd.Context(), args[0], args[1])
+			})
+			if err != nil {
+				return err
+			}
+			if err := a.printRows(rows); err != nil {
+				return err
+			}
+			a.reportRows(rows, nil)
+			if number > len(rows) {
+				a.note("%d of %d replicas have an agent; the others wait for agents that can have them", len(rows), number)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+)
+
+// label gives a node labels, as if its machine had a size.
+func label(n *node, labels map[string]string) {
+	n.info = &proto.AgentInfo{Platform: n.Fake.Info().GetPlatform(), GoVersion: "go1.26", Isolation: "full", Labels: labels, Memory: 4 << 30, Cpus: 4}
+}
+
+func addrs(nodes ...*node) (list []string) {
+	for _, n := range nodes {
+		list = append(list, n.addr)
+	}
+	return list
+}
+
+// at returns where a function is Deployed, by the proxy.
+func (r *running) at(t *testing.T, name string) (list []string) {
+	t.Helper()
+	for _, row := range r.fleet.Rows() {
+		if row.GetName() == name && row.GetStatus() == string(proto.Deployed) && r.fleet.Problem(row.GetAtAgent()) == nil {
+			list = append(list, row.GetAtAgent())
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// has waits until a function is at some nodes, and nowhere else.
+func (r *running) has(t *testing.T, name string, nodes ...*node) {
+	t.Helper()
+	want := addrs(nodes...)
+	slices.Sort(want)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.Equal(c, want, r.at(t, name))
+	}, patience, 5*time.Millisecond)
+	for _, n := range nodes {
+		assert.Contains(t, n.names(t), name+" Deployed")
+	}
+}
+
+func TestReplicasGoToDifferentAgentsWithTheirLabels(t *testing.T) {
+	nodes := newNodes(t, 4)
+	for _, n := range nodes[1:] {
+		label(n, map[string]string{"zone": "a"})
+	}
+	p := start(t, Config{Agents: addrs(nodes...)})
+	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
+		c := p.dial(t, kind)
+		fn := source(t, "Hello")
+		fn.Replicas, fn.Placement = "2", map[string]string{"zone": "a"}
+		rows, err := c.Deploy(t.Context(), fn)
+		require.NoError(t, err)
+		require.Len(t, rows, 2)
+		assert.Equal(t, "2", rows[0].GetReplicas())
+		assert.Equal(t, map[string]string{"zone": "a"}, rows[0].GetPlacement())
+		assert.NotContains(t, p.at(t, "Hello"), nodes[0].addr)
+
+		fn = source(t, "Hello")
+		fn.Placement = map[string]string{"zone": "a"}
+		again, err := c.Deploy(t.Context(), fn)
+		require.NoError(t, err)
+		assert.Equal(t, deployedAt(rows), deployedAt(again), "it stays where it is")
+
+		fn.Placement = map[string]string{"zone": "b"}
+		fn.Name = "Other"
+		_, err = c.Deploy(t.Context(), fn)
+		require.ErrorIs(t, err, proto.ErrUnavailable)
+		require.ErrorContains(t, err, "no agent that can have it has the labels zone=b")
+		_, err = c.Remove(t.Context(), "Hello")
+		require.NoError(t, err)
+	}
+}
+
+func TestScaleChangesOnHowManyAgentsAFunctionIs(t *testing.T) {
+	nodes := newNodes(t, 3)
+	p := start(t, Config{Agents: addrs(nodes...)})
+	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
+		c := p.dial(t, kind)
+		rows, err := c.Deploy(t.Context(), source(t, "Hello"))
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		first := rows[0].GetAtAgent()
+		rows, err = c.Scale(t.Context(), "hello", "3")
+		require.NoError(t, err)
+		require.Len(t, rows, 3)
+		for _, row := range rows {
+			assert.Equal(t, "3", row.GetReplicas())
+			assert.Equal(t, uint32(1), row.GetVersion(), "a replica is no new version")
+		}
+		rows, err = c.Scale(t.Context(), "Hello", "1")
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		_ = first // which one is left depends on what else they have
+		rows, err = c.Scale(t.Context(), "Hello", "all")
+		require.NoError(t, err)
+		require.Len(t, rows, 3)
+		_, err = c.Scale(t.Context(), "Hello", "0")
+		require.ErrorIs(t, err, proto.ErrInvalid)
+		_, err = c.Scale(t.Context(), "Nobody", "2")
+		require.ErrorIs(t, err, proto.ErrNotFound)
+		_, err = c.Remove(t.Context(), "Hello")
+		require.NoError(t, err)
+	}
+	_, err := nodes[0].dial(t).Scale(t.Context(), "Hello", "2")
+	require.ErrorIs(t, err, proto.ErrUnsupported)
+}
+
+func (n *node) dial(t *testing.T) *transport.Client {
+	t.Helper()
+	c := transport.NewAgent(transport.RPC, n.addr)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestAllIsNewAgentsToo(t *testing.T) {
+	nodes := newNodes(t, 2)
+	nodes[1].stop()
+	p := start(t, Config{Agents: addrs(nodes...)})
+	fn := source(t, "Hello")
+	fn.Replicas = proto.ReplicasAll
+	_, err := p.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	p.has(t, "Hello", nodes[0])
+	nodes[1].start(t)
+	p.has(t, "Hello", nodes...)
+}
+
+func TestWhatIsDrainedMovesFirstAndStaysKnown(t *testing.T) {
+	nodes := newNodes(t, 2)
+	cfg := Config{Agents: addrs(nodes...), Dir: t.TempDir()}
+	p := start(t, cfg)
+	c := p.dial(t, transport.RPC)
+	rows, err := c.Deploy(t.Context(), source(t, "Hello"), source(t, "Named", nodes[0].addr))
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	if p.at(t, "Hello")[0] != nodes[0].addr { // drain the one that has it
+		_, err := c.Scale(t.Context(), "Hello", "2")
+		require.NoError(t, err)
+		_, err = c.DrainAgent(t.Context(), nodes[1].addr)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return len(p.stays(t, nodes[1])) == 1 }, patience, 5*time.Millisecond, "there is no other")
+		_, err = c.ResumeAgent(t.Context(), nodes[1].addr)
+		require.NoError(t, err)
+		_, err = c.Scale(t.Context(), "Hello", "1")
+		require.NoError(t, err)
+	}
+	p.has(t, "Named", nodes[0])
+	state, err := c.DrainAgent(t.Context(), nodes[0].addr)
+	require.NoError(t, err)
+	assert.True(t, state.GetDraining())
+	p.has(t, "Hello", nodes[1])
+	p.has(t, "Named", nodes[0])
+	require.Eventually(t, func() bool {
+		return slices.Equal([]string{"Named: it was deployed to agents by name"}, p.stays(t, nodes[0]))
+	}, patience, 5*time.Millisecond)
+
+	p.stop()
+	p = start(t, cfg)
+	c = p.dial(t, transport.HTTP)
+	agents, err := c.Agents(t.Context())
+	require.NoError(t, err)
+	for _, a := range agents {
+		assert.Equal(t, a.GetAddr() == nodes[0].addr, a.GetDraining(), "it is known over restarts")
+	}
+	rows, err = c.Deploy(t.Context(), source(t, "Another"), source(t, "AndAnother"))
+	require.NoError(t, err)
+	for _, row := range rows {
+		assert.Equal(t, nodes[1].addr, row.GetAtAgent())
+	}
+	_, err = c.ResumeAgent(t.Context(), nodes[0].addr)
+	require.NoError(t, err)
+	rows, err = c.Deploy(t.Context(), source(t, "Third"))
+	require.NoError(t, err)
+	assert.Equal(t, nodes[0].addr, rows[0].GetAtAgent())
+	_, err = c.DrainAgent(t.Context(), "nobody:9000")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+// stays returns why functions stay on a node.
+func (r *running) stays(t *testing.T, n *node) []string {
+	t.Helper()
+	list, err := r.Agents(t.Context())
+	require.NoError(t, err)
+	for _, a := range list {
+		if a.GetAddr() == n.addr {
+			return a.GetStays()
+		}
+	}
+	return nil
+}
+
+func TestALostAgentIsReplacedAndNotDoubled(t *testing.T) {
+	nodes := newNodes(t, 3)
+	const lostAfter = 300 * time.Millisecond
+	p := start(t, Config{Agents: addrs(nodes...), LostAfter: lostAfter})
+	fn := source(t, "Hello")
+	fn.Replicas = "2"
+	_, err := p.Deploy(t.Context(), fn, source(t, "Named", nodes[0].addr))
+	require.NoError(t, err)
+	at := p.at(t, "Hello")
+	require.Len(t, at, 2)
+	var lost *node
+	var others []*node
+	for _, n := range nodes {
+		if n.addr == at[0] && lost == nil {
+			lost = n
+		} else {
+			others = append(others, n)
+		}
+	}
+	lost.stop()
+	p.has(t, "Hello", others...)
+	lost.start(t)
+	require.Eventually(t, func() bool { return p.fleet.Problem(lost.addr) == nil }, patience, 5*time.Millisecond)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.NotContains(c, lost.names(t), "Hello Deployed", "it was replaced")
+	}, patience, 5*time.Millisecond)
+	p.has(t, "Hello", others...)
+	p.has(t, "Named", nodes[0])
+}
+
+func TestAnAgentThatBlinksKeepsItsFunctions(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{Agents: addrs(nodes...), LostAfter: time.Minute})
+	_, err := p.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	has, other := nodes[0], nodes[1]
+	if p.at(t, "Hello")[0] != has.addr {
+		has, other = other, has
+	}
+	has.stop()
+	require.Eventually(t, func() bool { return p.fleet.Problem(has.addr) != nil }, patience, 5*time.Millisecond)
+	var none = make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // some looks long
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-none:
+	}
+	assert.Empty(t, other.names(t))
+	has.start(t)
+	p.has(t, "Hello", has)
+}
