@@ -62,8 +62,9 @@ func (a *app) detailsCommand() *cobra.Command {
 Prints one line for each function and agent: what list prints, the version that
 serves, how many processes are ready, the agent, and the memory and processor time
 that its processes use. If there is more to say, the line goes on with it: how a
-canary shares the calls, restarts, the stage of a deploy, and when a function that
-keeps crashing is started again. With -o json memory and processor time are left
+canary shares the calls, restarts, on how many agents the proxy keeps the function,
+how many processes it wants and why, the stage of a deploy, and when a function
+that keeps crashing is started again. With -o json memory and processor time are left
 out; top -o json has them.`,
 		Args: noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.details(cmd.Context(), all) },

@@ -76,6 +76,12 @@ func (a *app) printDetails(rows []*proto.FunctionJsonRsp, used []*proto.Usage) e
 		if r.GetPaused() {
 			row = append(row, "paused:true")
 		}
+		if r.GetReplicas() != "" {
+			row = append(row, fmt.Sprintf("replicas:%q", r.GetReplicas()))
+		}
+		if r.GetSize() != "" {
+			row = append(row, fmt.Sprintf("processes:%d", r.GetProcesses()), fmt.Sprintf("because:%q", r.GetSize()))
+		}
 		if r.GetStage() != "" {
 			row = append(row, fmt.Sprintf("stage:%q", r.GetStage()))
 		}

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -224,6 +225,33 @@ func (f *FunctionJson) checkMin() error {
 		return f.invalid("min", "%d are more than the instances, %d", f.GetMin(), f.Processes())
 	}
 	return nil
+}
+
+func (f *FunctionJson) checkMax() error {
+	switch most := int(f.GetMax()); {
+	case most == 0:
+		return nil
+	case most < f.Processes():
+		return f.invalid("max", "%d are fewer than the instances, %d", most, f.Processes())
+	case most > MaxInstances:
+		return f.invalid("max", "%d are too many; the most is %d", most, MaxInstances)
+	}
+	return nil
+}
+
+// usualInFlight is how many calls a process should have where nothing is said of it: few
+// enough that one more hardly delays them.
+const usualInFlight = 10
+
+// Load is how many calls in flight a process should have.
+func (r *FunctionJsonRsp) Load() int {
+	concurrency := uint32(0)
+	for _, s := range r.GetServing() {
+		if s.GetVersion() == r.GetVersion() {
+			concurrency = s.GetConcurrency()
+		}
+	}
+	return int(cmp.Or(r.GetInFlight(), concurrency, usualInFlight))
 }
 
 func (f *FunctionJson) checkCanary() error {

@@ -147,7 +147,13 @@ type FunctionJson struct {
 	// Default: as many as have it; of a new one, 1.
 	Replicas string `protobuf:"bytes,85,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Labels that its agents must have, where none are named. Default: none.
-	Placement     map[string]string `protobuf:"bytes,86,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Placement map[string]string `protobuf:"bytes,86,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Processes on an agent up to which the proxy raises instances while calls need them.
+	// Default 0: it does not.
+	Max uint32 `protobuf:"varint,91,opt,name=max,proto3" json:"max,omitempty"`
+	// Calls in flight that a process should have, where max is set. Default 0: concurrency,
+	// or else 10.
+	InFlight      uint32 `protobuf:"varint,92,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +510,20 @@ func (x *FunctionJson) GetPlacement() map[string]string {
 	return nil
 }
 
+func (x *FunctionJson) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -586,12 +606,19 @@ type FunctionJsonRsp struct {
 	// As in FunctionJson; empty where the user has named the agents.
 	Replicas  string            `protobuf:"bytes,85,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	Placement map[string]string `protobuf:"bytes,86,rep,name=placement,proto3" json:"placement,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// What each of its processes may take, and how many there are to be, as in FunctionJson.
+	// What each of its processes may take, as in FunctionJson, and how many there are to be
+	// while there are calls.
 	Memory    string `protobuf:"bytes,87,opt,name=memory,proto3" json:"memory,omitempty"`
 	Cpu       string `protobuf:"bytes,88,opt,name=cpu,proto3" json:"cpu,omitempty"`
 	Processes uint32 `protobuf:"varint,89,opt,name=processes,proto3" json:"processes,omitempty"`
 	// The isolation that the function asks for, as in FunctionJson.
-	Demanded      string `protobuf:"bytes,90,opt,name=demanded,proto3" json:"demanded,omitempty"`
+	Demanded string `protobuf:"bytes,90,opt,name=demanded,proto3" json:"demanded,omitempty"`
+	// As in FunctionJson.
+	Max      uint32 `protobuf:"varint,91,opt,name=max,proto3" json:"max,omitempty"`
+	InFlight uint32 `protobuf:"varint,92,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Why there are to be so many processes, where the proxy decides that.
+	Size          string `protobuf:"bytes,93,opt,name=size,proto3" json:"size,omitempty"`
+	Min           uint32 `protobuf:"varint,94,opt,name=min,proto3" json:"min,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -925,6 +952,34 @@ func (x *FunctionJsonRsp) GetDemanded() string {
 		return x.Demanded
 	}
 	return ""
+}
+
+func (x *FunctionJsonRsp) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetSize() string {
+	if x != nil {
+		return x.Size
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetMin() uint32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
 }
 
 // Serving is one version of a function that can be called.
@@ -4471,6 +4526,58 @@ func (x *PlaceRequest) GetPlacement() map[string]string {
 	return nil
 }
 
+type ResizeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Processes     uint32                 `protobuf:"varint,2,opt,name=processes,proto3" json:"processes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeRequest) Reset() {
+	*x = ResizeRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeRequest) ProtoMessage() {}
+
+func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
+func (*ResizeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ResizeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResizeRequest) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
 type ScaleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -4482,7 +4589,7 @@ type ScaleRequest struct {
 
 func (x *ScaleRequest) Reset() {
 	*x = ScaleRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4494,7 +4601,7 @@ func (x *ScaleRequest) String() string {
 func (*ScaleRequest) ProtoMessage() {}
 
 func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4507,7 +4614,7 @@ func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleRequest.ProtoReflect.Descriptor instead.
 func (*ScaleRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ScaleRequest) GetName() string {
@@ -4532,7 +4639,7 @@ type JoinTokenRequest struct {
 
 func (x *JoinTokenRequest) Reset() {
 	*x = JoinTokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4544,7 +4651,7 @@ func (x *JoinTokenRequest) String() string {
 func (*JoinTokenRequest) ProtoMessage() {}
 
 func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4557,7 +4664,7 @@ func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*JoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
 }
 
 type NewJoinToken struct {
@@ -4571,7 +4678,7 @@ type NewJoinToken struct {
 
 func (x *NewJoinToken) Reset() {
 	*x = NewJoinToken{}
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4583,7 +4690,7 @@ func (x *NewJoinToken) String() string {
 func (*NewJoinToken) ProtoMessage() {}
 
 func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4596,7 +4703,7 @@ func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewJoinToken.ProtoReflect.Descriptor instead.
 func (*NewJoinToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *NewJoinToken) GetToken() string {
@@ -4629,7 +4736,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4748,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4761,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *JoinRequest) GetSecret() []byte {
@@ -4696,7 +4803,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_proto_deploy_proto_msgTypes[61]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4708,7 +4815,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[61]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4721,7 +4828,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{61}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Membership) GetChain() [][]byte {
@@ -4755,7 +4862,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[62]
+	mi := &file_proto_deploy_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4767,7 +4874,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[62]
+	mi := &file_proto_deploy_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4780,7 +4887,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{62}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -4844,7 +4951,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\x90\v\n" +
+	"ryofaas.v1\"\xbf\v\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -4892,7 +4999,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05queue\x182 \x01(\rR\x05queue\x12#\n" +
 	"\rqueue_timeout\x183 \x01(\tR\fqueueTimeout\x12\x1a\n" +
 	"\breplicas\x18U \x01(\tR\breplicas\x12E\n" +
-	"\tplacement\x18V \x03(\v2'.ryofaas.v1.FunctionJson.PlacementEntryR\tplacement\x1a6\n" +
+	"\tplacement\x18V \x03(\v2'.ryofaas.v1.FunctionJson.PlacementEntryR\tplacement\x12\x10\n" +
+	"\x03max\x18[ \x01(\rR\x03max\x12\x1b\n" +
+	"\tin_flight\x18\\ \x01(\rR\binFlight\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -4901,7 +5010,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\n" +
+	"\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -4948,7 +5058,11 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06memory\x18W \x01(\tR\x06memory\x12\x10\n" +
 	"\x03cpu\x18X \x01(\tR\x03cpu\x12\x1c\n" +
 	"\tprocesses\x18Y \x01(\rR\tprocesses\x12\x1a\n" +
-	"\bdemanded\x18Z \x01(\tR\bdemanded\x1a<\n" +
+	"\bdemanded\x18Z \x01(\tR\bdemanded\x12\x10\n" +
+	"\x03max\x18[ \x01(\rR\x03max\x12\x1b\n" +
+	"\tin_flight\x18\\ \x01(\rR\binFlight\x12\x12\n" +
+	"\x04size\x18] \x01(\tR\x04size\x12\x10\n" +
+	"\x03min\x18^ \x01(\rR\x03min\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +
@@ -5212,7 +5326,10 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\tplacement\x18\x03 \x03(\v2'.ryofaas.v1.PlaceRequest.PlacementEntryR\tplacement\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\">\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
+	"\rResizeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tprocesses\x18\x02 \x01(\rR\tprocesses\">\n" +
 	"\fScaleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\breplicas\x18\x02 \x01(\tR\breplicas\"\x12\n" +
@@ -5240,7 +5357,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aelapsed\x18\b \x01(\tH\x01R\aelapsed\x88\x01\x01B\b\n" +
 	"\x06_limitB\n" +
 	"\n" +
-	"\b_elapsed2\xa0\x12\n" +
+	"\b_elapsed2\xe2\x12\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -5273,7 +5390,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"HasProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.PackageState\x12?\n" +
 	"\fFetchProgram\x12\x13.ryofaas.v1.Program\x1a\x18.ryofaas.v1.ProgramChunk0\x01\x12>\n" +
 	"\vSendProgram\x12\x18.ryofaas.v1.ProgramChunk\x1a\x13.ryofaas.v1.Program(\x01\x12>\n" +
-	"\x05Place\x12\x18.ryofaas.v1.PlaceRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12:\n" +
+	"\x05Place\x12\x18.ryofaas.v1.PlaceRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
+	"\x06Resize\x12\x19.ryofaas.v1.ResizeRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12:\n" +
 	"\x06Agents\x12\x19.ryofaas.v1.AgentsRequest\x1a\x15.ryofaas.v1.AgentList\x12;\n" +
 	"\vRemoveAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x12C\n" +
 	"\tJoinToken\x12\x1c.ryofaas.v1.JoinTokenRequest\x1a\x18.ryofaas.v1.NewJoinToken\x127\n" +
@@ -5296,7 +5414,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),     // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil),  // 1: ryofaas.v1.FunctionJsonRsp
@@ -5355,27 +5473,28 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*AgentRef)(nil),         // 54: ryofaas.v1.AgentRef
 	(*AgentState)(nil),       // 55: ryofaas.v1.AgentState
 	(*PlaceRequest)(nil),     // 56: ryofaas.v1.PlaceRequest
-	(*ScaleRequest)(nil),     // 57: ryofaas.v1.ScaleRequest
-	(*JoinTokenRequest)(nil), // 58: ryofaas.v1.JoinTokenRequest
-	(*NewJoinToken)(nil),     // 59: ryofaas.v1.NewJoinToken
-	(*JoinRequest)(nil),      // 60: ryofaas.v1.JoinRequest
-	(*Membership)(nil),       // 61: ryofaas.v1.Membership
-	(*ErrorDetail)(nil),      // 62: ryofaas.v1.ErrorDetail
-	nil,                      // 63: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                      // 64: ryofaas.v1.FunctionJson.SecretsEntry
-	nil,                      // 65: ryofaas.v1.FunctionJson.PlacementEntry
-	nil,                      // 66: ryofaas.v1.FunctionJsonRsp.PlacementEntry
-	nil,                      // 67: ryofaas.v1.AgentInfo.LabelsEntry
-	nil,                      // 68: ryofaas.v1.AgentState.LabelsEntry
-	nil,                      // 69: ryofaas.v1.PlaceRequest.PlacementEntry
+	(*ResizeRequest)(nil),    // 57: ryofaas.v1.ResizeRequest
+	(*ScaleRequest)(nil),     // 58: ryofaas.v1.ScaleRequest
+	(*JoinTokenRequest)(nil), // 59: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),     // 60: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),      // 61: ryofaas.v1.JoinRequest
+	(*Membership)(nil),       // 62: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),      // 63: ryofaas.v1.ErrorDetail
+	nil,                      // 64: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                      // 65: ryofaas.v1.FunctionJson.SecretsEntry
+	nil,                      // 66: ryofaas.v1.FunctionJson.PlacementEntry
+	nil,                      // 67: ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	nil,                      // 68: ryofaas.v1.AgentInfo.LabelsEntry
+	nil,                      // 69: ryofaas.v1.AgentState.LabelsEntry
+	nil,                      // 70: ryofaas.v1.PlaceRequest.PlacementEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	63, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	64, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	65, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
+	64, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	65, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	66, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
 	10, // 3: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 4: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
-	66, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	67, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
 	0,  // 6: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
 	10, // 7: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
 	5,  // 8: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
@@ -5387,7 +5506,7 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	1,  // 14: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	1,  // 15: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	24, // 16: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	67, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
+	68, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
 	3,  // 18: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
 	4,  // 19: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 20: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
@@ -5398,8 +5517,8 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	41, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
 	51, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
 	55, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	68, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
-	69, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
+	69, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
+	70, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
 	13, // 30: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
 	15, // 31: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
 	16, // 32: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
@@ -5430,54 +5549,56 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	10, // 57: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
 	11, // 58: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
 	56, // 59: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
-	52, // 60: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	54, // 61: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	58, // 62: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	60, // 63: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	60, // 64: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	57, // 65: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
-	54, // 66: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
-	54, // 67: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
-	14, // 68: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 69: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 70: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	14, // 71: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	12, // 72: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	14, // 73: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	23, // 74: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	37, // 75: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	36, // 76: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	26, // 77: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	14, // 78: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	14, // 79: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 80: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	14, // 81: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	14, // 82: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	31, // 83: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 84: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	34, // 85: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	40, // 86: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	43, // 87: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	47, // 88: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	41, // 89: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	43, // 90: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	50, // 91: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	47, // 92: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	10, // 93: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	37, // 94: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	11, // 95: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	10, // 96: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	1,  // 97: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
-	53, // 98: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	55, // 99: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	59, // 100: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	61, // 101: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	61, // 102: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	14, // 103: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
-	55, // 104: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
-	55, // 105: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
-	68, // [68:106] is the sub-list for method output_type
-	30, // [30:68] is the sub-list for method input_type
+	57, // 60: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
+	52, // 61: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	54, // 62: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	59, // 63: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	61, // 64: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	61, // 65: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	58, // 66: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
+	54, // 67: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
+	54, // 68: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
+	14, // 69: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 70: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 71: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 72: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 73: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 74: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 75: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	37, // 76: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	36, // 77: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	26, // 78: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	14, // 79: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 80: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 81: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 82: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 83: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	31, // 84: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 85: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	34, // 86: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	40, // 87: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	43, // 88: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	47, // 89: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	41, // 90: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	43, // 91: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	50, // 92: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	47, // 93: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 94: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	37, // 95: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 96: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 97: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	1,  // 98: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 99: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
+	53, // 100: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	55, // 101: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	60, // 102: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	62, // 103: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	62, // 104: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	14, // 105: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
+	55, // 106: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
+	55, // 107: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
+	69, // [69:108] is the sub-list for method output_type
+	30, // [30:69] is the sub-list for method input_type
 	30, // [30:30] is the sub-list for extension type_name
 	30, // [30:30] is the sub-list for extension extendee
 	0,  // [0:30] is the sub-list for field type_name
@@ -5488,14 +5609,14 @@ func file_proto_deploy_proto_init() {
 	if File_proto_deploy_proto != nil {
 		return
 	}
-	file_proto_deploy_proto_msgTypes[62].OneofWrappers = []any{}
+	file_proto_deploy_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   70,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

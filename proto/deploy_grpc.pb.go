@@ -54,6 +54,7 @@ const (
 	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
 	Functions_SendProgram_FullMethodName  = "/ryofaas.v1.Functions/SendProgram"
 	Functions_Place_FullMethodName        = "/ryofaas.v1.Functions/Place"
+	Functions_Resize_FullMethodName       = "/ryofaas.v1.Functions/Resize"
 	Functions_Agents_FullMethodName       = "/ryofaas.v1.Functions/Agents"
 	Functions_RemoveAgent_FullMethodName  = "/ryofaas.v1.Functions/RemoveAgent"
 	Functions_JoinToken_FullMethodName    = "/ryofaas.v1.Functions/JoinToken"
@@ -134,6 +135,9 @@ type FunctionsClient interface {
 	// Place notes on how many agents a function is to be, and of which labels, so that the
 	// agent tells it any proxy. It changes nothing else.
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error)
+	// Resize changes how many processes serve a function, between its settings min and max,
+	// until the agent restarts. It makes no version.
+	Resize(ctx context.Context, in *ResizeRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error)
 	// Agents answers the agents that the proxy knows.
 	Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error)
 	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
@@ -496,6 +500,16 @@ func (c *functionsClient) Place(ctx context.Context, in *PlaceRequest, opts ...g
 	return out, nil
 }
 
+func (c *functionsClient) Resize(ctx context.Context, in *ResizeRequest, opts ...grpc.CallOption) (*FunctionJsonRsp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionJsonRsp)
+	err := c.cc.Invoke(ctx, Functions_Resize_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *functionsClient) Agents(ctx context.Context, in *AgentsRequest, opts ...grpc.CallOption) (*AgentList, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AgentList)
@@ -646,6 +660,9 @@ type FunctionsServer interface {
 	// Place notes on how many agents a function is to be, and of which labels, so that the
 	// agent tells it any proxy. It changes nothing else.
 	Place(context.Context, *PlaceRequest) (*FunctionJsonRsp, error)
+	// Resize changes how many processes serve a function, between its settings min and max,
+	// until the agent restarts. It makes no version.
+	Resize(context.Context, *ResizeRequest) (*FunctionJsonRsp, error)
 	// Agents answers the agents that the proxy knows.
 	Agents(context.Context, *AgentsRequest) (*AgentList, error)
 	// RemoveAgent makes the proxy forget an agent. Its functions go on. If it has joined,
@@ -764,6 +781,9 @@ func (UnimplementedFunctionsServer) SendProgram(grpc.ClientStreamingServer[Progr
 }
 func (UnimplementedFunctionsServer) Place(context.Context, *PlaceRequest) (*FunctionJsonRsp, error) {
 	return nil, status.Error(codes.Unimplemented, "method Place not implemented")
+}
+func (UnimplementedFunctionsServer) Resize(context.Context, *ResizeRequest) (*FunctionJsonRsp, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resize not implemented")
 }
 func (UnimplementedFunctionsServer) Agents(context.Context, *AgentsRequest) (*AgentList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Agents not implemented")
@@ -1307,6 +1327,24 @@ func _Functions_Place_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Functions_Resize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Resize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Resize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Resize(ctx, req.(*ResizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Functions_Agents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AgentsRequest)
 	if err := dec(in); err != nil {
@@ -1557,6 +1595,10 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Place",
 			Handler:    _Functions_Place_Handler,
+		},
+		{
+			MethodName: "Resize",
+			Handler:    _Functions_Resize_Handler,
 		},
 		{
 			MethodName: "Agents",

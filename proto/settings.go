@@ -203,6 +203,16 @@ var settings = []Setting{
 		Default: "1",
 	},
 	{
+		Name: "max", Flag: "max", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkMax,
+		Help:    fmt.Sprintf("processes on an agent up to which the proxy raises instances while calls need them, up to %d", MaxInstances),
+		Default: "as many as instances",
+	},
+	{
+		Name: "inFlight", Flag: "in-flight", Value: "N", Form: Count, Effect: OnVersion, check: always,
+		Help:    "calls in flight that a process should have, where max is set",
+		Default: "concurrency, or else 10",
+	},
+	{
 		Name: "min", Flag: "min", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkMin,
 		Help:    "processes that are kept when they are idle",
 		Default: "0",

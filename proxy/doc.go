@@ -3,6 +3,7 @@
 //
 //	fleet    the agents: addresses, connections, and what they say
 //	place    which agents should have which functions
+//	scale    how many processes a function needs
 //	rollout  a change of a function over several agents
 //	gateway  the calls of functions
 //	acme     certificates of public names
@@ -22,6 +23,9 @@
 // functions where it says: it compares that with where they are, and moves what differs.
 // How many agents a function is to have is noted by those that have it, so that it is
 // known over restarts and by other proxies.
+//
+// For functions with the setting max, sizes.go reads how many calls are under way ten times
+// a second, and tells agents how many processes package scale wants. Calls see none of it.
 //
 // A call comes to the gateway and goes straight to the function's socket, past the
 // agent.

@@ -23,6 +23,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
+	"github.com/Ishan27g/ryo-faas/proxy/scale"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
@@ -54,6 +55,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
+	scaleWindow := set.Duration("scale-window", scale.Stable, "`time` that functions with the setting max keep processes that their calls no longer need")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
 	examination, rest := doctor.Declare(set, args[1:])
 	if code, ok := set.Parse(rest); !ok {
@@ -61,6 +63,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	if *lostAfter < 0 {
 		return set.Failf("invalid value %s for -lost-after: time does not run backwards", *lostAfter)
+	}
+	if *scaleWindow < time.Second {
+		return set.Failf("invalid value %s for -scale-window: a second is the least", *scaleWindow)
 	}
 	if *drain < 0 {
 		return set.Failf("invalid value %s for -drain: time does not run backwards", *drain)
@@ -121,7 +126,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, Trust: believed, Gateways: gateways, TLS: certs.config(),
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {

@@ -57,18 +57,23 @@ func (p *Proxy) tendPlaces(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-changed:
-			pause := time.NewTimer(tendPause)
-			select {
-			case <-ctx.Done():
-			case <-pause.C:
-			}
-			pause.Stop()
+			rest(ctx, tendPause)
 		case <-next.C:
 		}
 		next.Stop()
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// rest waits for a time, or until ctx is done.
+func rest(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -54,11 +54,14 @@ type Config struct {
 	// LostAfter is how long an agent may not answer before what the proxy has placed there
 	// is brought up elsewhere; 0: any time.
 	LostAfter time.Duration
-	Trust     server.Trust   // users of this machine that are served like the proxy's own; default: nobody
-	Gateways  []netip.Prefix // that are believed who calls public functions through them
-	TLS       *tls.Config    // of callers; nil: they are served without, or by ACME
-	ACME      acme.Config    // how to get certificates for names, and for routes; without names: not at all
-	Logger    hclog.Logger   // default: none
+	// ScaleWindow is how long a function keeps a size that its calls no longer need;
+	// default: a minute.
+	ScaleWindow time.Duration
+	Trust       server.Trust   // users of this machine that are served like the proxy's own; default: nobody
+	Gateways    []netip.Prefix // that are believed who calls public functions through them
+	TLS         *tls.Config    // of callers; nil: they are served without, or by ACME
+	ACME        acme.Config    // how to get certificates for names, and for routes; without names: not at all
+	Logger      hclog.Logger   // default: none
 
 	// Store keeps what must outlive the proxy; default: nothing does. It may open after New,
 	// and functions are called as ever while it is not open, or has failed.
@@ -94,6 +97,7 @@ type Proxy struct {
 	claims    claims
 	wakes     wakes
 	places    places
+	sizes     sizes
 	changes   *server.Changes // under way
 }
 
@@ -231,6 +235,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.audit.Run(ctx) })
 	}
 	others.Go(func() { p.tendPlaces(ctx) })
+	others.Go(func() { p.tendSizes(ctx) })
 	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail
@@ -491,6 +496,7 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	base := p.base(server.CallerFrom(ctx))
 	for _, row := range rows {
+		row.Size = p.sizes.of(proto.Path(row.GetName()))
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
 		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {
 			if why := p.table.Trouble(row); why != nil {

@@ -577,6 +577,14 @@ func (a *Agent) Place(ctx context.Context, fnName, replicas string, placement ma
 	})
 }
 
+// Resize implements transport.Worker.
+func (a *Agent) Resize(ctx context.Context, fnName string, processes int) (*proto.FunctionJsonRsp, error) {
+	return order(ctx, a, fnName, active, func(f *function) (*proto.FunctionJsonRsp, error) {
+		f.resized = processes
+		return f.tell(), nil // run tends the services next
+	})
+}
+
 // Info implements transport.Worker.
 func (a *Agent) Info() *proto.AgentInfo {
 	info := a.programs.Info()

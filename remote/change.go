@@ -175,7 +175,11 @@ func (f *function) advance(c *disk.Change) error {
 		return proto.Errorf(proto.ErrExhausted, "store the deploy of function %s: %w", f.name, err)
 	}
 	kept := f.history.Find(c.Version.Number) != nil
-	m.cancel = f.begin(c.Version, c.Version.Spec.Processes(), at.sockets, !kept, m.heard, f.settle)
+	processes := c.Version.Spec.Processes()
+	if at == f.main {
+		processes = f.size(c.Version)
+	}
+	m.cancel = f.begin(c.Version, processes, at.sockets, !kept, m.heard, f.settle)
 	return nil
 }
 

@@ -47,6 +47,7 @@ type function struct {
 	// run owns the fields below; record says how they are stored.
 	history  disk.History
 	since    time.Time // when it was stopped, if it is
+	resized  int       // how many processes there are to be, as a proxy said; 0: it did not
 	paused   bool      // no process runs, and the agent answers callers
 	main     *service
 	canary   *service            // nil: there is none
@@ -216,6 +217,15 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	default:
 		return f.accept(&disk.Change{Version: v, Canary: weight})
 	}
+}
+
+// size is how many processes of a version serve at the same time, while there are calls.
+func (f *function) size(v *disk.Version) int {
+	least, most := v.Spec.Processes(), int(v.Spec.GetMax())
+	if f.resized == 0 || most == 0 {
+		return least
+	}
+	return min(max(f.resized, int(v.Spec.GetMin()), 1), most)
 }
 
 // served is the version that serves or, when there is none, the one that did last.

@@ -416,6 +416,43 @@ func Who(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, process, " ", r
 	assert.Equal(t, "killed", crashes[0].GetSignal())
 }
 
+func TestASizeIsWithinItsBoundsAndMakesNoVersion(t *testing.T) {
+	a := start(t, t.TempDir())
+	row := a.give(t, &proto.FunctionJson{Name: "Hello", Instances: 2, Min: 2, Max: 4, Dir: source(t, says("Hello", "hi"))})
+	assert.EqualValues(t, 2, row.GetProcesses())
+	for _, step := range []struct{ told, want int }{{3, 3}, {64, 4}, {1, 2}, {4, 4}} {
+		_, err := a.Resize(t.Context(), "Hello", step.told)
+		require.NoError(t, err)
+		now := a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return int(r.GetInstances()) == step.want })
+		assert.EqualValues(t, step.want, now.GetProcesses())
+		assert.EqualValues(t, 1, now.GetVersion())
+	}
+	next := a.give(t, &proto.FunctionJson{Name: "Hello", Instances: 2, Min: 2, Max: 4, Dir: source(t, says("Hello", "again"))})
+	assert.EqualValues(t, 4, next.GetInstances(), "a new version serves as many calls")
+	fixed := a.give(t, &proto.FunctionJson{Name: "Hello", Instances: 1, Dir: source(t, says("Hello", "alone"))})
+	assert.EqualValues(t, 1, fixed.GetInstances(), "without max it has its instances")
+	_, err := a.Resize(t.Context(), "Nobody", 2)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+func TestWhereAFunctionIsToBeIsKept(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, dir)
+	row := a.give(t, &proto.FunctionJson{Name: "Hello", Replicas: "2", Placement: map[string]string{"zone": "a"}, Dir: source(t, says("Hello", "hi"))})
+	assert.Equal(t, "2", row.GetReplicas())
+	_, err := a.Place(t.Context(), "Hello", "3", map[string]string{"zone": "b"})
+	require.NoError(t, err)
+	a.end()
+	a = start(t, dir)
+	row = a.until(t, "Hello", func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deployed) })
+	assert.Equal(t, "3", row.GetReplicas())
+	assert.Equal(t, map[string]string{"zone": "b"}, row.GetPlacement())
+	assert.EqualValues(t, 1, row.GetVersion())
+	versions, err := a.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Equal(t, "3", versions[0].GetSettings().GetReplicas(), "a deploy that keeps settings keeps it")
+}
+
 // idler sleeps after half a second without a connection, and counts its starts.
 func idler(t *testing.T) *proto.FunctionJson {
 	return &proto.FunctionJson{Name: "Idle", Idle: "500ms", Dir: source(t, says("Idle", "here")+`

@@ -57,7 +57,8 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Compress = v.Spec.GetCompress()
 		row.Demanded = v.Spec.GetIsolation()
-		row.Memory, row.Cpu, row.Processes = v.Spec.GetMemory(), v.Spec.GetCpu(), uint32(v.Spec.Processes()) //nolint:gosec // up to MaxInstances
+		row.Min, row.Max, row.InFlight = v.Spec.GetMin(), v.Spec.GetMax(), v.Spec.GetInFlight()
+		row.Memory, row.Cpu, row.Processes = v.Spec.GetMemory(), v.Spec.GetCpu(), uint32(f.size(v)) //nolint:gosec // up to MaxInstances
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
 		if f.stopped {
 			row.Version = v.Number

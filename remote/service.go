@@ -72,6 +72,9 @@ func (s *service) wanted() int {
 	if s.asleep {
 		return int(s.version.Spec.GetMin())
 	}
+	if s == s.f.main {
+		return s.f.size(s.version)
+	}
 	return s.version.Spec.Processes()
 }
 
@@ -87,6 +90,9 @@ func (s *service) tend(now time.Time) time.Time {
 		return time.Time{}
 	case s.version == nil || s.cancelStart != nil:
 		return time.Time{}
+	case len(s.procs) > s.wanted() && s == s.f.main && s.f.resized > 0 && !s.asleep:
+		s.shrink()
+		return s.mayRest(now)
 	case len(s.procs) >= s.wanted():
 		return s.mayRest(now)
 	case now.Before(s.retry):
@@ -96,14 +102,30 @@ func (s *service) tend(now time.Time) time.Time {
 	return s.retry
 }
 
-// grow starts one more process.
+// shrink stops the processes that are too many once they have finished their calls.
+func (s *service) shrink() {
+	old := slices.Clone(s.procs[s.wanted():])
+	s.procs = slices.Clone(s.procs[:s.wanted()])
+	s.f.logger.Info("fewer processes", "version", s.version.Number, "processes", len(s.procs))
+	s.f.retire(old, func() {})
+}
+
+// startsAtOnce is how many processes are started at the same time beside others that
+// serve: a start takes a processor for some 50 ms, which those need, too.
+const startsAtOnce = 8
+
+// grow starts one more process, or, where some serve already, those that are missing.
 func (s *service) grow() {
+	n := 1
+	if len(s.procs) > 0 {
+		n = min(s.wanted()-len(s.procs), startsAtOnce)
+	}
 	if err := s.open(); err != nil {
 		s.countFailure(trouble(s.version, err))
 		return
 	}
 	v := s.version
-	s.cancelStart = s.f.begin(v, 1, s.sockets, false, nil, func(r result) {
+	s.cancelStart = s.f.begin(v, n, s.sockets, false, nil, func(r result) {
 		s.cancelStart = nil
 		if r.fail != nil {
 			if s.seen && r.fail.Reason == proto.ReasonStart {
@@ -118,7 +140,7 @@ func (s *service) grow() {
 			s.f.work.Go(func() { s.f.persist(v, r.program) })
 		}
 		s.add(r.procs)
-		s.f.logger.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid())
+		s.f.logger.Info("started", "version", s.version.Number, "pid", r.procs[0].Pid(), "processes", len(s.procs))
 	})
 }
 

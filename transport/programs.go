@@ -30,6 +30,15 @@ func (c *Client) Place(ctx context.Context, fnName, replicas string, placement m
 	return rsp, err
 }
 
+// Resize is as in Worker.
+func (c *Client) Resize(ctx context.Context, fnName string, processes int) (rsp *proto.FunctionJsonRsp, err error) {
+	err = c.request(ctx, "resize", wire.RequestLimit, func(ctx context.Context) (err error) {
+		rsp, err = c.rpc.Resize(ctx, &proto.ResizeRequest{Name: fnName, Processes: uint32(max(0, processes))}) //nolint:gosec // few
+		return err
+	})
+	return rsp, err
+}
+
 // Build is as in Worker. A function's folder is packed and uploaded as in Deploy.
 func (c *Client) Build(ctx context.Context, fn *proto.FunctionJson) (rsp *proto.Program, err error) {
 	if err := fn.Check(); err != nil {

@@ -105,6 +105,9 @@ type Worker interface {
 	// Place notes on how many agents a function is to be, and with which labels, as its
 	// settings replicas and placement say it, and returns its row.
 	Place(ctx context.Context, fnName, replicas string, placement map[string]string) (*proto.FunctionJsonRsp, error)
+	// Resize changes how many processes serve a function, within its settings min and max,
+	// until the agent restarts, and returns its row.
+	Resize(ctx context.Context, fnName string, processes int) (*proto.FunctionJsonRsp, error)
 	// Info says what the agent is.
 	Info() *proto.AgentInfo
 }

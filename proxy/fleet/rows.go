@@ -59,6 +59,25 @@ func (f *Fleet) Find(path string) []Replica {
 	return f.at(path)
 }
 
+// Sized returns the rows of functions whose number of processes the proxy decides, by path:
+// those that are Deployed at agents that answer.
+func (f *Fleet) Sized() map[string][]Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := map[string][]Replica{}
+	for _, a := range f.agents {
+		for path, row := range a.rows {
+			if row.GetMax() > 0 && a.client != nil && a.owns[path] && !row.GetPaused() && proto.Status(row.GetStatus()) == proto.Deployed {
+				found[path] = append(found[path], Replica{Agent: a.addr, Row: row})
+			}
+		}
+	}
+	for _, list := range found {
+		slices.SortFunc(list, func(a, b Replica) int { return cmp.Compare(a.Agent, b.Agent) })
+	}
+	return found
+}
+
 // Row returns a copy of a function's row at an agent, nil when there is none.
 func (f *Fleet) Row(addr, name string) *proto.FunctionJsonRsp {
 	f.mu.Lock()

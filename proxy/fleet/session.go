@@ -203,6 +203,14 @@ func (s *Session) Place(ctx context.Context, name, replicas string, placement ma
 	return nil
 }
 
+// Resize changes how many processes of a function there are to be at the agent.
+func (s *Session) Resize(ctx context.Context, name string, processes int) error {
+	return s.ask(ctx, askLimit, func(ctx context.Context) error {
+		_, err := s.client.Resize(ctx, name, processes)
+		return err
+	})
+}
+
 // Build makes the program of a function.
 func (s *Session) Build(ctx context.Context, fn *proto.FunctionJson) (program *proto.Program, err error) {
 	err = s.ask(ctx, buildLimit, func(ctx context.Context) error {

@@ -82,6 +82,14 @@ func (c *Calls) done() {
 	}
 }
 
+// UnderWay is how many calls are under way, with those that wait.
+func (c *Calls) UnderWay() int {
+	if c == nil {
+		return 0
+	}
+	return int(c.n.Load())
+}
+
 // Wait waits until no call is under way or ctx is done.
 func (c *Calls) Wait(ctx context.Context) {
 	if c == nil {

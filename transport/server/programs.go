@@ -47,6 +47,19 @@ func (s *service) Place(ctx context.Context, req *proto.PlaceRequest) (*proto.Fu
 	return worker.Place(ctx, req.GetName(), req.GetReplicas(), req.GetPlacement())
 }
 
+func (s *service) Resize(ctx context.Context, req *proto.ResizeRequest) (*proto.FunctionJsonRsp, error) {
+	worker, err := s.works(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case req.GetName() == "":
+		return nil, proto.CheckName("")
+	case req.GetProcesses() < 1 || req.GetProcesses() > proto.MaxInstances:
+		return nil, proto.Errorf(proto.ErrInvalid, "function %.*s cannot have %d processes: 1 to %d can be told", proto.MaxName, req.GetName(), req.GetProcesses(), proto.MaxInstances)
+	}
+	return worker.Resize(ctx, req.GetName(), int(req.GetProcesses()))
+}
+
 func (s *service) Build(ctx context.Context, req *proto.BuildRequest) (*proto.Program, error) {
 	worker, err := s.works(ctx)
 	if err != nil {

@@ -102,6 +102,21 @@ func (f *Fake) Place(_ context.Context, fnName, replicas string, placement map[s
 	return protobuf.CloneOf(row), nil
 }
 
+// Resize implements transport.Worker.
+func (f *Fake) Resize(_ context.Context, fnName string, processes int) (*proto.FunctionJsonRsp, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn := f.functions[proto.Path(fnName)]
+	if fn == nil {
+		return nil, proto.Errorf(proto.ErrNotFound, "function %q is not deployed", fnName)
+	}
+	row := protobuf.CloneOf(fn.row)
+	row.Processes = uint32(processes) //nolint:gosec // few
+	fn.row = row
+	f.feed.Set(row)
+	return protobuf.CloneOf(row), nil
+}
+
 // Info implements transport.Worker.
 func (f *Fake) Info() *proto.AgentInfo {
 	return &proto.AgentInfo{Platform: platform, GoVersion: runtime.Version()}

@@ -78,6 +78,7 @@ var Routes = []Route{
 	{proto.Functions_Wake_FullMethodName, http.MethodPost, "/wake", Whole, Whole, ScopeDeploy},
 	{proto.Functions_Scale_FullMethodName, http.MethodPost, "/scale", Whole, "functions", ScopeDeploy},
 	{proto.Functions_Place_FullMethodName, http.MethodPost, "/place", Whole, Whole, ScopeDeploy},
+	{proto.Functions_Resize_FullMethodName, http.MethodPost, "/resize", Whole, Whole, ScopeDeploy},
 	{proto.Functions_Build_FullMethodName, http.MethodPost, "/build", Whole, Whole, ScopeDeploy},
 	{proto.Functions_HasProgram_FullMethodName, http.MethodHead, "/programs/:key", "", "", ScopeDeploy},
 	{proto.Functions_FetchProgram_FullMethodName, http.MethodGet, "/programs/:key", "", Whole, ScopeDeploy},
