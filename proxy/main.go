@@ -30,7 +30,7 @@ import (
 
 // Main is the program: it serves until SIGTERM or SIGINT and returns the exit code. At
 // SIGHUP the program that is now in its place takes over.
-func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	set := flags.New("proxy", "offers the functions of many agents at one address", stdout, stderr)
 	httpAddr := set.String("http", ":9002", "`address` to serve HTTP on")
 	rpcAddr := set.String("rpc", ":9001", "`address` to serve gRPC on")
@@ -57,6 +57,9 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
 	scaleWindow := set.Duration("scale-window", scale.Stable, "`time` that functions with the setting max keep processes that their calls no longer need")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
+	if rest, given := set.Command(args[1:], "engine", "looks after the store of a proxy that does not run; proxy engine -h"); given {
+		return runEngine(rest, stdin, stdout, stderr)
+	}
 	examination, rest := doctor.Declare(set, args[1:])
 	if code, ok := set.Parse(rest); !ok {
 		return code
@@ -213,7 +216,16 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 	// The connections to agents close after the last request.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	result := make(chan error, 1)
-	go func() { result <- p.Run(running) }()
+	go func() {
+		guarded := make(chan struct{})
+		go func() {
+			defer close(guarded)
+			engine.Run(running)
+		}()
+		err := p.Run(running)
+		<-guarded
+		result <- err
+	}()
 	if err := next.begin(ctx); err != nil {
 		cancel()
 		return errors.Join(err, <-result)

@@ -196,6 +196,44 @@ func TestAProxyWithoutItsStoreServes(t *testing.T) {
 	require.NoError(t, p.Wait())
 }
 
+// The store of a proxy that does not run is looked after by commands.
+func TestCommandsOfTheStore(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "records")
+	p := spawn(t, "-dir", dir)
+	for _, args := range [][]string{{"check"}, {"export", file}, {"export", "-"}, {"accept"}, {"restore"}} {
+		code, _, stderr := run(append(append([]string{"engine"}, args...), "-dir", dir)...)
+		assert.Equal(t, 1, code, args)
+		assert.Contains(t, stderr, fmt.Sprint("in use by process ", p.Process.Pid), args)
+	}
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.Wait())
+
+	succeeds := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := run(append([]string{"engine"}, args...)...)
+		require.Zero(t, code, stderr)
+		return stdout
+	}
+	assert.Contains(t, succeeds("check", "-dir", dir), "functions 0\n")
+	assert.Equal(t, "nothing is lost\n", succeeds("accept", "-dir", dir))
+	assert.Empty(t, succeeds("export", file, "-dir", dir))
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	assert.Contains(t, succeeds("export", "-", "-dir", dir), `"format":1`)
+	assert.Contains(t, succeeds("import", file, "-dir", t.TempDir()), "0 records are stored")
+	assert.Contains(t, succeeds("restore", file, "-dir", dir), "what was there is in "+filepath.Join(dir, "proxy", engineFolder, "data.damaged-"))
+	assert.Contains(t, succeeds("-h"), "proxy engine check")
+	for says, args := range map[string][]string{
+		"say what to do": {}, "needs a file": {"export"}, "is for import": {"check", "-replace"}, "exists": {"export", file, "-dir", dir},
+		"there is no store in": {"check", "-dir", t.TempDir()}, "unexpected argument": {"mend"}, "no export of a store": {"import", os.Args[0], "-dir", dir},
+	} {
+		code, _, stderr := run(append([]string{"engine"}, args...)...)
+		assert.NotZero(t, code, says)
+		assert.Contains(t, stderr, says)
+	}
+}
+
 func TestInsecureIsSaidLoudly(t *testing.T) {
 	p := spawn(t, "-dir", t.TempDir(), "-insecure")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))

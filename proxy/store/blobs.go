@@ -64,6 +64,9 @@ func (b blobs) Put(ctx context.Context, name string, r io.Reader) (Blob, error) 
 	if err != nil {
 		return Blob{}, err
 	}
+	if err := s.sound(); err != nil {
+		return Blob{}, err
+	}
 	is, err := s.putPieces(ctx, r)
 	if err != nil {
 		s.removePieces(ctx, is.ID)
@@ -110,7 +113,8 @@ func (s *session) putPieces(ctx context.Context, r io.Reader) (blobRecord, error
 	wait := func(upTo int) error {
 		for len(under) > upTo {
 			select {
-			case <-under[0].Ok():
+			case ack := <-under[0].Ok():
+				s.written.mark(blobsStream, ack.Sequence)
 			case err := <-under[0].Err():
 				return err
 			case <-ctx.Done():

@@ -14,12 +14,23 @@
 // etcd takes the same room for records alone; SQLite and bbolt would need a second engine
 // for several machines. Nobody else imports it, and no port is open: agents and proxyCli
 // do not link it. As it ships it loses data in ways that this package excludes:
+//
 //   - It syncs the disk every two minutes. Here each change is on the disk before it is
 //     acknowledged, a few thousand a second.
+//
 //   - Two servers on one folder overwrite each other. Here the folder is locked, by the
 //     kernel, and the second is told the first one's pid.
+//
 //   - Without limits it takes most of the memory and the disk. Here each stream has a limit,
 //     and what is new is refused there (kinds.go).
+//
+//   - After a damaged file it starts as if what follows there had never been. Here a file
+//     says how far each stream was acknowledged, a second late, and all records are read
+//     once after the start. What lacks something is read only, until a person restores an
+//     export, or accepts it.
+//
+//   - When the disk is full a stream freezes, and callers see a timeout. Here what is new is
+//     refused before, and a server that could not write is opened anew when there is room.
 //
 // Values are sealed with a digest of their key and content, so that what comes back is what
 // was stored. Keys may have any bytes, and the engine's few: the others are encoded.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -32,12 +33,16 @@ const (
 	redelivery = 30 * time.Second
 )
 
+// dataFolder is where in the folder the server has its files.
+const dataFolder = "data"
+
 // Config is what an Engine needs to know.
 type Config struct {
 	Dir     string        // its folder; created if missing
 	Backlog int           // messages of a topic that wait, at most; default: MaxBacklog
 	Logger  hclog.Logger  // default: none
 	ackWait time.Duration // default: redelivery
+	room    func() error  // that the disk has none; default: the disk says so
 }
 
 // Engine is a Store on the disk of this machine. It is open between Start and Stop; while
@@ -45,7 +50,8 @@ type Config struct {
 type Engine struct {
 	cfg    Config
 	logger hclog.Logger
-	own    local // leases
+	own    local      // leases
+	turn   sync.Mutex // held to open and to close
 
 	mu      sync.Mutex // guards the fields below:
 	open    *session   // nil: it is not open
@@ -71,6 +77,13 @@ type session struct {
 	handling busy
 	running  sync.WaitGroup
 	wake     chan struct{} // a message is stored that waits for its time
+	dir      *state.Dir
+	room     func() error // that the disk has none
+	written  written
+
+	trouble sync.Mutex // guards the fields below:
+	lost    []string   // what was stored and is not there
+	failed  string     // what the server could not write
 }
 
 // busy counts what is under way.
@@ -133,6 +146,15 @@ func Open(cfg Config) (*Engine, error) {
 // Start opens the engine. A folder that another process has is an ErrConflict that names
 // the process. After an error it can be tried again.
 func (e *Engine) Start() error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	return e.start()
+}
+
+func (e *Engine) start() error {
+	if s, _, _ := e.state(); s != nil {
+		return nil
+	}
 	s, err := e.begin()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,7 +176,10 @@ func (e *Engine) begin() (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := startServer(dir.Path("data"), e.logger)
+	if s.dir, s.room = dir, dir.Room; e.cfg.room != nil {
+		s.room = e.cfg.room
+	}
+	server, err := startServer(dir.Path(dataFolder), e.logger, s.fail)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", e.cfg.Dir, err), dir.Close())
 	}
@@ -163,6 +188,12 @@ func (e *Engine) begin() (_ *session, err error) {
 		return dir.Close()
 	}
 	s.conn, err = server.connect()
+	if err == nil {
+		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit))
+	}
+	if err == nil {
+		err = s.compare(ctx)
+	}
 	if err == nil {
 		err = s.prepare(ctx, 1, e.cfg.Backlog)
 	}
@@ -174,9 +205,6 @@ func (e *Engine) begin() (_ *session, err error) {
 
 // prepare makes what is missing of streams and buckets.
 func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error) {
-	if s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit)); err != nil {
-		return err
-	}
 	for _, k := range kept {
 		if _, err = s.stream(ctx, k.config(replicas)); err != nil {
 			return err
@@ -191,23 +219,44 @@ func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error
 	if s.blobs, err = s.stream(ctx, blobsConfig(replicas)); err != nil {
 		return err
 	}
-	records := registry{kind: meta, session: func(context.Context) (*session, error) { return s, nil }}
-	_, err = records.Create(ctx, "epoch", []byte(rand.Text()))
-	if err != nil && !errors.Is(err, proto.ErrConflict) {
-		return err
-	}
+	records := registry{kind: meta, session: s.itself, always: true}
 	is, err := records.Get(ctx, "epoch")
+	if errors.Is(err, proto.ErrNotFound) {
+		is.Value = []byte(rand.Text())
+		_, err = records.Create(ctx, "epoch", is.Value)
+	}
 	s.epoch = string(is.Value)
 	return err
 }
 
-// stream makes a stream, or gives it the limits of this program.
+// stream makes a stream, or gives it the limits of this program if it has others. A change
+// is written to the disk, and most starts change none.
 func (s *session) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	is, err := s.js.CreateOrUpdateStream(ctx, cfg)
+	is, err := s.js.Stream(ctx, cfg.Name)
+	if err == nil && same(is.CachedInfo().Config, cfg) {
+		return is, nil
+	}
+	if err == nil || errors.Is(err, jetstream.ErrStreamNotFound) {
+		is, err = s.js.CreateOrUpdateStream(ctx, cfg)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Name, err)
 	}
 	return is, nil
+}
+
+// same reports whether a stream is as it should be, in all that this program says of one.
+func same(is, want jetstream.StreamConfig) bool {
+	is.Metadata = nil // of the server
+	for _, limit := range []*int64{&want.MaxMsgs, &want.MaxMsgsPerSubject} {
+		if *limit == 0 {
+			*limit = -1
+		}
+	}
+	if want.MaxConsumers == 0 {
+		want.MaxConsumers = -1
+	}
+	return reflect.DeepEqual(is, want)
 }
 
 // end closes the connection and the server.
@@ -217,12 +266,18 @@ func (s *session) end() error {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	return s.close()
+	return errors.Join(s.storeMarks(), s.close())
 }
 
 // Stop closes the engine, which can be started again. It hands out no more messages, waits
 // up to five seconds for those that are being handled, and returns when the disk has all.
 func (e *Engine) Stop() error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	return e.stop()
+}
+
+func (e *Engine) stop() error {
 	e.mu.Lock()
 	s := e.open
 	if e.open = nil; s != nil {
@@ -279,15 +334,14 @@ func (e *Engine) Epoch() string {
 
 // Err implements Store.
 func (e *Engine) Err() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	s, _, err := e.state()
 	switch {
-	case e.open != nil:
-		return nil
-	case e.err != nil:
-		return e.err
+	case err != nil:
+		return err
+	case s == nil:
+		return errClosed
 	}
-	return errClosed
+	return s.sound()
 }
 
 // String implements fmt.Stringer.

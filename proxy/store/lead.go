@@ -79,7 +79,7 @@ func (e *Engine) lead(ctx context.Context, name string, lead func(context.Contex
 	if err != nil {
 		return err
 	}
-	records := e.Registry(leases)
+	records := registry{kind: leases, session: s.itself, always: true}
 	var term uint64
 	for {
 		is, err := records.Get(ctx, name)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,6 +29,42 @@ var programs = map[string]func(cfg store.Config) error{
 			fmt.Printf("handles %s, attempt %d\n", m.Data, attempt)
 			select {}
 		})
+	},
+	// storm stores records and messages as fast as it can, and prints the name of each that
+	// was acknowledged.
+	"storm": func(cfg store.Config) error {
+		began := time.Now()
+		e, err := store.Open(cfg)
+		if err != nil {
+			return err
+		}
+		if err := e.Err(); err != nil {
+			return err
+		}
+		fmt.Println("ready", time.Since(began).Milliseconds())
+		go e.Run(context.Background())
+		failed := make(chan error)
+		for w := range 8 {
+			go func() {
+				for i := 0; ; i++ {
+					name := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
+					var err error
+					kind := "record"
+					if i%2 == 0 {
+						_, err = e.Registry(store.Functions).Create(context.Background(), name, []byte(name))
+					} else {
+						kind = "message"
+						_, err = e.Queue().Publish(context.Background(), store.Message{Topic: "storm", ID: name, Data: []byte(name)})
+					}
+					if err != nil {
+						failed <- err
+						return
+					}
+					fmt.Println(kind, name)
+				}
+			}()
+		}
+		return <-failed
 	},
 }
 

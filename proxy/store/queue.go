@@ -105,10 +105,14 @@ func (s *session) publish(ctx context.Context, m *Message, attempts int, later b
 		msg.Header[topicHeader] = []string{headerValue(m.Topic)}
 		msg.Header[dueHeader] = []string{strconv.FormatInt(m.NotBefore.UnixMilli(), 10)}
 	}
+	if err := s.sound(); err != nil {
+		return Receipt{}, err
+	}
 	ack, err := s.js.PublishMsg(ctx, msg, opts...)
 	if err != nil {
 		return Receipt{}, topicFault(m.Topic, err)
 	}
+	s.written.mark(queueStream, ack.Sequence)
 	r := Receipt{Sequence: ack.Sequence, Duplicate: ack.Duplicate}
 	if later {
 		r.Sequence = 0

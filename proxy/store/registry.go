@@ -22,10 +22,11 @@ const (
 type registry struct {
 	kind    Kind
 	session func(context.Context) (*session, error)
+	always  bool // changes are made in a store, too, that has lost something
 }
 
 // Registry implements Store.
-func (e *Engine) Registry(kind Kind) Registry { return registry{kind, e.session} }
+func (e *Engine) Registry(kind Kind) Registry { return registry{kind: kind, session: e.session} }
 
 // bucket returns the bucket in an open session.
 func (r registry) bucket(ctx context.Context, keys ...string) (*session, jetstream.KeyValue, error) {
@@ -143,7 +144,10 @@ func (r registry) put(ctx context.Context, key string, value []byte, do func(jet
 	if len(value) > MaxValue {
 		return 0, proto.Errorf(proto.ErrTooLarge, "%s: %s has %d bytes, more than %d", r.kind, key, len(value), MaxValue)
 	}
-	_, b, err := r.bucket(ctx, key)
+	s, b, err := r.bucket(ctx, key)
+	if err == nil && !r.always {
+		err = s.sound()
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +155,11 @@ func (r registry) put(ctx context.Context, key string, value []byte, do func(jet
 	if changed(err) {
 		return 0, r.conflict(key)
 	}
-	return revision, r.fault(key, err)
+	if err != nil {
+		return 0, r.fault(key, err)
+	}
+	s.written.mark("KV_"+bucket(r.kind), revision)
+	return revision, nil
 }
 
 // changed reports whether a change was refused since there is another revision.
@@ -171,7 +179,10 @@ func (r registry) Delete(ctx context.Context, key string, revision uint64) error
 		case is.Revision != revision:
 			return r.conflict(key)
 		}
-		_, b, err := r.bucket(ctx, key)
+		s, b, err := r.bucket(ctx, key)
+		if err == nil {
+			err = s.mended()
+		}
 		if err != nil {
 			return err
 		}

@@ -18,8 +18,9 @@ const memoryRoom = 16 * mib
 type embedded struct{ *server.Server }
 
 // startServer opens a folder that this process has locked: the server itself does not look
-// whether another one has it, and writes over what that one writes.
-func startServer(dir string, logger hclog.Logger) (*embedded, error) {
+// whether another one has it, and writes over what that one writes. failed is called when it
+// cannot write.
+func startServer(dir string, logger hclog.Logger, failed func(why string)) (*embedded, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "ryo", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: dir, SyncAlways: true,
@@ -30,7 +31,7 @@ func startServer(dir string, logger hclog.Logger) (*embedded, error) {
 		return nil, err
 	}
 	fatal := make(chan string, 1)
-	s.SetLoggerV2(engineLog{logger, fatal}, false, false, false)
+	s.SetLoggerV2(engineLog{logger, fatal, failed}, false, false, false)
 	s.Start()
 	e := &embedded{s}
 	if !s.ReadyForConnections(openLimit) || !s.JetStreamEnabled() {
@@ -60,6 +61,7 @@ func (s *embedded) stop() {
 type engineLog struct {
 	logger hclog.Logger
 	fatal  chan string
+	failed func(why string)
 }
 
 var _ server.Logger = engineLog{}
@@ -70,9 +72,16 @@ func (l engineLog) say(level hclog.Level, format string, v []any) {
 
 func (l engineLog) Noticef(format string, v ...any) { l.say(hclog.Debug, format, v) }
 func (l engineLog) Warnf(format string, v ...any)   { l.say(hclog.Warn, format, v) }
-func (l engineLog) Errorf(format string, v ...any)  { l.say(hclog.Error, format, v) }
 func (l engineLog) Debugf(format string, v ...any)  { l.say(hclog.Trace, format, v) }
 func (l engineLog) Tracef(format string, v ...any)  { l.say(hclog.Trace, format, v) }
+
+// Errorf also notes that the server cannot write: callers see no more than a timeout.
+func (l engineLog) Errorf(format string, v ...any) {
+	l.say(hclog.Error, format, v)
+	if text := fmt.Sprintf(format, v...); strings.Contains(text, "no space left") || strings.Contains(text, "input/output error") || strings.Contains(text, "quota exceeded") {
+		l.failed(text)
+	}
+}
 
 // Fatalf does not end the process: functions run without a store.
 func (l engineLog) Fatalf(format string, v ...any) {

@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
+)
+
+// engineCommand is a command that looks after the store of a proxy that does not run.
+type engineCommand struct {
+	word, argument, does string
+	// run gets the store, the argument, "" if it is not given, and the flag -replace.
+	run func(ctx context.Context, cfg store.Config, argument string, replace bool, stdin io.Reader, stdout io.Writer) error
+}
+
+// engineCommands are the commands of proxy engine.
+var engineCommands = []engineCommand{
+	{"check", "", "says what the store has, and whether something is lost", checkEngine},
+	{"export", "FILE", "FILE: writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with secrets, as the store has them", exportEngine},
+	{"import", "FILE", "FILE: stores the records of an export, - for stdin; those that are there and differ are refused, or replaced (-replace)", importEngine},
+	{"restore", "[FILE]", "[FILE]: begins the store anew with an export, by default the last one that the proxy has made; what it had is set aside", restoreEngine},
+	{"accept", "", "goes on with a store that has lost something, as it is", acceptEngine},
+}
+
+// runEngine is proxy engine, with the arguments that follow.
+func runEngine(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	set := flags.New("proxy engine", "looks after the store of a proxy that does not run", stdout, stderr)
+	dir := set.String("dir", flags.StateDir(), "`folder` of the proxy")
+	replace := set.Bool("replace", false, "import: records that are there are replaced")
+	var chosen *engineCommand
+	rest := args
+	for i := range engineCommands {
+		c := &engineCommands[i]
+		if after, given := set.Command(args, c.word, c.does); given {
+			chosen, rest = c, after
+		}
+	}
+	argument := ""
+	if chosen != nil && chosen.argument != "" && len(rest) > 0 && (rest[0] == "-" || !strings.HasPrefix(rest[0], "-")) {
+		argument, rest = rest[0], rest[1:]
+	}
+	if code, ok := set.Parse(rest); !ok {
+		return code
+	}
+	switch {
+	case chosen == nil:
+		return set.Failf("say what to do: check, export, import, restore or accept")
+	case chosen.argument == "FILE" && argument == "":
+		return set.Failf("%s needs a file as the next word, or -", chosen.word)
+	case *replace && chosen.word != "import":
+		return set.Failf("-replace is for import")
+	case *dir == "":
+		return set.Failf("there is no home folder: give -dir")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	cfg := store.Config{
+		Dir:    filepath.Join(*dir, "proxy", engineFolder),
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr, Level: hclog.Error}),
+	}
+	if err := chosen.run(ctx, cfg, argument, *replace, stdin, stdout); err != nil {
+		return set.Fail(err)
+	}
+	return 0
+}
+
+func checkEngine(ctx context.Context, cfg store.Config, _ string, _ bool, _ io.Reader, stdout io.Writer) error {
+	r, err := store.Examine(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "epoch %s\n", r.Epoch)
+	for _, kind := range slices.Sorted(maps.Keys(r.Records)) {
+		fmt.Fprintf(stdout, "%s %d\n", kind, r.Records[kind])
+	}
+	fmt.Fprintf(stdout, "blobs %d\nmessages %d\n", r.Blobs, r.Messages)
+	for _, lost := range r.Lost {
+		fmt.Fprintf(stdout, "lost: %s\n", lost)
+	}
+	if len(r.Lost) > 0 {
+		return store.ErrLost
+	}
+	return nil
+}
+
+func exportEngine(ctx context.Context, cfg store.Config, path string, _ bool, _ io.Reader, stdout io.Writer) error {
+	if path == "-" {
+		return store.Export(ctx, cfg, stdout)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = store.Export(ctx, cfg, file)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
+
+func importEngine(ctx context.Context, cfg store.Config, path string, replace bool, stdin io.Reader, stdout io.Writer) error {
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		stdin = file
+	}
+	n, err := store.Import(ctx, cfg, stdin, replace)
+	if err == nil {
+		fmt.Fprintf(stdout, "%d records are stored that were not there\n", n)
+	}
+	return err
+}
+
+func restoreEngine(ctx context.Context, cfg store.Config, path string, _ bool, _ io.Reader, stdout io.Writer) error {
+	from, aside, n, err := store.Restore(ctx, cfg, path)
+	if aside != "" {
+		fmt.Fprintf(stdout, "what was there is in %s\n", aside)
+	}
+	if err == nil {
+		fmt.Fprintf(stdout, "%d records are stored from %s\n", n, from)
+	}
+	return err
+}
+
+func acceptEngine(ctx context.Context, cfg store.Config, _ string, _ bool, _ io.Reader, stdout io.Writer) error {
+	lost, err := store.Accept(ctx, cfg)
+	for _, what := range lost {
+		fmt.Fprintf(stdout, "lost: %s\n", what)
+	}
+	if err == nil && len(lost) == 0 {
+		fmt.Fprintln(stdout, "nothing is lost")
+	}
+	return err
+}
