@@ -21,6 +21,9 @@ import (
 const (
 	// piece is how many bytes of a blob are stored at a time. Each is synced to the disk.
 	piece = 256 << 10
+	// sweepPause is how often pieces are removed that belong to no blob: those of a process
+	// that was killed. They are left alone for as long as a blob may take to be stored.
+	sweepPause = time.Hour
 	// ahead is how many pieces of a blob are on their way at once.
 	ahead = 8
 )
@@ -272,4 +275,40 @@ func (b blobs) List(ctx context.Context, prefix string) ([]Blob, error) {
 		list = append(list, is.blob(records[i].Key))
 	}
 	return list, nil
+}
+
+// sweep removes pieces that belong to no blob, and whose last one is older than an age.
+func (s *session) sweep(ctx context.Context, age time.Duration) error {
+	info, err := s.blobs.Info(ctx, jetstream.WithSubjectFilter(piecePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{} // after the pieces: a blob that comes meanwhile has none of these
+	records, err := registry{kind: blobNames, session: s.itself}.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		var is blobRecord
+		if err := json.Unmarshal(records[i].Value, &is); err != nil {
+			return blobFault(records[i].Key, err)
+		}
+		known[piecePrefix+is.ID] = true
+	}
+	for subject := range info.State.Subjects {
+		if known[subject] {
+			continue
+		}
+		last, err := s.blobs.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err == nil && time.Since(last.Time) > age {
+			err = s.blobs.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -80,6 +80,8 @@ type session struct {
 	dir      *state.Dir
 	room     func() error // that the disk has none
 	written  written
+	// publisher stores messages, of many callers together.
+	publisher publisher
 
 	trouble sync.Mutex // guards the fields below:
 	lost    []string   // what was stored and is not there
@@ -205,6 +207,7 @@ func (e *Engine) begin() (_ *session, err error) {
 
 // prepare makes what is missing of streams and buckets.
 func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error) {
+	s.publisher.js = s.js
 	for _, k := range kept {
 		if _, err = s.stream(ctx, k.config(replicas)); err != nil {
 			return err

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -237,4 +239,78 @@ func TestLongWorkIsNotDoneTwice(t *testing.T) {
 	n, err := e.Queue().Pending(t.Context(), "a")
 	require.NoError(t, err)
 	assert.Zero(t, n)
+}
+
+// What many store at the same time is stored together, and each is told what became of its
+// own: those that are there already, and those for which there is no room, stop no other.
+func TestManyPublishAtOnce(t *testing.T) {
+	const callers, each = 160, 5
+	e := open(t, config(t))
+	q := e.Queue()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	sequences, duplicates, refused := map[uint64]string{}, 0, 0
+	for c := range callers {
+		all.Go(func() {
+			for i := range each {
+				id := fmt.Sprintf("%d-%d", c, i)
+				topic := id
+				switch i % 5 {
+				case 1:
+					id, topic = "the same", "twice"
+				case 2:
+					topic = "full" // of 160 messages 50 have room
+				}
+				r, err := q.Publish(t.Context(), store.Message{Topic: topic, ID: id, Data: []byte(id)})
+				mu.Lock()
+				switch {
+				case err != nil:
+					assert.ErrorIs(t, err, proto.ErrExhausted)
+					assert.Equal(t, "full", topic)
+					refused++
+				case r.Duplicate:
+					duplicates++
+				default:
+					assert.Empty(t, sequences[r.Sequence])
+					sequences[r.Sequence] = topic + " " + id
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	assert.Equal(t, callers*each/5-1, duplicates)
+	assert.Equal(t, callers*each/5-storetest.Backlog, refused)
+	for sequence, is := range sequences {
+		topic, id, _ := strings.Cut(is, " ")
+		m, err := q.Get(t.Context(), topic, sequence)
+		if assert.NoError(t, err, is) {
+			assert.Equal(t, is, topic+" "+m.ID)
+			assert.Equal(t, id, string(m.Data))
+		}
+	}
+}
+
+// A call that waits costs one sync of the disk, or, with many at once, a part of one.
+func BenchmarkPublish(b *testing.B) {
+	for _, callers := range []int{1, 32, 128, 256} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			e, err := store.Open(store.Config{Dir: b.TempDir(), Backlog: 1 << 30})
+			require.NoError(b, err)
+			defer e.Stop()
+			var next atomic.Int64
+			var all sync.WaitGroup
+			b.ResetTimer()
+			for range callers {
+				all.Go(func() {
+					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						_, err := e.Queue().Publish(context.Background(), store.Message{Topic: "a", ID: strconv.FormatInt(n, 10), Data: make([]byte, 1024)})
+						assert.NoError(b, err)
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
 }

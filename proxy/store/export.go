@@ -81,36 +81,36 @@ func (s *session) export(ctx context.Context) ([]byte, error) {
 }
 
 // readExport returns the records of an export, an ErrInvalid for what is none, or is damaged.
-func readExport(r io.Reader) (exportHead, []exportRecord, error) {
+func readExport(r io.Reader) ([]exportRecord, error) {
 	var head exportHead
 	in := bufio.NewReader(io.LimitReader(r, maxExport))
 	invalid := func(why string) error { return proto.Errorf(proto.ErrInvalid, "it is no export of a store: %s", why) }
 	first, err := in.ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return head, nil, err
+		return nil, err
 	}
 	if json.Unmarshal(first, &head) != nil || head.Format != 1 {
-		return head, nil, invalid("its first line does not say so")
+		return nil, invalid("its first line does not say so")
 	}
 	body, err := io.ReadAll(in)
 	if err != nil {
-		return head, nil, err
+		return nil, err
 	}
 	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != head.SHA256 {
-		return head, nil, invalid("its digest is another one, it is damaged or not complete")
+		return nil, invalid("its digest is another one, it is damaged or not complete")
 	}
 	var records []exportRecord
 	for line := range bytes.Lines(body) {
 		var r exportRecord
 		if json.Unmarshal(line, &r) != nil || !slices.Contains(exported, r.Kind) || CheckKey(string(r.Key)) != nil || len(r.Value) > MaxValue {
-			return head, nil, invalid(fmt.Sprintf("its line %d is no record", len(records)+2))
+			return nil, invalid(fmt.Sprintf("its line %d is no record", len(records)+2))
 		}
 		records = append(records, r)
 	}
 	if len(records) != head.Records {
-		return head, nil, invalid("it lacks records")
+		return nil, invalid("it lacks records")
 	}
-	return head, records, nil
+	return records, nil
 }
 
 // load stores the records of an export. One that is there with another value is an

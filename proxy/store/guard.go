@@ -220,14 +220,14 @@ func (s *session) failure() string {
 }
 
 // Run guards the store until ctx is done: it notes how far it was written, by which the next
-// start sees a loss, verifies records once, exports them, and opens the engine anew that
+// start sees a loss, verifies records once, exports them, removes what killed processes left of blobs, and opens the engine anew that
 // could not write, when the disk has room again.
 func (e *Engine) Run(ctx context.Context) {
 	tick := time.NewTicker(guardPause)
 	defer tick.Stop()
 	var verified *session
 	var exports exporter
-	mended := time.Now()
+	mended, swept := time.Now(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -254,6 +254,12 @@ func (e *Engine) Run(ctx context.Context) {
 			mended = time.Now()
 			e.mend(s)
 			continue
+		}
+		if s.mended() == nil && time.Since(swept) > sweepPause {
+			swept = time.Now()
+			if err := s.sweep(ctx, sweepPause); err != nil && ctx.Err() == nil && !s.over() {
+				e.logger.Warn("what killed processes left of blobs is not removed", "error", err)
+			}
 		}
 		if s.sound() == nil {
 			if err := exports.keep(ctx, s); err != nil && ctx.Err() == nil && !s.over() {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
 
@@ -80,4 +82,37 @@ func TestNothingThatWasAcknowledgedIsLostByKills(t *testing.T) {
 	records, messages := len(all.records), len(all.messages)
 	all.stored(t, cfg)
 	t.Logf("%d records and %d messages outlive %d kills; ready again within %s", records, messages, kills, all.slowest)
+}
+
+// What a killed process left of a blob is removed, and no blob with it.
+func TestPiecesOfNoBlobAreRemoved(t *testing.T) {
+	ctx, cfg := t.Context(), config(t)
+	e := open(t, cfg)
+	_, err := e.Blobs().Put(ctx, "whole", strings.NewReader("it stays"))
+	require.NoError(t, err)
+	require.NoError(t, e.Stop())
+	p := spawn(t, "put", cfg.Dir)
+	require.Equal(t, "a part is stored", p.line(t))
+	require.NoError(t, p.Process.Kill())
+	_ = p.Wait()
+	require.NoError(t, e.Start())
+	pieces := func() uint64 {
+		n, err := e.Pieces(ctx)
+		require.NoError(t, err)
+		return n
+	}
+	left := pieces()
+	assert.Greater(t, left, uint64(1))
+	require.NoError(t, e.Sweep(ctx, time.Hour))
+	assert.Equal(t, left, pieces(), "somebody may be storing it now")
+	require.NoError(t, e.Sweep(ctx, 0))
+	assert.EqualValues(t, 1, pieces())
+	r, err := e.Blobs().Open(ctx, "whole")
+	require.NoError(t, err)
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Equal(t, "it stays", string(data))
+	_, err = e.Blobs().Stat(ctx, "large")
+	require.ErrorIs(t, err, proto.ErrNotFound)
 }

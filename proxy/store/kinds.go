@@ -110,6 +110,6 @@ func queueConfig(replicas, backlog int) jetstream.StreamConfig {
 		Name: queueStream, Subjects: []string{waitingPrefix + ">", laterPrefix + ">"},
 		Storage: jetstream.FileStorage, Replicas: replicas, Retention: jetstream.WorkQueuePolicy,
 		MaxBytes: queueRoom, MaxMsgsPerSubject: int64(backlog), MaxMsgSize: MaxPayload + 4*MaxHeader + 4096,
-		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, AllowDirect: true, Duplicates: remembered,
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, AllowDirect: true, AllowAtomicPublish: true, Duplicates: remembered,
 	}
 }

@@ -122,7 +122,7 @@ func (s *session) bring(ctx context.Context, sequence uint64) error {
 	}
 	m, attempts := messageOf(headerText(first(raw.Header, topicHeader)), raw.Header, raw.Data, raw.Sequence)
 	if CheckKey(m.Topic) == nil {
-		if _, err := s.publish(ctx, &m, attempts, false, jetstream.WithMsgID(fmt.Sprintf("@%d", sequence))); err != nil {
+		if _, err := s.publish(ctx, &m, attempts, false, fmt.Sprintf("@%d", sequence)); err != nil {
 			return err
 		}
 	}

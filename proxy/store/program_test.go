@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -29,6 +31,15 @@ var programs = map[string]func(cfg store.Config) error{
 			fmt.Printf("handles %s, attempt %d\n", m.Data, attempt)
 			select {}
 		})
+	},
+	// put stores a part of a blob.
+	"put": func(cfg store.Config) error {
+		e, err := store.Open(cfg)
+		if err != nil {
+			return err
+		}
+		_, err = e.Blobs().Put(context.Background(), "large", io.MultiReader(bytes.NewReader(make([]byte, 4<<20)), endless{}))
+		return err
 	},
 	// storm stores records and messages as fast as it can, and prints the name of each that
 	// was acknowledged.
@@ -66,6 +77,14 @@ var programs = map[string]func(cfg store.Config) error{
 		}
 		return <-failed
 	},
+}
+
+// endless says that it is read, and never returns.
+type endless struct{}
+
+func (endless) Read([]byte) (int, error) {
+	fmt.Println("a part is stored")
+	select {}
 }
 
 // program runs the one that the environment names, if any.

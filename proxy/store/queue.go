@@ -76,15 +76,16 @@ func (q queue) Publish(ctx context.Context, m Message) (Receipt, error) {
 	}
 	m.Time = time.Now()
 	later := m.NotBefore.After(m.Time)
-	var opts []jetstream.PublishOpt
+	id := ""
 	if m.ID != "" {
-		opts = append(opts, jetstream.WithMsgID(messageID(m.Topic, m.ID)))
+		id = messageID(m.Topic, m.ID)
 	}
-	return s.publish(ctx, &m, 0, later, opts...)
+	return s.publish(ctx, &m, 0, later, id)
 }
 
-// publish stores a message that was handed out so many times before.
-func (s *session) publish(ctx context.Context, m *Message, attempts int, later bool, opts ...jetstream.PublishOpt) (Receipt, error) {
+// publish stores a message that was handed out so many times before. One that has the same
+// id is not stored again, if id is not "".
+func (s *session) publish(ctx context.Context, m *Message, attempts int, later bool, id string) (Receipt, error) {
 	msg := &nats.Msg{Subject: waitingSubject(m.Topic), Header: nats.Header{}, Data: m.Data}
 	for name, value := range m.Header {
 		msg.Header[ownPrefix+headerName(name)] = []string{headerValue(value)}
@@ -96,19 +97,22 @@ func (s *session) publish(ctx context.Context, m *Message, attempts int, later b
 		msg.Header[attemptHeader] = []string{strconv.Itoa(attempts)}
 	}
 	msg.Header[timeHeader] = []string{strconv.FormatInt(m.Time.UnixMilli(), 10)}
+	if id != "" {
+		msg.Header[jetstream.MsgIDHeader] = []string{id}
+	}
 	if later {
-		id := m.ID
-		if id == "" {
-			id = rand.Text()
+		name := m.ID
+		if name == "" {
+			name = rand.Text()
 		}
-		msg.Subject = laterSubject(m.Topic, id)
+		msg.Subject = laterSubject(m.Topic, name)
 		msg.Header[topicHeader] = []string{headerValue(m.Topic)}
 		msg.Header[dueHeader] = []string{strconv.FormatInt(m.NotBefore.UnixMilli(), 10)}
 	}
 	if err := s.sound(); err != nil {
 		return Receipt{}, err
 	}
-	ack, err := s.js.PublishMsg(ctx, msg, opts...)
+	ack, err := s.publisher.publish(ctx, msg)
 	if err != nil {
 		return Receipt{}, topicFault(m.Topic, err)
 	}
@@ -296,7 +300,7 @@ func (q queue) settle(ctx context.Context, s *session, msg jetstream.Msg, m *Mes
 		return msg.Nak()
 	case verdict.Again:
 		m.NotBefore = time.Now().Add(verdict.After)
-		if _, err := s.publish(ctx, m, attempt, true, jetstream.WithMsgID(fmt.Sprintf("%d@%d", m.Sequence, attempt))); err != nil {
+		if _, err := s.publish(ctx, m, attempt, true, fmt.Sprintf("%d@%d", m.Sequence, attempt)); err != nil {
 			q.logger.Warn("a message takes a place while it waits for its next attempt", "topic", m.Topic, "error", err)
 			return msg.NakWithDelay(verdict.After)
 		}

@@ -90,7 +90,7 @@ func Export(ctx context.Context, cfg Config, w io.Writer) error {
 // Import stores the records of an export, and returns how many were not there. If one is
 // there with another value it is an ErrConflict, and nothing is stored, unless replace.
 func Import(ctx context.Context, cfg Config, r io.Reader, replace bool) (stored int, err error) {
-	_, records, err := readExport(r)
+	records, err := readExport(r)
 	if err != nil {
 		return 0, err
 	}
@@ -153,7 +153,7 @@ func Restore(ctx context.Context, cfg Config, path string) (from, aside string, 
 			err = nil
 		}
 	}
-	if err = errors.Join(err, dir.Close()); err != nil {
+	if err := errors.Join(err, dir.Close()); err != nil {
 		return from, aside, 0, err
 	}
 	return from, aside, len(records), within(cfg, func(s *session) error {
@@ -168,7 +168,7 @@ func exportAt(path string) ([]exportRecord, error) {
 		return nil, err
 	}
 	defer file.Close()
-	_, records, err := readExport(file)
+	records, err := readExport(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
