@@ -179,7 +179,7 @@ func (p *Proxy) explain(agents []place.Agent, t place.Target, held string) {
 		switch {
 		case slices.Contains(t.Stuck, a.Name):
 			why = "no other agent can take it"
-		case slices.Contains(t.Agents, a.Name):
+		case slices.Contains(t.Agents, a.Name) && held != deploying: // that ends by itself
 			why = held
 		case slices.Contains(t.Remove, a.Name) && s.failed[t.Path].why != nil:
 			why = s.failed[t.Path].why.Error()
@@ -197,10 +197,13 @@ func (p *Proxy) explain(agents []place.Agent, t place.Target, held string) {
 	}
 }
 
+// deploying is why a function does not move that is being deployed, or moved.
+const deploying = "it is being deployed"
+
 // holds says why a function that may move does not move now; "": it may.
 func (p *Proxy) holds(path string) string {
 	if p.rollouts.Of(path) != nil {
-		return "it is being deployed"
+		return deploying
 	}
 	replicas := p.fleet.Find(path)
 	deployed := false
