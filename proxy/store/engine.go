@@ -199,6 +199,9 @@ func (e *Engine) begin() (_ *session, err error) {
 	if err == nil {
 		err = s.prepare(ctx, 1, e.cfg.Backlog)
 	}
+	if err == nil {
+		err = s.release(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(fault("open the store "+e.cfg.Dir, err), s.end())
 	}
@@ -230,6 +233,18 @@ func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error
 	}
 	s.epoch = string(is.Value)
 	return err
+}
+
+// release lets messages be handed out again that a process had taken which was killed: no
+// other process has this folder. Otherwise they would hold places until redelivery.
+func (s *session) release(ctx context.Context) error {
+	names := s.queue.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if err := s.queue.DeleteConsumer(ctx, name); err != nil {
+			return err
+		}
+	}
+	return names.Err()
 }
 
 // stream makes a stream, or gives it the limits of this program if it has others. A change

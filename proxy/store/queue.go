@@ -22,8 +22,10 @@ const (
 	// idle is after which time without a consumer a topic's is removed: each takes 55 KB
 	// of memory. Messages stay.
 	idle = 10 * time.Minute
-	// pullLimit is how long a request for the next message stands.
-	pullLimit = 30 * time.Second
+	// pullLimit is how long a request for the next message stands, and so how long it takes
+	// to end: one that were given up sooner could be answered with a message that nobody
+	// takes.
+	pullLimit = 500 * time.Millisecond
 )
 
 // The headers of a message as it is stored. Those of its own have ownPrefix.
@@ -216,35 +218,35 @@ func (q queue) consume(
 	if err != nil {
 		return configured, topicFault(topic, err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(pullLimit), jetstream.WithMessagesErrOnMissingHeartbeat(true))
-	if err != nil {
-		return s, topicFault(topic, err)
-	}
 	s.handling.add(1)
 	defer s.handling.add(-1)
-	done := make(chan struct{})
-	var closing sync.WaitGroup
-	defer closing.Wait()
-	defer close(done)
-	closing.Go(func() {
-		select {
-		case <-s.leaving:
-		case <-ctx.Done():
-		case <-done:
-		}
-		messages.Drain() // one may be on its way: it is given back
-	})
+	places := make(chan struct{}, limit)
 	for {
-		msg, err := messages.Next()
-		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+		select {
+		case places <- struct{}{}:
+		case <-s.leaving:
+			return s, nil
+		case <-ctx.Done():
 			return s, nil
 		}
+		// Each message is asked for by itself, once there is a place for it. An iterator that
+		// asks for one at a time (jetstream.PullMaxMessages(1)) sometimes does not ask for the
+		// next, until its last request expires: the message came before it had noted that it
+		// asked.
+		msg, err := consumer.Next(jetstream.FetchMaxWait(pullLimit))
 		if err != nil {
+			<-places
+		}
+		switch {
+		case errors.Is(err, nats.ErrTimeout):
+			continue
+		case err != nil:
 			return s, topicFault(topic, err)
 		}
 		s.handling.add(1)
 		handled.Go(func() {
 			defer s.handling.add(-1)
+			defer func() { <-places }()
 			q.handle(ctx, s, topic, msg, handle)
 		})
 	}
