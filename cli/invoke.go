@@ -31,6 +31,8 @@ type invocation struct {
 	limit                    time.Duration // 0: the gateway's
 	hasData                  bool
 	logs                     bool // what the function printed about the call is shown
+	later                    bool // the call is made later,
+	wait                     bool // and its end is waited for
 }
 
 func (a *app) invokeCommand() *cobra.Command {
@@ -44,16 +46,27 @@ and the time until the answer began, go to stderr. A status of 400 or more gives
 code 1. NAME@3 calls version 3.
 
 Then the lines that the function printed about this call go to stderr, the last 100 at
-most: those that are JSON with the call's id, as proxyCli log -help says.`,
+most: those that are JSON with the call's id, as proxyCli log -help says.
+
+With -async the proxy stores the call, prints its id, and makes it later, again if it
+fails; proxyCli calls shows what becomes of it. With -wait the answer is printed instead,
+when it has come.`,
 		Example: `
   proxyCli invoke HelloWorld
   proxyCli invoke HelloWorld -d '{"name":"Go"}' -H 'Accept: text/plain'
   proxyCli invoke Tasks -X DELETE -path '/tasks/7?force=true'
-  proxyCli invoke Resize -d @cat.png > small.png`,
+  proxyCli invoke Resize -d @cat.png > small.png
+  proxyCli invoke Report -async -H 'X-Ryo-Delay: 10m'`,
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
+			switch {
+			case in.wait && !in.later:
+				return usagef(cmd, "-wait is for -async: without it, a call is waited for in any case")
+			case in.later && in.limit > 0 && !in.wait:
+				return usagef(cmd, "-timeout with -async is how long -wait waits")
+			}
 			if in.data == "@-" && a.isTerminal(a.stdin) {
 				return usagef(cmd, "-data @- reads the standard input, which is a terminal")
 			}
@@ -68,6 +81,8 @@ most: those that are JSON with the call's id, as proxyCli log -help says.`,
 	fs.StringVar(&in.path, "path", "", "`PATH` path below the function, with its query, such as /a/b?q=1")
 	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` cancel the call after this time, such as 10s (default: the gateway's limit)")
 	fs.BoolVar(&in.logs, "logs", true, "print what the function printed about the call")
+	fs.BoolVar(&in.later, "async", false, "store the call and print its id; it is made later")
+	fs.BoolVar(&in.wait, "wait", false, "with -async: wait for the end of the call, and print its answer")
 	return cmd
 }
 
@@ -87,12 +102,20 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	if err != nil {
 		return err
 	}
+	if in.later {
+		if base, err = asyncURL(base); err != nil {
+			return err
+		}
+	}
 	req, err := in.request(ctx, base, body)
 	if err != nil {
 		return usagef(cmd, "%v", err)
 	}
 	if a.token != "" && req.Header.Get("Authorization") == "" && a.servesFunctions(base) {
 		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	if in.later {
+		return a.invokeLater(ctx, in, base, req)
 	}
 	id := identify(req)
 	begin := time.Now()
@@ -106,6 +129,11 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	defer func() { _ = res.Body.Close() }()
 	defer func() { a.linesOfCall(cmd.Context(), in, cmp.Or(res.Header.Get(proto.RequestIDHeader), id), begin) }()
 	a.note("HTTP %s  %s", res.Status, time.Since(begin).Round(100*time.Microsecond))
+	return a.printAnswer(in, base, res)
+}
+
+// printAnswer prints the body of an answer. One that says that the call failed is an error.
+func (a *app) printAnswer(in invocation, base string, res *http.Response) error {
 	to := a.stdout
 	if a.isTerminal(a.stdout) {
 		to = &cleaner{to: a.stdout}
@@ -177,7 +205,7 @@ func (a *app) linesOfCall(ctx context.Context, in invocation, id string, begin t
 func (a *app) servesFunctions(base string) bool {
 	u, err := url.Parse(base)
 	host, _, _ := net.SplitHostPort(a.proxy)
-	if err != nil || u.Hostname() != host || !strings.HasPrefix(u.Path, "/functions/") {
+	if err != nil || u.Hostname() != host || !strings.HasPrefix(u.Path, "/functions/") && !strings.HasPrefix(u.Path, asyncPath) {
 		return false
 	}
 	ip := net.ParseIP(host)

@@ -58,6 +58,14 @@ const (
 	// MaxQueue bounds the calls that wait for one function: each holds a connection and
 	// what has come of its request, up to 16 KiB.
 	MaxQueue = 10_000
+
+	// DefaultRetries and the backoff of the queue make about 15 seconds, in which most
+	// restarts are over.
+	DefaultRetries = 3
+	MaxRetries     = 20
+	// DefaultMaxAge is as long as the queue tells what became of a call.
+	DefaultMaxAge = 24 * time.Hour
+	MaxAge        = 7 * 24 * time.Hour // bodies are kept as long
 )
 
 var (
@@ -220,6 +228,28 @@ func (f *FunctionJson) checkQueue() error {
 	return nil
 }
 
+func (f *FunctionJson) checkRetries() error {
+	if f.GetRetries() > MaxRetries {
+		return f.invalid("retries", "%d are too many; the most is %d", f.GetRetries(), MaxRetries)
+	}
+	return nil
+}
+
+// checkNext checks the functions that are called after it. It is none of them: its own
+// answers would be its calls for ever.
+func (f *FunctionJson) checkNext() error {
+	for field, name := range map[string]string{"onSuccess": f.GetOnSuccess(), "onFailure": f.GetOnFailure()} {
+		switch {
+		case name == "":
+		case CheckName(name) != nil:
+			return f.invalid(field, "%.100q is not the name of a function", name)
+		case Path(name) == Path(f.GetName()):
+			return f.invalid(field, "it cannot be the function itself")
+		}
+	}
+	return nil
+}
+
 func (f *FunctionJson) checkMin() error {
 	if int(f.GetMin()) > f.Processes() {
 		return f.invalid("min", "%d are more than the instances, %d", f.GetMin(), f.Processes())
@@ -313,6 +343,19 @@ func (f *FunctionJson) IdleLimit() (time.Duration, error) {
 // QueueLimit is how long a call waits for a place, 0 for not at all.
 func (f *FunctionJson) QueueLimit() (time.Duration, error) {
 	return f.duration("queueTimeout", f.GetQueueTimeout(), DefaultQueueTimeout, 0, MaxTimeout)
+}
+
+// Tries is how often a call that waits is made at most.
+func (f *FunctionJson) Tries() int {
+	if f.Retries == nil {
+		return DefaultRetries + 1
+	}
+	return int(f.GetRetries()) + 1
+}
+
+// AgeLimit is how long a call may wait and be tried.
+func (f *FunctionJson) AgeLimit() (time.Duration, error) {
+	return f.duration("maxAge", f.GetMaxAge(), DefaultMaxAge, time.Second, MaxAge)
 }
 
 // DrainLimit is how long calls under way may take when their process is replaced or

@@ -153,7 +153,16 @@ type FunctionJson struct {
 	Max uint32 `protobuf:"varint,91,opt,name=max,proto3" json:"max,omitempty"`
 	// Calls in flight that a process should have, where max is set. Default 0: concurrency,
 	// or else 10.
-	InFlight      uint32 `protobuf:"varint,92,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight uint32 `protobuf:"varint,92,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// How often a call that waits is tried again after it has failed. Default 3.
+	Retries *uint32 `protobuf:"varint,65,opt,name=retries,proto3,oneof" json:"retries,omitempty"`
+	// How long it may wait and be tried, such as "24h". Default 24h.
+	MaxAge string `protobuf:"bytes,66,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// The function that is called with the answer of one that succeeded. Default: none.
+	OnSuccess string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
+	// The function that is called with what is known of one that is tried no more. Default:
+	// none.
+	OnFailure     string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +533,34 @@ func (x *FunctionJson) GetInFlight() uint32 {
 	return 0
 }
 
+func (x *FunctionJson) GetRetries() uint32 {
+	if x != nil && x.Retries != nil {
+		return *x.Retries
+	}
+	return 0
+}
+
+func (x *FunctionJson) GetMaxAge() string {
+	if x != nil {
+		return x.MaxAge
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetOnSuccess() string {
+	if x != nil {
+		return x.OnSuccess
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetOnFailure() string {
+	if x != nil {
+		return x.OnFailure
+	}
+	return ""
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -617,8 +654,14 @@ type FunctionJsonRsp struct {
 	Max      uint32 `protobuf:"varint,91,opt,name=max,proto3" json:"max,omitempty"`
 	InFlight uint32 `protobuf:"varint,92,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	// Why there are to be so many processes, where the proxy decides that.
-	Size          string `protobuf:"bytes,93,opt,name=size,proto3" json:"size,omitempty"`
-	Min           uint32 `protobuf:"varint,94,opt,name=min,proto3" json:"min,omitempty"`
+	Size string `protobuf:"bytes,93,opt,name=size,proto3" json:"size,omitempty"`
+	Min  uint32 `protobuf:"varint,94,opt,name=min,proto3" json:"min,omitempty"`
+	// How often a call that waits is made at most. 0: the agent does not say.
+	Tries uint32 `protobuf:"varint,65,opt,name=tries,proto3" json:"tries,omitempty"`
+	// As in FunctionJson.
+	MaxAge        string `protobuf:"bytes,66,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	OnSuccess     string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
+	OnFailure     string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -980,6 +1023,34 @@ func (x *FunctionJsonRsp) GetMin() uint32 {
 		return x.Min
 	}
 	return 0
+}
+
+func (x *FunctionJsonRsp) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *FunctionJsonRsp) GetMaxAge() string {
+	if x != nil {
+		return x.MaxAge
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetOnSuccess() string {
+	if x != nil {
+		return x.OnSuccess
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetOnFailure() string {
+	if x != nil {
+		return x.OnFailure
+	}
+	return ""
 }
 
 // Serving is one version of a function that can be called.
@@ -4946,12 +5017,785 @@ func (x *ErrorDetail) GetElapsed() string {
 	return ""
 }
 
+type CallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: of all functions.
+	Function string `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	// One of Call's states; empty: any.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// At most so many; 0: 100.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallsRequest) Reset() {
+	*x = CallsRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallsRequest) ProtoMessage() {}
+
+func (x *CallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallsRequest.ProtoReflect.Descriptor instead.
+func (*CallsRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *CallsRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *CallsRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *CallsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type CallList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallList) Reset() {
+	*x = CallList{}
+	mi := &file_proto_deploy_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallList) ProtoMessage() {}
+
+func (x *CallList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallList.ProtoReflect.Descriptor instead.
+func (*CallList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *CallList) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+type CallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long to wait for the end of the call, such as "30s". Empty: not at all.
+	Wait          string `protobuf:"bytes,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *CallRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CallRequest) GetWait() string {
+	if x != nil {
+		return x.Wait
+	}
+	return ""
+}
+
+type CallRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRef) Reset() {
+	*x = CallRef{}
+	mi := &file_proto_deploy_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRef) ProtoMessage() {}
+
+func (x *CallRef) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRef.ProtoReflect.Descriptor instead.
+func (*CallRef) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *CallRef) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// DeadCalls names calls that nobody will try again.
+type DeadCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The function whose they are; empty, without an id: of all functions.
+	Function string `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	// One call alone.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadCalls) Reset() {
+	*x = DeadCalls{}
+	mi := &file_proto_deploy_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadCalls) ProtoMessage() {}
+
+func (x *DeadCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadCalls.ProtoReflect.Descriptor instead.
+func (*DeadCalls) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *DeadCalls) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *DeadCalls) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type CallCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         uint32                 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallCount) Reset() {
+	*x = CallCount{}
+	mi := &file_proto_deploy_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallCount) ProtoMessage() {}
+
+func (x *CallCount) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallCount.ProtoReflect.Descriptor instead.
+func (*CallCount) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *CallCount) GetCalls() uint32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+type CallbackSecretRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallbackSecretRequest) Reset() {
+	*x = CallbackSecretRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallbackSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallbackSecretRequest) ProtoMessage() {}
+
+func (x *CallbackSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallbackSecretRequest.ProtoReflect.Descriptor instead.
+func (*CallbackSecretRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{70}
+}
+
+type CallbackKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As Standard Webhooks write it: "whsec_" and base64.
+	Secret        string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallbackKey) Reset() {
+	*x = CallbackKey{}
+	mi := &file_proto_deploy_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallbackKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallbackKey) ProtoMessage() {}
+
+func (x *CallbackKey) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallbackKey.ProtoReflect.Descriptor instead.
+func (*CallbackKey) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *CallbackKey) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+// Call is a call of a function that was accepted to be made later.
+type Call struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Function string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// queued; delayed, until its time comes; running; failed, when it is tried again at
+	// next; done; dead, when nobody will try it again; canceled.
+	State  string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// What the function sees as the target, such as "/a?b=1".
+	Path string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	// When it was accepted, RFC 3339, UTC; the same for all times here.
+	Accepted string `protobuf:"bytes,6,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// When it is made at the earliest.
+	NotBefore string `protobuf:"bytes,7,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// When its first attempt began.
+	Started string `protobuf:"bytes,8,opt,name=started,proto3" json:"started,omitempty"`
+	// When it came to its state, if that is done, dead or canceled.
+	Ended string `protobuf:"bytes,9,opt,name=ended,proto3" json:"ended,omitempty"`
+	// When it is tried again.
+	Next string `protobuf:"bytes,10,opt,name=next,proto3" json:"next,omitempty"`
+	// The last ones.
+	Attempts []*Attempt `protobuf:"bytes,11,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// How often it was tried.
+	Tried uint32 `protobuf:"varint,12,opt,name=tried,proto3" json:"tried,omitempty"`
+	// Of the function's last answer.
+	Status  uint32            `protobuf:"varint,13,opt,name=status,proto3" json:"status,omitempty"`
+	Headers map[string]string `protobuf:"bytes,14,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The answer's body, if it is text,
+	Body string `protobuf:"bytes,15,opt,name=body,proto3" json:"body,omitempty"`
+	// and if it is not.
+	BodyBase64 []byte `protobuf:"bytes,16,opt,name=body_base64,json=bodyBase64,proto3" json:"body_base64,omitempty"`
+	// Bytes of the answer's body.
+	Size uint32 `protobuf:"varint,17,opt,name=size,proto3" json:"size,omitempty"`
+	// Where the answer is, as it came.
+	Result string `protobuf:"bytes,18,opt,name=result,proto3" json:"result,omitempty"`
+	// Why it is dead, or the last attempt failed.
+	Error string `protobuf:"bytes,19,opt,name=error,proto3" json:"error,omitempty"`
+	// How many calls led to it, each by onSuccess or onFailure of the one before.
+	Depth    uint32    `protobuf:"varint,20,opt,name=depth,proto3" json:"depth,omitempty"`
+	Callback *Callback `protobuf:"bytes,21,opt,name=callback,proto3" json:"callback,omitempty"`
+	// The body of the request, of calls that are dead, if it is short and text,
+	Request string `protobuf:"bytes,22,opt,name=request,proto3" json:"request,omitempty"`
+	// and if it is not.
+	RequestBase64 []byte `protobuf:"bytes,23,opt,name=request_base64,json=requestBase64,proto3" json:"request_base64,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_proto_deploy_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *Call) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Call) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Call) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Call) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Call) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Call) GetAccepted() string {
+	if x != nil {
+		return x.Accepted
+	}
+	return ""
+}
+
+func (x *Call) GetNotBefore() string {
+	if x != nil {
+		return x.NotBefore
+	}
+	return ""
+}
+
+func (x *Call) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *Call) GetEnded() string {
+	if x != nil {
+		return x.Ended
+	}
+	return ""
+}
+
+func (x *Call) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *Call) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *Call) GetTried() uint32 {
+	if x != nil {
+		return x.Tried
+	}
+	return 0
+}
+
+func (x *Call) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Call) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Call) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *Call) GetBodyBase64() []byte {
+	if x != nil {
+		return x.BodyBase64
+	}
+	return nil
+}
+
+func (x *Call) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Call) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Call) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Call) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *Call) GetCallback() *Callback {
+	if x != nil {
+		return x.Callback
+	}
+	return nil
+}
+
+func (x *Call) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *Call) GetRequestBase64() []byte {
+	if x != nil {
+		return x.RequestBase64
+	}
+	return nil
+}
+
+// Attempt is one try of a call.
+type Attempt struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Time   string                 `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Such as "1.5s"; empty while it runs.
+	Took string `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	// Of the answer; 0: there was none.
+	Status        uint32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_proto_deploy_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *Attempt) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Attempt) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *Attempt) GetTook() string {
+	if x != nil {
+		return x.Took
+	}
+	return ""
+}
+
+func (x *Attempt) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Attempt) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Callback is what became of telling a url the end of a call.
+type Callback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Url   string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// waiting, done or failed.
+	State         string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Tried         uint32 `protobuf:"varint,3,opt,name=tried,proto3" json:"tried,omitempty"`
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Callback) Reset() {
+	*x = Callback{}
+	mi := &file_proto_deploy_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Callback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Callback) ProtoMessage() {}
+
+func (x *Callback) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Callback.ProtoReflect.Descriptor instead.
+func (*Callback) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *Callback) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Callback) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Callback) GetTried() uint32 {
+	if x != nil {
+		return x.Tried
+	}
+	return 0
+}
+
+func (x *Callback) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_proto_deploy_proto protoreflect.FileDescriptor
 
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xbf\v\n" +
+	"ryofaas.v1\"\xc1\f\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -5001,7 +5845,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\breplicas\x18U \x01(\tR\breplicas\x12E\n" +
 	"\tplacement\x18V \x03(\v2'.ryofaas.v1.FunctionJson.PlacementEntryR\tplacement\x12\x10\n" +
 	"\x03max\x18[ \x01(\rR\x03max\x12\x1b\n" +
-	"\tin_flight\x18\\ \x01(\rR\binFlight\x1a6\n" +
+	"\tin_flight\x18\\ \x01(\rR\binFlight\x12\x1d\n" +
+	"\aretries\x18A \x01(\rH\x00R\aretries\x88\x01\x01\x12\x17\n" +
+	"\amax_age\x18B \x01(\tR\x06maxAge\x12\x1d\n" +
+	"\n" +
+	"on_success\x18C \x01(\tR\tonSuccess\x12\x1d\n" +
+	"\n" +
+	"on_failure\x18D \x01(\tR\tonFailure\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -5010,8 +5860,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
+	"\b_retries\"\x97\v\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -5062,7 +5913,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03max\x18[ \x01(\rR\x03max\x12\x1b\n" +
 	"\tin_flight\x18\\ \x01(\rR\binFlight\x12\x12\n" +
 	"\x04size\x18] \x01(\tR\x04size\x12\x10\n" +
-	"\x03min\x18^ \x01(\rR\x03min\x1a<\n" +
+	"\x03min\x18^ \x01(\rR\x03min\x12\x14\n" +
+	"\x05tries\x18A \x01(\rR\x05tries\x12\x17\n" +
+	"\amax_age\x18B \x01(\tR\x06maxAge\x12\x1d\n" +
+	"\n" +
+	"on_success\x18C \x01(\tR\tonSuccess\x12\x1d\n" +
+	"\n" +
+	"on_failure\x18D \x01(\tR\tonFailure\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +
@@ -5357,7 +6214,67 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aelapsed\x18\b \x01(\tH\x01R\aelapsed\x88\x01\x01B\b\n" +
 	"\x06_limitB\n" +
 	"\n" +
-	"\b_elapsed2\xe2\x12\n" +
+	"\b_elapsed\"V\n" +
+	"\fCallsRequest\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"2\n" +
+	"\bCallList\x12&\n" +
+	"\x05calls\x18\x01 \x03(\v2\x10.ryofaas.v1.CallR\x05calls\"1\n" +
+	"\vCallRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04wait\x18\x02 \x01(\tR\x04wait\"\x19\n" +
+	"\aCallRef\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"7\n" +
+	"\tDeadCalls\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"!\n" +
+	"\tCallCount\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\rR\x05calls\"\x17\n" +
+	"\x15CallbackSecretRequest\"%\n" +
+	"\vCallbackKey\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xc7\x05\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1a\n" +
+	"\baccepted\x18\x06 \x01(\tR\baccepted\x12\x1d\n" +
+	"\n" +
+	"not_before\x18\a \x01(\tR\tnotBefore\x12\x18\n" +
+	"\astarted\x18\b \x01(\tR\astarted\x12\x14\n" +
+	"\x05ended\x18\t \x01(\tR\x05ended\x12\x12\n" +
+	"\x04next\x18\n" +
+	" \x01(\tR\x04next\x12/\n" +
+	"\battempts\x18\v \x03(\v2\x13.ryofaas.v1.AttemptR\battempts\x12\x14\n" +
+	"\x05tried\x18\f \x01(\rR\x05tried\x12\x16\n" +
+	"\x06status\x18\r \x01(\rR\x06status\x127\n" +
+	"\aheaders\x18\x0e \x03(\v2\x1d.ryofaas.v1.Call.HeadersEntryR\aheaders\x12\x12\n" +
+	"\x04body\x18\x0f \x01(\tR\x04body\x12\x1f\n" +
+	"\vbody_base64\x18\x10 \x01(\fR\n" +
+	"bodyBase64\x12\x12\n" +
+	"\x04size\x18\x11 \x01(\rR\x04size\x12\x16\n" +
+	"\x06result\x18\x12 \x01(\tR\x06result\x12\x14\n" +
+	"\x05error\x18\x13 \x01(\tR\x05error\x12\x14\n" +
+	"\x05depth\x18\x14 \x01(\rR\x05depth\x120\n" +
+	"\bcallback\x18\x15 \x01(\v2\x14.ryofaas.v1.CallbackR\bcallback\x12\x18\n" +
+	"\arequest\x18\x16 \x01(\tR\arequest\x12%\n" +
+	"\x0erequest_base64\x18\x17 \x01(\fR\rrequestBase64\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\aAttempt\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\tR\x04time\x12\x12\n" +
+	"\x04took\x18\x03 \x01(\tR\x04took\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\rR\x06status\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"^\n" +
+	"\bCallback\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05tried\x18\x03 \x01(\rR\x05tried\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error2\xcf\x15\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -5400,7 +6317,15 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05Scale\x12\x18.ryofaas.v1.ScaleRequest\x1a\x18.ryofaas.v1.FunctionList\x12:\n" +
 	"\n" +
 	"DrainAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x12;\n" +
-	"\vResumeAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentStateB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
+	"\vResumeAgent\x12\x14.ryofaas.v1.AgentRef\x1a\x16.ryofaas.v1.AgentState\x127\n" +
+	"\x05Calls\x12\x18.ryofaas.v1.CallsRequest\x1a\x14.ryofaas.v1.CallList\x125\n" +
+	"\bShowCall\x12\x17.ryofaas.v1.CallRequest\x1a\x10.ryofaas.v1.Call\x123\n" +
+	"\n" +
+	"CancelCall\x12\x13.ryofaas.v1.CallRef\x1a\x10.ryofaas.v1.Call\x12<\n" +
+	"\fRedriveCalls\x12\x15.ryofaas.v1.DeadCalls\x1a\x15.ryofaas.v1.CallCount\x12:\n" +
+	"\n" +
+	"PurgeCalls\x12\x15.ryofaas.v1.DeadCalls\x1a\x15.ryofaas.v1.CallCount\x12L\n" +
+	"\x0eCallbackSecret\x12!.ryofaas.v1.CallbackSecretRequest\x1a\x17.ryofaas.v1.CallbackKeyB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
 
 var (
 	file_proto_deploy_proto_rawDescOnce sync.Once
@@ -5414,87 +6339,99 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_proto_deploy_proto_goTypes = []any{
-	(*FunctionJson)(nil),     // 0: ryofaas.v1.FunctionJson
-	(*FunctionJsonRsp)(nil),  // 1: ryofaas.v1.FunctionJsonRsp
-	(*Serving)(nil),          // 2: ryofaas.v1.Serving
-	(*Version)(nil),          // 3: ryofaas.v1.Version
-	(*Crash)(nil),            // 4: ryofaas.v1.Crash
-	(*LogLine)(nil),          // 5: ryofaas.v1.LogLine
-	(*LogLines)(nil),         // 6: ryofaas.v1.LogLines
-	(*Usage)(nil),            // 7: ryofaas.v1.Usage
-	(*Traffic)(nil),          // 8: ryofaas.v1.Traffic
-	(*Took)(nil),             // 9: ryofaas.v1.Took
-	(*Program)(nil),          // 10: ryofaas.v1.Program
-	(*ProgramChunk)(nil),     // 11: ryofaas.v1.ProgramChunk
-	(*FunctionLogs)(nil),     // 12: ryofaas.v1.FunctionLogs
-	(*DeployRequest)(nil),    // 13: ryofaas.v1.DeployRequest
-	(*FunctionList)(nil),     // 14: ryofaas.v1.FunctionList
-	(*StopRequest)(nil),      // 15: ryofaas.v1.StopRequest
-	(*RemoveRequest)(nil),    // 16: ryofaas.v1.RemoveRequest
-	(*PauseRequest)(nil),     // 17: ryofaas.v1.PauseRequest
-	(*ResumeRequest)(nil),    // 18: ryofaas.v1.ResumeRequest
-	(*ListRequest)(nil),      // 19: ryofaas.v1.ListRequest
-	(*LogRequest)(nil),       // 20: ryofaas.v1.LogRequest
-	(*DetailsRequest)(nil),   // 21: ryofaas.v1.DetailsRequest
-	(*WatchRequest)(nil),     // 22: ryofaas.v1.WatchRequest
-	(*WatchEvent)(nil),       // 23: ryofaas.v1.WatchEvent
-	(*AgentInfo)(nil),        // 24: ryofaas.v1.AgentInfo
-	(*VersionsRequest)(nil),  // 25: ryofaas.v1.VersionsRequest
-	(*VersionList)(nil),      // 26: ryofaas.v1.VersionList
-	(*RollbackRequest)(nil),  // 27: ryofaas.v1.RollbackRequest
-	(*ShiftRequest)(nil),     // 28: ryofaas.v1.ShiftRequest
-	(*WakeRequest)(nil),      // 29: ryofaas.v1.WakeRequest
-	(*CrashesRequest)(nil),   // 30: ryofaas.v1.CrashesRequest
-	(*CrashList)(nil),        // 31: ryofaas.v1.CrashList
-	(*LogsRequest)(nil),      // 32: ryofaas.v1.LogsRequest
-	(*UsageRequest)(nil),     // 33: ryofaas.v1.UsageRequest
-	(*UsageList)(nil),        // 34: ryofaas.v1.UsageList
-	(*BuildRequest)(nil),     // 35: ryofaas.v1.BuildRequest
-	(*PackageRef)(nil),       // 36: ryofaas.v1.PackageRef
-	(*PackageState)(nil),     // 37: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),     // 38: ryofaas.v1.PackageChunk
-	(*WhoAmIRequest)(nil),    // 39: ryofaas.v1.WhoAmIRequest
-	(*Caller)(nil),           // 40: ryofaas.v1.Caller
-	(*Token)(nil),            // 41: ryofaas.v1.Token
-	(*TokenRequest)(nil),     // 42: ryofaas.v1.TokenRequest
-	(*NewToken)(nil),         // 43: ryofaas.v1.NewToken
-	(*TokensRequest)(nil),    // 44: ryofaas.v1.TokensRequest
-	(*TokenRef)(nil),         // 45: ryofaas.v1.TokenRef
-	(*RotateRequest)(nil),    // 46: ryofaas.v1.RotateRequest
-	(*TokenList)(nil),        // 47: ryofaas.v1.TokenList
-	(*TokenShare)(nil),       // 48: ryofaas.v1.TokenShare
-	(*AuditRequest)(nil),     // 49: ryofaas.v1.AuditRequest
-	(*AuditList)(nil),        // 50: ryofaas.v1.AuditList
-	(*AuditEntry)(nil),       // 51: ryofaas.v1.AuditEntry
-	(*AgentsRequest)(nil),    // 52: ryofaas.v1.AgentsRequest
-	(*AgentList)(nil),        // 53: ryofaas.v1.AgentList
-	(*AgentRef)(nil),         // 54: ryofaas.v1.AgentRef
-	(*AgentState)(nil),       // 55: ryofaas.v1.AgentState
-	(*PlaceRequest)(nil),     // 56: ryofaas.v1.PlaceRequest
-	(*ResizeRequest)(nil),    // 57: ryofaas.v1.ResizeRequest
-	(*ScaleRequest)(nil),     // 58: ryofaas.v1.ScaleRequest
-	(*JoinTokenRequest)(nil), // 59: ryofaas.v1.JoinTokenRequest
-	(*NewJoinToken)(nil),     // 60: ryofaas.v1.NewJoinToken
-	(*JoinRequest)(nil),      // 61: ryofaas.v1.JoinRequest
-	(*Membership)(nil),       // 62: ryofaas.v1.Membership
-	(*ErrorDetail)(nil),      // 63: ryofaas.v1.ErrorDetail
-	nil,                      // 64: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                      // 65: ryofaas.v1.FunctionJson.SecretsEntry
-	nil,                      // 66: ryofaas.v1.FunctionJson.PlacementEntry
-	nil,                      // 67: ryofaas.v1.FunctionJsonRsp.PlacementEntry
-	nil,                      // 68: ryofaas.v1.AgentInfo.LabelsEntry
-	nil,                      // 69: ryofaas.v1.AgentState.LabelsEntry
-	nil,                      // 70: ryofaas.v1.PlaceRequest.PlacementEntry
+	(*FunctionJson)(nil),          // 0: ryofaas.v1.FunctionJson
+	(*FunctionJsonRsp)(nil),       // 1: ryofaas.v1.FunctionJsonRsp
+	(*Serving)(nil),               // 2: ryofaas.v1.Serving
+	(*Version)(nil),               // 3: ryofaas.v1.Version
+	(*Crash)(nil),                 // 4: ryofaas.v1.Crash
+	(*LogLine)(nil),               // 5: ryofaas.v1.LogLine
+	(*LogLines)(nil),              // 6: ryofaas.v1.LogLines
+	(*Usage)(nil),                 // 7: ryofaas.v1.Usage
+	(*Traffic)(nil),               // 8: ryofaas.v1.Traffic
+	(*Took)(nil),                  // 9: ryofaas.v1.Took
+	(*Program)(nil),               // 10: ryofaas.v1.Program
+	(*ProgramChunk)(nil),          // 11: ryofaas.v1.ProgramChunk
+	(*FunctionLogs)(nil),          // 12: ryofaas.v1.FunctionLogs
+	(*DeployRequest)(nil),         // 13: ryofaas.v1.DeployRequest
+	(*FunctionList)(nil),          // 14: ryofaas.v1.FunctionList
+	(*StopRequest)(nil),           // 15: ryofaas.v1.StopRequest
+	(*RemoveRequest)(nil),         // 16: ryofaas.v1.RemoveRequest
+	(*PauseRequest)(nil),          // 17: ryofaas.v1.PauseRequest
+	(*ResumeRequest)(nil),         // 18: ryofaas.v1.ResumeRequest
+	(*ListRequest)(nil),           // 19: ryofaas.v1.ListRequest
+	(*LogRequest)(nil),            // 20: ryofaas.v1.LogRequest
+	(*DetailsRequest)(nil),        // 21: ryofaas.v1.DetailsRequest
+	(*WatchRequest)(nil),          // 22: ryofaas.v1.WatchRequest
+	(*WatchEvent)(nil),            // 23: ryofaas.v1.WatchEvent
+	(*AgentInfo)(nil),             // 24: ryofaas.v1.AgentInfo
+	(*VersionsRequest)(nil),       // 25: ryofaas.v1.VersionsRequest
+	(*VersionList)(nil),           // 26: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil),       // 27: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),          // 28: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),           // 29: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),        // 30: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),             // 31: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),           // 32: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),          // 33: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),             // 34: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),          // 35: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),            // 36: ryofaas.v1.PackageRef
+	(*PackageState)(nil),          // 37: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),          // 38: ryofaas.v1.PackageChunk
+	(*WhoAmIRequest)(nil),         // 39: ryofaas.v1.WhoAmIRequest
+	(*Caller)(nil),                // 40: ryofaas.v1.Caller
+	(*Token)(nil),                 // 41: ryofaas.v1.Token
+	(*TokenRequest)(nil),          // 42: ryofaas.v1.TokenRequest
+	(*NewToken)(nil),              // 43: ryofaas.v1.NewToken
+	(*TokensRequest)(nil),         // 44: ryofaas.v1.TokensRequest
+	(*TokenRef)(nil),              // 45: ryofaas.v1.TokenRef
+	(*RotateRequest)(nil),         // 46: ryofaas.v1.RotateRequest
+	(*TokenList)(nil),             // 47: ryofaas.v1.TokenList
+	(*TokenShare)(nil),            // 48: ryofaas.v1.TokenShare
+	(*AuditRequest)(nil),          // 49: ryofaas.v1.AuditRequest
+	(*AuditList)(nil),             // 50: ryofaas.v1.AuditList
+	(*AuditEntry)(nil),            // 51: ryofaas.v1.AuditEntry
+	(*AgentsRequest)(nil),         // 52: ryofaas.v1.AgentsRequest
+	(*AgentList)(nil),             // 53: ryofaas.v1.AgentList
+	(*AgentRef)(nil),              // 54: ryofaas.v1.AgentRef
+	(*AgentState)(nil),            // 55: ryofaas.v1.AgentState
+	(*PlaceRequest)(nil),          // 56: ryofaas.v1.PlaceRequest
+	(*ResizeRequest)(nil),         // 57: ryofaas.v1.ResizeRequest
+	(*ScaleRequest)(nil),          // 58: ryofaas.v1.ScaleRequest
+	(*JoinTokenRequest)(nil),      // 59: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),          // 60: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),           // 61: ryofaas.v1.JoinRequest
+	(*Membership)(nil),            // 62: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),           // 63: ryofaas.v1.ErrorDetail
+	(*CallsRequest)(nil),          // 64: ryofaas.v1.CallsRequest
+	(*CallList)(nil),              // 65: ryofaas.v1.CallList
+	(*CallRequest)(nil),           // 66: ryofaas.v1.CallRequest
+	(*CallRef)(nil),               // 67: ryofaas.v1.CallRef
+	(*DeadCalls)(nil),             // 68: ryofaas.v1.DeadCalls
+	(*CallCount)(nil),             // 69: ryofaas.v1.CallCount
+	(*CallbackSecretRequest)(nil), // 70: ryofaas.v1.CallbackSecretRequest
+	(*CallbackKey)(nil),           // 71: ryofaas.v1.CallbackKey
+	(*Call)(nil),                  // 72: ryofaas.v1.Call
+	(*Attempt)(nil),               // 73: ryofaas.v1.Attempt
+	(*Callback)(nil),              // 74: ryofaas.v1.Callback
+	nil,                           // 75: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                           // 76: ryofaas.v1.FunctionJson.SecretsEntry
+	nil,                           // 77: ryofaas.v1.FunctionJson.PlacementEntry
+	nil,                           // 78: ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	nil,                           // 79: ryofaas.v1.AgentInfo.LabelsEntry
+	nil,                           // 80: ryofaas.v1.AgentState.LabelsEntry
+	nil,                           // 81: ryofaas.v1.PlaceRequest.PlacementEntry
+	nil,                           // 82: ryofaas.v1.Call.HeadersEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	64, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	65, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	66, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
+	75, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	76, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	77, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
 	10, // 3: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 4: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
-	67, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	78, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
 	0,  // 6: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
 	10, // 7: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
 	5,  // 8: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
@@ -5506,7 +6443,7 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	1,  // 14: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	1,  // 15: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	24, // 16: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	68, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
+	79, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
 	3,  // 18: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
 	4,  // 19: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 20: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
@@ -5517,91 +6454,107 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	41, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
 	51, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
 	55, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	69, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
-	70, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
-	13, // 30: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	15, // 31: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	16, // 32: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	19, // 33: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	20, // 34: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	21, // 35: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	22, // 36: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	36, // 37: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	38, // 38: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	25, // 39: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	27, // 40: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	28, // 41: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	29, // 42: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	17, // 43: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	18, // 44: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	30, // 45: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	32, // 46: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	33, // 47: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	39, // 48: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	42, // 49: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	44, // 50: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	45, // 51: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	46, // 52: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	49, // 53: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	48, // 54: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	35, // 55: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	10, // 56: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	10, // 57: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	11, // 58: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	56, // 59: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
-	57, // 60: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
-	52, // 61: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	54, // 62: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	59, // 63: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	61, // 64: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	61, // 65: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	58, // 66: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
-	54, // 67: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
-	54, // 68: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
-	14, // 69: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 70: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 71: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	14, // 72: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	12, // 73: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	14, // 74: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	23, // 75: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	37, // 76: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	36, // 77: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	26, // 78: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	14, // 79: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	14, // 80: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 81: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	14, // 82: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	14, // 83: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	31, // 84: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 85: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	34, // 86: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	40, // 87: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	43, // 88: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	47, // 89: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	41, // 90: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	43, // 91: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	50, // 92: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	47, // 93: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	10, // 94: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	37, // 95: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	11, // 96: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	10, // 97: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	1,  // 98: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 99: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
-	53, // 100: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	55, // 101: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	60, // 102: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	62, // 103: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	62, // 104: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	14, // 105: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
-	55, // 106: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
-	55, // 107: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
-	69, // [69:108] is the sub-list for method output_type
-	30, // [30:69] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	80, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
+	81, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
+	72, // 30: ryofaas.v1.CallList.calls:type_name -> ryofaas.v1.Call
+	73, // 31: ryofaas.v1.Call.attempts:type_name -> ryofaas.v1.Attempt
+	82, // 32: ryofaas.v1.Call.headers:type_name -> ryofaas.v1.Call.HeadersEntry
+	74, // 33: ryofaas.v1.Call.callback:type_name -> ryofaas.v1.Callback
+	13, // 34: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	15, // 35: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	16, // 36: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	19, // 37: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	20, // 38: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	21, // 39: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	22, // 40: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	36, // 41: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	38, // 42: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	25, // 43: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	27, // 44: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	28, // 45: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	29, // 46: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	17, // 47: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	18, // 48: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	30, // 49: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	32, // 50: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	33, // 51: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	39, // 52: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	42, // 53: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	44, // 54: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	45, // 55: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	46, // 56: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	49, // 57: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	48, // 58: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	35, // 59: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	10, // 60: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	10, // 61: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	11, // 62: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	56, // 63: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
+	57, // 64: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
+	52, // 65: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	54, // 66: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	59, // 67: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	61, // 68: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	61, // 69: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	58, // 70: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
+	54, // 71: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
+	54, // 72: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
+	64, // 73: ryofaas.v1.Functions.Calls:input_type -> ryofaas.v1.CallsRequest
+	66, // 74: ryofaas.v1.Functions.ShowCall:input_type -> ryofaas.v1.CallRequest
+	67, // 75: ryofaas.v1.Functions.CancelCall:input_type -> ryofaas.v1.CallRef
+	68, // 76: ryofaas.v1.Functions.RedriveCalls:input_type -> ryofaas.v1.DeadCalls
+	68, // 77: ryofaas.v1.Functions.PurgeCalls:input_type -> ryofaas.v1.DeadCalls
+	70, // 78: ryofaas.v1.Functions.CallbackSecret:input_type -> ryofaas.v1.CallbackSecretRequest
+	14, // 79: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 80: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 81: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 82: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 83: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 84: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 85: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	37, // 86: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	36, // 87: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	26, // 88: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	14, // 89: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 90: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 91: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 92: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 93: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	31, // 94: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 95: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	34, // 96: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	40, // 97: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	43, // 98: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	47, // 99: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	41, // 100: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	43, // 101: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	50, // 102: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	47, // 103: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 104: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	37, // 105: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 106: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 107: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	1,  // 108: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 109: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
+	53, // 110: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	55, // 111: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	60, // 112: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	62, // 113: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	62, // 114: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	14, // 115: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
+	55, // 116: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
+	55, // 117: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
+	65, // 118: ryofaas.v1.Functions.Calls:output_type -> ryofaas.v1.CallList
+	72, // 119: ryofaas.v1.Functions.ShowCall:output_type -> ryofaas.v1.Call
+	72, // 120: ryofaas.v1.Functions.CancelCall:output_type -> ryofaas.v1.Call
+	69, // 121: ryofaas.v1.Functions.RedriveCalls:output_type -> ryofaas.v1.CallCount
+	69, // 122: ryofaas.v1.Functions.PurgeCalls:output_type -> ryofaas.v1.CallCount
+	71, // 123: ryofaas.v1.Functions.CallbackSecret:output_type -> ryofaas.v1.CallbackKey
+	79, // [79:124] is the sub-list for method output_type
+	34, // [34:79] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -5609,6 +6562,7 @@ func file_proto_deploy_proto_init() {
 	if File_proto_deploy_proto != nil {
 		return
 	}
+	file_proto_deploy_proto_msgTypes[0].OneofWrappers = []any{}
 	file_proto_deploy_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5616,7 +6570,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   71,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

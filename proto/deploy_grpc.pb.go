@@ -24,45 +24,51 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Functions_Deploy_FullMethodName       = "/ryofaas.v1.Functions/Deploy"
-	Functions_Stop_FullMethodName         = "/ryofaas.v1.Functions/Stop"
-	Functions_Remove_FullMethodName       = "/ryofaas.v1.Functions/Remove"
-	Functions_List_FullMethodName         = "/ryofaas.v1.Functions/List"
-	Functions_Log_FullMethodName          = "/ryofaas.v1.Functions/Log"
-	Functions_Details_FullMethodName      = "/ryofaas.v1.Functions/Details"
-	Functions_Watch_FullMethodName        = "/ryofaas.v1.Functions/Watch"
-	Functions_HasPackage_FullMethodName   = "/ryofaas.v1.Functions/HasPackage"
-	Functions_Upload_FullMethodName       = "/ryofaas.v1.Functions/Upload"
-	Functions_Versions_FullMethodName     = "/ryofaas.v1.Functions/Versions"
-	Functions_Rollback_FullMethodName     = "/ryofaas.v1.Functions/Rollback"
-	Functions_Shift_FullMethodName        = "/ryofaas.v1.Functions/Shift"
-	Functions_Wake_FullMethodName         = "/ryofaas.v1.Functions/Wake"
-	Functions_Pause_FullMethodName        = "/ryofaas.v1.Functions/Pause"
-	Functions_Resume_FullMethodName       = "/ryofaas.v1.Functions/Resume"
-	Functions_Crashes_FullMethodName      = "/ryofaas.v1.Functions/Crashes"
-	Functions_Logs_FullMethodName         = "/ryofaas.v1.Functions/Logs"
-	Functions_Usage_FullMethodName        = "/ryofaas.v1.Functions/Usage"
-	Functions_WhoAmI_FullMethodName       = "/ryofaas.v1.Functions/WhoAmI"
-	Functions_CreateToken_FullMethodName  = "/ryofaas.v1.Functions/CreateToken"
-	Functions_Tokens_FullMethodName       = "/ryofaas.v1.Functions/Tokens"
-	Functions_RevokeToken_FullMethodName  = "/ryofaas.v1.Functions/RevokeToken"
-	Functions_RotateToken_FullMethodName  = "/ryofaas.v1.Functions/RotateToken"
-	Functions_Audit_FullMethodName        = "/ryofaas.v1.Functions/Audit"
-	Functions_ShareTokens_FullMethodName  = "/ryofaas.v1.Functions/ShareTokens"
-	Functions_Build_FullMethodName        = "/ryofaas.v1.Functions/Build"
-	Functions_HasProgram_FullMethodName   = "/ryofaas.v1.Functions/HasProgram"
-	Functions_FetchProgram_FullMethodName = "/ryofaas.v1.Functions/FetchProgram"
-	Functions_SendProgram_FullMethodName  = "/ryofaas.v1.Functions/SendProgram"
-	Functions_Place_FullMethodName        = "/ryofaas.v1.Functions/Place"
-	Functions_Resize_FullMethodName       = "/ryofaas.v1.Functions/Resize"
-	Functions_Agents_FullMethodName       = "/ryofaas.v1.Functions/Agents"
-	Functions_RemoveAgent_FullMethodName  = "/ryofaas.v1.Functions/RemoveAgent"
-	Functions_JoinToken_FullMethodName    = "/ryofaas.v1.Functions/JoinToken"
-	Functions_Join_FullMethodName         = "/ryofaas.v1.Functions/Join"
-	Functions_Renew_FullMethodName        = "/ryofaas.v1.Functions/Renew"
-	Functions_Scale_FullMethodName        = "/ryofaas.v1.Functions/Scale"
-	Functions_DrainAgent_FullMethodName   = "/ryofaas.v1.Functions/DrainAgent"
-	Functions_ResumeAgent_FullMethodName  = "/ryofaas.v1.Functions/ResumeAgent"
+	Functions_Deploy_FullMethodName         = "/ryofaas.v1.Functions/Deploy"
+	Functions_Stop_FullMethodName           = "/ryofaas.v1.Functions/Stop"
+	Functions_Remove_FullMethodName         = "/ryofaas.v1.Functions/Remove"
+	Functions_List_FullMethodName           = "/ryofaas.v1.Functions/List"
+	Functions_Log_FullMethodName            = "/ryofaas.v1.Functions/Log"
+	Functions_Details_FullMethodName        = "/ryofaas.v1.Functions/Details"
+	Functions_Watch_FullMethodName          = "/ryofaas.v1.Functions/Watch"
+	Functions_HasPackage_FullMethodName     = "/ryofaas.v1.Functions/HasPackage"
+	Functions_Upload_FullMethodName         = "/ryofaas.v1.Functions/Upload"
+	Functions_Versions_FullMethodName       = "/ryofaas.v1.Functions/Versions"
+	Functions_Rollback_FullMethodName       = "/ryofaas.v1.Functions/Rollback"
+	Functions_Shift_FullMethodName          = "/ryofaas.v1.Functions/Shift"
+	Functions_Wake_FullMethodName           = "/ryofaas.v1.Functions/Wake"
+	Functions_Pause_FullMethodName          = "/ryofaas.v1.Functions/Pause"
+	Functions_Resume_FullMethodName         = "/ryofaas.v1.Functions/Resume"
+	Functions_Crashes_FullMethodName        = "/ryofaas.v1.Functions/Crashes"
+	Functions_Logs_FullMethodName           = "/ryofaas.v1.Functions/Logs"
+	Functions_Usage_FullMethodName          = "/ryofaas.v1.Functions/Usage"
+	Functions_WhoAmI_FullMethodName         = "/ryofaas.v1.Functions/WhoAmI"
+	Functions_CreateToken_FullMethodName    = "/ryofaas.v1.Functions/CreateToken"
+	Functions_Tokens_FullMethodName         = "/ryofaas.v1.Functions/Tokens"
+	Functions_RevokeToken_FullMethodName    = "/ryofaas.v1.Functions/RevokeToken"
+	Functions_RotateToken_FullMethodName    = "/ryofaas.v1.Functions/RotateToken"
+	Functions_Audit_FullMethodName          = "/ryofaas.v1.Functions/Audit"
+	Functions_ShareTokens_FullMethodName    = "/ryofaas.v1.Functions/ShareTokens"
+	Functions_Build_FullMethodName          = "/ryofaas.v1.Functions/Build"
+	Functions_HasProgram_FullMethodName     = "/ryofaas.v1.Functions/HasProgram"
+	Functions_FetchProgram_FullMethodName   = "/ryofaas.v1.Functions/FetchProgram"
+	Functions_SendProgram_FullMethodName    = "/ryofaas.v1.Functions/SendProgram"
+	Functions_Place_FullMethodName          = "/ryofaas.v1.Functions/Place"
+	Functions_Resize_FullMethodName         = "/ryofaas.v1.Functions/Resize"
+	Functions_Agents_FullMethodName         = "/ryofaas.v1.Functions/Agents"
+	Functions_RemoveAgent_FullMethodName    = "/ryofaas.v1.Functions/RemoveAgent"
+	Functions_JoinToken_FullMethodName      = "/ryofaas.v1.Functions/JoinToken"
+	Functions_Join_FullMethodName           = "/ryofaas.v1.Functions/Join"
+	Functions_Renew_FullMethodName          = "/ryofaas.v1.Functions/Renew"
+	Functions_Scale_FullMethodName          = "/ryofaas.v1.Functions/Scale"
+	Functions_DrainAgent_FullMethodName     = "/ryofaas.v1.Functions/DrainAgent"
+	Functions_ResumeAgent_FullMethodName    = "/ryofaas.v1.Functions/ResumeAgent"
+	Functions_Calls_FullMethodName          = "/ryofaas.v1.Functions/Calls"
+	Functions_ShowCall_FullMethodName       = "/ryofaas.v1.Functions/ShowCall"
+	Functions_CancelCall_FullMethodName     = "/ryofaas.v1.Functions/CancelCall"
+	Functions_RedriveCalls_FullMethodName   = "/ryofaas.v1.Functions/RedriveCalls"
+	Functions_PurgeCalls_FullMethodName     = "/ryofaas.v1.Functions/PurgeCalls"
+	Functions_CallbackSecret_FullMethodName = "/ryofaas.v1.Functions/CallbackSecret"
 )
 
 // FunctionsClient is the client API for Functions service.
@@ -157,6 +163,18 @@ type FunctionsClient interface {
 	DrainAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error)
 	// ResumeAgent undoes DrainAgent. What was moved does not come back.
 	ResumeAgent(ctx context.Context, in *AgentRef, opts ...grpc.CallOption) (*AgentState, error)
+	// Calls answers calls that wait or waited for functions, newest first, without bodies.
+	Calls(ctx context.Context, in *CallsRequest, opts ...grpc.CallOption) (*CallList, error)
+	// ShowCall answers what became of one; it may wait until the call has ended.
+	ShowCall(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*Call, error)
+	// CancelCall cancels one, running or not. One that has ended is a conflict.
+	CancelCall(ctx context.Context, in *CallRef, opts ...grpc.CallOption) (*Call, error)
+	// RedriveCalls puts calls that nobody will try again back into the queue.
+	RedriveCalls(ctx context.Context, in *DeadCalls, opts ...grpc.CallOption) (*CallCount, error)
+	// PurgeCalls removes such calls.
+	PurgeCalls(ctx context.Context, in *DeadCalls, opts ...grpc.CallOption) (*CallCount, error)
+	// CallbackSecret answers the secret with which callbacks are signed.
+	CallbackSecret(ctx context.Context, in *CallbackSecretRequest, opts ...grpc.CallOption) (*CallbackKey, error)
 }
 
 type functionsClient struct {
@@ -590,6 +608,66 @@ func (c *functionsClient) ResumeAgent(ctx context.Context, in *AgentRef, opts ..
 	return out, nil
 }
 
+func (c *functionsClient) Calls(ctx context.Context, in *CallsRequest, opts ...grpc.CallOption) (*CallList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallList)
+	err := c.cc.Invoke(ctx, Functions_Calls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) ShowCall(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*Call, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Call)
+	err := c.cc.Invoke(ctx, Functions_ShowCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) CancelCall(ctx context.Context, in *CallRef, opts ...grpc.CallOption) (*Call, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Call)
+	err := c.cc.Invoke(ctx, Functions_CancelCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) RedriveCalls(ctx context.Context, in *DeadCalls, opts ...grpc.CallOption) (*CallCount, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallCount)
+	err := c.cc.Invoke(ctx, Functions_RedriveCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) PurgeCalls(ctx context.Context, in *DeadCalls, opts ...grpc.CallOption) (*CallCount, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallCount)
+	err := c.cc.Invoke(ctx, Functions_PurgeCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) CallbackSecret(ctx context.Context, in *CallbackSecretRequest, opts ...grpc.CallOption) (*CallbackKey, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallbackKey)
+	err := c.cc.Invoke(ctx, Functions_CallbackSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FunctionsServer is the server API for Functions service.
 // All implementations must embed UnimplementedFunctionsServer
 // for forward compatibility.
@@ -682,6 +760,18 @@ type FunctionsServer interface {
 	DrainAgent(context.Context, *AgentRef) (*AgentState, error)
 	// ResumeAgent undoes DrainAgent. What was moved does not come back.
 	ResumeAgent(context.Context, *AgentRef) (*AgentState, error)
+	// Calls answers calls that wait or waited for functions, newest first, without bodies.
+	Calls(context.Context, *CallsRequest) (*CallList, error)
+	// ShowCall answers what became of one; it may wait until the call has ended.
+	ShowCall(context.Context, *CallRequest) (*Call, error)
+	// CancelCall cancels one, running or not. One that has ended is a conflict.
+	CancelCall(context.Context, *CallRef) (*Call, error)
+	// RedriveCalls puts calls that nobody will try again back into the queue.
+	RedriveCalls(context.Context, *DeadCalls) (*CallCount, error)
+	// PurgeCalls removes such calls.
+	PurgeCalls(context.Context, *DeadCalls) (*CallCount, error)
+	// CallbackSecret answers the secret with which callbacks are signed.
+	CallbackSecret(context.Context, *CallbackSecretRequest) (*CallbackKey, error)
 	mustEmbedUnimplementedFunctionsServer()
 }
 
@@ -808,6 +898,24 @@ func (UnimplementedFunctionsServer) DrainAgent(context.Context, *AgentRef) (*Age
 }
 func (UnimplementedFunctionsServer) ResumeAgent(context.Context, *AgentRef) (*AgentState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeAgent not implemented")
+}
+func (UnimplementedFunctionsServer) Calls(context.Context, *CallsRequest) (*CallList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Calls not implemented")
+}
+func (UnimplementedFunctionsServer) ShowCall(context.Context, *CallRequest) (*Call, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowCall not implemented")
+}
+func (UnimplementedFunctionsServer) CancelCall(context.Context, *CallRef) (*Call, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelCall not implemented")
+}
+func (UnimplementedFunctionsServer) RedriveCalls(context.Context, *DeadCalls) (*CallCount, error) {
+	return nil, status.Error(codes.Unimplemented, "method RedriveCalls not implemented")
+}
+func (UnimplementedFunctionsServer) PurgeCalls(context.Context, *DeadCalls) (*CallCount, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeCalls not implemented")
+}
+func (UnimplementedFunctionsServer) CallbackSecret(context.Context, *CallbackSecretRequest) (*CallbackKey, error) {
+	return nil, status.Error(codes.Unimplemented, "method CallbackSecret not implemented")
 }
 func (UnimplementedFunctionsServer) mustEmbedUnimplementedFunctionsServer() {}
 func (UnimplementedFunctionsServer) testEmbeddedByValue()                   {}
@@ -1489,6 +1597,114 @@ func _Functions_ResumeAgent_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Functions_Calls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Calls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Calls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Calls(ctx, req.(*CallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_ShowCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).ShowCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_ShowCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).ShowCall(ctx, req.(*CallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_CancelCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).CancelCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_CancelCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).CancelCall(ctx, req.(*CallRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_RedriveCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeadCalls)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).RedriveCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_RedriveCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).RedriveCalls(ctx, req.(*DeadCalls))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_PurgeCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeadCalls)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).PurgeCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_PurgeCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).PurgeCalls(ctx, req.(*DeadCalls))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_CallbackSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallbackSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).CallbackSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_CallbackSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).CallbackSecret(ctx, req.(*CallbackSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Functions_ServiceDesc is the grpc.ServiceDesc for Functions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1631,6 +1847,30 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeAgent",
 			Handler:    _Functions_ResumeAgent_Handler,
+		},
+		{
+			MethodName: "Calls",
+			Handler:    _Functions_Calls_Handler,
+		},
+		{
+			MethodName: "ShowCall",
+			Handler:    _Functions_ShowCall_Handler,
+		},
+		{
+			MethodName: "CancelCall",
+			Handler:    _Functions_CancelCall_Handler,
+		},
+		{
+			MethodName: "RedriveCalls",
+			Handler:    _Functions_RedriveCalls_Handler,
+		},
+		{
+			MethodName: "PurgeCalls",
+			Handler:    _Functions_PurgeCalls_Handler,
+		},
+		{
+			MethodName: "CallbackSecret",
+			Handler:    _Functions_CallbackSecret_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

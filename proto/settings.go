@@ -198,6 +198,26 @@ var settings = []Setting{
 		Default: plain(DefaultQueueTimeout),
 	},
 	{
+		Name: "retries", Flag: "retries", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkRetries,
+		Help:    fmt.Sprintf("how often a call of /async that failed is tried again, up to %d", MaxRetries),
+		Default: strconv.Itoa(DefaultRetries),
+	},
+	{
+		Name: "maxAge", Flag: "max-age", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).AgeLimit),
+		Help:    "how long a call of /async may wait and be tried, up to " + plain(MaxAge),
+		Default: plain(DefaultMaxAge),
+	},
+	{
+		Name: "onSuccess", Flag: "on-success", Value: "NAME", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkNext,
+		Help:    "function that is called with the answer of each call of /async that succeeded",
+		Default: "none",
+	},
+	{
+		Name: "onFailure", Flag: "on-failure", Value: "NAME", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkNext,
+		Help:    "function that is called with what is known of each call of /async that is tried no more, as JSON",
+		Default: "none",
+	},
+	{
 		Name: "instances", Flag: "instances", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkInstances,
 		Help:    fmt.Sprintf("processes that serve at the same time, up to %d", MaxInstances),
 		Default: "1",
@@ -298,12 +318,18 @@ func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		of := effectOf(field.JSONName())
-		if of < OnVersion || field.JSONName() == "filePath" || a.ProtoReflect().Get(field).Equal(b.ProtoReflect().Get(field)) {
+		if of < OnVersion || field.JSONName() == "filePath" || same(a.ProtoReflect(), b.ProtoReflect(), field) {
 			continue
 		}
 		changed, effect = append(changed, field.JSONName()), max(effect, of)
 	}
 	return changed, effect
+}
+
+// same reports whether two messages say the same in a field. 0 is not the same as nothing
+// where that makes a difference.
+func same(a, b protoreflect.Message, field protoreflect.FieldDescriptor) bool {
+	return a.Has(field) == b.Has(field) && a.Get(field).Equal(b.Get(field))
 }
 
 // Lasting returns a copy of f with what its version keeps: its name, its source
@@ -355,7 +381,9 @@ func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 				return true
 			})
 		default:
-			to.Set(field, value)
+			if to.Clear(field); from.ProtoReflect().Has(field) {
+				to.Set(field, value)
+			}
 		}
 	}
 }

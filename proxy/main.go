@@ -53,6 +53,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	keep := set.Int("access-log-keep", 5, "`number` of rotated files of -access-log that are kept")
 	otlp := set.String("otlp-endpoint", "", "`url` of a collector of OpenTelemetry that gets spans of calls, such as http://localhost:4318 (default: none)")
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
+	callbacks := set.String("allow-callbacks", "", "`networks` beside the internet where callbacks of calls may go, such as 10.0.0.0/8 or 127.0.0.1, separated by commas")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
 	scaleWindow := set.Duration("scale-window", scale.Stable, "`time` that functions with the setting max keep processes that their calls no longer need")
@@ -95,7 +96,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if *insecure && !examination.Given() {
 		logger.Warn("INSECURE: whoever reaches this machine may deploy and run code on it")
 	}
-	gateways, err := networks(words(*trusted))
+	gateways, err := networks("trusted-proxies", words(*trusted))
+	if err != nil {
+		return set.Fail(err)
+	}
+	told, err := networks("allow-callbacks", words(*callbacks))
 	if err != nil {
 		return set.Fail(err)
 	}
@@ -129,7 +134,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, TLS: certs.config(),
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {
@@ -244,7 +249,7 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 		Program: "proxy", Version: flags.ThisBuild().Version,
 		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways,
 		Insecure: cfg.Insecure, Trust: cfg.Trust, Hosts: ownNames(cfg.URL), Tokens: p.tokens, Record: p.record,
-		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p,
+		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p, Dispatcher: p.dispatcher(),
 		Leave: next.leave, LeaveLimit: next.drain, Changes: p.changes,
 		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet, "store": storeState{p.cfg.Store}}, Logger: cfg.Logger,
 	})

@@ -28,6 +28,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/proxy/shared"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
+	"github.com/Ishan27g/ryo-faas/proxy/trigger/queue"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -66,6 +67,8 @@ type Config struct {
 	// Store keeps what must outlive the proxy; default: nothing does. It may open after New,
 	// and functions are called as ever while it is not open, or has failed.
 	Store store.Store
+	// Callbacks are networks where callbacks may go beside the internet; default: none.
+	Callbacks []netip.Prefix
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded
@@ -90,6 +93,7 @@ type Proxy struct {
 	fleet     *fleet.Fleet
 	rollouts  *rollout.Rollouts
 	gateway   *gateway.Gateway
+	queue     *queue.Queue   // of calls that are made later; nil: none are
 	accessLog *accesslog.Log // nil: there is none
 	tracer    *trace.Tracer  // the same
 	logger    hclog.Logger
@@ -160,8 +164,11 @@ func New(cfg Config) (*Proxy, error) {
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose, Descriptor: server.Descriptor,
 		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
-		AccessLog: p.accessLog, Tracer: p.tracer,
+		AccessLog: p.accessLog, Tracer: p.tracer, Later: p.later,
 	})
+	if cfg.Store != nil {
+		p.queue = queue.New(queue.Config{Store: cfg.Store, Gateway: p.gateway, Admit: server.Admit, Callbacks: cfg.Callbacks, Logger: cfg.Logger.Named("queue")})
+	}
 	return p, nil
 }
 
@@ -236,6 +243,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	others.Go(func() { p.tendPlaces(ctx) })
 	others.Go(func() { p.tendSizes(ctx) })
+	if p.queue != nil {
+		others.Go(func() { p.queue.Run(ctx) })
+	}
 	defer others.Wait()
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail
@@ -260,13 +270,14 @@ func (p *Proxy) Close() error {
 func (p *Proxy) Ready() error { return p.fleet.Ready() }
 
 // mounts returns the handlers of calls of functions, at /functions/{name} and below, and,
-// on public listeners, at the functions' own routes; and of what is known of calls.
+// on public listeners, at the functions' own routes; of calls that are made later; and of
+// what is known of calls.
 func (p *Proxy) mounts() []server.Mount {
-	return []server.Mount{
-		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.gateway},
+	return append(p.laterMounts(), []server.Mount{
+		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.callHandler()},
 		{Path: "/", Scope: wire.ScopeInvoke, Public: true, Handler: p.gateway.Sites()},
 		{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what became of calls, for Prometheus", Handler: p.gateway.Metrics()},
-	}
+	}...)
 }
 
 // Upload implements transport.Interface.

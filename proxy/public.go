@@ -51,8 +51,8 @@ func closeAll(list []net.Listener) {
 	}
 }
 
-// networks reads the networks of trusted gateways. An address stands for itself alone.
-func networks(list []string) (all []netip.Prefix, err error) {
+// networks reads the networks of a flag. An address stands for itself alone.
+func networks(flag string, list []string) (all []netip.Prefix, err error) {
 	for _, text := range list {
 		p, err := netip.ParsePrefix(text)
 		if addr, bare := netip.ParseAddr(text); bare == nil {
@@ -60,7 +60,7 @@ func networks(list []string) (all []netip.Prefix, err error) {
 			p, err = addr.Prefix(addr.BitLen())
 		}
 		if err != nil {
-			return nil, proto.Errorf(proto.ErrInvalid, "-trusted-proxies %q is no network, such as 10.0.0.0/8, and no address", text)
+			return nil, proto.Errorf(proto.ErrInvalid, "-%s %q is no network, such as 10.0.0.0/8, and no address", flag, text)
 		}
 		all = append(all, p.Masked())
 	}

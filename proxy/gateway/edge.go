@@ -71,7 +71,7 @@ func (e *edge) plain(length int64) bool {
 // process is woken before.
 func (c *call) guard() error {
 	e := c.route.edge
-	if e == nil {
+	if e == nil || c.later != nil {
 		return nil
 	}
 	if at := addressOf(c.in); !e.allows(at) {

@@ -18,6 +18,7 @@ import (
 // fail answers a call to which the function gave no answer.
 func (c *call) fail(ctx context.Context, err error) {
 	name, took := c.route.name, c.elapsed()
+	c.unreached = unsent(err) || errors.Is(err, errQueueFull) || errors.Is(err, errCrowded) || errors.Is(err, errGone)
 	var e *proto.Error
 	switch {
 	case errors.Is(context.Cause(ctx), errLimit), errors.Is(err, errLimit):
@@ -133,7 +134,9 @@ const refusedLinger = time.Second
 
 // refuse answers in the function's place.
 func (c *call) refuse(err error) {
-	c.failure = err
+	if c.failure = err; c.later != nil { // nobody waits for the answer
+		return
+	}
 	w := &c.out
 	e := *proto.AsError(err)
 	if e.Component == "" {

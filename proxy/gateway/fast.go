@@ -331,7 +331,7 @@ func usualHop(h http1.Header) bool {
 func usual(h http1.Header, public bool) bool {
 	switch len(h.Name) {
 	case len("expect"):
-		return !http1.Equal(h.Name, "expect") && (public || !http1.Equal(h.Name, "origin"))
+		return !http1.Equal(h.Name, "expect") && !http1.Equal(h.Name, "prefer") && (public || !http1.Equal(h.Name, "origin"))
 	case len("user-agent"):
 		return len(h.Value) > 0 || !http1.Equal(h.Name, "user-agent") // net/http drops an empty one
 	case len("max-forwards"):

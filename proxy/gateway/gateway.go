@@ -50,6 +50,8 @@ type Config struct {
 	Logger hclog.Logger
 	// AccessLog gets a line of each call; nil: there is none.
 	AccessLog *accesslog.Log
+	// Later returns what is known of calls that wait to be made later; nil: there are none.
+	Later func(ctx context.Context) []Later
 	// Tracer gets a span of each call that is recorded; nil: none is.
 	Tracer *trace.Tracer
 	// Descriptor calls do with the descriptor of a request's connection, unless that is
@@ -95,7 +97,8 @@ type call struct {
 	in    *http.Request
 	id    [1]string // an array, so that headers share it as their value
 	begun time.Time
-	own   bool // it came by a route of the function's own
+	own   bool      // it came by a route of the function's own
+	later *Dispatch // it was accepted before; nil: it comes from a caller who waits
 	picker
 	span   span
 	prefix string // the part of the path that the function does not see
@@ -119,6 +122,7 @@ type call struct {
 	bytesIn    atomic.Int64  // of the caller's body, so far
 	overflows  atomic.Bool   // it is larger than the function's limit
 	failure    error         // why the function's answer is missing or not whole
+	unreached  bool          // the function has seen nothing of it
 	wait       time.Duration // until the caller may call again; 0: at once
 }
 
@@ -127,12 +131,23 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.serve(w,
 
 // serve serves a call that came to Prefix, or to a route of the function's own.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, own bool) {
-	c := &call{Gateway: g, in: r, own: own, id: [1]string{proto.RequestID(r.Header.Get(forward.RequestID))}, begun: time.Now()}
+	c := g.newCall(w, r)
+	c.own = own
+	c.serve()
+}
+
+func (g *Gateway) newCall(w http.ResponseWriter, r *http.Request) *call {
+	c := &call{Gateway: g, in: r, id: [1]string{proto.RequestID(r.Header.Get(forward.RequestID))}, begun: time.Now()}
 	c.out.ResponseWriter, c.out.proto = w, r.ProtoMajor*10+r.ProtoMinor
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence
 	}
-	if g.Tracer != nil {
+	return c
+}
+
+func (c *call) serve() {
+	r := c.in
+	if c.Tracer != nil {
 		c.trace()
 	}
 	defer c.close()
@@ -253,41 +268,8 @@ func (c *call) limited() context.Context {
 // find sets the route, the version and the uri, from the raw request target: what
 // lies below the name reaches the function byte for byte.
 func (c *call) find() error {
-	if c.in.Method == http.MethodConnect {
-		return proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
-	}
-	if !forward.IsToken(c.in.Method) {
-		return proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
-	}
-	segment, rest, err := c.locate()
-	if err == nil && c.route == nil && c.Heard != nil {
-		c.Heard(c.in.Context(), func() bool {
-			_, _, err := c.locate()
-			return err != nil || c.route != nil
-		})
-		segment, rest, err = c.locate()
-	}
+	segment, rest, err := c.letIn()
 	if err != nil {
-		return err
-	}
-	err = c.admit(segment)
-	if err != nil && (segment != "" || !errors.Is(err, proto.ErrForbidden)) {
-		return err
-	}
-	if segment == "" { // also for tokens of other functions: there is nothing to call
-		return proto.Errorf(proto.ErrNotFound, "no function has a route at %.200q", c.in.Host+c.in.URL.Path)
-	}
-	if c.route == nil {
-		err = c.Unknown(segment)
-		// An agent may have told of it since the first look.
-		if _ = c.look(segment); c.route == nil {
-			return err
-		}
-		if err := c.admit(segment); err != nil {
-			return err
-		}
-	}
-	if err := c.guard(); err != nil {
 		return err
 	}
 	asked, err := timeoutOf(c.in.Header)
@@ -300,6 +282,46 @@ func (c *call) find() error {
 	}
 	c.uri = c.route.mount + rest
 	return nil
+}
+
+// letIn sets the route, and returns the parts of the target, or why the call may not be
+// made.
+func (c *call) letIn() (segment, rest string, err error) {
+	if c.in.Method == http.MethodConnect {
+		return "", "", proto.Errorf(proto.ErrInvalid, "CONNECT is not served")
+	}
+	if !forward.IsToken(c.in.Method) {
+		return "", "", proto.Errorf(proto.ErrInvalid, "%.20q is not a method", c.in.Method)
+	}
+	segment, rest, err = c.locate()
+	if err == nil && c.route == nil && c.Heard != nil {
+		c.Heard(c.in.Context(), func() bool {
+			_, _, err := c.locate()
+			return err != nil || c.route != nil
+		})
+		segment, rest, err = c.locate()
+	}
+	if err != nil {
+		return "", "", err
+	}
+	err = c.admit(segment)
+	if err != nil && (segment != "" || !errors.Is(err, proto.ErrForbidden)) {
+		return "", "", err
+	}
+	if segment == "" { // also for tokens of other functions: there is nothing to call
+		return "", "", proto.Errorf(proto.ErrNotFound, "no function has a route at %.200q", c.in.Host+c.in.URL.Path)
+	}
+	if c.route == nil {
+		err = c.Unknown(segment)
+		// An agent may have told of it since the first look.
+		if _ = c.look(segment); c.route == nil {
+			return "", "", err
+		}
+		if err := c.admit(segment); err != nil {
+			return "", "", err
+		}
+	}
+	return segment, rest, c.guard()
 }
 
 // locate is split, and sets the route, nil for none.
@@ -326,6 +348,9 @@ func (c *call) split() (segment, rest string, err error) {
 // admit returns why the caller may not call what a segment names. What is published is
 // the function, not each version of it that is kept.
 func (c *call) admit(segment string) error {
+	if c.later != nil {
+		return nil
+	}
 	if c.route == nil {
 		return c.Admit(c.in, segment, false)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/hex"
 	"net/http"
 	"slices"
@@ -185,10 +186,11 @@ func (g *Gateway) Metrics() http.Handler {
 type collector struct {
 	table  *Table
 	strays *meter
-	log    *accesslog.Log // nil: there is none
-	tracer *trace.Tracer  // nil: there is none
+	log    *accesslog.Log                // nil: there is none
+	tracer *trace.Tracer                 // nil: there is none
+	later  func(context.Context) []Later // nil: there is none
 
-	calls, inFlight, waiting, duration, bytes, repeated, dropped, spans *prometheus.Desc
+	calls, inFlight, waiting, duration, bytes, repeated, dropped, spans, queued, running, attempts, dead, callbacks *prometheus.Desc
 }
 
 func (g *Gateway) collector() collector {
@@ -196,7 +198,7 @@ func (g *Gateway) collector() collector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return collector{
-		g.Table, &g.strays, g.AccessLog, g.Tracer,
+		g.Table, &g.strays, g.AccessLog, g.Tracer, g.Later,
 		describe("ryo_calls_total", "Calls that have ended, by the class of their status. Where the platform failed or answered in the function's place, component and reason say why.",
 			"function", "version", "status", "component", "reason"),
 		describe("ryo_calls_in_flight", "Calls that are under way.", "function"),
@@ -206,12 +208,17 @@ func (g *Gateway) collector() collector {
 		describe("ryo_calls_repeated_total", "Calls that were sent a second time, since an idle connection turned out to be closed.", "function", "version"),
 		describe("ryo_access_log_dropped_total", "Lines of the access log that were not written, since the disk is full or slower than the calls."),
 		describe("ryo_spans_dropped_total", "Spans that no collector has got."),
+		describe("ryo_async_waiting", "Calls of /async that have not ended, of all proxies, without those that wait for their time.", "function"),
+		describe("ryo_async_running", "Calls of /async that this proxy makes now; they are in flight, too.", "function"),
+		describe("ryo_async_attempts_total", "Attempts of calls of /async that reached their function, by what came of them: ok or failed.", "function", "result"),
+		describe("ryo_async_dead_total", "Calls of /async that are tried no more.", "function"),
+		describe("ryo_async_callbacks_total", "Attempts to tell the end of a call of /async to its callback, by what came of them: ok or failed.", "function", "result"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.waiting, c.duration, c.bytes, c.repeated, c.dropped, c.spans} {
+	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.waiting, c.duration, c.bytes, c.repeated, c.dropped, c.spans, c.queued, c.running, c.attempts, c.dead, c.callbacks} {
 		ch <- d
 	}
 }
@@ -225,6 +232,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if c.tracer != nil {
 		ch <- prometheus.MustNewConstMetric(c.spans, prometheus.CounterValue, float64(c.tracer.Dropped()))
 	}
+	if c.later != nil {
+		c.collectLater(ch)
+	}
 	for _, rt := range *c.table.routes.Load() {
 		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(rt.calls.n.Load()), rt.name)
 		if rt.gate != nil {
@@ -234,6 +244,33 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range rt.meters {
 			c.collect(ch, m)
 		}
+	}
+}
+
+// laterLimit bounds how long metrics wait for what is told of calls that wait.
+const laterLimit = 2 * time.Second
+
+func (c collector) collectLater(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), laterLimit)
+	defer cancel()
+	for _, l := range c.later(ctx) {
+		name := l.Path
+		if rt := (*c.table.routes.Load())[l.Path]; rt != nil {
+			name = rt.name
+		}
+		gauge := func(what *prometheus.Desc, n int) {
+			ch <- prometheus.MustNewConstMetric(what, prometheus.GaugeValue, float64(n), name)
+		}
+		count := func(what *prometheus.Desc, n uint64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(what, prometheus.CounterValue, float64(n), append([]string{name}, labels...)...)
+		}
+		gauge(c.queued, l.Waiting)
+		gauge(c.running, l.Running)
+		count(c.attempts, l.Succeeded, "ok")
+		count(c.attempts, l.Failed, "failed")
+		count(c.dead, l.Dead)
+		count(c.callbacks, l.Told, "ok")
+		count(c.callbacks, l.Untold, "failed")
 	}
 }
 

@@ -37,6 +37,9 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	forward.Rewrite(pr, c.uri, c.prefix, c.id[0])
 	out.Header[forward.Timeout] = []string{spoken(c.left())}
 	c.span.write(out.Header)
+	if c.later != nil {
+		c.later.tell(out.Header)
+	}
 	if out.Body != nil {
 		body := &body{Reader: c.capped(out.Body), call: c}
 		out.Body = body

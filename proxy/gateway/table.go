@@ -43,6 +43,7 @@ type route struct {
 	left     string        // what a function is told of that
 	room     int           // calls that may wait at the gate,
 	patience time.Duration // for as long
+	later    lasting       // how calls are tried that wait in a queue that lasts
 	versions []*version    // those that can be called, in the order of their numbers
 	total    uint32        // of their weights
 	step     uint32        // between the places of two calls among total
@@ -221,6 +222,7 @@ func (t *Table) Trouble(row *proto.FunctionJsonRsp) error {
 // targets that still hold.
 func newRoute(path string, replicas []Replica, old []*target) *route {
 	rt := &route{name: replicas[0].Row.GetName(), mount: "/" + url.PathEscape(path), prefix: Prefix + path, limit: proto.DefaultTimeout, public: true}
+	rt.later = lastingOf(replicas[0].Row)
 	for _, r := range replicas {
 		// Agents that were used without a proxy may have functions whose names differ in
 		// case alone: no name may answer with the other's function.

@@ -73,6 +73,14 @@ const (
 	foreignPage
 )
 
+// some returns a function that the caller's token is for, if it is for some alone.
+func (r request) some() string {
+	if r.who != nil && len(r.who.Functions) > 0 {
+		return r.who.Functions[0]
+	}
+	return ""
+}
+
 // check returns the error that a request deserves, or nil and the token without which
 // it would not be let in: nil for a caller that needs none. Of requests for functions it
 // refuses those that may call none; admit decides on the others.

@@ -113,6 +113,8 @@ func (d *deed) note(message any) {
 		e.Agent = m.GetId()
 	case *proto.AgentState:
 		e.Agent = m.GetId()
+	case *proto.DeadCalls:
+		add(&e.Functions, m.GetFunction())
 	case *proto.TokenRef:
 		e.Token = m.GetId()
 	case *proto.AgentRef:

@@ -32,6 +32,9 @@ type Caller struct {
 	// Agent is the id of the agent that the caller's certificate proves it to be; "": none.
 	Agent       string
 	uncertified error // why a certificate that it has shown proves nothing
+	// invoke says why the caller may not call a function, nil when it may; nil where that
+	// was not asked.
+	invoke func(function string) error
 	// RequestID is the call's id. Errors carry it to the caller.
 	RequestID string
 }

@@ -52,17 +52,18 @@ var ownPaths = []struct {
 
 // Config says what Serve serves, where, and for whom.
 type Config struct {
-	Program      string              // "agent" or "proxy", as GET / says
-	Version      string              // the version of the program
-	Listeners    []net.Listener      // Serve closes them
-	Store        *bundle.Store       // from which the Interface takes packages: uploads are put there
-	Worker       transport.Worker    // what an agent does for proxies; default: those calls are ErrUnsupported
-	Registrar    transport.Registrar // what a proxy does for its agents; default: those calls are ErrUnsupported
-	Certificates Certificates        // of proxies and agents, who know each other by them on Listeners; default: nobody has one
-	Mounts       []Mount             // what is served beside the Interface's calls; default: nothing
-	Public       []net.Listener      // on which everybody may call functions, and nothing else is; Serve closes them
-	TLS          *tls.Config         // of callers that begin with TLS, on all listeners; default: none may
-	Gateways     []netip.Prefix      // peers on Public that are believed who calls through them; default: nobody
+	Program      string               // "agent" or "proxy", as GET / says
+	Version      string               // the version of the program
+	Listeners    []net.Listener       // Serve closes them
+	Store        *bundle.Store        // from which the Interface takes packages: uploads are put there
+	Worker       transport.Worker     // what an agent does for proxies; default: those calls are ErrUnsupported
+	Registrar    transport.Registrar  // what a proxy does for its agents; default: those calls are ErrUnsupported
+	Dispatcher   transport.Dispatcher // what a proxy does with calls that are made later; default: those calls are ErrUnsupported
+	Certificates Certificates         // of proxies and agents, who know each other by them on Listeners; default: nobody has one
+	Mounts       []Mount              // what is served beside the Interface's calls; default: nothing
+	Public       []net.Listener       // on which everybody may call functions, and nothing else is; Serve closes them
+	TLS          *tls.Config          // of callers that begin with TLS, on all listeners; default: none may
+	Gateways     []netip.Prefix       // peers on Public that are believed who calls through them; default: nobody
 	// Early returns what reads the requests of a connection before net/http does. Default:
 	// net/http reads them all.
 	Early func(*Early) EarlyReader
@@ -295,7 +296,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	}
 	cfg.HeadLimit, cfg.Silence = cmp.Or(cfg.HeadLimit, wire.HeaderLimit), cmp.Or(cfg.Silence, wire.SilentWrite)
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), conns: newConnections()}
-	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
+	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, dispatcher: cfg.Dispatcher, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
 		grpc.MaxSendMsgSize(wire.MaxAnswer),
@@ -365,7 +366,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		mount.ServeHTTP(w, r)
 		return
 	}
+	if scope == wire.ScopeInvoke { // which check leaves to admit
+		asked.local = end.surely()
+		if err := s.access.admit(asked, asked.some(), false, false); err != nil {
+			s.refused(r, asked, err)
+			refuse(w, r, err)
+			return
+		}
+	}
 	caller := callerOf(r, asked, token)
+	if scope == wire.ScopeInvoke {
+		caller.invoke = func(function string) error { return s.access.admit(asked, function, false, false) }
+	}
 	w.Header().Set(proto.RequestIDHeader, caller.RequestID)
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
 	if call, changes := callOf(r); changes && call != joinCall { // of which a stranger could keep one open

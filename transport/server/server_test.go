@@ -325,9 +325,9 @@ func TestCallersAreKnown(t *testing.T) {
 		addr string
 		want string
 	}{
-		{transport.RPC, near, "{Kind:rpc Host:" + near + " Own:true Who:local Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> RequestID:mine}"},
-		{transport.HTTP, near, "{Kind:http Host:" + near + " Own:true Who:local Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> RequestID:mine}"},
-		{transport.RPC, far.Addr().String(), "{Kind:rpc Host:" + far.Addr().String() + " Own:false Who:192.0.2.7 Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> RequestID:mine}"},
+		{transport.RPC, near, "{Kind:rpc Host:" + near + " Own:true Who:local Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> invoke:<nil> RequestID:mine}"},
+		{transport.HTTP, near, "{Kind:http Host:" + near + " Own:true Who:local Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> invoke:<nil> RequestID:mine}"},
+		{transport.RPC, far.Addr().String(), "{Kind:rpc Host:" + far.Addr().String() + " Own:false Who:192.0.2.7 Token:<nil> sent:<nil> Secure:false Peer: Agent: uncertified:<nil> invoke:<nil> RequestID:mine}"},
 	} {
 		cli := transport.NewAgent(c.kind, c.addr)
 		t.Cleanup(func() { assert.NoError(t, cli.Close()) })

@@ -27,6 +27,7 @@ type service struct {
 	impl       transport.Interface
 	worker     transport.Worker // nil: there is none
 	registrar  transport.Registrar
+	dispatcher transport.Dispatcher
 	store      *bundle.Store
 	tokens     *auth.Keeper // nil: there are none
 	record     *auth.Record // nil: there is none

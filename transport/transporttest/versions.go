@@ -120,6 +120,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Compress = v.fn.GetCompress()
 	row.Queue, row.QueueTimeout = v.fn.GetQueue(), v.fn.GetQueueTimeout()
+	row.Tries, row.MaxAge, row.OnSuccess, row.OnFailure = uint32(v.fn.Tries()), v.fn.GetMaxAge(), v.fn.GetOnSuccess(), v.fn.GetOnFailure()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {

@@ -98,6 +98,13 @@ var Routes = []Route{
 	// Agents have nothing but the secret or the certificate that these check.
 	{proto.Functions_Join_FullMethodName, http.MethodPost, "/agents/join", Whole, Whole, ScopeOpen},
 	{proto.Functions_Renew_FullMethodName, http.MethodPost, "/agents/renew", Whole, Whole, ScopeOpen},
+	{proto.Functions_Calls_FullMethodName, http.MethodGet, "/calls", "", "calls", ScopeRead},
+	// Whoever may call a function, and has the id of a call.
+	{proto.Functions_ShowCall_FullMethodName, http.MethodGet, "/calls/:id", "", Whole, ScopeInvoke},
+	{proto.Functions_CancelCall_FullMethodName, http.MethodDelete, "/calls/:id", "", Whole, ScopeInvoke},
+	{proto.Functions_RedriveCalls_FullMethodName, http.MethodPost, "/dead/redrive", Whole, Whole, ScopeDeploy},
+	{proto.Functions_PurgeCalls_FullMethodName, http.MethodPost, "/dead/purge", Whole, Whole, ScopeDeploy},
+	{proto.Functions_CallbackSecret_FullMethodName, http.MethodGet, "/callbacks/secret", "", Whole, ScopeAdmin},
 }
 
 // RouteOf returns the route of a gRPC method.
@@ -128,7 +135,7 @@ func RouteFor(method, path string) (Route, bool) {
 // Methods returns the HTTP methods that a path takes, none for one that is not known.
 func Methods(path string) []string {
 	var methods []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		if _, ok := RouteFor(method, path); ok {
 			methods = append(methods, method)
 		}

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+)
+
+// The calls of transport.Dispatcher.
+
+var errNoDispatcher = proto.Errorf(proto.ErrUnsupported, "proxies alone keep calls to make them later; this is not a proxy").
+	WithHint("ask a proxy, with -proxy")
+
+func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.CallList, error) {
+	if s.dispatcher == nil {
+		return nil, errNoDispatcher
+	}
+	if req.GetFunction() != "" {
+		if err := may(ctx, req.GetFunction()); err != nil {
+			return nil, err
+		}
+	}
+	calls, err := s.dispatcher.Calls(ctx, req)
+	calls = slices.DeleteFunc(calls, func(c *proto.Call) bool { return may(ctx, c.GetFunction()) != nil })
+	return &proto.CallList{Calls: calls}, err
+}
+
+func (s *service) ShowCall(ctx context.Context, req *proto.CallRequest) (*proto.Call, error) {
+	if s.dispatcher == nil {
+		return nil, errNoDispatcher
+	}
+	wait, err := req.WaitLimit()
+	if err != nil {
+		return nil, err
+	}
+	// Who may not see it does not wait for it.
+	if err := s.mayCall(ctx, req.GetId()); err != nil {
+		return nil, err
+	}
+	return s.dispatcher.Call(ctx, req.GetId(), wait)
+}
+
+func (s *service) CancelCall(ctx context.Context, req *proto.CallRef) (*proto.Call, error) {
+	if s.dispatcher == nil {
+		return nil, errNoDispatcher
+	}
+	if err := s.mayCall(ctx, req.GetId()); err != nil {
+		return nil, err
+	}
+	return s.dispatcher.CancelCall(ctx, req.GetId())
+}
+
+// mayCall refuses a caller who may not call the function of a call.
+func (s *service) mayCall(ctx context.Context, id string) error {
+	invoke := CallerFrom(ctx).invoke
+	if invoke == nil {
+		return nil
+	}
+	c, err := s.dispatcher.Call(ctx, id, 0)
+	if err != nil {
+		return err
+	}
+	return invoke(c.GetFunction())
+}
+
+func (s *service) RedriveCalls(ctx context.Context, req *proto.DeadCalls) (*proto.CallCount, error) {
+	return s.deadCalls(ctx, req, func() (int, error) { return s.dispatcher.RedriveCalls(ctx, req) })
+}
+
+func (s *service) PurgeCalls(ctx context.Context, req *proto.DeadCalls) (*proto.CallCount, error) {
+	return s.deadCalls(ctx, req, func() (int, error) { return s.dispatcher.PurgeCalls(ctx, req) })
+}
+
+// deadCalls does something to dead calls of functions that the caller's token is for.
+func (s *service) deadCalls(ctx context.Context, req *proto.DeadCalls, do func() (int, error)) (*proto.CallCount, error) {
+	if s.dispatcher == nil {
+		return nil, errNoDispatcher
+	}
+	err := mayAll(ctx)
+	if req.GetFunction() != "" { // of which the calls are
+		err = may(ctx, req.GetFunction())
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err := do()
+	return &proto.CallCount{Calls: uint32(n)}, err //nolint:gosec // few
+}
+
+func (s *service) CallbackSecret(ctx context.Context, _ *proto.CallbackSecretRequest) (*proto.CallbackKey, error) {
+	if s.dispatcher == nil {
+		return nil, errNoDispatcher
+	}
+	secret, err := s.dispatcher.CallbackSecret(ctx)
+	return &proto.CallbackKey{Secret: secret}, err
+}
