@@ -162,7 +162,22 @@ type FunctionJson struct {
 	OnSuccess string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
 	// The function that is called with what is known of one that is tried no more. Default:
 	// none.
-	OnFailure     string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
+	OnFailure string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
+	// When a proxy calls it, as in crontab(5), such as "30 2 * * *", or "@hourly", or
+	// "@every 10m". Default: never.
+	Schedule string `protobuf:"bytes,75,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// The time zone of the schedule, such as "Europe/Berlin". Default: UTC.
+	Timezone string `protobuf:"bytes,76,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	// What becomes of a run of the schedule while the one before goes on: "allow" lets both
+	// go on, "forbid" leaves it out, "replace" cancels the one before. Default: allow.
+	Overlap string `protobuf:"bytes,77,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// How much later than its time a run may begin, such as "30s". Default: not at all.
+	Jitter string `protobuf:"bytes,78,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	// What becomes of runs whose time passed while no proxy could begin them: "skip" leaves
+	// them out, "once" makes up for the last one. Default: skip.
+	Missed string `protobuf:"bytes,79,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Types of CloudEvents that it gets, such as "orders.created", "orders.*" or "orders.**".
+	Subscribe     []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -561,6 +576,48 @@ func (x *FunctionJson) GetOnFailure() string {
 	return ""
 }
 
+func (x *FunctionJson) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetTimezone() string {
+	if x != nil {
+		return x.Timezone
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetOverlap() string {
+	if x != nil {
+		return x.Overlap
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetJitter() string {
+	if x != nil {
+		return x.Jitter
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetMissed() string {
+	if x != nil {
+		return x.Missed
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetSubscribe() []string {
+	if x != nil {
+		return x.Subscribe
+	}
+	return nil
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -659,9 +716,16 @@ type FunctionJsonRsp struct {
 	// How often a call that waits is made at most. 0: the agent does not say.
 	Tries uint32 `protobuf:"varint,65,opt,name=tries,proto3" json:"tries,omitempty"`
 	// As in FunctionJson.
-	MaxAge        string `protobuf:"bytes,66,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	OnSuccess     string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
-	OnFailure     string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
+	MaxAge    string `protobuf:"bytes,66,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	OnSuccess string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
+	OnFailure string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
+	// As in FunctionJson.
+	Schedule      string   `protobuf:"bytes,75,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Timezone      string   `protobuf:"bytes,76,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	Overlap       string   `protobuf:"bytes,77,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	Jitter        string   `protobuf:"bytes,78,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	Missed        string   `protobuf:"bytes,79,opt,name=missed,proto3" json:"missed,omitempty"`
+	Subscribe     []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1115,48 @@ func (x *FunctionJsonRsp) GetOnFailure() string {
 		return x.OnFailure
 	}
 	return ""
+}
+
+func (x *FunctionJsonRsp) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetTimezone() string {
+	if x != nil {
+		return x.Timezone
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetOverlap() string {
+	if x != nil {
+		return x.Overlap
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetJitter() string {
+	if x != nil {
+		return x.Jitter
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetMissed() string {
+	if x != nil {
+		return x.Missed
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetSubscribe() []string {
+	if x != nil {
+		return x.Subscribe
+	}
+	return nil
 }
 
 // Serving is one version of a function that can be called.
@@ -5790,12 +5896,343 @@ func (x *Callback) GetError() string {
 	return ""
 }
 
+type SchedulesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchedulesRequest) Reset() {
+	*x = SchedulesRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchedulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchedulesRequest) ProtoMessage() {}
+
+func (x *SchedulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchedulesRequest.ProtoReflect.Descriptor instead.
+func (*SchedulesRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *SchedulesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ScheduleList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schedules     []*FunctionSchedule    `protobuf:"bytes,1,rep,name=schedules,proto3" json:"schedules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleList) Reset() {
+	*x = ScheduleList{}
+	mi := &file_proto_deploy_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleList) ProtoMessage() {}
+
+func (x *ScheduleList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleList.ProtoReflect.Descriptor instead.
+func (*ScheduleList) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ScheduleList) GetSchedules() []*FunctionSchedule {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+type ScheduleRef struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The function's.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleRef) Reset() {
+	*x = ScheduleRef{}
+	mi := &file_proto_deploy_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleRef) ProtoMessage() {}
+
+func (x *ScheduleRef) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleRef.ProtoReflect.Descriptor instead.
+func (*ScheduleRef) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ScheduleRef) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// FunctionSchedule is the schedule of a function and what came of it.
+type FunctionSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As in FunctionJson.
+	Schedule string `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Timezone string `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	Overlap  string `protobuf:"bytes,4,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	Missed   string `protobuf:"bytes,5,opt,name=missed,proto3" json:"missed,omitempty"`
+	// When it is called next, RFC 3339, UTC; empty if it is not.
+	Next string `protobuf:"bytes,6,opt,name=next,proto3" json:"next,omitempty"`
+	// By PauseSchedule.
+	Paused bool `protobuf:"varint,7,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Why the function is not called, if it is not paused by PauseSchedule alone.
+	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// The last runs, newest first.
+	Runs          []*ScheduleRun `protobuf:"bytes,9,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FunctionSchedule) Reset() {
+	*x = FunctionSchedule{}
+	mi := &file_proto_deploy_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FunctionSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FunctionSchedule) ProtoMessage() {}
+
+func (x *FunctionSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FunctionSchedule.ProtoReflect.Descriptor instead.
+func (*FunctionSchedule) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *FunctionSchedule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetTimezone() string {
+	if x != nil {
+		return x.Timezone
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetOverlap() string {
+	if x != nil {
+		return x.Overlap
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetMissed() string {
+	if x != nil {
+		return x.Missed
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *FunctionSchedule) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *FunctionSchedule) GetRuns() []*ScheduleRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+// ScheduleRun is what came of one time of a schedule, or of a RunSchedule.
+type ScheduleRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The time, RFC 3339, UTC.
+	Time string `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Id of the call; empty where there was none.
+	Call string `protobuf:"bytes,2,opt,name=call,proto3" json:"call,omitempty"`
+	// "due" before the call is stored, then "begun", then as the call's state; or "missed",
+	// when no proxy could begin it at its time, "skipped", when the one before went on, or
+	// "refused", when the call could not be stored.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// Somebody asked for it: no time of the schedule's.
+	Asked         bool `protobuf:"varint,5,opt,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleRun) Reset() {
+	*x = ScheduleRun{}
+	mi := &file_proto_deploy_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleRun) ProtoMessage() {}
+
+func (x *ScheduleRun) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleRun.ProtoReflect.Descriptor instead.
+func (*ScheduleRun) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ScheduleRun) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *ScheduleRun) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *ScheduleRun) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ScheduleRun) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ScheduleRun) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
+}
+
 var File_proto_deploy_proto protoreflect.FileDescriptor
 
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xc1\f\n" +
+	"ryofaas.v1\"\xe1\r\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -5851,7 +6288,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"on_success\x18C \x01(\tR\tonSuccess\x12\x1d\n" +
 	"\n" +
-	"on_failure\x18D \x01(\tR\tonFailure\x1a6\n" +
+	"on_failure\x18D \x01(\tR\tonFailure\x12\x1a\n" +
+	"\bschedule\x18K \x01(\tR\bschedule\x12\x1a\n" +
+	"\btimezone\x18L \x01(\tR\btimezone\x12\x18\n" +
+	"\aoverlap\x18M \x01(\tR\aoverlap\x12\x16\n" +
+	"\x06jitter\x18N \x01(\tR\x06jitter\x12\x16\n" +
+	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
+	"\tsubscribe\x18P \x03(\tR\tsubscribe\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -5862,7 +6305,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
-	"\b_retries\"\x97\v\n" +
+	"\b_retries\"\xb7\f\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -5919,7 +6362,13 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"on_success\x18C \x01(\tR\tonSuccess\x12\x1d\n" +
 	"\n" +
-	"on_failure\x18D \x01(\tR\tonFailure\x1a<\n" +
+	"on_failure\x18D \x01(\tR\tonFailure\x12\x1a\n" +
+	"\bschedule\x18K \x01(\tR\bschedule\x12\x1a\n" +
+	"\btimezone\x18L \x01(\tR\btimezone\x12\x18\n" +
+	"\aoverlap\x18M \x01(\tR\aoverlap\x12\x16\n" +
+	"\x06jitter\x18N \x01(\tR\x06jitter\x12\x16\n" +
+	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
+	"\tsubscribe\x18P \x03(\tR\tsubscribe\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +
@@ -6274,7 +6723,29 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
 	"\x05tried\x18\x03 \x01(\rR\x05tried\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error2\xcf\x15\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"&\n" +
+	"\x10SchedulesRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
+	"\fScheduleList\x12:\n" +
+	"\tschedules\x18\x01 \x03(\v2\x1c.ryofaas.v1.FunctionScheduleR\tschedules\"!\n" +
+	"\vScheduleRef\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xff\x01\n" +
+	"\x10FunctionSchedule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bschedule\x18\x02 \x01(\tR\bschedule\x12\x1a\n" +
+	"\btimezone\x18\x03 \x01(\tR\btimezone\x12\x18\n" +
+	"\aoverlap\x18\x04 \x01(\tR\aoverlap\x12\x16\n" +
+	"\x06missed\x18\x05 \x01(\tR\x06missed\x12\x12\n" +
+	"\x04next\x18\x06 \x01(\tR\x04next\x12\x16\n" +
+	"\x06paused\x18\a \x01(\bR\x06paused\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12+\n" +
+	"\x04runs\x18\t \x03(\v2\x17.ryofaas.v1.ScheduleRunR\x04runs\"w\n" +
+	"\vScheduleRun\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\tR\x04time\x12\x12\n" +
+	"\x04call\x18\x02 \x01(\tR\x04call\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x14\n" +
+	"\x05asked\x18\x05 \x01(\bR\x05asked2\xe6\x17\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -6325,7 +6796,11 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\fRedriveCalls\x12\x15.ryofaas.v1.DeadCalls\x1a\x15.ryofaas.v1.CallCount\x12:\n" +
 	"\n" +
 	"PurgeCalls\x12\x15.ryofaas.v1.DeadCalls\x1a\x15.ryofaas.v1.CallCount\x12L\n" +
-	"\x0eCallbackSecret\x12!.ryofaas.v1.CallbackSecretRequest\x1a\x17.ryofaas.v1.CallbackKeyB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
+	"\x0eCallbackSecret\x12!.ryofaas.v1.CallbackSecretRequest\x1a\x17.ryofaas.v1.CallbackKey\x12C\n" +
+	"\tSchedules\x12\x1c.ryofaas.v1.SchedulesRequest\x1a\x18.ryofaas.v1.ScheduleList\x12?\n" +
+	"\vRunSchedule\x12\x17.ryofaas.v1.ScheduleRef\x1a\x17.ryofaas.v1.ScheduleRun\x12F\n" +
+	"\rPauseSchedule\x12\x17.ryofaas.v1.ScheduleRef\x1a\x1c.ryofaas.v1.FunctionSchedule\x12G\n" +
+	"\x0eResumeSchedule\x12\x17.ryofaas.v1.ScheduleRef\x1a\x1c.ryofaas.v1.FunctionScheduleB*Z(github.com/Ishan27g/ryo-faas/proto;protob\x06proto3"
 
 var (
 	file_proto_deploy_proto_rawDescOnce sync.Once
@@ -6339,7 +6814,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),          // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil),       // 1: ryofaas.v1.FunctionJsonRsp
@@ -6416,22 +6891,27 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*Call)(nil),                  // 72: ryofaas.v1.Call
 	(*Attempt)(nil),               // 73: ryofaas.v1.Attempt
 	(*Callback)(nil),              // 74: ryofaas.v1.Callback
-	nil,                           // 75: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                           // 76: ryofaas.v1.FunctionJson.SecretsEntry
-	nil,                           // 77: ryofaas.v1.FunctionJson.PlacementEntry
-	nil,                           // 78: ryofaas.v1.FunctionJsonRsp.PlacementEntry
-	nil,                           // 79: ryofaas.v1.AgentInfo.LabelsEntry
-	nil,                           // 80: ryofaas.v1.AgentState.LabelsEntry
-	nil,                           // 81: ryofaas.v1.PlaceRequest.PlacementEntry
-	nil,                           // 82: ryofaas.v1.Call.HeadersEntry
+	(*SchedulesRequest)(nil),      // 75: ryofaas.v1.SchedulesRequest
+	(*ScheduleList)(nil),          // 76: ryofaas.v1.ScheduleList
+	(*ScheduleRef)(nil),           // 77: ryofaas.v1.ScheduleRef
+	(*FunctionSchedule)(nil),      // 78: ryofaas.v1.FunctionSchedule
+	(*ScheduleRun)(nil),           // 79: ryofaas.v1.ScheduleRun
+	nil,                           // 80: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                           // 81: ryofaas.v1.FunctionJson.SecretsEntry
+	nil,                           // 82: ryofaas.v1.FunctionJson.PlacementEntry
+	nil,                           // 83: ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	nil,                           // 84: ryofaas.v1.AgentInfo.LabelsEntry
+	nil,                           // 85: ryofaas.v1.AgentState.LabelsEntry
+	nil,                           // 86: ryofaas.v1.PlaceRequest.PlacementEntry
+	nil,                           // 87: ryofaas.v1.Call.HeadersEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	75, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	76, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	77, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
+	80, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	81, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	82, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
 	10, // 3: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 4: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
-	78, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	83, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
 	0,  // 6: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
 	10, // 7: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
 	5,  // 8: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
@@ -6443,7 +6923,7 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	1,  // 14: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	1,  // 15: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	24, // 16: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	79, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
+	84, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
 	3,  // 18: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
 	4,  // 19: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 20: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
@@ -6454,107 +6934,117 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	41, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
 	51, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
 	55, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	80, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
-	81, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
+	85, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
+	86, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
 	72, // 30: ryofaas.v1.CallList.calls:type_name -> ryofaas.v1.Call
 	73, // 31: ryofaas.v1.Call.attempts:type_name -> ryofaas.v1.Attempt
-	82, // 32: ryofaas.v1.Call.headers:type_name -> ryofaas.v1.Call.HeadersEntry
+	87, // 32: ryofaas.v1.Call.headers:type_name -> ryofaas.v1.Call.HeadersEntry
 	74, // 33: ryofaas.v1.Call.callback:type_name -> ryofaas.v1.Callback
-	13, // 34: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
-	15, // 35: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
-	16, // 36: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
-	19, // 37: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
-	20, // 38: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
-	21, // 39: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
-	22, // 40: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	36, // 41: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	38, // 42: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
-	25, // 43: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	27, // 44: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	28, // 45: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	29, // 46: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	17, // 47: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	18, // 48: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	30, // 49: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	32, // 50: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	33, // 51: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	39, // 52: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	42, // 53: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	44, // 54: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	45, // 55: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	46, // 56: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	49, // 57: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	48, // 58: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	35, // 59: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	10, // 60: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	10, // 61: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	11, // 62: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	56, // 63: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
-	57, // 64: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
-	52, // 65: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	54, // 66: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	59, // 67: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	61, // 68: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	61, // 69: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	58, // 70: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
-	54, // 71: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
-	54, // 72: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
-	64, // 73: ryofaas.v1.Functions.Calls:input_type -> ryofaas.v1.CallsRequest
-	66, // 74: ryofaas.v1.Functions.ShowCall:input_type -> ryofaas.v1.CallRequest
-	67, // 75: ryofaas.v1.Functions.CancelCall:input_type -> ryofaas.v1.CallRef
-	68, // 76: ryofaas.v1.Functions.RedriveCalls:input_type -> ryofaas.v1.DeadCalls
-	68, // 77: ryofaas.v1.Functions.PurgeCalls:input_type -> ryofaas.v1.DeadCalls
-	70, // 78: ryofaas.v1.Functions.CallbackSecret:input_type -> ryofaas.v1.CallbackSecretRequest
-	14, // 79: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 80: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 81: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	14, // 82: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	12, // 83: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	14, // 84: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	23, // 85: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	37, // 86: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	36, // 87: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	26, // 88: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	14, // 89: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	14, // 90: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 91: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	14, // 92: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	14, // 93: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	31, // 94: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 95: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	34, // 96: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	40, // 97: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	43, // 98: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	47, // 99: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	41, // 100: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	43, // 101: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	50, // 102: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	47, // 103: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	10, // 104: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	37, // 105: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	11, // 106: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	10, // 107: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	1,  // 108: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 109: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
-	53, // 110: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	55, // 111: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	60, // 112: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	62, // 113: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	62, // 114: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	14, // 115: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
-	55, // 116: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
-	55, // 117: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
-	65, // 118: ryofaas.v1.Functions.Calls:output_type -> ryofaas.v1.CallList
-	72, // 119: ryofaas.v1.Functions.ShowCall:output_type -> ryofaas.v1.Call
-	72, // 120: ryofaas.v1.Functions.CancelCall:output_type -> ryofaas.v1.Call
-	69, // 121: ryofaas.v1.Functions.RedriveCalls:output_type -> ryofaas.v1.CallCount
-	69, // 122: ryofaas.v1.Functions.PurgeCalls:output_type -> ryofaas.v1.CallCount
-	71, // 123: ryofaas.v1.Functions.CallbackSecret:output_type -> ryofaas.v1.CallbackKey
-	79, // [79:124] is the sub-list for method output_type
-	34, // [34:79] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	78, // 34: ryofaas.v1.ScheduleList.schedules:type_name -> ryofaas.v1.FunctionSchedule
+	79, // 35: ryofaas.v1.FunctionSchedule.runs:type_name -> ryofaas.v1.ScheduleRun
+	13, // 36: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
+	15, // 37: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
+	16, // 38: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
+	19, // 39: ryofaas.v1.Functions.List:input_type -> ryofaas.v1.ListRequest
+	20, // 40: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
+	21, // 41: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
+	22, // 42: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
+	36, // 43: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	38, // 44: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	25, // 45: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
+	27, // 46: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	28, // 47: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	29, // 48: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	17, // 49: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	18, // 50: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	30, // 51: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	32, // 52: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	33, // 53: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	39, // 54: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	42, // 55: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	44, // 56: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	45, // 57: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	46, // 58: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	49, // 59: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	48, // 60: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	35, // 61: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	10, // 62: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	10, // 63: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	11, // 64: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	56, // 65: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
+	57, // 66: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
+	52, // 67: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	54, // 68: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	59, // 69: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	61, // 70: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	61, // 71: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	58, // 72: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
+	54, // 73: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
+	54, // 74: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
+	64, // 75: ryofaas.v1.Functions.Calls:input_type -> ryofaas.v1.CallsRequest
+	66, // 76: ryofaas.v1.Functions.ShowCall:input_type -> ryofaas.v1.CallRequest
+	67, // 77: ryofaas.v1.Functions.CancelCall:input_type -> ryofaas.v1.CallRef
+	68, // 78: ryofaas.v1.Functions.RedriveCalls:input_type -> ryofaas.v1.DeadCalls
+	68, // 79: ryofaas.v1.Functions.PurgeCalls:input_type -> ryofaas.v1.DeadCalls
+	70, // 80: ryofaas.v1.Functions.CallbackSecret:input_type -> ryofaas.v1.CallbackSecretRequest
+	75, // 81: ryofaas.v1.Functions.Schedules:input_type -> ryofaas.v1.SchedulesRequest
+	77, // 82: ryofaas.v1.Functions.RunSchedule:input_type -> ryofaas.v1.ScheduleRef
+	77, // 83: ryofaas.v1.Functions.PauseSchedule:input_type -> ryofaas.v1.ScheduleRef
+	77, // 84: ryofaas.v1.Functions.ResumeSchedule:input_type -> ryofaas.v1.ScheduleRef
+	14, // 85: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 86: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 87: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 88: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 89: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 90: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 91: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	37, // 92: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	36, // 93: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	26, // 94: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	14, // 95: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 96: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 97: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 98: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 99: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	31, // 100: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 101: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	34, // 102: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	40, // 103: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	43, // 104: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	47, // 105: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	41, // 106: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	43, // 107: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	50, // 108: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	47, // 109: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 110: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	37, // 111: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 112: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 113: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	1,  // 114: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 115: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
+	53, // 116: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	55, // 117: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	60, // 118: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	62, // 119: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	62, // 120: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	14, // 121: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
+	55, // 122: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
+	55, // 123: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
+	65, // 124: ryofaas.v1.Functions.Calls:output_type -> ryofaas.v1.CallList
+	72, // 125: ryofaas.v1.Functions.ShowCall:output_type -> ryofaas.v1.Call
+	72, // 126: ryofaas.v1.Functions.CancelCall:output_type -> ryofaas.v1.Call
+	69, // 127: ryofaas.v1.Functions.RedriveCalls:output_type -> ryofaas.v1.CallCount
+	69, // 128: ryofaas.v1.Functions.PurgeCalls:output_type -> ryofaas.v1.CallCount
+	71, // 129: ryofaas.v1.Functions.CallbackSecret:output_type -> ryofaas.v1.CallbackKey
+	76, // 130: ryofaas.v1.Functions.Schedules:output_type -> ryofaas.v1.ScheduleList
+	79, // 131: ryofaas.v1.Functions.RunSchedule:output_type -> ryofaas.v1.ScheduleRun
+	78, // 132: ryofaas.v1.Functions.PauseSchedule:output_type -> ryofaas.v1.FunctionSchedule
+	78, // 133: ryofaas.v1.Functions.ResumeSchedule:output_type -> ryofaas.v1.FunctionSchedule
+	85, // [85:134] is the sub-list for method output_type
+	36, // [36:85] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_proto_deploy_proto_init() }
@@ -6570,7 +7060,7 @@ func file_proto_deploy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   83,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

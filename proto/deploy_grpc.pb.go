@@ -69,6 +69,10 @@ const (
 	Functions_RedriveCalls_FullMethodName   = "/ryofaas.v1.Functions/RedriveCalls"
 	Functions_PurgeCalls_FullMethodName     = "/ryofaas.v1.Functions/PurgeCalls"
 	Functions_CallbackSecret_FullMethodName = "/ryofaas.v1.Functions/CallbackSecret"
+	Functions_Schedules_FullMethodName      = "/ryofaas.v1.Functions/Schedules"
+	Functions_RunSchedule_FullMethodName    = "/ryofaas.v1.Functions/RunSchedule"
+	Functions_PauseSchedule_FullMethodName  = "/ryofaas.v1.Functions/PauseSchedule"
+	Functions_ResumeSchedule_FullMethodName = "/ryofaas.v1.Functions/ResumeSchedule"
 )
 
 // FunctionsClient is the client API for Functions service.
@@ -175,6 +179,15 @@ type FunctionsClient interface {
 	PurgeCalls(ctx context.Context, in *DeadCalls, opts ...grpc.CallOption) (*CallCount, error)
 	// CallbackSecret answers the secret with which callbacks are signed.
 	CallbackSecret(ctx context.Context, in *CallbackSecretRequest, opts ...grpc.CallOption) (*CallbackKey, error)
+	// Schedules answers when functions are called by their schedules, and were.
+	Schedules(ctx context.Context, in *SchedulesRequest, opts ...grpc.CallOption) (*ScheduleList, error)
+	// RunSchedule calls a function as its schedule does, now.
+	RunSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*ScheduleRun, error)
+	// PauseSchedule keeps a schedule from calling its function until it is resumed. The
+	// function itself goes on.
+	PauseSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*FunctionSchedule, error)
+	// ResumeSchedule undoes PauseSchedule. What was paused is not made up for.
+	ResumeSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*FunctionSchedule, error)
 }
 
 type functionsClient struct {
@@ -668,6 +681,46 @@ func (c *functionsClient) CallbackSecret(ctx context.Context, in *CallbackSecret
 	return out, nil
 }
 
+func (c *functionsClient) Schedules(ctx context.Context, in *SchedulesRequest, opts ...grpc.CallOption) (*ScheduleList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScheduleList)
+	err := c.cc.Invoke(ctx, Functions_Schedules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) RunSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*ScheduleRun, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScheduleRun)
+	err := c.cc.Invoke(ctx, Functions_RunSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) PauseSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*FunctionSchedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionSchedule)
+	err := c.cc.Invoke(ctx, Functions_PauseSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *functionsClient) ResumeSchedule(ctx context.Context, in *ScheduleRef, opts ...grpc.CallOption) (*FunctionSchedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FunctionSchedule)
+	err := c.cc.Invoke(ctx, Functions_ResumeSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FunctionsServer is the server API for Functions service.
 // All implementations must embed UnimplementedFunctionsServer
 // for forward compatibility.
@@ -772,6 +825,15 @@ type FunctionsServer interface {
 	PurgeCalls(context.Context, *DeadCalls) (*CallCount, error)
 	// CallbackSecret answers the secret with which callbacks are signed.
 	CallbackSecret(context.Context, *CallbackSecretRequest) (*CallbackKey, error)
+	// Schedules answers when functions are called by their schedules, and were.
+	Schedules(context.Context, *SchedulesRequest) (*ScheduleList, error)
+	// RunSchedule calls a function as its schedule does, now.
+	RunSchedule(context.Context, *ScheduleRef) (*ScheduleRun, error)
+	// PauseSchedule keeps a schedule from calling its function until it is resumed. The
+	// function itself goes on.
+	PauseSchedule(context.Context, *ScheduleRef) (*FunctionSchedule, error)
+	// ResumeSchedule undoes PauseSchedule. What was paused is not made up for.
+	ResumeSchedule(context.Context, *ScheduleRef) (*FunctionSchedule, error)
 	mustEmbedUnimplementedFunctionsServer()
 }
 
@@ -916,6 +978,18 @@ func (UnimplementedFunctionsServer) PurgeCalls(context.Context, *DeadCalls) (*Ca
 }
 func (UnimplementedFunctionsServer) CallbackSecret(context.Context, *CallbackSecretRequest) (*CallbackKey, error) {
 	return nil, status.Error(codes.Unimplemented, "method CallbackSecret not implemented")
+}
+func (UnimplementedFunctionsServer) Schedules(context.Context, *SchedulesRequest) (*ScheduleList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Schedules not implemented")
+}
+func (UnimplementedFunctionsServer) RunSchedule(context.Context, *ScheduleRef) (*ScheduleRun, error) {
+	return nil, status.Error(codes.Unimplemented, "method RunSchedule not implemented")
+}
+func (UnimplementedFunctionsServer) PauseSchedule(context.Context, *ScheduleRef) (*FunctionSchedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSchedule not implemented")
+}
+func (UnimplementedFunctionsServer) ResumeSchedule(context.Context, *ScheduleRef) (*FunctionSchedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSchedule not implemented")
 }
 func (UnimplementedFunctionsServer) mustEmbedUnimplementedFunctionsServer() {}
 func (UnimplementedFunctionsServer) testEmbeddedByValue()                   {}
@@ -1705,6 +1779,78 @@ func _Functions_CallbackSecret_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Functions_Schedules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SchedulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).Schedules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_Schedules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).Schedules(ctx, req.(*SchedulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_RunSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScheduleRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).RunSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_RunSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).RunSchedule(ctx, req.(*ScheduleRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_PauseSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScheduleRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).PauseSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_PauseSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).PauseSchedule(ctx, req.(*ScheduleRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Functions_ResumeSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScheduleRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FunctionsServer).ResumeSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Functions_ResumeSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FunctionsServer).ResumeSchedule(ctx, req.(*ScheduleRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Functions_ServiceDesc is the grpc.ServiceDesc for Functions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1871,6 +2017,22 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CallbackSecret",
 			Handler:    _Functions_CallbackSecret_Handler,
+		},
+		{
+			MethodName: "Schedules",
+			Handler:    _Functions_Schedules_Handler,
+		},
+		{
+			MethodName: "RunSchedule",
+			Handler:    _Functions_RunSchedule_Handler,
+		},
+		{
+			MethodName: "PauseSchedule",
+			Handler:    _Functions_PauseSchedule_Handler,
+		},
+		{
+			MethodName: "ResumeSchedule",
+			Handler:    _Functions_ResumeSchedule_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

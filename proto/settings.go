@@ -263,6 +263,36 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
+		Name: "schedule", Flag: "schedule", Value: "CRON", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).Clock),
+		Help:    "when the proxy calls the function, such as \"30 2 * * mon-fri\", @hourly or \"@every 10m\"",
+		Default: "never",
+	},
+	{
+		Name: "timezone", Flag: "timezone", Value: "ZONE", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkTimezone,
+		Help:    "time zone of schedule, such as Europe/Berlin",
+		Default: "UTC",
+	},
+	{
+		Name: "overlap", Flag: "overlap", Value: "allow|forbid|replace", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkOverlap,
+		Help:    "what becomes of a run of schedule while the one before goes on: forbid leaves it out, replace cancels the one before",
+		Default: OverlapAllow,
+	},
+	{
+		Name: "jitter", Flag: "jitter", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).JitterLimit),
+		Help:    "runs of schedule begin later, by up to this, so that not all begin at once; at most " + plain(MaxJitter),
+		Default: "0s",
+	},
+	{
+		Name: "missed", Flag: "missed", Value: "skip|once", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkMissed,
+		Help:    "what becomes of runs that no proxy could begin at their time: once makes up for the last one",
+		Default: MissedSkip,
+	},
+	{
+		Name: "subscribe", Flag: "subscribe", Value: "TYPE,…", Form: List, Effect: OnVersion, check: (*FunctionJson).checkSubscribe,
+		Help:    "types of events that the function gets from POST /events, such as orders.created; in orders.* the * stands for one segment, in orders.** for all that follow",
+		Default: "none",
+	},
+	{
 		Name: "gate", Flag: "gate", Value: "vuln", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkGate,
 		Help:    "what proxyCli checks before it uploads: vuln refuses programs that reach known faults",
 		Default: "none",

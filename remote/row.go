@@ -60,6 +60,8 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Demanded = v.Spec.GetIsolation()
 		row.Min, row.Max, row.InFlight = v.Spec.GetMin(), v.Spec.GetMax(), v.Spec.GetInFlight()
 		row.Memory, row.Cpu, row.Processes = v.Spec.GetMemory(), v.Spec.GetCpu(), uint32(f.size(v)) //nolint:gosec // up to MaxInstances
+		row.Schedule, row.Timezone, row.Overlap = v.Spec.GetSchedule(), v.Spec.GetTimezone(), v.Spec.GetOverlap()
+		row.Jitter, row.Missed, row.Subscribe = v.Spec.GetJitter(), v.Spec.GetMissed(), v.Spec.GetSubscribe()
 		row.Version, row.Program = f.main.number(), protobuf.CloneOf(v.Program)
 		if f.stopped {
 			row.Version = v.Number

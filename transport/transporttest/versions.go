@@ -119,6 +119,8 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Compress = v.fn.GetCompress()
+	row.Schedule, row.Timezone, row.Overlap = v.fn.GetSchedule(), v.fn.GetTimezone(), v.fn.GetOverlap()
+	row.Jitter, row.Missed, row.Subscribe = v.fn.GetJitter(), v.fn.GetMissed(), v.fn.GetSubscribe()
 	row.Queue, row.QueueTimeout = v.fn.GetQueue(), v.fn.GetQueueTimeout()
 	row.Tries, row.MaxAge, row.OnSuccess, row.OnFailure = uint32(v.fn.Tries()), v.fn.GetMaxAge(), v.fn.GetOnSuccess(), v.fn.GetOnFailure()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
