@@ -163,8 +163,9 @@ func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	registrar, _ := s.(transport.Registrar)
+	scheduler, _ := s.(transport.Scheduler)
 	go func() {
-		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record, Registrar: registrar})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record, Registrar: registrar, Scheduler: scheduler})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

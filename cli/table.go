@@ -69,8 +69,13 @@ func age(text string, now time.Time) string {
 	if err != nil {
 		return ""
 	}
+	return span(max(now.Sub(at), 0))
+}
+
+// span is a time in one unit, as "5m".
+func span(d time.Duration) string {
 	const day = 24 * time.Hour
-	switch d := max(now.Sub(at), 0); {
+	switch {
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)
 	case d < 2*time.Hour:

@@ -7,6 +7,7 @@
 //	rollout  a change of a function over several agents
 //	gateway  the calls of functions
 //	acme     certificates of public names
+//	trigger  calls without a caller who waits: queue, cron and events
 //	shared   tokens, authority, certificates and audit of proxies that have one store
 //
 // Only this package knows them all. What the fleet hears from agents reaches the

@@ -249,7 +249,7 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 		Program: "proxy", Version: flags.ThisBuild().Version,
 		Listeners: []net.Listener{web, rpc}, Public: public, Gateways: cfg.Gateways,
 		Insecure: cfg.Insecure, Trust: cfg.Trust, Hosts: ownNames(cfg.URL), Tokens: p.tokens, Record: p.record,
-		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p, Dispatcher: p.dispatcher(),
+		TLS: cfg.TLS, Challenge: challenge, Early: early, Certificates: p.authority, Registrar: p, Dispatcher: p.dispatcher(), Scheduler: p,
 		Leave: next.leave, LeaveLimit: next.drain, Changes: p.changes,
 		Store: p.store, Mounts: p.mounts(), Ready: p.Ready, About: map[string]any{"agents": p.fleet, "store": storeState{p.cfg.Store}}, Logger: cfg.Logger,
 	})

@@ -28,6 +28,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/proxy/shared"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
+	"github.com/Ishan27g/ryo-faas/proxy/trigger/cron"
+	"github.com/Ishan27g/ryo-faas/proxy/trigger/events"
 	"github.com/Ishan27g/ryo-faas/proxy/trigger/queue"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
@@ -93,9 +95,11 @@ type Proxy struct {
 	fleet     *fleet.Fleet
 	rollouts  *rollout.Rollouts
 	gateway   *gateway.Gateway
-	queue     *queue.Queue   // of calls that are made later; nil: none are
-	accessLog *accesslog.Log // nil: there is none
-	tracer    *trace.Tracer  // the same
+	queue     *queue.Queue    // of calls that are made later; nil: none are
+	accessLog *accesslog.Log  // nil: there is none
+	tracer    *trace.Tracer   // the same
+	schedules *cron.Scheduler // of functions; nil: there are none
+	events    *events.Inlet   // the same
 	logger    hclog.Logger
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
@@ -168,6 +172,7 @@ func New(cfg Config) (*Proxy, error) {
 	})
 	if cfg.Store != nil {
 		p.queue = queue.New(queue.Config{Store: cfg.Store, Gateway: p.gateway, Admit: server.Admit, Callbacks: cfg.Callbacks, Logger: cfg.Logger.Named("queue")})
+		p.openTriggers()
 	}
 	return p, nil
 }
@@ -245,6 +250,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	others.Go(func() { p.tendSizes(ctx) })
 	if p.queue != nil {
 		others.Go(func() { p.queue.Run(ctx) })
+		others.Go(func() { p.schedules.Run(ctx) })
+		others.Go(func() { p.events.Run(ctx) })
 	}
 	defer others.Wait()
 	p.fleet.Run(ctx)
@@ -273,7 +280,7 @@ func (p *Proxy) Ready() error { return p.fleet.Ready() }
 // on public listeners, at the functions' own routes; of calls that are made later; and of
 // what is known of calls.
 func (p *Proxy) mounts() []server.Mount {
-	return append(p.laterMounts(), []server.Mount{
+	return append(append(p.laterMounts(), p.eventMounts()...), []server.Mount{
 		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.callHandler()},
 		{Path: "/", Scope: wire.ScopeInvoke, Public: true, Handler: p.gateway.Sites()},
 		{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what became of calls, for Prometheus", Handler: p.gateway.Metrics()},
@@ -297,13 +304,17 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 // Stop implements transport.Interface. It takes the route out before it asks the agents.
 func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
 	find := func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }
-	return p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
+	row, err := p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
 		agent, err := p.fleet.Connect(ctx, r.Agent)
 		if err != nil {
 			return nil, err
 		}
 		return agent.Stop(ctx, r.Row.GetName())
 	})
+	if err == nil {
+		p.restSchedule(ctx, fnName)
+	}
+	return row, err
 }
 
 // Remove implements transport.Interface. It asks all agents that answer. The others
@@ -330,6 +341,9 @@ func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonR
 		}
 		return agent.Remove(ctx, r.Row.GetName())
 	})
+	if err == nil {
+		p.forgetSchedule(ctx, fnName)
+	}
 	if err == nil && len(absent) > 0 {
 		row.Reason = proto.ReasonUnreachable
 		row.Error = "it is removed from these agents when they answer again: " + strings.Join(absent, ", ")

@@ -194,7 +194,7 @@ func start(t *testing.T, cfg Config) *running {
 	served, ran := make(chan error, 1), make(chan error, 1)
 	go func() { ran <- p.Run(ctx) }()
 	go func() {
-		served <- server.Serve(serving, p, server.Config{Listeners: listeners, Registrar: p, Certificates: p.authority, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Ready: p.Ready})
+		served <- server.Serve(serving, p, server.Config{Listeners: listeners, Registrar: p, Scheduler: p, Certificates: p.authority, Store: p.store, Tokens: p.tokens, Record: p.record, Mounts: p.mounts(), Ready: p.Ready})
 	}()
 	r := &running{Proxy: p, http: listeners[0].Addr().String(), rpc: listeners[1].Addr().String()}
 	r.stop = sync.OnceFunc(func() {

@@ -26,7 +26,8 @@
 //     one. A stream fails when the server is silent for too long.
 //   - Agents do more for proxies than Interface says: Worker, and a Door to the sockets
 //     of their functions. Who may call is decided by those who have the calls of Admin;
-//     proxies look after agents by those of Registrar.
+//     proxies look after agents by those of Registrar, and call functions at times by
+//     those of Scheduler.
 //   - A token is never sent to another machine in the clear, unless the caller insists
 //     (WithClearToken).
 //

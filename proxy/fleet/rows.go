@@ -201,6 +201,22 @@ func (f *Fleet) Connected() []Replica {
 // answer say so in their error.
 func (f *Fleet) Rows() []*proto.FunctionJsonRsp { return f.rows.Rows() }
 
+// Called returns the rows that calls of functions go to, read only: one of each agent that
+// has the function, and of no other function of its path.
+func (f *Fleet) Called() (rows []*proto.FunctionJsonRsp) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		a := f.agents[addr]
+		for path, row := range a.rows {
+			if a.owns[path] {
+				rows = append(rows, row)
+			}
+		}
+	}
+	return rows
+}
+
 // Watch passes on all rows, and each that changes, until ctx is done.
 func (f *Fleet) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return f.rows.Watch(ctx, on)

@@ -125,7 +125,8 @@ func (d *deed) note(message any) {
 		e.Token = strings.TrimPrefix(e.Token+" → "+m.GetToken().GetId(), " → ")
 	case *proto.TokenShare:
 		e.Token = "those of " + m.GetIssuer()
-	case *proto.StopRequest, *proto.RemoveRequest, *proto.PauseRequest, *proto.ResumeRequest, *proto.RollbackRequest, *proto.ShiftRequest, *proto.WakeRequest, *proto.ScaleRequest, *proto.PlaceRequest, *proto.ResizeRequest:
+	case *proto.StopRequest, *proto.RemoveRequest, *proto.PauseRequest, *proto.ResumeRequest, *proto.RollbackRequest, *proto.ShiftRequest, *proto.WakeRequest, *proto.ScaleRequest, *proto.PlaceRequest, *proto.ResizeRequest,
+		*proto.ScheduleRef:
 		add(&e.Functions, m.(interface{ GetName() string }).GetName())
 	}
 }

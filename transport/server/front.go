@@ -27,6 +27,7 @@ var examples = []example{
 	{"POST", "/remove", `{"name": "HelloWorld"}: removes it with versions and log`},
 	{"POST", "/list", `{"atAgent": "localhost:9000"}: the functions of one agent`},
 	{"GET", "/watch", "all rows, then each that changes, as events"},
+	{"GET", "/schedules", "when functions are called by their schedules, and were (a proxy alone)"},
 	{"GET", "/whoami", "who you are to this program"},
 	{"GET", "/tokens", "the tokens that hold"},
 	{"GET", "/audit", "who changed what"},

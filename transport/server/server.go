@@ -59,6 +59,7 @@ type Config struct {
 	Worker       transport.Worker     // what an agent does for proxies; default: those calls are ErrUnsupported
 	Registrar    transport.Registrar  // what a proxy does for its agents; default: those calls are ErrUnsupported
 	Dispatcher   transport.Dispatcher // what a proxy does with calls that are made later; default: those calls are ErrUnsupported
+	Scheduler    transport.Scheduler  // what a proxy does at times; default: those calls are ErrUnsupported
 	Certificates Certificates         // of proxies and agents, who know each other by them on Listeners; default: nobody has one
 	Mounts       []Mount              // what is served beside the Interface's calls; default: nothing
 	Public       []net.Listener       // on which everybody may call functions, and nothing else is; Serve closes them
@@ -296,7 +297,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	}
 	cfg.HeadLimit, cfg.Silence = cmp.Or(cfg.HeadLimit, wire.HeaderLimit), cmp.Or(cfg.Silence, wire.SilentWrite)
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), conns: newConnections()}
-	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, dispatcher: cfg.Dispatcher, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
+	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, dispatcher: cfg.Dispatcher, scheduler: cfg.Scheduler, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(wire.MaxRequest),
 		grpc.MaxSendMsgSize(wire.MaxAnswer),
@@ -396,6 +397,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			wire.WriteError(w, err)
 			return
 		}
+		r.Body = newBody(w, r.Body)
 		mount.ServeHTTP(w, r)
 	case slices.Contains([]string{frontPath, healthzPath, readyzPath}, r.URL.Path):
 		if methods := []string{http.MethodGet, http.MethodHead}; !slices.Contains(methods, r.Method) {

@@ -28,6 +28,7 @@ type service struct {
 	worker     transport.Worker // nil: there is none
 	registrar  transport.Registrar
 	dispatcher transport.Dispatcher
+	scheduler  transport.Scheduler
 	store      *bundle.Store
 	tokens     *auth.Keeper // nil: there are none
 	record     *auth.Record // nil: there is none

@@ -95,6 +95,10 @@ var Routes = []Route{
 	{proto.Functions_DrainAgent_FullMethodName, http.MethodPost, "/agents/drain", Whole, Whole, ScopeAdmin},
 	{proto.Functions_ResumeAgent_FullMethodName, http.MethodPost, "/agents/resume", Whole, Whole, ScopeAdmin},
 	{proto.Functions_JoinToken_FullMethodName, http.MethodPost, "/agents/token", Whole, Whole, ScopeAdmin},
+	{proto.Functions_Schedules_FullMethodName, http.MethodGet, "/schedules", "", "schedules", ScopeRead},
+	{proto.Functions_RunSchedule_FullMethodName, http.MethodPost, "/schedules/run", Whole, Whole, ScopeDeploy},
+	{proto.Functions_PauseSchedule_FullMethodName, http.MethodPost, "/schedules/pause", Whole, Whole, ScopeDeploy},
+	{proto.Functions_ResumeSchedule_FullMethodName, http.MethodPost, "/schedules/resume", Whole, Whole, ScopeDeploy},
 	// Agents have nothing but the secret or the certificate that these check.
 	{proto.Functions_Join_FullMethodName, http.MethodPost, "/agents/join", Whole, Whole, ScopeOpen},
 	{proto.Functions_Renew_FullMethodName, http.MethodPost, "/agents/renew", Whole, Whole, ScopeOpen},
