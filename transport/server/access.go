@@ -73,6 +73,18 @@ const (
 	foreignPage
 )
 
+// asks returns why a caller may ask nothing about calls of functions, or nil. Of which
+// functions it may is decided when they are known.
+func (a access) asks(r request) error {
+	switch {
+	case r.who == nil && r.role.Kind != pki.Proxy && r.page != noPage:
+		return foreignOrigin
+	case r.who == nil && r.role.Kind != pki.Proxy:
+		return a.mine(r)
+	}
+	return a.admit(r, r.some(), false, false)
+}
+
 // some returns a function that the caller's token is for, if it is for some alone.
 func (r request) some() string {
 	if r.who != nil && len(r.who.Functions) > 0 {

@@ -369,7 +369,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if scope == wire.ScopeInvoke { // which check leaves to admit
 		asked.local = end.surely()
-		if err := s.access.admit(asked, asked.some(), false, false); err != nil {
+		if err := s.access.asks(asked); err != nil {
 			s.refused(r, asked, err)
 			refuse(w, r, err)
 			return
