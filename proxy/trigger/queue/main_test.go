@@ -53,7 +53,7 @@ type rig struct {
 // test.
 func newRig(t testing.TB, s store.Store, more ...func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, store: s, table: gateway.NewTable(), client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+	r := &rig{t: t, store: s, table: gateway.NewTable(), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: patience}}
 	g := gateway.New(gateway.Config{
 		Table: r.table, Admit: server.Admit, Whose: server.Whose, Stranger: func(*http.Request) bool { return false }, Logger: hclog.NewNullLogger(),
 		Unknown: func(segment string) error {

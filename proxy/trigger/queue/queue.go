@@ -67,8 +67,8 @@ func New(cfg Config) *Queue {
 	return q
 }
 
-// notEnded is how a call is that its queue no longer makes: another proxy, or this one
-// after its next start, makes it again.
+// errStopped is why a call is canceled whose proxy ends: another proxy, or the next one,
+// makes it again.
 var errStopped = proto.Errorf(proto.ErrCanceled, "the proxy that made the call was stopped")
 
 // errCanceled is why a call is canceled.
