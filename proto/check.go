@@ -73,6 +73,7 @@ var (
 	buildTag    = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
 	sizeForm    = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB)?$`)
 	cpuForm     = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`) // no exponents, no infinity
+	appForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 	programForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -133,6 +134,46 @@ func (f *FunctionJson) checkAuth() error {
 		return nil
 	}
 	return f.invalid("auth", "%q is neither %q nor %q", f.GetAuth(), AuthToken, AuthPublic)
+}
+
+// What happens if an agent does not answer that is to be changed.
+const (
+	UnavailableContinue = "continue" // the others are changed
+	UnavailableStop     = "stop"     // none is
+)
+
+// CheckUnavailable returns an ErrInvalid for what is neither of them, nor empty.
+func CheckUnavailable(text string) error {
+	switch text {
+	case "", UnavailableContinue, UnavailableStop:
+		return nil
+	}
+	return Errorf(ErrInvalid, "%.40q is neither %q nor %q", text, UnavailableContinue, UnavailableStop)
+}
+
+func (f *FunctionJson) checkUnavailable() error {
+	if err := CheckUnavailable(f.GetUnavailable()); err != nil {
+		return f.invalid("unavailable", "%v", err)
+	}
+	return nil
+}
+
+// CheckApp returns an ErrInvalid for what is not the name of an app.
+func CheckApp(name string) error {
+	if !appForm.MatchString(name) {
+		return Errorf(ErrInvalid, "%.80q is not a name of up to 63 lower-case letters, digits, dots, dashes and underscores, that begins with a letter or digit", name)
+	}
+	return nil
+}
+
+func (f *FunctionJson) checkApp() error {
+	if f.GetApp() == "" {
+		return nil
+	}
+	if err := CheckApp(f.GetApp()); err != nil {
+		return f.invalid("app", "%v", err)
+	}
+	return nil
 }
 
 // Public reports whether everybody may call the function.

@@ -177,7 +177,12 @@ type FunctionJson struct {
 	// them out, "once" makes up for the last one. Default: skip.
 	Missed string `protobuf:"bytes,79,opt,name=missed,proto3" json:"missed,omitempty"`
 	// Types of CloudEvents that it gets, such as "orders.created", "orders.*" or "orders.**".
-	Subscribe     []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
+	Subscribe []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
+	// What a deploy through a proxy does if an agent does not answer: "continue" changes the
+	// others, "stop" none. Default: what the proxy was told.
+	Unavailable string `protobuf:"bytes,60,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
+	// What the function is a part of, such as "shop". Default: nothing.
+	App           string `protobuf:"bytes,61,opt,name=app,proto3" json:"app,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +623,20 @@ func (x *FunctionJson) GetSubscribe() []string {
 	return nil
 }
 
+func (x *FunctionJson) GetUnavailable() string {
+	if x != nil {
+		return x.Unavailable
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -635,7 +654,8 @@ type FunctionJsonRsp struct {
 	// The same in one word: check or build, when the source is to blame; start or
 	// crash, when the process is; frozen, when a signal has stopped it; timeout,
 	// unavailable, exhausted, checksum, agent, program or damaged, when the platform is;
-	// unreachable, when the agent does not answer its proxy; aside, when the proxy's calls
+	// unreachable, when the agent does not answer its proxy; behind, when it has not followed
+	// a change yet, so that others are called; aside, when the proxy's calls
 	// fail there, so that others are called; rollout, when another agent failed and this
 	// one stays as it was.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -720,12 +740,16 @@ type FunctionJsonRsp struct {
 	OnSuccess string `protobuf:"bytes,67,opt,name=on_success,json=onSuccess,proto3" json:"on_success,omitempty"`
 	OnFailure string `protobuf:"bytes,68,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`
 	// As in FunctionJson.
-	Schedule      string   `protobuf:"bytes,75,opt,name=schedule,proto3" json:"schedule,omitempty"`
-	Timezone      string   `protobuf:"bytes,76,opt,name=timezone,proto3" json:"timezone,omitempty"`
-	Overlap       string   `protobuf:"bytes,77,opt,name=overlap,proto3" json:"overlap,omitempty"`
-	Jitter        string   `protobuf:"bytes,78,opt,name=jitter,proto3" json:"jitter,omitempty"`
-	Missed        string   `protobuf:"bytes,79,opt,name=missed,proto3" json:"missed,omitempty"`
-	Subscribe     []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
+	Schedule  string   `protobuf:"bytes,75,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Timezone  string   `protobuf:"bytes,76,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	Overlap   string   `protobuf:"bytes,77,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	Jitter    string   `protobuf:"bytes,78,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	Missed    string   `protobuf:"bytes,79,opt,name=missed,proto3" json:"missed,omitempty"`
+	Subscribe []string `protobuf:"bytes,80,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
+	App       string   `protobuf:"bytes,60,opt,name=app,proto3" json:"app,omitempty"`
+	// What the agent runs instead of what the proxy was asked for last: it was changed
+	// without the proxy.
+	Drift         string `protobuf:"bytes,61,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1157,6 +1181,20 @@ func (x *FunctionJsonRsp) GetSubscribe() []string {
 		return x.Subscribe
 	}
 	return nil
+}
+
+func (x *FunctionJsonRsp) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetDrift() string {
+	if x != nil {
+		return x.Drift
+	}
+	return ""
 }
 
 // Serving is one version of a function that can be called.
@@ -6232,7 +6270,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xe1\r\n" +
+	"ryofaas.v1\"\x95\x0e\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -6294,7 +6332,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aoverlap\x18M \x01(\tR\aoverlap\x12\x16\n" +
 	"\x06jitter\x18N \x01(\tR\x06jitter\x12\x16\n" +
 	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
-	"\tsubscribe\x18P \x03(\tR\tsubscribe\x1a6\n" +
+	"\tsubscribe\x18P \x03(\tR\tsubscribe\x12 \n" +
+	"\vunavailable\x18< \x01(\tR\vunavailable\x12\x10\n" +
+	"\x03app\x18= \x01(\tR\x03app\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -6305,7 +6345,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
-	"\b_retries\"\xb7\f\n" +
+	"\b_retries\"\xdf\f\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -6368,7 +6408,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aoverlap\x18M \x01(\tR\aoverlap\x12\x16\n" +
 	"\x06jitter\x18N \x01(\tR\x06jitter\x12\x16\n" +
 	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
-	"\tsubscribe\x18P \x03(\tR\tsubscribe\x1a<\n" +
+	"\tsubscribe\x18P \x03(\tR\tsubscribe\x12\x10\n" +
+	"\x03app\x18< \x01(\tR\x03app\x12\x14\n" +
+	"\x05drift\x18= \x01(\tR\x05drift\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +

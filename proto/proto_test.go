@@ -93,7 +93,7 @@ func TestSettings(t *testing.T) {
 		Name: "F", Kind: KindHTTP, Timeout: "1m30s", Memory: "128MiB", Tags: []string{"a", "b.c"},
 		Include: []string{"data/*.json"}, Env: map[string]string{"A_B": "c=d"}, Ldflags: "-X main.v=1 -X=a/b.c=2",
 		Idle: "0", Min: 2, Instances: 3, Drain: "1h", Concurrency: 80, Queue: 10_000, QueueTimeout: "0", Cpu: "0.5", Secrets: map[string]string{"TOKEN": "x"},
-		Note: "über 9000", Canary: 20, Liveness: "10s", Program: strings.Repeat("0f", 32), Plan: true, Version: 7,
+		Note: "über 9000", Canary: 20, App: "shop-2.eu", Unavailable: UnavailableStop, Liveness: "10s", Program: strings.Repeat("0f", 32), Plan: true, Version: 7,
 	}
 	require.NoError(t, good.Check())
 	limit, err := good.TimeLimit()
@@ -281,6 +281,15 @@ func TestRequestIDs(t *testing.T) {
 	for _, bad := range []string{"", "a b", "a\nb", "é", "\x7f", strings.Repeat("a", maxRequestID+1)} {
 		assert.Len(t, RequestID(bad), 26, "%q", bad)
 	}
+}
+
+func TestAppAndUnavailable(t *testing.T) {
+	for _, app := range []string{"Shop", "a b", "-a", "a/b", strings.Repeat("a", 64)} {
+		require.ErrorIs(t, (&FunctionJson{Name: "F", App: app}).Check(), ErrInvalid, app)
+	}
+	err := (&FunctionJson{Name: "F", Unavailable: "wait"}).Check()
+	require.ErrorIs(t, err, ErrInvalid)
+	assert.EqualError(t, err, `function F: unavailable: "wait" is neither "continue" nor "stop"`)
 }
 
 func TestNetworkAndAllow(t *testing.T) {

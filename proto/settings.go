@@ -298,6 +298,11 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
+		Name: "app", Flag: "app", Value: "NAME", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkApp,
+		Help:    "what the function is a part of, such as shop",
+		Default: "none",
+	},
+	{
 		Name: "note", Flag: "note", Value: "TEXT", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkNote,
 		Help:    "text for the list of versions",
 		Default: "none",
@@ -306,6 +311,11 @@ var settings = []Setting{
 		Name: "canary", Flag: "canary", Value: "PERCENT", Form: Count, Effect: OnDeploy, check: (*FunctionJson).checkCanary,
 		Help:    "part of the calls for the new version; the one that serves keeps the rest",
 		Default: "all calls",
+	},
+	{
+		Name: "unavailable", Flag: "unavailable", Value: "continue|stop", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkUnavailable,
+		Help:    "what a proxy does if an agent does not answer: continue changes the others, and that one when it is back; stop changes none",
+		Default: "what the proxy's own -unavailable says",
 	},
 }
 

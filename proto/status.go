@@ -48,6 +48,8 @@ const (
 	ReasonProgram = "program"
 	// ReasonUnreachable is for an agent that does not answer its proxy.
 	ReasonUnreachable = "unreachable"
+	// ReasonBehind is for an agent that has not followed a change of the function yet.
+	ReasonBehind = "behind"
 	// ReasonAside is for a replica where calls of a proxy fail, so that it calls others.
 	ReasonAside = "aside"
 	// ReasonFrozen is for a process that was stopped by a signal and not continued.

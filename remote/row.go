@@ -54,7 +54,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Package, row.Timeout, row.Idle, row.Kind = v.Spec.GetPackage(), v.Spec.GetTimeout(), v.Spec.GetIdle(), v.KnownKind()
 		row.Queue, row.QueueTimeout = v.Spec.GetQueue(), v.Spec.GetQueueTimeout()
 		row.Tries, row.MaxAge, row.OnSuccess, row.OnFailure = uint32(v.Spec.Tries()), v.Spec.GetMaxAge(), v.Spec.GetOnSuccess(), v.Spec.GetOnFailure()
-		row.Auth, row.Routes = v.Spec.GetAuth(), v.Spec.GetRoutes()
+		row.Auth, row.Routes, row.App = v.Spec.GetAuth(), v.Spec.GetRoutes(), v.Spec.GetApp()
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Compress = v.Spec.GetCompress()
 		row.Demanded = v.Spec.GetIsolation()

@@ -116,7 +116,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Version, row.Package, row.Program = v.number, v.fn.GetPackage(), v.program
 	row.Kind = kind(v.fn)
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
-	row.Auth, row.Routes = v.fn.GetAuth(), v.fn.GetRoutes()
+	row.Auth, row.Routes, row.App = v.fn.GetAuth(), v.fn.GetRoutes(), v.fn.GetApp()
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Compress = v.fn.GetCompress()
 	row.Schedule, row.Timezone, row.Overlap = v.fn.GetSchedule(), v.fn.GetTimezone(), v.fn.GetOverlap()
