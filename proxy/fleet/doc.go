@@ -23,7 +23,9 @@
 // could make it talk to anything. An agent that a
 // caller named and that never answered is removed.
 //
-// What is removed while an agent does not answer is stored (removals.go), and removed
+// A row may be held (Config.Held): it is told, with the reason, and gets no calls.
+//
+// Without a store, what is removed while an agent does not answer is stored (removals.go), and removed
 // there before anything else is told of the agent when it is back.
 //
 // Agents never call a proxy: all connections are made from here.

@@ -49,6 +49,12 @@ type Config struct {
 	// Publish gets the replicas of paths that changed; a path without replicas is not
 	// to be called. It must not call the fleet.
 	Publish func(map[string][]Replica)
+	// Held says why the row of a path at an agent, of an address and an id, is not to be
+	// called; "": it may be. Default: each may be. It must not call the fleet, nor wait.
+	// Refresh is called when it says something else.
+	Held func(addr, id, path string) string
+	// Back is called when an agent has connected. It must not call the fleet, nor wait.
+	Back func()
 	// Tokens returns the tokens that are to hold at the agents too, and a channel that is
 	// closed when they change; default: there are none.
 	Tokens func() (*proto.TokenShare, <-chan struct{})
@@ -85,6 +91,12 @@ type Fleet struct {
 func New(cfg Config) (*Fleet, error) {
 	if cfg.Trusts == nil {
 		cfg.Trusts = func(int) bool { return false }
+	}
+	if cfg.Held == nil {
+		cfg.Held = func(string, string, string) string { return "" }
+	}
+	if cfg.Back == nil {
+		cfg.Back = func() {}
 	}
 	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
 	if err := f.load(cfg.Agents); err != nil {

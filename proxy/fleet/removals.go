@@ -118,6 +118,23 @@ func (f *Fleet) RemoveAt(name, addr string) (absent bool) {
 	return absent
 }
 
+// Forget removes the rows of a path at agents that do not answer, and returns these. What
+// becomes of them when they are back, others know.
+func (f *Fleet) Forget(path string) (absent []Replica) {
+	f.mu.Lock()
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		if a := f.agents[addr]; a.client == nil && a.known {
+			absent = append(absent, Replica{Agent: addr, ID: a.id, Row: a.rows[path]})
+			f.forget(a, path)
+		}
+	}
+	f.mu.Unlock()
+	if len(absent) > 0 {
+		f.save()
+	}
+	return absent
+}
+
 // forget removes an agent's row of a path. f.mu is held.
 func (f *Fleet) forget(a *agent, path string) {
 	if a.rows[path] == nil {

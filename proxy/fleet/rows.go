@@ -16,6 +16,7 @@ import (
 // Replica is a function at an agent.
 type Replica struct {
 	Agent string                 // its address
+	ID    string                 // as it says itself; "": it did not say
 	Local bool                   // it is on this machine, by its address
 	User  int                    // as whom it runs there, or NoUser
 	Row   *proto.FunctionJsonRsp // what the agent says, or that it does not answer; read only
@@ -31,10 +32,10 @@ func (f *Fleet) at(path string) []Replica {
 	var list []Replica
 	for _, a := range f.agents {
 		if row := a.rows[path]; row != nil {
-			if a.client == nil {
+			if a.client == nil || f.Held(a.addr, a.id, path) != "" {
 				row = f.visible(a, row)
 			}
-			list = append(list, Replica{Agent: a.addr, Local: a.local, User: a.user, Row: row, Door: a.way()})
+			list = append(list, Replica{Agent: a.addr, ID: a.id, Local: a.local, User: a.user, Row: row, Door: a.way()})
 		}
 	}
 	slices.SortFunc(list, func(a, b Replica) int {
@@ -145,8 +146,14 @@ func (f *Fleet) visible(a *agent, row *proto.FunctionJsonRsp) *proto.FunctionJso
 	if path := proto.Path(row.GetName()); !a.owns[path] && f.owner(path) != nil {
 		row.Error, row.Reason = "calls go to agent "+f.owner(path).addr+", which had a function of this name before; deploy it through the proxy to call it here", proto.ReasonAgent
 	}
-	if a.client == nil {
+	held := f.Held(a.addr, a.id, proto.Path(row.GetName()))
+	switch {
+	case a.client == nil && held != "":
+		row.Error, row.Reason = a.unavailable().Error()+"; "+held, proto.ReasonUnreachable
+	case a.client == nil:
 		row.Error, row.Reason = a.unavailable().Error(), proto.ReasonUnreachable
+	case held != "":
+		row.Error, row.Reason = held, proto.ReasonBehind
 	}
 	return row
 }
@@ -157,10 +164,59 @@ func (f *Fleet) publish(paths ...string) {
 	for _, path := range paths {
 		changes[path] = nil
 		if !f.hidden[path] {
-			changes[path] = slices.DeleteFunc(f.at(path), func(r Replica) bool { return !f.agents[r.Agent].owns[path] })
+			changes[path] = slices.DeleteFunc(f.at(path), func(r Replica) bool {
+				a := f.agents[r.Agent]
+				return !a.owns[path] || f.Held(a.addr, a.id, path) != ""
+			})
 		}
 	}
 	f.Publish(changes)
+}
+
+// Refresh tells of the rows of some paths anew: Held says something else of them.
+func (f *Fleet) Refresh(paths ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, path := range paths {
+		for _, a := range f.agents {
+			if row := a.rows[path]; row != nil {
+				f.rows.Set(f.visible(a, row))
+			}
+		}
+	}
+	f.publish(paths...)
+	f.broadcast()
+}
+
+// Owned returns the rows of all paths at agents that answer and to which the paths lead.
+func (f *Fleet) Owned() map[string][]Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[string][]Replica{}
+	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
+		a := f.agents[addr]
+		for path, row := range a.rows {
+			if a.client != nil && a.owns[path] {
+				all[path] = append(all[path], Replica{Agent: addr, ID: a.id, Local: a.local, User: a.user, Row: row})
+			}
+		}
+	}
+	return all
+}
+
+// Agent returns the agent of an id, wherever it is, or else of an address, without a row.
+// It reports whether the agent is known, and whether it answers.
+func (f *Fleet) Agent(addr, id string) (r Replica, known, answers bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.withID(id)
+	if a == nil {
+		a = f.agents[addr]
+	}
+	if a == nil {
+		return Replica{Agent: addr, ID: id}, false, false
+	}
+	return Replica{Agent: a.addr, ID: a.id, Local: a.local, User: a.user}, a.known, a.client != nil
 }
 
 // Hide keeps further calls from a path until Show.

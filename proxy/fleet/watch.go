@@ -76,7 +76,9 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 		if f.apply(a, client, ev) {
 			f.save()
 		}
-		if first { // in between it was still away
+		if first {
+			f.Back()
+			// in between it was still away
 			f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
 		}
 		if !connected && f.Tokens != nil {
