@@ -15,6 +15,9 @@ import (
 func (r *Rollouts) deploy(ctx context.Context, o *Rollout, agent *fleet.Session, s Step) (*proto.FunctionJsonRsp, error) {
 	fn := protobuf.CloneOf(o.Function)
 	fn.ToAgent, fn.Wait, fn.Version = nil, false, s.Version
+	if o.Names {
+		fn.Secrets = nil
+	}
 	program, err := r.program(ctx, o, agent)
 	if err != nil {
 		if fleet.OfSource(err) {

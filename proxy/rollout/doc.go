@@ -10,6 +10,10 @@
 // meanwhile; a stop cancels the deploy. An agent whose connection fails while it
 // deploys counts as failed; if it comes back with the new version, its row says so.
 //
+// A Ledger is told of a change before its first step, and of its end: who finds a change
+// whose process is gone can Resume it. A step that was taken is known by what the agent
+// serves. Agents that do not answer may be spared: they are left out of the change.
+//
 // A version has one number on all agents of a function, higher than any that one of
 // them has had. An agent that has nothing to change keeps its version, and the agents
 // after it take that number.

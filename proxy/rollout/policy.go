@@ -16,9 +16,11 @@ type change struct {
 	name    string
 	steps   []Step
 	rollout *Rollout // what Deploy steps give to the agents; nil without such steps
+	resumed bool     // agents may have taken their steps already
 
 	taken []Step // to undo when a step fails, also those of rollouts that this one replaces
 	rows  map[string]*proto.FunctionJsonRsp
+	end   End
 }
 
 // roll is the policy. It takes the steps one by one, each when the one before stands. If
@@ -39,13 +41,20 @@ func (c *change) roll(ctx context.Context) error {
 			continue
 		}
 		why := "the rollout stopped at agent " + s.Agent
+		c.end.Result = Undone
+		if err != nil || row.GetReason() == proto.ReasonUnreachable {
+			c.end.Unsure = append(c.end.Unsure, s.Agent)
+		}
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, fleet.ErrReplaced), errors.Is(cause, ErrStopped):
-			why = cause.Error()
+			why, c.end.Result = cause.Error(), Replaced
 			row, err = Failed(c.name, s.Agent, cause), nil
 		case c.fleet.Closed():
-			why = "the proxy stopped"
+			why, c.end.Result = "the proxy stopped", Cut
 		default:
+			if now := c.fleet.Row(s.Agent, s.Name); c.resumed && now != nil && now.GetVersion() != s.Before.GetVersion() {
+				c.taken = append(c.taken, s) // it was changed before, to something else
+			}
 			c.undoAll(ctx, why)
 		}
 		if i == 0 && err != nil {
@@ -86,6 +95,7 @@ func (c *change) undoAll(ctx context.Context, why string) {
 		if err := c.undo(ctx, s); err != nil {
 			c.logger.Error("a change is not undone", "function", c.name, "agent", s.Agent, "action", s.Action, "error", err)
 			text = fmt.Sprintf("it was changed, and cannot go back: %s", err)
+			c.end.Unsure = append(c.end.Unsure, s.Agent)
 		}
 		c.rows[s.Agent] = c.canceled(c.name, s.Agent, text)
 	}

@@ -1,10 +1,15 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 )
 
 // Action is what a step does on its agent.
@@ -55,6 +60,14 @@ func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, err
 	if err != nil {
 		return nil, err
 	}
+	if c.resumed {
+		if row, err := c.done(ctx, agent, s); row != nil || err != nil {
+			return row, err
+		}
+		if s.Action == Deploy && c.rollout.Lacks != nil {
+			return nil, c.rollout.Lacks
+		}
+	}
 	switch s.Action {
 	case Rollback:
 		return agent.Rollback(ctx, s.Name, s.Version)
@@ -67,6 +80,99 @@ func (c *change) apply(ctx context.Context, s Step) (*proto.FunctionJsonRsp, err
 	case Deploy:
 	}
 	return c.deploy(ctx, c.rollout, agent, s)
+}
+
+// done returns the row of an agent that has taken a step, for a process that is gone; nil if
+// it has not.
+func (c *change) done(ctx context.Context, agent *fleet.Session, s Step) (*proto.FunctionJsonRsp, error) {
+	row := c.fleet.Row(s.Agent, s.Name)
+	switch s.Action {
+	case Shift:
+		if canaryOf(row) == 0 && canaryOf(s.Before) > 0 && (s.Canary == 0 || row.GetVersion() != s.Before.GetVersion()) {
+			return row, nil
+		}
+		return nil, nil //nolint:nilnil // it has not
+	case Rollback, Pause, Resume: // twice is as good as once
+		return nil, nil //nolint:nilnil // it has not
+	case Deploy:
+	}
+	if row.GetLastVersion() <= s.Before.GetLastVersion() && proto.Status(row.GetStatus()) != proto.Deploying {
+		return nil, nil //nolint:nilnil // it has not
+	}
+	row = agent.Settled(ctx, row, settleLimit)
+	if proto.Status(row.GetStatus()) != proto.Deployed {
+		return row, nil
+	}
+	list, err := agent.Versions(ctx, s.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range list {
+		if v.GetWeight() > 0 && Same(v, c.rollout.Function) {
+			return row, nil
+		}
+	}
+	return Failed(s.Name, s.Agent, errors.New("it did not get ready while no proxy was there")), nil
+}
+
+// Same reports whether a version that an agent keeps has the package and the settings of a
+// function. Of secrets the names count.
+func Same(v *proto.Version, fn *proto.FunctionJson) bool {
+	was, now := v.GetSettings().Lasting(), fn.Lasting()
+	was.Package, was.Kind, now.Kind = v.GetPackage(), v.GetKind(), cmp.Or(fn.GetKind(), v.GetKind())
+	was.PackagePath, now.PackagePath = cmp.Or(was.GetPackagePath(), "."), cmp.Or(now.GetPackagePath(), ".")
+	for _, fn := range []*proto.FunctionJson{was, now} {
+		for name := range fn.GetSecrets() {
+			fn.Secrets[name] = ""
+		}
+	}
+	changed, _ := proto.Compare(was, now)
+	return len(changed) == 0
+}
+
+// stepOnDisk is a step as it is stored. Of the row before it has what undo needs.
+type stepOnDisk struct {
+	Agent   string          `json:"agent"`
+	Name    string          `json:"name"`
+	Before  json.RawMessage `json:"before,omitempty"`
+	Action  Action          `json:"action"`
+	Version uint32          `json:"version,omitempty"`
+	Canary  uint32          `json:"canary,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Step) MarshalJSON() ([]byte, error) {
+	d := stepOnDisk{Agent: s.Agent, Name: s.Name, Action: s.Action, Version: s.Version, Canary: s.Canary}
+	if b := s.Before; b != nil {
+		short := &proto.FunctionJsonRsp{
+			Name: b.GetName(), Status: b.GetStatus(), AtAgent: b.GetAtAgent(), Package: b.GetPackage(),
+			Version: b.GetVersion(), LastVersion: b.GetLastVersion(), Paused: b.GetPaused(),
+		}
+		for _, v := range b.GetServing() {
+			if v.GetWeight() > 0 {
+				short.Serving = append(short.Serving, &proto.Serving{Version: v.GetVersion(), Weight: v.GetWeight()})
+			}
+		}
+		var err error
+		if d.Before, err = protojson.Marshal(short); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(d)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Step) UnmarshalJSON(data []byte) error {
+	var d stepOnDisk
+	if err := json.Unmarshal(data, &d); err != nil {
+		return err
+	}
+	*s = Step{Agent: d.Agent, Name: d.Name, Action: d.Action, Version: d.Version, Canary: d.Canary}
+	if len(d.Before) == 0 {
+		return nil
+	}
+	s.Before = &proto.FunctionJsonRsp{}
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(d.Before, s.Before)
 }
 
 // undo brings an agent back to what it had before a step. A canary that the step dropped
