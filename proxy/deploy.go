@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,6 +199,7 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(replicas, func(a, b fleet.Replica) int { return cmp.Compare(absent(a), absent(b)) })
 	from := replicas[max(0, slices.IndexFunc(replicas, func(r fleet.Replica) bool { return r.Row.GetVersion() > 0 }))]
 	agent, err := p.fleet.Connect(ctx, from.Agent)
 	if err != nil {
@@ -238,7 +240,7 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 // begin chooses the agents of a function and begins its rollout. Deploys of one path
 // take turns.
 func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, error) {
-	unlock, err := p.paths.lock(ctx, o.Path())
+	unlock, err := p.turn(ctx, o.Path())
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +248,7 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 	if err := p.collides(o.Function); err != nil {
 		return nil, err
 	}
+	named := len(o.Function.GetToAgent()) > 0
 	agents, release, err := p.choose(ctx, o)
 	if err != nil {
 		return nil, err
@@ -253,6 +256,10 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 	defer release()
 	o.Agents = agents
 	if o.Ended, err = p.claim(o.Function.GetName(), o.Function.OwnRoutes()); err != nil {
+		return nil, err
+	}
+	if err := p.recordDeploy(ctx, &o, named); err != nil {
+		o.Ended()
 		return nil, err
 	}
 	return p.rollouts.Begin(ctx, o)
@@ -329,6 +336,11 @@ func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolatio
 	replicas, err := p.everywhere(ctx, fn.GetName())
 	if err != nil && !errors.Is(err, proto.ErrNotFound) {
 		return nil, nil, err
+	}
+	for _, addr := range p.wished(o.Path()) { // of those that are away there may be no rows
+		if !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
+			replicas = append(replicas, fleet.Replica{Agent: addr, Row: &proto.FunctionJsonRsp{Name: fn.GetName()}})
+		}
 	}
 	if !placement(fn, replicas) {
 		for _, r := range replicas {

@@ -5,6 +5,7 @@
 //	place    which agents should have which functions
 //	scale    how many processes a function needs
 //	rollout  a change of a function over several agents
+//	wish     what is to run, as it is stored
 //	gateway  the calls of functions
 //	acme     certificates of public names
 //	trigger  calls without a caller who waits: queue, cron and events
@@ -37,11 +38,25 @@
 //
 // # Decisions
 //
-// Agents own the truth about what runs; a proxy caches what they said. Its disk holds
-// the addresses of its agents and the packages on their way to them, nothing else, so
-// no rollout survives a restart. A half-done one stays as it is: the proxy cannot tell it
-// from agents that somebody changed one by one, and each agent serves what its row says.
-// The same deploy again completes it; a rollback undoes it.
+// Agents own the truth about what runs; a proxy caches what they said. With a store it
+// keeps what is to run, the wish of each function, beside it (wishes.go). A deploy, a
+// rollback or another change over agents first stores the change with all its steps and the
+// package; when the agents have taken it, it writes the wish and removes the change. So the
+// wish is what was seen to work: one that fails was never wished. A stop or a removal cannot
+// fail for the function's sake: it writes the wish first. What cannot be stored is refused
+// before any agent is changed. Without a store a half-done rollout stays as it is: the
+// same deploy again completes it, a rollback undoes it.
+//
+// An agent that does not answer is left out of a change, unless -unavailable says stop, and
+// follows when it is back. Until then its row is held: it gets no calls (mend.go). One of
+// the proxies of a store leads, and compares what is wished with what runs, every ten seconds
+// and at every hint. It brings agents that are behind up to date, goes on with changes whose
+// proxies are gone, or undoes them, and takes what runs and nobody has wished for wished: a
+// store that was begun anew stops nothing.
+//
+// An agent that keeps a version that it had has its secrets. For others their values are
+// with the agents alone, and with the proxy that was given them as long as it runs: an agent
+// that needs them after that stays behind, which its row says, until somebody deploys again.
 //
 // At SIGHUP the process goes on with the program that is now in its place, by way of a
 // stand-in, as package upgrade says (succession.go). What is stored has one owner: before it

@@ -29,8 +29,15 @@ func (p *Proxy) Agents(ctx context.Context) ([]*proto.AgentState, error) {
 }
 
 // RemoveAgent implements transport.Registrar.
-func (p *Proxy) RemoveAgent(_ context.Context, agent string) (*proto.AgentState, error) {
-	return p.fleet.Remove(agent)
+func (p *Proxy) RemoveAgent(ctx context.Context, agent string) (*proto.AgentState, error) {
+	was, err := p.fleet.Remove(agent)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.forgetAgent(ctx, was); err != nil {
+		p.logger.Warn("functions are still wished on an agent that was removed", "agent", was.GetAddr(), "error", err)
+	}
+	return was, nil
 }
 
 // JoinToken implements transport.Registrar.

@@ -21,6 +21,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/internal/upgrade"
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
 	"github.com/Ishan27g/ryo-faas/proxy/scale"
@@ -47,6 +48,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	trust := set.String("trust", "", "`users` of this machine that are served like the proxy's own, separated by commas; groups as @GROUP")
 	fastLane := set.Bool("fast-lane", true, "answer plain calls past net/http, for 60 to 80 % of what they cost")
 	shared := set.Bool("shared", false, "other proxies deploy to the same agents: a function is called at every agent that has it, whichever proxy deployed it")
+	unavailable := set.String("unavailable", proto.UnavailableContinue, "`what` a deploy or another change does if an agent does not answer: continue changes the others, and that one when it is back; stop changes none")
 	accessLog := set.String("access-log", "", "`file` that gets a line of JSON of each call, - for stdout; rotated by size (default: none)")
 	sample := set.Float64("access-log-sample", 1, "`part` of the calls that get a line, such as 0.01; those that fail get one always")
 	size := set.Int("access-log-size", 100, "`MiB` that the file of -access-log may have")
@@ -76,6 +78,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	if *dir == "" {
 		return set.Failf("there is no home folder: give -dir")
+	}
+	if err := proto.CheckUnavailable(*unavailable); err != nil || *unavailable == "" {
+		return set.Failf("-unavailable %q is neither continue nor stop", *unavailable)
 	}
 	addresses := []flags.Address{{Flag: "http", Value: *httpAddr}, {Flag: "rpc", Value: *rpcAddr}}
 	for _, addr := range words(*functions) {
@@ -134,7 +139,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
+		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {
@@ -200,7 +205,7 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 		}
 	}
 	engine := store.New(store.Config{Dir: filepath.Join(cfg.Dir, engineFolder), Logger: cfg.Logger.Named("store")})
-	cfg.Store = engine
+	cfg.Store, cfg.alone = engine, true
 	p, err := New(cfg)
 	if err != nil {
 		return err

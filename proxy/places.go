@@ -365,6 +365,8 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 	p.places.chosen[path] = target.Agents
 	p.places.mu.Unlock()
 	var errs []error
+	var left []string
+	defer func() { p.moved(ctx, path, left...) }()
 	for _, addr := range target.Remove {
 		i := slices.IndexFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr })
 		if i < 0 {
@@ -373,6 +375,7 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 		name := replicas[i].Row.GetName()
 		p.logger.Info("a function leaves an agent", "function", name, "agent", addr)
 		if p.fleet.RemoveAt(name, addr) {
+			left = append(left, addr)
 			continue
 		}
 		agent, err := p.fleet.Connect(ctx, addr)
@@ -381,7 +384,9 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 		}
 		if err != nil && !errors.Is(err, proto.ErrNotFound) {
 			errs = append(errs, err)
+			continue
 		}
+		left = append(left, addr)
 	}
 	return errors.Join(errs...)
 }

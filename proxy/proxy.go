@@ -71,6 +71,10 @@ type Config struct {
 	Store store.Store
 	// Callbacks are networks where callbacks may go beside the internet; default: none.
 	Callbacks []netip.Prefix
+	// Unavailable says what a change does if an agent does not answer, as the setting of
+	// that name; default, with a Store: continue.
+	Unavailable string
+	alone       bool // no other process has the store: changes of others are lost ones
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded
@@ -106,6 +110,8 @@ type Proxy struct {
 	wakes     wakes
 	places    places
 	sizes     sizes
+	wishes    *wishes // nil: there is no store
+	mends     mends
 	changes   *server.Changes // under way
 }
 
@@ -145,7 +151,9 @@ func New(cfg Config) (*Proxy, error) {
 		err = p.openSettings()
 	}
 	if err == nil {
+		held, back := p.openWishes()
 		p.fleet, err = fleet.New(fleet.Config{
+			Held: held, Back: back,
 			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
 			Local: !cfg.Insecure, Shared: cfg.Shared, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
@@ -253,7 +261,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.schedules.Run(ctx) })
 		others.Go(func() { p.events.Run(ctx) })
 	}
+	others.Go(func() { p.keepWishes(ctx) })
 	defer others.Wait()
+	p.loadWishes(ctx)
 	p.fleet.Run(ctx)
 	p.rollouts.Wait() // without connections to agents they fail
 	p.wakes.running.Wait()
@@ -299,105 +309,6 @@ func (p *Proxy) Upload(ctx context.Context, pkg *bundle.Package) error {
 	defer f.Close()
 	_, err = p.store.Put(ctx, pkg.Digest, f)
 	return err
-}
-
-// Stop implements transport.Interface. It takes the route out before it asks the agents.
-func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	find := func(context.Context) []fleet.Replica { return p.fleet.Find(proto.Path(fnName)) }
-	row, err := p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
-		agent, err := p.fleet.Connect(ctx, r.Agent)
-		if err != nil {
-			return nil, err
-		}
-		return agent.Stop(ctx, r.Row.GetName())
-	})
-	if err == nil {
-		p.restSchedule(ctx, fnName)
-	}
-	return row, err
-}
-
-// Remove implements transport.Interface. It asks all agents that answer. The others
-// remove the function when they are back, which the error of the row says.
-func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	var absent []string
-	find := func(ctx context.Context) []fleet.Replica {
-		replicas := p.wherever(ctx, proto.Path(fnName))
-		for _, r := range replicas {
-			_, _ = p.fleet.Connect(ctx, r.Agent) // it may be back
-		}
-		if len(replicas) > 0 {
-			absent = p.fleet.RemoveLater(replicas[0].Row.GetName())
-		}
-		return replicas
-	}
-	row, err := p.stopAt(ctx, fnName, find, func(ctx context.Context, r fleet.Replica) (*proto.FunctionJsonRsp, error) {
-		if slices.Contains(absent, r.Agent) {
-			return fleet.Stopped(r.Row), nil
-		}
-		agent, err := p.fleet.Connect(ctx, r.Agent)
-		if err != nil {
-			return nil, err
-		}
-		return agent.Remove(ctx, r.Row.GetName())
-	})
-	if err == nil {
-		p.forgetSchedule(ctx, fnName)
-	}
-	if err == nil && len(absent) > 0 {
-		row.Reason = proto.ReasonUnreachable
-		row.Error = "it is removed from these agents when they answer again: " + strings.Join(absent, ", ")
-	}
-	return row, err
-}
-
-// stopAt takes a function out of the routes and calls do for each replica that find
-// returns.
-func (p *Proxy) stopAt(
-	ctx context.Context, fnName string, find func(context.Context) []fleet.Replica,
-	do func(context.Context, fleet.Replica) (*proto.FunctionJsonRsp, error),
-) (*proto.FunctionJsonRsp, error) {
-	if err := p.fleet.Started(ctx); err != nil {
-		return nil, err
-	}
-	path := proto.Path(fnName)
-	unlock, err := p.paths.lock(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	drafts := p.fleet.Drafts(path)
-	p.rollouts.Cancel(path, rollout.ErrStopped)
-	for _, row := range drafts {
-		p.fleet.Tell(fleet.Stopped(row))
-	}
-	replicas := find(ctx)
-	switch {
-	case len(replicas) == 0 && len(drafts) > 0: // no agent has been given it
-		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
-	case len(replicas) == 0:
-		return nil, fleet.NotFound(fnName)
-	}
-	limited, cancel := context.WithTimeout(ctx, lastCalls)
-	defer cancel()
-	underWay := p.table.Calls(path)
-	p.fleet.Hide(path)
-	defer p.fleet.Show(path)
-	underWay.Wait(limited)
-
-	rows := make([]*proto.FunctionJsonRsp, len(replicas))
-	errs := make([]error, len(replicas))
-	var wg sync.WaitGroup
-	for i, r := range replicas {
-		wg.Go(func() {
-			rows[i], errs[i] = do(ctx, r)
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return p.present(ctx, rows)[0], nil
 }
 
 // known waits until all agents were tried, then is replicas.
@@ -523,6 +434,7 @@ func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*p
 	for _, row := range rows {
 		row.Size = p.sizes.of(proto.Path(row.GetName()))
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
+		row.Drift = p.drift(row)
 		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {
 			if why := p.table.Trouble(row); why != nil {
 				row.Error, row.Reason = why.Error(), proto.ReasonAside

@@ -51,7 +51,7 @@ func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
-	unlock, err := p.paths.lock(ctx, proto.Path(fnName))
+	unlock, err := p.turn(ctx, proto.Path(fnName))
 	if err != nil {
 		return nil, err
 	}
@@ -64,19 +64,22 @@ func (p *Proxy) change(ctx context.Context, fnName string, step rollout.Step) ([
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(replicas, func(a, b fleet.Replica) int { return cmp.Compare(absent(a), absent(b)) })
+	if err := p.resolveRollback(ctx, replicas[0], &step); err != nil {
+		return nil, err
+	}
 	release, err := p.claimKept(ctx, replicas[0], step)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	steps := make([]rollout.Step, len(replicas))
-	for i, r := range replicas {
-		step.Agent, step.Name, step.Before = r.Agent, r.Row.GetName(), r.Row
-		steps[i] = step
-	}
-	rows, err := p.rollouts.Change(ctx, steps...)
+	ledger, steps, spared, err := p.recordChange(ctx, replicas, step)
 	if err != nil {
 		return nil, err
 	}
-	return p.present(ctx, rows), nil
+	rows, err := p.rollouts.Change(ctx, ledger, steps...)
+	if err != nil {
+		return nil, err
+	}
+	return p.present(ctx, append(rows, spared...)), nil
 }

@@ -337,6 +337,9 @@ func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 	return nil
 }
 
+// ReasonChange is the reason of the ErrConflict that says whose change is under way.
+const ReasonChange = "change"
+
 // conflict says whose change is under way.
 func (k *Keeper) conflict(ctx context.Context, path string, err error) error {
 	e, readErr := k.store.Registry(store.Rollouts).Get(ctx, path)
@@ -346,7 +349,8 @@ func (k *Keeper) conflict(ctx context.Context, path string, err error) error {
 	}
 	return proto.Errorf(proto.ErrConflict, "function %s is being changed through another proxy: change %s by %s, since %s",
 		path, other.ID, other.By, other.Time.UTC().Format(time.RFC3339)).
-		WithHint("wait until proxyCli list shows that it is settled; a change whose proxy is gone is completed or undone within half a minute")
+		WithHint("wait until proxyCli list shows that it is settled; a change whose proxy is gone is completed or undone within half a minute").
+		From("proxy", ReasonChange)
 }
 
 // Ours returns the id of the change of a path that is under way here, "" without one.

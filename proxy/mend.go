@@ -1,0 +1,679 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/rollout"
+	"github.com/Ishan27g/ryo-faas/proxy/wish"
+)
+
+// How agents are brought to what is wished.
+const (
+	lookEvery  = 10 * time.Second // hints may be lost
+	maxMends   = 4                // functions at a time: each may take a build
+	minAgain   = time.Second      // after an attempt that failed; doubled up to
+	maxAgain   = 5 * time.Minute
+	mendLimit  = 15 * time.Minute // for a deploy at an agent that was begun by somebody else
+	sweepEvery = time.Hour        // of packages that nothing refers to
+)
+
+// mends is the work of bringing agents to what is wished.
+type mends struct {
+	kick chan struct{} // one hint waits at most
+
+	mu      sync.Mutex // guards the fields below:
+	running map[string]*mend
+	held    map[string]int // paths that somebody changes, or is about to
+	again   map[[2]string]pause
+}
+
+// mend is the work on one function.
+type mend struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// pause is until when an agent is left alone after an attempt that failed.
+type pause struct {
+	generation uint64
+	last       time.Duration
+	until      time.Time
+}
+
+// hint lets the leader look at once.
+func (m *mends) hint() {
+	if m.kick == nil {
+		return
+	}
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// yield ends the work on a path, and keeps it from beginning again until resume.
+func (m *mends) yield(path string) (resume func()) {
+	m.mu.Lock()
+	if m.held == nil {
+		m.held = map[string]int{}
+	}
+	m.held[path]++
+	now := m.running[path]
+	m.mu.Unlock()
+	if now != nil {
+		now.cancel()
+		<-now.done
+	}
+	return func() {
+		m.mu.Lock()
+		if m.held[path]--; m.held[path] == 0 {
+			delete(m.held, path)
+		}
+		m.mu.Unlock()
+		m.hint()
+	}
+}
+
+// begin begins the work on a path, unless it is under way, somebody changes the function,
+// or enough others are worked on.
+func (m *mends) begin(ctx context.Context, path string, work func(context.Context)) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running[path] != nil || m.held[path] > 0 || len(m.running) >= maxMends {
+		return false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	now := &mend{cancel, make(chan struct{})}
+	if m.running == nil {
+		m.running = map[string]*mend{}
+	}
+	m.running[path] = now
+	go func() {
+		defer m.hint()
+		defer close(now.done)
+		defer cancel()
+		work(ctx)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.running, path)
+	}()
+	return true
+}
+
+// wait waits until nothing is worked on.
+func (m *mends) wait() {
+	for {
+		m.mu.Lock()
+		var now *mend
+		for _, now = range m.running {
+			break
+		}
+		m.mu.Unlock()
+		if now == nil {
+			return
+		}
+		<-now.done
+	}
+}
+
+// due reports whether an agent may be tried.
+func (m *mends) due(path, addr string, generation uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.again[[2]string{path, addr}]
+	return !ok || p.generation != generation || time.Now().After(p.until)
+}
+
+// tried notes how an attempt went.
+func (m *mends) tried(path, addr string, generation uint64, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := [2]string{path, addr}
+	if ok {
+		delete(m.again, key)
+		return
+	}
+	p := m.again[key]
+	if p.generation != generation {
+		p = pause{generation: generation}
+	}
+	p.last = min(maxAgain, max(minAgain, 2*p.last))
+	p.until = time.Now().Add(p.last/2 + rand.N(p.last/2))
+	if m.again == nil {
+		m.again = map[[2]string]pause{}
+	}
+	m.again[key] = p
+}
+
+// keepWishes follows what is wished, and brings agents to it while this proxy leads, until
+// ctx is done.
+func (p *Proxy) keepWishes(ctx context.Context) {
+	if p.wishes == nil {
+		return
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { p.wishes.Follow(ctx, p.mends.hint) })
+	parts.Go(func() { p.refreshWishes(ctx) })
+	parts.Go(func() {
+		if p.fleet.Started(ctx) == nil {
+			_ = p.cfg.Store.Lead(ctx, "reconcile", p.leadMends)
+		}
+	})
+	parts.Wait()
+}
+
+// refreshWishes reads wishes now and then, and shows that the changes of this proxy are
+// under way.
+func (p *Proxy) refreshWishes(ctx context.Context) {
+	touch, look := time.NewTicker(wish.TouchEvery), time.NewTicker(lookEvery)
+	defer touch.Stop()
+	defer look.Stop()
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-touch.C:
+			p.wishes.Touch(ctx)
+		case <-look.C:
+			err := p.wishes.Load(ctx)
+			if err != nil && !failed && ctx.Err() == nil {
+				p.logger.Error("what is wished cannot be read; calls go on, deploys are refused", "error", err)
+			}
+			failed = err != nil
+		}
+	}
+}
+
+// leadMends compares what is wished with what agents run, again and again, until ctx is
+// done.
+func (p *Proxy) leadMends(ctx context.Context, _ uint64) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	defer p.mends.wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	swept := time.Now()
+	for {
+		if err := p.compare(ctx); err != nil && ctx.Err() == nil {
+			p.logger.Warn("what is wished is not compared with what runs", "error", err)
+		}
+		if time.Since(swept) > sweepEvery {
+			swept = time.Now()
+			if err := p.wishes.Sweep(ctx); err != nil && ctx.Err() == nil {
+				p.logger.Warn("packages that nothing refers to are kept", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		case <-p.mends.kick:
+		}
+	}
+}
+
+// compare begins what is to be done now.
+func (p *Proxy) compare(ctx context.Context) error {
+	lost, busy, err := p.wishes.Lost(ctx, func(path string) bool { return p.rollouts.Of(path) != nil })
+	if err != nil {
+		return err
+	}
+	begin := func(path string, work func(context.Context)) {
+		if busy[path] {
+			return
+		}
+		p.mends.begin(ctx, path, func(ctx context.Context) {
+			if p.changes.Begin(ctx) != nil { // another process goes on
+				return
+			}
+			defer p.changes.End()
+			unlock, err := p.paths.lock(ctx, path)
+			if err != nil {
+				return
+			}
+			defer unlock()
+			work(ctx)
+		})
+	}
+	for path, c := range lost {
+		begin(path, func(ctx context.Context) { p.resume(ctx, path, c) })
+		busy[path] = true
+	}
+	wishes := p.wishes.All()
+	for path, w := range wishes {
+		if places := p.behind(ctx, path, w); len(places) > 0 {
+			begin(path, func(ctx context.Context) { p.mendAll(ctx, path, w, places) })
+		}
+	}
+	for path, replicas := range p.fleet.Owned() {
+		if p.unknown(wishes[path], replicas) {
+			begin(path, func(ctx context.Context) { p.adopt(ctx, path) })
+		}
+	}
+	return nil
+}
+
+// behind returns the places whose agents answer and have not followed a wish, or have lost
+// the function.
+func (p *Proxy) behind(ctx context.Context, path string, w *wish.Wish) (list []wish.Place) {
+	for _, at := range w.At {
+		r, _, answers := p.fleet.Agent(at.Agent, at.ID)
+		if !answers || !p.mends.due(path, r.Agent, w.Generation) {
+			continue
+		}
+		if w.Behind(&at) || p.lacks(ctx, r, w) {
+			list = append(list, at)
+		}
+	}
+	return list
+}
+
+// lacks reports whether an agent that is to run a function neither runs nor keeps it. With
+// other proxies at the agents, one of them may have removed it.
+func (p *Proxy) lacks(ctx context.Context, r fleet.Replica, w *wish.Wish) bool {
+	if w.State != wish.Running || p.cfg.Shared || p.fleet.Row(r.Agent, w.Name) != nil || p.rollouts.Of(proto.Path(w.Name)) != nil {
+		return false
+	}
+	row, err := p.stoppedAt(ctx, r.Agent, w.Name)
+	return err == nil && row == nil
+}
+
+// stoppedAt returns the row of a function that is stopped at an agent, nil if there is none.
+func (p *Proxy) stoppedAt(ctx context.Context, addr, name string) (*proto.FunctionJsonRsp, error) {
+	agent, err := p.fleet.Connect(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := agent.Stopped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetName() == name }); i >= 0 {
+		return rows[i], nil
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
+// mendAll brings agents, one after the other, to a wish.
+func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places []wish.Place) {
+	for _, at := range places {
+		now := p.wishes.Get(path)
+		if ctx.Err() != nil || now == nil || now.Generation != w.Generation || p.rollouts.Of(path) != nil || p.wishes.Ours(path) != "" {
+			return
+		}
+		r, _, answers := p.fleet.Agent(at.Agent, at.ID)
+		is := now.Place(r.Agent, r.ID)
+		if !answers || is == nil || !now.Behind(is) && !p.lacks(ctx, r, now) { // somebody has seen to it meanwhile
+			continue
+		}
+		w, at = now, *is
+		number, err := p.mend(ctx, r.Agent, w)
+		if err == nil {
+			err = p.mended(ctx, path, w.Generation, at, r, number)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		p.mends.tried(path, r.Agent, w.Generation, err == nil)
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if p.wishes.setTrouble(path, r.Agent, text) {
+			p.fleet.Refresh(path)
+			if err != nil {
+				p.logger.Warn("an agent is not brought to what is wished", "function", w.Name, "agent", r.Agent, "error", err)
+			}
+		}
+	}
+}
+
+// mended notes that an agent has followed.
+func (p *Proxy) mended(ctx context.Context, path string, generation uint64, place wish.Place, r fleet.Replica, number uint32) error {
+	_, err := p.wishes.Edit(ctx, path, func(w *wish.Wish) error {
+		at := w.Place(place.Agent, place.ID)
+		if w.Generation != generation || at == nil {
+			return wish.ErrSame
+		}
+		at.Agent, at.ID, at.Done, at.Number = r.Agent, r.ID, generation, 0
+		if number != w.Version.Number {
+			at.Number = number
+		}
+		return nil
+	})
+	return err
+}
+
+// mend brings an agent to a wish. It returns the number that the version has there.
+func (p *Proxy) mend(ctx context.Context, addr string, w *wish.Wish) (uint32, error) {
+	at := w.Place(p.placeOf(addr))
+	agent, err := p.fleet.Connect(ctx, addr)
+	if err != nil {
+		return 0, err
+	}
+	row := p.fleet.Row(addr, w.Name)
+	if row != nil && proto.Status(row.GetStatus()) == proto.Deploying {
+		row = agent.Settled(ctx, row, mendLimit)
+	}
+	versions, err := agent.Versions(ctx, w.Name)
+	if err != nil && !errors.Is(err, proto.ErrNotFound) {
+		return 0, err
+	}
+	if i := slices.IndexFunc(versions, func(v *proto.Version) bool { return v.GetVersion() > w.Last }); i >= 0 {
+		p.logger.Warn("a function was deployed at an agent without the proxy, and stays", "function", w.Name, "agent", addr, "version", versions[i].GetVersion())
+		return w.Version.Number, nil
+	}
+	switch {
+	case w.State == wish.Removed || at.Leaving:
+		if _, err = agent.Remove(ctx, w.Name); err == nil {
+			p.logger.Info("removed, as was asked while the agent was away", "function", w.Name, "agent", addr)
+		} else if errors.Is(err, proto.ErrNotFound) {
+			err = nil
+		}
+		return 0, err
+	case w.State == wish.Stopped:
+		if row != nil {
+			if _, err = agent.Stop(ctx, w.Name); err == nil {
+				p.logger.Info("stopped, as was asked while the agent was away", "function", w.Name, "agent", addr)
+			}
+		}
+		return w.Version.Number, err
+	}
+	return p.mendVersion(ctx, agent, w, row, versions)
+}
+
+// placeOf returns by what an agent is known.
+func (p *Proxy) placeOf(addr string) (string, string) {
+	r, _, _ := p.fleet.Agent(addr, "")
+	return r.Agent, r.ID
+}
+
+// mendVersion lets the version that is wished serve at an agent.
+func (p *Proxy) mendVersion(ctx context.Context, agent *fleet.Session, w *wish.Wish, row *proto.FunctionJsonRsp, versions []*proto.Version) (uint32, error) {
+	before := row.GetVersion()
+	keeps := func(of wish.Version) *proto.Version {
+		for _, v := range versions {
+			if rollout.Same(v, of.Settings.FunctionJson) {
+				return v
+			}
+		}
+		return nil
+	}
+	weight := func(row *proto.FunctionJsonRsp) (canary uint32) {
+		for _, s := range row.GetServing() {
+			if s.GetVersion() != row.GetVersion() {
+				canary = max(canary, s.GetWeight())
+			}
+		}
+		return canary
+	}
+	var err error
+	serves := keeps(w.Version)
+	runs := row != nil && proto.Status(row.GetStatus()) == proto.Deployed
+	switch {
+	case serves == nil:
+		row, err = p.mendByDeploy(ctx, agent.Addr, w, w.Version, 0, row, versions)
+	case !runs || row.GetVersion() != serves.GetVersion() || weight(row) > 0 && w.Canary == nil:
+		row, err = agent.Rollback(ctx, w.Name, serves.GetVersion())
+	}
+	if err != nil {
+		return 0, err
+	}
+	if c := w.Canary; c != nil && weight(row) != c.Share {
+		if weight(row) > 0 {
+			row, err = agent.Shift(ctx, w.Name, c.Share)
+		} else {
+			row, err = p.mendByDeploy(ctx, agent.Addr, w, c.Version, c.Share, row, versions)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if row.GetPaused() != w.Paused {
+		if w.Paused {
+			row, err = agent.Pause(ctx, w.Name)
+		} else {
+			row, err = agent.Resume(ctx, w.Name)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if row.GetVersion() != before {
+		p.logger.Info("an agent is up to date again", "function", w.Name, "agent", agent.Addr, "version", row.GetVersion(), "before", before)
+	}
+	return row.GetVersion(), nil
+}
+
+// mendByDeploy gives an agent a version that it does not keep.
+func (p *Proxy) mendByDeploy(ctx context.Context, addr string, w *wish.Wish, v wish.Version, canary uint32, row *proto.FunctionJsonRsp, versions []*proto.Version) (*proto.FunctionJsonRsp, error) {
+	fn := protobuf.CloneOf(v.Settings.FunctionJson)
+	fn.Name, fn.Note, fn.Canary = w.Name, v.Note, canary
+	if err := p.withSecrets(fn, w, v, row, versions); err != nil {
+		return nil, err
+	}
+	pkg, err := p.packageOf(ctx, v.Package)
+	if err != nil {
+		return nil, err
+	}
+	last := row.GetLastVersion()
+	for _, v := range versions {
+		last = max(last, v.GetVersion())
+	}
+	step := rollout.Step{Agent: addr, Name: w.Name, Before: row, Action: rollout.Deploy, Canary: canary}
+	if v.Number > last {
+		step.Version = v.Number // else its own next one
+	}
+	after, err := p.rollouts.Bring(ctx, rollout.Order{Function: fn, Package: pkg, Agents: []string{addr}, Ended: func() {}}, step)
+	if errors.Is(err, proto.ErrConflict) && step.Version > 0 { // it has tried that number before
+		step.Version = 0
+		after, err = p.rollouts.Bring(ctx, rollout.Order{Function: fn, Package: pkg, Agents: []string{addr}, Ended: func() {}}, step)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if proto.Status(after.GetStatus()) != proto.Deployed {
+		return nil, errors.New(cmp.Or(after.GetError(), "it is "+after.GetStatus()))
+	}
+	return after, nil
+}
+
+// withSecrets completes a function with the values of its secrets: those that came with the
+// deploy, if this proxy remembers them, or those that the agent has.
+func (p *Proxy) withSecrets(fn *proto.FunctionJson, w *wish.Wish, v wish.Version, row *proto.FunctionJsonRsp, versions []*proto.Version) error {
+	if len(fn.GetSecrets()) == 0 {
+		return nil
+	}
+	names := secretNames(v.Settings)
+	came := p.wishes.givenWith(proto.Path(w.Name), w.Change)
+	fn.Secrets = nil
+	if came != nil {
+		fn.Secrets = came.GetSecrets()
+	}
+	has := map[string]bool{}
+	for _, kept := range versions {
+		if kept.GetVersion() == row.GetVersion() || len(versions) == 1 {
+			for name := range kept.GetSettings().GetSecrets() {
+				has[name] = true
+			}
+		}
+	}
+	lacks := came == nil && row.GetLastVersion() < w.Secrets
+	for name := range v.Settings.GetSecrets() {
+		if _, given := fn.GetSecrets()[name]; !given {
+			lacks = lacks || !has[name]
+			fn.Keep = []string{"secrets"}
+		}
+	}
+	if lacks {
+		return fmt.Errorf("it does not have the values of the secrets of version %d, %s, and nobody else hands them out: deploy again with them", v.Number, names)
+	}
+	return nil
+}
+
+// unknown reports whether a function that agents run is not known to be wished there.
+func (p *Proxy) unknown(w *wish.Wish, replicas []fleet.Replica) bool {
+	return slices.ContainsFunc(replicas, func(r fleet.Replica) bool {
+		return r.Row.GetVersion() > 0 && proto.Status(r.Row.GetStatus()) == proto.Deployed && (w == nil || w.Place(r.Agent, r.ID) == nil) &&
+			p.rollouts.Of(proto.Path(r.Row.GetName())) == nil
+	})
+}
+
+// adopt wishes what agents run and nobody has wished: the store is new, or they were
+// deployed to without a proxy.
+func (p *Proxy) adopt(ctx context.Context, path string) {
+	replicas := p.fleet.Owned()[path]
+	if !p.unknown(p.wishes.Get(path), replicas) || p.wishes.Ours(path) != "" {
+		return
+	}
+	slices.SortStableFunc(replicas, func(a, b fleet.Replica) int { return cmp.Compare(b.Row.GetVersion(), a.Row.GetVersion()) })
+	first := replicas[0]
+	now, err := p.observe(ctx, first.Agent, first.Row.GetName())
+	if err != nil {
+		p.logger.Warn("an agent does not tell what it runs", "function", first.Row.GetName(), "agent", first.Agent, "error", err)
+		return
+	}
+	w, err := p.wishes.Edit(ctx, path, func(w *wish.Wish) error {
+		if w.Generation == 0 || w.State == wish.Removed {
+			left := w.At
+			w.Next(wish.NewID(), "the agents that run it")
+			now.into(w, first.Row.GetName())
+			w.At, w.Secrets = nil, now.version.Number
+			for _, at := range left { // they still have to remove it
+				at.Leaving = true
+				w.At = append(w.At, at)
+			}
+		}
+		news := false
+		for _, r := range replicas {
+			if r.Row.GetVersion() == 0 || w.Place(r.Agent, r.ID) != nil {
+				continue
+			}
+			news = true
+			at := wish.Place{Agent: r.Agent, ID: r.ID, Done: w.Generation}
+			if r.Row.GetVersion() != w.Version.Number && r.Row.GetPackage() == w.Version.Package {
+				at.Number = r.Row.GetVersion()
+			}
+			w.At = append(w.At, at)
+			w.Last = max(w.Last, r.Row.GetLastVersion())
+		}
+		if !news {
+			return wish.ErrSame
+		}
+		return nil
+	})
+	if err == nil {
+		err = p.keepVersions(ctx, path, w)
+	}
+	if err != nil {
+		p.logger.Warn("what an agent runs is not noted", "function", first.Row.GetName(), "agent", first.Agent, "error", err)
+		return
+	}
+	p.logger.Info("a function that runs is taken for wished", "function", first.Row.GetName(), "version", w.Version.Number, "agents", len(w.At))
+}
+
+// resume completes a change whose proxy is gone, or undoes it.
+func (p *Proxy) resume(ctx context.Context, path string, change wish.Change) {
+	if p.wishes.Ours(path) != change.ID || p.rollouts.Of(path) != nil {
+		return
+	}
+	done, err := p.resumed(ctx, path, change)
+	if err == nil && done {
+		err = p.wishes.End(ctx, path, change.ID)
+	}
+	if err != nil && ctx.Err() == nil {
+		p.logger.Warn("a change whose proxy is gone is neither completed nor undone yet", "function", path, "change", change.ID, "error", err)
+	}
+}
+
+// resumed is resume. It reports whether there is nothing left to be done; else the change
+// goes on, or has to wait for agents.
+func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (done bool, err error) {
+	w, _, err := p.wishes.Read(ctx, path)
+	if err != nil {
+		return false, err
+	}
+	if w != nil && w.Change == change.ID {
+		return true, p.keepVersions(ctx, path, w)
+	}
+	generation := uint64(0)
+	if w != nil {
+		generation = w.Generation
+	}
+	if generation != change.Generation { // somebody has wished something else since
+		_, err := p.wishes.Edit(ctx, path, func(w *wish.Wish) error {
+			if w.Generation == 0 {
+				return wish.ErrSame
+			}
+			for i := range w.At {
+				w.At[i].Done = 0
+			}
+			return nil
+		})
+		return true, err
+	}
+	var steps, taken []rollout.Step
+	if err := json.Unmarshal(change.Steps, &steps); err != nil || len(steps) == 0 {
+		return true, err
+	}
+	if len(change.Taken) > 0 {
+		if err := json.Unmarshal(change.Taken, &taken); err != nil {
+			return true, err
+		}
+	}
+	c := &writing{path: path, name: steps[0].Name, id: change.ID, by: change.By, base: change.Generation}
+	if change.Function.FunctionJson == nil {
+		return false, p.resumeChange(ctx, c, change, steps)
+	}
+	fn := protobuf.CloneOf(change.Function.FunctionJson)
+	fn.Name, fn.Canary, fn.Note, fn.Keep = c.name, change.Canary, change.Note, change.Keep
+	order := rollout.Order{
+		Function: fn, Agents: change.Agents, Names: true,
+		Spares: func(addr string) bool { _, known, _ := p.fleet.Agent(addr, ""); return known },
+		Ledger: rollout.Ledger{Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end, fn) }},
+	}
+	switch order.Package, err = p.packageOf(ctx, fn.GetPackage()); {
+	case err != nil:
+		return false, err
+	case order.Package == nil:
+		order.Lacks = proto.Errorf(proto.ErrNotFound, "its package is not stored any more")
+	case change.Given:
+		order.Lacks = proto.Errorf(proto.ErrNotFound, "the values of its secrets were known to the proxy that is gone alone")
+	}
+	if order.Ended, err = p.claim(c.name, fn.OwnRoutes()); err != nil {
+		order.Ended, order.Lacks = func() {}, err
+	}
+	if p.rollouts.Resume(ctx, order, steps, taken) != nil {
+		p.logger.Info("going on with a deploy whose proxy is gone", "function", c.name, "change", change.ID, "by", change.By)
+	}
+	return false, nil
+}
+
+// resumeChange goes on with a change that is no deploy.
+func (p *Proxy) resumeChange(ctx context.Context, c *writing, change wish.Change, steps []rollout.Step) error {
+	p.logger.Info("going on with a change whose proxy is gone", "function", c.name, "change", change.ID, "by", change.By)
+	steps, spared, _ := p.spare(ctx, steps)
+	for _, addr := range change.Agents { // left out before
+		if !slices.ContainsFunc(steps, func(s rollout.Step) bool { return s.Agent == addr }) && !slices.Contains(spared, addr) {
+			spared = append(spared, addr)
+		}
+	}
+	ledger := rollout.Ledger{Ends: func(ctx context.Context, end rollout.End) {
+		end.Spared = spared
+		p.ended(ctx, c, change, end, nil)
+	}}
+	return p.rollouts.ResumeChange(ctx, ledger, steps...)
+}
