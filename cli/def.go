@@ -11,6 +11,7 @@ import (
 
 func (a *app) defCommand() *cobra.Command {
 	var w waiting
+	var prune bool
 	cmd := &cobra.Command{
 		Use:   "def FILE…",
 		Short: "does what definition files say",
@@ -30,6 +31,11 @@ and settings: ` + settingNames() + `.
 The value of a secret is a reference: {"DB_PASSWORD": "env:DB_PASSWORD", "KEY":
 "file:key.pem"}. A setting that is not given has its default.
 
+A file may say of what its functions are a part: "app": "shop", beside "deploy". With
+-prune, functions are removed that are a part of the same app and that no file names any
+more, once all that is named is deployed. They are printed first; functions of other
+apps, and of none, stay.
+
 All files are checked before anything is sent. The FILE - is the standard input.`,
 		Example: `
   proxyCli def deploy.json
@@ -40,17 +46,29 @@ All files are checked before anything is sent. The FILE - is the standard input.
 			if err != nil {
 				return err
 			}
-			return a.runDefinitions(cmd.Context(), args, wait)
+			return a.runDefinitions(cmd.Context(), args, wait, prune)
 		},
 	}
 	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&prune, "prune", false, "remove functions of the files' apps that they do not name")
 	a.vulnDBFlag(cmd)
 	w.flags(cmd)
 	return cmd
 }
 
-func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) error {
+// applyCommand is def by the name that other tools have for it.
+func (a *app) applyCommand() *cobra.Command {
+	cmd := a.defCommand()
+	cmd.Use, cmd.Short = "apply FILE…", "the same as def"
+	cmd.Example = "\n  proxyCli apply -prune deploy.json"
+	return cmd
+}
+
+func (a *app) runDefinitions(ctx context.Context, files []string, wait, prune bool) error {
 	steps, err := a.readDefinitions(ctx, files)
+	if err == nil && prune {
+		err = prunable(steps)
+	}
 	if err != nil {
 		return err
 	}
@@ -62,7 +80,13 @@ func (a *app) runDefinitions(ctx context.Context, files []string, wait bool) err
 			return err
 		}
 	}
-	return a.runSteps(ctx, steps, wait)
+	if err := a.runSteps(ctx, steps, wait); err != nil || !prune {
+		if _, told := errors.AsType[reported](err); told && prune {
+			a.note("nothing is pruned, since not all went well")
+		}
+		return err
+	}
+	return a.prune(ctx, steps)
 }
 
 // readDefinitions reads what definition files ask for, one after the other.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ const schemaKey = "$schema"
 
 // definition is what a definition file asks for.
 type definition struct {
+	app   string // that its functions are a part of; "": of none
 	steps []step
 }
 
@@ -33,6 +35,8 @@ type definition struct {
 type step struct {
 	verb    string   // "deploy", "list", "stop" or "log"
 	entries []*entry // to deploy
+	app     string   // of the definition; "": it has none
+	file    string   // of the definition
 	agents  []string // to list; empty: all
 	names   []string // to stop or to show the log of
 }
@@ -186,6 +190,7 @@ func parseDefinition(name, dir string, data []byte) (*definition, error) {
 	}
 	err = d.object(root, "the definition", map[string]setter{
 		schemaKey: func(*node) error { return nil },
+		"app":     d.appOf(&def.app),
 		"deploy":  func(n *node) error { return add(d.deploy(n, dir)) },
 		"list":    func(n *node) error { return add(d.list(n)) },
 		"stop":    func(n *node) error { return add(d.named("stop", n)) },
@@ -197,7 +202,33 @@ func parseDefinition(name, dir string, data []byte) (*definition, error) {
 	case len(def.steps) == 0:
 		return nil, d.errorf(root.offset, "the definition has none of the sections deploy, list, log, stop")
 	}
+	for i, s := range def.steps {
+		if s.verb == "deploy" {
+			def.steps[i].app, def.steps[i].file = def.app, name
+		}
+		for _, e := range s.entries {
+			if e.fn.GetApp() != "" && e.fn.GetApp() != def.app && def.app != "" {
+				return nil, e.place(proto.Errorf(proto.ErrInvalid, "function %q is a part of %q, and the definition of %q", e.fn.GetName(), e.fn.GetApp(), def.app))
+			}
+			e.fn.App = cmp.Or(e.fn.GetApp(), def.app)
+		}
+	}
 	return def, nil
+}
+
+// appOf takes the name of an app.
+func (d *document) appOf(to *string) setter {
+	return func(n *node) error {
+		name, err := d.str(n, "app")
+		if err == nil {
+			err = proto.CheckApp(name)
+		}
+		if err != nil {
+			return d.errorf(n.offset, "app: %v", err)
+		}
+		*to = name
+		return nil
+	}
 }
 
 func (d *document) deploy(n *node, dir string) (step, error) {

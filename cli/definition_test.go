@@ -131,7 +131,7 @@ func TestDefinitionMistakesAreNamedByPlace(t *testing.T) {
 		"null at top":         {`null`, "d.json:1:1: the definition must be an object, not null"},
 		"nothing":             {`{}`, "d.json:1:1: the definition has none of the sections deploy, list, log, stop"},
 		"unknown section":     {`{"deplyo": []}`, `d.json:1:2: unknown key "deplyo" in the definition; did you mean "deploy"?`},
-		"wholly unknown":      {`{"x": []}`, `d.json:1:2: unknown key "x" in the definition; known are deploy, list, log, stop`},
+		"wholly unknown":      {`{"x": []}`, `d.json:1:2: unknown key "x" in the definition; known are app, deploy, list, log, stop`},
 		"unknown key":         {d + "\n\t\"agentAdr\": []}]}", `d.json:2:2: unknown key "agentAdr" in an entry of deploy; did you mean "agentAddr"?`},
 		"letter case":         {`{"deploy": [{"Name": "F"}]}`, `d.json:1:14: unknown key "Name" in an entry of deploy; did you mean "name"?`},
 		"columns of letters":  {`{"deploy": [{"name": "Größe", "nmae": ""}]}`, `d.json:1:31: unknown key "nmae" in an entry of deploy; did you mean "name"?`},

@@ -187,7 +187,14 @@ func (a *app) noteRow(r *proto.FunctionJsonRsp) {
 	case r.GetPaused():
 		a.note("%s on %s is paused: its callers get 503 until proxyCli resume %s", r.GetName(), r.GetAtAgent(), r.GetName())
 	}
+	if r.GetDrift() != "" {
+		a.note("%s on %s was changed there: %s; the next deploy or rollback ends that", r.GetName(), r.GetAtAgent(), r.GetDrift())
+	}
 	switch {
+	case proto.Status(r.GetStatus()) == proto.Deploying && r.GetReason() == proto.ReasonUnreachable:
+		a.note("%s is not on %s yet: %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
+	case r.GetReason() == proto.ReasonBehind:
+		a.note("%s on %s gets no calls yet: %s", r.GetName(), r.GetAtAgent(), firstLine(r.GetError()))
 	case proto.Status(r.GetStatus()) == proto.Stopped && r.GetError() != "":
 		a.note("%s: %s", r.GetName(), firstLine(r.GetError()))
 	case proto.Status(r.GetStatus()) == proto.Failed:
