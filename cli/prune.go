@@ -46,7 +46,7 @@ func (a *app) surplus(ctx context.Context, steps []step) ([]*proto.FunctionJsonR
 			return err
 		}
 		stopped, err := client.Stopped(ctx, "")
-		rows = append(serving, stopped...)
+		rows = slices.Concat(serving, stopped)
 		return err
 	}); err != nil {
 		return nil, err
