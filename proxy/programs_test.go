@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
+	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
 )
 
 // programsGiven records the program that each deploy at a node names.
@@ -114,6 +116,13 @@ func TestAgentsThatDoNotBuild(t *testing.T) {
 
 // While a function is built for an agent, that agent knows nothing of it.
 func TestWhatIsBuiltElsewhereIsTold(t *testing.T) {
+	for name, s := range map[string]store.Store{"without a store": nil, "with one": storetest.New()} {
+		t.Run(name, func(t *testing.T) { whatIsBuiltElsewhereIsTold(t, s) })
+	}
+}
+
+func whatIsBuiltElsewhereIsTold(t *testing.T, s store.Store) {
+	t.Helper()
 	nodes := newNodes(t, 2)
 	builder, runner := nodes[0], nodes[1]
 	runner.info = &proto.AgentInfo{Platform: builder.Info().GetPlatform()}
@@ -127,7 +136,7 @@ func TestWhatIsBuiltElsewhereIsTold(t *testing.T) {
 			return ctx.Err()
 		}
 	}
-	p := start(t, Config{Agents: []string{builder.addr, runner.addr}})
+	p := start(t, Config{Agents: []string{builder.addr, runner.addr}, Store: s})
 	details := func() (list []string) {
 		rows, err := p.Details(t.Context())
 		require.NoError(t, err)
@@ -164,6 +173,11 @@ func TestWhatIsBuiltElsewhereIsTold(t *testing.T) {
 	_, err = p.Stop(t.Context(), "Hello")
 	require.NoError(t, err)
 	becomes()
+	if s != nil { // nobody goes on with it
+		changes, err := s.Registry(store.Rollouts).List(t.Context(), "")
+		require.NoError(t, err)
+		require.Empty(t, changes)
+	}
 	_, err = p.Stop(t.Context(), "Hello")
 	require.ErrorIs(t, err, proto.ErrNotFound)
 

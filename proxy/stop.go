@@ -74,6 +74,7 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 	replicas := p.ending(ctx, path, e)
 	switch {
 	case len(replicas) == 0 && len(drafts) > 0: // no agent has been given it
+		p.drop(ctx, path)
 		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
 	case len(replicas) == 0:
 		return nil, fleet.NotFound(fnName)
@@ -121,6 +122,16 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 		row.Error = "it is " + e.verb + " these agents when they answer again: " + strings.Join(absent, ", ")
 	}
 	return row, nil
+}
+
+// drop forgets a change of this proxy that was canceled: nobody shall go on with it.
+func (p *Proxy) drop(ctx context.Context, path string) {
+	if p.wishes == nil {
+		return
+	}
+	if err := p.wishes.End(ctx, path, p.wishes.Ours(path)); err != nil {
+		p.logger.Error("a deploy that was stopped may begin again", "function", path, "error", err)
+	}
 }
 
 // ending returns the replicas that are to end, also those of which nothing is known but that
