@@ -1,0 +1,103 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport"
+	"github.com/Ishan27g/ryo-faas/transport/server"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
+)
+
+// kept is a Dispatcher that keeps two calls: of HelloWorld and of Other, by these ids.
+type kept struct{ asked []any }
+
+func (k *kept) Calls(_ context.Context, req *proto.CallsRequest) ([]*proto.Call, error) {
+	k.asked = append(k.asked, req.GetFunction(), req.GetState(), req.GetLimit())
+	return []*proto.Call{{Id: "helloworld", Function: "helloworld"}, {Id: "other", Function: "other"}}, nil
+}
+
+func (k *kept) Call(_ context.Context, id string, wait time.Duration) (*proto.Call, error) {
+	k.asked = append(k.asked, id, wait)
+	return &proto.Call{Id: id, Function: id, State: "done", BodyBase64: []byte{0xff}, Headers: map[string]string{"A": "b"}}, nil
+}
+
+func (k *kept) CancelCall(_ context.Context, id string) (*proto.Call, error) {
+	return nil, proto.Errorf(proto.ErrConflict, "call %s has ended", id)
+}
+
+func (k *kept) RedriveCalls(_ context.Context, which *proto.DeadCalls) (int, error) {
+	k.asked = append(k.asked, which.GetFunction(), which.GetId())
+	return 3, nil
+}
+
+func (k *kept) PurgeCalls(context.Context, *proto.DeadCalls) (int, error) { return 4, nil }
+
+func (k *kept) CallbackSecret(context.Context) (string, error) { return "whsec_x", nil }
+
+func TestCallsThatWaitAreToldOverBothTransports(t *testing.T) {
+	for _, kind := range bothKinds {
+		fake, k := transporttest.NewFake(t), &kept{}
+		var all transport.Dispatcher = clientOf(t, kind, serve(t, fake, fake, server.Config{Dispatcher: k}))
+		list, err := all.Calls(t.Context(), &proto.CallsRequest{Function: "HelloWorld", State: "dead", Limit: 7})
+		require.NoError(t, err)
+		assert.Len(t, list, 2)
+		c, err := all.Call(t.Context(), "other", 2*time.Second)
+		require.NoError(t, err)
+		assert.Equal(t, []any{"done", []byte{0xff}, map[string]string{"A": "b"}}, []any{c.GetState(), c.GetBodyBase64(), c.GetHeaders()})
+		_, err = all.CancelCall(t.Context(), "other")
+		require.ErrorIs(t, err, proto.ErrConflict)
+		n, err := all.RedriveCalls(t.Context(), &proto.DeadCalls{Function: "Other", Id: "x"})
+		require.NoError(t, err)
+		assert.Equal(t, 3, n)
+		n, err = all.PurgeCalls(t.Context(), &proto.DeadCalls{})
+		require.NoError(t, err)
+		assert.Equal(t, 4, n)
+		secret, err := all.CallbackSecret(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "whsec_x", secret)
+		assert.Subset(t, k.asked, []any{"HelloWorld", "dead", uint32(7), "other", 2 * time.Second, "Other", "x"})
+
+		none := clientOf(t, kind, serve(t, fake, fake, server.Config{}))
+		_, err = none.Calls(t.Context(), &proto.CallsRequest{})
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+		_, err = none.Call(t.Context(), "other", 0)
+		require.ErrorIs(t, err, proto.ErrUnsupported)
+	}
+}
+
+func TestATokenShowsCallsOfItsFunctionsAlone(t *testing.T) {
+	k, fake := transporttest.Keeper(t), transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{Tokens: k, Dispatcher: &kept{}})
+	invoke := gateway(t, addr, token(t, k, wire.ScopeInvoke, "HelloWorld"))
+	deploy := gateway(t, addr, token(t, k, wire.ScopeDeploy, "HelloWorld"))
+	for _, c := range []struct {
+		ask                func(method, path, body string) (int, string)
+		method, path, body string
+		status             int
+	}{
+		{invoke, http.MethodGet, "/calls/helloworld", "", http.StatusOK},
+		{invoke, http.MethodGet, "/calls/other", "", http.StatusForbidden},
+		{invoke, http.MethodDelete, "/calls/helloworld", "", http.StatusConflict},
+		{invoke, http.MethodDelete, "/calls/other", "", http.StatusForbidden},
+		{invoke, http.MethodGet, "/calls", "", http.StatusForbidden},
+		{invoke, http.MethodPost, "/dead/purge", "{}", http.StatusForbidden},
+		{deploy, http.MethodPost, "/dead/purge", "{}", http.StatusForbidden},
+		{deploy, http.MethodPost, "/dead/purge", `{"function": "Other"}`, http.StatusForbidden},
+		{deploy, http.MethodPost, "/dead/purge", `{"function": "HelloWorld"}`, http.StatusOK},
+		{deploy, http.MethodGet, "/callbacks/secret", "", http.StatusForbidden},
+	} {
+		code, body := c.ask(c.method, c.path, c.body)
+		assert.Equal(t, c.status, code, "%s %s %s: %s", c.method, c.path, c.body, body)
+	}
+	_, body := deploy(http.MethodGet, "/calls", "")
+	assert.Contains(t, body, `"helloworld"`)
+	assert.NotContains(t, body, `"other"`)
+}
