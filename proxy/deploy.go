@@ -342,7 +342,7 @@ func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolatio
 			replicas = append(replicas, fleet.Replica{Agent: addr, Row: &proto.FunctionJsonRsp{Name: fn.GetName()}})
 		}
 	}
-	if !placement(fn, replicas) {
+	if !placement(fn, replicas, p.wishOf(o.Path())) {
 		for _, r := range replicas {
 			addrs = append(addrs, r.Agent)
 		}

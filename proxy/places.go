@@ -14,6 +14,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/place"
 	"github.com/Ishan27g/ryo-faas/proxy/rollout"
+	"github.com/Ishan27g/ryo-faas/proxy/wish"
 )
 
 // Functions whose agents the proxy has chosen are kept where package place says that they
@@ -81,6 +82,7 @@ func rest(ctx context.Context, pause time.Duration) {
 // something changes.
 func (p *Proxy) tend(ctx context.Context, moves *sync.WaitGroup) (next time.Duration) {
 	agents, functions := p.fleet.Places()
+	functions = p.withWishes(functions)
 	s := &p.places
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,7 +224,11 @@ func (p *Proxy) holds(path string) string {
 		}
 		deployed = deployed || proto.Status(r.Row.GetStatus()) == proto.Deployed
 	}
-	if !deployed {
+	w := p.wishOf(path)
+	if p.allLost(path) && w != nil && len(w.Version.Settings.GetSecrets()) > 0 {
+		return "its agents alone know its secrets"
+	}
+	if !deployed && (len(replicas) > 0 || w == nil) {
 		return "it is not Deployed"
 	}
 	return ""
@@ -239,9 +245,9 @@ func (p *Proxy) lostAfter() time.Duration {
 }
 
 // relocate brings a function to the agents that should have it, and then takes it from
-// those that should not. wish, which may be nil, changes what is wished.
-func (p *Proxy) relocate(ctx context.Context, path string, wish func(*place.Function)) error {
-	o, target, err := p.beginMove(ctx, path, wish)
+// those that should not. change, which may be nil, changes what is wished.
+func (p *Proxy) relocate(ctx context.Context, path string, change func(*place.Function)) error {
+	o, target, err := p.beginMove(ctx, path, change)
 	if err != nil {
 		return err
 	}
@@ -261,8 +267,8 @@ func (p *Proxy) relocate(ctx context.Context, path string, wish func(*place.Func
 
 // beginMove begins to bring a function to the agents that lack it. It returns nil if none
 // does.
-func (p *Proxy) beginMove(ctx context.Context, path string, wish func(*place.Function)) (*rollout.Rollout, place.Target, error) {
-	unlock, err := p.paths.lock(ctx, path)
+func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.Function)) (*rollout.Rollout, place.Target, error) {
+	unlock, err := p.turn(ctx, path)
 	if err != nil {
 		return nil, place.Target{}, err
 	}
@@ -270,12 +276,12 @@ func (p *Proxy) beginMove(ctx context.Context, path string, wish func(*place.Fun
 	if why := p.holds(path); why != "" {
 		return nil, place.Target{}, proto.Errorf(proto.ErrConflict, "function %s cannot move: %s", path, why)
 	}
-	fn, found := p.fleet.Function(path)
+	fn, found := p.function(path)
 	if !found {
 		return nil, place.Target{}, fleet.NotFound(path)
 	}
-	if wish != nil {
-		wish(&fn)
+	if change != nil {
+		change(&fn)
 	}
 	p.places.mu.Lock()
 	p.places.init()
@@ -289,6 +295,9 @@ func (p *Proxy) beginMove(ctx context.Context, path string, wish func(*place.Fun
 	if len(target.Add) == 0 {
 		return nil, target, nil
 	}
+	if p.allLost(path) { // nobody tells what it is, but the wish
+		return nil, target, p.wishMove(ctx, path, target)
+	}
 	o, err := p.serving(ctx, path)
 	if err != nil {
 		return nil, target, err
@@ -296,6 +305,10 @@ func (p *Proxy) beginMove(ctx context.Context, path string, wish func(*place.Fun
 	o.Agents, o.Others = target.Add, fn.On
 	o.Function.Replicas, o.Function.Placement = replicasText(fn), fn.Labels
 	if o.Ended, err = p.claim(o.Function.GetName(), o.Function.OwnRoutes()); err != nil {
+		return nil, target, err
+	}
+	if err := p.recordMove(ctx, &o, target); err != nil {
+		o.Ended()
 		return nil, target, err
 	}
 	p.logger.Info("a function gets further agents", "function", o.Function.GetName(), "agents", target.Add)
@@ -340,6 +353,11 @@ func (p *Proxy) serving(ctx context.Context, path string) (o rollout.Order, err 
 			WithHint("deploy it again, which gives them to its agents")
 	}
 	fn.Package, fn.Program, fn.Note = list[i].GetPackage(), "", list[i].GetNote()
+	if p.wishes != nil { // it may be in the store alone
+		if _, err := p.packageOf(ctx, fn.GetPackage()); err != nil {
+			return o, err
+		}
+	}
 	stored, pkg, err := p.store.Resolve(ctx, fn)
 	if err != nil {
 		return o, proto.Errorf(proto.AsError(err).Kind, "function %s: its package is not here any more: %w", name, err).
@@ -351,7 +369,7 @@ func (p *Proxy) serving(ctx context.Context, path string) (o rollout.Order, err 
 // leave takes a function from the agents that should not have it. Those that do not
 // answer remove it when they are back.
 func (p *Proxy) leave(ctx context.Context, path string, target place.Target) error {
-	unlock, err := p.paths.lock(ctx, path)
+	unlock, err := p.turn(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -364,6 +382,9 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 	p.places.init()
 	p.places.chosen[path] = target.Agents
 	p.places.mu.Unlock()
+	if err := p.wishMove(ctx, path, target); err != nil {
+		return err
+	}
 	var errs []error
 	var left []string
 	defer func() { p.moved(ctx, path, left...) }()
@@ -451,8 +472,12 @@ func (p *Proxy) drain(ctx context.Context, agent string, drains bool) (*proto.Ag
 
 // placement fills in what a function that names no agents does not say of where it is to
 // be, and reports whether the proxy chooses its agents.
-func placement(fn *proto.FunctionJson, replicas []fleet.Replica) (chosen bool) {
+func placement(fn *proto.FunctionJson, replicas []fleet.Replica, w *wish.Wish) (chosen bool) {
 	if fn.GetReplicas() != "" {
+		return true
+	}
+	if w != nil && w.State != wish.Removed && w.Replicas != "" {
+		fn.Replicas = w.Replicas
 		return true
 	}
 	for _, r := range replicas {

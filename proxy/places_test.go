@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
+	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -202,9 +204,15 @@ func (r *running) stays(t *testing.T, n *node) []string {
 }
 
 func TestALostAgentIsReplacedAndNotDoubled(t *testing.T) {
+	for name, s := range map[string]store.Store{"without a store": nil, "with one": storetest.New()} {
+		t.Run(name, func(t *testing.T) { aLostAgentIsReplaced(t, s) })
+	}
+}
+
+func aLostAgentIsReplaced(t *testing.T, s store.Store) {
 	nodes := newNodes(t, 3)
 	const lostAfter = 300 * time.Millisecond
-	p := start(t, Config{Agents: addrs(nodes...), LostAfter: lostAfter})
+	p := start(t, Config{Agents: addrs(nodes...), LostAfter: lostAfter, Store: s})
 	fn := source(t, "Hello")
 	fn.Replicas = "2"
 	_, err := p.Deploy(t.Context(), fn, source(t, "Named", nodes[0].addr))
@@ -229,6 +237,70 @@ func TestALostAgentIsReplacedAndNotDoubled(t *testing.T) {
 	}, patience, 5*time.Millisecond)
 	p.has(t, "Hello", others...)
 	p.has(t, "Named", nodes[0])
+}
+
+// With a store what only a lost agent had is brought up elsewhere, also by a proxy that has
+// never heard of it.
+func TestWhatOnlyALostAgentHadIsReplaced(t *testing.T) {
+	nodes := newNodes(t, 2)
+	cfg := Config{Agents: addrs(nodes...), LostAfter: 300 * time.Millisecond, Store: storetest.New(), Dir: t.TempDir()}
+	p := start(t, cfg)
+	_, err := p.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	first, other := nodes[0], nodes[1]
+	if p.at(t, "Hello")[0] != first.addr {
+		first, other = other, first
+	}
+	first.stop()
+	p.has(t, "Hello", other)
+	first.start(t)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, first.names(t)) }, patience, 5*time.Millisecond)
+	p.has(t, "Hello", other)
+
+	p.stop()
+	other.stop()
+	p = start(t, cfg)
+	p.has(t, "Hello", first)
+	other.start(t)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, other.names(t)) }, patience, 5*time.Millisecond)
+	p.has(t, "Hello", first)
+}
+
+// A store follows moves: nothing is brought back to where it was.
+func TestAMoveIsWished(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{Agents: addrs(nodes...), Store: storetest.New()})
+	c := p.dial(t, transport.RPC)
+	_, err := c.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	for range 3 {
+		at := p.at(t, "Hello")
+		require.Len(t, at, 1)
+		to := nodes[0]
+		if at[0] == to.addr {
+			to = nodes[1]
+		}
+		_, err = c.DrainAgent(t.Context(), at[0])
+		require.NoError(t, err)
+		p.has(t, "Hello", to)
+		_, err = c.ResumeAgent(t.Context(), at[0])
+		require.NoError(t, err)
+	}
+	rows, err := c.Scale(t.Context(), "Hello", "2")
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	rows, err = c.Scale(t.Context(), "Hello", "1")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	w := p.wishes.Get("hello")
+	assert.Equal(t, "1", w.Replicas)
+	require.Eventually(t, func() bool {
+		w := p.wishes.Get("hello")
+		return len(w.At) == 1 && w.At[0].Agent == rows[0].GetAtAgent()
+	}, patience, 5*time.Millisecond)
+	rows, err = c.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
 }
 
 func TestAnAgentThatBlinksKeepsItsFunctions(t *testing.T) {

@@ -406,6 +406,7 @@ type observed struct {
 	canary  *wish.Canary
 	paused  bool
 	last    uint32
+	row     *proto.FunctionJsonRsp
 }
 
 // into writes it into a wish.
@@ -413,6 +414,7 @@ func (o *observed) into(w *wish.Wish, name string) {
 	w.Name, w.State, w.Paused = name, wish.Running, o.paused
 	w.Version, w.Canary, w.Last = o.version, o.canary, max(w.Last, o.last)
 	w.App = o.version.Settings.GetApp()
+	w.Replicas, w.Labels = o.row.GetReplicas(), o.row.GetPlacement()
 }
 
 // observe asks an agent what serves there.
@@ -426,7 +428,7 @@ func (p *Proxy) observe(ctx context.Context, addr, name string) (*observed, erro
 		return nil, err
 	}
 	row := p.fleet.Row(addr, name)
-	o := &observed{paused: row.GetPaused(), last: row.GetLastVersion()}
+	o := &observed{row: row, paused: row.GetPaused(), last: row.GetLastVersion()}
 	for _, v := range list {
 		switch {
 		case v.GetVersion() == row.GetVersion():

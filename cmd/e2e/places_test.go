@@ -91,8 +91,29 @@ func TestLostAgentsAreReplacedAndNotDoubled(t *testing.T) {
 		assert.Less(t, time.Since(killed), lostAfter+2*time.Second)
 		answers(t, "here", r.URL)
 	}
-	now := holders(t, p, "Hello")
 	for _, lost := range first {
+		running[lost] = sites[lost].start(t)
+		eventually(t, func() bool { return len(rows(t, http.MethodGet, "http://"+lost+"/details", "")) == 0 }, "%s removes what was replaced", lost)
+	}
+
+	// All that have it, at once: what it is then only the store knows. The others have its
+	// program.
+	both := holders(t, p, "Hello")
+	require.Len(t, both, 2)
+	killed := time.Now()
+	for _, lost := range both {
+		running[lost].kill()
+	}
+	eventually(t, func() bool {
+		at := holders(t, p, "Hello")
+		return len(at) == 2 && !slices.ContainsFunc(both, func(lost string) bool { return slices.Contains(at, lost) })
+	}, "both are replaced")
+	t.Logf("both replaced after %s", time.Since(killed).Round(10*time.Millisecond))
+	assert.Less(t, time.Since(killed), lostAfter+2*time.Second)
+	answers(t, "here", r.URL)
+
+	now := holders(t, p, "Hello")
+	for _, lost := range both {
 		a := sites[lost].start(t)
 		eventually(t, func() bool {
 			list := rows(t, http.MethodGet, "http://"+p.http+"/details", "")

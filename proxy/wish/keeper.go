@@ -429,7 +429,11 @@ func (k *Keeper) Lost(ctx context.Context, running func(path string) bool) (lost
 			continue
 		}
 		if c.Owner == k.owner {
-			if !running(e.Key) {
+			if running(e.Key) {
+				continue
+			}
+			// It may have ended since the list was made: then its record is gone.
+			if now, err := k.store.Registry(store.Rollouts).Get(ctx, e.Key); err == nil && now.Revision == e.Revision {
 				k.adopt(e, c, e.Revision)
 				lost[e.Key] = c
 			}

@@ -36,10 +36,14 @@ type Wish struct {
 	Last uint32 `json:"last"`
 	// Secrets is the number of the version with which values of secrets were given last:
 	// an agent that has had none since does not know them.
-	Secrets uint32  `json:"secrets,omitempty"`
-	App     string  `json:"app,omitempty"` // that the function is a part of; "": of none
-	Placed  bool    `json:"placed"`        // a proxy chose the agents; else somebody named them
-	At      []Place `json:"at"`            // the agents, each once
+	Secrets uint32 `json:"secrets,omitempty"`
+	App     string `json:"app,omitempty"` // that the function is a part of; "": of none
+	Placed  bool   `json:"placed"`        // a proxy chose the agents; else somebody named them
+	// Replicas is how many agents are to have it, where the proxy chooses them, and Labels
+	// are those that they must have.
+	Replicas string            `json:"replicas,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	At       []Place           `json:"at"` // the agents, each once
 }
 
 // Version is a package with settings.
