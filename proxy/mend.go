@@ -462,6 +462,7 @@ func (p *Proxy) mendVersion(ctx context.Context, agent *fleet.Session, w *wish.W
 func (p *Proxy) mendByDeploy(ctx context.Context, addr string, w *wish.Wish, v wish.Version, canary uint32, row *proto.FunctionJsonRsp, versions []*proto.Version) (*proto.FunctionJsonRsp, error) {
 	fn := protobuf.CloneOf(v.Settings.FunctionJson)
 	fn.Name, fn.Note, fn.Canary = w.Name, v.Note, canary
+	fn.Replicas, fn.Placement = w.Replicas, w.Labels
 	for _, r := range p.fleet.Find(proto.Path(w.Name)) { // it may have been scaled since, which makes no version
 		if r.Agent != addr && p.fleet.Problem(r.Agent) == nil {
 			fn.Replicas, fn.Placement = r.Row.GetReplicas(), r.Row.GetPlacement()

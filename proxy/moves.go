@@ -45,8 +45,8 @@ func (p *Proxy) function(path string) (place.Function, bool) {
 	return place.Function{}, false
 }
 
-// withWishes adds to functions those that are wished of the proxy's choice and that no
-// agent has told of, and the agents that are to have one and did not tell.
+// withWishes says of functions what is wished, where the proxy chooses their agents. It adds
+// those that no agent has told of, and the agents that are to have one and did not tell.
 func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 	if p.wishes == nil {
 		return functions
@@ -61,15 +61,14 @@ func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 		}
 		i, told := index[path]
 		if !told {
-			fn := place.Function{Path: path}
-			settings := w.Version.Settings
-			fleet.Wished(&fn, &proto.FunctionJsonRsp{
-				Replicas: w.Replicas, Placement: w.Labels, Memory: settings.GetMemory(), Cpu: settings.GetCpu(),
-				Processes: uint32(settings.Processes()), Demanded: settings.GetIsolation(), //nolint:gosec // up to MaxInstances
-			})
-			functions = append(functions, fn)
+			functions = append(functions, place.Function{Path: path})
 			i = len(functions) - 1
 		}
+		settings := w.Version.Settings
+		fleet.Wished(&functions[i], &proto.FunctionJsonRsp{
+			Replicas: w.Replicas, Placement: w.Labels, Memory: settings.GetMemory(), Cpu: settings.GetCpu(),
+			Processes: uint32(settings.Processes()), Demanded: settings.GetIsolation(), //nolint:gosec // up to MaxInstances
+		})
 		for _, at := range w.Agents() {
 			if r, known, _ := p.fleet.Agent(at.Agent, at.ID); known && !slices.Contains(functions[i].On, r.Agent) {
 				functions[i].On = append(functions[i].On, r.Agent)

@@ -104,10 +104,10 @@ func TestLostAgentsAreReplacedAndNotDoubled(t *testing.T) {
 	for _, lost := range both {
 		running[lost].kill()
 	}
-	eventually(t, func() bool {
+	require.Eventually(t, func() bool {
 		at := holders(t, p, "Hello")
 		return len(at) == 2 && !slices.ContainsFunc(both, func(lost string) bool { return slices.Contains(at, lost) })
-	}, "both are replaced")
+	}, 12*time.Second, 50*time.Millisecond, "both are replaced")
 	t.Logf("both replaced after %s", time.Since(killed).Round(10*time.Millisecond))
 	assert.Less(t, time.Since(killed), lostAfter+2*time.Second)
 	answers(t, "here", r.URL)
