@@ -297,7 +297,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
 			e, err := store.Open(store.Config{Dir: b.TempDir(), Backlog: 1 << 30})
 			require.NoError(b, err)
-			defer e.Stop()
+			defer func() { require.NoError(b, e.Stop()) }()
 			var next atomic.Int64
 			var all sync.WaitGroup
 			b.ResetTimer()
