@@ -42,7 +42,7 @@ func (c *change) roll(ctx context.Context) error {
 		}
 		why := "the rollout stopped at agent " + s.Agent
 		c.end.Result = Undone
-		if err != nil || row.GetReason() == proto.ReasonUnreachable {
+		if unsure(err) || row.GetReason() == proto.ReasonUnreachable {
 			c.end.Unsure = append(c.end.Unsure, s.Agent)
 		}
 		switch cause := context.Cause(ctx); {
@@ -70,6 +70,19 @@ func (c *change) roll(ctx context.Context) error {
 		return nil
 	}
 	return nil
+}
+
+// unsure reports whether an error leaves open what an agent has done: one that has refused,
+// or was not reached, has done nothing.
+func unsure(err error) bool {
+	if err == nil || Unreachable(err) {
+		return false
+	}
+	switch proto.AsError(err).Kind {
+	case proto.ErrUnavailable, proto.ErrTimeout, proto.ErrCanceled, proto.ErrStalled, proto.ErrBadGateway, proto.ErrInternal:
+		return true
+	}
+	return false
 }
 
 // stands notes a step that was taken. To undo it later is needless if it changed

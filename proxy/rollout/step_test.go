@@ -1,12 +1,29 @@
 package rollout
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
+
+// What an agent has refused changes nothing: its function is called on.
+func TestOnlyErrorsThatLeaveItOpenMakeAnAgentUnsure(t *testing.T) {
+	for err, want := range map[error]bool{
+		nil: false,
+		proto.Errorf(proto.ErrInvalid, "there is no secret X"):                          false,
+		proto.Errorf(proto.ErrConflict, "it is being removed"):                          false,
+		proto.Errorf(proto.ErrExhausted, "all ports are in use"):                        false,
+		proto.Errorf(proto.ErrUnavailable, "agent a: connect").From("agent", "dial"):    false,
+		proto.Errorf(proto.ErrUnavailable, "agent a: EOF").From("agent", "unavailable"): true,
+		proto.Errorf(proto.ErrTimeout, "agent a: no answer").From("agent", "timeout"):   true,
+		errors.New("the connection broke"):                                              true,
+	} {
+		assert.Equal(t, want, unsure(err), "%v", err)
+	}
+}
 
 func TestStepsEndAtTheVersionOfTheOnesBefore(t *testing.T) {
 	old := &proto.FunctionJsonRsp{Version: 2, LastVersion: 4}
