@@ -151,6 +151,7 @@ func (s *scanner) web(until context.Context, addr string, h2, single bool) *http
 type entrance struct {
 	method, path string // gRPC: the method is ""
 	scope        wire.Scope
+	body         string // of which no call can be made
 }
 
 func (e entrance) String() string { return strings.TrimSpace(e.method + " " + e.path) }
@@ -165,14 +166,13 @@ const (
 	nothing verdict = "not found"
 )
 
-// ask makes a call, with a body that no call can be made of, and returns the verdict and
-// the beginning of what was answered.
-func (s *scanner) ask(t *testing.T, addr string, e entrance, token string, body []byte, single bool) (verdict, string) {
+// ask makes a call, and returns the verdict and the beginning of what was answered.
+func (s *scanner) ask(t *testing.T, addr string, e entrance, token string, single bool) (verdict, string) {
 	t.Helper()
-	method, rpc := e.method, e.method == ""
+	method, rpc, body := e.method, e.method == "", e.body
 	if rpc {
 		method = http.MethodPost
-		body = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
+		body = string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))) + body
 	}
 	scheme := "http://"
 	if s.tls {
@@ -180,7 +180,7 @@ func (s *scanner) ask(t *testing.T, addr string, e entrance, token string, body 
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel() // also ends a stream
-	req, err := http.NewRequestWithContext(ctx, method, scheme+addr+e.path, strings.NewReader(string(body)))
+	req, err := http.NewRequestWithContext(ctx, method, scheme+addr+e.path, strings.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	if rpc {
@@ -216,36 +216,42 @@ func (s *scanner) ask(t *testing.T, addr string, e entrance, token string, body 
 
 // entrances are all ways in that the tables know, those beside the tables, and some that
 // are not there.
-func entrances(mounts map[string]wire.Scope) (web, rpc []entrance) {
+func entrances(t *testing.T, mounts []entrance) (web, rpc []entrance) {
+	t.Helper()
+	const bad = "\xff"
 	const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 	web = []entrance{
-		{"GET", "/", wire.ScopeRead}, {"GET", "/healthz", wire.ScopeOpen}, {"GET", "/readyz", wire.ScopeOpen},
-		{"GET", "/unknown", wire.ScopeDeploy}, {"OPTIONS", "/deploy", wire.ScopeDeploy}, {"DELETE", "/tokens", wire.ScopeDeploy},
+		{"GET", "/", wire.ScopeRead, bad}, {"GET", "/healthz", wire.ScopeOpen, bad}, {"GET", "/readyz", wire.ScopeOpen, bad},
+		{"GET", "/unknown", wire.ScopeDeploy, bad}, {"OPTIONS", "/deploy", wire.ScopeDeploy, bad}, {"DELETE", "/tokens", wire.ScopeDeploy, bad},
 	}
 	rpc = []entrance{
-		{"", "/grpc.health.v1.Health/Check", wire.ScopeOpen}, {"", "/no.such.Service/Method", wire.ScopeDeploy},
-		{"", reflection, wire.ScopeDeploy}, {"", strings.Replace(reflection, "v1", "v1alpha", 1), wire.ScopeDeploy},
+		{"", "/grpc.health.v1.Health/Check", wire.ScopeOpen, bad}, {"", "/no.such.Service/Method", wire.ScopeDeploy, bad},
+		{"", reflection, wire.ScopeDeploy, bad}, {"", strings.Replace(reflection, "v1", "v1alpha", 1), wire.ScopeDeploy, bad},
 	}
 	for _, rt := range wire.Routes {
 		path, _, last := strings.Cut(rt.Path, ":")
 		if last {
 			path += "x"
 		}
-		web = append(web, entrance{rt.Method, path, rt.Scope})
+		web = append(web, entrance{rt.Method, path, rt.Scope, bad})
 	}
-	for path, scope := range mounts {
-		web = append(web, entrance{"GET", path, scope})
+	for _, m := range mounts {
+		m.body = bad
+		web = append(web, m)
 	}
 	desc := proto.Functions_ServiceDesc
 	for _, m := range desc.Methods {
-		rpc = append(rpc, entrance{"", "/" + desc.ServiceName + "/" + m.MethodName, ""})
+		rpc = append(rpc, entrance{"", "/" + desc.ServiceName + "/" + m.MethodName, "", bad})
 	}
 	for _, m := range desc.Streams {
-		rpc = append(rpc, entrance{"", "/" + desc.ServiceName + "/" + m.StreamName, ""})
+		rpc = append(rpc, entrance{"", "/" + desc.ServiceName + "/" + m.StreamName, "", bad})
 	}
 	for i, e := range rpc {
 		if rt, ok := wire.RouteOf(e.path); ok {
 			rpc[i].scope = rt.Scope
+			if rt.Scope == wire.ScopeInvoke { // who may is decided by what is named: as in the path, x
+				rpc[i].body = string(aimedAt(t, rt.RPC, "x"))
+			}
 		}
 	}
 	return web, rpc
@@ -379,14 +385,20 @@ func TestScan(t *testing.T) {
 	}
 	programs := []struct {
 		name, web, rpc string
-		mounts         map[string]wire.Scope // that are in no table
+		mounts         []entrance // that are in no table
 	}{
-		{"agent", "9000", "9000", map[string]wire.Scope{"/metrics": wire.ScopeRead, "/door/1": wire.ScopeAdmin}},
-		{"proxy", "9002", "9001", map[string]wire.Scope{"/functions/tunnel": wire.ScopeInvoke, "/metrics": wire.ScopeRead}},
+		{"agent", "9000", "9000", []entrance{
+			{method: "GET", path: "/metrics", scope: wire.ScopeRead}, {method: "GET", path: "/door/1", scope: wire.ScopeAdmin},
+		}},
+		{"proxy", "9002", "9001", []entrance{
+			{method: "GET", path: "/functions/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/metrics", scope: wire.ScopeRead},
+			{method: "GET", path: "/async/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/calls/tunnel", scope: wire.ScopeInvoke},
+			{method: "GET", path: "/results/tunnel", scope: wire.ScopeInvoke}, {method: "POST", path: "/events", scope: wire.ScopeInvoke},
+		}},
 	}
 	for _, p := range programs {
 		known := map[string]bool{}
-		web, rpc := entrances(p.mounts)
+		web, rpc := entrances(t, p.mounts)
 		for _, e := range slices.Concat(web, rpc) {
 			known[e.path] = true
 		}
@@ -404,14 +416,14 @@ func TestScan(t *testing.T) {
 			ip = here.addr
 		}
 		for _, p := range programs {
-			web, rpc := entrances(p.mounts)
+			web, rpc := entrances(t, p.mounts)
 			for _, e := range slices.Concat(web, rpc) {
 				port := p.web
 				if e.method == "" {
 					port = p.rpc
 				}
 				for _, s := range senders {
-					got, answer := c.ask(t, ip+":"+port, e, s.token, []byte("\xff"), s.wrong)
+					got, answer := c.ask(t, ip+":"+port, e, s.token, s.wrong)
 					want := rule(c, s, e.scope)
 					if got == nothing && want == letIn {
 						got = letIn // of what is not there
@@ -427,9 +439,9 @@ func TestScan(t *testing.T) {
 		}
 		plain := *c
 		plain.conns, plain.tls = nil, true
-		web, rpc := entrances(nil)
+		web, rpc := entrances(t, nil)
 		for _, e := range slices.Concat(web, rpc) {
-			got, answer := plain.ask(t, ip+":8080", e, right, []byte("\xff"), false)
+			got, answer := plain.ask(t, ip+":8080", e, right, false)
 			assert.Equal(t, nothing, got, "%s at the published port: %s: %s", c.name, e, answer)
 			calls++
 		}
@@ -437,7 +449,7 @@ func TestScan(t *testing.T) {
 			for path, scope := range map[string]wire.Scope{"/functions/tunnel": wire.ScopeInvoke, "/functions/shown": wire.ScopeOpen} {
 				anybody := *c
 				anybody.own, anybody.clear, anybody.tls, anybody.conns = false, false, true, nil
-				got, answer := anybody.ask(t, ip+":8080", entrance{"GET", path, scope}, s.token, nil, true)
+				got, answer := anybody.ask(t, ip+":8080", entrance{method: "GET", path: path, scope: scope}, s.token, true)
 				want := rule(&anybody, s, scope)
 				switch {
 				case s.wrong:
@@ -464,9 +476,9 @@ func TestScan(t *testing.T) {
 			ip = here.addr
 		}
 		for _, rt := range wire.Routes {
-			body := aimedAt(t, rt.RPC, "Tunnel")
+			body := string(aimedAt(t, rt.RPC, "Tunnel"))
 			for _, port := range []string{"9000", "9001"} {
-				got, answer := c.ask(t, ip+":"+port, entrance{"", rt.RPC, rt.Scope}, other, body, false)
+				got, answer := c.ask(t, ip+":"+port, entrance{path: rt.RPC, scope: rt.Scope, body: body}, other, false)
 				if got == letIn {
 					assert.NotContains(t, answer, "unnel", "%s: %s", c.name, rt.RPC)
 				}

@@ -144,6 +144,9 @@ func (a access) admit(r request, name string, public, everybody bool) error {
 		return nothingHere
 	case r.page == foreignPage:
 		return foreignCall
+	case name == "":
+		return unauthenticated("calls are told to those who may call their functions").
+			WithHint("send a token with the scope invoke, as Authorization: Bearer")
 	}
 	return unauthenticated("the function %.100q is private, or there is none", name).
 		WithHint("send a token with the scope invoke, as Authorization: Bearer; or deploy it with -auth public")
@@ -209,7 +212,8 @@ func (a access) mine(r request) error {
 
 // Admit returns why the caller of r may not call a function, nil when it may. It is for
 // handlers of mounts with ScopeInvoke. A function that is not there is asked for as one
-// that is not public: to those who may not call it, both look alike.
+// that is not public: to those who may not call it, both look alike. The name "" is that
+// of no function: those may call it who may call all.
 func Admit(r *http.Request, name string, public bool) error {
 	a, ok := r.Context().Value(accessKey{}).(access)
 	if !ok {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -27,41 +28,43 @@ func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.Ca
 }
 
 func (s *service) ShowCall(ctx context.Context, req *proto.CallRequest) (*proto.Call, error) {
-	if s.dispatcher == nil {
-		return nil, errNoDispatcher
+	// Who may not see it does not wait for it.
+	if err := s.mayCall(ctx, req.GetId()); err != nil {
+		return nil, err
 	}
 	wait, err := req.WaitLimit()
 	if err != nil {
-		return nil, err
-	}
-	// Who may not see it does not wait for it.
-	if err := s.mayCall(ctx, req.GetId()); err != nil {
 		return nil, err
 	}
 	return s.dispatcher.Call(ctx, req.GetId(), wait)
 }
 
 func (s *service) CancelCall(ctx context.Context, req *proto.CallRef) (*proto.Call, error) {
-	if s.dispatcher == nil {
-		return nil, errNoDispatcher
-	}
 	if err := s.mayCall(ctx, req.GetId()); err != nil {
 		return nil, err
 	}
 	return s.dispatcher.CancelCall(ctx, req.GetId())
 }
 
-// mayCall refuses a caller who may not call the function of a call.
+// mayCall refuses a caller who may not call the function of a call. A call that is not
+// there, or that nobody keeps here, is of no function: those alone are told so who may
+// call all of them, so that to others it looks like one that they may not see.
 func (s *service) mayCall(ctx context.Context, id string) error {
-	invoke := CallerFrom(ctx).invoke
-	if invoke == nil {
-		return nil
+	function, err := "", error(errNoDispatcher)
+	if s.dispatcher != nil {
+		var c *proto.Call
+		c, err = s.dispatcher.Call(ctx, id, 0)
+		if err != nil && !errors.Is(err, proto.ErrNotFound) {
+			return err
+		}
+		function = c.GetFunction()
 	}
-	c, err := s.dispatcher.Call(ctx, id, 0)
-	if err != nil {
-		return err
+	if invoke := CallerFrom(ctx).invoke; invoke != nil {
+		if refused := invoke(function); refused != nil {
+			return refused
+		}
 	}
-	return invoke(c.GetFunction())
+	return err
 }
 
 func (s *service) RedriveCalls(ctx context.Context, req *proto.DeadCalls) (*proto.CallCount, error) {

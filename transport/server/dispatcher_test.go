@@ -26,6 +26,9 @@ func (k *kept) Calls(_ context.Context, req *proto.CallsRequest) ([]*proto.Call,
 
 func (k *kept) Call(_ context.Context, id string, wait time.Duration) (*proto.Call, error) {
 	k.asked = append(k.asked, id, wait)
+	if id == "unknown" {
+		return nil, proto.Errorf(proto.ErrNotFound, "there is no call %s", id)
+	}
 	return &proto.Call{Id: id, Function: id, State: "done", BodyBase64: []byte{0xff}, Headers: map[string]string{"A": "b"}}, nil
 }
 
@@ -100,4 +103,26 @@ func TestATokenShowsCallsOfItsFunctionsAlone(t *testing.T) {
 	_, body := deploy(http.MethodGet, "/calls", "")
 	assert.Contains(t, body, `"helloworld"`)
 	assert.NotContains(t, body, `"other"`)
+}
+
+// A call that is not there looks like one that the caller may not see.
+func TestACallThatIsNotThereIsToldToThoseWhoMaySeeAll(t *testing.T) {
+	k, fake := transporttest.Keeper(t), transporttest.NewFake(t)
+	for _, c := range []struct {
+		name       string
+		dispatcher transport.Dispatcher
+		all        int
+	}{
+		{"a proxy", &kept{}, http.StatusNotFound},
+		{"an agent", nil, http.StatusMethodNotAllowed},
+	} {
+		addr := serve(t, fake, fake, server.Config{Tokens: k, Dispatcher: c.dispatcher})
+		all, one := gateway(t, addr, token(t, k, wire.ScopeInvoke)), gateway(t, addr, token(t, k, wire.ScopeInvoke, "HelloWorld"))
+		for _, method := range []string{http.MethodGet, http.MethodDelete} {
+			code, body := all(method, "/calls/unknown", "")
+			assert.Equal(t, c.all, code, "%s: %s: %s", c.name, method, body)
+			code, body = one(method, "/calls/unknown", "")
+			assert.Equal(t, http.StatusForbidden, code, "%s: %s: %s", c.name, method, body)
+		}
+	}
 }

@@ -681,6 +681,24 @@ func TestWhoMaySeeACall(t *testing.T) {
 	}
 }
 
+// Who may call no function is not even told that there is no such call.
+func TestNobodyIsToldOfCallsWhoMayCallNothing(t *testing.T) {
+	r := newRig(t, storetest.New(), func(cfg *Config) {
+		cfg.Admit = func(_ *http.Request, _ string, public bool) error {
+			if public {
+				return nil
+			}
+			return proto.Errorf(proto.ErrUnauthenticated, "send a token")
+		}
+	})
+	for _, path := range []string{"", "x", "c_x", id{path: "gone", sequence: 1, nonce: newNonce()}.String()} {
+		for _, prefix := range []string{CallsPath, ResultsPath} {
+			res := r.send(http.MethodGet, r.base+prefix+path, http.NoBody)
+			assert.Equal(t, http.StatusUnauthorized, res.StatusCode, "%s%s: %s", prefix, path, textOf(t, res))
+		}
+	}
+}
+
 func TestMetricsTellOfCallsThatWait(t *testing.T) {
 	r := newRig(t, storetest.New())
 	h, entered, release, _ := blocked()

@@ -57,15 +57,17 @@ func notAllowed(w http.ResponseWriter, r *http.Request, methods string) error {
 	return proto.Errorf(proto.ErrUnsupported, "%.20q is not a method of %.100s", r.Method, r.URL.Path).WithHint("it takes " + methods)
 }
 
-// handler serves calls below a path, for callers who may call their functions.
+// handler serves calls below a path, for callers who may call their functions. Of what is
+// no id, nobody knows the function.
 func (q *Queue) handler(prefix string, serve func(w http.ResponseWriter, r *http.Request, id string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(proto.RequestIDHeader, proto.RequestID(r.Header.Get(proto.RequestIDHeader)))
 		text := strings.TrimPrefix(r.URL.Path, prefix)
-		i, err := parseID(text)
+		i, unknown := parseID(text)
+		f, _ := q.Gateway.Function(i.path)
+		err := q.Admit(r, i.path, f.Public)
 		if err == nil {
-			f, _ := q.Gateway.Function(i.path)
-			err = q.Admit(r, i.path, f.Public)
+			err = unknown
 		}
 		if err == nil {
 			err = serve(w, r, text)
