@@ -15,6 +15,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/place"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
@@ -351,4 +352,50 @@ func TestAgentsAreToldTokensThoughTheyHaveNotChanged(t *testing.T) {
 		f.share(ctx, &agent{}, c)
 		assert.Equal(t, 4, c.told)
 	})
+}
+
+func TestAFunctionThatDoesNotRunHoldsNoPort(t *testing.T) {
+	h := listen(t, "a:1")
+	runs, broken := deployed("Runs"), &proto.FunctionJsonRsp{Name: "Broken", Status: string(proto.Failed)}
+	runs.Proxy = "http://a:5000"
+	says := func(rows ...*proto.FunctionJsonRsp) {
+		ev := said("x", rows...)
+		ev.Agent.Ports, ev.Agent.Isolation, ev.Agent.Labels = 2, "basic", map[string]string{"zone": "a"}
+		h.hear("a:1", ev)
+	}
+	fn := place.Function{Path: "new", Replicas: 1, Labels: map[string]string{"zone": "a"}}
+	says(runs, broken)
+	target, release, err := h.Place(fn, 0)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a:1"}, target.Agents)
+
+	other := place.Function{Path: "other", Replicas: 1}
+	full := func(why string) {
+		t.Helper()
+		for _, fn := range []place.Function{other, {Path: "other", Replicas: 1, Labels: fn.Labels}} {
+			_, _, err := h.Place(fn, 0)
+			require.ErrorIs(t, err, proto.ErrExhausted, why)
+			assert.Equal(t, "ports", proto.AsError(err).Reason)
+			require.ErrorContains(t, err, "are in use: a:1")
+		}
+	}
+	full("one on its way takes the port")
+	release()
+	broken.Status = string(proto.Deploying)
+	says(runs, broken)
+	full("one that is being deployed is about to take it")
+	broken.Status = string(proto.Failed)
+	runs.Serving = []*proto.Serving{{Version: 1, Proxy: "http://a:5000"}, {Version: 2, Proxy: "http://a:5001"}}
+	says(runs, broken)
+	full("a canary has it")
+	runs.Serving = nil
+	says(runs, broken)
+	_, release, err = h.Place(other, 0)
+	require.NoError(t, err)
+	release()
+	_, _, err = h.Place(place.Function{Path: "other", Replicas: 1, Labels: map[string]string{"zone": "b"}}, 0)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	require.ErrorContains(t, err, "has the labels zone=b")
+	_, _, err = h.Place(place.Function{Path: "other", Replicas: 1, Isolation: proto.IsolationFull}, 0)
+	require.ErrorIs(t, err, proto.ErrIncapable)
 }

@@ -128,10 +128,14 @@ func (f *Fleet) nowhere(fn place.Function) error {
 			takes = append(takes, a)
 		}
 	}
-	var lacking, weak []string
+	var lacking, weak, full []string
 	for _, a := range takes {
+		tier := Abilities{a.info}.isolates()
+		if tier >= fn.Isolation && place.Has(a.info.GetLabels(), fn.Labels) {
+			full = append(full, a.addr)
+		}
 		lacking = append(lacking, a.addr+" ("+cmp.Or(proto.LabelsText(a.info.GetLabels()), "none")+")")
-		if (Abilities{a.info}).isolates() < fn.Isolation {
+		if tier < fn.Isolation {
 			weak = append(weak, a.addr+" ("+a.info.GetIsolation()+")")
 		}
 	}
@@ -148,13 +152,15 @@ func (f *Fleet) nowhere(fn place.Function) error {
 	case len(takes) == 0:
 		return err("all agents that answer are being drained").
 			WithHint("let one have functions again: proxyCli agents resume " + answer[0].addr)
+	case len(full) > 0: // else they would have been chosen
+		return proto.Errorf(proto.ErrExhausted, "all ports of the agents that can have it are in use: %s", strings.Join(full, ", ")).
+			WithHint("stop functions that are not needed, start these agents with a wider -ports, or start more of them").From("gateway", "ports")
 	case len(weak) == len(takes):
 		return tooWeak(fn.Isolation, weak)
-	case len(fn.Labels) > 0:
+	default: // without labels one of those that are not weak had taken it
 		return err("no agent that can have it has the labels %s: %s", proto.LabelsText(fn.Labels), strings.Join(lacking, ", ")).
 			WithHint("start an agent with -labels " + proto.LabelsText(fn.Labels))
 	}
-	return err("no agent has a free port").WithHint("start agents with a wider -ports, or more of them")
 }
 
 // Places returns the agents and the functions, as package place sees them. Functions whose
@@ -216,13 +222,17 @@ func (f *Fleet) functions() (list []place.Function) {
 	for addr, a := range f.agents {
 		for path, row := range a.rows {
 			if !a.owns[path] { // it is another function, which has nothing to do with the first
-				list = append(list, place.Function{Path: path + " " + addr, On: []string{addr}, Fixed: true})
+				list = append(list, place.Function{Path: path + " " + addr, On: []string{addr}, Ports: map[string]int{addr: a.ports(path)}, Fixed: true})
 				continue
 			}
 			if byPath[path] == nil {
 				byPath[path] = &place.Function{Path: path}
 			}
 			byPath[path].On = append(byPath[path].On, addr)
+			if byPath[path].Ports == nil {
+				byPath[path].Ports = map[string]int{}
+			}
+			byPath[path].Ports[addr] = a.ports(path)
 			// What is to be was said to all; one that was away has not heard it.
 			if before := newest[path]; before == nil || cmp.Or(
 				cmp.Compare(row.GetVersion(), before.GetVersion()), first(a.client != nil, f.agents[before.GetAtAgent()].client != nil), cmp.Compare(before.GetAtAgent(), addr),
@@ -273,6 +283,21 @@ func Wished(fn *place.Function, row *proto.FunctionJsonRsp) {
 	var err error
 	fn.Replicas, fn.All, err = proto.ParseReplicas(row.GetReplicas())
 	fn.Fixed = err != nil
+}
+
+// ports counts the ports that a function of the agent holds, or is about to take: one that
+// has failed, or is stopped, holds none. Fleet.mu is held.
+func (a *agent) ports(path string) int {
+	row := a.rows[path]
+	held := map[string]bool{row.GetProxy(): true}
+	for _, s := range row.GetServing() {
+		held[s.GetProxy()] = true
+	}
+	delete(held, "")
+	if len(held) == 0 && (a.placing[path] > 0 || proto.Status(row.GetStatus()) == proto.Deploying) {
+		return 1
+	}
+	return len(held)
 }
 
 // load counts the functions that an agent has or is about to have. Fleet.mu is held.

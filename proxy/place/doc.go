@@ -16,7 +16,8 @@
 // Of the agents that may have a new replica come first those with room for it, then those
 // on the machine with the fewest replicas of the function, then the one that would have
 // the least to do. Memory and processors order agents and exclude none: what functions
-// say are limits of theirs, of which most use little.
+// say are limits of theirs, of which most use little. Ports exclude: an agent whose ports
+// are all held gets nothing more. A function that does not run holds none.
 //
 // An agent that comes back after its replicas were replaced has replicas too many. Those
 // that were chosen meanwhile stay.

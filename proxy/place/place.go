@@ -34,6 +34,9 @@ type Agent struct {
 type Function struct {
 	Path string
 	On   []string // names of agents that have it, also of agents that are not known
+	// Ports is how many ports it holds on agents, by their names: none where it does not
+	// run, two where a canary does. On an agent that is not named it holds one.
+	Ports map[string]int
 	// Fixed says that it stays there: a user has named these agents.
 	Fixed bool
 	// Replicas is how many agents are to have it; All: each that may.
@@ -97,9 +100,9 @@ type plan struct {
 // load is an agent with what it has, or is to have.
 type load struct {
 	Agent
-	functions int
-	memory    uint64
-	cpus      float64
+	taken  int // ports
+	memory uint64
+	cpus   float64
 }
 
 // add counts a function n times. a may be nil: an agent that is not known.
@@ -107,7 +110,11 @@ func (a *load) add(f *Function, n int) {
 	if a == nil {
 		return
 	}
-	a.functions += n
+	ports, told := f.Ports[a.Name]
+	if !told {
+		ports = 1
+	}
+	a.taken += n * ports
 	a.memory += uint64(n) * cmp.Or(f.Memory, usualMemory) //nolint:gosec // n is 1, or -1 for what was added
 	a.cpus += float64(n) * cmp.Or(f.CPUs, usualCPUs)
 }
@@ -122,12 +129,17 @@ func (a *load) share(f *Function) float64 {
 
 // fits reports whether the agent has what f asks for.
 func (a *load) fits(f *Function) bool {
-	for k, v := range f.Labels {
-		if had, ok := a.Labels[k]; !ok || had != v {
+	return Has(a.Labels, f.Labels) && a.Isolation >= f.Isolation
+}
+
+// Has reports whether an agent with labels has those that a function asks for.
+func Has(labels, wanted map[string]string) bool {
+	for k, v := range wanted {
+		if had, ok := labels[k]; !ok || had != v {
 			return false
 		}
 	}
-	return a.Isolation >= f.Isolation
+	return true
 }
 
 func (p *plan) lost(a *load) bool { return p.lostAfter > 0 && a.Silent >= p.lostAfter }
@@ -148,7 +160,7 @@ func (p *plan) target(f *Function) Target {
 			stay = append(stay, name)
 		case has:
 			leave = append(leave, name)
-		case a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.functions < a.Ports):
+		case a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.taken < a.Ports):
 			free = append(free, name)
 		}
 	}

@@ -68,6 +68,21 @@ func TestPlan(t *testing.T) {
 			others: []place.Function{{Path: "x", On: []string{"a"}, Fixed: true}},
 			want:   place.Target{Agents: []string{"b"}, Add: []string{"b"}, Short: 1},
 		},
+		"what holds no port there leaves it to others": {
+			agents: with(agents("a"), "a", func(a *place.Agent) { a.Ports = 2 }), f: hello(1),
+			others: []place.Function{{Path: "broken", On: []string{"a"}, Ports: map[string]int{"a": 0}, Replicas: 1}, {Path: "x", On: []string{"a"}, Fixed: true}},
+			want:   place.Target{Agents: []string{"a"}, Add: []string{"a"}},
+		},
+		"a canary holds a second port": {
+			agents: with(agents("a"), "a", func(a *place.Agent) { a.Ports = 2 }), f: hello(1),
+			others: []place.Function{{Path: "x", On: []string{"a"}, Ports: map[string]int{"a": 2}, Fixed: true}},
+			want:   place.Target{Short: 1},
+		},
+		"what comes before it takes the port": {
+			agents: with(agents("a"), "a", func(a *place.Agent) { a.Ports = 1 }), f: hello(1),
+			others: []place.Function{{Path: "earlier", Replicas: 1}},
+			want:   place.Target{Short: 1},
+		},
 		"replicas spread over machines": {
 			agents: with(with(agents("a", "b", "c"), "a", func(a *place.Agent) { a.Machine = "m" }), "b", func(a *place.Agent) { a.Machine = "m" }), f: hello(2),
 			others: []place.Function{{Path: "x", On: []string{"c"}, Fixed: true}},
