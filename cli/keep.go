@@ -23,6 +23,10 @@ import (
 // resetAll is the value of the flag -reset that names no settings.
 const resetAll = "all"
 
+// firstReplicas is the setting replicas that the proxy gives a new function that does not
+// have it.
+const firstReplicas = "1"
+
 // resets are the settings that the flag -reset names.
 func resets(cmd *cobra.Command, value string) (names []string, err error) {
 	var known []string
@@ -150,8 +154,16 @@ func (e *entry) override(flags *entry, given func(flag string) bool) {
 			e.fn.Retain(flags.fn, []string{s.Name})
 		}
 	}
-	if given("agent") {
+	// Agents are named, or chosen: flags of the one replace what the file says of the other.
+	places := given("replicas") || given("placement")
+	switch {
+	case given("agent"):
 		e.fn.ToAgent = flags.fn.ToAgent
+		if !places {
+			e.fn.Replicas, e.fn.Placement = "", nil
+		}
+	case places:
+		e.fn.ToAgent = nil
 	}
 }
 
@@ -193,6 +205,7 @@ func (e *entry) keep(given func(flag string) bool, reset []string) {
 			e.fn.Keep = append(e.fn.Keep, s.Name)
 		}
 	}
+	e.fn.Keep = e.fn.Keepable(e.fn.GetKeep())
 	// Values of secrets are not known here; the agent adds them.
 	env := maps.Clone(e.fn.GetEnv())
 	e.fn.Retain(was, slices.DeleteFunc(slices.Clone(e.fn.Keep), func(name string) bool { return name == "secrets" }))
@@ -233,6 +246,8 @@ func (e *entry) changes() (kept, changes []string) {
 		var stays, turns []string
 		switch {
 		case s.Effect == proto.OnDeploy:
+		case s.Name == "replicas" && (s.Text(e.fn) == "" || s.Text(e.fn) == firstReplicas && s.Text(was) == firstReplicas):
+			// Nobody has said it, and nothing changes: it stays on as many agents, or on those named.
 		case s.Form == proto.Variables:
 			stays, turns = variables("env", was.GetEnv(), e.fn.GetEnv(), func(k string) bool { return e.fn.Env[k] != was.GetEnv()[k] })
 		case s.Form == proto.Secrets:

@@ -34,6 +34,14 @@ func TestWhereAFunctionMayBeIsChecked(t *testing.T) {
 	require.NoError(t, (&FunctionJson{Name: "F", Replicas: "all", Placement: map[string]string{"example.com/zone": "a-1"}}).Check())
 }
 
+func TestHowAgentsAreChosenIsNotKeptWhereTheyAreNamed(t *testing.T) {
+	names := []string{"env", "replicas", "placement", "memory", "unknown"}
+	assert.Equal(t, names, (&FunctionJson{Name: "F"}).Keepable(names))
+	assert.Equal(t, []string{"env", "memory", "unknown"}, (&FunctionJson{Name: "F", ToAgent: []string{"a:1"}}).Keepable(names))
+	assert.Len(t, names, 5, "they are left alone")
+	assert.Equal(t, "replicas", names[1])
+}
+
 func FuzzLabels(f *testing.F) {
 	for _, text := range []string{"", "a=b", "zone=a,gpu=yes", "a=", "=b", "a=b,a=c", "a=b=c", ","} {
 		f.Add(text)

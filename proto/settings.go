@@ -385,6 +385,18 @@ func (f *FunctionJson) Lasting() *FunctionJson {
 	return protobuf.CloneOf(kept) // lists and maps are f's
 }
 
+// Keepable returns those of some names of settings that f can keep of a version: one that
+// names its agents does not keep how the proxy was to choose them.
+func (f *FunctionJson) Keepable(names []string) []string {
+	if len(f.GetToAgent()) == 0 {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		i := slices.IndexFunc(settings, func(s Setting) bool { return s.Name == name })
+		return i >= 0 && settings[i].Effect == OnPlace
+	})
+}
+
 // Retain copies the named settings from a version into f. Of env and secrets it
 // copies the variables that f does not give itself.
 func (f *FunctionJson) Retain(from *FunctionJson, names []string) {

@@ -188,6 +188,7 @@ func (p *Proxy) agentFor(ctx context.Context, addr string) (string, error) {
 // retain fills in the settings that a function keeps, so that all of its agents get the
 // same. Agents alone know the values of secrets: each keeps its own.
 func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
+	o.Function.Keep = o.Function.Keepable(o.Function.GetKeep())
 	if len(o.Function.GetKeep()) == 0 {
 		return nil
 	}

@@ -119,6 +119,49 @@ func TestScaleChangesOnHowManyAgentsAFunctionIs(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrUnsupported)
 }
 
+// Who names agents has chosen them: how the proxy chose them before is not kept, and counts
+// again once it is said.
+func TestNamedAgentsReplaceChosenOnes(t *testing.T) {
+	for name, s := range map[string]store.Store{"without a store": nil, "with one": storetest.New()} {
+		t.Run(name, func(t *testing.T) {
+			nodes := newNodes(t, 2)
+			p := start(t, Config{Agents: addrs(nodes...), Store: s})
+			c := p.dial(t, transport.RPC)
+			keep := []string{"replicas", "placement", "memory"}
+			fn := source(t, "Hello")
+			fn.Replicas, fn.Memory = "2", "64MiB"
+			_, err := c.Deploy(t.Context(), fn)
+			require.NoError(t, err)
+			p.has(t, "Hello", nodes...)
+
+			fn = source(t, "Hello", nodes[0].addr)
+			fn.Keep = keep
+			rows, err := c.Deploy(t.Context(), fn)
+			require.NoError(t, err)
+			require.Len(t, rows, 1)
+			p.has(t, "Hello", nodes[0])
+			versions, err := c.Versions(t.Context(), "Hello")
+			require.NoError(t, err)
+			assert.Equal(t, "64MiB", versions[0].GetSettings().GetMemory(), "the rest is kept")
+
+			fn = source(t, "Hello")
+			fn.Keep, fn.Env = keep, map[string]string{"A": "1"}
+			rows, err = c.Deploy(t.Context(), fn)
+			require.NoError(t, err)
+			require.Len(t, rows, 1, "it stays where a user has put it")
+			assert.Empty(t, rows[0].GetReplicas())
+			p.has(t, "Hello", nodes[0])
+
+			fn = source(t, "Hello")
+			fn.Replicas, fn.Keep = "2", keep[2:]
+			rows, err = c.Deploy(t.Context(), fn)
+			require.NoError(t, err)
+			require.Len(t, rows, 2, "its agents of before do not clash with a number")
+			p.has(t, "Hello", nodes...)
+		})
+	}
+}
+
 func (n *node) dial(t *testing.T) *transport.Client {
 	t.Helper()
 	c := transport.NewAgent(transport.RPC, n.addr)

@@ -185,6 +185,7 @@ func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, e
 	list := make([]*proto.Version, 0, len(fn.versions))
 	for _, v := range slices.Backward(fn.versions) {
 		settings := v.fn.Lasting()
+		settings.Replicas, settings.Placement = fn.row.GetReplicas(), maps.Clone(fn.row.GetPlacement())
 		for name := range settings.GetSecrets() {
 			settings.Secrets[name] = ""
 		}
