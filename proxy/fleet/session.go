@@ -142,7 +142,7 @@ func (s *Session) Rollback(ctx context.Context, name string, to uint32) (*proto.
 	if err != nil {
 		return nil, err
 	}
-	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return SameVersions(told, row) })
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return serveAlike(told, row) })
 	return row, nil
 }
 
@@ -161,14 +161,20 @@ func (s *Session) Resume(ctx context.Context, name string) (*proto.FunctionJsonR
 	return s.change(ctx, name, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Resume(ctx, name) })
 }
 
-// change makes a request that changes which versions serve.
+// change makes a request that changes which versions serve, or whether they do.
 func (s *Session) change(ctx context.Context, name string, call func(context.Context) ([]*proto.FunctionJsonRsp, error)) (*proto.FunctionJsonRsp, error) {
 	row, err := s.one(ctx, stopLimit, call)
 	if err != nil {
 		return nil, err
 	}
-	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil || SameVersions(told, row) })
+	s.echo(ctx, name, func(told *proto.FunctionJsonRsp) bool { return told == nil || serveAlike(told, row) })
 	return row, nil
+}
+
+// serveAlike reports whether the same is called in two rows: a function that was paused
+// serves the same versions as before, but no calls.
+func serveAlike(told, row *proto.FunctionJsonRsp) bool {
+	return SameVersions(told, row) && told.GetPaused() == row.GetPaused()
 }
 
 // Wake opens a version that is kept but does not serve.
