@@ -65,7 +65,8 @@ func Inspect(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, process)
 	case "/slow":
 		select {
-		case <-r.Context().Done():
+		case <-r.Context().Done(): // at its limit, which is the gateway's, too
+			time.Sleep(time.Second)
 		case <-time.After(time.Minute):
 		}
 	case "/request":

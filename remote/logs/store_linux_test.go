@@ -334,7 +334,7 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 	}
 	s.settled()
 	t.Logf("slowest line of another function %v, most disk %d MiB", slowest, most>>20)
-	assert.Less(t, most, int64(300<<20))
+	assert.Less(t, most, int64(700<<20), "of 1 GiB: how far it is ahead for a moment depends on the disk")
 	assert.LessOrEqual(t, diskUsage(t, filepath.Join(s.linesDir(), "flood")), int64(2<<20))
 
 	lines, lost := s.lines(&proto.LogsRequest{Name: "Flood"})
