@@ -199,7 +199,11 @@ func TestFiftyDeploysAtOnceLeaveNothingBehind(t *testing.T) {
 		pid, files, memory int
 	}{"agent": {a.cmd.Process.Pid, agentFiles, agentMemory}, "proxy": {p.cmd.Process.Pid, proxyFiles, proxyMemory}} {
 		eventually(t, func() bool { return descriptors(t, s.pid) <= s.files+5 }, "the %s closes its files", who)
-		assert.Less(t, memory(t, s.pid)-s.memory, 96<<20, "bytes that the %s keeps", who)
+		most := 96 << 20
+		if testing.Short() { // the race detector, with which short runs are made, takes several times as much
+			most *= 4
+		}
+		assert.Less(t, memory(t, s.pid)-s.memory, most, "bytes that the %s keeps", who)
 	}
 	assert.Less(t, goroutines(t, p.server), n+100, "some 70 are the store's")
 	assert.Less(t, goroutines(t, a.server), n)
