@@ -31,6 +31,11 @@ import (
 // patience bounds every wait of a test.
 const patience = 30 * time.Second
 
+// Lasting is how long, in seconds, certificates are valid that are not to be renewed within
+// a test. pebble suggests (RFC 9773) to renew within the two days about the end of the
+// second third: one that is valid for less is due at any time.
+const Lasting = 90 * 24 * 3600
+
 // Authority is pebble, the authority that Let's Encrypt has for tests.
 type Authority struct {
 	*httptest.Server
@@ -255,21 +260,21 @@ func TestACertificateIsIssuedKeptAndRenewedUnderLoad(t *testing.T) {
 // An authority that has begun anew knows no account.
 func TestAnAccountThatTheAuthorityHasForgottenIsReplaced(t *testing.T) {
 	l, port := listen(t)
-	a, dir := NewAuthority(t, port, 3600), t.TempDir()
+	a, dir := NewAuthority(t, port, Lasting), t.TempDir()
 	s := serve(t, l, a, dir)
 	s.eventually(t, a, some, "a certificate is issued")
 	known := accountKey(t, dir)
 	renew := func() error { return s.magic.RenewCertSync(t.Context(), "localhost", true) }
 	require.NoError(t, renew())
 	assert.Equal(t, known, accountKey(t, dir), "the authority knows it")
-	a.begin(port, 3600)
+	a.begin(port, Lasting)
 	require.NoError(t, renew())
 	assert.NotEqual(t, known, accountKey(t, dir))
 }
 
 func TestManagersThatShareFilesServeOneCertificate(t *testing.T) {
 	l, port := listen(t)
-	a, files := NewAuthority(t, port, 3600), newInMemory()
+	a, files := NewAuthority(t, port, Lasting), newInMemory()
 	first := serveFrom(t, l, a, t.TempDir(), files)
 	serial := first.eventually(t, a, some, "a certificate is issued")
 	a.limits.Store(true)
@@ -281,7 +286,7 @@ func TestManagersThatShareFilesServeOneCertificate(t *testing.T) {
 
 func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {
 	l, port := listen(t)
-	a := NewAuthority(t, port, 3600)
+	a := NewAuthority(t, port, Lasting)
 	s := serve(t, l, a, t.TempDir())
 	s.eventually(t, a, some, "a certificate is issued")
 	a.limits.Store(true)
@@ -293,7 +298,7 @@ func TestTheCertificateServesOnWhileTheAuthorityRefuses(t *testing.T) {
 
 func TestANameThatNobodyWantsAnyLongerIsNotAskedFor(t *testing.T) {
 	l, port := listen(t)
-	a := NewAuthority(t, port, 3600)
+	a := NewAuthority(t, port, Lasting)
 	s := serve(t, l, a, t.TempDir())
 	s.eventually(t, a, some, "a certificate is issued")
 	cert := certmagic.Certificate{Names: []string{"other.localhost"}}

@@ -142,7 +142,7 @@ func (p *program) upgraded(t *testing.T) {
 
 func TestAProxyGetsTheCertificateOfItsDomain(t *testing.T) {
 	addr, port := freePort(t)
-	p := startProgram(t, acme.NewAuthority(t, port, 3600), addr)
+	p := startProgram(t, acme.NewAuthority(t, port, acme.Lasting), addr)
 	p.certified(t)
 	rsp, err := p.get(t, "https://")
 	require.NoError(t, err)
@@ -155,11 +155,8 @@ func TestAProxyGetsTheCertificateOfItsDomain(t *testing.T) {
 
 // What was there serves all the time, and the authority is not asked again.
 func TestACertificateServesOnThroughAnUpgrade(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it is a matter of time, and slow programs may order twice")
-	}
 	addr, port := freePort(t)
-	a := acme.NewAuthority(t, port, 3600)
+	a := acme.NewAuthority(t, port, acme.Lasting)
 	p := startProgram(t, a, addr)
 	serial := p.certified(t)
 	orders := a.Orders()
@@ -188,7 +185,7 @@ func TestACertificateServesOnThroughAnUpgrade(t *testing.T) {
 // authority's challenge by then.
 func TestACertificateThatIsOrderedBeforeAnUpgradeIsNotLost(t *testing.T) {
 	addr, port := freePort(t)
-	a := acme.NewAuthority(t, port, 3600)
+	a := acme.NewAuthority(t, port, acme.Lasting)
 	order := a.Hold()
 	p := startProgram(t, a, addr)
 	<-order.Begun()
@@ -205,7 +202,7 @@ func TestACertificateThatIsOrderedBeforeAnUpgradeIsNotLost(t *testing.T) {
 // An order that takes longer than the old program lives is made anew.
 func TestAnOrderThatAnUpgradeEndsIsMadeAnew(t *testing.T) {
 	addr, port := freePort(t)
-	a := acme.NewAuthority(t, port, 3600)
+	a := acme.NewAuthority(t, port, acme.Lasting)
 	order := a.Hold()
 	p := startProgram(t, a, addr)
 	<-order.Begun()
