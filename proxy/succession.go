@@ -39,7 +39,7 @@ type succession struct {
 func (s *succession) standsIn() bool { return s.heir != nil && s.heir.StandsIn() }
 
 // begin waits, if this process takes over from another, until it knows what the agents
-// serve, and until the other has let it serve.
+// serve, and has the certificates of callers, and until the other has let it serve.
 func (s *succession) begin(ctx context.Context) error {
 	s.leave, s.drained, s.done = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	if s.heir == nil {
@@ -47,6 +47,9 @@ func (s *succession) begin(ctx context.Context) error {
 	}
 	if err := s.proxy.fleet.Started(ctx); err != nil {
 		return err
+	}
+	if s.proxy.certs != nil {
+		s.proxy.certs.Loaded(ctx)
 	}
 	return s.heir.Ready(ctx, s.proxy.reaches())
 }

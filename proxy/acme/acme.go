@@ -22,6 +22,10 @@ const LetsEncrypt = certmagic.LetsEncryptProductionCA
 // challengeProtocol is what an authority asks for in its handshake (RFC 8737).
 const challengeProtocol = "acme-tls/1"
 
+// loadLimit is how long Loaded waits. A certificate is read within milliseconds; one that is
+// damaged never serves.
+const loadLimit = 5 * time.Second
+
 var errUnwanted = errors.New("nobody wants a certificate for this name")
 
 // Config is what a Manager needs.
@@ -48,13 +52,14 @@ type Manager struct {
 	locks  *locks
 
 	changed chan struct{}   // holds a value when wanted has changed; has room for one
+	loaded  chan struct{}   // holds a value when a certificate has been loaded; has room for one
 	mu      sync.Mutex      // guards the field below:
 	wanted  map[string]bool // names; never changed, only replaced
 }
 
 // New returns a Manager. Run gets the certificates.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1)}
+	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), loaded: make(chan struct{}, 1)}
 	m.Want()
 	quiet := zap.NewNop() // events say what our log needs
 	var files certmagic.Storage = &certmagic.FileStorage{Path: cfg.Dir}
@@ -129,8 +134,13 @@ func (m *Manager) Want(names ...string) {
 		return
 	}
 	m.wanted = wanted
+	hint(m.changed)
+}
+
+// hint makes a channel that has room for one value hold it.
+func hint(c chan<- struct{}) {
 	select {
-	case m.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -139,6 +149,26 @@ func (m *Manager) names() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.wanted
+}
+
+// Loaded waits until those certificates serve that are stored for the names that are wanted
+// now, so that the first callers find them, but no longer than five seconds, or until ctx is
+// done. Run loads them. One goroutine at a time may call it.
+func (m *Manager) Loaded(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
+	for name := range m.names() {
+		if !m.locks.Exists(ctx, certmagic.StorageKeys.SiteCert(m.issuer.IssuerKey(), name)) {
+			continue
+		}
+		for len(m.cache.AllMatchingCertificates(name)) == 0 {
+			select {
+			case <-m.loaded:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // renewal tells certmagic how to renew a certificate: not at all when nobody wants it.
@@ -171,6 +201,8 @@ func (m *Manager) event(ctx context.Context, event string, data map[string]any) 
 
 func (m *Manager) report(event string, data map[string]any) {
 	switch event {
+	case "cached_managed_cert":
+		hint(m.loaded)
 	case "cert_obtained":
 		m.cfg.Logger.Info("there is a new certificate", "name", data["identifier"], "renewed", data["renewal"])
 	case "cert_failed":

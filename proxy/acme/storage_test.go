@@ -126,3 +126,43 @@ func TestSharedFilesAreAStorageLikeAFolder(t *testing.T) {
 	require.NoError(t, newStorage(ours.Files).Lock(ctx, "name"))
 	require.Error(t, ours.Unlock(ctx, "name"), "it is another's")
 }
+
+// slow are files of which nothing is read until they are released.
+type slow struct {
+	*inMemory
+	asked, release chan struct{}
+	once           sync.Once
+}
+
+func (s *slow) Load(ctx context.Context, name string) ([]byte, time.Time, error) {
+	s.once.Do(func() { close(s.asked) })
+	<-s.release
+	return s.inMemory.Load(ctx, name)
+}
+
+// The first caller of a process that takes over finds the certificate.
+func TestWhatIsStoredServesOnceItIsLoaded(t *testing.T) {
+	l, port := listen(t)
+	a, files := NewAuthority(t, port, Lasting), newInMemory()
+	first := serveFrom(t, l, a, t.TempDir(), files)
+	first.Loaded(t.Context()) // there is none, and it waits for none
+	serial := first.eventually(t, a, some, "a certificate is issued")
+
+	late := &slow{inMemory: files, asked: make(chan struct{}), release: make(chan struct{})}
+	other, _ := listen(t)
+	next := serveFrom(t, other, a, t.TempDir(), late)
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		next.Loaded(t.Context())
+	}()
+	within(t, late.asked, "it is not read")
+	select {
+	case <-loaded:
+		t.Error("nothing is loaded yet")
+	default:
+	}
+	close(late.release)
+	within(t, loaded, "it waits on")
+	assert.Equal(t, serial, next.serial(a))
+}
