@@ -54,6 +54,28 @@ func TestACallerCanOnlyShortenTheLimit(t *testing.T) {
 	})
 }
 
+// A function gives up at its limit, which is the gateway's too: whichever is first, the
+// caller is told of the limit.
+func TestAnAnswerThatComesAtTheLimitIsNone(t *testing.T) {
+	inBothLanes(t, func(t *testing.T, line string) {
+		row := function(t, "Hello", func(_ http.ResponseWriter, r *http.Request) {
+			limit, err := time.ParseDuration(r.Header.Get(forward.Timeout))
+			if !assert.NoError(t, err) {
+				return
+			}
+			late := time.NewTimer(limit)
+			defer late.Stop()
+			<-late.C // and not the context: the gateway does not cancel first
+		})
+		row.Timeout = "20ms"
+		addr := front(t, row)
+		for range 50 {
+			res, _ := say(t, addr, "GET /functions/hello HTTP/1.1\r\nHost: h\r\n"+line+"\r\n")
+			assert.Equal(t, 504, res.StatusCode)
+		}
+	})
+}
+
 func TestTimeoutsThatAreNoneAreRefused(t *testing.T) {
 	addr := front(t, function(t, "Hello", func(http.ResponseWriter, *http.Request) { t.Error("it was called") }))
 	inBothLanes(t, func(t *testing.T, line string) {

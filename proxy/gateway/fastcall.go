@@ -61,6 +61,10 @@ func (f *Fast) call(c *fastCall) (err error) {
 		return c.refuse(err)
 	}
 	c.used, c.headAfter = l, time.Since(c.begun)
+	if c.headAfter >= c.term.limit { // as call.begins
+		c.done(false)
+		return c.refuse(errLimit)
+	}
 	if err = c.relay(); err == nil && c.closes {
 		err = errBusy
 	}

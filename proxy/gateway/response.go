@@ -21,6 +21,7 @@ const (
 
 // begins notes that the head of the answer has come, and returns what is wrong with it.
 func (c *call) begins(res *http.Response) error {
+	inTime := c.limit.Stop()
 	c.answered.Store(true)
 	if c.in.ContentLength != 0 && !c.bodyRead.Load() {
 		c.limit.Reset(c.Silence)
@@ -29,6 +30,8 @@ func (c *call) begins(res *http.Response) error {
 	}
 	c.head = time.Since(c.begun)
 	switch {
+	case !inTime: // else it would be chance which answer of a function that gives up at its limit is sent
+		return errLimit
 	case !c.http2 && (res.ProtoMajor != 1 || res.ProtoMinor > 1):
 		return fmt.Errorf("it has the protocol %s", res.Proto)
 	case res.StatusCode < 100:

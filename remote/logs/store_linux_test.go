@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -306,6 +307,16 @@ func TestASlowFollowerHoldsUpNobodyAndIsToldWhatItLost(t *testing.T) {
 }
 
 func TestFloodIsBoundedAndCounted(t *testing.T) {
+	// How far a flood is ahead for a moment depends on what else the machine does.
+	most := int64(math.MaxInt64)
+	for tries := 3; most >= 300<<20 && tries > 0; tries-- {
+		most = flooded(t)
+	}
+	assert.Less(t, most, int64(300<<20), "bytes on the disk")
+}
+
+// flooded checks what a flood of 1 GiB leaves, and returns how much there was at most.
+func flooded(t *testing.T) (most int64) {
 	s := openStore(t, t.TempDir(), Config{Bytes: 2 << 20})
 	const printed = 1 << 30
 	flood := self(fmt.Sprint("flood:", printed))
@@ -314,7 +325,7 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 	go func() { _, _ = flood.Process.Wait(); close(ended) }()
 
 	// Another one is heard all the same.
-	slowest, most := time.Duration(0), int64(0)
+	slowest := time.Duration(0)
 	for i := 0; ; i++ {
 		began := time.Now()
 		text := fmt.Sprint("calm ", i)
@@ -334,7 +345,6 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 	}
 	s.settled()
 	t.Logf("slowest line of another function %v, most disk %d MiB", slowest, most>>20)
-	assert.Less(t, most, int64(700<<20), "of 1 GiB: how far it is ahead for a moment depends on the disk")
 	assert.LessOrEqual(t, diskUsage(t, filepath.Join(s.linesDir(), "flood")), int64(2<<20))
 
 	lines, lost := s.lines(&proto.LogsRequest{Name: "Flood"})
@@ -351,6 +361,7 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 	assert.Positive(t, s.Lost("Flood"))
 	assert.Less(t, s.Lost("Flood"), uint64(printed/100))
 	assert.InEpsilon(t, printed/100, s.journals["flood"].next, 0.05, "each line is kept or counted as lost")
+	return most
 }
 
 func diskUsage(t *testing.T, dir string) (bytes int64) {
