@@ -259,7 +259,7 @@ func TestLifeInACrowd(t *testing.T) {
 	for name, pid := range programs {
 		now, most := memory(t, pid), peak(t, pid)
 		t.Logf("%s: %d MiB before, %d at most, %d now", name, before[name]>>20, most>>20, now>>20)
-		if !testing.Short() { // the race detector, with which short runs are made, takes several times as much
+		if !testkit.Race { // it takes several times as much
 			assert.Less(t, most-before[name], 16<<20+places*48<<10, "%s has grown", name)
 		}
 		eventually(t, func() bool { return descriptors(t, pid) <= open[name]+8 }, "%s keeps descriptors: %d before", name, open[name])

@@ -26,9 +26,8 @@ const (
 	// noticeLimit is how long a failure of an agent or process may show nowhere.
 	noticeLimit = 10 * time.Second
 	// cutLimit is how long a call under way on a machine that vanished may last: 5 s
-	// without a sign of life, looked for each second, on a machine so busy that 8.1 s
-	// were seen once in twenty times.
-	cutLimit = 10 * time.Second
+	// without a sign of life, looked for each second, on a machine that is busy.
+	cutLimit = 8 * time.Second
 )
 
 // slowly answers with the pid of its process, after a moment in which it can be killed.
