@@ -117,7 +117,7 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 	dir, read := filepath.Dir(name), readAll
 	if name == "-" {
 		name, dir = "stdin", "."
-		read = func(r io.Reader) ([]byte, error) { return interruptible(ctx, r) }
+		read = func(r io.Reader) ([]byte, error) { return interruptible(ctx, func() ([]byte, error) { return readAll(r) }) }
 	} else {
 		f, err := os.Open(name)
 		switch {
@@ -155,16 +155,16 @@ func readAll(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxDefinition+1))
 }
 
-// interruptible is readAll until ctx is canceled. A read from a terminal cannot be
-// canceled: its goroutine goes on until the program exits, which is soon.
-func interruptible(ctx context.Context, r io.Reader) ([]byte, error) {
+// interruptible reads until ctx is canceled. A read from a terminal cannot be canceled: its
+// goroutine goes on until the program exits, which is soon.
+func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		data []byte
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		data, err := readAll(r)
+		data, err := read()
 		done <- result{data, err}
 	}()
 	select {

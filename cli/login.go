@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func (a *app) login(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	if a.token, err = a.readToken(); err != nil {
+	if a.token, err = a.readToken(cmd.Context()); err != nil {
 		return err
 	}
 	client := a.dial()
@@ -79,15 +80,23 @@ func (a *app) login(cmd *cobra.Command, name string) error {
 const maxSecret = 1 << 10
 
 // readToken asks for a token.
-func (a *app) readToken() (string, error) {
-	var data []byte
-	var err error
+func (a *app) readToken(ctx context.Context) (string, error) {
+	read, restore := func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.stdin, maxSecret)) }, func() {}
 	if file, ok := a.stdin.(*os.File); ok && a.isTerminal(a.stdin) {
+		fd := int(file.Fd())
+		before, err := term.GetState(fd)
+		if err != nil {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
 		_, _ = fmt.Fprintf(a.stderr, "token for %s: ", a.proxy)
-		data, err = term.ReadPassword(int(file.Fd()))
-		_, _ = fmt.Fprintln(a.stderr)
-	} else {
-		data, err = io.ReadAll(io.LimitReader(a.stdin, maxSecret))
+		defer func() { _, _ = fmt.Fprintln(a.stderr) }()
+		read = func() ([]byte, error) { return term.ReadPassword(fd) }
+		restore = func() { _ = term.Restore(fd, before) } // what is typed is shown again
+	}
+	data, err := interruptible(ctx, read)
+	if ctx.Err() != nil {
+		restore()
+		return "", ctx.Err()
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
