@@ -70,7 +70,7 @@ func (a *app) printAgents(list []*proto.AgentState) error {
 			a.note("%s", s.GetError())
 		}
 		for _, why := range s.GetStays() {
-			a.note("%s stays on %s", why, s.GetAddr())
+			a.note("%s keeps %s", s.GetAddr(), why)
 		}
 	}
 	return nil
@@ -141,7 +141,7 @@ needs another token.`,
 					return client.RemoveAgent(cmd.Context(), name)
 				})
 				if err == nil {
-					a.note("agent %s is removed; the proxy knew of %d functions there", was.GetAddr(), was.GetFunctions())
+					a.note("agent %s is removed; functions that the proxy knew of there: %d", was.GetAddr(), was.GetFunctions())
 				}
 				return err
 			})

@@ -21,8 +21,8 @@ var callStates = []string{"queued", "delayed", "running", "failed", "done", "dea
 func (a *app) callsCommand() *cobra.Command {
 	cmd := a.callsListCommand("calls", "shows and cancels calls of /async, tries dead ones again")
 	cmd.AddCommand(a.callsListCommand("ls", "shows calls of /async"), a.callsShowCommand(), a.callsCancelCommand(),
-		a.deadCommand("redrive", "tries dead calls again", "are in the queue again", (*transport.Client).RedriveCalls),
-		a.deadCommand("purge", "removes dead calls", "are removed", (*transport.Client).PurgeCalls), a.callsSecretCommand())
+		a.deadCommand("redrive", "tries dead calls again", "in the queue again", (*transport.Client).RedriveCalls),
+		a.deadCommand("purge", "removes dead calls", "removed", (*transport.Client).PurgeCalls), a.callsSecretCommand())
 	return cmd
 }
 
@@ -85,7 +85,7 @@ func (a *app) callsShowCommand() *cobra.Command {
 		Example: `
   proxyCli calls show c_Aaeh3aVx… -wait 1m
   proxyCli calls show c_Aaeh3aVx… -o json`,
-		Args: cobra.MatchAll(atLeastOne("ID"), cobra.MaximumNArgs(1)),
+		Args: exactlyOne("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := answer(a, func(client *transport.Client) (*proto.Call, error) {
 				return waitFor(cmd.Context(), client, args[0], wait)
@@ -213,7 +213,7 @@ as its settings retries and maxAge say.`,
 					return do(client, cmd.Context(), &proto.DeadCalls{Function: function, Id: id})
 				})
 				if err == nil {
-					a.note("%d calls %s", n, did)
+					a.note("calls %s: %d", did, n)
 				}
 				return err
 			})

@@ -45,7 +45,7 @@ func (a *app) promoteCommand() *cobra.Command {
 		Short:             "gives all calls of a function to its canary",
 		Long:              "\nThe same as canary NAME 100. The version before is retired and kept: rollback brings\nit back.",
 		Example:           "\n  proxyCli promote HelloWorld",
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.shift(cmd.Context(), args[0], 100) },
 	}
@@ -57,7 +57,7 @@ func (a *app) dropCommand() *cobra.Command {
 		Short:             "drops the canary of a function",
 		Long:              "\nThe version beside the canary gets all calls. The canary's version is kept, so that\nrollback -to can bring it back.",
 		Example:           "\n  proxyCli drop HelloWorld",
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.shift(cmd.Context(), args[0], 0) },
 	}

@@ -58,6 +58,7 @@ type app struct {
 
 	hurried bool   // a deploy does not wait, by default
 	vulnDB  string // the database of known faults; "": the usual one
+	goesOn  string // what an interrupt does not end from now on; "": what the map of this name says
 }
 
 func isTerminal(stream any) bool {
@@ -76,7 +77,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil || told:
 	case code == exitInterrupted:
-		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").WithHint(goesOn[strings.TrimPrefix(cmd.CommandPath(), "proxyCli ")]))
+		a.report(proto.Errorf(proto.ErrCanceled, "interrupted").WithHint(cmp.Or(a.goesOn, goesOn[strings.TrimPrefix(cmd.CommandPath(), "proxyCli ")])))
 	default:
 		for _, err := range several {
 			a.report(err)
@@ -97,7 +98,11 @@ var goesOn = map[string]string{
 	"resume":   "an agent that has begun goes on; proxyCli details shows what is paused",
 	"stop":     "an agent that has begun goes on; proxyCli list shows what is left",
 	"rm":       "an agent that has begun goes on; proxyCli list -all shows what is left",
+	"apply":    "what has begun goes on; proxyCli details shows how it ends",
+	"scale":    "the proxy goes on; proxyCli details shows which agents have it",
 	"invoke":   "the function is told that its caller is gone, and may go on",
+
+	"agents drain": "the agent stays drained; proxyCli agents shows what is left there, and agents resume ends it",
 }
 
 // execute runs the command that args name and returns it.

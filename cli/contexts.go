@@ -147,7 +147,7 @@ may read.`,
 			RunE: func(*cobra.Command, []string) error { return a.listContexts() },
 		},
 		&cobra.Command{
-			Use: "use NAME", Short: "makes a context the current one", Example: "\n  proxyCli context use production", Args: oneName,
+			Use: "use NAME", Short: "makes a context the current one", Example: "\n  proxyCli context use production", Args: exactlyOne("NAME"),
 			ValidArgsFunction: completeContexts,
 			RunE: func(_ *cobra.Command, args []string) error {
 				return changeContexts(func(c *contexts) error {

@@ -21,7 +21,7 @@ Prints each crash, the newest first: its time, version, agent and cause, and how
 the process had run; below it, indented, the panic or the last lines that the process
 printed.`,
 		Example:           "\n  proxyCli crashes HelloWorld",
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := answer(a, func(client *transport.Client) ([]*proto.Crash, error) {

@@ -25,7 +25,7 @@ name stays, and so does what no other agent can take: that is said, and the exit
 After agents resume the agent gets functions again; what was moved does not come back by
 itself.`,
 		Example: "\n  proxyCli agents drain worker-2:9000",
-		Args:    oneAgent,
+		Args:    exactlyOne("AGENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			state, err := answer(a, func(client *transport.Client) (*proto.AgentState, error) {
 				return client.DrainAgent(cmd.Context(), args[0])
@@ -42,13 +42,6 @@ itself.`,
 	}
 	cmd.Flags().BoolVar(&wait, "wait", true, "return when its functions are on other agents")
 	return cmd
-}
-
-func oneAgent(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return usagef(cmd, "%s needs an AGENT", cmd.Name())
-	}
-	return atMostOne("AGENT")(cmd, args)
 }
 
 // drained waits until an agent has no functions but those that stay.
@@ -89,7 +82,7 @@ func (a *app) drained(ctx context.Context, state *proto.AgentState) error {
 		a.note("agent %s keeps %d of its functions", state.GetAddr(), left)
 		return reported(exitPartly)
 	}
-	a.note("agent %s has no functions now; %d were moved", state.GetAddr(), before)
+	a.note("agent %s has no functions now; moved: %d", state.GetAddr(), before)
 	return nil
 }
 
@@ -98,7 +91,7 @@ func (a *app) agentsResumeCommand() *cobra.Command {
 		Use:     "resume AGENT",
 		Short:   "lets an agent that was drained have functions again",
 		Example: "\n  proxyCli agents resume worker-2:9000",
-		Args:    oneAgent,
+		Args:    exactlyOne("AGENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			state, err := answer(a, func(client *transport.Client) (*proto.AgentState, error) {
 				return client.ResumeAgent(cmd.Context(), args[0])

@@ -57,7 +57,7 @@ when it has come.`,
   proxyCli invoke Tasks -X DELETE -path '/tasks/7?force=true'
   proxyCli invoke Resize -d @cat.png > small.png
   proxyCli invoke Report -async -H 'X-Ryo-Delay: 10m'`,
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
@@ -205,7 +205,7 @@ func (a *app) linesOfCall(ctx context.Context, in invocation, id string, begin t
 func (a *app) servesFunctions(base string) bool {
 	u, err := url.Parse(base)
 	host, _, _ := net.SplitHostPort(a.proxy)
-	if err != nil || u.Hostname() != host || !strings.HasPrefix(u.Path, "/functions/") && !strings.HasPrefix(u.Path, asyncPath) {
+	if err != nil || u.Hostname() != host || !strings.HasPrefix(u.Path, functionsPath) && !strings.HasPrefix(u.Path, asyncPath) {
 		return false
 	}
 	ip := net.ParseIP(host)
@@ -297,7 +297,7 @@ func (a *app) functionURL(ctx context.Context, called string) (string, error) {
 	if !versioned {
 		return found.GetUrl(), nil
 	}
-	if strings.Contains(found.GetUrl(), "/functions/") { // a proxy's, which serves every version
+	if ofProxy(found.GetUrl()) { // a proxy's, which serves every version
 		return found.GetUrl() + "@" + number, nil
 	}
 	for _, s := range found.GetServing() {

@@ -17,6 +17,15 @@ import (
 // asyncPath is where a proxy takes calls that are made later.
 const asyncPath = "/async/"
 
+// functionsPath is where a proxy serves functions, and an agent none.
+const functionsPath = "/functions/"
+
+// ofProxy reports whether the url of a function is one at a proxy.
+func ofProxy(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && strings.HasPrefix(u.Path, functionsPath)
+}
+
 // endLimit is how long -wait waits unless -timeout says: as long as a call may be tried at
 // most.
 const endLimit = proto.MaxAge
@@ -27,9 +36,9 @@ func asyncURL(base string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	below, ok := strings.CutPrefix(u.EscapedPath(), "/functions/")
+	below, ok := strings.CutPrefix(u.EscapedPath(), functionsPath)
 	if !ok {
-		return "", proto.Errorf(proto.ErrUnsupported, "proxies alone keep calls to make them later; %s is not a proxy's", base).WithHint("ask a proxy, with -proxy")
+		return "", proto.Errorf(proto.ErrUnsupported, "proxies alone keep calls to make them later; %s is not a proxy's", base).WithHint("ask the proxy that the agent belongs to: proxyCli -proxy ADDR")
 	}
 	return u.Scheme + "://" + u.Host + asyncPath + below, nil
 }
@@ -61,6 +70,7 @@ func (a *app) invokeLater(ctx context.Context, in invocation, base string, req *
 		return err
 	}
 	a.note("call %s", accepted.ID)
+	a.goesOn = "the call is stored and goes on: proxyCli calls show " + accepted.ID + "; proxyCli calls cancel ends it"
 	begin := time.Now()
 	c, err := answer(a, func(client *transport.Client) (*proto.Call, error) {
 		return waitFor(ctx, client, accepted.ID, endLimit)

@@ -37,7 +37,7 @@ with this id as execution_id, which the log package of functions-framework-go wr
   proxyCli log HelloWorld
   proxyCli log HelloWorld -f -tail 20
   proxyCli log HelloWorld -since 10m -grep error -t`,
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("tail") && q.req.GetTail() == 0 {

@@ -164,8 +164,9 @@ func serveOn(t testing.TB, l net.Listener, s server) (stop func()) {
 	served := make(chan error, 1)
 	registrar, _ := s.(transport.Registrar)
 	scheduler, _ := s.(transport.Scheduler)
+	dispatcher, _ := s.(transport.Dispatcher)
 	go func() {
-		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record, Registrar: registrar, Scheduler: scheduler})
+		served <- tserver.Serve(ctx, s, tserver.Config{Listeners: []net.Listener{l}, Store: s.Store(), Tokens: transporttest.Keeper(t), Record: record, Registrar: registrar, Scheduler: scheduler, Dispatcher: dispatcher})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -311,12 +312,15 @@ func TestInterruptedCommandsSayWhatGoesOn(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	for args, want := range map[string]string{
-		"list":         "error: interrupted\n",
-		"log F -f":     "error: interrupted\n",
-		"agents rm a1": "error: interrupted\n",
-		"rm F":         "error: interrupted\nhint: an agent that has begun goes on; proxyCli list -all shows what is left\n",
-		"invoke F":     "error: interrupted\nhint: the function is told that its caller is gone, and may go on\n",
-		"promote F":    "error: interrupted\nhint: an agent that has begun goes on; proxyCli versions shows what serves\n",
+		"list":            "error: interrupted\n",
+		"log F -f":        "error: interrupted\n",
+		"agents rm a1":    "error: interrupted\n",
+		"rm F":            "error: interrupted\nhint: an agent that has begun goes on; proxyCli list -all shows what is left\n",
+		"invoke F":        "error: interrupted\nhint: the function is told that its caller is gone, and may go on\n",
+		"apply f.json":    "error: interrupted\nhint: what has begun goes on; proxyCli details shows how it ends\n",
+		"scale F 2":       "error: interrupted\nhint: the proxy goes on; proxyCli details shows which agents have it\n",
+		"agents drain a1": "error: interrupted\nhint: the agent stays drained; proxyCli agents shows what is left there, and agents resume ends it\n",
+		"promote F":       "error: interrupted\nhint: an agent that has begun goes on; proxyCli versions shows what serves\n",
 	} {
 		c := newConsole(false)
 		assert.Equal(t, exitInterrupted, c.run(ctx, append(strings.Fields(args), "-proxy", addr)), args)
@@ -324,7 +328,10 @@ func TestInterruptedCommandsSayWhatGoesOn(t *testing.T) {
 	}
 	known := newConsole(false).root()
 	for name := range goesOn {
-		assert.NotNil(t, child(known, name), name)
+		found, rest, err := known.Find(strings.Fields(name))
+		assert.NoError(t, err)
+		assert.Empty(t, rest, name)
+		assert.Equal(t, "proxyCli "+name, found.CommandPath())
 	}
 }
 

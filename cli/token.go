@@ -151,12 +151,7 @@ func (a *app) tokenRotateCommand() *cobra.Command {
 Prints the new token. The old one holds for -grace, in which all who use it take the
 new one.`,
 		Example: "\n  proxyCli token rotate t_0123456789ab -grace 24h",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef(cmd, "rotate needs an ID")
-			}
-			return atMostOne("ID")(cmd, args)
-		},
+		Args:    exactlyOne("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Id = args[0]
 			made, err := answer(a, func(client *transport.Client) (*proto.NewToken, error) { return client.RotateToken(cmd.Context(), req) })

@@ -23,7 +23,7 @@ NAME@VERSION.`,
 		Example: `
   proxyCli versions HelloWorld
   proxyCli versions HelloWorld -o json`,
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := answer(a, func(client *transport.Client) ([]*proto.Version, error) {
@@ -103,7 +103,7 @@ in progress finish in the version that they reached.`,
 		Example: `
   proxyCli rollback HelloWorld
   proxyCli rollback HelloWorld -to 3`,
-		Args:              oneName,
+		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("to") && to == 0 {

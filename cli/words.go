@@ -32,20 +32,26 @@ func atMostOne(what string) cobra.PositionalArgs {
 	}
 }
 
-func oneName(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return usagef(cmd, "%s needs a NAME", cmd.Name())
-	}
-	return atMostOne("NAME")(cmd, args)
+// exactlyOne refuses none and several.
+func exactlyOne(what string) cobra.PositionalArgs {
+	return cobra.MatchAll(atLeastOne(what), atMostOne(what))
 }
 
 func atLeastOne(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usagef(cmd, "%s needs a %s", cmd.Name(), what)
+			return usagef(cmd, "%s needs %s", cmd.Name(), one(what))
 		}
 		return notBlank(cmd, what, args)
 	}
+}
+
+// one puts the article before the name of an argument.
+func one(what string) string {
+	if strings.ContainsAny(what[:1], "AEIO") {
+		return "an " + what
+	}
+	return "a " + what
 }
 
 // notBlank refuses empty arguments: an unset variable of a script must not mean the

@@ -190,7 +190,7 @@ func TestCallsThatAreMadeLater(t *testing.T) {
 	assert.Zero(t, cli("calls", "redrive", bad).code)
 	eventually(t, func() bool { c := seeLater(t, p, bad, ""); return c.State == "dead" && c.Tried == 2 }, "it was tried again")
 	r = cli("calls", "purge", "-all")
-	assert.Contains(t, r.stderr, "1 calls are removed")
+	assert.Contains(t, r.stderr, "calls removed: 1")
 	r = cli("calls", "redrive", bad)
 	assert.Contains(t, r.stderr, "not among the dead ones")
 
