@@ -76,3 +76,31 @@ func FuzzNormalize(f *testing.F) {
 		}
 	})
 }
+
+func TestJSONIsAskedForWhateverElseIsWrong(t *testing.T) {
+	for args, want := range map[string]bool{
+		"lst -o json": true, "-o json lst": true, "-output=json list -foo": true, "--output json list -foo": true, "-ojson list -foo": true, "-o=json scale": true,
+		"lst": false, "-o text lst": false, "lst -o": false, "-o json -o text lst": false, "lst -- -o json": false,
+	} {
+		c := newConsole(false)
+		assert.Equal(t, exitUsage, c.run(t.Context(), strings.Fields(args)), args)
+		assert.Equal(t, want, strings.HasPrefix(c.stderr.String(), `{"error":{"code":"invalid"`), "%s: %s", args, &c.stderr)
+	}
+	t.Setenv("RYO_OUTPUT", "json")
+	for _, args := range []string{"lst", "list a b", "scale"} {
+		c := newConsole(false)
+		assert.Equal(t, exitUsage, c.run(t.Context(), strings.Fields(args)), args)
+		assert.Contains(t, c.stderr.String(), `{"error":`, args)
+	}
+}
+
+func TestArgumentsAreNamedInPlainEnglish(t *testing.T) {
+	for args, want := range map[string]string{
+		"calls show": "show needs an ID", "token rotate": "rotate needs an ID", "agents drain": "drain needs an AGENT", "stop": "stop needs a NAME",
+		"calls show a b": `show takes one ID; "b" is too much`, "agents resume a b": `resume takes one AGENT; "b" is too much`,
+	} {
+		c := newConsole(false)
+		assert.Equal(t, exitUsage, c.run(t.Context(), strings.Fields(args)), args)
+		assert.Contains(t, c.stderr.String(), "error: "+want+" (see ", args)
+	}
+}

@@ -69,6 +69,9 @@ func isTerminal(stream any) bool {
 func (a *app) run(ctx context.Context, args []string) int {
 	cmd, err := a.execute(ctx, args)
 	code := exitCode(ctx, err)
+	if err != nil && a.output == "text" && asksJSON(args) {
+		a.output = "json" // the command line was refused before its flags were read
+	}
 	_, told := errors.AsType[reported](err)
 	several, ok := errors.AsType[faults](err)
 	if !ok {
@@ -84,6 +87,29 @@ func (a *app) run(ctx context.Context, args []string) int {
 		}
 	}
 	return code
+}
+
+// asksJSON reports whether a command line asks for JSON, whatever else is wrong with it.
+func asksJSON(args []string) bool {
+	asked := os.Getenv(flags.Env("output"))
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, value, joined := strings.Cut(arg, "=")
+		switch name {
+		case "-o", "-output", "--output":
+		case "-ojson":
+			value, joined = "json", true
+		default:
+			continue
+		}
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		asked = value
+	}
+	return asked == "json"
 }
 
 // goesOn says what an interrupt of a command does not end.
