@@ -154,6 +154,7 @@ func (a *app) send(ctx context.Context, entries []*entry, wait bool, p *progress
 	a.tellPublic(rows, entries)
 	if wait {
 		a.tellDeployed(rows, entries, time.Since(began))
+		a.noteMissing(slices.DeleteFunc(slices.Clone(rows), func(r *proto.FunctionJsonRsp) bool { return !ofProxy(r.GetUrl()) }))
 	} else if a.hurried && slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetStatus() == string(proto.Deploying) }) {
 		a.note("not waiting until it is ready; -wait waits, and proxyCli details shows how it goes")
 	}
@@ -191,6 +192,9 @@ func (a *app) tellDeployed(rows []*proto.FunctionJsonRsp, entries []*entry, took
 		what := strings.Join(shares(r), ", ")
 		if e.serves != nil && e.serves.GetVersion() == r.GetVersion() && e.fn.GetCanary() == 0 {
 			what = fmt.Sprintf("nothing changed, version %d serves", r.GetVersion())
+			if _, changes := e.changes(); len(changes) > 0 { // of where it runs, which makes no version
+				what = fmt.Sprintf("version %d serves on", r.GetVersion())
+			}
 		}
 		if !a.quiet {
 			parts := []string{fmt.Sprintf("%s: %s, after %s", name, what, took), clean(r.GetUrl()), "try: proxyCli invoke " + name}

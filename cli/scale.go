@@ -24,8 +24,7 @@ ready on further agents before it leaves others.`,
 		},
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			number, _, err := proto.ParseReplicas(args[1])
-			if err != nil {
+			if _, _, err := proto.ParseReplicas(args[1]); err != nil {
 				return usagef(cmd, "%s", err)
 			}
 			rows, err := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) {
@@ -38,10 +37,24 @@ ready on further agents before it leaves others.`,
 				return err
 			}
 			a.reportRows(rows, nil)
-			if number > len(rows) {
-				a.note("%d of %d replicas have an agent; the others wait for agents that can have them", len(rows), number)
-			}
+			a.noteMissing(rows)
 			return nil
 		},
+	}
+}
+
+// noteMissing says of which functions, whose agents the proxy has chosen, fewer agents have
+// one than should. The rows are all that there are of them.
+func (a *app) noteMissing(rows []*proto.FunctionJsonRsp) {
+	have := map[string]int{}
+	for _, r := range rows {
+		have[r.GetName()]++
+	}
+	for _, r := range rows {
+		number, _, err := proto.ParseReplicas(r.GetReplicas())
+		if n := have[r.GetName()]; err == nil && n > 0 && n < number {
+			a.note("%s: %d of %d replicas have an agent; the others wait for agents that can have them", r.GetName(), n, number)
+		}
+		have[r.GetName()] = 0
 	}
 }
