@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -76,19 +78,24 @@ out; top -o json has them.`,
 func (a *app) details(ctx context.Context, all bool) error {
 	var rows []*proto.FunctionJsonRsp
 	var used []*proto.Usage
+	var unmeasured error
 	err := a.ask(func(client *transport.Client) (err error) {
 		rows, err = listed(ctx, client, "", all)
 		if err == nil && a.output != "json" {
-			used, err = client.Usage(ctx, "")
+			used, unmeasured = client.Usage(ctx, "")
 		}
-		return err
+		return cmp.Or(err, ctx.Err())
 	})
 	if err != nil {
 		return err
 	}
 	return a.tell(rows, func() error { return a.printDetails(rows, used) }, func() {
 		a.warnRows(rows)
-		a.reportRows(rows, nil)
+		a.reportRows(a.noteAbsent(rows, proto.Deployed, proto.Failed), nil)
+		// Of agents that do not answer, the rows say so.
+		if unmeasured != nil && !slices.ContainsFunc(rows, func(r *proto.FunctionJsonRsp) bool { return r.GetReason() == proto.ReasonUnreachable }) {
+			a.note("memory and processor time are not known: %s", firstLine(unmeasured.Error()))
+		}
 	})
 }
 
@@ -113,7 +120,7 @@ func (a *app) list(ctx context.Context, agents []string, all bool) error {
 		return err
 	}
 	return a.tell(rows, func() error { return a.printRows(rows) }, func() {
-		for _, r := range a.noteAbsent(rows) {
+		for _, r := range a.noteAbsent(rows, proto.Deployed, proto.Failed) {
 			a.noteRow(r)
 		}
 	})

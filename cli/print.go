@@ -151,10 +151,11 @@ func (a *app) warnRows(rows []*proto.FunctionJsonRsp) {
 }
 
 // noteAbsent prints of each agent that does not answer why, once. It returns the rows
-// that are about something else.
-func (a *app) noteAbsent(rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
+// that are about something else: what has failed now, for one, but not what an agent has
+// told as Failed before.
+func (a *app) noteAbsent(rows []*proto.FunctionJsonRsp, statuses ...proto.Status) []*proto.FunctionJsonRsp {
 	absent := func(r *proto.FunctionJsonRsp) bool {
-		return r.GetReason() == proto.ReasonUnreachable && proto.Status(r.GetStatus()) == proto.Deployed
+		return r.GetReason() == proto.ReasonUnreachable && slices.Contains(statuses, proto.Status(r.GetStatus()))
 	}
 	told := map[string]bool{}
 	for _, r := range rows {
@@ -246,7 +247,7 @@ func failureOf(r *proto.FunctionJsonRsp) string {
 // reportRows prints errors of rows to stderr, causes before what follows from them. It
 // looks for the files that they name below roots.
 func (a *app) reportRows(rows []*proto.FunctionJsonRsp, roots []string) {
-	rows = a.noteAbsent(rows)
+	rows = a.noteAbsent(rows, proto.Deployed)
 	slices.SortStableFunc(rows, func(a, b *proto.FunctionJsonRsp) int { return cmp.Compare(follows(a), follows(b)) })
 	for _, r := range rows {
 		if proto.Status(r.GetStatus()) != proto.Failed {

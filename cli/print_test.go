@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -135,6 +136,42 @@ func TestAnAgentThatDoesNotAnswerIsSaidOnce(t *testing.T) {
 		{Name: "G", Status: "Deployed", AtAgent: "b:1", Reason: proto.ReasonUnreachable, Error: why},
 	}, nil)
 	assert.Equal(t, why+"; its functions are shown as they were\n", c.stderr.String())
+}
+
+// unmeasured is a proxy that does not say what processes use.
+type unmeasured struct {
+	*stage
+	rows []*proto.FunctionJsonRsp
+}
+
+func (u unmeasured) Details(context.Context) ([]*proto.FunctionJsonRsp, error) { return u.rows, nil }
+
+func (u unmeasured) Usage(context.Context, string) ([]*proto.Usage, error) {
+	return nil, proto.Errorf(proto.ErrUnavailable, "agent b:1 does not answer")
+}
+
+// What is known is shown, though not all is. What failed before its agent was away is not
+// told as if that were why.
+func TestListsShowWhatIsKnown(t *testing.T) {
+	s, _ := openStage(t)
+	why := "agent b:1 does not answer since 2026-01-02T03:04:05Z: refused"
+	for _, tc := range []struct {
+		row     *proto.FunctionJsonRsp
+		list    string
+		details string
+	}{
+		{&proto.FunctionJsonRsp{Name: "F", Status: "Failed", AtAgent: "b:1", Reason: proto.ReasonUnreachable, Error: why},
+			why + "; its functions are shown as they were\n", why + "; its functions are shown as they were\n"},
+		{&proto.FunctionJsonRsp{Name: "F", Status: "Deployed", AtAgent: "b:1"}, "", "memory and processor time are not known: agent b:1 does not answer\n"},
+	} {
+		addr := serve(t, unmeasured{s, []*proto.FunctionJsonRsp{tc.row}})
+		for verb, want := range map[string]string{"list": tc.list, "details": tc.details} {
+			c := newConsole(false)
+			assert.Equal(t, exitOK, c.run(t.Context(), []string{verb, "-proxy", addr}))
+			assert.Contains(t, c.stdout.String(), `name:"F"`)
+			assert.Equal(t, want, c.stderr.String(), verb)
+		}
+	}
 }
 
 func TestExcerpt(t *testing.T) {
