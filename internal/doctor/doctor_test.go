@@ -98,7 +98,7 @@ func TestPortsAreFreeOursOrOthers(t *testing.T) {
 	others := ask(http.NotFound)
 	require.Len(t, others, 1)
 	assert.Equal(t, Bad, others[0].State)
-	assert.Contains(t, others[0].Says, "is in use by another program")
+	assert.Contains(t, others[0].Says, "is in use by another process")
 
 	answer := func(program string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {

@@ -33,8 +33,8 @@ func Listen(flag, addr string) (net.Listener, error) {
 	unresolved := new(net.DNSError)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, proto.Errorf(proto.ErrConflict, "the address %s is in use by another program", addr).
-			WithHint("choose another one with -" + flag)
+		return nil, proto.Errorf(proto.ErrConflict, "the address %s is in use by another process", addr).
+			WithHint("if it runs here already, stop it; or choose another one with -" + flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, invalid("%s is no address of this machine", host)
 	case errors.Is(err, syscall.EACCES):

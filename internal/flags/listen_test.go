@@ -37,7 +37,7 @@ func TestAnAddressInUseIsNamedWithTheWayOut(t *testing.T) {
 	var stderr bytes.Buffer
 	set := flags.New("proxy", "", nil, &stderr)
 	assert.Equal(t, 1, set.Fail(err))
-	assert.Equal(t, fmt.Sprintf("proxy: the address %s is in use by another program\nhint: choose another one with -http\n", l.Addr()), stderr.String())
+	assert.Equal(t, fmt.Sprintf("proxy: the address %s is in use by another process\nhint: if it runs here already, stop it; or choose another one with -http\n", l.Addr()), stderr.String())
 
 }
 
