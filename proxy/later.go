@@ -33,8 +33,8 @@ func (p *Proxy) laterMounts() []server.Mount {
 	}
 	return []server.Mount{
 		{Path: queue.AsyncPath, Scope: wire.ScopeInvoke, Does: "calls a function later", Handler: p.queue},
-		{Path: queue.CallsPath, Scope: wire.ScopeInvoke, Does: "what became of a call that is made later", Handler: p.queue.State()},
-		{Path: queue.ResultsPath, Scope: wire.ScopeInvoke, Does: "the answer to a call that was made later", Handler: p.queue.Results()},
+		{Path: queue.CallsPath, Scope: wire.ScopeInvoke, Does: "what became of a call that is made later", Rest: "ID", Handler: p.queue.State()},
+		{Path: queue.ResultsPath, Scope: wire.ScopeInvoke, Does: "the answer to a call that was made later", Rest: "ID", Handler: p.queue.Results()},
 	}
 }
 

@@ -91,7 +91,7 @@ func TestASchedule(t *testing.T) {
 
 	r = proxyCli(t, dir, "-proxy", s.agent.addr, "cron")
 	assert.NotZero(t, r.code)
-	assert.Contains(t, r.stderr, "hint: give -proxy the address of one that the agent belongs to")
+	assert.Contains(t, r.stderr, "hint: ask the proxy that the agent belongs to: proxyCli -proxy ADDR")
 }
 
 // An event reaches those who subscribe to its type, of every kind, and each once.

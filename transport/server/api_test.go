@@ -210,3 +210,33 @@ func TestDeploysOfTooManyFunctionsAreRefusedAtOnce(t *testing.T) {
 	_, err := proto.NewFunctionsClient(dial(t, addr, "localhost")).Deploy(t.Context(), &proto.DeployRequest{Functions: many})
 	require.ErrorContains(t, err, "1001 functions in one deploy")
 }
+
+// What proxies alone do is said by an agent with where to ask for it.
+func TestAnAgentSaysWhoDoesWhatItDoesNot(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	addr := serve(t, fake, fake, server.Config{})
+	for _, kind := range bothKinds {
+		cli := clientOf(t, kind, addr)
+		for what, ask := range map[string]func() error{
+			"agents":    func() error { _, err := cli.Agents(t.Context()); return err },
+			"scale":     func() error { _, err := cli.Scale(t.Context(), "F", "2"); return err },
+			"calls":     func() error { _, err := cli.Calls(t.Context(), &proto.CallsRequest{}); return err },
+			"schedules": func() error { _, err := cli.Schedules(t.Context(), ""); return err },
+		} {
+			err := ask()
+			require.ErrorIs(t, err, proto.ErrUnsupported, what)
+			assert.Contains(t, err.Error(), "this is not a proxy", what)
+			assert.Equal(t, "ask the proxy that the agent belongs to: proxyCli -proxy ADDR", proto.AsError(err).Hint, what)
+		}
+	}
+}
+
+func TestTheFrontPageNamesWhatStandsInAPath(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	_, page := ask(t, "GET", "http://"+serve(t, fake, fake, server.Config{Mounts: []server.Mount{
+		{Path: "/functions/", Does: "calls a function", Scope: wire.ScopeInvoke, Handler: http.NotFoundHandler()},
+		{Path: "/calls/", Rest: "ID", Does: "what became of a call", Scope: wire.ScopeInvoke, Handler: http.NotFoundHandler()},
+	}})+"/")
+	assert.Regexp(t, `\nANY +/functions/NAME +calls a function\n`, page)
+	assert.Regexp(t, `\nANY +/calls/ID +what became of a call\n`, page)
+}

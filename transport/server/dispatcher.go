@@ -11,7 +11,7 @@ import (
 // The calls of transport.Dispatcher.
 
 var errNoDispatcher = proto.Errorf(proto.ErrUnsupported, "proxies alone keep calls to make them later; this is not a proxy").
-	WithHint("ask a proxy, with -proxy")
+	WithHint(askProxy)
 
 func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.CallList, error) {
 	if s.dispatcher == nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -48,7 +49,7 @@ func (m Mount) example() example {
 		e.Method = m.Methods[0]
 	}
 	if strings.HasSuffix(m.Path, "/") {
-		e.Path += "NAME"
+		e.Path += cmp.Or(m.Rest, "NAME")
 	}
 	return e
 }

@@ -8,7 +8,11 @@ import (
 
 // The calls of transport.Registrar.
 
-var errNoRegistrar = proto.Errorf(proto.ErrUnsupported, "proxies alone offer this call; this is not a proxy")
+var errNoRegistrar = proto.Errorf(proto.ErrUnsupported, "proxies alone have agents and choose among them; this is not a proxy").
+	WithHint(askProxy)
+
+// askProxy is the way out for a caller who asks an agent what proxies alone do.
+const askProxy = "ask the proxy that the agent belongs to: proxyCli -proxy ADDR"
 
 func (s *service) Agents(ctx context.Context, _ *proto.AgentsRequest) (*proto.AgentList, error) {
 	if s.registrar == nil {

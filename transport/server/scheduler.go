@@ -10,7 +10,7 @@ import (
 // The calls of transport.Scheduler.
 
 var errNoScheduler = proto.Errorf(proto.ErrUnsupported, "proxies alone call functions by their schedules; this is not a proxy").
-	WithHint("give -proxy the address of one that the agent belongs to")
+	WithHint(askProxy)
 
 func (s *service) Schedules(ctx context.Context, req *proto.SchedulesRequest) (*proto.ScheduleList, error) {
 	if s.scheduler == nil {

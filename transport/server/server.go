@@ -98,6 +98,7 @@ type Mount struct {
 	Scope   wire.Scope // what callers must be allowed
 	Public  bool       // on public listeners alone
 	Does    string     // what GET / says of it; default: nothing
+	Rest    string     // what GET / puts after a slash at the end of Path; default: NAME
 	Handler http.Handler
 }
 
