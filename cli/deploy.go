@@ -108,7 +108,7 @@ the line end at the end of the file. It is never shown.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&fn.Name, "name", "", "`NAME` function to deploy (default: the only one of the package)")
-	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, one replica on each (default: the proxy chooses one)")
+	fs.StringSliceVar(&fn.ToAgent, "agent", nil, "`ADDR,…` agents to run on, one replica on each (default: the proxy chooses, as -replicas and -placement say)")
 	settingFlags(fs, fn, &e.secrets)
 	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` give all settings, or these, their defaults unless a flag gives them")
 	fs.Lookup("reset").NoOptDefVal = resetAll

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -225,6 +226,57 @@ func TestReadme(t *testing.T) {
 	assert.Greater(t, ran, 5, "the README has sessions")
 	for part := range notRun {
 		assert.True(t, left[part], "the README says %q no more", part)
+	}
+}
+
+// headings returns the anchors of a text's sections, as GitHub makes them.
+func headings(text string) (anchors []string) {
+	fenced := false
+	for line := range strings.Lines(text) {
+		fenced = fenced != strings.HasPrefix(strings.TrimSpace(line), "```")
+		level, title, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if fenced || level != "##" && level != "###" {
+			continue
+		}
+		anchors = append(anchors, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, title))
+	}
+	return anchors
+}
+
+// The README's list of sections has each of them, in their order, and its links lead to
+// sections and files that are there.
+func TestReadmeLinks(t *testing.T) {
+	t.Parallel()
+	dir := repository(t)
+	data, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	require.NoError(t, err)
+	text, link := string(data), regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	_, list, _ := strings.Cut(text, "**On this page:**")
+	list, rest, found := strings.Cut(list, "**Elsewhere:**")
+	require.True(t, found)
+	var listed []string
+	for _, m := range link.FindAllStringSubmatch(list, -1) {
+		listed = append(listed, strings.TrimPrefix(m[1], "#"))
+	}
+	sections := headings(text)
+	assert.Equal(t, sections, listed)
+	for _, m := range link.FindAllStringSubmatch(rest, -1) {
+		switch to := m[1]; {
+		case strings.HasPrefix(to, "https://"):
+		case strings.HasPrefix(to, "#"):
+			assert.Contains(t, sections, to[1:])
+		default:
+			_, err := os.Stat(filepath.Join(dir, to))
+			assert.NoError(t, err)
+		}
 	}
 }
 
