@@ -117,7 +117,9 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 	dir, read := filepath.Dir(name), readAll
 	if name == "-" {
 		name, dir = "stdin", "."
-		read = func(r io.Reader) ([]byte, error) { return interruptible(ctx, func() ([]byte, error) { return readAll(r) }) }
+		read = func(r io.Reader) ([]byte, error) {
+			return interruptible(ctx, func() ([]byte, error) { return readAll(r) })
+		}
 	} else {
 		f, err := os.Open(name)
 		switch {
