@@ -94,6 +94,15 @@ func Open(store Store) (*Keeper, error) {
 			return nil, err
 		}
 	}
+	k.complete(lists)
+	if err := k.use(*lists); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// complete adds what stored lists may lack.
+func (k *Keeper) complete(lists *Lists) {
 	if lists.Heard == nil {
 		lists.Heard = make(map[string]time.Time)
 	}
@@ -102,10 +111,6 @@ func Open(store Store) (*Keeper, error) {
 			lists.Heard[issuer] = k.stamp()
 		}
 	}
-	if err := k.use(*lists); err != nil {
-		return nil, err
-	}
-	return k, nil
 }
 
 func newID(prefix string) string {
@@ -207,11 +212,11 @@ func (k *Keeper) Reload() error {
 
 func (k *Keeper) reload() error {
 	lists, err := k.store.Load()
-	if err != nil || lists == nil || reflect.DeepEqual(*lists, k.lists) {
+	if err != nil || lists == nil {
 		return err
 	}
-	if lists.Heard == nil {
-		lists.Heard = make(map[string]time.Time)
+	if k.complete(lists); reflect.DeepEqual(*lists, k.lists) {
+		return nil
 	}
 	return k.useAndTell(*lists)
 }

@@ -247,6 +247,26 @@ func TestListsOfAnOlderVersionCountAsHeardWhenTheyAreRead(t *testing.T) {
 	assert.WithinDuration(t, time.Now(), k.lists.Heard["i_2"], time.Minute)
 }
 
+// What is read again and again is told to nobody, unless it has changed.
+func TestReadingTheSameListsAgainChangesNothing(t *testing.T) {
+	dir := folder(t)
+	k := open(t, dir)
+	create(t, k, &proto.TokenRequest{Name: "ci", Scopes: []string{"read"}})
+	for range 2 {
+		_, changed := k.Share()
+		require.NoError(t, k.Reload())
+		select {
+		case <-changed:
+			t.Fatal("nothing has changed")
+		default:
+		}
+	}
+	_, changed := k.Share()
+	create(t, open(t, dir), &proto.TokenRequest{Name: "another keeper's", Scopes: []string{"read"}})
+	require.NoError(t, k.Reload())
+	<-changed
+}
+
 func TestADamagedListStopsTheProgram(t *testing.T) {
 	for name, text := range map[string]string{"half": `{"issuer": "i_1", "tok`, "without an issuer": "{}", "a bad hash": `{"issuer": "i_1", "tokens": [{"id": "t_1", "hash": "x"}]}`} {
 		dir := folder(t)
