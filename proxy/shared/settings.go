@@ -60,15 +60,11 @@ func (s *Settings) Meet(epoch string) error {
 
 // ReadFile returns what is stored under a name, an fs.ErrNotExist where nothing is.
 func (s *Settings) ReadFile(name string) ([]byte, error) {
-	copied, err := s.dir.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	has := err == nil
+	copied, unread := s.dir.ReadFile(name)
 	ctx, cancel := context.WithTimeout(context.Background(), storeLimit)
 	defer cancel()
 	e, err := s.registry.Get(ctx, name)
-	if errors.Is(err, proto.ErrNotFound) && has {
+	if errors.Is(err, proto.ErrNotFound) && unread == nil {
 		if _, err = s.registry.Create(ctx, name, copied); err == nil || errors.Is(err, proto.ErrConflict) {
 			e, err = s.registry.Get(ctx, name)
 		}
@@ -76,18 +72,21 @@ func (s *Settings) ReadFile(name string) ([]byte, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, proto.ErrNotFound):
+		if !errors.Is(unread, fs.ErrNotExist) {
+			return nil, unread // what the folder has must not be taken for nothing
+		}
 		s.note(name, 0)
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	case s.met:
 		s.logger.Warn("the store does not answer; a copy of what proxies share is used", "name", name, "error", err)
-		if !has {
+		if errors.Is(unread, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 		}
-		return copied, nil
+		return copied, unread
 	default:
 		return nil, fmt.Errorf("%s, which proxies share: %w", name, err)
 	}
-	if has && !s.met && !bytes.Equal(copied, e.Value) {
+	if unread == nil && !s.met && !bytes.Equal(copied, e.Value) {
 		path, err := s.dir.SetAside(name)
 		if err != nil {
 			return nil, err
@@ -95,7 +94,8 @@ func (s *Settings) ReadFile(name string) ([]byte, error) {
 		s.logger.Warn("the store has other settings than this folder, which are used; those of the folder are set aside", "name", name, "file", path)
 	}
 	s.note(name, e.Revision)
-	return e.Value, s.copy(name, e.Value)
+	s.copy(name, e.Value)
+	return e.Value, nil
 }
 
 func (s *Settings) note(name string, revision uint64) {
@@ -104,15 +104,14 @@ func (s *Settings) note(name string, revision uint64) {
 	s.revisions[name] = revision
 }
 
-// copy puts what is stored into the folder, too.
-func (s *Settings) copy(name string, data []byte) error {
+// copy puts what is stored into the folder, too. What the store has holds without a copy.
+func (s *Settings) copy(name string, data []byte) {
 	if was, err := s.dir.ReadFile(name); err == nil && bytes.Equal(was, data) {
-		return nil
+		return
 	}
 	if err := s.dir.WriteFile(name, data); err != nil && !errors.Is(err, state.ErrLent) {
-		return err
+		s.logger.Warn("the folder has no copy of what proxies share now; without the store, it would be missing", "name", name, "error", err)
 	}
-	return nil
 }
 
 // WriteFile stores data under a name. If that is not what was read or written here last,
@@ -133,7 +132,8 @@ func (s *Settings) WriteFile(name string, data []byte) error {
 		return err
 	}
 	s.revisions[name] = revision
-	return s.copy(name, data)
+	s.copy(name, data)
+	return nil
 }
 
 // Watch calls changed after settings may have changed, until ctx is done.

@@ -135,6 +135,40 @@ func TestTheCopyServesWhileTheStoreDoesNot(t *testing.T) {
 	require.NoError(t, m.WriteFile("x.json", []byte("2")))
 }
 
+// A folder that takes no copy, as on a full disk, keeps nothing from holding.
+func TestWhatIsStoredHoldsWithoutACopy(t *testing.T) {
+	s := storetest.New()
+	folder := filepath.Join(t.TempDir(), "folder")
+	a, b := join(t, s, folder), join(t, s, t.TempDir())
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, os.WriteFile(folder, nil, 0o600)) // nothing can be made below it
+	require.NoError(t, b.WriteFile("x.json", []byte("1")))
+	_, err := a.ReadFile("x.json")
+	require.NoError(t, err)
+	require.NoError(t, a.WriteFile("x.json", []byte("2")))
+	data, err := a.ReadFile("x.json")
+	require.NoError(t, err)
+	assert.Equal(t, "2", string(data))
+}
+
+// A copy that cannot be read is not needed where the store answers.
+func TestADamagedCopyIsReplaced(t *testing.T) {
+	s := storetest.New()
+	folder := t.TempDir()
+	m := join(t, s, folder)
+	copied := filepath.Join(folder, "x.json")
+	require.NoError(t, os.Symlink("elsewhere", copied))
+	_, err := m.ReadFile("x.json")
+	require.ErrorIs(t, err, state.ErrDamaged, "it might be all that there is")
+	require.NoError(t, join(t, s, t.TempDir()).WriteFile("x.json", []byte("1")))
+	data, err := m.ReadFile("x.json")
+	require.NoError(t, err)
+	assert.Equal(t, "1", string(data))
+	data, err = os.ReadFile(copied)
+	require.NoError(t, err)
+	assert.Equal(t, "1", string(data))
+}
+
 func TestKeepersThatShareLoseNoToken(t *testing.T) {
 	s := storetest.New()
 	a, err := auth.Open(join(t, s, t.TempDir()).Tokens())
