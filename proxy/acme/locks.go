@@ -2,6 +2,9 @@ package acme
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,9 +39,15 @@ func (l *locks) Lock(ctx context.Context, name string) error {
 		return err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[name] = true
-	return nil
+	late := l.ended
+	if !late {
+		l.held[name] = true
+	}
+	l.mu.Unlock()
+	if !late {
+		return nil
+	}
+	return errors.Join(context.Canceled, l.Storage.Unlock(context.WithoutCancel(ctx), name))
 }
 
 func (l *locks) begin() bool {
@@ -63,11 +72,17 @@ func (l *locks) Unlock(ctx context.Context, name string) error {
 	return l.Storage.Unlock(ctx, name)
 }
 
-// end gives all locks back. What needed them is canceled.
+// end gives all locks back. What needed them is canceled. One that is taken later than
+// lastLock gives itself back, if the process lasts.
 func (l *locks) end(ctx context.Context) {
 	l.mu.Lock()
 	l.ended = true
+	held := slices.Collect(maps.Keys(l.held))
+	clear(l.held)
 	l.mu.Unlock()
+	for _, name := range held {
+		_ = l.Storage.Unlock(ctx, name) // else the next process waits
+	}
 	taken := make(chan struct{})
 	go func() {
 		defer close(taken)
@@ -77,10 +92,4 @@ func (l *locks) end(ctx context.Context) {
 	case <-taken:
 	case <-time.After(lastLock):
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for name := range l.held {
-		_ = l.Storage.Unlock(ctx, name) // else the next process waits
-	}
-	clear(l.held)
 }

@@ -166,3 +166,32 @@ func TestWhatIsStoredServesOnceItIsLoaded(t *testing.T) {
 	within(t, loaded, "it waits on")
 	assert.Equal(t, serial, next.serial(a))
 }
+
+// lateLock gives its lock when that is let, whatever becomes of the caller.
+type lateLock struct {
+	*inMemory
+	asked, let chan struct{}
+}
+
+func (l *lateLock) Lock(_ context.Context, name string) (unlock func(), err error) {
+	close(l.asked)
+	<-l.let
+	return l.inMemory.Lock(context.Background(), name)
+}
+
+func TestALockThatIsTakenAfterTheEndIsGivenBack(t *testing.T) {
+	files := &lateLock{inMemory: newInMemory(), asked: make(chan struct{}), let: make(chan struct{})}
+	ours := newLocks(newStorage(files))
+	taken := make(chan error, 1)
+	go func() { taken <- ours.Lock(t.Context(), "name") }()
+	within(t, files.asked, "it is not asked for")
+	ours.end(t.Context()) // waits for a while
+	close(files.let)
+	require.ErrorIs(t, <-taken, context.Canceled)
+	short, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	unlock, err := files.inMemory.Lock(short, "lock/name")
+	require.NoError(t, err, "a lock was left behind")
+	unlock()
+	require.ErrorIs(t, ours.Lock(t.Context(), "name"), context.Canceled)
+}
