@@ -2,9 +2,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
-	"io"
-	"os"
 	"slices"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -95,18 +92,7 @@ func (p *Proxy) recordMove(ctx context.Context, o *rollout.Order, target place.T
 		ID: c.id, By: c.by, Generation: c.base, Function: wish.Of(fn), Note: fn.GetNote(), Placed: true, Agents: target.Agents,
 	}
 	o.Ledger = rollout.Ledger{
-		Begins: func(ctx context.Context, steps, taken []rollout.Step) (err error) {
-			if change.Steps, err = json.Marshal(steps); err != nil {
-				return err
-			}
-			if change.Taken, err = json.Marshal(taken); err != nil {
-				return err
-			}
-			if err := p.wishes.PutPackage(ctx, pkg.Digest, func() (io.ReadCloser, error) { return os.Open(pkg.Path) }); err != nil {
-				return unstored(c.name, err)
-			}
-			return unstoredUnless(c.name, p.wishes.Begin(ctx, c.path, change))
-		},
+		Begins: p.begins(c, &change, pkg),
 		Ends: func(ctx context.Context, end rollout.End) {
 			for _, addr := range target.Agents { // they were not asked, and may have changed meanwhile
 				if p.fleet.Problem(addr) != nil {

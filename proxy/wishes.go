@@ -223,28 +223,35 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 		Given: len(fn.GetSecrets()) > 0, Keep: fn.GetKeep(), Placed: placed, Agents: o.Agents,
 	}
 	o.Ledger = rollout.Ledger{
-		Begins: func(ctx context.Context, steps, taken []rollout.Step) (err error) {
-			if change.Steps, err = json.Marshal(steps); err != nil {
-				return err
-			}
-			if change.Taken, err = json.Marshal(taken); err != nil {
-				return err
-			}
-			if err := p.wishes.PutPackage(ctx, pkg.Digest, func() (io.ReadCloser, error) { return os.Open(pkg.Path) }); err != nil {
-				return unstored(c.name, err)
-			}
-			return unstoredUnless(c.name, p.wishes.Begin(ctx, c.path, change))
-		},
-		Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end, fn) },
+		Begins: p.begins(c, &change, pkg),
+		Ends:   func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end, fn) },
 	}
 	return nil
 }
 
-func unstoredUnless(name string, err error) error {
-	if err == nil {
+// begins returns what stores a change with its steps, after the package that it brings, if
+// it brings one.
+func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package) func(ctx context.Context, steps, taken []rollout.Step) error {
+	return func(ctx context.Context, steps, taken []rollout.Step) (err error) {
+		if change.Steps, err = json.Marshal(steps); err != nil {
+			return err
+		}
+		if len(taken) > 0 {
+			if change.Taken, err = json.Marshal(taken); err != nil {
+				return err
+			}
+		}
+		if pkg != nil {
+			err = p.wishes.PutPackage(ctx, pkg.Digest, func() (io.ReadCloser, error) { return os.Open(pkg.Path) })
+		}
+		if err == nil {
+			err = p.wishes.Begin(ctx, c.path, *change)
+		}
+		if err != nil {
+			return unstored(c.name, err)
+		}
 		return nil
 	}
-	return unstored(name, err)
 }
 
 // ended lets the wish follow a deploy that has ended. What cannot be stored is stored later,
@@ -486,12 +493,7 @@ func (p *Proxy) recordChange(ctx context.Context, replicas []fleet.Replica, step
 		change.Agents = append(change.Agents, s.Agent)
 	}
 	return rollout.Ledger{
-		Begins: func(ctx context.Context, steps, _ []rollout.Step) (err error) {
-			if change.Steps, err = json.Marshal(steps); err != nil {
-				return err
-			}
-			return unstoredUnless(c.name, p.wishes.Begin(ctx, c.path, change))
-		},
+		Begins: p.begins(c, &change, nil),
 		Ends: func(ctx context.Context, end rollout.End) {
 			end.Spared = spared
 			p.ended(ctx, c, change, end, nil)
