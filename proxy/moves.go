@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
@@ -25,9 +28,25 @@ func (p *Proxy) wishOf(path string) *wish.Wish {
 	return w
 }
 
-// allLost reports whether a function is wished and no agent that has it answers.
-func (p *Proxy) allLost(path string) bool {
-	return p.wishOf(path) != nil && !slices.ContainsFunc(p.fleet.Find(path), func(r fleet.Replica) bool { return p.fleet.Problem(r.Agent) == nil })
+// current returns the rows of a function that say how it is to be: those of agents that
+// answer, are to have it, and have followed what is wished.
+func (p *Proxy) current(path string) []fleet.Replica {
+	w := p.wishOf(path)
+	return slices.DeleteFunc(p.fleet.Find(path), func(r fleet.Replica) bool {
+		if p.fleet.Problem(r.Agent) != nil {
+			return true
+		}
+		if w == nil {
+			return false
+		}
+		at := w.Place(r.Agent, r.ID)
+		return at == nil || at.Leaving || w.Behind(at)
+	})
+}
+
+// servedByNobody reports whether of a function the wish alone says what it is to be.
+func (p *Proxy) servedByNobody(path string) bool {
+	return p.wishOf(path) != nil && len(p.current(path)) == 0
 }
 
 // function returns a function as package place sees it, also one of which the wish alone
@@ -43,7 +62,8 @@ func (p *Proxy) function(path string) (place.Function, bool) {
 }
 
 // withWishes says of functions what is wished, where the proxy chooses their agents. It adds
-// those that no agent has told of, and the agents that are to have one and did not tell.
+// those that no agent has told of, and the agents that are to have one and did not tell;
+// agents that are to lose it do so whatever becomes of the others.
 func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 	if p.wishes == nil {
 		return functions
@@ -66,13 +86,60 @@ func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 			Replicas: w.Replicas, Placement: w.Labels, Memory: settings.GetMemory(), Cpu: settings.GetCpu(),
 			Processes: uint32(settings.Processes()), Demanded: settings.GetIsolation(), //nolint:gosec // up to MaxInstances
 		})
-		for _, at := range w.Agents() {
-			if r, known, _ := p.fleet.Agent(at.Agent, at.ID); known && !slices.Contains(functions[i].On, r.Agent) {
+		functions[i].On = slices.DeleteFunc(functions[i].On, func(addr string) bool { // where it could not be brought
+			r, _, _ := p.fleet.Agent(addr, "")
+			return w.Place(r.Agent, r.ID) == nil && proto.Status(p.fleet.Row(addr, w.Name).GetStatus()) == proto.Failed
+		})
+		for _, at := range w.At {
+			r, known, _ := p.fleet.Agent(at.Agent, at.ID)
+			has := slices.Index(functions[i].On, r.Agent)
+			switch {
+			case at.Leaving && has >= 0:
+				functions[i].On = slices.Delete(functions[i].On, has, has+1)
+			case !at.Leaving && has < 0 && known:
 				functions[i].On = append(functions[i].On, r.Agent)
 			}
 		}
 	}
 	return functions
+}
+
+// ofSegment returns what is wished of the function that a call names.
+func (p *Proxy) ofSegment(segment string) *wish.Wish {
+	name, err := url.PathUnescape(segment)
+	if err != nil {
+		return nil
+	}
+	name, _, _ = strings.Cut(name, "@")
+	return p.wishOf(proto.Path(name))
+}
+
+// noRoute says why a path has no route. A function that is to run is there, though no agent
+// can be called for it now.
+func (p *Proxy) noRoute(segment string) error {
+	err := p.fleet.Unknown(segment)
+	w := p.ofSegment(segment)
+	if w == nil || !errors.Is(err, proto.ErrNotFound) {
+		return err
+	}
+	var away []string
+	for _, at := range w.At {
+		if r, known, answers := p.fleet.Agent(at.Agent, at.ID); known && !answers {
+			away = append(away, r.Agent)
+		}
+	}
+	why, reason := "the agents that are to have it are brought to what is wished", "behind"
+	if len(away) > 0 {
+		why, reason = "these agents do not answer: "+strings.Join(away, ", "), "lost"
+	}
+	return proto.Errorf(proto.ErrUnavailable, "function %q is not called now: %s", w.Name, why).
+		WithHint("call again in a moment; proxyCli list and proxyCli agents say how it stands").From("agent", reason)
+}
+
+// isPublic reports whether everybody may call a function that has no route now.
+func (p *Proxy) isPublic(segment string) bool {
+	w := p.ofSegment(segment)
+	return w != nil && !strings.Contains(segment, "@") && w.Version.Settings.GetAuth() == proto.AuthPublic
 }
 
 // recordMove lets the wish follow a move when it has ended, as it follows a deploy.
@@ -134,8 +201,10 @@ func (p *Proxy) wishMove(ctx context.Context, path string, target place.Target) 
 			switch {
 			case slices.Contains(target.Remove, r.Agent):
 				at.Leaving, at.Done = true, min(at.Done, before)
-			case at.Leaving || at.Done == before: // it is asked for nothing new
-				at.Leaving, at.Done = false, w.Generation
+			case at.Leaving && slices.Contains(target.Agents, r.Agent): // what it runs may be an old version
+				at.Leaving, at.Done = false, min(at.Done, before)
+			case at.Done == before: // it is asked for nothing new
+				at.Done = w.Generation
 			}
 		}
 		for _, addr := range target.Agents {
@@ -161,7 +230,8 @@ func (p *Proxy) follows(w *wish.Wish, target place.Target) bool {
 	stay := map[string]bool{}
 	for _, at := range w.At {
 		r, _, _ := p.fleet.Agent(at.Agent, at.ID)
-		if at.Leaving != slices.Contains(target.Remove, r.Agent) {
+		leaves := slices.Contains(target.Remove, r.Agent) || at.Leaving && !slices.Contains(target.Agents, r.Agent)
+		if at.Leaving != leaves {
 			return false
 		}
 		stay[r.Agent] = true

@@ -40,9 +40,10 @@ type places struct {
 
 // failure is moves of a function that failed, one after the other.
 type failure struct {
-	why   error
-	times int
-	retry time.Time
+	why    error
+	times  int
+	retry  time.Time
+	nobody bool // no agent served it: then the wish alone is changed
 }
 
 // tendPlaces keeps functions where they should be until ctx is done.
@@ -143,7 +144,8 @@ func (p *Proxy) tendOne(ctx context.Context, moves *sync.WaitGroup, t place.Targ
 	if s.moving[t.Path] || len(s.moving) >= maxMoves {
 		return false // the end of a move is a change
 	}
-	if time.Now().Before(s.failed[t.Path].retry) {
+	nobody := p.servedByNobody(t.Path)
+	if f := s.failed[t.Path]; f.nobody == nobody && time.Now().Before(f.retry) {
 		return true
 	}
 	s.moving[t.Path] = true
@@ -158,8 +160,11 @@ func (p *Proxy) tendOne(ctx context.Context, moves *sync.WaitGroup, t place.Targ
 		delete(s.moving, t.Path)
 		if err == nil {
 			delete(s.failed, t.Path)
-		} else if ctx.Err() == nil {
+		} else if ctx.Err() == nil && !errors.Is(err, errHeld) {
 			f := s.failed[t.Path]
+			if f.nobody != nobody {
+				f = failure{nobody: nobody}
+			}
 			f.why, f.times = err, f.times+1
 			f.retry = time.Now().Add(min(tryMost, tryFirst<<min(f.times-1, 10)))
 			s.failed[t.Path] = f
@@ -202,14 +207,19 @@ func (p *Proxy) explain(agents []place.Agent, t place.Target, held string) {
 // deploying is why a function does not move that is being deployed, or moved.
 const deploying = "it is being deployed"
 
-// holds says why a function that may move does not move now; "": it may.
+// holds says why a function that may move does not move now; "": it may. What agents told
+// last that do not answer, or that have not followed what is wished, holds nothing.
 func (p *Proxy) holds(path string) string {
 	if p.rollouts.Of(path) != nil {
 		return deploying
 	}
-	replicas := p.fleet.Find(path)
+	w := p.wishOf(path)
+	if p.wishes != nil && w == nil {
+		return "it is not known yet what is wished of it"
+	}
+	current := p.current(path)
 	deployed := false
-	for _, r := range replicas {
+	for _, r := range current {
 		weighted := 0
 		for _, v := range r.Row.GetServing() {
 			if v.GetWeight() > 0 {
@@ -224,15 +234,22 @@ func (p *Proxy) holds(path string) string {
 		}
 		deployed = deployed || proto.Status(r.Row.GetStatus()) == proto.Deployed
 	}
-	w := p.wishOf(path)
-	if p.allLost(path) && w != nil && len(w.Version.Settings.GetSecrets()) > 0 {
-		return "its agents alone know its secrets"
-	}
-	if !deployed && (len(replicas) > 0 || w == nil) {
+	switch {
+	case deployed:
+		return ""
+	case len(current) > 0:
 		return "it is not Deployed"
+	case w == nil:
+		return "no agent that has it answers"
+	case len(w.Version.Settings.GetSecrets()) > 0:
+		return "its agents alone know its secrets"
 	}
 	return ""
 }
+
+// errHeld is why a move is not begun, or does not go on, that is not due any longer: that is
+// no failure.
+var errHeld = errors.New("it is held")
 
 // lostAfter is how long an agent may not answer before its functions are brought up
 // elsewhere; 0: any time. With proxies that share agents and know nothing of each other,
@@ -274,7 +291,7 @@ func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.F
 	}
 	defer unlock()
 	if why := p.holds(path); why != "" {
-		return nil, place.Target{}, proto.Errorf(proto.ErrConflict, "function %s cannot move: %s", path, why)
+		return nil, place.Target{}, proto.Errorf(proto.ErrConflict, "function %s cannot move: %w, %s", path, errHeld, why)
 	}
 	fn, found := p.function(path)
 	if !found {
@@ -295,7 +312,7 @@ func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.F
 	if len(target.Add) == 0 {
 		return nil, target, nil
 	}
-	if p.allLost(path) { // nobody tells what it is, but the wish
+	if p.servedByNobody(path) { // nobody tells what it is, but the wish
 		return nil, target, p.wishMove(ctx, path, target)
 	}
 	o, err := p.serving(ctx, path)
@@ -325,10 +342,8 @@ func replicasText(fn place.Function) string {
 
 // serving returns an order that brings the version that serves to further agents.
 func (p *Proxy) serving(ctx context.Context, path string) (o rollout.Order, err error) {
-	replicas := p.fleet.Find(path)
-	i := slices.IndexFunc(replicas, func(r fleet.Replica) bool {
-		return proto.Status(r.Row.GetStatus()) == proto.Deployed && p.fleet.Problem(r.Agent) == nil
-	})
+	replicas := p.current(path)
+	i := slices.IndexFunc(replicas, func(r fleet.Replica) bool { return proto.Status(r.Row.GetStatus()) == proto.Deployed })
 	if i < 0 {
 		return o, proto.Errorf(proto.ErrUnavailable, "function %s: no agent that has it answers", path).
 			WithHint("deploy it again, then it gets other agents")
@@ -395,8 +410,11 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 		}
 		name := replicas[i].Row.GetName()
 		p.logger.Info("a function leaves an agent", "function", name, "agent", addr)
-		if p.fleet.RemoveAt(name, addr) {
+		if p.wishes == nil && p.fleet.RemoveAt(name, addr) {
 			left = append(left, addr)
+			continue
+		}
+		if p.wishes != nil && p.fleet.Forget(path, addr) != nil { // the wish says that it leaves
 			continue
 		}
 		agent, err := p.fleet.Connect(ctx, addr)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -367,4 +368,90 @@ func TestAnAgentThatBlinksKeepsItsFunctions(t *testing.T) {
 	assert.Empty(t, other.names(t))
 	has.start(t)
 	p.has(t, "Hello", has)
+}
+
+// pick returns the one of two nodes that has Hello, and the other.
+func (r *running) pick(t *testing.T, nodes []*node) (has, other *node) {
+	t.Helper()
+	at := r.at(t, "Hello")
+	require.Len(t, at, 1)
+	if at[0] == nodes[0].addr {
+		return nodes[0], nodes[1]
+	}
+	return nodes[1], nodes[0]
+}
+
+func TestAFunctionThatIsBroughtUpElsewhereIsUnavailableAndNotUnknown(t *testing.T) {
+	nodes := newNodes(t, 2)
+	p := start(t, Config{Agents: addrs(nodes...), LostAfter: 100 * time.Millisecond, Store: storetest.New()})
+	_, err := p.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	has, other := p.pick(t, nodes)
+	reached, release := make(chan struct{}), make(chan struct{})
+	other.deploying = func(*proto.FunctionJson) error { close(reached); <-release; return nil }
+	has.stop()
+	<-reached
+	res, err := client(t).Get("http://" + p.http + "/functions/hello")
+	require.NoError(t, err)
+	assert.Equal(t, 503, res.StatusCode)
+	assert.Equal(t, "1", res.Header.Get("Retry-After"))
+	e := errorOf(t, res)
+	assert.Equal(t, `function "Hello" is not called now: these agents do not answer: `+has.addr, e["message"])
+	res, err = client(t).Get("http://" + p.http + "/functions/other")
+	require.NoError(t, err)
+	assert.Equal(t, 404, res.StatusCode)
+	_ = bodyOf(t, res)
+	other.deploying = nil
+	close(release)
+	p.has(t, "Hello", other)
+}
+
+// Where a function is to be, also what is to leave an agent that is away, lies in the store
+// alone: a proxy with another folder knows as much.
+func TestWhatALostAgentHasToRemoveIsWished(t *testing.T) {
+	nodes := newNodes(t, 2)
+	cfg := Config{Agents: addrs(nodes...), LostAfter: 100 * time.Millisecond, Store: storetest.New(), Dir: t.TempDir()}
+	p := start(t, cfg)
+	_, err := p.Deploy(t.Context(), source(t, "Hello"))
+	require.NoError(t, err)
+	has, other := p.pick(t, nodes)
+	has.stop()
+	p.has(t, "Hello", other)
+	p.stop()
+	assert.NoFileExists(t, filepath.Join(cfg.Dir, "removals.json"))
+	cfg.Dir = t.TempDir()
+	p = start(t, cfg)
+	has.start(t)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, has.names(t)) }, patience, 5*time.Millisecond)
+	p.has(t, "Hello", other)
+}
+
+// A move that failed is tried again after a while; but when nobody serves the function any
+// longer, it is brought up elsewhere at once.
+func TestWhatNobodyServesDoesNotWaitForAMoveThatFailed(t *testing.T) {
+	nodes := newNodes(t, 3)
+	p := start(t, Config{Agents: addrs(nodes...), LostAfter: 100 * time.Millisecond, Store: storetest.New()})
+	fn := source(t, "Hello")
+	fn.Replicas = "2"
+	_, err := p.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	at := p.at(t, "Hello")
+	i := slices.IndexFunc(nodes, func(n *node) bool { return !slices.Contains(at, n.addr) })
+	spare := nodes[i]
+	had := slices.Delete(slices.Clone(nodes), i, i+1)
+	spare.deploying = breaks
+	had[0].stop()
+	eventually(t, func() bool {
+		p.places.mu.Lock()
+		defer p.places.mu.Unlock()
+		f, failed := p.places.failed["hello"]
+		f.retry = time.Now().Add(time.Hour)
+		if failed {
+			p.places.failed["hello"] = f
+		}
+		return failed
+	}, "the move has failed")
+	spare.deploying = nil
+	had[1].stop()
+	p.has(t, "Hello", spare)
 }

@@ -175,7 +175,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.wakes.open = p.open
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose, Descriptor: server.Descriptor,
-		Unknown: p.fleet.Unknown, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
+		Unknown: p.noRoute, Public: p.isPublic, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 		AccessLog: p.accessLog, Tracer: p.tracer, Later: p.later,
 	})
 	if cfg.Store != nil {

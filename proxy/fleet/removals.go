@@ -118,12 +118,12 @@ func (f *Fleet) RemoveAt(name, addr string) (absent bool) {
 	return absent
 }
 
-// Forget removes the rows of a path at agents that do not answer, and returns these. What
-// becomes of them when they are back, others know.
-func (f *Fleet) Forget(path string) (absent []Replica) {
+// Forget removes the rows of a path at agents that do not answer, of some addresses or, with
+// none, of all, and returns these. What becomes of them when they are back, others know.
+func (f *Fleet) Forget(path string, addrs ...string) (absent []Replica) {
 	f.mu.Lock()
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
-		if a := f.agents[addr]; a.client == nil && a.known {
+		if a := f.agents[addr]; a.client == nil && a.known && (len(addrs) == 0 || slices.Contains(addrs, addr)) {
 			absent = append(absent, Replica{Agent: addr, ID: a.id, Row: a.rows[path]})
 			f.forget(a, path)
 		}

@@ -36,6 +36,8 @@ type Config struct {
 	// A function that is not known counts as not public.
 	Admit   func(r *http.Request, name string, public bool) error
 	Unknown func(segment string) error // says why a path has no route
+	// Public reports whether everybody may call a path that has no route now; default: not.
+	Public func(segment string) bool
 	// Heard waits, within a limit, until there is a route, or until it is known what all
 	// agents serve; default: that is known. There may be a route when is returns true.
 	Heard func(ctx context.Context, is func() bool)
@@ -352,7 +354,7 @@ func (c *call) admit(segment string) error {
 		return nil
 	}
 	if c.route == nil {
-		return c.Admit(c.in, segment, false)
+		return c.Admit(c.in, segment, c.Public != nil && c.Public(segment))
 	}
 	return c.Admit(c.in, c.route.name, c.route.public && c.number == 0)
 }
