@@ -205,7 +205,7 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 		}
 	}
 	engine := store.New(store.Config{Dir: filepath.Join(cfg.Dir, engineFolder), Logger: cfg.Logger.Named("store")})
-	cfg.Store, cfg.alone = engine, true
+	cfg.Store = engine
 	p, err := New(cfg)
 	if err != nil {
 		return err

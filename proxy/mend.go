@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ import (
 // How agents are brought to what is wished.
 const (
 	lookEvery  = 10 * time.Second // hints may be lost
+	lookPart   = 9                // looks take a tenth of the time at most, however many functions there are
 	maxMends   = 4                // functions at a time: each may take a build
 	minAgain   = time.Second      // after an attempt that failed; doubled up to
 	maxAgain   = 5 * time.Minute
@@ -33,10 +35,19 @@ const (
 type mends struct {
 	kick chan struct{} // one hint waits at most
 
-	mu      sync.Mutex // guards the fields below:
+	mu      sync.Mutex      // guards the fields below:
+	hints   map[string]bool // paths to look at
+	all     bool            // or each
 	running map[string]*mend
+	waiting []job          // until there is room
 	held    map[string]int // paths that somebody changes, or is about to
 	again   map[[2]string]pause
+}
+
+// job is what is to be done about one function.
+type job struct {
+	path string
+	work func(context.Context)
 }
 
 // mend is the work on one function.
@@ -52,15 +63,33 @@ type pause struct {
 	until      time.Time
 }
 
-// hint lets the leader look at once.
-func (m *mends) hint() {
+// hint lets the leader look at some paths at once, or, without any, at all.
+func (m *mends) hint(paths ...string) {
 	if m.kick == nil {
 		return
 	}
+	m.mu.Lock()
+	m.all = m.all || len(paths) == 0
+	for _, path := range paths {
+		if m.hints == nil {
+			m.hints = map[string]bool{}
+		}
+		m.hints[path] = true
+	}
+	m.mu.Unlock()
 	select {
 	case m.kick <- struct{}{}:
 	default:
 	}
+}
+
+// hinted returns at what to look since it was called last.
+func (m *mends) hinted() (paths []string, all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	paths, all = slices.Collect(maps.Keys(m.hints)), m.all
+	m.hints, m.all = nil, false
+	return paths, all
 }
 
 // yield ends the work on a path, and keeps it from beginning again until resume.
@@ -82,34 +111,48 @@ func (m *mends) yield(path string) (resume func()) {
 			delete(m.held, path)
 		}
 		m.mu.Unlock()
-		m.hint()
+		m.hint(path)
 	}
 }
 
-// begin begins the work on a path, unless it is under way, somebody changes the function,
-// or enough others are worked on.
-func (m *mends) begin(ctx context.Context, path string, work func(context.Context)) bool {
+// plan begins with what is to be worked on after a look at some paths, or at all of them.
+func (m *mends) plan(ctx context.Context, paths []string, all bool, work []job) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.running[path] != nil || m.held[path] > 0 || len(m.running) >= maxMends {
-		return false
+	m.waiting = append(slices.DeleteFunc(m.waiting, func(j job) bool { return all || slices.Contains(paths, j.path) }), work...)
+	m.next(ctx)
+}
+
+// next begins what waits, as far as there is room. What somebody changes, or is worked on,
+// is left for the next plan. m.mu is held.
+func (m *mends) next(ctx context.Context) {
+	for len(m.running) < maxMends && len(m.waiting) > 0 && ctx.Err() == nil {
+		j := m.waiting[0]
+		m.waiting = m.waiting[1:]
+		if m.running[j.path] == nil && m.held[j.path] == 0 {
+			m.begin(ctx, j)
+		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
+}
+
+// begin begins the work on a path. m.mu is held.
+func (m *mends) begin(leading context.Context, j job) {
+	ctx, cancel := context.WithCancel(leading)
 	now := &mend{cancel, make(chan struct{})}
 	if m.running == nil {
 		m.running = map[string]*mend{}
 	}
-	m.running[path] = now
+	m.running[j.path] = now
 	go func() {
-		defer m.hint()
 		defer close(now.done)
 		defer cancel()
-		work(ctx)
+		j.work(ctx)
+		m.hint(j.path) // to look whether that was all
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.running, path)
+		delete(m.running, j.path)
+		m.next(leading)
 	}()
-	return true
 }
 
 // wait waits until nothing is worked on.
@@ -164,7 +207,7 @@ func (p *Proxy) keepWishes(ctx context.Context) {
 		return
 	}
 	var parts sync.WaitGroup
-	parts.Go(func() { p.wishes.Follow(ctx, p.mends.hint) })
+	parts.Go(func() { p.wishes.Follow(ctx) })
 	parts.Go(func() { p.refreshWishes(ctx) })
 	parts.Go(func() {
 		if p.fleet.Started(ctx) == nil {
@@ -206,8 +249,9 @@ func (p *Proxy) leadMends(ctx context.Context, _ uint64) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	swept := time.Now()
-	for {
-		if err := p.compare(ctx); err != nil && ctx.Err() == nil {
+	for paths, all := []string(nil), true; ; {
+		began := time.Now()
+		if err := p.compare(ctx, paths, all); err != nil && ctx.Err() == nil {
 			p.logger.Warn("what is wished is not compared with what runs", "error", err)
 		}
 		if time.Since(swept) > sweepEvery {
@@ -216,26 +260,31 @@ func (p *Proxy) leadMends(ctx context.Context, _ uint64) {
 				p.logger.Warn("packages that nothing refers to are kept", "error", err)
 			}
 		}
+		rest(ctx, lookPart*time.Since(began))
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
+			p.mends.hint()
 		case <-p.mends.kick:
 		}
+		paths, all = p.mends.hinted()
 	}
 }
 
-// compare begins what is to be done now.
-func (p *Proxy) compare(ctx context.Context) error {
+// compare begins what is to be done now about some functions, or about all.
+func (p *Proxy) compare(ctx context.Context, paths []string, all bool) error {
 	lost, busy, err := p.wishes.Lost(ctx, func(path string) bool { return p.rollouts.Of(path) != nil })
 	if err != nil {
 		return err
 	}
-	begin := func(path string, work func(context.Context)) {
+	var work []job
+	add := func(path string, do func(context.Context)) {
 		if busy[path] {
 			return
 		}
-		p.mends.begin(ctx, path, func(ctx context.Context) {
+		busy[path] = true // one thing after the other
+		work = append(work, job{path, func(ctx context.Context) {
 			if p.changes.Begin(ctx) != nil { // another process goes on
 				return
 			}
@@ -245,24 +294,30 @@ func (p *Proxy) compare(ctx context.Context) error {
 				return
 			}
 			defer unlock()
-			work(ctx)
-		})
+			do(ctx)
+		}})
 	}
 	for path, c := range lost {
-		begin(path, func(ctx context.Context) { p.resume(ctx, path, c) })
-		busy[path] = true
+		add(path, func(ctx context.Context) { p.resume(ctx, path, c) })
 	}
-	wishes := p.wishes.All()
+	var wishes map[string]*wish.Wish
+	var runs map[string][]fleet.Replica
+	if all {
+		wishes, runs = p.wishes.All(), p.fleet.Owned()
+	} else {
+		wishes, runs = p.wishes.Some(paths...), p.fleet.OwnedOf(paths...)
+	}
 	for path, w := range wishes {
 		if places := p.behind(ctx, path, w); len(places) > 0 {
-			begin(path, func(ctx context.Context) { p.mendAll(ctx, path, w, places) })
+			add(path, func(ctx context.Context) { p.mendAll(ctx, path, w, places) })
 		}
 	}
-	for path, replicas := range p.fleet.Owned() {
+	for path, replicas := range runs {
 		if p.unknown(wishes[path], replicas) {
-			begin(path, func(ctx context.Context) { p.adopt(ctx, path) })
+			add(path, func(ctx context.Context) { p.adopt(ctx, path) })
 		}
 	}
+	p.mends.plan(ctx, paths, all, work)
 	return nil
 }
 
@@ -284,7 +339,7 @@ func (p *Proxy) behind(ctx context.Context, path string, w *wish.Wish) (list []w
 // lacks reports whether an agent that is to run a function neither runs nor keeps it. With
 // other proxies at the agents, one of them may have removed it.
 func (p *Proxy) lacks(ctx context.Context, r fleet.Replica, w *wish.Wish) bool {
-	if w.State != wish.Running || p.cfg.Shared || p.fleet.Row(r.Agent, w.Name) != nil || p.rollouts.Of(proto.Path(w.Name)) != nil {
+	if w.State != wish.Running || p.cfg.Shared || p.fleet.Has(r.Agent, w.Name) || p.rollouts.Of(proto.Path(w.Name)) != nil {
 		return false
 	}
 	row, err := p.stoppedAt(ctx, r.Agent, w.Name)
@@ -542,7 +597,7 @@ func (p *Proxy) unknown(w *wish.Wish, replicas []fleet.Replica) bool {
 // adopt wishes what agents run and nobody has wished: the store is new, or they were
 // deployed to without a proxy.
 func (p *Proxy) adopt(ctx context.Context, path string) {
-	replicas := p.fleet.Owned()[path]
+	replicas := p.fleet.OwnedOf(path)[path]
 	if !p.unknown(p.wishes.Get(path), replicas) || p.wishes.Ours(path) != "" {
 		return
 	}

@@ -221,7 +221,7 @@ func (p *Proxy) wishMove(ctx context.Context, path string, target place.Target) 
 		w.Replicas, w.Labels, w.Placed = replicas, labels, replicas != ""
 		return nil
 	})
-	p.mends.hint()
+	p.mends.hint(path)
 	return err
 }
 

@@ -54,12 +54,13 @@ func (p *Proxy) tendPlaces(ctx context.Context) {
 	var moves sync.WaitGroup
 	defer moves.Wait()
 	for {
-		changed := p.fleet.Changed()
+		changed, began := p.fleet.Changed(), time.Now()
 		next := time.NewTimer(p.tend(ctx, &moves))
+		pause := max(tendPause, lookPart*time.Since(began))
 		select {
 		case <-ctx.Done():
 		case <-changed:
-			rest(ctx, tendPause)
+			rest(ctx, pause)
 		case <-next.C:
 		}
 		next.Stop()

@@ -67,14 +67,14 @@ type Config struct {
 	Logger      hclog.Logger   // default: none
 
 	// Store keeps what must outlive the proxy; default: nothing does. It may open after New,
-	// and functions are called as ever while it is not open, or has failed.
+	// and functions are called as ever while it is not open, or has failed. No other process
+	// has it, unless it is Common.
 	Store store.Store
 	// Callbacks are networks where callbacks may go beside the internet; default: none.
 	Callbacks []netip.Prefix
 	// Unavailable says what a change does if an agent does not answer, as the setting of
 	// that name; default, with a Store: continue.
 	Unavailable string
-	alone       bool // no other process has the store: changes of others are lost ones
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded

@@ -19,16 +19,32 @@ import (
 func (p *Proxy) openTriggers() {
 	p.schedules = cron.New(cron.Config{
 		Store: p.cfg.Store, Calls: scheduledCalls{p.queue}, Rows: p.callable,
-		Watch: func(ctx context.Context, changed func()) {
-			_ = p.fleet.Watch(ctx, func(*proto.WatchEvent) error {
-				changed()
-				return nil
-			})
-		},
+		Watch:  p.watchSchedules,
 		Logger: p.logger.Named("cron"),
 	})
 	p.events = events.New(events.Config{
 		Store: p.cfg.Store, Calls: eventCalls{p.queue}, Rows: p.callable, May: maySend, Logger: p.logger.Named("events"),
+	})
+}
+
+// watchSchedules calls changed after rows with schedules may have changed, until ctx is done.
+// Most functions have none.
+func (p *Proxy) watchSchedules(ctx context.Context, changed func()) {
+	has := map[string]bool{} // by name
+	_ = p.fleet.Watch(ctx, func(ev *proto.WatchEvent) error {
+		news := ev.GetSnapshot()
+		for _, row := range ev.GetFunctions() {
+			name := row.GetName()
+			had := has[name]
+			if delete(has, name); row.GetSchedule() != "" {
+				has[name] = true
+			}
+			news = news || had || has[name]
+		}
+		if news {
+			changed()
+		}
+		return nil
 	})
 }
 

@@ -58,13 +58,17 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 	}
 	p.mends.kick = make(chan struct{}, 1)
 	p.wishes = &wishes{
-		Keeper: wish.New(p.cfg.Store, func(paths ...string) { p.fleet.Refresh(paths...) }, p.logger),
+		Keeper: wish.New(p.cfg.Store, p.wishChanged, p.logger),
 		given:  map[string]given{}, troubles: map[[2]string]string{},
 	}
-	if p.cfg.alone {
-		p.wishes.LostAfter = 0
-	}
-	return p.held, p.mends.hint
+	p.wishes.Alone = p.cfg.Common == nil
+	return p.held, func() { p.mends.hint() }
+}
+
+// wishChanged takes over what is wished of some paths now.
+func (p *Proxy) wishChanged(paths ...string) {
+	p.fleet.Refresh(paths...)
+	p.mends.hint(paths...)
 }
 
 // loadWishes reads what is wished before agents are connected, so that none serves what it
@@ -277,7 +281,7 @@ func (p *Proxy) ended(ctx context.Context, c *writing, change wish.Change, end r
 	if err != nil {
 		p.logger.Error("what a change came to is not stored yet", "function", c.name, "change", c.id, "error", err)
 	}
-	p.mends.hint()
+	p.mends.hint(c.path)
 }
 
 // unwish keeps a wish after a change that failed: agents of which nobody knows what they
@@ -684,7 +688,7 @@ func (p *Proxy) moved(ctx context.Context, path string, left ...string) {
 	if err != nil {
 		p.logger.Warn("a function is still wished on agents that it has left", "function", path, "agents", left, "error", err)
 	}
-	p.mends.hint()
+	p.mends.hint(path)
 }
 
 // packageOf returns a package that is stored, nil if it is not any more.

@@ -191,7 +191,7 @@ func TestAFailedDeployIsNotWished(t *testing.T) {
 
 func TestOfTwoProxiesThatDeployAtOnceOneIsToldOfTheOther(t *testing.T) {
 	nodes, s := newNodes(t, 2), storetest.New()
-	one, two := start(t, Config{Store: s}), start(t, Config{Store: s, Agents: addressesOf(nodes...)})
+	one, two := start(t, Config{Store: s, Common: s}), start(t, Config{Store: s, Common: s, Agents: addressesOf(nodes...)})
 	reached, release := make(chan struct{}), make(chan struct{})
 	nodes[0].deploying = func(*proto.FunctionJson) error { close(reached); <-release; return nil }
 	first, second := answers(t, "one", nodes...), answers(t, "two", nodes...)
@@ -431,7 +431,7 @@ func TestWhatWasChangedAtAnAgentIsShownAndStays(t *testing.T) {
 		}
 		assert.Equal(t, want, row.GetDrift())
 	}
-	require.NoError(t, p.compare(t.Context()))
+	require.NoError(t, p.compare(t.Context(), nil, true))
 	p.mends.wait()
 	assert.Equal(t, []string{"2 of 2", "1 of 1"}, numbers(t, nodes...))
 	deploys(t, p, answers(t, "three", nodes...))
@@ -476,7 +476,7 @@ func TestTheNextProxyCompletesARollout(t *testing.T) {
 	fn := answers(t, "two", nodes...)
 	cut(t, s, dir, nodes, fn)
 	nodes[1].deploying = nil
-	p := start(t, Config{Store: s, Dir: dir, alone: true})
+	p := start(t, Config{Store: s, Dir: dir})
 	settled(t, s)
 	assert.Equal(t, []string{"2 of 2", "2 of 2"}, numbers(t, nodes...))
 	assert.EqualValues(t, 2, wishOf(t, p, nil).Version.Number)
@@ -493,7 +493,7 @@ func TestTheNextProxyUndoesARolloutThatCannotBeCompleted(t *testing.T) {
 			if secrets == nil {
 				nodes[1].deploying = breaks
 			}
-			p := start(t, Config{Store: s, Dir: dir, alone: true})
+			p := start(t, Config{Store: s, Dir: dir})
 			settled(t, s)
 			for _, n := range nodes {
 				assert.True(t, serves(n, 1), numbers(t, n))

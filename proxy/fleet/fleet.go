@@ -18,6 +18,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/place"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/pki"
 )
@@ -133,6 +134,8 @@ type agent struct {
 	problem  error                             // of the last attempt or connection
 	info     *proto.AgentInfo                  // nil: the agent did not say
 	rows     map[string]*proto.FunctionJsonRsp // by path; never changed, only replaced
+	uses     map[string]place.Use              // what their functions take of the agent, by path
+	used     place.Use                         // all of them together
 	placing  map[string]int                    // by path: how often Place has just chosen it
 	draining bool                              // it gets no further functions
 	cancel   context.CancelFunc                // of its watch
@@ -362,7 +365,7 @@ func (f *Fleet) add(addr string) (*agent, error) {
 func (f *Fleet) newAgent(addr string) *agent {
 	return &agent{
 		addr: addr, local: loopback((&url.URL{Host: addr}).Hostname()), wake: make(chan struct{}, 1),
-		placing: map[string]int{}, owns: map[string]bool{},
+		placing: map[string]int{}, owns: map[string]bool{}, uses: map[string]place.Use{},
 	}
 }
 

@@ -89,12 +89,11 @@ func (f *Fleet) least(fit func(*agent) bool) (best *agent) {
 func (f *Fleet) Place(fn place.Function, lostAfter time.Duration) (target place.Target, release func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	functions := slices.DeleteFunc(f.functions(), func(other place.Function) bool { return other.Path == fn.Path })
-	for i := range functions {
-		functions[i].Fixed = true
+	agents := f.places()
+	for i := range agents {
+		agents[i].Used = f.agents[agents[i].Name].usedWithout(fn.Path)
 	}
-	targets := place.Plan(f.places(), append(functions, fn), lostAfter)
-	target = targets[slices.IndexFunc(targets, func(t place.Target) bool { return t.Path == fn.Path })]
+	target = place.Plan(agents, []place.Function{fn}, lostAfter)[0]
 	if len(target.Agents) == 0 {
 		return target, nil, f.nowhere(fn)
 	}
@@ -229,10 +228,12 @@ func (f *Fleet) functions() (list []place.Function) {
 				byPath[path] = &place.Function{Path: path}
 			}
 			byPath[path].On = append(byPath[path].On, addr)
-			if byPath[path].Ports == nil {
-				byPath[path].Ports = map[string]int{}
+			if n := a.ports(path); n != 1 {
+				if byPath[path].Ports == nil {
+					byPath[path].Ports = map[string]int{}
+				}
+				byPath[path].Ports[addr] = n
 			}
-			byPath[path].Ports[addr] = a.ports(path)
 			// What is to be was said to all; one that was away has not heard it.
 			if before := newest[path]; before == nil || cmp.Or(
 				cmp.Compare(row.GetVersion(), before.GetVersion()), first(a.client != nil, f.agents[before.GetAtAgent()].client != nil), cmp.Compare(before.GetAtAgent(), addr),
@@ -288,16 +289,64 @@ func Wished(fn *place.Function, row *proto.FunctionJsonRsp) {
 // ports counts the ports that a function of the agent holds, or is about to take: one that
 // has failed, or is stopped, holds none. Fleet.mu is held.
 func (a *agent) ports(path string) int {
-	row := a.rows[path]
-	held := map[string]bool{row.GetProxy(): true}
-	for _, s := range row.GetServing() {
-		held[s.GetProxy()] = true
-	}
-	delete(held, "")
-	if len(held) == 0 && (a.placing[path] > 0 || proto.Status(row.GetStatus()) == proto.Deploying) {
+	n := a.uses[path].Ports
+	if n == 0 && a.placing[path] > 0 {
 		return 1
 	}
-	return len(held)
+	return n
+}
+
+// useOf is what the function of a row takes of its agent.
+func useOf(row *proto.FunctionJsonRsp) place.Use {
+	fn := place.Function{}
+	Wished(&fn, row)
+	held := []string{row.GetProxy()}
+	for _, s := range row.GetServing() {
+		held = append(held, s.GetProxy())
+	}
+	slices.Sort(held)
+	held = slices.DeleteFunc(slices.Compact(held), func(url string) bool { return url == "" })
+	ports := len(held)
+	if ports == 0 && proto.Status(row.GetStatus()) == proto.Deploying {
+		ports = 1
+	}
+	return place.UseOf(&fn, ports)
+}
+
+// weigh notes what the functions of an agent take of it. before is the rows until now.
+// Fleet.mu is held.
+func (a *agent) weigh(before map[string]*proto.FunctionJsonRsp) {
+	for path := range before {
+		if a.rows[path] == nil {
+			a.used.Add(a.uses[path], -1)
+			delete(a.uses, path)
+		}
+	}
+	for path, row := range a.rows {
+		if before[path] != row {
+			a.used.Add(a.uses[path], -1)
+			a.uses[path] = useOf(row)
+			a.used.Add(a.uses[path], 1)
+		}
+	}
+}
+
+// usedWithout is what all functions but that of a path take of the agent, with those that
+// are about to. Fleet.mu is held.
+func (a *agent) usedWithout(path string) place.Use {
+	used := a.used
+	used.Add(a.uses[path], -1)
+	for other := range a.placing {
+		if other == path {
+			continue
+		}
+		if a.rows[other] == nil {
+			used.Add(place.UseOf(&place.Function{}, 1), 1)
+		} else if a.uses[other].Ports == 0 {
+			used.Ports++
+		}
+	}
+	return used
 }
 
 // load counts the functions that an agent has or is about to have. Fleet.mu is held.

@@ -132,6 +132,14 @@ func Stopped(row *proto.FunctionJsonRsp) *proto.FunctionJsonRsp {
 	return row
 }
 
+// Has reports whether an agent has a row of a function.
+func (f *Fleet) Has(addr, name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.agents[addr]
+	return a != nil && a.rows[proto.Path(name)].GetName() == name
+}
+
 // Drafts returns the rows of a path that Tell told and whose agents do not know the
 // function.
 func (f *Fleet) Drafts(path string) []*proto.FunctionJsonRsp {
@@ -190,16 +198,33 @@ func (f *Fleet) Refresh(paths ...string) {
 
 // Owned returns the rows of all paths at agents that answer and to which the paths lead.
 func (f *Fleet) Owned() map[string][]Replica {
+	return f.owned(func(a *agent, add func(string)) {
+		for path := range a.rows {
+			add(path)
+		}
+	})
+}
+
+// OwnedOf is Owned of some paths.
+func (f *Fleet) OwnedOf(paths ...string) map[string][]Replica {
+	return f.owned(func(_ *agent, add func(string)) {
+		for _, path := range paths {
+			add(path)
+		}
+	})
+}
+
+func (f *Fleet) owned(each func(a *agent, add func(path string))) map[string][]Replica {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := map[string][]Replica{}
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
 		a := f.agents[addr]
-		for path, row := range a.rows {
-			if a.client != nil && a.owns[path] {
+		each(a, func(path string) {
+			if row := a.rows[path]; row != nil && a.client != nil && a.owns[path] {
 				all[path] = append(all[path], Replica{Agent: addr, ID: a.id, Local: a.local, User: a.user, Row: row})
 			}
-		}
+		})
 	}
 	return all
 }
@@ -209,9 +234,9 @@ func (f *Fleet) Owned() map[string][]Replica {
 func (f *Fleet) Agent(addr, id string) (r Replica, known, answers bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := f.withID(id)
-	if a == nil {
-		a = f.agents[addr]
+	a := f.agents[addr]
+	if a == nil || a.id != id { // else there is no other
+		a = cmp.Or(f.withID(id), a)
 	}
 	if a == nil {
 		return Replica{Agent: addr, ID: id}, false, false

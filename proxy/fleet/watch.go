@@ -396,6 +396,7 @@ func (f *Fleet) fail(a *agent, connected bool, err error) {
 func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bool) {
 	before := a.rows
 	a.rows = rows
+	a.weigh(before)
 	var changed []string
 	for path, row := range rows {
 		if all || before[path] != row {

@@ -28,6 +28,27 @@ type Agent struct {
 	Isolation proto.Isolation
 	Draining  bool
 	Silent    time.Duration // since when it does not answer; 0: it does
+	// Used is what functions take that are not among those of the plan.
+	Used Use
+}
+
+// Use is what functions take of an agent.
+type Use struct {
+	Ports  int
+	Memory uint64
+	CPUs   float64
+}
+
+// UseOf is what a function takes that holds so many ports.
+func UseOf(f *Function, ports int) Use {
+	return Use{ports, cmp.Or(f.Memory, usualMemory), cmp.Or(f.CPUs, usualCPUs)}
+}
+
+// Add adds what others take, n times.
+func (u *Use) Add(other Use, n int) {
+	u.Ports += n * other.Ports
+	u.Memory += uint64(n) * other.Memory //nolint:gosec // n is 1, or -1 for what was added
+	u.CPUs += float64(n) * other.CPUs
 }
 
 // Function is a function with where it is now and where it may be.
@@ -72,7 +93,7 @@ func Plan(agents []Agent, functions []Function, lostAfter time.Duration) []Targe
 		if a.Machine == "" {
 			a.Machine = "agent " + a.Name
 		}
-		p.agents[a.Name] = &load{Agent: a}
+		p.agents[a.Name] = &load{a}
 		p.names = append(p.names, a.Name)
 	}
 	slices.Sort(p.names)
@@ -98,12 +119,7 @@ type plan struct {
 }
 
 // load is an agent with what it has, or is to have.
-type load struct {
-	Agent
-	taken  int // ports
-	memory uint64
-	cpus   float64
-}
+type load struct{ Agent }
 
 // add counts a function n times. a may be nil: an agent that is not known.
 func (a *load) add(f *Function, n int) {
@@ -114,16 +130,14 @@ func (a *load) add(f *Function, n int) {
 	if !told {
 		ports = 1
 	}
-	a.taken += n * ports
-	a.memory += uint64(n) * cmp.Or(f.Memory, usualMemory) //nolint:gosec // n is 1, or -1 for what was added
-	a.cpus += float64(n) * cmp.Or(f.CPUs, usualCPUs)
+	a.Used.Add(UseOf(f, ports), n)
 }
 
 // share is how much of the agent is taken once it also has f: of memory or of processors,
 // of whichever it is more.
 func (a *load) share(f *Function) float64 {
-	memory := float64(a.memory+cmp.Or(f.Memory, usualMemory)) / float64(cmp.Or(a.Memory, agentsMemory))
-	cpus := (a.cpus + cmp.Or(f.CPUs, usualCPUs)) / cmp.Or(a.CPUs, agentsCPUs)
+	memory := float64(a.Used.Memory+cmp.Or(f.Memory, usualMemory)) / float64(cmp.Or(a.Memory, agentsMemory))
+	cpus := (a.Used.CPUs + cmp.Or(f.CPUs, usualCPUs)) / cmp.Or(a.CPUs, agentsCPUs)
 	return max(memory, cpus)
 }
 
@@ -160,7 +174,7 @@ func (p *plan) target(f *Function) Target {
 			stay = append(stay, name)
 		case has:
 			leave = append(leave, name)
-		case a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.taken < a.Ports):
+		case a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.Used.Ports < a.Ports):
 			free = append(free, name)
 		}
 	}

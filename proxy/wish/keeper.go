@@ -30,6 +30,9 @@ type Keeper struct {
 	// LostAfter is how long a change of another process may stay untouched before it counts
 	// as lost. Set it before Lost is called.
 	LostAfter time.Duration
+	// Alone says that no other process has the store: changes of others are lost ones, and
+	// none has to be followed. Set it before anything else.
+	Alone bool
 
 	store   store.Store
 	owner   string // of the changes of this process
@@ -74,6 +77,19 @@ func (k *Keeper) All() map[string]*Wish {
 		all[path] = w.Wish
 	}
 	return all
+}
+
+// Some returns the wishes of some paths, as far as this process knows.
+func (k *Keeper) Some(paths ...string) map[string]*Wish {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	some := map[string]*Wish{}
+	for _, path := range paths {
+		if w := k.wishes[path].Wish; w != nil {
+			some[path] = w
+		}
+	}
+	return some
 }
 
 // Load reads all wishes.
@@ -136,9 +152,12 @@ func (k *Keeper) set(path string, w *Wish, revision uint64) {
 	}
 }
 
-// Follow reads wishes again soon after some may have changed, and calls hint then, until
-// ctx is done.
-func (k *Keeper) Follow(ctx context.Context, hint func()) {
+// Follow reads wishes again soon after other processes may have changed some, until ctx is
+// done.
+func (k *Keeper) Follow(ctx context.Context) {
+	if k.Alone {
+		return
+	}
 	changes := make(chan struct{}, 1)
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -159,9 +178,7 @@ func (k *Keeper) Follow(ctx context.Context, hint func()) {
 			return
 		case <-changes:
 		}
-		if err := k.Load(ctx); err == nil {
-			hint()
-		}
+		_ = k.Load(ctx) // what fails is read at the next look
 		rest(ctx)
 	}
 }
@@ -446,7 +463,7 @@ func (k *Keeper) Lost(ctx context.Context, running func(path string) bool) (lost
 			was = sight{e.Revision, time.Now()}
 		}
 		seen[e.Key] = was
-		if time.Since(was.at) < k.LostAfter {
+		if !k.Alone && time.Since(was.at) < k.LostAfter {
 			busy[e.Key] = true
 			continue
 		}
