@@ -569,9 +569,11 @@ func (a *Agent) KeepProgram(ctx context.Context, p *proto.Program, r io.Reader) 
 // Place implements transport.Worker.
 func (a *Agent) Place(ctx context.Context, fnName, replicas string, placement map[string]string) (*proto.FunctionJsonRsp, error) {
 	return order(ctx, a, fnName, active, func(f *function) (*proto.FunctionJsonRsp, error) {
+		was := f.history.Placed
 		f.history.Placed = disk.PlacedBy(&proto.FunctionJson{Replicas: replicas, Placement: placement})
 		if err := f.store(); err != nil {
-			return nil, err
+			f.history.Placed = was
+			return nil, proto.Errorf(proto.ErrExhausted, "store where function %s is to be: %w", f.name, err)
 		}
 		return f.tell(), nil
 	})

@@ -199,9 +199,17 @@ func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
 	if err != nil {
 		return accepted{}, err
 	}
-	v := disk.NewVersion(fn, f.agent.seal, time.Now().UTC())
+	was := f.history.Placed
 	f.history.Placed = disk.PlacedBy(fn) // stored with the change, or by serve
-	weight := fn.GetCanary()
+	got, err := f.begun(disk.NewVersion(fn, f.agent.seal, time.Now().UTC()), fn.GetCanary())
+	if err != nil {
+		f.history.Placed = was
+	}
+	return got, err
+}
+
+// begun begins to deploy a version, with its weight as a canary, unless it serves already.
+func (f *function) begun(v *disk.Version, weight uint32) (accepted, error) {
 	if f.main.version == nil {
 		weight = 0 // the first version has nothing beside it
 	}
