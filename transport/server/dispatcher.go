@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,6 +14,9 @@ import (
 var errNoDispatcher = proto.Errorf(proto.ErrUnsupported, "proxies alone keep calls to make them later; this is not a proxy").
 	WithHint(askProxy)
 
+// usualCalls is how many calls a list has at most unless that is said.
+const usualCalls = 100
+
 func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.CallList, error) {
 	if s.dispatcher == nil {
 		return nil, errNoDispatcher
@@ -22,9 +26,24 @@ func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.Ca
 			return nil, err
 		}
 	}
-	calls, err := s.dispatcher.Calls(ctx, req)
-	calls = slices.DeleteFunc(calls, func(c *proto.Call) bool { return may(ctx, c.GetFunction()) != nil })
-	return &proto.CallList{Calls: calls}, err
+	asked := []string{req.GetFunction()}
+	if token := CallerFrom(ctx).Token; token != nil && req.GetFunction() == "" && len(token.Functions) > 0 {
+		asked = token.Functions // each by itself: else calls of others could take the places of theirs
+	}
+	var all []*proto.Call
+	for _, function := range asked {
+		calls, err := s.dispatcher.Calls(ctx, &proto.CallsRequest{Function: function, State: req.GetState(), Limit: req.GetLimit()})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, calls...)
+	}
+	all = slices.DeleteFunc(all, func(c *proto.Call) bool { return may(ctx, c.GetFunction()) != nil })
+	if len(asked) > 1 {
+		slices.SortStableFunc(all, func(a, b *proto.Call) int { return cmp.Compare(b.GetAccepted(), a.GetAccepted()) })
+		all = all[:min(len(all), int(cmp.Or(req.GetLimit(), usualCalls)))]
+	}
+	return &proto.CallList{Calls: all}, nil
 }
 
 func (s *service) ShowCall(ctx context.Context, req *proto.CallRequest) (*proto.Call, error) {

@@ -1,8 +1,12 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,6 +107,37 @@ func TestATokenShowsCallsOfItsFunctionsAlone(t *testing.T) {
 	_, body := deploy(http.MethodGet, "/calls", "")
 	assert.Contains(t, body, `"helloworld"`)
 	assert.NotContains(t, body, `"other"`)
+}
+
+// busy is a Dispatcher with many calls of Other, and two of HelloWorld before them.
+type busy struct{ kept }
+
+func (b *busy) Calls(_ context.Context, req *proto.CallsRequest) (list []*proto.Call, err error) {
+	for i := range 200 {
+		list = append(list, &proto.Call{Id: "other", Function: "other", Accepted: fmt.Sprintf("2026-01-02T00:%02d:%02dZ", 59-i/60, 59-i%60)})
+	}
+	list = append(list, &proto.Call{Id: "late", Function: "helloworld", Accepted: "2026-01-01T00:00:01Z"}, &proto.Call{Id: "early", Function: "helloworld", Accepted: "2026-01-01T00:00:00Z"})
+	list = slices.DeleteFunc(list, func(c *proto.Call) bool {
+		return req.GetFunction() != "" && c.GetFunction() != proto.Path(req.GetFunction())
+	})
+	return list[:min(len(list), cmp.Or(int(req.GetLimit()), 100))], nil
+}
+
+// Calls of others do not hide a token's own.
+func TestATokenShowsAllCallsOfItsFunctions(t *testing.T) {
+	k, fake := transporttest.Keeper(t), transporttest.NewFake(t)
+	ask := gateway(t, serve(t, fake, fake, server.Config{Tokens: k, Dispatcher: &busy{}}), token(t, k, wire.ScopeRead, "HelloWorld", "Missing"))
+	for query, want := range map[string][]string{"": {"late", "early"}, "?limit=1": {"late"}, "?function=HelloWorld": {"late", "early"}} {
+		code, body := ask(http.MethodGet, "/calls"+query, "")
+		require.Equal(t, http.StatusOK, code, body)
+		var list []struct{ ID string }
+		require.NoError(t, json.Unmarshal([]byte(body), &list), body)
+		var got []string
+		for _, c := range list {
+			got = append(got, c.ID)
+		}
+		assert.Equal(t, want, got, query)
+	}
 }
 
 // A call that is not there looks like one that the caller may not see.
