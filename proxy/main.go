@@ -130,11 +130,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	lines, err := accessLogConfig(*accessLog, *sample, *size, *keep, stdout)
 	if err != nil {
-		return set.Fail(err)
+		return set.Failf("%v", err)
 	}
 	spans, err := trace.FromEnv(*otlp, "ryo-proxy", os.Getenv)
 	if err != nil {
-		return set.Fail(err)
+		return set.Failf("%v", err)
 	}
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},

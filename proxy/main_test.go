@@ -296,3 +296,21 @@ func TestHelpAndVersion(t *testing.T) {
 	assert.Equal(t, 0, code)
 	assert.True(t, strings.HasPrefix(stdout, "proxy "))
 }
+
+// What a flag says wrongly is named with the flag, and is a usage error.
+func TestWrongFlagsAreNamed(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	for flag, value := range map[string]string{
+		"-agents": "nowhere", "-otlp-endpoint": "nowhere", "-access-log-sample": "2", "-trusted-proxies": "nowhere", "-allow-callbacks": "nowhere", "-trust": "nobody-of-this-name",
+		"-unavailable": "perhaps", "-lost-after": "-1s", "-http": "nowhere",
+	} {
+		var stdout, stderr bytes.Buffer
+		args := []string{"proxy", "-rpc", "127.0.0.1:0", "-functions", "127.0.0.1:0", "-dir", t.TempDir(), flag, value}
+		if flag != "-http" {
+			args = append(args, "-http", "127.0.0.1:0")
+		}
+		assert.Equal(t, 2, Main(args, nil, &stdout, &stderr), "%s: %s", flag, &stderr)
+		assert.Contains(t, stderr.String(), flag, flag)
+		assert.Empty(t, stdout.String(), flag)
+	}
+}

@@ -70,7 +70,11 @@ func (a *Agent) removed(ctx context.Context, pin pki.Pin) bool {
 // explainJoin says more of why an agent could not join.
 func explainJoin(proxy string, err error) error {
 	e := proto.AsError(err)
-	return proto.Errorf(e.Kind, "join %s: %w", proxy, err).WithHint(e.Hint)
+	hint := e.Hint
+	if e.Reason == "tls" { // the client speaks of files of authorities, which no agent needs
+		hint = "check the address after -join, which is the proxy's -rpc; a token is of one proxy: proxyCli agents token, on its machine, prints another"
+	}
+	return proto.Errorf(e.Kind, "join %s: %w", proxy, err).WithHint(hint)
 }
 
 // membershipRequest is what a proxy needs to know of the agent.

@@ -98,7 +98,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	}
 	spans, err := trace.FromEnv(*otlp, "ryo-agent", os.Getenv)
 	if err != nil {
-		return set.Fail(err)
+		return set.Failf("%v", err)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()

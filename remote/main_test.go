@@ -74,3 +74,15 @@ func TestFlagsOfBuilds(t *testing.T) {
 	assert.Equal(t, 2, Main([]string{"agent", "-port", "127.0.0.1:0", "-dir", t.TempDir(), "-goproxy", "ftp://a"}, nil, &stdout, &stderr))
 	assert.Contains(t, stderr.String(), "module proxy: ftp://a names no port")
 }
+
+// The client that joins speaks of the flags of proxyCli; an agent has others.
+func TestAnAgentThatCannotJoinIsToldOfItsOwnFlags(t *testing.T) {
+	unknown := proto.Errorf(proto.ErrUnavailable, "no TLS with front:9001: its authority is another").From("client", "tls").WithHint("-ca names the file")
+	err := explainJoin("front:9001", unknown)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	assert.ErrorContains(t, err, "join front:9001: no TLS")
+	assert.Contains(t, proto.AsError(err).Hint, "proxyCli agents token")
+	assert.NotContains(t, proto.AsError(err).Hint, "-ca")
+	used := proto.Errorf(proto.ErrUnauthenticated, "the join token has been used").WithHint("another one")
+	assert.Equal(t, "another one", proto.AsError(explainJoin("front:9001", used)).Hint)
+}

@@ -134,7 +134,7 @@ func TestACollectorThatCannotBeIsSaidAtTheStart(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"agent", "proxy"} {
 		r := runProgram(t, name, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4317"}, "-dir", t.TempDir())
-		assert.NotZero(t, r.code)
+		assert.Equal(t, 2, r.code)
 		assert.Contains(t, r.stderr, `OTEL_EXPORTER_OTLP_ENDPOINT: "localhost:4317" is not the url of a collector, such as http://localhost:4318`)
 	}
 }

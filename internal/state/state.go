@@ -115,7 +115,7 @@ func Open(path string) (*Dir, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
+		return nil, proto.Errorf(proto.ErrForbidden, "make the state folder: %w", err).WithHint("choose another folder with -dir")
 	}
 	if err := Check(path); err != nil {
 		return nil, err

@@ -199,3 +199,12 @@ func TestWhatWriteDidNotStoreIsDamaged(t *testing.T) {
 		})
 	}
 }
+
+func TestAFolderThatCannotBeMadeNamesTheFlag(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err := state.Open(filepath.Join(file, "folder"))
+	require.ErrorIs(t, err, proto.ErrForbidden)
+	assert.ErrorContains(t, err, file)
+	assert.Equal(t, "choose another folder with -dir", proto.AsError(err).Hint)
+}

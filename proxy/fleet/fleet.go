@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -179,7 +180,7 @@ func (f *Fleet) load(given []string) error {
 	for _, addr := range given {
 		a, err := f.add(addr)
 		if err != nil {
-			return err
+			return fmt.Errorf("-agents: %w", err)
 		}
 		a.given, a.adopt = true, true
 	}
