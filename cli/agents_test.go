@@ -39,6 +39,9 @@ func (s *stage) ResumeAgent(_ context.Context, agent string) (*proto.AgentState,
 }
 
 func (s *stage) Scale(_ context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error) {
+	if fnName == "Away" { // its agent has not heard of the number
+		return []*proto.FunctionJsonRsp{{Name: fnName, Status: string(proto.Deployed), AtAgent: "worker-2:9000", Replicas: "1"}}, nil
+	}
 	return []*proto.FunctionJsonRsp{{Name: fnName, Status: string(proto.Deployed), AtAgent: "worker-1:9000", Replicas: replicas}}, nil
 }
 

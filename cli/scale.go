@@ -37,6 +37,9 @@ ready on further agents before it leaves others.`,
 				return err
 			}
 			a.reportRows(rows, nil)
+			for _, r := range rows {
+				r.Replicas = args[1] // an agent that does not answer has not heard of it
+			}
 			a.noteMissing(rows)
 			return nil
 		},
