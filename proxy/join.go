@@ -30,6 +30,19 @@ func (p *Proxy) Agents(ctx context.Context) ([]*proto.AgentState, error) {
 
 // RemoveAgent implements transport.Registrar.
 func (p *Proxy) RemoveAgent(ctx context.Context, agent string) (*proto.AgentState, error) {
+	unlock, err := p.agentsTurn.lock(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	k, err := p.fleet.Meant(agent)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.forgetRecord(ctx, k.ID); err != nil {
+		return nil, proto.Errorf(proto.ErrUnavailable, "agent %s is not removed, since the store does not note it: %w", k.Addr, err).
+			WithHint("see the proxy's log, and try again").From("proxy", "store")
+	}
 	was, err := p.fleet.Remove(agent)
 	if err != nil {
 		return nil, err

@@ -200,21 +200,45 @@ func (m *mends) tried(path, addr string, generation uint64, ok bool) {
 	m.again[key] = p
 }
 
-// keepWishes follows what is wished, and brings agents to it while this proxy leads, until
-// ctx is done.
+// keepWishes follows what is wished until ctx is done.
 func (p *Proxy) keepWishes(ctx context.Context) {
 	if p.wishes == nil {
 		return
 	}
 	var parts sync.WaitGroup
 	parts.Go(func() { p.wishes.Follow(ctx) })
-	parts.Go(func() { p.refreshWishes(ctx) })
-	parts.Go(func() {
-		if p.fleet.Started(ctx) == nil {
-			_ = p.cfg.Store.Lead(ctx, "reconcile", p.leadMends)
-		}
-	})
+	p.refreshWishes(ctx)
 	parts.Wait()
+}
+
+// lead does what one of the proxies of a store does for all, whenever that is this one, until
+// ctx is done: it brings agents to what is wished, moves functions, and decides on sizes.
+// Without a store that is this proxy alone.
+func (p *Proxy) lead(ctx context.Context, work ...func(context.Context)) {
+	if p.fleet.Started(ctx) != nil {
+		return
+	}
+	all := func(ctx context.Context) {
+		var parts sync.WaitGroup
+		for _, does := range work {
+			parts.Go(func() { does(ctx) })
+		}
+		parts.Wait()
+	}
+	if p.wishes == nil {
+		all(ctx)
+		return
+	}
+	for ctx.Err() == nil {
+		err := p.cfg.Store.Lead(ctx, "reconcile", func(ctx context.Context, term uint64) {
+			p.logger.Debug("this proxy leads", "term", term)
+			all(ctx)
+		})
+		if ctx.Err() == nil {
+			p.logger.Error("no proxy can be chosen to look after functions", "error", err)
+			rest(ctx, lookEvery)
+		}
+	}
 }
 
 // refreshWishes reads wishes now and then, and shows that the changes of this proxy are
@@ -242,7 +266,10 @@ func (p *Proxy) refreshWishes(ctx context.Context) {
 
 // leadMends compares what is wished with what agents run, again and again, until ctx is
 // done.
-func (p *Proxy) leadMends(ctx context.Context, _ uint64) {
+func (p *Proxy) leadMends(ctx context.Context) {
+	if p.wishes == nil {
+		return
+	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	defer p.mends.wait()
@@ -339,7 +366,7 @@ func (p *Proxy) behind(ctx context.Context, path string, w *wish.Wish) (list []w
 // lacks reports whether an agent that is to run a function neither runs nor keeps it. With
 // other proxies at the agents, one of them may have removed it.
 func (p *Proxy) lacks(ctx context.Context, r fleet.Replica, w *wish.Wish) bool {
-	if w.State != wish.Running || p.cfg.Shared || p.fleet.Has(r.Agent, w.Name) || p.rollouts.Of(proto.Path(w.Name)) != nil {
+	if w.State != wish.Running || p.strangers() || p.fleet.Has(r.Agent, w.Name) || p.rollouts.Of(proto.Path(w.Name)) != nil {
 		return false
 	}
 	row, err := p.stoppedAt(ctx, r.Agent, w.Name)

@@ -48,9 +48,6 @@ type failure struct {
 
 // tendPlaces keeps functions where they should be until ctx is done.
 func (p *Proxy) tendPlaces(ctx context.Context) {
-	if p.fleet.Started(ctx) != nil {
-		return
-	}
 	var moves sync.WaitGroup
 	defer moves.Wait()
 	for {
@@ -252,11 +249,15 @@ func (p *Proxy) holds(path string) string {
 // no failure.
 var errHeld = errors.New("it is held")
 
+// strangers reports whether other proxies deploy to the agents that know nothing of this one:
+// they have no store in common.
+func (p *Proxy) strangers() bool { return p.cfg.Shared && p.cfg.Common == nil }
+
 // lostAfter is how long an agent may not answer before its functions are brought up
 // elsewhere; 0: any time. With proxies that share agents and know nothing of each other,
 // none may decide that.
 func (p *Proxy) lostAfter() time.Duration {
-	if p.cfg.Shared {
+	if p.strangers() {
 		return 0
 	}
 	return p.cfg.LostAfter
@@ -480,13 +481,6 @@ func (p *Proxy) DrainAgent(ctx context.Context, agent string) (*proto.AgentState
 // ResumeAgent implements transport.Registrar.
 func (p *Proxy) ResumeAgent(ctx context.Context, agent string) (*proto.AgentState, error) {
 	return p.drain(ctx, agent, false)
-}
-
-func (p *Proxy) drain(ctx context.Context, agent string, drains bool) (*proto.AgentState, error) {
-	if err := p.fleet.Started(ctx); err != nil {
-		return nil, err
-	}
-	return p.fleet.Drain(agent, drains)
 }
 
 // placement fills in what a function that names no agents does not say of where it is to

@@ -113,6 +113,9 @@ type Proxy struct {
 	wishes    *wishes // nil: there is no store
 	mends     mends
 	changes   *server.Changes // under way
+
+	agentsKick chan struct{} // one hint waits at most
+	agentsTurn locks         // of changes of which agents there are
 }
 
 var _ transport.Interface = (*Proxy)(nil)
@@ -138,7 +141,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, changes: new(server.Changes), dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
+	p := &Proxy{cfg: cfg, changes: new(server.Changes), agentsKick: make(chan struct{}, 1), dir: dir, table: gateway.NewTable(), logger: cfg.Logger}
 	if len(cfg.ACME.Names) > 0 {
 		cfg.ACME.Dir, cfg.ACME.Logger = dir.Path("acme"), cfg.Logger.Named("acme")
 		if cfg.Common != nil {
@@ -155,7 +158,7 @@ func New(cfg Config) (*Proxy, error) {
 		p.fleet, err = fleet.New(fleet.Config{
 			Held: held, Back: back,
 			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
-			Local: !cfg.Insecure, Shared: cfg.Shared, Trusts: cfg.Trust.Has,
+			Local: !cfg.Insecure, Shared: cfg.Shared || cfg.Common != nil, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
 		})
 	}
@@ -254,8 +257,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.settings.Watch(ctx, p.reload) })
 		others.Go(func() { p.audit.Run(ctx) })
 	}
-	others.Go(func() { p.tendPlaces(ctx) })
-	others.Go(func() { p.tendSizes(ctx) })
+	others.Go(func() { p.tendAgents(ctx) })
+	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes) })
 	if p.queue != nil {
 		others.Go(func() { p.queue.Run(ctx) })
 		others.Go(func() { p.schedules.Run(ctx) })

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
@@ -16,7 +18,7 @@ import (
 func pair(t *testing.T, cfg Config) (s *storetest.Fake, a, b *running) {
 	t.Helper()
 	s = storetest.New()
-	cfg.Common, cfg.Shared = s, true
+	cfg.Store, cfg.Common = s, s
 	return s, start(t, cfg), start(t, cfg)
 }
 
@@ -36,7 +38,7 @@ func TestATokenHoldsAtEachProxyOfAStore(t *testing.T) {
 	dir := b.cfg.Dir
 	b.stop()
 	s.Fail(proto.Errorf(proto.ErrUnavailable, "no leader"))
-	b = start(t, Config{Dir: dir, Agents: []string{n.addr}, Common: s, Shared: true})
+	b = start(t, Config{Dir: dir, Agents: []string{n.addr}, Store: s, Common: s})
 	assert.True(t, holds())
 	_, err = b.dial(t, transport.RPC).RevokeToken(t.Context(), made.GetToken().GetId())
 	require.ErrorIs(t, err, proto.ErrUnavailable)
@@ -97,4 +99,74 @@ func TestTheAuditOfAStoreHasWhatEachProxyDid(t *testing.T) {
 			return err == nil && len(list) == 3 && list[0].GetCall() == "Deploy" && list[2].GetCall() == "CreateToken"
 		}, patience, 10*time.Millisecond)
 	}
+}
+
+// newAgents starts agents that have ids, as real ones do.
+func newAgents(t *testing.T, n int) []*node {
+	t.Helper()
+	nodes := newNodes(t, n)
+	for _, n := range nodes {
+		n.info = protobuf.CloneOf(n.Fake.Info())
+		n.info.Id = "id-" + n.addr
+	}
+	return nodes
+}
+
+func TestProxiesOfAStoreKnowEachOthersAgents(t *testing.T) {
+	nodes := newAgents(t, 3)
+	s, a, b := pair(t, Config{Agents: []string{nodes[0].addr}})
+	known := func(p *running, want ...*node) {
+		t.Helper()
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			list, err := p.Agents(t.Context())
+			require.NoError(c, err)
+			var at []string
+			for _, s := range list {
+				assert.True(c, s.GetConnected())
+				at = append(at, s.GetAddr())
+			}
+			assert.ElementsMatch(c, addrs(want...), at)
+		}, patience, 5*time.Millisecond)
+	}
+	deploys(t, a, source(t, "One", nodes[1].addr)) // a call names it
+	known(b, nodes[:2]...)
+	deploys(t, b, source(t, "Two", nodes[2].addr))
+	known(a, nodes...)
+	for _, p := range []*running{a, b} {
+		status, _ := p.call(t, "one")
+		assert.Equal(t, 200, status)
+	}
+
+	// What is drained at one is drained at all, also for one with another folder.
+	_, err := b.DrainAgent(t.Context(), nodes[2].addr)
+	require.NoError(t, err)
+	c := start(t, Config{Store: s, Common: s})
+	for _, p := range []*running{a, b, c} {
+		require.Eventually(t, func() bool {
+			list, err := p.Agents(t.Context())
+			i := slices.IndexFunc(list, func(s *proto.AgentState) bool { return s.GetAddr() == nodes[2].addr })
+			return err == nil && len(list) == 3 && i >= 0 && list[i].GetDraining()
+		}, patience, 5*time.Millisecond)
+	}
+	dir := a.cfg.Dir
+	a.stop()
+	_, err = b.RemoveAgent(t.Context(), nodes[0].addr)
+	require.NoError(t, err)
+	known(c, nodes[1:]...)
+	known(b, nodes[1:]...)
+	known(start(t, Config{Dir: dir, Store: s, Common: s}), nodes[1:]...) // one that was away as well
+}
+
+func TestAnAgentIsNotRemovedOrDrainedWithoutTheStore(t *testing.T) {
+	n := newAgents(t, 1)[0]
+	s, a, _ := pair(t, Config{Agents: []string{n.addr}})
+	s.Fail(proto.Errorf(proto.ErrUnavailable, "no leader"))
+	_, err := a.DrainAgent(t.Context(), n.addr)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	_, err = a.RemoveAgent(t.Context(), n.addr)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	list, err := a.Agents(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	assert.False(t, list[0].GetDraining())
 }

@@ -38,7 +38,7 @@ type sized struct {
 
 // tendSizes keeps functions as large as their calls need, until ctx is done.
 func (p *Proxy) tendSizes(ctx context.Context) {
-	if p.cfg.Shared { // it sees but a part of the calls
+	if p.strangers() { // it sees but a part of the calls
 		return
 	}
 	var telling sync.WaitGroup

@@ -62,7 +62,7 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 		given:  map[string]given{}, troubles: map[[2]string]string{},
 	}
 	p.wishes.Alone = p.cfg.Common == nil
-	return p.held, func() { p.mends.hint() }
+	return p.held, func() { p.mends.hint(); p.agentsHint() }
 }
 
 // wishChanged takes over what is wished of some paths now.
@@ -615,7 +615,7 @@ func (p *Proxy) followed(ctx context.Context, path string, generation uint64, ag
 // wished returns the agents on which a function is to run, nil if nothing is known of that:
 // with other proxies at the agents, one of them may have moved it.
 func (p *Proxy) wished(path string) (addrs []string) {
-	if p.wishes == nil || p.cfg.Shared {
+	if p.wishes == nil || p.strangers() {
 		return nil
 	}
 	w := p.wishes.Get(path)
@@ -632,7 +632,7 @@ func (p *Proxy) wished(path string) (addrs []string) {
 
 // drift says what an agent runs instead of what is wished.
 func (p *Proxy) drift(row *proto.FunctionJsonRsp) string {
-	if p.wishes == nil || p.cfg.Shared { // another proxy may have been asked for it
+	if p.wishes == nil || p.strangers() { // another proxy may have been asked for it
 		return ""
 	}
 	path := proto.Path(row.GetName())

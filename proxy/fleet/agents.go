@@ -41,8 +41,9 @@ func (a *agent) state(since map[string]string) *proto.AgentState {
 }
 
 // Drain says whether an agent, named by its address or its id, gets no further functions,
-// and stores that. It returns what the agent is now.
-func (f *Fleet) Drain(name string, drains bool) (*proto.AgentState, error) {
+// and stores that. revision is that of its record which says so, 0 without one. It returns
+// what the agent is now.
+func (f *Fleet) Drain(name string, drains bool, revision uint64) (*proto.AgentState, error) {
 	f.mu.Lock()
 	a := f.meant(name)
 	if a == nil {
@@ -50,7 +51,7 @@ func (f *Fleet) Drain(name string, drains bool) (*proto.AgentState, error) {
 		f.mu.Unlock()
 		return nil, unknown
 	}
-	a.draining = drains
+	a.draining, a.revision = drains, max(a.revision, revision)
 	state := a.state(nil)
 	f.broadcast()
 	f.mu.Unlock()

@@ -139,6 +139,9 @@ type agent struct {
 	used     place.Use                         // all of them together
 	placing  map[string]int                    // by path: how often Place has just chosen it
 	draining bool                              // it gets no further functions
+	stored   string                            // epoch of the store that has its record; "": none has
+	revision uint64                            // of its record, as far as is known
+	moved    bool                              // to this address, which its record may not have
 	cancel   context.CancelFunc                // of its watch
 }
 
@@ -156,6 +159,7 @@ type agentOnDisk struct {
 	Joined bool   `json:"joined,omitempty"`
 	// Draining: a user has asked that it gets no functions, and gives away those it has.
 	Draining bool     `json:"draining,omitempty"`
+	Stored   string   `json:"stored,omitempty"` // epoch of the store that has its record
 	Owns     []string `json:"owns,omitempty"`
 	old      bool     // written by a version that knew its address alone
 }
@@ -194,7 +198,7 @@ func (f *Fleet) load(given []string) error {
 			f.Logger.Warn("an agent of an earlier run is refused", "agent", was.Addr, "error", err)
 			continue
 		}
-		a.known, a.id, a.adopt, a.draining = true, was.ID, was.old, was.Draining
+		a.known, a.id, a.adopt, a.draining, a.stored = true, was.ID, was.old, was.Draining, was.Stored
 		for _, path := range was.Owns {
 			a.owns[path] = true
 		}
@@ -278,6 +282,9 @@ func (f *Fleet) join(id, addr string) (changed bool) {
 			continue
 		}
 		fresh.given, fresh.draining = fresh.given || old.given, fresh.draining || old.draining
+		if old.id == id {
+			fresh.stored, fresh.revision = old.stored, old.revision
+		}
 		if old.id == "" || old.id == id {
 			maps.Copy(fresh.owns, old.owns)
 			fresh.adopt = fresh.adopt || old.adopt
@@ -297,7 +304,7 @@ func (f *Fleet) save() {
 	f.mu.Lock()
 	for _, addr := range slices.Sorted(maps.Keys(f.agents)) {
 		if a := f.agents[addr]; a.known {
-			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Joined: a.member != "", Draining: a.draining, Owns: slices.Sorted(maps.Keys(a.owns))})
+			file.Agents = append(file.Agents, agentOnDisk{Addr: addr, ID: a.id, Joined: a.member != "", Draining: a.draining, Stored: a.stored, Owns: slices.Sorted(maps.Keys(a.owns))})
 		}
 	}
 	f.mu.Unlock()

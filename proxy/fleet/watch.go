@@ -234,6 +234,7 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 			moved = same
 			f.Logger.Info("an agent has another address now", "agent", a.addr, "before", moved.addr)
 			a.given, a.draining, a.owns = a.given || moved.given, a.draining || moved.draining, moved.owns
+			a.stored, a.revision, a.moved = moved.stored, moved.revision, true
 		}
 		changed = a.id != id
 		a.id = id
