@@ -27,6 +27,7 @@ const (
 	maxMends   = 4                // functions at a time: each may take a build
 	minAgain   = time.Second      // after an attempt that failed; doubled up to
 	maxAgain   = 5 * time.Minute
+	yieldFor   = time.Second      // to a change of another proxy, which begins meanwhile
 	mendLimit  = 15 * time.Minute // for a deploy at an agent that was begun by somebody else
 	sweepEvery = time.Hour        // of packages that nothing refers to
 )
@@ -42,6 +43,7 @@ type mends struct {
 	waiting []job          // until there is room
 	held    map[string]int // paths that somebody changes, or is about to
 	again   map[[2]string]pause
+	yielded map[string]time.Time // until when others, who have waited, go first; by path
 }
 
 // job is what is to be done about one function.
@@ -129,6 +131,10 @@ func (m *mends) next(ctx context.Context) {
 	for len(m.running) < maxMends && len(m.waiting) > 0 && ctx.Err() == nil {
 		j := m.waiting[0]
 		m.waiting = m.waiting[1:]
+		if until, yields := m.yielded[j.path]; yields && time.Now().Before(until) {
+			continue
+		}
+		delete(m.yielded, j.path)
 		if m.running[j.path] == nil && m.held[j.path] == 0 {
 			m.begin(ctx, j)
 		}
@@ -153,6 +159,26 @@ func (m *mends) begin(leading context.Context, j job) {
 		delete(m.running, j.path)
 		m.next(leading)
 	}()
+}
+
+// works reports whether a path is worked on.
+func (m *mends) works(path string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running[path] != nil
+}
+
+// cancel ends the work on a path for the sake of another proxy, without waiting for its end.
+func (m *mends) cancel(path string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.yielded == nil {
+		m.yielded = map[string]time.Time{}
+	}
+	m.yielded[path] = time.Now().Add(yieldFor)
+	if now := m.running[path]; now != nil {
+		now.cancel()
+	}
 }
 
 // wait waits until nothing is worked on.
@@ -301,7 +327,7 @@ func (p *Proxy) leadMends(ctx context.Context) {
 
 // compare begins what is to be done now about some functions, or about all.
 func (p *Proxy) compare(ctx context.Context, paths []string, all bool) error {
-	lost, busy, err := p.wishes.Lost(ctx, func(path string) bool { return p.rollouts.Of(path) != nil })
+	lost, busy, err := p.wishes.Lost(ctx, func(path string) bool { return p.rollouts.Of(path) != nil || p.mends.works(path) })
 	if err != nil {
 		return err
 	}
@@ -391,9 +417,14 @@ func (p *Proxy) stoppedAt(ctx context.Context, addr, name string) (*proto.Functi
 
 // mendAll brings agents, one after the other, to a wish.
 func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places []wish.Place) {
+	mine, end, err := p.mending(ctx, path, w)
+	if err != nil { // somebody changes it
+		return
+	}
+	defer end()
 	for _, at := range places {
 		now := p.wishes.Get(path)
-		if ctx.Err() != nil || now == nil || now.Generation != w.Generation || p.rollouts.Of(path) != nil || p.wishes.Ours(path) != "" {
+		if ctx.Err() != nil || now == nil || now.Generation != w.Generation || p.rollouts.Of(path) != nil || p.wishes.Ours(path) != mine {
 			return
 		}
 		r, _, answers := p.fleet.Agent(at.Agent, at.ID)
@@ -420,6 +451,35 @@ func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places [
 				p.logger.Warn("an agent is not brought to what is wished", "function", w.Name, "agent", r.Agent, "error", err)
 			}
 		}
+	}
+}
+
+// mending keeps other proxies from changing a function until end is called. It returns the
+// id of that, "" where there are no others.
+func (p *Proxy) mending(ctx context.Context, path string, w *wish.Wish) (id string, end func(), err error) {
+	if p.wishes.Alone {
+		return "", func() {}, nil
+	}
+	if p.wishes.Ours(path) != "" {
+		return "", nil, errHeld
+	}
+	id = wish.NewID()
+	err = p.wishes.Begin(ctx, path, wish.Change{ID: id, By: "the proxy that leads", Generation: w.Generation, Mending: true})
+	if err != nil {
+		return "", nil, err
+	}
+	if _, err = p.wishes.Fresher(ctx, path); err == nil { // it may have changed before that
+		return id, func() { p.endMending(ctx, path, id) }, nil
+	}
+	p.endMending(ctx, path, id)
+	return "", nil, err
+}
+
+func (p *Proxy) endMending(ctx context.Context, path, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wishLimit)
+	defer cancel()
+	if err := p.wishes.End(ctx, path, id); err != nil {
+		p.logger.Warn("a function counts as mended on", "function", path, "error", err)
 	}
 }
 
@@ -702,7 +762,7 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 	if w != nil {
 		generation = w.Generation
 	}
-	if generation != change.Generation { // somebody has wished something else since
+	if generation != change.Generation && !change.Mending { // somebody has wished something else since
 		_, err := p.wishes.Edit(ctx, path, func(w *wish.Wish) error {
 			if w.Generation == 0 {
 				return wish.ErrSame
@@ -713,6 +773,9 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 			return nil
 		})
 		return true, err
+	}
+	if change.Mending { // what is behind is found again
+		return true, nil
 	}
 	var steps, taken []rollout.Step
 	if err := json.Unmarshal(change.Steps, &steps); err != nil || len(steps) == 0 {

@@ -158,7 +158,7 @@ func (p *Proxy) tendOne(ctx context.Context, moves *sync.WaitGroup, t place.Targ
 		delete(s.moving, t.Path)
 		if err == nil {
 			delete(s.failed, t.Path)
-		} else if ctx.Err() == nil && !errors.Is(err, errHeld) {
+		} else if ctx.Err() == nil && !errors.Is(err, errHeld) && proto.AsError(err).Reason != wish.ReasonChange {
 			f := s.failed[t.Path]
 			if f.nobody != nobody {
 				f = failure{nobody: nobody}

@@ -156,7 +156,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err == nil {
 		held, back := p.openWishes()
 		p.fleet, err = fleet.New(fleet.Config{
-			Held: held, Back: back,
+			Held: held, Meet: p.meet, Back: back,
 			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
 			Local: !cfg.Insecure, Shared: cfg.Shared || cfg.Common != nil, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,7 +12,9 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
+	"github.com/Ishan27g/ryo-faas/proxy/wish"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -169,4 +173,81 @@ func TestAnAgentIsNotRemovedOrDrainedWithoutTheStore(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.False(t, list[0].GetDraining())
+}
+
+func TestADeployDoesNotWaitForWhatAnotherProxyMends(t *testing.T) {
+	nodes := newAgents(t, 2)
+	_, a, b := pair(t, Config{Agents: addrs(nodes...)})
+	deploys(t, b, answers(t, "one", nodes...))
+	nodes[1].stop()
+	a.away(t, nodes[1])
+	b.away(t, nodes[1])
+	_, err := b.Deploy(t.Context(), answers(t, "two", nodes...))
+	require.NoError(t, err)
+	mends, release := make(chan struct{}), make(chan struct{})
+	var asked atomic.Bool
+	nodes[1].deploying = func(*proto.FunctionJson) error {
+		if asked.Swap(true) {
+			return nil
+		}
+		close(mends)
+		<-release
+		return errors.New("it was not to be")
+	}
+	callsA, callsB := a.caller(t), b.caller(t)
+	nodes[1].start(t)
+	<-mends // by the proxy that leads
+	defer close(release)
+	deploys(t, b, answers(t, "three", nodes...))
+	for _, n := range nodes {
+		eventually(t, func() bool { return serves(n, 3) || serves(n, 4) }, "it has the last one")
+	}
+	for _, c := range []*caller{callsA, callsB} {
+		c.more(t)
+		assert.NotContains(t, c.stop(), "one", "an agent that is back serves what it had")
+	}
+	w := wishOf(t, b, func(w *wish.Wish) bool { return len(w.At) == 2 && !w.Behind(&w.At[0]) && !w.Behind(&w.At[1]) })
+	assert.EqualValues(t, 3, w.Generation)
+	changes, err := b.cfg.Store.Registry(store.Rollouts).List(t.Context(), "")
+	require.NoError(t, err)
+	assert.Empty(t, changes)
+}
+
+func TestOfTwoProxiesOneMovesFunctions(t *testing.T) {
+	nodes := newAgents(t, 3)
+	var brought atomic.Int32
+	for _, n := range nodes {
+		n.deploying = func(*proto.FunctionJson) error { brought.Add(1); return nil }
+	}
+	_, a, b := pair(t, Config{Agents: addrs(nodes...), LostAfter: 300 * time.Millisecond})
+	deploys(t, b, answers(t, "one"))
+	proxies := []*running{a, b}
+	for i := range 4 { // a drain, a loss, and both without the one that led
+		if i == 2 {
+			a.stop()
+			proxies = proxies[1:]
+		}
+		before := brought.Load()
+		at := b.at(t, "Hello")
+		require.Len(t, at, 1)
+		from := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n.addr == at[0] })]
+		if i%2 == 0 {
+			_, err := b.DrainAgent(t.Context(), from.addr)
+			require.NoError(t, err)
+		} else {
+			from.stop()
+		}
+		for _, p := range proxies {
+			require.Eventually(t, func() bool { now := p.at(t, "Hello"); return len(now) == 1 && now[0] != from.addr }, patience, 5*time.Millisecond)
+		}
+		if i%2 == 0 {
+			_, err := b.ResumeAgent(t.Context(), from.addr)
+			require.NoError(t, err)
+		} else {
+			from.start(t)
+			require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, from.names(t)) }, patience, 5*time.Millisecond)
+		}
+		assert.Equal(t, before+1, brought.Load(), "once")
+		wishOf(t, b, func(w *wish.Wish) bool { return len(w.At) == 1 })
+	}
 }

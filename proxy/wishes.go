@@ -62,6 +62,7 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 		given:  map[string]given{}, troubles: map[[2]string]string{},
 	}
 	p.wishes.Alone = p.cfg.Common == nil
+	p.wishes.Yield = p.mends.cancel
 	return p.held, func() { p.mends.hint(); p.agentsHint() }
 }
 
@@ -81,6 +82,19 @@ func (p *Proxy) loadWishes(ctx context.Context) {
 	defer cancel()
 	if err := p.wishes.Load(ctx); err != nil {
 		p.logger.Error("what is wished cannot be read; functions are called as agents say", "error", err)
+	}
+}
+
+// meet reads what is wished before an agent is listened to that was away: another proxy may
+// have changed what it is to run.
+func (p *Proxy) meet(ctx context.Context) {
+	if p.wishes == nil || p.wishes.Alone {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
+	if err := p.wishes.Fresh(ctx); err != nil {
+		p.logger.Debug("an agent is called as was known before it was away", "error", err)
 	}
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	// called; "": it may be. Default: each may be. It must not call the fleet, nor wait.
 	// Refresh is called when it says something else.
 	Held func(addr, id, path string) string
+	// Meet is called before the first rows of an agent that has connected count. It may wait.
+	Meet func(ctx context.Context)
 	// Back is called when an agent has connected. It must not call the fleet, nor wait.
 	Back func()
 	// Tokens returns the tokens that are to hold at the agents too, and a channel that is
@@ -96,6 +98,9 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	if cfg.Held == nil {
 		cfg.Held = func(string, string, string) string { return "" }
+	}
+	if cfg.Meet == nil {
+		cfg.Meet = func(context.Context) {}
 	}
 	if cfg.Back == nil {
 		cfg.Back = func() {}

@@ -70,6 +70,7 @@ func (f *Fleet) watch(ctx context.Context, a *agent) (connected bool, err error)
 			if err := f.identify(a, dialed.settle()); err != nil {
 				return err
 			}
+			f.Meet(ctx)
 			gone := f.removeNow(ctx, a, ev.GetAgent().GetId(), client)
 			ev.Functions = slices.DeleteFunc(ev.GetFunctions(), func(row *proto.FunctionJsonRsp) bool { return slices.Contains(gone, row.GetName()) })
 		}

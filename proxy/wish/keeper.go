@@ -33,6 +33,10 @@ type Keeper struct {
 	// Alone says that no other process has the store: changes of others are lost ones, and
 	// none has to be followed. Set it before anything else.
 	Alone bool
+	// Yield is called when another process waits for the end of a mending of this one.
+	Yield func(path string)
+
+	loads chan struct{} // holds a value while wishes are read for Fresh
 
 	store   store.Store
 	owner   string // of the changes of this process
@@ -43,6 +47,13 @@ type Keeper struct {
 	wishes map[string]kept
 	own    map[string]change // under way here, by path
 	seen   map[string]sight  // changes of others, by path
+	next   *load             // that has not begun; nil: nobody waits for one
+}
+
+// load is a reading of all wishes.
+type load struct {
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 // kept is a wish, which is never changed, only replaced.
@@ -55,7 +66,7 @@ type kept struct {
 // changed, by whomever, from any goroutine; it must not call the keeper for more than Get.
 func New(s store.Store, changed func(paths ...string), logger hclog.Logger) *Keeper {
 	return &Keeper{
-		LostAfter: lostAfter, store: s, owner: rand.Text(), changed: changed, logger: logger,
+		LostAfter: lostAfter, Yield: func(string) {}, loads: make(chan struct{}, 1), store: s, owner: rand.Text(), changed: changed, logger: logger,
 		wishes: map[string]kept{}, own: map[string]change{}, seen: map[string]sight{},
 	}
 }
@@ -117,6 +128,44 @@ func (k *Keeper) Load(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Fresh returns once all wishes have been read that were stored before the call. Callers
+// wait for one reading together.
+func (k *Keeper) Fresh(ctx context.Context) error {
+	k.mu.Lock()
+	l, mine := k.next, k.next == nil
+	if mine {
+		l = &load{done: make(chan struct{})}
+		k.next = l
+	}
+	k.mu.Unlock()
+	if mine {
+		l.err = ctx.Err()
+		select {
+		case k.loads <- struct{}{}:
+			k.begun()
+			l.err = k.Load(ctx)
+			<-k.loads
+		case <-ctx.Done():
+			k.begun()
+			l.err = ctx.Err()
+		}
+		close(l.done)
+	}
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begun says that who comes now needs another reading.
+func (k *Keeper) begun() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next = nil
 }
 
 // has reports whether a record, or a later one, is known.
@@ -203,6 +252,20 @@ func (k *Keeper) Read(ctx context.Context, path string) (*Wish, uint64, error) {
 	}
 	w, err := read(e)
 	return w, e.Revision, err
+}
+
+// Fresher reads a wish from the store and takes it over.
+func (k *Keeper) Fresher(ctx context.Context, path string) (*Wish, error) {
+	w, revision, err := k.Read(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if w == nil {
+		k.forget(ctx, path)
+		return nil, nil //nolint:nilnil // there is none
+	}
+	k.set(path, w, revision)
+	return w, nil
 }
 
 func read(e store.Entry) (*Wish, error) {
@@ -301,9 +364,13 @@ type Change struct {
 	// in Function.
 	Keep []string `json:"keep,omitempty"`
 	// Given says that values of secrets were given, which are nowhere stored.
-	Given  bool     `json:"given,omitempty"`
-	Placed bool     `json:"placed,omitempty"`
-	Agents []string `json:"agents"` // all of them, also those that do not answer
+	Given  bool `json:"given,omitempty"`
+	Placed bool `json:"placed,omitempty"`
+	// Mending says that agents are brought to what is wished, which ends for the sake of any
+	// other change. Wanted says that one waits for that.
+	Mending bool     `json:"mending,omitempty"`
+	Wanted  bool     `json:"wanted,omitempty"`
+	Agents  []string `json:"agents"` // all of them, also those that do not answer
 	// Steps, and those Taken of changes that this one replaces, as package rollout writes
 	// them.
 	Steps json.RawMessage `json:"steps"`
@@ -325,7 +392,7 @@ type sight struct {
 func NewID() string { return "c_" + rand.Text() }
 
 // Begin stores a change that begins, in the place of one of this process. One of another
-// process is an ErrConflict that says whose it is.
+// process is an ErrConflict that says whose it is; but Begin waits until a mending has ended.
 func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 	c.Owner, c.Time = k.owner, time.Now().UTC()
 	value, err := json.Marshal(c)
@@ -342,8 +409,11 @@ func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 	if revision == 0 || errors.Is(err, proto.ErrConflict) {
 		revision, err = changes.Create(ctx, path, value)
 	}
-	if errors.Is(err, proto.ErrConflict) {
-		return k.conflict(ctx, path, err)
+	for errors.Is(err, proto.ErrConflict) {
+		if c.Mending || !k.ask(ctx, path) {
+			return k.conflict(ctx, path, err)
+		}
+		revision, err = changes.Create(ctx, path, value)
 	}
 	if err != nil {
 		return err
@@ -352,6 +422,37 @@ func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 	defer k.mu.Unlock()
 	k.own[path] = change{c, revision}
 	return nil
+}
+
+// askEvery is how often somebody looks who waits for the end of a mending.
+const askEvery = 50 * time.Millisecond
+
+// ask waits until another process has ended a mending. It reports false if it is none.
+func (k *Keeper) ask(ctx context.Context, path string) bool {
+	changes := k.store.Registry(store.Rollouts)
+	ctx, cancel := context.WithTimeout(ctx, 2*lostAfter) // whoever leads takes over what is lost
+	defer cancel()
+	for {
+		e, err := changes.Get(ctx, path)
+		if errors.Is(err, proto.ErrNotFound) {
+			return true
+		}
+		var other Change
+		if err != nil || json.Unmarshal(e.Value, &other) != nil || !other.Mending {
+			return false
+		}
+		if !other.Wanted {
+			other.Wanted = true
+			if value, err := json.Marshal(other); err == nil {
+				_, _ = changes.Update(ctx, path, value, e.Revision) // else it is tried again
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(askEvery):
+		}
+	}
 }
 
 // ReasonChange is the reason of the ErrConflict that says whose change is under way.
@@ -386,6 +487,9 @@ func (k *Keeper) End(ctx context.Context, path, id string) error {
 		return nil
 	}
 	err := k.store.Registry(store.Rollouts).Delete(ctx, path, c.revision)
+	if c.Mending && errors.Is(err, proto.ErrConflict) && k.wanted(ctx, path, c) {
+		return k.End(ctx, path, id) // at the revision that says so
+	}
 	if err != nil && !errors.Is(err, proto.ErrConflict) {
 		return err
 	}
@@ -414,10 +518,25 @@ func (k *Keeper) Touch(ctx context.Context) {
 				continue
 			}
 		}
+		if c.Mending && errors.Is(err, proto.ErrConflict) && k.wanted(ctx, path, c) {
+			k.Yield(path)
+			continue
+		}
 		if ctx.Err() == nil {
 			k.logger.Warn("a change is not known to be under way", "function", path, "error", err)
 		}
 	}
+}
+
+// wanted reports whether another process waits for the end of a mending.
+func (k *Keeper) wanted(ctx context.Context, path string, c change) bool {
+	e, err := k.store.Registry(store.Rollouts).Get(ctx, path)
+	var now Change
+	if err != nil || json.Unmarshal(e.Value, &now) != nil || now.ID != c.ID || !now.Wanted {
+		return false
+	}
+	k.touched(path, c, e.Revision)
+	return true
 }
 
 func (k *Keeper) touched(path string, c change, revision uint64) {
