@@ -35,11 +35,11 @@ type setting struct {
 
 // Templates are all of them, the usual one first.
 var Templates = []Template{
-	{Name: "http", Does: "answers HTTP requests", call: "invoke NAMEFN/?name=Ada"},
+	{Name: "http", Does: "answers HTTP requests", call: "invoke NAMEFN -path '/?name=Ada'"},
 	{Name: "json", Does: "from one Go type to another, as JSON", call: `invoke NAMEFN -d '{"name": "Ada"}'`},
 	{Name: "event", Does: "receives CloudEvents of the types that it subscribes to", call: "log NAMEFN", settings: []setting{{"subscribe", []string{"order.*"}}}},
 	{Name: "cron", Does: "is called by the clock", call: "cron run NAMEFN", settings: []setting{{"schedule", "*/5 * * * *"}}},
-	{Name: "gin", Does: "a handler of gin", call: "invoke NAMEFN/Ada"},
+	{Name: "gin", Does: "a handler of gin", call: "invoke NAMEFN -path /Ada"},
 	{Name: "sse", Does: "streams server-sent events", call: "invoke NAMEFN"},
 	{Name: "static", Does: "serves the files of a folder", call: "open NAMEFN"},
 }
@@ -88,7 +88,10 @@ func Make(dir, template string) (*Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	return made, made.write(whole, texts)
+	if err := made.write(whole, texts); err != nil {
+		return nil, err
+	}
+	return made, nil
 }
 
 // text is a file of a new function.
