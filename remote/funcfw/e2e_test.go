@@ -284,6 +284,7 @@ func TestLayouts(t *testing.T) {
 	}{
 		{"no go.mod", "sub", "HelloWorld", files{"sub/hello.go": strings.ReplaceAll(hello, `Hello, World!\n`, "ok")}},
 		{"no go.mod and a name that is no path", ".", "F", files{"a.go": fn("ünï", "F", ok)}},
+		{"no go.mod and a name that the go command takes", ".", "F", files{"a.go": fn("work", "F", ok)}},
 		{"at the module's root, no go line", ".", "Test", files{"go.mod": "module hello\n", "a.go": fn("p", "Test", ok)}},
 		{"a path before boot's, and an init that prints", ".", "F", files{"go.mod": "module A\n", "a.go": "package p\n\nimport (\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc init() { os.Stdout.WriteString(\"user\") }\n" + strings.Join(strings.Split(fn("p", "F", ok), "\n")[4:], "\n")}},
 		{"go 1.18", "p", "Linux", files{"go.mod": "module hello\n\ngo 1.18\n", "p/a.go": fn("p", "Linux", ok)}},

@@ -340,10 +340,17 @@ func TestGenerateRefuses(t *testing.T) {
 		"an absolute replacement": {"module m\nreplace a.b/c => /x", "p", "go.mod:2:1: replacement /x is an absolute path", "relative"},
 		"framework replaced":      {"module m\nreplace github.com/GoogleCloudPlatform/functions-framework-go => example.com/x v1.0.0", "p", "go.mod:2:1: functions-framework-go cannot be replaced: programs are built with the version that was tested", "remove"},
 		"a later framework":       {"module m\nrequire github.com/GoogleCloudPlatform/functions-framework-go v1.10.0", "p", "go.mod:2:1: functions-framework-go v1.10.0 has not been tested; programs are built with v1.9.2", "go get github.com/GoogleCloudPlatform/functions-framework-go@v1.9.2"},
-		"module main":             {"module main", ".", "go.mod:1:1: a package of path main cannot be imported", "example.com/hello"},
+		"module main":             {"module main", ".", "go.mod:1:1: a package of path main cannot be imported", "example.com/main"},
 		"standard path":           {"module time", ".", "go.mod:1:1: import path time is one of the standard library", "example.com/time"},
 		"standard path below":     {"module net", "http", "go.mod:1:1: import path net/http is one of the standard library", ""},
 		"the go command's path":   {"module cmd", "p", "go.mod:1:1: import path cmd/p is one of the standard library", ""},
+		"the path of a workspace": {"module work", ".", "go.mod:1:1: import path work stands for several packages of the go command", "example.com/work"},
+		"the path of tools":       {"module tool", ".", "go.mod:1:1: import path tool stands for several packages of the go command", ""},
+		"the path of all":         {"module all", ".", "go.mod:1:1: import path all stands for several packages of the go command", ""},
+		"the language's own path": {"module builtin", ".", "go.mod:1:1: import path builtin is one of the standard library", ""},
+		"main of such a path":     {"module work", ".", "go.mod:1:1: import path work stands for several packages of the go command", ""},
+		"main of a standard path": {"module time", ".", "go.mod:1:1: import path time is one of the standard library", ""},
+		"the path of cgo":         {"module C", "p", "go.mod:1:1: import path C/p is one of cgo", ""},
 		"a folder no path has":    {"module m", "my fn", `my fn: malformed import path "m/my fn": invalid char ' '`, "rename the folder"},
 		"a reserved folder":       {"module m", "p", "zz_ryo: names beginning zz_ryo are reserved", "rename"},
 		"no module line":          {"go 1.21", "p", "go.mod: has no module line", "go mod init"},
@@ -355,6 +362,9 @@ func TestGenerateRefuses(t *testing.T) {
 			src := files{"go.mod": c.mod, path.Join(c.dir, "a.go"): hello}
 			if name == "a reserved folder" {
 				src["zz_ryo/x"] = ""
+			}
+			if strings.HasPrefix(name, "main ") {
+				src["a.go"] = strings.Replace(hello, "package hello", "package main", 1)
 			}
 			_, err := generate(t, src, c.dir, "HelloWorld", linux)
 			var refusal *funcfw.Refusal

@@ -89,10 +89,27 @@ func findModule(fsys fs.FS, t *Target) (*userModule, error) {
 // wrappedPath is the module path for a package without a go.mod: the package's name,
 // since it stands before file names in traces and messages.
 func wrappedPath(packageName string) string {
-	if module.CheckImportPath(packageName) != nil || isStandard(packageName) || packageName == "main" || packageName == "std" || packageName == "cmd" {
+	if module.CheckImportPath(packageName) != nil || taken(packageName, false) != "" {
 		return unnamed // a name may hold letters that a path may not
 	}
 	return packageName
+}
+
+// taken says why the go command takes a path for something else than a package of a module,
+// though its form is right; "": it does not. A package main is built, and not imported.
+func taken(importPath string, isMain bool) string {
+	top, _, below := strings.Cut(importPath, "/")
+	switch {
+	case importPath == "main" && !isMain:
+		return "a package of path main cannot be imported"
+	case importPath == "all", importPath == "tool", importPath == "work": // see go help packages
+		return fmt.Sprintf("import path %s stands for several packages of the go command", importPath)
+	case importPath == "builtin", isStandard(importPath), (top == "std" || top == "cmd") && !(below && isMain):
+		return fmt.Sprintf("import path %s is one of the standard library", importPath)
+	case top == "C" && !(below && isMain):
+		return fmt.Sprintf("import path %s is one of cgo", importPath)
+	}
+	return ""
 }
 
 // isStandard reports whether the standard library has a package of that path.
@@ -132,15 +149,8 @@ func (m *userModule) importPath(t *Target) (string, error) {
 	if err := module.CheckImportPath(p); err != nil {
 		return "", &Refusal{File: t.Dir, Reason: err.Error(), Fix: "rename the folder or the module: letters, digits and -._~/ make an import path"}
 	}
-	if t.IsMain {
-		return p, nil // it is not imported
-	}
-	top, _, _ := strings.Cut(p, "/")
-	switch {
-	case p == "main":
-		return "", m.refuse(m.file.Module.Syntax, "a package of path main cannot be imported", "give the module another name, such as example.com/"+t.PackageName)
-	case top == "std" || top == "cmd" || isStandard(p):
-		return "", m.refuse(m.file.Module.Syntax, fmt.Sprintf("import path %s is one of the standard library", p), "give the module another name, such as example.com/"+m.modPath())
+	if why := taken(p, t.IsMain); why != "" {
+		return "", m.refuse(m.file.Module.Syntax, why, "give the module another name, such as example.com/"+m.modPath())
 	}
 	return p, nil
 }
