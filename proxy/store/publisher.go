@@ -17,8 +17,8 @@ import (
 // in memory meanwhile.
 const (
 	// minTogether is how many messages are worth it: the engine first writes them to files
-	// of their own.
-	minTogether      = 64
+	// of their own, which costs as much as to sync the disk for eight messages.
+	minTogether      = 12
 	maxTogether      = 256
 	maxTogetherBytes = 4 * mib
 )
