@@ -469,7 +469,7 @@ func manyRequires(n int) string {
 }
 
 func TestModulesThatAreNotImported(t *testing.T) {
-	for _, mod := range []string{"module time", "module main", "module main/x"} {
+	for _, mod := range []string{"module time/x", "module main", "module main/x", "module cmd/x"} {
 		_, err := generate(t, files{"go.mod": mod, "a.go": strings.Replace(hello, "package hello", "package main", 1)}, ".", "HelloWorld", linux)
 		assert.NoError(t, err, mod)
 	}
