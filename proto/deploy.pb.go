@@ -5168,7 +5168,9 @@ type CallsRequest struct {
 	// One of Call's states; empty: any.
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	// At most so many; 0: 100.
-	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The id of the last call of a list: those that follow it.
+	After         string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5222,6 +5224,13 @@ func (x *CallsRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *CallsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
 }
 
 type CallList struct {
@@ -5590,6 +5599,12 @@ type Call struct {
 	Request string `protobuf:"bytes,22,opt,name=request,proto3" json:"request,omitempty"`
 	// and if it is not.
 	RequestBase64 []byte `protobuf:"bytes,23,opt,name=request_base64,json=requestBase64,proto3" json:"request_base64,omitempty"`
+	// high, normal or low: which calls of a function are made first.
+	Priority string `protobuf:"bytes,24,opt,name=priority,proto3" json:"priority,omitempty"`
+	// By which the function's log names the call, in all its attempts.
+	RequestId string `protobuf:"bytes,25,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How often it was put back into the queue after it was dead.
+	Redriven      uint32 `protobuf:"varint,26,opt,name=redriven,proto3" json:"redriven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5783,6 +5798,27 @@ func (x *Call) GetRequestBase64() []byte {
 		return x.RequestBase64
 	}
 	return nil
+}
+
+func (x *Call) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
+}
+
+func (x *Call) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Call) GetRedriven() uint32 {
+	if x != nil {
+		return x.Redriven
+	}
+	return 0
 }
 
 // Attempt is one try of a call.
@@ -6705,11 +6741,12 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\aelapsed\x18\b \x01(\tH\x01R\aelapsed\x88\x01\x01B\b\n" +
 	"\x06_limitB\n" +
 	"\n" +
-	"\b_elapsed\"V\n" +
+	"\b_elapsed\"l\n" +
 	"\fCallsRequest\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"2\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\"2\n" +
 	"\bCallList\x12&\n" +
 	"\x05calls\x18\x01 \x03(\v2\x10.ryofaas.v1.CallR\x05calls\"1\n" +
 	"\vCallRequest\x12\x0e\n" +
@@ -6724,7 +6761,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x01(\rR\x05calls\"\x17\n" +
 	"\x15CallbackSecretRequest\"%\n" +
 	"\vCallbackKey\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xc7\x05\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\"\x9e\x06\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x14\n" +
@@ -6751,7 +6788,11 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x05depth\x18\x14 \x01(\rR\x05depth\x120\n" +
 	"\bcallback\x18\x15 \x01(\v2\x14.ryofaas.v1.CallbackR\bcallback\x12\x18\n" +
 	"\arequest\x18\x16 \x01(\tR\arequest\x12%\n" +
-	"\x0erequest_base64\x18\x17 \x01(\fR\rrequestBase64\x1a:\n" +
+	"\x0erequest_base64\x18\x17 \x01(\fR\rrequestBase64\x12\x1a\n" +
+	"\bpriority\x18\x18 \x01(\tR\bpriority\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x19 \x01(\tR\trequestId\x12\x1a\n" +
+	"\bredriven\x18\x1a \x01(\rR\bredriven\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +

@@ -32,7 +32,7 @@ func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.Ca
 	}
 	var all []*proto.Call
 	for _, function := range asked {
-		calls, err := s.dispatcher.Calls(ctx, &proto.CallsRequest{Function: function, State: req.GetState(), Limit: req.GetLimit()})
+		calls, err := s.dispatcher.Calls(ctx, &proto.CallsRequest{Function: function, State: req.GetState(), Limit: req.GetLimit(), After: req.GetAfter()})
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +40,9 @@ func (s *service) Calls(ctx context.Context, req *proto.CallsRequest) (*proto.Ca
 	}
 	all = slices.DeleteFunc(all, func(c *proto.Call) bool { return may(ctx, c.GetFunction()) != nil })
 	if len(asked) > 1 {
-		slices.SortStableFunc(all, func(a, b *proto.Call) int { return cmp.Compare(b.GetAccepted(), a.GetAccepted()) })
+		slices.SortStableFunc(all, func(a, b *proto.Call) int {
+			return cmp.Or(cmp.Compare(b.GetAccepted(), a.GetAccepted()), cmp.Compare(b.GetId(), a.GetId()))
+		})
 		all = all[:min(len(all), int(cmp.Or(req.GetLimit(), usualCalls)))]
 	}
 	return &proto.CallList{Calls: all}, nil

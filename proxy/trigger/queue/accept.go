@@ -31,6 +31,7 @@ const (
 const (
 	delayHeader    = "X-Ryo-Delay"
 	callbackHeader = "X-Ryo-Callback"
+	priorityHeader = "X-Ryo-Priority"
 	idempotencyKey = "Idempotency-Key"
 	replayedHeader = "Idempotent-Replayed"
 	preferAsync    = "respond-async" // RFC 7240 section 4.1
@@ -49,6 +50,7 @@ const (
 type order struct {
 	delay    time.Duration
 	callback string
+	priority string // "": normal
 	key      string
 	depth    int
 }
@@ -59,7 +61,7 @@ func orderOf(h http.Header) (o order, err error) {
 		return proto.Errorf(proto.ErrInvalid, "the request's "+name+": "+format, args...).From("caller", string(proto.ErrInvalid))
 	}
 	for name, values := range map[string][]string{
-		delayHeader: h[delayHeader], callbackHeader: h[callbackHeader], idempotencyKey: h[idempotencyKey], gateway.DepthHeader: h[gateway.DepthHeader],
+		delayHeader: h[delayHeader], callbackHeader: h[callbackHeader], priorityHeader: h[priorityHeader], idempotencyKey: h[idempotencyKey], gateway.DepthHeader: h[gateway.DepthHeader],
 	} {
 		if len(values) > 1 {
 			return o, invalid(name, "it is given %d times", len(values))
@@ -83,6 +85,9 @@ func orderOf(h http.Header) (o order, err error) {
 			return o, proto.Errorf(proto.ErrConflict, "%d calls led to this one, each by the one before; at most %d may", o.depth, maxDepth).
 				WithHint("functions call each other in a circle").From("caller", string(proto.ErrConflict))
 		}
+	}
+	if o.priority, err = checkPriority(h.Get(priorityHeader)); err != nil {
+		return o, invalid(priorityHeader, "%w", err)
 	}
 	o.callback = h.Get(callbackHeader)
 	if o.key = h.Get(idempotencyKey); len(o.key) > maxKey {
@@ -140,7 +145,7 @@ func (q *Queue) take(w http.ResponseWriter, r *http.Request, a *gateway.Accepted
 	now := time.Now()
 	req := &request{
 		Path: a.Path, Segment: a.Segment, Target: a.Target, Method: r.Method, Header: kept(r.Header), Host: r.Host, Remote: r.RemoteAddr, Scheme: schemeOf(r),
-		Accepted: now, Age: f.Age, Depth: o.depth, Callback: o.callback,
+		Accepted: now, Age: f.Age, Depth: o.depth, Callback: o.callback, Priority: o.priority,
 	}
 	if o.delay > 0 {
 		req.NotBefore = now.Add(o.delay)
@@ -241,7 +246,7 @@ func (q *Queue) publish(ctx context.Context, r *request, body []byte, once strin
 	if err != nil {
 		return i, false, err
 	}
-	topic := callTopics + "/" + r.Path
+	topic := topicOf(r.Path, r.Priority)
 	receipt, err := q.store.Queue().Publish(ctx, store.Message{Topic: topic, ID: once, Data: data, NotBefore: r.NotBefore})
 	if err != nil {
 		return i, false, err

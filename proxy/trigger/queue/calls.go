@@ -1,12 +1,9 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -15,8 +12,6 @@ import (
 )
 
 const (
-	usualList = 100  // calls in a list, unless the caller says
-	maxList   = 1000 // calls in a list
 	// The pauses between two looks at a call that is waited for.
 	firstLook = 10 * time.Millisecond
 	lastLook  = 500 * time.Millisecond
@@ -24,83 +19,6 @@ const (
 	letterLimit = 2 * time.Second
 	maxQuote    = 64 << 10 // bytes of a request's body that are shown
 )
-
-// Calls returns calls, the newest first, without their bodies.
-func (q *Queue) Calls(ctx context.Context, req *proto.CallsRequest) ([]*proto.Call, error) {
-	path := proto.Path(req.GetFunction())
-	if path != "" && !isPath(path) {
-		return nil, proto.CheckName(req.GetFunction())
-	}
-	if state := req.GetState(); state != "" && !slices.Contains(states, state) {
-		return nil, proto.Errorf(proto.ErrInvalid, "%.40q is no state of a call", state).WithHint("one of " + strings.Join(states, ", "))
-	}
-	limit := cmp.Or(int(req.GetLimit()), usualList)
-	if limit > maxList {
-		return nil, proto.Errorf(proto.ErrInvalid, "%d calls are too many for one list; at most %d", limit, maxList)
-	}
-	known := make(map[string]*record)
-	if err := q.letters(ctx, path, func(l *letter) error {
-		known[l.Record.ID] = l.Record
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	entries, err := q.store.Registry(store.Calls).List(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Key, keys) {
-			continue
-		}
-		if rec, err := decodeRecord(e); err == nil {
-			known[rec.ID] = rec
-		}
-	}
-	if err := q.waiting(ctx, path, limit, known); err != nil {
-		return nil, err
-	}
-	list := []*proto.Call{}
-	for _, rec := range known {
-		c := rec.message()
-		if state := req.GetState(); state == "" || c.GetState() == state {
-			c.Body, c.BodyBase64, c.Headers = "", nil, nil
-			list = append(list, c)
-		}
-	}
-	slices.SortFunc(list, func(a, b *proto.Call) int {
-		return cmp.Or(cmp.Compare(b.GetAccepted(), a.GetAccepted()), cmp.Compare(b.GetId(), a.GetId()))
-	})
-	return list[:min(len(list), limit)], nil
-}
-
-// waiting adds the calls that have no record yet, up to a number of each function.
-func (q *Queue) waiting(ctx context.Context, path string, limit int, known map[string]*record) error {
-	topics := []string{callTopics + "/" + path}
-	if path == "" {
-		var err error
-		if topics, err = q.store.Queue().Topics(ctx, callTopics); err != nil {
-			return err
-		}
-	}
-	for _, topic := range topics {
-		messages, err := q.store.Queue().List(ctx, topic, 0, limit)
-		if err != nil {
-			return err
-		}
-		for _, m := range messages {
-			r, _, err := decode(m.Data)
-			if err != nil {
-				continue
-			}
-			i := r.id(m.Sequence)
-			if known[i.String()] == nil {
-				known[i.String()] = newRecord(i, r)
-			}
-		}
-	}
-	return nil
-}
 
 // find returns how a call stands, and the letter that it is, if it is dead.
 func (q *Queue) find(ctx context.Context, text string) (i id, rec *record, err error) {
@@ -111,7 +29,7 @@ func (q *Queue) find(ctx context.Context, text string) (i id, rec *record, err e
 		return i, rec, err
 	}
 	if i.sequence > 0 {
-		m, err := q.store.Queue().Get(ctx, callTopics+"/"+i.path, i.sequence)
+		m, err := q.waits(ctx, i.path, i.sequence)
 		if err != nil && !errors.Is(err, proto.ErrNotFound) {
 			return i, nil, err
 		}
@@ -138,6 +56,17 @@ func (q *Queue) find(ctx context.Context, text string) (i id, rec *record, err e
 		return i, nil, err
 	}
 	return i, l.Record, nil
+}
+
+// waits returns the message of a function that waits, of any priority, an ErrNotFound if
+// there is none.
+func (q *Queue) waits(ctx context.Context, path string, sequence uint64) (m store.Message, err error) {
+	for _, topic := range topicsOf(path) {
+		if m, err = q.store.Queue().Get(ctx, topic, sequence); !errors.Is(err, proto.ErrNotFound) {
+			return m, err
+		}
+	}
+	return m, err
 }
 
 // Call returns what became of a call. It waits for the call's end, but no longer than
@@ -218,21 +147,22 @@ func (q *Queue) CancelCall(ctx context.Context, text string) (*proto.Call, error
 // withdraw takes the message of a canceled call out of the queue, to make room: if it
 // stays, it is dropped when its turn comes.
 func (q *Queue) withdraw(ctx context.Context, i id, rec *record) {
-	topic := callTopics + "/" + i.path
 	m, err := store.Message{}, error(nil)
 	if rec.Sequence > 0 {
-		m, err = q.store.Queue().Get(ctx, topic, rec.Sequence)
+		m, err = q.waits(ctx, i.path, rec.Sequence)
 	}
 	if err == nil && rec.Sequence > 0 {
 		r, _, wrong := decode(m.Data)
 		if wrong != nil || !i.same(r.Nonce) {
 			return
 		}
-		if err = q.store.Queue().Delete(ctx, topic, rec.Sequence); err == nil {
+		if err = q.store.Queue().Delete(ctx, m.Topic, rec.Sequence); err == nil {
 			q.discard(ctx, r.Blob)
 		}
 	} else if i.sequence == 0 {
-		err = q.store.Queue().Withdraw(ctx, topic, nonceText(i.nonce))
+		if err = q.store.Queue().Withdraw(ctx, topicOf(i.path, rec.Priority), nonceText(i.nonce)); err == nil {
+			q.discard(ctx, rec.Payload)
+		}
 	}
 	if err != nil {
 		q.Logger.Debug("a canceled call stays in the queue for now", "call", rec.ID, "error", err)
@@ -334,7 +264,7 @@ func (q *Queue) redrive(ctx context.Context, l *letter) error {
 	}
 	if rec.Round < r.Round { // else it was begun before
 		rec.State, rec.Round, rec.Counted, rec.Lost, rec.Ended, rec.Sequence = queued, r.Round, 0, 0, time.Time{}, 0
-		rec.Accepted, rec.NotBefore = r.Accepted, time.Time{}
+		rec.NotBefore = time.Time{}
 		if rec.Callback != nil {
 			rec.Callback = &callback{URL: rec.Callback.URL, State: "waiting"}
 		}
@@ -354,9 +284,26 @@ func (q *Queue) PurgeCalls(ctx context.Context, which *proto.DeadCalls) (n int, 
 		if err := q.store.Registry(store.Dead).Delete(ctx, l.key, l.revision); err != nil {
 			return err
 		}
-		q.discard(ctx, l.Request.Blob)
 		n++
-		return nil
+		q.discard(ctx, l.Request.Blob)
+		return q.forget(ctx, l)
 	})
 	return n, err
+}
+
+// forget removes what is known of a dead call that was purged.
+func (q *Queue) forget(ctx context.Context, l *letter) error {
+	i, err := parseID(l.Record.ID)
+	if err != nil {
+		return err
+	}
+	rec, err := q.load(ctx, i)
+	if err != nil || rec == nil || rec.State != dead {
+		return err
+	}
+	q.discard(ctx, rec.Result)
+	if err = q.store.Registry(store.Calls).Delete(ctx, i.key(), rec.revision); errors.Is(err, proto.ErrConflict) {
+		return nil // another one purges it, or has redriven it before
+	}
+	return err
 }

@@ -3,7 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +35,7 @@ const (
 type consumer struct {
 	cancel context.CancelFunc
 	limit  int
+	ahead  int // messages that are handed out beyond limit
 	ended  chan struct{}
 	busy   atomic.Int32 // messages that are handled
 	last   atomic.Int64 // when the last one was, in nanoseconds since 1970
@@ -51,14 +52,17 @@ func (q *Queue) Run(ctx context.Context) {
 	others.Go(func() { q.sweep(ctx) })
 	consumers := make(map[string]*consumer)
 	ensure := func(topic string) {
-		limit := q.places(topic)
+		limit, ahead := q.places(topic), 0
+		if contended(consumers, topic) {
+			ahead = 1
+		}
 		if c := consumers[topic]; c != nil && !c.over() {
-			if c.limit == limit {
+			if c.limit == limit && c.ahead == ahead {
 				return
 			}
 			c.cancel() // it ends when its last call has
 		}
-		consumers[topic] = q.consume(ctx, work, topic, limit, &others)
+		consumers[topic] = q.consume(ctx, work, topic, limit, ahead, &others)
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -78,6 +82,17 @@ func (q *Queue) Run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// contended reports whether calls of another priority, too, wait for the places of a
+// function. Then one more of each is handed out than there are places: of those that wait
+// here, a place that becomes free goes to the most important one.
+func contended(consumers map[string]*consumer, topic string) bool {
+	path, _, ok := parseTopic(topic)
+	return ok && slices.ContainsFunc(topicsOf(path), func(other string) bool {
+		c := consumers[other]
+		return other != topic && c != nil && !c.over()
+	})
 }
 
 // topics returns those that have messages, as far as they can be read.
@@ -118,19 +133,27 @@ func (q *Queue) endIdle(ctx context.Context, consumers map[string]*consumer) {
 }
 
 // consume begins to handle the messages of a topic.
-func (q *Queue) consume(ctx, work context.Context, topic string, limit int, all *sync.WaitGroup) *consumer {
+func (q *Queue) consume(ctx, work context.Context, topic string, limit, ahead int, all *sync.WaitGroup) *consumer {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &consumer{cancel: cancel, limit: limit, ended: make(chan struct{})}
+	c := &consumer{cancel: cancel, limit: limit, ahead: ahead, ended: make(chan struct{})}
 	c.last.Store(time.Now().UnixNano())
-	handle := q.call
-	if strings.HasPrefix(topic, callbackTopics+"/") {
-		handle = q.callBack
+	handle := q.callBack
+	if path, priority, ok := parseTopic(topic); ok {
+		shared := q.placesFor(path)
+		shared.resize(limit)
+		handle = func(work context.Context, m store.Message) store.Verdict {
+			if !shared.take(ctx, priority) {
+				return again(0)
+			}
+			defer shared.give()
+			return q.call(work, m)
+		}
 	}
 	all.Go(func() {
 		defer close(c.ended)
 		defer cancel()
 		// A consumer that is replaced lets its calls end: they have a context of their own.
-		err := q.store.Queue().Consume(ctx, topic, limit, func(_ context.Context, m store.Message, _ int) store.Verdict {
+		err := q.store.Queue().Consume(ctx, topic, limit+ahead, func(_ context.Context, m store.Message, _ int) store.Verdict {
 			c.busy.Add(1)
 			defer func() {
 				c.last.Store(time.Now().UnixNano())
@@ -147,12 +170,24 @@ func (q *Queue) consume(ctx, work context.Context, topic string, limit int, all 
 
 // places is how many messages of a topic are handled at the same time, by all proxies.
 func (q *Queue) places(topic string) int {
-	path, isCalls := strings.CutPrefix(topic, callTopics+"/")
+	path, _, isCalls := parseTopic(topic)
 	if !isCalls {
 		return callbackPlaces
 	}
 	f, _ := q.Gateway.Function(path)
 	return placesOf(f)
+}
+
+// placesFor are those that all calls of a function share here.
+func (q *Queue) placesFor(path string) *pool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p := q.pools[path]
+	if p == nil {
+		p = new(pool)
+		q.pools[path] = p
+	}
+	return p
 }
 
 func placesOf(f gateway.Function) int {

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"strings"
 	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
@@ -55,9 +54,14 @@ func (c *counts) calledBack(path string, ok bool) {
 
 // Counts returns what is known of the calls of each function.
 func (q *Queue) Counts(ctx context.Context) []gateway.Later {
+	waiting := map[string]int{}
 	topics, _ := q.store.Queue().Topics(ctx, callTopics)
 	for _, topic := range topics {
-		q.counts.change(strings.TrimPrefix(topic, callTopics+"/"), func(*gateway.Later) {})
+		path, _, _ := parseTopic(topic)
+		q.counts.change(path, func(*gateway.Later) {})
+		if n, err := q.store.Queue().Pending(ctx, topic); err == nil {
+			waiting[path] += n
+		}
 	}
 	q.counts.mu.Lock()
 	list := make([]gateway.Later, 0, len(q.counts.all))
@@ -66,10 +70,7 @@ func (q *Queue) Counts(ctx context.Context) []gateway.Later {
 	}
 	q.counts.mu.Unlock()
 	for i := range list {
-		n, err := q.store.Queue().Pending(ctx, callTopics+"/"+list[i].Path)
-		if err == nil {
-			list[i].Waiting = n
-		}
+		list[i].Waiting = waiting[list[i].Path]
 	}
 	return list
 }

@@ -87,7 +87,7 @@ func (q *Queue) next(ctx context.Context, i id, rec *record, r *request, body []
 	}
 	then := &request{
 		Path: proto.Path(name), Segment: segmentOf(name), Method: http.MethodPost, Header: http.Header{}, Host: r.Host, Remote: r.Remote, Scheme: r.Scheme,
-		Accepted: time.Now(), Age: proto.DefaultMaxAge, Depth: r.Depth + 1,
+		Accepted: time.Now(), Age: proto.DefaultMaxAge, Depth: r.Depth + 1, Priority: r.Priority,
 	}
 	data, blob := rec.Body, ""
 	if rec.State == dead {

@@ -54,6 +54,7 @@ type Queue struct {
 
 	mu    sync.Mutex                         // guards the fields below:
 	under map[string]context.CancelCauseFunc // the calls that run here, by their ids
+	pools map[string]*pool                   // by the paths of functions
 }
 
 // New returns a queue. Run makes its calls.
@@ -62,7 +63,7 @@ func New(cfg Config) *Queue {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	cfg.Backoff = cmp.Or(cfg.Backoff, firstBackoff)
-	q := &Queue{Config: cfg, store: cfg.Store, hints: make(chan string, 64), under: make(map[string]context.CancelCauseFunc)}
+	q := &Queue{Config: cfg, store: cfg.Store, hints: make(chan string, 64), under: make(map[string]context.CancelCauseFunc), pools: make(map[string]*pool)}
 	q.tell = q.callbackClient()
 	return q
 }

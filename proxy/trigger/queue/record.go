@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,10 @@ type record struct {
 	Round     int         `json:"round,omitempty"`
 	Sequence  uint64      `json:"sequence,omitempty"` // of the message that it was last made from
 	Callback  *callback   `json:"callback,omitempty"`
+	Priority  string      `json:"priority,omitempty"` // "": normal
+	// Payload is the blob of the request's body, where there is one.
+	Payload string `json:"payload,omitempty"`
+	Request string `json:"request,omitempty"` // its X-Request-Id
 
 	revision uint64 // 0: it is not stored
 }
@@ -88,7 +93,8 @@ func clip(text string) string {
 func newRecord(i id, r *request) *record {
 	rec := &record{
 		ID: i.String(), Function: r.Path, State: queued, Method: r.Method, Target: r.Target, Accepted: r.Accepted, NotBefore: r.NotBefore,
-		Depth: r.Depth, Round: r.Round, Sequence: i.sequence,
+		Depth: r.Depth, Round: r.Round, Sequence: i.sequence, Priority: r.Priority, Payload: r.Blob,
+		Request: r.Header.Get(proto.RequestIDHeader),
 	}
 	if r.Callback != "" {
 		rec.Callback = &callback{URL: r.Callback, State: "waiting"}
@@ -188,15 +194,22 @@ func (q *Queue) save(ctx context.Context, r *record) error {
 	return err
 }
 
+// now returns the state as callers see it: a call whose time has come does not say so
+// itself.
+func (r *record) now() string {
+	if r.State == delayed && !r.NotBefore.After(time.Now()) {
+		return queued
+	}
+	return r.State
+}
+
 // message returns the record as callers see it.
 func (r *record) message() *proto.Call {
 	c := &proto.Call{
-		Id: r.ID, Function: r.Function, State: r.State, Method: r.Method, Path: r.Target, Accepted: at(r.Accepted), NotBefore: at(r.NotBefore),
+		Id: r.ID, Function: r.Function, State: r.now(), Method: r.Method, Path: r.Target, Accepted: at(r.Accepted), NotBefore: at(r.NotBefore),
 		Started: at(r.Started), Ended: at(r.Ended), Next: at(r.Next), Tried: uint32(r.Tried), Status: uint32(r.Status), Size: uint32(r.Size), //nolint:gosec // bounded
-		Error: r.Error, Depth: uint32(r.Depth), Headers: map[string]string{}, //nolint:gosec // bounded
-	}
-	if c.State == delayed && !r.NotBefore.After(time.Now()) {
-		c.State = queued
+		Error: r.Error, Depth: uint32(r.Depth), Headers: map[string]string{}, Priority: cmp.Or(r.Priority, normal), //nolint:gosec // bounded
+		RequestId: r.Request, Redriven: uint32(r.Round), //nolint:gosec // bounded
 	}
 	for _, a := range r.Attempts {
 		one := &proto.Attempt{Number: uint32(a.Number), Time: at(a.Time), Status: uint32(a.Status), Error: a.Error} //nolint:gosec // bounded
@@ -222,10 +235,10 @@ func (r *record) message() *proto.Call {
 	return c
 }
 
-// at is a time as it is told.
+// at is a time as it is told: as texts, times are in the order of times.
 func at(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339Nano)
+	return t.UTC().Format("2006-01-02T15:04:05.000000000Z07:00")
 }

@@ -32,8 +32,9 @@ type request struct {
 	Age      time.Duration `json:"age"`
 	Depth    int           `json:"depth,omitempty"`
 	Callback string        `json:"callback,omitempty"`
-	Blob     string        `json:"blob,omitempty"` // that has the body; "": the message has it
-	Size     int64         `json:"size,omitempty"` // of the body
+	Priority string        `json:"priority,omitempty"` // "": normal
+	Blob     string        `json:"blob,omitempty"`     // that has the body; "": the message has it
+	Size     int64         `json:"size,omitempty"`     // of the body
 	// Round counts how often the call was put back into the queue after it was dead.
 	Round int `json:"round,omitempty"`
 }
