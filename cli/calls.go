@@ -36,14 +36,21 @@ Prints calls of /async, the newest first. What became of a call is known for a d
 its last change, and of one that is dead, which nobody tries again, for a week.`,
 		Example: `
   proxyCli calls
-  proxyCli calls -function HelloWorld -state dead`,
+  proxyCli calls -function HelloWorld -state dead
+  proxyCli calls -limit 1000 -after c_Aaeh3aVx…`,
 		Args: noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := answer(a, func(client *transport.Client) ([]*proto.Call, error) { return client.Calls(cmd.Context(), &req) })
 			if err != nil {
 				return err
 			}
-			return a.printCalls(list)
+			if err := a.printCalls(list); err != nil {
+				return err
+			}
+			if len(list) > 0 && len(list) == int(req.GetLimit()) {
+				a.note("for those before them, add -after %s", list[len(list)-1].GetId())
+			}
+			return nil
 		},
 	}
 	fs := cmd.Flags()
@@ -51,6 +58,7 @@ its last change, and of one that is dead, which nobody tries again, for a week.`
 	fs.StringVar(&req.Function, "function", "", "`NAME` calls of one function")
 	fs.StringVar(&req.State, "state", "", "`STATE` calls in one state: "+strings.Join(callStates, ", "))
 	fs.Uint32Var(&req.Limit, "limit", 100, "`N` at most so many, up to 1000")
+	fs.StringVar(&req.After, "after", "", "`ID` those that follow a call, the last one of a list")
 	offer(cmd, "state", callStates...)
 	_ = cmd.RegisterFlagCompletionFunc("function", a.completeNames) // it fails for unknown flags alone
 	return cmd
@@ -82,6 +90,11 @@ func (a *app) callsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "shows a call with its attempts and its answer",
+		Long: `
+Prints what is known of a call: when it was accepted and made, what came of each attempt
+(the last ten), how often it was redriven, its answer, and what became of its callback.
+Then the lines that the function printed about it go to stderr, the last 100 at most, of
+all attempts: those that are JSON with the call's id, as proxyCli log -help says.`,
 		Example: `
   proxyCli calls show c_Aaeh3aVx… -wait 1m
   proxyCli calls show c_Aaeh3aVx… -o json`,
@@ -96,8 +109,11 @@ func (a *app) callsShowCommand() *cobra.Command {
 			if a.output == "json" {
 				return a.printMessage(c)
 			}
-			_, err = io.WriteString(a.stdout, about(c))
-			return err
+			if _, err = io.WriteString(a.stdout, about(c)); err != nil {
+				return err
+			}
+			a.linesOfLater(cmd.Context(), c)
+			return nil
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "`DURATION` wait so long for the end of the call")
@@ -131,6 +147,9 @@ func about(c *proto.Call) string {
 	line("function", "%s", c.GetFunction())
 	line("state", "%s", c.GetState())
 	line("call", "%s %s", c.GetMethod(), cmp.Or(c.GetPath(), "/"))
+	if p := c.GetPriority(); p != "" && p != "normal" {
+		line("priority", "%s", p)
+	}
 	for _, t := range [][2]string{{"accepted", c.GetAccepted()}, {"due", c.GetNotBefore()}, {"next", c.GetNext()}, {"ended", c.GetEnded()}, {"error", c.GetError()}} {
 		if t[1] != "" {
 			line(t[0], "%s", t[1])
@@ -138,6 +157,9 @@ func about(c *proto.Call) string {
 	}
 	for _, t := range c.GetAttempts() {
 		line("attempt", "%d  %s  %s  %s  %s", t.GetNumber(), t.GetTime(), cmp.Or(t.GetTook(), "runs"), status(t.GetStatus()), t.GetError())
+	}
+	if n := c.GetRedriven(); n > 0 {
+		line("redriven", "%d times", n)
 	}
 	if cb := c.GetCallback(); cb != nil {
 		line("callback", "%s  %s after %d attempts  %s", cb.GetUrl(), cb.GetState(), cb.GetTried(), cb.GetError())

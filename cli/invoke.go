@@ -31,6 +31,7 @@ type invocation struct {
 	limit                    time.Duration // 0: the gateway's
 	hasData                  bool
 	logs                     bool // what the function printed about the call is shown
+	priority                 string
 	later                    bool // the call is made later,
 	wait                     bool // and its end is waited for
 }
@@ -62,6 +63,8 @@ when it has come.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.name, in.hasData = args[0], cmd.Flags().Changed("data")
 			switch {
+			case in.priority != "" && !in.later:
+				return usagef(cmd, "-priority is for -async: without it, a call is made at once")
 			case in.wait && !in.later:
 				return usagef(cmd, "-wait is for -async: without it, a call is waited for in any case")
 			case in.later && in.limit > 0 && !in.wait:
@@ -82,7 +85,9 @@ when it has come.`,
 	fs.DurationVar(&in.limit, "timeout", 0, "`DURATION` cancel the call after this time, such as 10s (default: the gateway's limit)")
 	fs.BoolVar(&in.logs, "logs", true, "print what the function printed about the call")
 	fs.BoolVar(&in.later, "async", false, "store the call and print its id; it is made later")
+	fs.StringVar(&in.priority, "priority", "", "`PRIORITY` with -async: high, normal or low (default: normal)")
 	fs.BoolVar(&in.wait, "wait", false, "with -async: wait for the end of the call, and print its answer")
+	offer(cmd, "priority", "high", "normal", "low")
 	return cmd
 }
 
@@ -115,6 +120,9 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 		req.Header.Set("Authorization", "Bearer "+a.token)
 	}
 	if in.later {
+		if in.priority != "" {
+			req.Header.Set("X-Ryo-Priority", in.priority)
+		}
 		return a.invokeLater(ctx, in, base, req)
 	}
 	id := identify(req)
@@ -179,6 +187,21 @@ func (a *app) linesOfCall(ctx context.Context, in invocation, id string, begin t
 	ctx, cancel := context.WithTimeout(ctx, ownLinesWait)
 	defer cancel()
 	name, _, _ := strings.Cut(in.name, "@")
+	a.printOwnLines(ctx, name, id, begin)
+}
+
+// linesOfLater prints what the function printed about a call that was made later.
+func (a *app) linesOfLater(ctx context.Context, c *proto.Call) {
+	begin, err := time.Parse(time.RFC3339Nano, c.GetStarted())
+	if err != nil || c.GetRequestId() == "" || a.quiet {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownLinesWait)
+	defer cancel()
+	a.printOwnLines(ctx, c.GetFunction(), c.GetRequestId(), begin)
+}
+
+func (a *app) printOwnLines(ctx context.Context, name, id string, begin time.Time) {
 	n := 0
 	err := a.ask(func(client *transport.Client) error {
 		// The clock of an agent may differ, but not how it passes.

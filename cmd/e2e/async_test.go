@@ -137,6 +137,7 @@ func TestCallsThatWereAcceptedOutliveTheProxy(t *testing.T) {
 	accepting.Wait()
 
 	require.Len(t, ids, calls)
+	// Those alone are made again that a proxy was making when it was killed.
 	again := 0
 	for _, id := range ids {
 		c := seeLater(t, p, id, "?wait=1m")
@@ -153,6 +154,7 @@ func TestCallsThatWereAcceptedOutliveTheProxy(t *testing.T) {
 	for _, id := range ids {
 		assert.True(t, known[id], id)
 	}
+	assert.LessOrEqual(t, again, kills*32, "a function gets 32 calls at a time")
 	t.Logf("%d calls, %d of them made more than once", calls, again)
 }
 
@@ -167,7 +169,7 @@ func TestCallsThatAreMadeLater(t *testing.T) {
 	}
 	async := "http://" + p.http + "/async/work"
 
-	r := cli("invoke", "Work", "-async", "-wait", "-d", "it")
+	r := cli("invoke", "Work", "-async", "-wait", "-d", "it", "-priority", "high")
 	assert.Equal(t, "did it", r.stdout, r.stderr)
 	r = cli("invoke", "Work", "-async", "-d", "slow")
 	require.Zero(t, r.code, r.stderr)
@@ -187,6 +189,11 @@ func TestCallsThatAreMadeLater(t *testing.T) {
 	assert.Equal(t, "dead", seeLater(t, p, bad, "?wait=30s").State)
 	r = cli("calls", "-state", "dead", "-function", "Work")
 	assert.Contains(t, r.stdout, bad)
+	r = cli("calls", "-limit", "1")
+	assert.Contains(t, r.stdout, bad)
+	assert.Contains(t, r.stderr, "-after "+bad)
+	r = cli("calls", "ls", "-after", bad, "-limit", "1", "-o", "json")
+	assert.Contains(t, r.stdout, `"id":"`+slow+`"`, r.stderr)
 	assert.Zero(t, cli("calls", "redrive", bad).code)
 	eventually(t, func() bool { c := seeLater(t, p, bad, ""); return c.State == "dead" && c.Tried == 2 }, "it was tried again")
 	r = cli("calls", "purge", "-all")
