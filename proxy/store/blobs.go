@@ -24,8 +24,6 @@ const (
 	// sweepPause is how often pieces are removed that belong to no blob: those of a process
 	// that was killed. They are left alone for as long as a blob may take to be stored.
 	sweepPause = time.Hour
-	// ahead is how many pieces of a blob are on their way at once.
-	ahead = 8
 )
 
 // blobs is what is too large for a record: a record that says what it is, and pieces with a
@@ -109,50 +107,30 @@ func (b blobs) name(ctx context.Context, name string, is blobRecord) (old string
 	}
 }
 
+// putPieces stores all of r, a piece after the one before: so they are in order, whatever is
+// tried again.
 func (s *session) putPieces(ctx context.Context, r io.Reader) (blobRecord, error) {
 	is := blobRecord{ID: rand.Text(), Time: time.Now().UTC()}
 	sum := sha256.New()
-	var under []jetstream.PubAckFuture
-	wait := func(upTo int) error {
-		for len(under) > upTo {
-			select {
-			case ack := <-under[0].Ok():
-				s.written.mark(blobsStream, ack.Sequence)
-			case err := <-under[0].Err():
-				return err
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-s.ended:
-				return errClosed
-			}
-			under = under[1:]
-		}
-		return nil
-	}
+	buf, last := make([]byte, piece), uint64(0)
 	for {
-		buf := make([]byte, piece)
-		n, end := io.ReadFull(r, buf)
-		if end != nil && !errors.Is(end, io.EOF) && !errors.Is(end, io.ErrUnexpectedEOF) {
-			return is, proto.AsError(end)
+		n, err := io.ReadFull(r, buf)
+		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !end {
+			return is, proto.AsError(err)
 		}
 		if n > 0 {
 			sum.Write(buf[:n])
 			is.Size += int64(n)
-			future, err := s.js.PublishMsgAsync(&nats.Msg{Subject: piecePrefix + is.ID, Data: buf[:n]})
-			if err != nil {
+			if last, err = s.change(ctx, blobsStream, &nats.Msg{Subject: piecePrefix + is.ID, Data: buf[:n]}, last); err != nil {
 				return is, err
 			}
-			under = append(under, future)
 		}
-		if end != nil {
-			break
-		}
-		if err := wait(ahead); err != nil {
-			return is, err
+		if end {
+			is.SHA256 = hex.EncodeToString(sum.Sum(nil))
+			return is, nil
 		}
 	}
-	is.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	return is, wait(0)
 }
 
 // removePieces removes what nobody can find any more. What it cannot remove, the next
@@ -160,7 +138,7 @@ func (s *session) putPieces(ctx context.Context, r io.Reader) (blobRecord, error
 func (s *session) removePieces(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
-	_ = s.blobs.Purge(ctx, jetstream.WithPurgeSubject(piecePrefix+id))
+	_ = s.purge(ctx, s.blobs, piecePrefix+id)
 }
 
 // Open implements Blobs.
@@ -176,13 +154,23 @@ func (b blobs) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	next := uint64(1)
 	return &content{is: is, name: name, left: is.Size, sum: sha256.New(), cancel: cancel, more: func() ([]byte, error) {
-		m, err := s.blobs.GetMsg(ctx, next, jetstream.WithGetMsgSubject(piecePrefix+is.ID))
+		m, err := s.piece(ctx, getRequest{Sequence: next, Next: piecePrefix + is.ID})
 		if err != nil {
 			return nil, err
 		}
 		next = m.Sequence + 1
 		return m.Data, nil
 	}}, nil
+}
+
+// piece returns a piece of a blob, which never changes: only of one that a machine does not
+// have the leader is asked.
+func (s *session) piece(ctx context.Context, req getRequest) (*jetstream.RawStreamMsg, error) {
+	m, err := s.replica(ctx, blobsStream, req)
+	if err != nil && s.many {
+		return s.get(ctx, blobsStream, req)
+	}
+	return m, err
 }
 
 // content is a blob that is read.
@@ -279,7 +267,7 @@ func (b blobs) List(ctx context.Context, prefix string) ([]Blob, error) {
 
 // sweep removes pieces that belong to no blob, and whose last one is older than an age.
 func (s *session) sweep(ctx context.Context, age time.Duration) error {
-	info, err := s.blobs.Info(ctx, jetstream.WithSubjectFilter(piecePrefix+"*"))
+	info, err := s.info(ctx, s.blobs, piecePrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -299,12 +287,12 @@ func (s *session) sweep(ctx context.Context, age time.Duration) error {
 		if known[subject] {
 			continue
 		}
-		last, err := s.blobs.GetLastMsgForSubject(ctx, subject)
+		last, err := s.get(ctx, blobsStream, getRequest{Last: subject})
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		if err == nil && time.Since(last.Time) > age {
-			err = s.blobs.Purge(ctx, jetstream.WithPurgeSubject(subject))
+			err = s.purge(ctx, s.blobs, subject)
 		}
 		if err != nil {
 			return err

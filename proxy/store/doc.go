@@ -45,4 +45,33 @@
 //
 // The leases of an engine of one process are in its memory: nobody else has the folder. A
 // term is written once, and an idle proxy writes nothing.
+//
+// # Several machines
+//
+// The engine may be elsewhere (Config.Cluster): three nodes, on machines of their own, which several
+// proxies use. A node is this program's, too (StartNode), and knows its callers and the
+// other nodes by one secret: whoever lacks it does not get past the first bytes of TLS, on
+// loopback either. What differs from an engine in this process is decided in ask.go:
+//
+//   - A change is made once a majority of the nodes has it. While there is no leader, for up
+//     to nine seconds, it is tried again; it carries a mark of its own, by which it is told
+//     whether an earlier try was made after all. One that has no answer in the end is an
+//     ErrUnavailable if it was certainly not made, and an ErrTimeout if that is not known.
+//
+//   - A machine may be behind, and one that was stopped answers as the leader until it hears
+//     of another one. So records are asked of the leader, what this process has written
+//     itself is never answered with something older, and what is not there is asked for twice
+//     after a loss. Without a leader any machine is asked: the last state can be read.
+//
+//   - Leases are records that go by themselves after ten seconds. Their holder writes them
+//     anew in time, or gives up earlier than another one begins.
+//
+//   - Nodes sync the disk before they acknowledge. With several machines the engine (2.15) does
+//     so for the log that they agree by, with each change, on each of the majority; it syncs
+//     the streams themselves only when that log is cut off, which by then they replace. So what
+//     was acknowledged is on the disks of a majority. Of other NATS servers it cannot be seen
+//     whether they do that, and is said so.
+//
+// A limit of a topic that is lowered while messages are on their way keeps those from
+// being handed out until redelivery: the engine drops them then.
 package store

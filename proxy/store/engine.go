@@ -2,18 +2,11 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
-	"fmt"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -28,6 +21,9 @@ const (
 	// absence is how long callers wait for an engine that is not open: another process has
 	// it for a moment.
 	absence = 2 * time.Second
+	// stopLimit is how long a server may take to end: what it has acknowledged is on the disk,
+	// and a process that ends before loses nothing.
+	stopLimit = 10 * time.Second
 	// redelivery is after which time a message is handed out again, of whose handling
 	// nothing is heard.
 	redelivery = 30 * time.Second
@@ -39,14 +35,16 @@ const dataFolder = "data"
 // Config is what an Engine needs to know.
 type Config struct {
 	Dir     string        // its folder; created if missing
+	Cluster *Cluster      // an engine elsewhere, instead of one in the folder
 	Backlog int           // messages of a topic that wait, at most; default: MaxBacklog
 	Logger  hclog.Logger  // default: none
 	ackWait time.Duration // default: redelivery
 	room    func() error  // that the disk has none; default: the disk says so
 }
 
-// Engine is a Store on the disk of this machine. It is open between Start and Stop; while
-// it is not, each method waits for it for up to two seconds, then is an ErrUnavailable.
+// Engine is a Store on the disk of this machine, or on those of several. It is open between
+// Start and Stop; while it is not, each method waits for it for up to two seconds, then is an
+// ErrUnavailable.
 type Engine struct {
 	cfg    Config
 	logger hclog.Logger
@@ -56,73 +54,13 @@ type Engine struct {
 	mu      sync.Mutex // guards the fields below:
 	open    *session   // nil: it is not open
 	err     error      // why it is not; nil: nobody has started it
+	wanted  bool       // it was started, and not stopped
+	giveUp  func()     // ends an attempt to open it; nil: there was none
 	changed chan struct{}
 	epoch   string
 }
 
 var _ Store = (*Engine)(nil)
-
-// session is an engine between Start and Stop.
-type session struct {
-	conn    *nats.Conn
-	js      jetstream.JetStream
-	buckets map[Kind]jetstream.KeyValue
-	blobs   jetstream.Stream
-	queue   jetstream.Stream
-	epoch   string
-
-	leaving  chan struct{} // closed by Stop: no more messages are handed out
-	ended    chan struct{} // closed by Stop later: it may do nothing more
-	close    func() error  // ends the server
-	handling busy
-	running  sync.WaitGroup
-	wake     chan struct{} // a message is stored that waits for its time
-	dir      *state.Dir
-	room     func() error // that the disk has none
-	written  written
-	// publisher stores messages, of many callers together.
-	publisher publisher
-
-	trouble sync.Mutex // guards the fields below:
-	lost    []string   // what was stored and is not there
-	failed  string     // what the server could not write
-}
-
-// busy counts what is under way.
-type busy struct {
-	mu   sync.Mutex // guards the fields below:
-	n    int
-	none chan struct{} // closed when n gets 0; nil: nobody waits
-}
-
-func (b *busy) add(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.n += n; b.n == 0 && b.none != nil {
-		close(b.none)
-		b.none = nil
-	}
-}
-
-// wait returns when nothing is under way, or after a limit.
-func (b *busy) wait(limit time.Duration) {
-	b.mu.Lock()
-	if b.n == 0 {
-		b.mu.Unlock()
-		return
-	}
-	if b.none == nil {
-		b.none = make(chan struct{})
-	}
-	none := b.none
-	b.mu.Unlock()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-none:
-	case <-timer.C:
-	}
-}
 
 // New returns an engine that is not open.
 func New(cfg Config) *Engine {
@@ -146,7 +84,7 @@ func Open(cfg Config) (*Engine, error) {
 }
 
 // Start opens the engine. A folder that another process has is an ErrConflict that names
-// the process. After an error it can be tried again.
+// the process. After an error it can be tried again; Run does so with an engine elsewhere.
 func (e *Engine) Start() error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
@@ -160,7 +98,7 @@ func (e *Engine) start() error {
 	s, err := e.begin()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.open, e.err = s, err
+	e.open, e.err, e.wanted = s, err, true
 	if err != nil {
 		return err
 	}
@@ -170,126 +108,27 @@ func (e *Engine) start() error {
 	return nil
 }
 
-func (e *Engine) begin() (_ *session, err error) {
+// begin opens a session.
+func (e *Engine) begin() (*session, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openLimit)
 	defer cancel()
-	s := &session{buckets: map[Kind]jetstream.KeyValue{}, leaving: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1)}
-	dir, err := state.Open(e.cfg.Dir)
-	if err != nil {
-		return nil, err
+	e.mu.Lock()
+	e.giveUp = cancel
+	e.mu.Unlock()
+	if e.cfg.Cluster != nil {
+		return e.join(ctx)
 	}
-	if s.dir, s.room = dir, dir.Room; e.cfg.room != nil {
-		s.room = e.cfg.room
-	}
-	server, err := startServer(dir.Path(dataFolder), e.logger, s.fail)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", e.cfg.Dir, err), dir.Close())
-	}
-	s.close = func() error {
-		server.stop()
-		return dir.Close()
-	}
-	s.conn, err = server.connect()
-	if err == nil {
-		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit))
-	}
-	if err == nil {
-		err = s.compare(ctx)
-	}
-	if err == nil {
-		err = s.prepare(ctx, 1, e.cfg.Backlog)
-	}
-	if err == nil {
-		err = s.release(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(fault("open the store "+e.cfg.Dir, err), s.end())
-	}
-	return s, nil
-}
-
-// prepare makes what is missing of streams and buckets.
-func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error) {
-	s.publisher.js = s.js
-	for _, k := range kept {
-		if _, err = s.stream(ctx, k.config(replicas)); err != nil {
-			return err
-		}
-		if s.buckets[k.kind], err = s.js.KeyValue(ctx, bucket(k.kind)); err != nil {
-			return err
-		}
-	}
-	if s.queue, err = s.stream(ctx, queueConfig(replicas, backlog)); err != nil {
-		return err
-	}
-	if s.blobs, err = s.stream(ctx, blobsConfig(replicas)); err != nil {
-		return err
-	}
-	records := registry{kind: meta, session: s.itself, always: true}
-	is, err := records.Get(ctx, "epoch")
-	if errors.Is(err, proto.ErrNotFound) {
-		is.Value = []byte(rand.Text())
-		_, err = records.Create(ctx, "epoch", is.Value)
-	}
-	s.epoch = string(is.Value)
-	return err
-}
-
-// release lets messages be handed out again that a process had taken which was killed: no
-// other process has this folder. Otherwise they would hold places until redelivery.
-func (s *session) release(ctx context.Context) error {
-	names := s.queue.ConsumerNames(ctx)
-	for name := range names.Name() {
-		if err := s.queue.DeleteConsumer(ctx, name); err != nil {
-			return err
-		}
-	}
-	return names.Err()
-}
-
-// stream makes a stream, or gives it the limits of this program if it has others. A change
-// is written to the disk, and most starts change none.
-func (s *session) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	is, err := s.js.Stream(ctx, cfg.Name)
-	if err == nil && same(is.CachedInfo().Config, cfg) {
-		return is, nil
-	}
-	if err == nil || errors.Is(err, jetstream.ErrStreamNotFound) {
-		is, err = s.js.CreateOrUpdateStream(ctx, cfg)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cfg.Name, err)
-	}
-	return is, nil
-}
-
-// same reports whether a stream is as it should be, in all that this program says of one.
-func same(is, want jetstream.StreamConfig) bool {
-	is.Metadata = nil // of the server
-	for _, limit := range []*int64{&want.MaxMsgs, &want.MaxMsgsPerSubject} {
-		if *limit == 0 {
-			*limit = -1
-		}
-	}
-	if want.MaxConsumers == 0 {
-		want.MaxConsumers = -1
-	}
-	return reflect.DeepEqual(is, want)
-}
-
-// end closes the connection and the server.
-func (s *session) end() error {
-	close(s.ended)
-	s.running.Wait()
-	if s.conn != nil {
-		s.conn.Close()
-	}
-	return errors.Join(s.storeMarks(), s.close())
+	return e.unlock(ctx)
 }
 
 // Stop closes the engine, which can be started again. It hands out no more messages, waits
 // up to five seconds for those that are being handled, and returns when the disk has all.
 func (e *Engine) Stop() error {
+	e.mu.Lock()
+	if e.wanted = false; e.giveUp != nil {
+		e.giveUp()
+	}
+	e.mu.Unlock()
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	return e.stop()
@@ -298,7 +137,7 @@ func (e *Engine) Stop() error {
 func (e *Engine) stop() error {
 	e.mu.Lock()
 	s := e.open
-	if e.open = nil; s != nil {
+	if e.open, e.wanted = nil, false; s != nil {
 		e.changed = make(chan struct{})
 	}
 	e.mu.Unlock()
@@ -359,11 +198,19 @@ func (e *Engine) Err() error {
 	case s == nil:
 		return errClosed
 	}
+	if s.many {
+		return s.links.err(s.place)
+	}
 	return s.sound()
 }
 
 // String implements fmt.Stringer.
-func (e *Engine) String() string { return "the store in " + e.cfg.Dir }
+func (e *Engine) String() string {
+	if e.cfg.Cluster != nil {
+		return e.cfg.Cluster.place()
+	}
+	return "the store in " + e.cfg.Dir
+}
 
 // again waits a while before something is tried once more; it returns false when ctx is done.
 func again(ctx context.Context, pause time.Duration) bool {

@@ -241,6 +241,22 @@ func TestLongWorkIsNotDoneTwice(t *testing.T) {
 	assert.Zero(t, n)
 }
 
+// A consumer of each topic costs no file, so that an engine with many ends soon.
+func TestAnEngineWithManyTopicsEndsSoon(t *testing.T) {
+	const topics = 200 // with files it took two seconds
+	e, err := store.Open(config(t))
+	require.NoError(t, err)
+	for i := range topics {
+		topic := fmt.Sprint("topic/", i)
+		_, err := e.Queue().Publish(t.Context(), store.Message{Topic: topic, ID: topic})
+		require.NoError(t, err)
+		require.Equal(t, []string{topic}, handled(t, e, topic, 1))
+	}
+	began := time.Now()
+	require.NoError(t, e.Stop())
+	assert.Less(t, time.Since(began), time.Second)
+}
+
 // What many store at the same time is stored together, and each is told what became of its
 // own: those that are there already, and those for which there is no room, stop no other.
 func TestManyPublishAtOnce(t *testing.T) {

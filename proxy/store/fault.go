@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -16,21 +15,22 @@ const (
 	codeNoStorage    = 10047
 	codeStoreFailed  = 10077 // what is new is refused: a limit is reached, or the disk is full
 	codeTooManyBytes = 10122
+
+	codeNoPeers         = 10005 // too few machines for what is to be on several
+	codeNotAvailable    = 10008 // there is no leader now
+	codeNotLeader       = 10009
+	codeStreamOffline   = 10118
+	codeConsumerOffline = 10119
+	codeInProcess       = 10158
+	codeTooManyRequests = 10167
 )
 
 // fault gives an error of the engine its kind. what says what was tried.
 func fault(what string, err error) error {
 	var known *proto.Error
-	var api *jetstream.APIError
-	var js jetstream.JetStreamError
-	if errors.As(err, &js) {
-		api = js.APIError()
-	}
-	if api == nil {
-		_ = errors.As(err, &api)
-	}
 	kind := proto.ErrUnavailable
 	hint := ""
+	number := code(err)
 	switch {
 	case err == nil:
 		return nil
@@ -40,7 +40,7 @@ func fault(what string, err error) error {
 		kind = proto.ErrTimeout
 	case errors.Is(err, nats.ErrMaxPayload):
 		kind = proto.ErrTooLarge
-	case api != nil && (api.ErrorCode == codeNoResources || api.ErrorCode == codeNoStorage || api.ErrorCode == codeStoreFailed || api.ErrorCode == codeTooManyBytes):
+	case number == codeNoResources, number == codeNoStorage, number == codeStoreFailed, number == codeTooManyBytes:
 		kind, hint = proto.ErrExhausted, "handle or remove what is stored, or make room on the disk"
 	case errors.Is(err, errDamaged):
 		kind = proto.ErrInternal

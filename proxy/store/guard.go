@@ -40,9 +40,19 @@ type written struct {
 func (w *written) mark(stream string, sequence uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.at == nil {
+		w.at = marks{}
+	}
 	if w.at[stream] < sequence {
 		w.at[stream], w.changed = sequence, true
 	}
+}
+
+// of is how far a stream was written.
+func (w *written) of(stream string) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at[stream]
 }
 
 // take returns the marks if there are new ones.
@@ -203,6 +213,9 @@ func (s *session) sound() error {
 		return proto.Errorf(proto.ErrUnavailable, "the store in %s could not write: %s", s.dir.Path(), s.failed).
 			From("store", "failed").WithHint("it is opened anew when the disk has room")
 	}
+	if s.room == nil {
+		return nil
+	}
 	return s.room()
 }
 
@@ -223,6 +236,10 @@ func (s *session) failure() string {
 // start sees a loss, verifies records once, exports them, removes what killed processes left of blobs, and opens the engine anew that
 // could not write, when the disk has room again.
 func (e *Engine) Run(ctx context.Context) {
+	if e.cfg.Cluster != nil {
+		e.keep(ctx)
+		return
+	}
 	tick := time.NewTicker(guardPause)
 	defer tick.Stop()
 	var verified *session

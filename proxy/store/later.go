@@ -54,6 +54,10 @@ func (m *moments) Pop() any {
 func (e *Engine) forward(s *session) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	s.running.Go(func() {
+		<-s.ended
+		cancel()
+	})
 	var waiting moments
 	seen := uint64(0)
 	for {
@@ -99,7 +103,7 @@ func (e *Engine) forward(s *session) {
 // look adds the messages after a sequence, and returns the last one's.
 func (s *session) look(ctx context.Context, after uint64, waiting *moments) (uint64, error) {
 	for {
-		raw, err := s.queue.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(laterPrefix+">"))
+		raw, err := s.get(ctx, queueStream, getRequest{Sequence: after + 1, Next: laterPrefix + ">"})
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return after, nil
 		}
@@ -113,7 +117,7 @@ func (s *session) look(ctx context.Context, after uint64, waiting *moments) (uin
 
 // bring stores a message for its topic, then removes the one that waited.
 func (s *session) bring(ctx context.Context, sequence uint64) error {
-	raw, err := s.queue.GetMsg(ctx, sequence)
+	raw, err := s.get(ctx, queueStream, getRequest{Sequence: sequence})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil // withdrawn, or another process was first
 	}
@@ -126,5 +130,5 @@ func (s *session) bring(ctx context.Context, sequence uint64) error {
 			return err
 		}
 	}
-	return topicFault(m.Topic, gone(s.queue.DeleteMsg(ctx, sequence)))
+	return topicFault(m.Topic, s.remove(ctx, sequence))
 }

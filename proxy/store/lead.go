@@ -46,9 +46,8 @@ func (l *local) take(ctx context.Context, name string) (free func(), err error) 
 	}
 }
 
-// Lead implements Store. The folder has one process, so that its leases need no sign of
-// life: a term is written once. It ends when the engine is closed, since another process
-// leads then.
+// Lead implements Store. A folder has one process, so that its leases need no sign of life: a
+// term is written once. It ends when the engine is closed, since another process leads then.
 func (e *Engine) Lead(ctx context.Context, name string, lead func(context.Context, uint64)) error {
 	if err := CheckKey(name); err != nil {
 		return err
@@ -63,12 +62,16 @@ func (e *Engine) Lead(ctx context.Context, name string, lead func(context.Contex
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			pause = firstPause
 			continue
+		case errors.Is(err, errLed):
+			pause = leasePause
+		case pause == firstPause:
+			e.logger.Warn("nobody leads; it is tried again", "name", name, "error", err)
 		}
-		e.logger.Warn("nobody leads; it is tried again", "name", name, "error", err)
-		again(ctx, pause)
+		again(ctx, jittered(pause))
 		pause = min(2*pause, lastPause)
 	}
 }
@@ -78,6 +81,9 @@ func (e *Engine) lead(ctx context.Context, name string, lead func(context.Contex
 	s, err := e.session(ctx)
 	if err != nil {
 		return err
+	}
+	if s.many {
+		return s.lead(ctx, name, lead)
 	}
 	records := registry{kind: leases, session: s.itself, always: true}
 	var term uint64

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 
 // programs are what the test's binary does as a process of its own, with a folder.
 var programs = map[string]func(cfg store.Config) error{
+	"node": runNode,
 	// consume stores a message and handles it for ever.
 	"consume": func(cfg store.Config) error {
 		e, err := store.Open(cfg)
@@ -79,6 +82,11 @@ var programs = map[string]func(cfg store.Config) error{
 	},
 }
 
+// terminated returns a context that ends when the process is to end.
+func terminated() (ctx context.Context, stop func()) {
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM)
+}
+
 // endless says that it is read, and never returns.
 type endless struct{}
 
@@ -106,10 +114,10 @@ type process struct {
 	out *bufio.Scanner
 }
 
-func spawn(t *testing.T, name, dir string) *process {
+func spawn(t *testing.T, name, dir string, env ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0])}
-	p.Env = append(os.Environ(), "STORE_TEST_PROGRAM="+name, "STORE_TEST_DIR="+dir)
+	p.Env = append(append(os.Environ(), "STORE_TEST_PROGRAM="+name, "STORE_TEST_DIR="+dir), env...)
 	p.Stderr = os.Stderr
 	out, err := p.StdoutPipe()
 	require.NoError(t, err)

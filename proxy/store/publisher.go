@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,7 +27,8 @@ const (
 // publisher stores messages of many callers together, so that the disk is synced once for
 // all of them. A caller who finds nobody else before it waits for nobody.
 type publisher struct {
-	js jetstream.JetStream
+	js    jetstream.JetStream
+	limit time.Duration // of an answer
 
 	mu      sync.Mutex // guards the fields below:
 	waiting []*letter
@@ -67,7 +69,7 @@ func (p *publisher) store(ctx context.Context) {
 		if letters == nil {
 			return
 		}
-		limited, cancel := context.WithTimeout(ctx, answerLimit)
+		limited, cancel := context.WithTimeout(ctx, p.limit)
 		if len(letters) < minTogether || !p.together(limited, letters) {
 			var all sync.WaitGroup
 			for _, l := range letters {

@@ -114,7 +114,7 @@ func (s *session) publish(ctx context.Context, m *Message, attempts int, later b
 	if err := s.sound(); err != nil {
 		return Receipt{}, err
 	}
-	ack, err := s.publisher.publish(ctx, msg)
+	ack, err := s.enqueue(ctx, msg, id != "")
 	if err != nil {
 		return Receipt{}, topicFault(m.Topic, err)
 	}
@@ -125,6 +125,32 @@ func (s *session) publish(ctx context.Context, m *Message, attempts int, later b
 		s.hasten()
 	}
 	return r, nil
+}
+
+// enqueue stores a message. One that has an id may be stored twice, and is there once.
+func (s *session) enqueue(ctx context.Context, msg *nats.Msg, named bool) (ack *jetstream.PubAck, err error) {
+	mark := ""
+	if s.many && named {
+		mark = rand.Text()
+		msg.Header[markHeader] = []string{mark}
+	}
+	unsure := false
+	err = s.insist(ctx, func(ctx context.Context) (err error) {
+		ack, err = s.publisher.publish(ctx, msg)
+		if _, maybe := silence(err); maybe {
+			if unsure = true; s.many && !named {
+				return s.unanswered(false, err)
+			}
+		}
+		if err == nil && unsure && ack.Duplicate { // of itself, most likely
+			is, err := s.leader(ctx, queueStream, getRequest{Sequence: ack.Sequence})
+			if err == nil && first(is.Header, markHeader) == mark {
+				ack.Duplicate = false
+			}
+		}
+		return err
+	})
+	return ack, err
 }
 
 // headerName and headerValue are texts of any bytes as a header can have them.
@@ -195,10 +221,10 @@ func (q queue) Consume(ctx context.Context, topic string, limit int, handle func
 		}
 		if err == nil {
 			pause = firstPause
-		} else {
+		} else if pause == 2*firstPause { // one that was just made may not answer yet
 			q.logger.Warn("messages are not handed out; it is tried again", "topic", topic, "error", err)
 		}
-		again(ctx, pause)
+		again(ctx, jittered(pause))
 	}
 }
 
@@ -213,6 +239,7 @@ func (q queue) consume(
 		consumer, err = s.queue.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 			Durable: token(topic), FilterSubject: waitingSubject(topic), AckPolicy: jetstream.AckExplicitPolicy,
 			AckWait: q.cfg.ackWait, MaxAckPending: limit, MaxDeliver: -1, InactiveThreshold: idle, MaxWaiting: 512,
+			MemoryStorage: !s.many, // who opens a folder begins anew anyway: see release
 		})
 	}
 	if err != nil {
@@ -295,7 +322,7 @@ func (q queue) handle(ctx context.Context, s *session, topic string, msg jetstre
 // settle removes a message, or stores it for its next attempt. If that fails it is handed
 // out again.
 func (q queue) settle(ctx context.Context, s *session, msg jetstream.Msg, m *Message, attempt int, verdict Verdict) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleLimit())
 	defer cancel()
 	switch {
 	case verdict.Again && verdict.After <= 0:
@@ -307,7 +334,16 @@ func (q queue) settle(ctx context.Context, s *session, msg jetstream.Msg, m *Mes
 			return msg.NakWithDelay(verdict.After)
 		}
 	}
-	return msg.DoubleAck(ctx)
+	return s.insist(ctx, msg.DoubleAck)
+}
+
+// settleLimit bounds how long a message that was handled waits to be removed: it is handed out
+// again if that fails.
+func (s *session) settleLimit() time.Duration {
+	if s.many {
+		return electionLimit
+	}
+	return answerLimit
 }
 
 // Get implements Queue.
@@ -328,7 +364,7 @@ func (q queue) Get(ctx context.Context, topic string, sequence uint64) (Message,
 
 // message returns the first message of a topic from a sequence on.
 func (s *session) message(ctx context.Context, topic string, sequence uint64) (Message, error) {
-	raw, err := s.queue.GetMsg(ctx, max(1, sequence), jetstream.WithGetMsgSubject(waitingSubject(topic)))
+	raw, err := s.get(ctx, queueStream, getRequest{Sequence: max(1, sequence), Next: waitingSubject(topic)})
 	if err != nil {
 		return Message{}, err
 	}
@@ -369,11 +405,12 @@ func (q queue) Delete(ctx context.Context, topic string, sequence uint64) error 
 		}
 		return err
 	}
-	return topicFault(topic, gone(s.queue.DeleteMsg(ctx, sequence)))
+	return topicFault(topic, s.remove(ctx, sequence))
 }
 
-// gone is err, unless it says that a message is not there.
-func gone(err error) error {
+// remove removes a message, if it is there.
+func (s *session) remove(ctx context.Context, sequence uint64) error {
+	err := s.insist(ctx, func(ctx context.Context) error { return s.queue.DeleteMsg(ctx, sequence) })
 	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return nil
 	}
@@ -389,7 +426,21 @@ func (q queue) Withdraw(ctx context.Context, topic, id string) error {
 	if id == "" {
 		return nil
 	}
-	return topicFault(topic, s.queue.Purge(ctx, jetstream.WithPurgeSubject(laterSubject(topic, id))))
+	return topicFault(topic, s.purge(ctx, s.queue, laterSubject(topic, id)))
+}
+
+// purge removes the messages of subjects.
+func (s *session) purge(ctx context.Context, stream jetstream.Stream, subjects string) error {
+	return s.insist(ctx, func(ctx context.Context) error { return stream.Purge(ctx, jetstream.WithPurgeSubject(subjects)) })
+}
+
+// info returns what a stream has, with how many messages of each of some subjects.
+func (s *session) info(ctx context.Context, stream jetstream.Stream, subjects string) (is *jetstream.StreamInfo, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		is, err = stream.Info(ctx, jetstream.WithSubjectFilter(subjects))
+		return err
+	})
+	return is, err
 }
 
 // Pending implements Queue.
@@ -404,7 +455,7 @@ func (q queue) Pending(ctx context.Context, topic string) (int, error) {
 
 // count counts the messages of subjects.
 func (s *session) count(ctx context.Context, subjects string) (n int, err error) {
-	info, err := s.queue.Info(ctx, jetstream.WithSubjectFilter(subjects))
+	info, err := s.info(ctx, s.queue, subjects)
 	if err != nil {
 		return 0, err
 	}
@@ -425,7 +476,7 @@ func (q queue) Topics(ctx context.Context, prefix string) ([]string, error) {
 	}
 	names := []string{}
 	for _, filter := range filters(prefix) {
-		info, err := s.queue.Info(ctx, jetstream.WithSubjectFilter(waitingPrefix+filter))
+		info, err := s.info(ctx, s.queue, waitingPrefix+filter)
 		if err != nil {
 			return nil, topicFault(prefix, err)
 		}
@@ -449,7 +500,7 @@ func (q queue) Purge(ctx context.Context, topic string) (int, error) {
 	for _, subjects := range []string{allLater(topic), waitingSubject(topic)} {
 		n, err := s.count(ctx, subjects)
 		if err == nil {
-			err = s.queue.Purge(ctx, jetstream.WithPurgeSubject(subjects))
+			err = s.purge(ctx, s.queue, subjects)
 		}
 		if err != nil {
 			return removed, topicFault(topic, err)

@@ -4,29 +4,45 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // memoryRoom bounds what streams in memory may have, in bytes. There is none; 0 would stand for most
 // of the machine's memory.
 const memoryRoom = 16 * mib
 
+// maxPayload is what a server takes at most in one piece, in bytes: the largest value, or
+// message with its header, which may be four times as long as it is stored.
+const maxPayload = MaxValue + 64<<10
+
 // embedded is a server in this process, which nobody reaches over a network.
 type embedded struct{ *server.Server }
 
-// startServer opens a folder that this process has locked: the server itself does not look
-// whether another one has it, and writes over what that one writes. failed is called when it
-// cannot write.
-func startServer(dir string, logger hclog.Logger, failed func(why string)) (*embedded, error) {
-	s, err := server.NewServer(&server.Options{
-		ServerName: "ryo", DontListen: true, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: dir, SyncAlways: true,
+// nodePrefix begins the names of servers of this program: they sync the disk before they
+// acknowledge, which no client can see.
+const nodePrefix = "ryo-"
+
+// options are those that all servers of this program have in common.
+func options(data string) *server.Options {
+	return &server.Options{
+		ServerName: nodePrefix + "embedded", DontListen: true, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: data, SyncAlways: true,
 		JetStreamMaxMemory: memoryRoom, JetStreamMaxStore: room(),
-		MaxPayload: MaxValue + 64<<10, // the largest value, or message with its header, which may be four times as long as it is stored
-	})
+		MaxPayload: maxPayload,
+	}
+}
+
+// runServer runs a server in a folder that this process has locked: the server itself does not
+// look whether another one has it, and writes over what that one writes. failed is called when
+// it cannot write.
+func runServer(o *server.Options, logger hclog.Logger, failed func(why string)) (*embedded, error) {
+	s, err := server.NewServer(o)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +51,8 @@ func startServer(dir string, logger hclog.Logger, failed func(why string)) (*emb
 	s.Start()
 	e := &embedded{s}
 	if !s.ReadyForConnections(openLimit) || !s.JetStreamEnabled() {
-		e.stop()
+		e.Shutdown()
+		e.WaitForShutdown()
 		select {
 		case why := <-fatal:
 			return nil, errors.New(why)
@@ -51,10 +68,30 @@ func (s *embedded) connect() (*nats.Conn, error) {
 	return nats.Connect("", nats.InProcessServer(s.Server), nats.NoReconnect(), nats.Timeout(answerLimit), nats.Name("ryo"))
 }
 
-// stop returns when nothing is written any more. With 1,000 topics that takes ten seconds.
-func (s *embedded) stop() {
-	s.Shutdown()
-	s.WaitForShutdown()
+// stop returns when nothing is written any more. If that takes longer than stopLimit it is an
+// error, and something may still be written until this process ends.
+func (s *embedded) stop() error {
+	return bounded(stopLimit, func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+}
+
+// bounded calls do, and waits for its end no longer than a limit.
+func bounded(limit time.Duration, do func()) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		do()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+		return proto.Errorf(proto.ErrTimeout, "the engine has not ended after %s", limit)
+	}
 }
 
 // engineLog gives what a server reports to a logger.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,8 +31,8 @@ const (
 )
 
 // Suite is what every Store must do. open returns an empty one for Backlog messages a
-// topic, which ends with the test.
-func Suite(t *testing.T, open func(t *testing.T) store.Store) {
+// topic, which ends with the test. With names, only those of its tests run.
+func Suite(t *testing.T, open func(t *testing.T) store.Store, names ...string) {
 	for name, test := range map[string]func(*testing.T, store.Store){
 		"records": records, "keys of any bytes": keys, "below a prefix": prefixes, "who is first": races,
 		"records that are refused": refusedRecords, "kinds are apart": kinds, "watching": watching,
@@ -42,7 +43,9 @@ func Suite(t *testing.T, open func(t *testing.T) store.Store) {
 		"consuming ends": consumingEnds, "what is refused of a queue": refusedMessages,
 		"leading": leading, "leading ends": leadingEnds, "an epoch": epoch, "contexts": contexts,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		if len(names) == 0 || slices.Contains(names, name) {
+			t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		}
 	}
 }
 
@@ -701,10 +704,14 @@ func otherLimit(t *testing.T, s store.Store) {
 			end()
 		}
 	}
-	require.Less(t, ended, all/2, "more are handed out than the limit says")
-	for range 5 {
+	// Some may have been on their way, and come late.
+	for steady := 0; steady < 5; {
+		require.Less(t, ended, all/2, "more are handed out than the limit says")
 		end()
-		require.Eventually(t, func() bool { return out() == 2 }, patience, tick)
+		require.Eventually(t, func() bool { return out() >= 2 }, patience, tick)
+		if steady++; out() > 2 {
+			steady = 0
+		}
 	}
 	waits(t, s, "a", all-ended)
 	assert.Equal(t, 2, out(), "which is the limit now")
