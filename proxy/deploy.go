@@ -186,7 +186,8 @@ func (p *Proxy) agentFor(ctx context.Context, addr string) (string, error) {
 }
 
 // retain fills in the settings that a function keeps, so that all of its agents get the
-// same. Agents alone know the values of secrets: each keeps its own.
+// same. Where the values of its secrets are not stored, agents alone know them: each keeps
+// its own.
 func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 	o.Function.Keep = o.Function.Keepable(o.Function.GetKeep())
 	if len(o.Function.GetKeep()) == 0 {
@@ -228,6 +229,10 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 		o.Function.Keep = nil
 		return o.Function.Check()
 	}
+	if values := p.keeps(o, from.Row, secrets); values != nil {
+		o.Function.Keep, o.Function.Secrets = nil, values
+		return o.Function.Check()
+	}
 	o.Function.Keep = []string{"secrets"}
 	for _, addr := range o.Function.GetToAgent() {
 		if !slices.ContainsFunc(replicas, func(r fleet.Replica) bool { return r.Agent == addr }) {
@@ -236,6 +241,26 @@ func (p *Proxy) retain(ctx context.Context, o rollout.Order) error {
 		}
 	}
 	return o.Function.Check()
+}
+
+// keeps returns the secrets of a function with those of some names that are stored of the
+// version of a row; nil if they are not.
+func (p *Proxy) keeps(o rollout.Order, row *proto.FunctionJsonRsp, names []string) map[string]string {
+	w := p.wishOf(o.Path())
+	if w == nil || w.Version.Number != row.GetVersion() || w.Version.Package != row.GetPackage() {
+		return nil
+	}
+	stored, err := p.secretsOf(o.Path(), w.Version)
+	if err != nil {
+		return nil
+	}
+	values := maps.Clone(stored)
+	maps.DeleteFunc(values, func(name, _ string) bool { return !slices.Contains(names, name) })
+	if len(values) < len(names) {
+		return nil
+	}
+	maps.Copy(values, o.Function.GetSecrets())
+	return values
 }
 
 // begin chooses the agents of a function and begins its rollout. Deploys of one path

@@ -23,6 +23,8 @@
 //
 // Where a user has named no agents, package place chooses them, and places.go keeps
 // functions where it says: it compares that with where they are, and moves what differs.
+// With a store a move is two changes of what is wished: the function is to be at further
+// agents, and, when it is there, no longer at others.
 // How many agents a function is to have is noted by those that have it, so that it is
 // known over restarts and by other proxies.
 //
@@ -54,9 +56,16 @@
 // proxies are gone, or undoes them, and takes what runs and nobody has wished for wished: a
 // store that was begun anew stops nothing.
 //
-// An agent that keeps a version that it had has its secrets. For others their values are
-// with the agents alone, and with the proxy that was given them as long as it runs: an agent
-// that needs them after that stays behind, which its row says, until somebody deploys again.
+// Values of secrets are stored sealed, with a key that the store does not have (secrets.go).
+// Those of functions that were deployed past the proxy are with their agents alone: an agent
+// that needs them stays behind, which its row says, until somebody deploys again.
+//
+// Proxies may have one store. Each reads what is wished, tells agents what its callers ask
+// for, and knows the agents of the others (agents.go). One of them, which holds a lease,
+// does the rest: it mends, moves and decides on sizes. The lease alone keeps nobody from
+// writing. Each change is made on the revision of what it was decided on, and while one has
+// its record, no other proxy changes the function; mending has one too, and ends when
+// somebody wants the function.
 //
 // At SIGHUP the process goes on with the program that is now in its place, by way of a
 // stand-in, as package upgrade says (succession.go). What is stored has one owner: before it

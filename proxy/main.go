@@ -57,6 +57,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	callbacks := set.String("allow-callbacks", "", "`networks` beside the internet where callbacks of calls may go, such as 10.0.0.0/8 or 127.0.0.1, separated by commas")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
+	secretsKey := set.String("secrets-key", "", "`file` of the key that seals values of secrets in the store, the same for all proxies of one; those of further lines open what they sealed (default: secrets.key in the folder)")
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
 	scaleWindow := set.Duration("scale-window", scale.Stable, "`time` that functions with the setting max keep processes that their calls no longer need")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
@@ -139,7 +140,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
+		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {

@@ -301,6 +301,9 @@ func (p *Proxy) leadMends(ctx context.Context) {
 	defer p.mends.wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := p.renewSecrets(ctx); err != nil && ctx.Err() == nil {
+		p.logger.Warn("secrets are still sealed with an older key", "error", err)
+	}
 	swept := time.Now()
 	for paths, all := []string(nil), true; ; {
 		began := time.Now()
@@ -444,6 +447,9 @@ func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places [
 		text := ""
 		if err != nil {
 			text = err.Error()
+			if hint := proto.AsError(err).Hint; hint != "" {
+				text += "; " + hint
+			}
 		}
 		if p.wishes.setTrouble(path, r.Agent, text) {
 			p.fleet.Refresh(path)
@@ -640,17 +646,16 @@ func (p *Proxy) mendByDeploy(ctx context.Context, addr string, w *wish.Wish, v w
 	return after, nil
 }
 
-// withSecrets completes a function with the values of its secrets: those that came with the
-// deploy, if this proxy remembers them, or those that the agent has.
+// withSecrets completes a function with the values of its secrets: those that are stored, or
+// else those that the agent has.
 func (p *Proxy) withSecrets(fn *proto.FunctionJson, w *wish.Wish, v wish.Version, row *proto.FunctionJsonRsp, versions []*proto.Version) error {
 	if len(fn.GetSecrets()) == 0 {
 		return nil
 	}
-	names := secretNames(v.Settings)
-	came := p.wishes.givenWith(proto.Path(w.Name), w.Change)
-	fn.Secrets = nil
-	if came != nil {
-		fn.Secrets = came.GetSecrets()
+	values, err := p.secretsOf(proto.Path(w.Name), v)
+	if err == nil {
+		fn.Secrets = values
+		return nil
 	}
 	has := map[string]bool{}
 	for _, kept := range versions {
@@ -660,16 +665,12 @@ func (p *Proxy) withSecrets(fn *proto.FunctionJson, w *wish.Wish, v wish.Version
 			}
 		}
 	}
-	lacks := came == nil && row.GetLastVersion() < w.Secrets
 	for name := range v.Settings.GetSecrets() {
-		if _, given := fn.GetSecrets()[name]; !given {
-			lacks = lacks || !has[name]
-			fn.Keep = []string{"secrets"}
+		if !has[name] || row.GetLastVersion() < w.Secrets {
+			return fmt.Errorf("it does not have the values of the secrets of version %d, %s: %w", v.Number, secretNames(v.Settings), err)
 		}
 	}
-	if lacks {
-		return fmt.Errorf("it does not have the values of the secrets of version %d, %s, and nobody else hands them out: deploy again with them", v.Number, names)
-	}
+	fn.Secrets, fn.Keep = nil, []string{"secrets"}
 	return nil
 }
 
@@ -795,7 +796,7 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 	order := rollout.Order{
 		Function: fn, Agents: change.Agents, Names: true,
 		Spares: func(addr string) bool { _, known, _ := p.fleet.Agent(addr, ""); return known },
-		Ledger: rollout.Ledger{Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end, fn) }},
+		Ledger: rollout.Ledger{Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) }},
 	}
 	switch order.Package, err = p.packageOf(ctx, fn.GetPackage()); {
 	case err != nil:
@@ -803,7 +804,9 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 	case order.Package == nil:
 		order.Lacks = proto.Errorf(proto.ErrNotFound, "its package is not stored any more")
 	case change.Given:
-		order.Lacks = proto.Errorf(proto.ErrNotFound, "the values of its secrets were known to the proxy that is gone alone")
+		if fn.Secrets, order.Lacks = p.keys.Open(path, change.Sealed); order.Lacks == nil {
+			order.Names = false
+		}
 	}
 	if order.Ended, err = p.claim(c.name, fn.OwnRoutes()); err != nil {
 		order.Ended, order.Lacks = func() {}, err
@@ -825,7 +828,7 @@ func (p *Proxy) resumeChange(ctx context.Context, c *writing, change wish.Change
 	}
 	ledger := rollout.Ledger{Ends: func(ctx context.Context, end rollout.End) {
 		end.Spared = spared
-		p.ended(ctx, c, change, end, nil)
+		p.ended(ctx, c, change, end)
 	}}
 	return p.rollouts.ResumeChange(ctx, ledger, steps...)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/place"
-	"github.com/Ishan27g/ryo-faas/proxy/rollout"
 	"github.com/Ishan27g/ryo-faas/proxy/wish"
 )
 
@@ -124,7 +123,7 @@ func (p *Proxy) noRoute(segment string) error {
 	}
 	var away []string
 	for _, at := range w.At {
-		if r, known, answers := p.fleet.Agent(at.Agent, at.ID); known && !answers {
+		if r, _, answers := p.fleet.Agent(at.Agent, at.ID); !answers {
 			away = append(away, r.Agent)
 		}
 	}
@@ -142,34 +141,55 @@ func (p *Proxy) isPublic(segment string) bool {
 	return w != nil && !strings.Contains(segment, "@") && w.Version.Settings.GetAuth() == proto.AuthPublic
 }
 
-// recordMove lets the wish follow a move when it has ended, as it follows a deploy.
-func (p *Proxy) recordMove(ctx context.Context, o *rollout.Order, target place.Target) error {
-	if p.wishes == nil {
-		return nil
-	}
-	c, w, err := p.writing(ctx, o.Function.GetName())
+// bring lets the wish say that a function is to be at further agents, and waits until it is
+// there. Whoever leads brings it, with its secrets, paused if it is, and with its canary.
+func (p *Proxy) bring(ctx context.Context, path string, target place.Target) error {
+	grown := target
+	grown.Agents, grown.Remove = append(slices.Clone(target.Agents), target.Remove...), nil
+	unlock, err := p.turn(ctx, path)
 	if err != nil {
 		return err
 	}
-	if w != nil {
-		o.Last = w.Last
+	err = p.wishMove(ctx, path, grown)
+	unlock()
+	if err != nil {
+		return err
 	}
-	fn, pkg := o.Function, o.Package
-	change := wish.Change{
-		ID: c.id, By: c.by, Generation: c.base, Function: wish.Of(fn), Note: fn.GetNote(), Placed: true, Agents: target.Agents,
+	ctx, cancel := context.WithTimeout(ctx, mendLimit)
+	defer cancel()
+	w := p.wishOf(path)
+	if w == nil {
+		return errHeld
 	}
-	o.Ledger = rollout.Ledger{
-		Begins: p.begins(c, &change, pkg),
-		Ends: func(ctx context.Context, end rollout.End) {
-			for _, addr := range target.Agents { // they were not asked, and may have changed meanwhile
-				if p.fleet.Problem(addr) != nil {
-					end.Spared = append(end.Spared, addr)
-				}
+	generation := w.Generation
+	p.logger.Info("a function gets further agents", "function", w.Name, "agents", target.Add)
+	for {
+		changed := p.fleet.Changed() // also by a wish
+		w := p.wishOf(path)
+		if w == nil || w.Generation != generation { // somebody wishes something else
+			return errHeld
+		}
+		there := true
+		for _, addr := range target.Add {
+			r, _, _ := p.fleet.Agent(addr, "")
+			at := w.Place(r.Agent, r.ID)
+			if at == nil {
+				return errHeld
 			}
-			p.ended(ctx, c, change, end, fn)
-		},
+			if why := p.wishes.trouble(path, r.Agent); why != "" && w.Behind(at) {
+				return proto.Errorf(proto.ErrUnavailable, "function %s is not ready on agent %s: %s", w.Name, addr, why)
+			}
+			there = there && !w.Behind(at)
+		}
+		if there {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return nil
 }
 
 // wishMove writes where a function is to be into its wish: agents that are to get it are

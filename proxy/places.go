@@ -225,6 +225,7 @@ func (p *Proxy) holds(path string) string {
 			}
 		}
 		switch {
+		case w != nil: // which says that, too
 		case r.Row.GetPaused():
 			return "it is paused"
 		case weighted > 1:
@@ -233,14 +234,12 @@ func (p *Proxy) holds(path string) string {
 		deployed = deployed || proto.Status(r.Row.GetStatus()) == proto.Deployed
 	}
 	switch {
-	case deployed:
-		return ""
-	case len(current) > 0:
+	case w != nil && p.hides(path, w) != nil:
+		return p.hides(path, w).Error()
+	case !deployed && len(current) > 0:
 		return "it is not Deployed"
-	case w == nil:
+	case !deployed && w == nil:
 		return "no agent that has it answers"
-	case len(w.Version.Settings.GetSecrets()) > 0:
-		return "its agents alone know its secrets"
 	}
 	return ""
 }
@@ -266,9 +265,15 @@ func (p *Proxy) lostAfter() time.Duration {
 // relocate brings a function to the agents that should have it, and then takes it from
 // those that should not. change, which may be nil, changes what is wished.
 func (p *Proxy) relocate(ctx context.Context, path string, change func(*place.Function)) error {
-	o, target, err := p.beginMove(ctx, path, change)
+	o, target, release, err := p.beginMove(ctx, path, change)
 	if err != nil {
 		return err
+	}
+	defer release()
+	if p.wishes != nil && len(target.Add) > 0 {
+		if err := p.bring(ctx, path, target); err != nil {
+			return err
+		}
 	}
 	if o != nil {
 		rows, err := o.Wait(ctx)
@@ -284,20 +289,21 @@ func (p *Proxy) relocate(ctx context.Context, path string, change func(*place.Fu
 	return p.leave(ctx, path, target)
 }
 
-// beginMove begins to bring a function to the agents that lack it. It returns nil if none
+// beginMove says where a function is to be. Until release is called that counts. Without a
+// store it begins to bring the function to the agents that lack it, and returns nil if none
 // does.
-func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.Function)) (*rollout.Rollout, place.Target, error) {
+func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.Function)) (r *rollout.Rollout, target place.Target, release func(), err error) {
 	unlock, err := p.turn(ctx, path)
 	if err != nil {
-		return nil, place.Target{}, err
+		return nil, target, nil, err
 	}
 	defer unlock()
 	if why := p.holds(path); why != "" {
-		return nil, place.Target{}, proto.Errorf(proto.ErrConflict, "function %s cannot move: %w, %s", path, errHeld, why)
+		return nil, target, nil, proto.Errorf(proto.ErrConflict, "function %s cannot move: %w, %s", path, errHeld, why)
 	}
 	fn, found := p.function(path)
 	if !found {
-		return nil, place.Target{}, fleet.NotFound(path)
+		return nil, target, nil, fleet.NotFound(path)
 	}
 	if change != nil {
 		change(&fn)
@@ -306,33 +312,30 @@ func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.F
 	p.places.init()
 	fn.Chosen = p.places.chosen[path]
 	p.places.mu.Unlock()
-	target, release, err := p.fleet.Place(fn, p.lostAfter())
+	target, release, err = p.fleet.Place(fn, p.lostAfter())
+	if err != nil || len(target.Add) == 0 || p.wishes != nil {
+		return nil, target, release, err
+	}
+	r, err = p.beginToBring(ctx, path, fn, target)
 	if err != nil {
-		return nil, target, err
+		release()
 	}
-	defer release()
-	if len(target.Add) == 0 {
-		return nil, target, nil
-	}
-	if p.servedByNobody(path) { // nobody tells what it is, but the wish
-		return nil, target, p.wishMove(ctx, path, target)
-	}
+	return r, target, release, err
+}
+
+// beginToBring begins to bring what serves of a function to the agents that lack it.
+func (p *Proxy) beginToBring(ctx context.Context, path string, fn place.Function, target place.Target) (*rollout.Rollout, error) {
 	o, err := p.serving(ctx, path)
 	if err != nil {
-		return nil, target, err
+		return nil, err
 	}
 	o.Agents, o.Others = target.Add, fn.On
 	o.Function.Replicas, o.Function.Placement = replicasText(fn), fn.Labels
 	if o.Ended, err = p.claim(o.Function.GetName(), o.Function.OwnRoutes()); err != nil {
-		return nil, target, err
-	}
-	if err := p.recordMove(ctx, &o, target); err != nil {
-		o.Ended()
-		return nil, target, err
+		return nil, err
 	}
 	p.logger.Info("a function gets further agents", "function", o.Function.GetName(), "agents", target.Add)
-	r, err := p.rollouts.Begin(ctx, o)
-	return r, target, err
+	return p.rollouts.Begin(ctx, o)
 }
 
 func replicasText(fn place.Function) string {
@@ -370,11 +373,6 @@ func (p *Proxy) serving(ctx context.Context, path string) (o rollout.Order, err 
 			WithHint("deploy it again, which gives them to its agents")
 	}
 	fn.Package, fn.Program, fn.Note = list[i].GetPackage(), "", list[i].GetNote()
-	if p.wishes != nil { // it may be in the store alone
-		if _, err := p.packageOf(ctx, fn.GetPackage()); err != nil {
-			return o, err
-		}
-	}
 	stored, pkg, err := p.store.Resolve(ctx, fn)
 	if err != nil {
 		return o, proto.Errorf(proto.AsError(err).Kind, "function %s: its package is not here any more: %w", name, err).

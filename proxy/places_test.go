@@ -383,13 +383,16 @@ func (r *running) pick(t *testing.T, nodes []*node) (has, other *node) {
 
 func TestAFunctionThatIsBroughtUpElsewhereIsUnavailableAndNotUnknown(t *testing.T) {
 	nodes := newNodes(t, 2)
-	p := start(t, Config{Agents: addrs(nodes...), LostAfter: 100 * time.Millisecond, Store: storetest.New()})
+	cfg := Config{Agents: addrs(nodes...), LostAfter: 100 * time.Millisecond, Store: storetest.New()}
+	p := start(t, cfg)
 	_, err := p.Deploy(t.Context(), source(t, "Hello"))
 	require.NoError(t, err)
 	has, other := p.pick(t, nodes)
 	reached, release := make(chan struct{}), make(chan struct{})
 	other.deploying = func(*proto.FunctionJson) error { close(reached); <-release; return nil }
+	p.stop()
 	has.stop()
+	p = start(t, cfg) // which knows no more than what is wished
 	<-reached
 	res, err := client(t).Get("http://" + p.http + "/functions/hello")
 	require.NoError(t, err)

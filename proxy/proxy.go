@@ -31,6 +31,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/trigger/cron"
 	"github.com/Ishan27g/ryo-faas/proxy/trigger/events"
 	"github.com/Ishan27g/ryo-faas/proxy/trigger/queue"
+	"github.com/Ishan27g/ryo-faas/proxy/wish"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
@@ -70,6 +71,9 @@ type Config struct {
 	// and functions are called as ever while it is not open, or has failed. No other process
 	// has it, unless it is Common.
 	Store store.Store
+	// SecretsKey is the file of the key that seals secrets in Store; default: one in Dir.
+	// Proxies that have a store in common need the same.
+	SecretsKey string
 	// Callbacks are networks where callbacks may go beside the internet; default: none.
 	Callbacks []netip.Prefix
 	// Unavailable says what a change does if an agent does not answer, as the setting of
@@ -111,6 +115,7 @@ type Proxy struct {
 	places    places
 	sizes     sizes
 	wishes    *wishes // nil: there is no store
+	keys      *wish.Keys
 	mends     mends
 	changes   *server.Changes // under way
 
@@ -152,6 +157,9 @@ func New(cfg Config) (*Proxy, error) {
 	if p.store, err = bundle.OpenStore(dir.Path("packages"), packagesLimit); err == nil {
 		p.store.Room = dir.Room
 		err = p.openSettings()
+	}
+	if err == nil && cfg.Store != nil {
+		err = p.openKeys()
 	}
 	if err == nil {
 		held, back := p.openWishes()

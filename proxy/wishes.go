@@ -29,26 +29,15 @@ const (
 	loadLimit = time.Second
 	// wishLimit bounds the writes after a change that went well, however its caller fares.
 	wishLimit = 10 * time.Second
-	// maxGiven bounds the deploys whose secrets are remembered for agents that are away.
-	maxGiven = 1000
 )
 
 // wishes is what a proxy with a store does about what is wished.
 type wishes struct {
 	*wish.Keeper
 
-	mu sync.Mutex // guards the fields below:
-	// given is what deploys brought that is nowhere stored, for agents that were away, by
-	// path: values of secrets.
-	given map[string]given
+	mu sync.Mutex // guards the field below:
 	// troubles is why agents cannot be brought up to date, by path and address.
 	troubles map[[2]string]string
-}
-
-// given is the function of a change as it came.
-type given struct {
-	change string
-	fn     *proto.FunctionJson
 }
 
 // openWishes begins to keep wishes if there is a store. It returns what the fleet asks.
@@ -58,8 +47,8 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 	}
 	p.mends.kick = make(chan struct{}, 1)
 	p.wishes = &wishes{
-		Keeper: wish.New(p.cfg.Store, p.wishChanged, p.logger),
-		given:  map[string]given{}, troubles: map[[2]string]string{},
+		Keeper:   wish.New(p.cfg.Store, p.wishChanged, p.logger),
+		troubles: map[[2]string]string{},
 	}
 	p.wishes.Alone = p.cfg.Common == nil
 	p.wishes.Yield = p.mends.cancel
@@ -133,26 +122,6 @@ func (w *wishes) setTrouble(path, addr, why string) bool {
 		w.troubles[key] = why
 	}
 	return before != why
-}
-
-// give remembers what a deploy brought, in the place of what an earlier one of the path did.
-func (w *wishes) give(path string, g given) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.given, path)
-	if len(g.fn.GetSecrets()) > 0 && len(w.given) < maxGiven {
-		w.given[path] = g
-	}
-}
-
-// givenWith returns the function that came with a change, nil if it is not remembered.
-func (w *wishes) givenWith(path, change string) *proto.FunctionJson {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if g := w.given[path]; g.change == change {
-		return g.fn
-	}
-	return nil
 }
 
 // unstored explains an error of the store to somebody whose change it refuses.
@@ -238,11 +207,11 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 	fn, pkg := o.Function, o.Package
 	change := wish.Change{
 		ID: c.id, By: c.by, Generation: c.base, Function: wish.Of(fn), Canary: fn.GetCanary(), Note: fn.GetNote(),
-		Given: len(fn.GetSecrets()) > 0, Keep: fn.GetKeep(), Placed: placed, Agents: o.Agents,
+		Given: len(fn.GetSecrets()) > 0, Sealed: p.keys.Seal(c.path, fn.GetSecrets()), Keep: fn.GetKeep(), Placed: placed, Agents: o.Agents,
 	}
 	o.Ledger = rollout.Ledger{
 		Begins: p.begins(c, &change, pkg),
-		Ends:   func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end, fn) },
+		Ends:   func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) },
 	}
 	return nil
 }
@@ -274,7 +243,7 @@ func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package) fun
 
 // ended lets the wish follow a deploy that has ended. What cannot be stored is stored later,
 // by whoever finds the change.
-func (p *Proxy) ended(ctx context.Context, c *writing, change wish.Change, end rollout.End, fn *proto.FunctionJson) {
+func (p *Proxy) ended(ctx context.Context, c *writing, change wish.Change, end rollout.End) {
 	ctx, cancel := context.WithTimeout(ctx, wishLimit)
 	defer cancel()
 	var err error
@@ -284,9 +253,6 @@ func (p *Proxy) ended(ctx context.Context, c *writing, change wish.Change, end r
 	case rollout.Undone:
 		err = p.unwish(ctx, c, end.Unsure, 0)
 	case rollout.Stands:
-		if len(end.Spared) > 0 {
-			p.wishes.give(c.path, given{c.id, protobuf.CloneOf(fn)})
-		}
 		err = p.fulfil(ctx, c, deployed{Change: change, End: end})
 	}
 	if err == nil {
@@ -337,6 +303,7 @@ func (p *Proxy) fulfil(ctx context.Context, c *writing, d deployed) error {
 		return err
 	}
 	before := p.placesOf(c.path)
+	stored := p.storedSecrets(ctx, c.path, now)
 	w, err := p.wishes.Edit(ctx, c.path, func(w *wish.Wish) error {
 		if w.Change == c.id {
 			return wish.ErrSame // it was written before its writer ended
@@ -373,7 +340,16 @@ func (p *Proxy) fulfil(ctx context.Context, c *writing, d deployed) error {
 		if deploy {
 			w.At = append(w.At, p.leaving(append(old, before...), w)...)
 		}
+		before, kept := map[uint32]wish.Version{w.Version.Number: w.Version}, wish.Sealed(nil)
+		if w.Canary != nil {
+			before[w.Canary.Number] = w.Canary.Version
+		}
+		maps.Copy(before, stored)
+		if slices.Contains(d.Keep, "secrets") {
+			kept = w.Version.Sealed
+		}
 		now.into(w, c.name)
+		carry(w, before, d.Sealed, kept)
 		if d.Given {
 			w.Secrets = w.Version.Number
 			if w.Canary != nil {
@@ -514,7 +490,7 @@ func (p *Proxy) recordChange(ctx context.Context, replicas []fleet.Replica, step
 		Begins: p.begins(c, &change, nil),
 		Ends: func(ctx context.Context, end rollout.End) {
 			end.Spared = spared
-			p.ended(ctx, c, change, end, nil)
+			p.ended(ctx, c, change, end)
 		},
 	}, steps, rows, nil
 }

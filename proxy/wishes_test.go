@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -472,18 +474,24 @@ func settled(t *testing.T, s store.Store) {
 }
 
 func TestTheNextProxyCompletesARollout(t *testing.T) {
-	nodes, s, dir := newNodes(t, 2), storetest.New(), t.TempDir()
-	fn := answers(t, "two", nodes...)
-	cut(t, s, dir, nodes, fn)
-	nodes[1].deploying = nil
-	p := start(t, Config{Store: s, Dir: dir})
-	settled(t, s)
-	assert.Equal(t, []string{"2 of 2", "2 of 2"}, numbers(t, nodes...))
-	assert.EqualValues(t, 2, wishOf(t, p, nil).Version.Number)
+	for name, secrets := range map[string]map[string]string{"without secrets": nil, "with secrets": {"A": "b"}} {
+		t.Run(name, func(t *testing.T) {
+			nodes, s, dir := newNodes(t, 2), storetest.New(), t.TempDir()
+			fn := answers(t, "two", nodes...)
+			fn.Secrets = secrets
+			cut(t, s, dir, nodes, fn)
+			given := hearing(nodes[1])
+			p := start(t, Config{Store: s, Dir: dir})
+			settled(t, s)
+			assert.Equal(t, []string{"2 of 2", "2 of 2"}, numbers(t, nodes...))
+			assert.EqualValues(t, 2, wishOf(t, p, nil).Version.Number)
+			assert.Equal(t, []map[string]string{secrets}, given())
+		})
+	}
 }
 
 func TestTheNextProxyUndoesARolloutThatCannotBeCompleted(t *testing.T) {
-	for name, secrets := range map[string]map[string]string{"an agent refuses": nil, "its secrets are lost": {"A": "b"}} {
+	for name, secrets := range map[string]map[string]string{"an agent refuses": nil, "the key of its secrets is lost": {"A": "b"}} {
 		t.Run(name, func(t *testing.T) {
 			nodes, s, dir := newNodes(t, 2), storetest.New(), t.TempDir()
 			fn := answers(t, "two", nodes...)
@@ -492,6 +500,8 @@ func TestTheNextProxyUndoesARolloutThatCannotBeCompleted(t *testing.T) {
 			nodes[1].deploying = nil
 			if secrets == nil {
 				nodes[1].deploying = breaks
+			} else {
+				require.NoError(t, os.Remove(filepath.Join(dir, keyFile)))
 			}
 			p := start(t, Config{Store: s, Dir: dir})
 			settled(t, s)

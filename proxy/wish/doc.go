@@ -15,5 +15,5 @@
 // removed after an hour.
 //
 // The package asks nobody but the store: what agents run is told to it. Of secrets it
-// stores the names.
+// stores the names, and the values sealed, by keys that the store does not have (secrets.go).
 package wish

@@ -363,9 +363,10 @@ type Change struct {
 	// Keep is the settings whose values the agents have; of secrets alone, since others are
 	// in Function.
 	Keep []string `json:"keep,omitempty"`
-	// Given says that values of secrets were given, which are nowhere stored.
-	Given  bool `json:"given,omitempty"`
-	Placed bool `json:"placed,omitempty"`
+	// Given says that values of secrets were given: Sealed.
+	Given  bool   `json:"given,omitempty"`
+	Sealed Sealed `json:"sealed,omitempty"`
+	Placed bool   `json:"placed,omitempty"`
 	// Mending says that agents are brought to what is wished, which ends for the sake of any
 	// other change. Wanted says that one waits for that.
 	Mending bool     `json:"mending,omitempty"`

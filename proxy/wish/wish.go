@@ -35,7 +35,7 @@ type Wish struct {
 	// Last is the highest number that a version has had, as far as was seen.
 	Last uint32 `json:"last"`
 	// Secrets is the number of the version with which values of secrets were given last:
-	// an agent that has had none since does not know them.
+	// an agent that has had none since does not know them by itself.
 	Secrets uint32 `json:"secrets,omitempty"`
 	App     string `json:"app,omitempty"` // that the function is a part of; "": of none
 	Placed  bool   `json:"placed"`        // a proxy chose the agents; else somebody named them
@@ -51,6 +51,7 @@ type Version struct {
 	Number   uint32    `json:"number"`
 	Package  string    `json:"package"` // its digest
 	Settings Settings  `json:"settings"`
+	Sealed   Sealed    `json:"sealed,omitempty"` // values of its secrets, as far as they were given to a proxy
 	Note     string    `json:"note,omitempty"`
 	Time     time.Time `json:"time"`
 }
