@@ -16,8 +16,8 @@ func (a *app) defCommand() *cobra.Command {
 		Use:   "def FILE…",
 		Short: "does what definition files say",
 		Long: `
-A definition file is JSON with any of the sections deploy, list, stop and log. They
-are executed in the order in which they stand in the file:
+A definition file is JSON, or YAML if its name ends so, with any of the sections deploy,
+list, stop and log. They are executed in the order in which they stand in the file:
 
   {
     "deploy": [{"packageDir": "./hello", "name": "HelloWorld", "agentAddr": ["localhost:9000"]}],
@@ -29,7 +29,9 @@ are executed in the order in which they stand in the file:
 Paths are relative to the file's own folder. An entry of deploy may also have filePath
 and settings: ` + settingNames() + `.
 The value of a secret is a reference: {"DB_PASSWORD": "env:DB_PASSWORD", "KEY":
-"file:key.pem"}. A setting that is not given has its default.
+"file:key.pem"}. A setting that is not given has its default. An envFile names files with
+lines NAME=value for env. In strings, ${NAME} is a variable of this environment, ${NAME:-text}
+has a default, and $${ stands for ${. proxyCli schema prints what editors want to know.
 
 A file may say of what its functions are a part: "app": "shop", beside "deploy". With
 -prune, functions are removed that are a part of the same app and that no file names any

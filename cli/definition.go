@@ -46,8 +46,9 @@ type entry struct {
 	fn *proto.FunctionJson
 	at string // where a definition file holds it, file:line:column; else ""
 
-	secrets map[string]reference // by variable
-	serves  *proto.Version       // before the deploy; nil: unknown, or none
+	secrets  map[string]reference // by variable
+	envFiles []string             // with variables for env
+	serves   *proto.Version       // before the deploy; nil: unknown, or none
 
 	// find sets these: the bundle's folder, and the package's folder in it, slash
 	// separated.
@@ -149,7 +150,18 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	return parseDefinition(name, dir, data)
+	def, err := parseDefinition(name, dir, data)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range def.steps {
+		for _, e := range s.entries {
+			if err := e.readEnvFiles(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return def, nil
 }
 
 // readAll reads at most a byte more than a definition may hold.
@@ -178,10 +190,13 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 }
 
 // parseDefinition understands the text of a definition file whose relative
-// paths count from dir. It reads nothing else.
+// paths count from dir. It reads nothing else, but for variables of the environment.
 func parseDefinition(name, dir string, data []byte) (*definition, error) {
 	d := &document{file: name, data: withoutMark(data)}
 	root, err := d.parse()
+	if err == nil {
+		err = d.expand(root)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -262,6 +277,7 @@ func (d *document) function(n *node, dir string) (*entry, error) {
 		"packageDir": d.path("packageDir", dir, &fn.Dir),
 		"filePath":   d.path("filePath", dir, &fn.FilePath),
 		"agentAddr":  d.texts("agentAddr", &fn.ToAgent, transport.NormalizeAddr),
+		"envFile":    d.texts("envFile", &e.envFiles, func(name string) (string, error) { return absolute(dir, name) }),
 	}
 	for _, s := range proto.Settings() {
 		setters[s.Name] = d.setting(s, e, dir)
@@ -321,15 +337,23 @@ func (d *document) references(key, dir string, to *map[string]reference) setter 
 func (d *document) path(key, dir string, to *string) setter {
 	return func(n *node) error {
 		p, err := d.str(n, key)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case p == "":
-			return d.errorf(n.offset, "%q is empty", key)
-		case !filepath.IsAbs(p):
-			p = filepath.Join(dir, p)
 		}
-		*to = filepath.Clean(p)
+		if *to, err = absolute(dir, p); err != nil {
+			return d.errorf(n.offset, "%q is empty", key)
+		}
 		return nil
 	}
+}
+
+// absolute is a path that counts from dir.
+func absolute(dir, name string) (string, error) {
+	switch {
+	case name == "":
+		return "", errors.New("an element is empty")
+	case !filepath.IsAbs(name):
+		name = filepath.Join(dir, name)
+	}
+	return filepath.Clean(name), nil
 }

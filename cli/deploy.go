@@ -57,7 +57,7 @@ Uploads the package in DIR (default: the working directory); an agent builds and
 starts it. A deploy that changes code or settings makes a new version of the
 function. If it fails, the version before it goes on serving.
 
-If DIR contains a definition, deploy.json, it says what is deployed; flags override
+If DIR contains a definition, deploy.json or deploy.yaml, it says what is deployed; flags override
 it. Otherwise the only function of the package is deployed, or the one that -name
 names. Its settings stay as they are unless you give others: each flag changes one
 setting, and each -env and -secret one variable. The changes are printed.

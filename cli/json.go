@@ -14,7 +14,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// document is a JSON text whose errors name file, line and column. encoding/json
+// document is a text of JSON, or of YAML (yaml.go), whose errors name file, line and column. encoding/json
 // alone reports neither places nor keys that are given twice.
 type document struct {
 	file string
@@ -56,6 +56,9 @@ func (d *document) parse() (*node, error) {
 			return nil, d.errorf(i, "the text is not UTF-8")
 		}
 		i += size
+	}
+	if isYAML(d.file, d.data) {
+		return d.parseYAML()
 	}
 	// Token accepts some texts that are not JSON, so Unmarshal checks the whole first.
 	var all any
@@ -102,8 +105,8 @@ func (d *document) node(dec *json.Decoder) (*node, error) {
 				return nil, err
 			}
 			name, _ := key.value.(string)
-			if i := slices.IndexFunc(members, func(m member) bool { return m.key == name }); i >= 0 {
-				return nil, d.errorf(key.offset, "%q is given twice; the first is at %s", name, d.position(members[i].offset))
+			if first := memberOf(members, name); first != nil {
+				return nil, d.errorf(key.offset, "%q is given twice; the first is at %s", name, d.position(first.offset))
 			}
 			members = append(members, member{name, key.offset, value})
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,21 +85,37 @@ func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries [
 	return entries, nil, nil
 }
 
+// definitionIn returns the definition file of a folder; "" if there is none.
+func definitionIn(dir string) (file string, data []byte, err error) {
+	for _, name := range bundle.Definitions {
+		next := shorten(filepath.Join(dir, name))
+		text, err := os.ReadFile(next)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			continue
+		case err != nil:
+			return "", nil, proto.Errorf(proto.ErrInvalid, "read %s: %w", next, err)
+		case file != "":
+			return "", nil, proto.Errorf(proto.ErrInvalid, "both %s and %s say how to deploy", file, next).WithHint("keep one of them")
+		}
+		file, data = next, text
+	}
+	return file, data, nil
+}
+
 // entriesIn returns the entries of the definition in the folder, overridden by flags;
 // nil if there is no definition.
 func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) ([]*entry, error) {
-	file := shorten(filepath.Join(flags.fn.GetDir(), bundle.Definition))
-	data, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, nil
-	case err != nil:
-		return nil, proto.Errorf(proto.ErrInvalid, "read %s: %w", file, err)
+	file, data, err := definitionIn(flags.fn.GetDir())
+	if err != nil || file == "" {
+		return nil, err
 	}
-	var sections map[string]json.RawMessage
-	if json.Unmarshal(withoutMark(data), &sections) == nil && sections["deploy"] == nil {
-		a.note("%s has no section deploy; it is left alone", file)
-		return nil, nil
+	d := &document{file: file, data: withoutMark(data)}
+	if root, err := d.parse(); err == nil {
+		if sections, ok := root.value.([]member); ok && memberOf(sections, "deploy") == nil {
+			a.note("%s has no section deploy; it is left alone", file)
+			return nil, nil
+		}
 	}
 	def, err := readDefinition(ctx, file, nil)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Definition is the file of a package's folder that says how its function is
+// Definitions are the names of the file of a package's folder that says how its function is
 // deployed. It is shipped where go:embed or an include names it.
-const Definition = "deploy.json"
+var Definitions = []string{"deploy.json", "deploy.yaml", "deploy.yml"}
 
 // Select lists what has to be shipped for a function whose Dir or FilePath lies
 // on this machine. Files are slash separated and sorted, relative to root, an
@@ -80,7 +80,7 @@ func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath 
 	} else {
 		s.whole = true
 		err = s.walk(dir, func(name string, e fs.DirEntry) bool {
-			if name == filepath.Join(dir, Definition) || !ignore.shipped(name, e) {
+			if filepath.Dir(name) == dir && slices.Contains(Definitions, filepath.Base(name)) || !ignore.shipped(name, e) {
 				return false
 			}
 			if !unasked(e) {
