@@ -56,6 +56,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	otlp := set.String("otlp-endpoint", "", "`url` of a collector of OpenTelemetry that gets spans of calls, such as http://localhost:4318 (default: none)")
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	callbacks := set.String("allow-callbacks", "", "`networks` beside the internet where callbacks of calls may go, such as 10.0.0.0/8 or 127.0.0.1, separated by commas")
+	hooks := set.String("hooks", "", "`webhooks` of others that are events, signed with a secret, as NAME=FORM:env:VARIABLE or NAME=FORM:file:PATH, separated by commas, such as github=github:file:/etc/ryo/github; POST /hooks/NAME takes them")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	secretsKey := set.String("secrets-key", "", "`file` of the key that seals values of secrets in the store, the same for all proxies of one; those of further lines open what they sealed (default: secrets.key in the folder)")
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
@@ -110,6 +111,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(err)
 	}
+	signed, err := parseHooks(words(*hooks), os.Getenv)
+	if err != nil {
+		return set.Fail(err)
+	}
 	certs, err := openCert(*cert, *key, logger)
 	if err != nil {
 		return set.Fail(err)
@@ -140,7 +145,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, TLS: certs.config(),
+		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, TLS: certs.config(),
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {

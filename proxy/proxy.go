@@ -76,6 +76,8 @@ type Config struct {
 	SecretsKey string
 	// Callbacks are networks where callbacks may go beside the internet; default: none.
 	Callbacks []netip.Prefix
+	// Hooks are the webhooks of others that become events; default: none.
+	Hooks []events.Hook
 	// Unavailable says what a change does if an agent does not answer, as the setting of
 	// that name; default, with a Store: continue.
 	Unavailable string

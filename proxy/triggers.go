@@ -23,7 +23,7 @@ func (p *Proxy) openTriggers() {
 		Logger: p.logger.Named("cron"),
 	})
 	p.events = events.New(events.Config{
-		Store: p.cfg.Store, Calls: eventCalls{p.queue}, Rows: p.callable, May: maySend, Logger: p.logger.Named("events"),
+		Store: p.cfg.Store, Calls: eventCalls{p.queue}, Rows: p.callable, May: maySend, Hooks: p.cfg.Hooks, Logger: p.logger.Named("events"),
 	})
 }
 
@@ -69,9 +69,18 @@ func (p *Proxy) eventMounts() []server.Mount {
 	if p.events == nil {
 		return nil
 	}
-	return []server.Mount{{
+	mounts := []server.Mount{{
 		Path: events.Path, Methods: []string{http.MethodPost}, Scope: wire.ScopeAny, Does: "gives CloudEvents to the functions that subscribe to their types", Handler: p.events,
 	}}
+	if len(p.cfg.Hooks) > 0 {
+		// Everybody may send what is signed, as callers of public functions may: senders have
+		// no token.
+		mounts = append(mounts, server.Mount{
+			Path: events.HookPath, Methods: []string{http.MethodPost}, Scope: wire.ScopeInvoke, Does: "makes events of the signed webhooks of others",
+			Handler: http.HandlerFunc(p.events.ServeHook),
+		})
+	}
+	return mounts
 }
 
 // maySend says why a caller may send no events: they lead to functions that it may not

@@ -1,11 +1,16 @@
 package proxy
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +22,7 @@ import (
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
+	"github.com/Ishan27g/ryo-faas/proxy/trigger/events"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -42,14 +48,14 @@ func (c *called) list() []string {
 }
 
 // triggered starts a proxy with a store, and an agent whose functions note their calls.
-func triggered(t *testing.T) (*running, *node, *called) {
+func triggered(t *testing.T, hooks ...events.Hook) (*running, *node, *called) {
 	t.Helper()
 	c := &called{}
 	srv := httptest.NewServer(c)
 	t.Cleanup(srv.Close)
 	n := newNode(t)
 	n.service = srv.URL
-	return start(t, Config{Agents: []string{n.addr}, Store: storetest.New()}), n, c
+	return start(t, Config{Agents: []string{n.addr}, Store: storetest.New(), Hooks: hooks}), n, c
 }
 
 // errorBy returns the error of two results.
@@ -234,6 +240,54 @@ func TestEventsReachThoseWhoSubscribe(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusMethodNotAllowed, res.StatusCode)
 	bodyOf(t, res)
+}
+
+// A sender of webhooks has no token, wherever it is: it signs them.
+func TestSignedWebhooksReachThoseWhoSubscribe(t *testing.T) {
+	p, n, c := triggered(t, events.Hook{Name: "code", Form: "github", Secret: []byte("key")})
+	fn := source(t, "Hello", n.addr)
+	fn.Subscribe = []string{"code.*"}
+	deploys(t, p, fn)
+	send := func(path, signed string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.http+path, strings.NewReader("[1]"))
+		require.NoError(t, err)
+		mac := hmac.New(sha256.New, []byte("key"))
+		_, _ = mac.Write([]byte(signed))
+		for name, value := range map[string]string{
+			"X-Forwarded-For": "192.0.2.1", "X-GitHub-Event": "push", "X-GitHub-Delivery": "1", "Content-Type": "application/json",
+			"X-Hub-Signature-256": "sha256=" + hex.EncodeToString(mac.Sum(nil)),
+		} {
+			req.Header.Set(name, value)
+		}
+		res, err := client(t).Do(req)
+		require.NoError(t, err)
+		bodyOf(t, res)
+		return res.StatusCode
+	}
+	assert.Equal(t, http.StatusUnauthorized, send("/hooks/code", "[2]"))
+	assert.Equal(t, http.StatusNotFound, send("/hooks/other", "[1]"))
+	assert.Equal(t, http.StatusAccepted, send("/hooks/code", "[1]"))
+	require.Eventually(t, func() bool { return len(c.list()) == 1 }, patience, 10*time.Millisecond)
+	assert.Equal(t, "POST code.push 1 application/json [1]", c.list()[0])
+}
+
+func TestTheSecretsOfWebhooksAreReferences(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	env := func(name string) string { return map[string]string{"KEY": "other"}[name] }
+	all, err := parseHooks([]string{"a=github:file:" + file, "b=stripe:env:KEY"}, env)
+	require.NoError(t, err)
+	assert.Equal(t, []events.Hook{{Name: "a", Form: "github", Secret: []byte("s3cret")}, {Name: "b", Form: "stripe", Secret: []byte("other")}}, all)
+	for _, bad := range [][]string{
+		{"a=github:env:KEY", "a=stripe:env:KEY"}, {"a=github:env:GONE"}, {"a=github:file:" + file + "x"}, {"a=github:file:" + filepath.Dir(file)}, {"a=github:s3cret"}, {"a=github:env:"},
+	} {
+		_, err := parseHooks(bad, env)
+		require.Error(t, err, bad)
+		assert.NotContains(t, err.Error(), "s3cret")
+	}
+	require.NoError(t, os.WriteFile(file, make([]byte, maxHookSecret+1), 0o600))
+	_, err = parseHooks([]string{"a=github:file:" + file}, env)
+	require.ErrorContains(t, err, "more than")
 }
 
 func TestEventsTakeTheScopeInvoke(t *testing.T) {

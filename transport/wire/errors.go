@@ -139,7 +139,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	if _, said := h["Allow"]; code == http.StatusMethodNotAllowed && !said {
 		h["Allow"] = []string{""} // as RFC 9110 section 15.5.6 asks
 	}
-	if code == http.StatusUnauthorized {
+	if code == http.StatusUnauthorized && h["Www-Authenticate"] == nil {
 		h["Www-Authenticate"] = []string{"Bearer"} // RFC 6750 section 3
 	}
 	WriteJSON(w, code, slices.Concat([]byte(`{"error":`), body, []byte(`}`)))

@@ -6,6 +6,11 @@
 // here, and a logger of its own. What an event says is checked, as far as the
 // specification demands it; what is in its data is its function's to judge.
 //
+// The webhooks of others become events at /hooks/NAME (hooks.go), if they are signed with
+// the secret that the proxy is given for that name. Their senders have no token, and their
+// receivers are whoever subscribes; a function that is to see the webhook of one sender
+// alone has the setting webhook, and its secret stays with its process.
+//
 // An event is accepted once it is stored, as one message that also names the functions
 // which subscribe then. The proxy gives it to each of them at once, as a call that waits
 // like any other (see proxy/trigger/queue), and withdraws the message. If the proxy ends in

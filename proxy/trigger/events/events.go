@@ -66,6 +66,7 @@ type Config struct {
 	Rows func() []*proto.FunctionJsonRsp
 	// May says why the caller of a request may send no events, nil when it may.
 	May    func(ctx context.Context) error
+	Hooks  []Hook // the webhooks that are taken; default: none
 	Logger hclog.Logger
 }
 
@@ -102,6 +103,11 @@ func (in *Inlet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wire.WriteError(w, err)
 		return
 	}
+	answer(w, list)
+}
+
+// answer tells what became of events.
+func answer(w http.ResponseWriter, list []accepted) {
 	body, err := json.Marshal(map[string]any{"events": list})
 	if err != nil {
 		wire.WriteError(w, err)
@@ -122,6 +128,11 @@ func (in *Inlet) take(w http.ResponseWriter, r *http.Request) ([]accepted, error
 	if err != nil {
 		return nil, err
 	}
+	return in.give(events, r)
+}
+
+// give gives the events of a request to those who subscribe now.
+func (in *Inlet) give(events []*Event, r *http.Request) ([]accepted, error) {
 	rows := in.Rows()
 	list := make([]accepted, 0, len(events))
 	for _, e := range events {
@@ -214,7 +225,7 @@ func (e *Event) key(function string) string {
 // Run gives accepted events to functions until ctx is done.
 func (in *Inlet) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := in.queue.Consume(ctx, topic, atOnce, in.give)
+		err := in.queue.Consume(ctx, topic, atOnce, in.deliver)
 		if ctx.Err() != nil {
 			return
 		}
@@ -228,8 +239,8 @@ func (in *Inlet) Run(ctx context.Context) {
 	}
 }
 
-// give gives an event to the functions that it is for.
-func (in *Inlet) give(ctx context.Context, m store.Message, attempt int) store.Verdict {
+// deliver gives an event to the functions that it is for.
+func (in *Inlet) deliver(ctx context.Context, m store.Message, attempt int) store.Verdict {
 	var is message
 	if err := json.Unmarshal(m.Data, &is); err != nil {
 		in.Logger.Error("an event cannot be read", "sequence", m.Sequence, "error", err)

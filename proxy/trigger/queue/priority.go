@@ -74,7 +74,7 @@ type pool struct {
 	// passed is how much of its share each priority has had (stride scheduling, Waldspurger
 	// and Weihl, 1995): the one that has had least is next.
 	passed [len(priorities)]int
-	now    int // what the one that was next had had
+	now    int // that of the one that was next last, before its turn
 }
 
 // resize sets how many places there are.
