@@ -12,6 +12,8 @@
 //     of a mebibyte, at the function itself, through the proxy, and through nginx,
 //     haproxy and the reverse proxy of Go's library with the same function behind them:
 //     calls per second, latency, and the CPU time that a call costs in the gateway;
+//   - calls of /async: how many are accepted per second, how soon they begin, alone and
+//     beside a burst of another function, and the proxy's memory while many wait;
 //   - memory: of agent, proxy and a function, of each of many idle functions, and of each
 //     of many idle connections at each gateway.
 //

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -31,6 +32,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	quick := set.Bool("quick", false, "measure a little of everything, to test bench itself; the figures mean nothing")
+	only := set.String("only", "", "measure the parts alone that have this `word` in their names, such as async")
 	functions := set.Int("functions", 0, "`number` of idle functions on one agent (default 200)")
 	if err := set.Parse(args); err != nil {
 		return 2
@@ -48,7 +50,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(stderr, "%5.1fs  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 	}
-	tables, err := measure(ctx, effort, say)
+	tables, err := measure(ctx, effort, *only, say)
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return 130 // 128 + SIGINT, as shells report it
@@ -80,21 +82,23 @@ type effort struct {
 	functions int // idle on one agent
 	idle      int // connections
 	benchmark int // calls of a Go benchmark
+	later     int // calls of /async, one at a time
+	waiting   int // calls of /async that wait
 }
 
 var (
 	full = effort{
 		calls: 3, each: time.Second, deploys: 20, rollouts: 10, bombs: 3, queued: 20,
-		rollbacks: 20, starts: 100, functions: 200, idle: 4000, benchmark: 10_000,
+		rollbacks: 20, starts: 100, functions: 200, idle: 4000, benchmark: 10_000, later: 200, waiting: 90_000,
 	}
 	little = effort{
 		calls: 1, each: 100 * time.Millisecond, deploys: 1, rollouts: 1, queued: 2, // bombs keep both processors busy for a minute
-		rollbacks: 1, starts: 1, functions: 2, idle: 10, benchmark: 10,
+		rollbacks: 1, starts: 1, functions: 2, idle: 10, benchmark: 10, later: 2, waiting: 100,
 	}
 )
 
 // measure runs every part on one stack, one after the other.
-func measure(ctx context.Context, e effort, say func(string, ...any)) (all []*table, err error) {
+func measure(ctx context.Context, e effort, only string, say func(string, ...any)) (all []*table, err error) {
 	s, err := newStack(ctx, say)
 	defer func() {
 		// After Ctrl-C, too.
@@ -117,7 +121,11 @@ func measure(ctx context.Context, e effort, say func(string, ...any)) (all []*ta
 		{"calling it, and a function that reads, through each gateway", s.calls},
 		{"counting allocations", s.allocations},
 		{fmt.Sprintf("keeping %d idle functions", e.functions), s.fleet},
+		{"calling it later, by /async", s.later},
 	} {
+		if !strings.Contains(part.what, only) {
+			continue
+		}
 		say("%s", part.what)
 		tables, err := part.measure(ctx, e)
 		if err != nil {
