@@ -30,6 +30,9 @@ const (
 	// callbackTries and the backoff make about 20 minutes, in which a receiver is started
 	// anew.
 	callbackTries = 10
+	// callbackRounds is how often one is made at most, those attempts too that could not be
+	// counted since nothing could be stored.
+	callbackRounds = 2 * callbackTries
 )
 
 // job is a callback that is to be made.
@@ -94,9 +97,9 @@ func (q *Queue) announce(ctx context.Context, i id, rec *record) error {
 	return err
 }
 
-// callBack makes a callback. Its retries are counted by the time that has passed, as the
-// queue keeps it: the message does not change.
-func (q *Queue) callBack(ctx context.Context, m store.Message) store.Verdict {
+// callBack makes a callback. The record of its call counts the attempts, and the queue how
+// often it was handed out.
+func (q *Queue) callBack(ctx context.Context, m store.Message, round int) store.Verdict {
 	var j job
 	err := json.Unmarshal(m.Data, &j)
 	i, wrong := parseID(j.Call)
@@ -122,7 +125,7 @@ func (q *Queue) callBack(ctx context.Context, m store.Message) store.Verdict {
 	v, state := store.Verdict{}, "done"
 	switch {
 	case failure == nil:
-	case tried >= callbackTries || rec == nil || errors.Is(failure, proto.ErrForbidden) || errors.Is(failure, errGone):
+	case tried >= callbackTries || round >= callbackRounds || rec == nil || errors.Is(failure, proto.ErrForbidden) || errors.Is(failure, errGone):
 		state = "failed"
 		q.Logger.Warn("a callback has failed for good", "call", j.Call, "function", i.path, "attempts", tried, "error", failure)
 	default:
@@ -134,8 +137,8 @@ func (q *Queue) callBack(ctx context.Context, m store.Message) store.Verdict {
 		if failure != nil {
 			rec.Callback.Error = clip(failure.Error())
 		}
-		if err := q.save(ctx, rec); err != nil && failure != nil {
-			return again(storePause) // it was not counted
+		if err := q.save(ctx, rec); err != nil && state == "waiting" {
+			return again(max(storePause, q.backoff(round))) // it was not counted
 		}
 	}
 	return v

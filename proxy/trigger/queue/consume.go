@@ -141,7 +141,7 @@ func (q *Queue) consume(ctx, work context.Context, topic string, limit, ahead in
 	if path, priority, ok := parseTopic(topic); ok {
 		shared := q.placesFor(path)
 		shared.resize(limit)
-		handle = func(work context.Context, m store.Message) store.Verdict {
+		handle = func(work context.Context, m store.Message, _ int) store.Verdict {
 			if !shared.take(ctx, priority) {
 				return again(0)
 			}
@@ -153,13 +153,13 @@ func (q *Queue) consume(ctx, work context.Context, topic string, limit, ahead in
 		defer close(c.ended)
 		defer cancel()
 		// A consumer that is replaced lets its calls end: they have a context of their own.
-		err := q.store.Queue().Consume(ctx, topic, limit+ahead, func(_ context.Context, m store.Message, _ int) store.Verdict {
+		err := q.store.Queue().Consume(ctx, topic, limit+ahead, func(_ context.Context, m store.Message, attempt int) store.Verdict {
 			c.busy.Add(1)
 			defer func() {
 				c.last.Store(time.Now().UnixNano())
 				c.busy.Add(-1)
 			}()
-			return handle(work, m)
+			return handle(work, m, attempt)
 		})
 		if err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
 			q.Logger.Warn("messages are not handled for now", "topic", topic, "error", err)
