@@ -104,7 +104,7 @@ func (s *stack) accept(ctx context.Context, client *http.Client, name string, ca
 		})
 	}
 	all.Wait()
-	return time.Since(begun), errors.Join(append(errs, ctx.Err())...)
+	return time.Since(begun), errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 var kibibyte = strings.Repeat("x", 1<<10)

@@ -99,14 +99,15 @@ func wrappedPath(packageName string) string {
 // though its form is right; "": it does not. A package main is built, and not imported.
 func taken(importPath string, isMain bool) string {
 	top, _, below := strings.Cut(importPath, "/")
+	whole := !below || !isMain // what is below top is taken as well
 	switch {
 	case importPath == "main" && !isMain:
 		return "a package of path main cannot be imported"
 	case importPath == "all", importPath == "tool", importPath == "work": // see go help packages
 		return fmt.Sprintf("import path %s stands for several packages of the go command", importPath)
-	case importPath == "builtin", isStandard(importPath), (top == "std" || top == "cmd") && !(below && isMain):
+	case importPath == "builtin", isStandard(importPath), whole && (top == "std" || top == "cmd"):
 		return fmt.Sprintf("import path %s is one of the standard library", importPath)
-	case top == "C" && !(below && isMain):
+	case whole && top == "C":
 		return fmt.Sprintf("import path %s is one of cgo", importPath)
 	}
 	return ""
