@@ -22,13 +22,13 @@ func (d *document) expand(n *node) (err error) {
 		n.value, err = d.expanded(n.offset, value)
 	case []*node:
 		for _, e := range value {
-			if err = d.expand(e); err != nil {
+			if err := d.expand(e); err != nil {
 				return err
 			}
 		}
 	case []member:
 		for _, m := range value {
-			if err = d.expand(m.node); err != nil {
+			if err := d.expand(m.node); err != nil {
 				return err
 			}
 		}
