@@ -56,6 +56,7 @@ type app struct {
 	secure bool        // the address of proxy has it
 	token  string      // that goes with requests; "": there is none
 
+	overlay string // of definitions; "": there is none
 	hurried bool   // a deploy does not wait, by default
 	vulnDB  string // the database of known faults; "": the usual one
 	goesOn  string // what an interrupt does not end from now on; "": what the map of this name says
@@ -240,7 +241,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
-	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay"} {
 		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return usagef(cmd, "-%s: the value is empty", name)

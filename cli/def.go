@@ -53,6 +53,7 @@ All files are checked before anything is sent. The FILE - is the standard input.
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove functions of the files' apps that they do not name")
+	a.overlayFlag(cmd)
 	a.vulnDBFlag(cmd)
 	w.flags(cmd)
 	return cmd
@@ -95,7 +96,7 @@ func (a *app) runDefinitions(ctx context.Context, files []string, wait, prune bo
 func (a *app) readDefinitions(ctx context.Context, files []string) (steps []step, err error) {
 	var errs faults
 	for _, file := range files {
-		def, err := readDefinition(ctx, file, a.stdin)
+		def, err := readDefinition(ctx, file, a.overlay, a.stdin)
 		if err != nil {
 			errs = append(errs, err)
 			continue

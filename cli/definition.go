@@ -113,11 +113,45 @@ func (e *entry) place(err error) error {
 	return fmt.Errorf("%s: %w", e.at, err)
 }
 
-// readDefinition reads the definition file of that name, or stdin for "-".
-func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definition, error) {
-	dir, read := filepath.Dir(name), readAll
+// readDefinition reads the definition file of that name, or stdin for "-", with its overlay
+// if the name of one is not "".
+func readDefinition(ctx context.Context, name, overlay string, stdin io.Reader) (*definition, error) {
+	d, err := readDocument(ctx, name, stdin)
+	if err == nil && overlay != "" {
+		var file string
+		if file, err = overlayOf(name, overlay); err == nil {
+			d.over, err = readDocument(ctx, file, nil)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir := "."
+	if name != "-" {
+		dir = filepath.Dir(name)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	def, err := d.definition(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range def.steps {
+		for _, e := range s.entries {
+			if err := e.readEnvFiles(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return def, nil
+}
+
+// readDocument reads the text of a definition.
+func readDocument(ctx context.Context, name string, stdin io.Reader) (*document, error) {
+	read := readAll
 	if name == "-" {
-		name, dir = "stdin", "."
+		name = "stdin"
 		read = func(r io.Reader) ([]byte, error) {
 			return interruptible(ctx, func() ([]byte, error) { return readAll(r) })
 		}
@@ -136,7 +170,7 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 		}
 		if filepath.Ext(name) == ".go" {
 			return nil, proto.Errorf(proto.ErrInvalid, "%s is Go source, not a definition file", name).
-				WithHint("deploy its folder: proxyCli deploy " + dir)
+				WithHint("deploy its folder: proxyCli deploy " + filepath.Dir(name))
 		}
 		stdin = f
 	}
@@ -147,21 +181,7 @@ func readDefinition(ctx context.Context, name string, stdin io.Reader) (*definit
 	case len(data) > maxDefinition:
 		return nil, proto.Errorf(proto.ErrInvalid, "%s is larger than %d bytes", name, maxDefinition)
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, err
-	}
-	def, err := parseDefinition(name, dir, data)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range def.steps {
-		for _, e := range s.entries {
-			if err := e.readEnvFiles(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return def, nil
+	return &document{file: name, data: withoutMark(data)}, nil
 }
 
 // readAll reads at most a byte more than a definition may hold.
@@ -192,8 +212,19 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 // parseDefinition understands the text of a definition file whose relative
 // paths count from dir. It reads nothing else, but for variables of the environment.
 func parseDefinition(name, dir string, data []byte) (*definition, error) {
-	d := &document{file: name, data: withoutMark(data)}
+	return (&document{file: name, data: withoutMark(data)}).definition(dir)
+}
+
+// definition understands the document, whose relative paths count from dir.
+func (d *document) definition(dir string) (*definition, error) {
 	root, err := d.parse()
+	if err == nil && d.over != nil {
+		var over *node
+		if over, err = d.over.parse(); err == nil {
+			over.shift(len(d.data) + 1)
+			err = d.lay(root, over)
+		}
+	}
 	if err == nil {
 		err = d.expand(root)
 	}
@@ -221,7 +252,7 @@ func parseDefinition(name, dir string, data []byte) (*definition, error) {
 	}
 	for i, s := range def.steps {
 		if s.verb == "deploy" {
-			def.steps[i].app, def.steps[i].file = def.app, name
+			def.steps[i].app, def.steps[i].file = def.app, d.file
 		}
 		for _, e := range s.entries {
 			if e.fn.GetApp() != "" && e.fn.GetApp() != def.app && def.app != "" {

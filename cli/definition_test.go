@@ -180,7 +180,7 @@ func TestDefinitionFilesThatCannotBeRead(t *testing.T) {
 		dir:                           "is a folder, not a definition file",
 		big:                           "is larger than 1048576 bytes",
 	} {
-		_, err := readDefinition(t.Context(), file, nil)
+		_, err := readDefinition(t.Context(), file, "", nil)
 		require.ErrorIs(t, err, proto.ErrInvalid)
 		assert.ErrorContains(t, err, file)
 		assert.ErrorContains(t, err, want)

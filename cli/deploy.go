@@ -112,6 +112,7 @@ the line end at the end of the file. It is never shown.`,
 	settingFlags(fs, fn, &e.secrets)
 	fs.StringVar(&reset, "reset", "", "`[=SETTING,…]` give all settings, or these, their defaults unless a flag gives them")
 	fs.Lookup("reset").NoOptDefVal = resetAll
+	a.overlayFlag(cmd)
 	a.vulnDBFlag(cmd)
 	fs.BoolVar(&plan, "plan", false, "only print what a deploy would change")
 	w.flags(cmd)

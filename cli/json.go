@@ -19,6 +19,8 @@ import (
 type document struct {
 	file string
 	data []byte
+	// over is an overlay, whose nodes begin behind data and a byte more; nil: there is none.
+	over *document
 }
 
 // node is a JSON value and where it begins. Its value is a string, a bool, a
@@ -34,6 +36,22 @@ type member struct {
 	node   *node
 }
 
+// shift moves where a node and what it has begin.
+func (n *node) shift(by int) {
+	n.offset += by
+	switch value := n.value.(type) {
+	case []*node:
+		for _, e := range value {
+			e.shift(by)
+		}
+	case []member:
+		for i := range value {
+			value[i].offset += by
+			value[i].node.shift(by)
+		}
+	}
+}
+
 // errorf is an ErrInvalid about what stands at offset, which counts from 0.
 func (d *document) errorf(offset int, format string, args ...any) *proto.Error {
 	return proto.Errorf(proto.ErrInvalid, "%s: %s", d.position(offset), fmt.Sprintf(format, args...))
@@ -41,6 +59,9 @@ func (d *document) errorf(offset int, format string, args ...any) *proto.Error {
 
 // position is file:line:column, both counted from 1, columns in characters.
 func (d *document) position(offset int) string {
+	if d.over != nil && offset > len(d.data) {
+		return d.over.position(offset - len(d.data) - 1)
+	}
 	before := d.data[:min(offset, len(d.data))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return fmt.Sprintf("%s:%d:%d", d.file, bytes.Count(before, []byte{'\n'})+1, utf8.RuneCount(before[start:])+1)

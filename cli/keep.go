@@ -107,6 +107,9 @@ func definitionIn(dir string) (file string, data []byte, err error) {
 // nil if there is no definition.
 func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) ([]*entry, error) {
 	file, data, err := definitionIn(flags.fn.GetDir())
+	if err == nil && file == "" && a.overlay != "" {
+		err = proto.Errorf(proto.ErrInvalid, "-overlay: the folder has no definition that could be changed")
+	}
 	if err != nil || file == "" {
 		return nil, err
 	}
@@ -117,7 +120,7 @@ func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) (
 			return nil, nil
 		}
 	}
-	def, err := readDefinition(ctx, file, nil)
+	def, err := readDefinition(ctx, file, a.overlay, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ changed it there. Sections other than deploy are ignored.`,
 			return a.plan(ctx, entries, p, surplus...)
 		},
 	}
+	a.overlayFlag(cmd)
 	cmd.Flags().BoolVar(&prune, "prune", false, "print, too, what def -prune would remove")
 	return cmd
 }

@@ -48,7 +48,7 @@ func TestVariablesOfFiles(t *testing.T) {
 	write("common.env", "# of all\nGREETING=hello # and more\n\nexport EMPTY=\nURL=http://x/#a\n")
 	write("prod.env", "GREETING=\"hi\\n\\\"you\\\"\" # quoted\r\nRAW='a # \\n \"'\nKEY=never\n")
 	write("d.yaml", "deploy: [{name: F, packageDir: ., envFile: [common.env, prod.env], env: {URL: mine}, secrets: {KEY: 'env:X'}}]")
-	def, err := readDefinition(t.Context(), filepath.Join(dir, "d.yaml"), nil)
+	def, err := readDefinition(t.Context(), filepath.Join(dir, "d.yaml"), "", nil)
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"GREETING": "hi\n\"you\"", "EMPTY": "", "URL": "mine", "RAW": `a # \n "`}, def.steps[0].entries[0].fn.GetEnv())
 
@@ -66,7 +66,7 @@ func TestVariablesOfFiles(t *testing.T) {
 		assert.Equal(t, want, err.Error())
 	}
 	write("d.yaml", "deploy: [{name: F, packageDir: ., envFile: missing.env}]")
-	_, err = readDefinition(t.Context(), filepath.Join(dir, "d.yaml"), nil)
+	_, err = readDefinition(t.Context(), filepath.Join(dir, "d.yaml"), "", nil)
 	require.ErrorIs(t, err, proto.ErrInvalid)
 	assert.ErrorContains(t, err, "d.yaml:1:10: envFile: ")
 	assert.ErrorContains(t, err, "missing.env does not exist")

@@ -21,6 +21,17 @@ import (
 // deployed. It is shipped where go:embed or an include names it.
 var Definitions = []string{"deploy.json", "deploy.yaml", "deploy.yml"}
 
+// isDefinition reports whether a file is a definition or an overlay of one, such as
+// deploy.prod.json.
+func isDefinition(name string) bool {
+	first, rest, _ := strings.Cut(name, ".")
+	_, ext, overlay := strings.Cut(rest, ".")
+	if overlay {
+		rest = ext
+	}
+	return slices.Contains(Definitions, first+"."+rest)
+}
+
 // Select lists what has to be shipped for a function whose Dir or FilePath lies
 // on this machine. Files are slash separated and sorted, relative to root, an
 // absolute folder that may lie above Dir; packagePath is the package's folder
@@ -80,7 +91,7 @@ func choose(fn *proto.FunctionJson, private Modules) (s *selection, packagePath 
 	} else {
 		s.whole = true
 		err = s.walk(dir, func(name string, e fs.DirEntry) bool {
-			if filepath.Dir(name) == dir && slices.Contains(Definitions, filepath.Base(name)) || !ignore.shipped(name, e) {
+			if filepath.Dir(name) == dir && isDefinition(filepath.Base(name)) || !ignore.shipped(name, e) {
 				return false
 			}
 			if !unasked(e) {

@@ -28,8 +28,8 @@ func TestSelect(t *testing.T) {
 			want:  []string{"a.go", "go.mod", "go.sum"}, path: ".",
 		},
 		"no definition of the folder itself": {
-			files: map[string]string{"a.go": goFile, "deploy.json": "", "conf/deploy.json": ""},
-			want:  []string{"a.go", "conf/deploy.json"}, path: ".",
+			files: map[string]string{"a.go": goFile, "deploy.json": "", "deploy.prod.yaml": "", "deploy.go.txt": "", "conf/deploy.json": ""},
+			want:  []string{"a.go", "conf/deploy.json", "deploy.go.txt"}, path: ".",
 		},
 		"a definition that is embedded or included": {
 			files:   map[string]string{"a.go": "package hello\n\nimport _ \"embed\"\n\n//go:embed deploy.json\nvar x string\n", "deploy.json": ""},
