@@ -116,6 +116,7 @@ type Proxy struct {
 	wakes     wakes
 	places    places
 	sizes     sizes
+	loads     loads
 	wishes    *wishes // nil: there is no store
 	keys      *wish.Keys
 	mends     mends
@@ -268,6 +269,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.audit.Run(ctx) })
 	}
 	others.Go(func() { p.tendAgents(ctx) })
+	others.Go(func() { p.shareLoads(ctx) })
 	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes) })
 	if p.queue != nil {
 		others.Go(func() { p.queue.Run(ctx) })
@@ -445,7 +447,7 @@ func (p *Proxy) Watch(ctx context.Context, on func(*proto.WatchEvent) error) err
 func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*proto.FunctionJsonRsp {
 	base := p.base(server.CallerFrom(ctx))
 	for _, row := range rows {
-		row.Size = p.sizes.of(proto.Path(row.GetName()))
+		row.Size = p.whySize(row)
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
 		row.Drift = p.drift(row)
 		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {

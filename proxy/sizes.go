@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // Of functions with the setting max the proxy decides how many processes there are, as
-// package scale says, from the calls that are under way here. It tells their agents.
+// package scale says, from the calls that are under way here and at other proxies of the
+// store. Whoever leads them tells the agents.
 
 // sizeEvery is how often the calls under way are read: a size follows them within a second.
 const sizeEvery = 100 * time.Millisecond
@@ -29,6 +31,13 @@ func (s *sizes) of(path string) string {
 	return s.why[path]
 }
 
+// all returns a copy of all of them.
+func (s *sizes) all() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.why)
+}
+
 // sized is a function whose number of processes the proxy decides.
 type sized struct {
 	policy *scale.Policy
@@ -43,6 +52,7 @@ func (p *Proxy) tendSizes(ctx context.Context) {
 	}
 	var telling sync.WaitGroup
 	defer telling.Wait()
+	defer p.sizes.keep(nil) // another proxy may lead
 	functions, began := map[string]*sized{}, time.Now()
 	ticker := time.NewTicker(sizeEvery)
 	defer ticker.Stop()
@@ -101,7 +111,7 @@ func (p *Proxy) newSized(replicas []fleet.Replica) *sized {
 
 // resize decides on one function, and tells its agents what is new to them.
 func (p *Proxy) resize(ctx context.Context, telling *sync.WaitGroup, path string, f *sized, replicas []fleet.Replica, at time.Duration) {
-	f.policy.Observe(at, float64(p.table.Calls(path).UnderWay()))
+	f.policy.Observe(at, float64(p.table.Calls(path).UnderWay()+p.loads.of(path)))
 	bounds := scale.Bounds{Target: float64(replicas[0].Row.Load())}
 	room := make([]int, len(replicas))
 	for i, r := range replicas {

@@ -30,6 +30,7 @@ var kept = []keeping{
 	{kind: Dead, room: 512 * mib, age: 7 * 24 * time.Hour},
 	{kind: Schedules, room: 64 * mib},
 	{kind: Audit, room: 64 * mib, oldestFirst: true},
+	{kind: Loads, room: 16 * mib, age: time.Minute, oldestFirst: true},
 	{kind: Settings, room: 32 * mib},
 	{kind: blobNames, room: 128 * mib},
 	{kind: meta, room: 4 * mib},

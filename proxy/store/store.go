@@ -44,6 +44,7 @@ const (
 	Dead      Kind = "dead"      // path/id → a call that nobody will try again; a week long
 	Schedules Kind = "schedules" // path/name → a clock's state
 	Audit     Kind = "audit"     // time-ordered id → an entry; the oldest go first
+	Loads     Kind = "loads"     // id of a proxy → the calls that are under way there; seconds long
 	Settings  Kind = "settings"  // what proxies share: tokens, authority, certificates
 )
 

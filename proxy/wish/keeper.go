@@ -71,6 +71,9 @@ func New(s store.Store, changed func(paths ...string), logger hclog.Logger) *Kee
 	}
 }
 
+// Owner names this process among those that have the store.
+func (k *Keeper) Owner() string { return k.owner }
+
 // Get returns what is wished of a path, as far as this process knows; nil: nothing. It is
 // not to be changed.
 func (k *Keeper) Get(path string) *Wish {

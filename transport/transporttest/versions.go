@@ -123,6 +123,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Jitter, row.Missed, row.Subscribe = v.fn.GetJitter(), v.fn.GetMissed(), v.fn.GetSubscribe()
 	row.Queue, row.QueueTimeout = v.fn.GetQueue(), v.fn.GetQueueTimeout()
 	row.Tries, row.MaxAge, row.OnSuccess, row.OnFailure = uint32(v.fn.Tries()), v.fn.GetMaxAge(), v.fn.GetOnSuccess(), v.fn.GetOnFailure()
+	row.Min, row.Max, row.InFlight = v.fn.GetMin(), v.fn.GetMax(), v.fn.GetInFlight()
 	row.Idle = cmp.Or(v.fn.GetIdle(), proto.DefaultIdle.String())
 	row.Instances, row.Pid, row.Restarts = uint32(v.fn.Processes()), v.pid, v.restarts
 	if fn.paused {
