@@ -375,10 +375,10 @@ func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolatio
 		return addrs, func() {}, nil
 	}
 	is := place.Function{Path: o.Path()}
-	fleet.Wished(&is, &proto.FunctionJsonRsp{
-		Replicas: fn.GetReplicas(), Placement: fn.GetPlacement(), Memory: fn.GetMemory(), Cpu: fn.GetCpu(),
-		Processes: uint32(fn.Processes()), Demanded: least.String(), //nolint:gosec // up to MaxInstances
-	})
+	fleet.Wish{
+		Replicas: fn.GetReplicas(), Labels: fn.GetPlacement(), Memory: fn.GetMemory(), CPU: fn.GetCpu(),
+		Isolation: least.String(), Processes: fn.Processes(),
+	}.Into(&is)
 	for _, r := range replicas {
 		is.On = append(is.On, r.Agent)
 	}

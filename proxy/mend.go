@@ -25,6 +25,7 @@ const (
 	lookEvery  = 10 * time.Second // hints may be lost
 	lookPart   = 9                // looks take a tenth of the time at most, however many functions there are
 	maxMends   = 4                // functions at a time: each may take a build
+	maxNotes   = 16               // further ones of which the store is told alone
 	minAgain   = time.Second      // after an attempt that failed; doubled up to
 	maxAgain   = 5 * time.Minute
 	yieldFor   = time.Second      // to a change of another proxy, which begins meanwhile
@@ -40,6 +41,7 @@ type mends struct {
 	hints   map[string]bool // paths to look at
 	all     bool            // or each
 	running map[string]*mend
+	builds  int            // of those that run and are not notes alone
 	waiting []job          // until there is room
 	held    map[string]int // paths that somebody changes, or is about to
 	again   map[[2]string]pause
@@ -48,8 +50,9 @@ type mends struct {
 
 // job is what is to be done about one function.
 type job struct {
-	path string
-	work func(context.Context)
+	path  string
+	notes bool // nothing is brought anywhere
+	work  func(context.Context)
 }
 
 // mend is the work on one function.
@@ -128,9 +131,16 @@ func (m *mends) plan(ctx context.Context, paths []string, all bool, work []job) 
 // next begins what waits, as far as there is room. What somebody changes, or is worked on,
 // is left for the next plan. m.mu is held.
 func (m *mends) next(ctx context.Context) {
-	for len(m.running) < maxMends && len(m.waiting) > 0 && ctx.Err() == nil {
-		j := m.waiting[0]
-		m.waiting = m.waiting[1:]
+	var stay []job
+	for i, j := range m.waiting {
+		if len(m.running) >= maxMends+maxNotes || ctx.Err() != nil {
+			stay = append(stay, m.waiting[i:]...)
+			break
+		}
+		if !j.notes && m.builds >= maxMends {
+			stay = append(stay, j)
+			continue
+		}
 		if until, yields := m.yielded[j.path]; yields && time.Now().Before(until) {
 			continue
 		}
@@ -139,6 +149,7 @@ func (m *mends) next(ctx context.Context) {
 			m.begin(ctx, j)
 		}
 	}
+	m.waiting = stay
 }
 
 // begin begins the work on a path. m.mu is held.
@@ -149,6 +160,9 @@ func (m *mends) begin(leading context.Context, j job) {
 		m.running = map[string]*mend{}
 	}
 	m.running[j.path] = now
+	if !j.notes {
+		m.builds++
+	}
 	go func() {
 		defer close(now.done)
 		defer cancel()
@@ -157,6 +171,9 @@ func (m *mends) begin(leading context.Context, j job) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.running, j.path)
+		if !j.notes {
+			m.builds--
+		}
 		m.next(leading)
 	}()
 }
@@ -335,12 +352,12 @@ func (p *Proxy) compare(ctx context.Context, paths []string, all bool) error {
 		return err
 	}
 	var work []job
-	add := func(path string, do func(context.Context)) {
+	add := func(path string, notes bool, do func(context.Context)) {
 		if busy[path] {
 			return
 		}
 		busy[path] = true // one thing after the other
-		work = append(work, job{path, func(ctx context.Context) {
+		work = append(work, job{path, notes, func(ctx context.Context) {
 			if p.changes.Begin(ctx) != nil { // another process goes on
 				return
 			}
@@ -354,7 +371,7 @@ func (p *Proxy) compare(ctx context.Context, paths []string, all bool) error {
 		}})
 	}
 	for path, c := range lost {
-		add(path, func(ctx context.Context) { p.resume(ctx, path, c) })
+		add(path, false, func(ctx context.Context) { p.resume(ctx, path, c) })
 	}
 	var wishes map[string]*wish.Wish
 	var runs map[string][]fleet.Replica
@@ -365,12 +382,12 @@ func (p *Proxy) compare(ctx context.Context, paths []string, all bool) error {
 	}
 	for path, w := range wishes {
 		if places := p.behind(ctx, path, w); len(places) > 0 {
-			add(path, func(ctx context.Context) { p.mendAll(ctx, path, w, places) })
+			add(path, false, func(ctx context.Context) { p.mendAll(ctx, path, w, places) })
 		}
 	}
 	for path, replicas := range runs {
 		if p.unknown(wishes[path], replicas) {
-			add(path, func(ctx context.Context) { p.adopt(ctx, path) })
+			add(path, true, func(ctx context.Context) { p.adopt(ctx, path) })
 		}
 	}
 	p.mends.plan(ctx, paths, all, work)

@@ -81,10 +81,10 @@ func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 			i = len(functions) - 1
 		}
 		settings := w.Version.Settings
-		fleet.Wished(&functions[i], &proto.FunctionJsonRsp{
-			Replicas: w.Replicas, Placement: w.Labels, Memory: settings.GetMemory(), Cpu: settings.GetCpu(),
-			Processes: uint32(settings.Processes()), Demanded: settings.GetIsolation(), //nolint:gosec // up to MaxInstances
-		})
+		fleet.Wish{
+			Replicas: w.Replicas, Labels: w.Labels, Memory: settings.GetMemory(), CPU: settings.GetCpu(),
+			Isolation: settings.GetIsolation(), Processes: settings.Processes(),
+		}.Into(&functions[i])
 		functions[i].On = slices.DeleteFunc(functions[i].On, func(addr string) bool { // where it could not be brought
 			r, _, _ := p.fleet.Agent(addr, "")
 			return w.Place(r.Agent, r.ID) == nil && proto.Status(p.fleet.Row(addr, w.Name).GetStatus()) == proto.Failed

@@ -23,7 +23,7 @@ import (
 
 const (
 	tendEvery = 10 * time.Second       // looks without a reason: a change that was missed
-	tendPause = 100 * time.Millisecond // between two looks: agents tell many changes at once
+	tendPause = 250 * time.Millisecond // between two looks: agents tell many changes at once
 	maxMoves  = 4                      // at the same time: each may build
 	tryFirst  = 2 * time.Second        // after a move that failed, doubled each time up to
 	tryMost   = 5 * time.Minute

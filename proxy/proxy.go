@@ -167,7 +167,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err == nil {
 		held, back := p.openWishes()
 		p.fleet, err = fleet.New(fleet.Config{
-			Held: held, Meet: p.meet, Back: back,
+			Held: held, Had: p.had, Meet: p.meet, Back: back,
 			Dir: dir, Agents: cfg.Agents, Own: []string{strconv.Itoa(cfg.HTTPPort), strconv.Itoa(cfg.RPCPort)},
 			Local: !cfg.Insecure, Shared: cfg.Shared || cfg.Common != nil, Trusts: cfg.Trust.Has,
 			Publish: p.publish, Tokens: p.tokens.Share, Authority: p.authority, Logger: cfg.Logger,
@@ -370,8 +370,16 @@ func (p *Proxy) nowhere(name string) *proto.Error {
 }
 
 func (p *Proxy) wherever(ctx context.Context, path string) []fleet.Replica {
-	list := p.fleet.Find(path)
-	for _, r := range p.fleet.Dormant(ctx, path) {
+	return p.with(p.fleet.Find(path), p.fleet.Dormant(ctx, path))
+}
+
+// anywhere is wherever, and asks all agents: some may have been asked past the proxy.
+func (p *Proxy) anywhere(ctx context.Context, path string) []fleet.Replica {
+	return p.with(p.fleet.Find(path), p.fleet.DormantAt(ctx, path, p.fleet.Connected()))
+}
+
+func (p *Proxy) with(list, dormant []fleet.Replica) []fleet.Replica {
+	for _, r := range dormant {
 		if !slices.ContainsFunc(list, func(other fleet.Replica) bool { return other.Agent == r.Agent }) {
 			list = append(list, r)
 		}

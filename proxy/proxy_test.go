@@ -126,12 +126,22 @@ func (n *node) start(t *testing.T) {
 	n.serve(t, l)
 }
 
-func (n *node) serve(t *testing.T, l net.Listener) {
+// startAs serves another agent at the address of the node.
+func (n *node) startAs(t *testing.T, agent transport.Interface) {
+	t.Helper()
+	l, err := net.Listen("tcp", n.addr)
+	require.NoError(t, err)
+	n.serveAs(t, l, agent)
+}
+
+func (n *node) serve(t *testing.T, l net.Listener) { n.serveAs(t, l, n) }
+
+func (n *node) serveAs(t *testing.T, l net.Listener, agent transport.Interface) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Serve(ctx, n, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n, Tokens: n.tokens})
+		ended <- server.Serve(ctx, agent, server.Config{Listeners: []net.Listener{l}, Store: n.Store(), Worker: n, Tokens: n.tokens})
 	}()
 	n.stop = sync.OnceFunc(func() {
 		cancel()

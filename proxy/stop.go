@@ -44,7 +44,7 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
 	row, err := p.stopAt(ctx, fnName, ending{
 		state: wish.Removed, verb: "removed from",
-		find: p.wherever,
+		find: p.anywhere,
 		ask: func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error) {
 			return agent.Remove(ctx, name)
 		},

@@ -74,6 +74,22 @@ func (p *Proxy) loadWishes(ctx context.Context) {
 	}
 }
 
+// had names the agents that a wish of a path names: those that have it, or keep it stopped.
+func (p *Proxy) had(path string) (addrs []string, known bool) {
+	if p.wishes == nil || p.strangers() {
+		return nil, false
+	}
+	w := p.wishes.Get(path)
+	if w == nil || w.State == wish.Removed {
+		return nil, false
+	}
+	for _, at := range w.At {
+		r, _, _ := p.fleet.Agent(at.Agent, at.ID)
+		addrs = append(addrs, r.Agent)
+	}
+	return addrs, true
+}
+
 // meet reads what is wished before an agent is listened to that was away: another proxy may
 // have changed what it is to run.
 func (p *Proxy) meet(ctx context.Context) {

@@ -55,6 +55,9 @@ type Config struct {
 	// called; "": it may be. Default: each may be. It must not call the fleet, nor wait.
 	// Refresh is called when it says something else.
 	Held func(addr, id, path string) string
+	// Had names the agents that may have a function of a path, stopped ones too, where that is
+	// known; default: it is not. It must not call the fleet's methods that wait.
+	Had func(path string) (addrs []string, known bool)
 	// Meet is called before the first rows of an agent that has connected count. It may wait.
 	Meet func(ctx context.Context)
 	// Back is called when an agent has connected. It must not call the fleet, nor wait.
@@ -81,13 +84,14 @@ type Fleet struct {
 	watchers sync.WaitGroup
 	saving   sync.Mutex // serialises writes of the agents' file
 
-	mu       sync.Mutex        // guards the fields below:
-	launch   func(*agent)      // begins to watch an agent; nil unless Run runs
-	closed   bool              // the context of Run was canceled
-	agents   map[string]*agent // by address
-	hidden   map[string]bool   // paths of functions that are being stopped
-	removals []removal         // that agents have not heard of, the oldest first; never changed, only replaced
-	changed  chan struct{}     // closed at the next change of anything here
+	mu       sync.Mutex          // guards the fields below:
+	launch   func(*agent)        // begins to watch an agent; nil unless Run runs
+	closed   bool                // the context of Run was canceled
+	agents   map[string]*agent   // by address
+	having   map[string][]*agent // those that have a row of a path; never changed, only replaced
+	hidden   map[string]bool     // paths of functions that are being stopped
+	removals []removal           // that agents have not heard of, the oldest first; never changed, only replaced
+	changed  chan struct{}       // closed at the next change of anything here
 }
 
 // New returns the fleet of the agents that were named at start and of those that
@@ -99,13 +103,16 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Held == nil {
 		cfg.Held = func(string, string, string) string { return "" }
 	}
+	if cfg.Had == nil {
+		cfg.Had = func(string) ([]string, bool) { return nil, false }
+	}
 	if cfg.Meet == nil {
 		cfg.Meet = func(context.Context) {}
 	}
 	if cfg.Back == nil {
 		cfg.Back = func() {}
 	}
-	f := &Fleet{Config: cfg, agents: map[string]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
+	f := &Fleet{Config: cfg, agents: map[string]*agent{}, having: map[string][]*agent{}, hidden: map[string]bool{}, changed: make(chan struct{})}
 	if err := f.load(cfg.Agents); err != nil {
 		return nil, err
 	}

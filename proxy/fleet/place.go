@@ -216,8 +216,9 @@ func (f *Fleet) places() (list []place.Agent) {
 
 // functions are those that agents have, or are about to have. f.mu is held.
 func (f *Fleet) functions() (list []place.Function) {
-	byPath := map[string]*place.Function{}
-	newest := map[string]*proto.FunctionJsonRsp{}
+	byPath := make(map[string]*place.Function, len(f.having))
+	newest := make(map[string]*proto.FunctionJsonRsp, len(f.having))
+	list = make([]place.Function, 0, len(f.having))
 	for addr, a := range f.agents {
 		for path, row := range a.rows {
 			if !a.owns[path] { // it is another function, which has nothing to do with the first
@@ -274,15 +275,31 @@ func first(a, b bool) int {
 
 // Wished sets in fn what a row says of where its function is to be.
 func Wished(fn *place.Function, row *proto.FunctionJsonRsp) {
-	says := &proto.FunctionJson{Memory: row.GetMemory(), Cpu: row.GetCpu(), Isolation: row.GetDemanded()}
-	memory, _ := says.MemoryLimit() // what an agent says that is wrong counts as nothing
-	cpus, _ := says.CPUs()
-	fn.Isolation, _ = says.MinIsolation()
-	processes := max(1, row.GetProcesses())
-	fn.Memory, fn.CPUs = uint64(memory)*uint64(processes), cpus*float64(processes) //nolint:gosec // a limit is not negative
-	fn.Labels = row.GetPlacement()
+	Wish{row.GetReplicas(), row.GetPlacement(), row.GetMemory(), row.GetCpu(), row.GetDemanded(), int(row.GetProcesses())}.Into(fn)
+}
+
+// Wish is what is said of where a function is to be, as settings say it.
+type Wish struct {
+	Replicas               string
+	Labels                 map[string]string
+	Memory, CPU, Isolation string
+	Processes              int
+}
+
+// Into sets it in fn.
+func (w Wish) Into(fn *place.Function) {
+	fn.Memory, fn.CPUs, fn.Isolation = 0, 0, proto.IsolationNone
+	if w.Memory != "" || w.CPU != "" || w.Isolation != "" {
+		says := &proto.FunctionJson{Memory: w.Memory, Cpu: w.CPU, Isolation: w.Isolation}
+		memory, _ := says.MemoryLimit() // what an agent says that is wrong counts as nothing
+		cpus, _ := says.CPUs()
+		fn.Isolation, _ = says.MinIsolation()
+		processes := max(1, w.Processes)
+		fn.Memory, fn.CPUs = uint64(memory)*uint64(processes), cpus*float64(processes) //nolint:gosec // neither is negative
+	}
+	fn.Labels = w.Labels
 	var err error
-	fn.Replicas, fn.All, err = proto.ParseReplicas(row.GetReplicas())
+	fn.Replicas, fn.All, err = proto.ParseReplicas(w.Replicas)
 	fn.Fixed = err != nil
 }
 

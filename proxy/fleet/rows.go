@@ -30,7 +30,7 @@ const NoUser = -1
 // at returns the rows of a path, ordered by agent. f.mu is held.
 func (f *Fleet) at(path string) []Replica {
 	var list []Replica
-	for _, a := range f.agents {
+	for _, a := range f.having[path] {
 		if row := a.rows[path]; row != nil {
 			if a.client == nil || f.Held(a.addr, a.id, path) != "" {
 				row = f.visible(a, row)
@@ -89,16 +89,27 @@ func (f *Fleet) Row(addr, name string) *proto.FunctionJsonRsp {
 	return nil
 }
 
-// Dormant returns the rows that a path has at connected agents where it is stopped.
+// Dormant returns the rows that a path has at connected agents where it is stopped. It asks
+// those that Had names, or else all.
 func (f *Fleet) Dormant(ctx context.Context, path string) []Replica {
-	rows := f.AllStopped(ctx)
+	agents := f.Connected()
+	if had, known := f.Had(path); known {
+		agents = slices.DeleteFunc(agents, func(r Replica) bool { return !slices.Contains(had, r.Agent) })
+	}
+	return f.DormantAt(ctx, path, agents)
+}
+
+// DormantAt is Dormant of some agents.
+func (f *Fleet) DormantAt(ctx context.Context, path string, agents []Replica) []Replica {
+	rows := f.stopped(ctx, agents)
 	return slices.DeleteFunc(rows, func(r Replica) bool { return proto.Path(r.Row.GetName()) != path })
 }
 
 // AllStopped returns the rows of what is stopped at connected agents, ordered by name,
 // then by agent. One that does not say is left out.
-func (f *Fleet) AllStopped(ctx context.Context) (list []Replica) {
-	agents := f.Connected()
+func (f *Fleet) AllStopped(ctx context.Context) []Replica { return f.stopped(ctx, f.Connected()) }
+
+func (f *Fleet) stopped(ctx context.Context, agents []Replica) (list []Replica) {
 	rows := make([][]*proto.FunctionJsonRsp, len(agents))
 	var wg sync.WaitGroup
 	for i, r := range agents {
@@ -186,7 +197,7 @@ func (f *Fleet) Refresh(paths ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, path := range paths {
-		for _, a := range f.agents {
+		for _, a := range f.having[path] {
 			if row := a.rows[path]; row != nil {
 				f.rows.Set(f.visible(a, row))
 			}

@@ -399,6 +399,7 @@ func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bo
 	before := a.rows
 	a.rows = rows
 	a.weigh(before)
+	f.index(a, before)
 	var changed []string
 	for path, row := range rows {
 		if all || before[path] != row {
@@ -418,6 +419,26 @@ func (f *Fleet) replace(a *agent, rows map[string]*proto.FunctionJsonRsp, all bo
 	}
 	f.broadcast()
 	f.publish(changed...)
+}
+
+// index notes which paths an agent has rows of. before is the rows until now. f.mu is held.
+func (f *Fleet) index(a *agent, before map[string]*proto.FunctionJsonRsp) {
+	for path := range a.rows {
+		if before[path] == nil {
+			f.having[path] = append(slices.Clip(f.having[path]), a)
+		}
+	}
+	for path := range before {
+		if a.rows[path] != nil {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(f.having[path]), func(other *agent) bool { return other == a })
+		if len(rest) == 0 {
+			delete(f.having, path)
+		} else {
+			f.having[path] = rest
+		}
+	}
 }
 
 // unavailable says why an agent does not answer, and since when. Fleet.mu is held.

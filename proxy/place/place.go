@@ -167,14 +167,22 @@ func (p *plan) target(f *Function) Target {
 		return t
 	}
 	var stay, leave, free []string
-	for _, name := range p.names {
-		a, has := p.agents[name], slices.Contains(on, name)
-		switch {
-		case has && a.fits(f) && !a.Draining && !p.lost(a):
+	for _, name := range on {
+		switch a := p.agents[name]; {
+		case a == nil: // it is not known
+		case a.fits(f) && !a.Draining && !p.lost(a):
 			stay = append(stay, name)
-		case has:
+		default:
 			leave = append(leave, name)
-		case a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.Used.Ports < a.Ports):
+		}
+	}
+	if !f.All && len(stay) == f.Replicas && len(stay) == len(on) { // as nearly always
+		t.Agents = on
+		return t
+	}
+	for _, name := range p.names {
+		if a := p.agents[name]; (f.All || len(stay) < f.Replicas) && !slices.Contains(on, name) &&
+			a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.Used.Ports < a.Ports) {
 			free = append(free, name)
 		}
 	}
@@ -231,6 +239,9 @@ func (p *plan) target(f *Function) Target {
 // choose adds the best of some agents to those that f has got, until it has as many as it
 // is to have.
 func (p *plan) choose(f *Function, got, from []string, want int) []string {
+	if len(got) >= want {
+		return got
+	}
 	from = slices.DeleteFunc(slices.Clone(from), func(name string) bool { return slices.Contains(got, name) })
 	for len(got) < want && len(from) > 0 {
 		machines := map[string]int{}

@@ -27,7 +27,9 @@ const dayFile = "testdata/day.txt"
 // without calls, as when something in front of the service fails.
 func day(seed uint64) []int {
 	r := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // it need not be secret
-	bump := func(hour, at, width float64) float64 { return math.Exp(-(hour - at) * (hour - at) / (2 * width * width)) }
+	bump := func(hour, at, width float64) float64 {
+		return math.Exp(-(hour - at) * (hour - at) / (2 * width * width))
+	}
 	rates, noise, burst := make([]int, 24*60), 0.0, 0.0
 	for minute := range rates {
 		hour := float64(minute) / 60
