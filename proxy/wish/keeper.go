@@ -414,6 +414,10 @@ func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 		revision, err = changes.Create(ctx, path, value)
 	}
 	for errors.Is(err, proto.ErrConflict) {
+		if e, now, readErr := k.stored(ctx, path); readErr == nil && now.Owner == k.owner { // it was touched meanwhile
+			revision, err = changes.Update(ctx, path, value, e.Revision)
+			continue
+		}
 		if c.Mending || !k.ask(ctx, path) {
 			return k.conflict(ctx, path, err)
 		}
@@ -426,6 +430,14 @@ func (k *Keeper) Begin(ctx context.Context, path string, c Change) error {
 	defer k.mu.Unlock()
 	k.own[path] = change{c, revision}
 	return nil
+}
+
+// stored returns the record of a change.
+func (k *Keeper) stored(ctx context.Context, path string) (e store.Entry, c Change, err error) {
+	if e, err = k.store.Registry(store.Rollouts).Get(ctx, path); err == nil {
+		err = json.Unmarshal(e.Value, &c)
+	}
+	return e, c, err
 }
 
 // askEvery is how often somebody looks who waits for the end of a mending.
@@ -491,8 +503,11 @@ func (k *Keeper) End(ctx context.Context, path, id string) error {
 		return nil
 	}
 	err := k.store.Registry(store.Rollouts).Delete(ctx, path, c.revision)
-	if c.Mending && errors.Is(err, proto.ErrConflict) && k.wanted(ctx, path, c) {
-		return k.End(ctx, path, id) // at the revision that says so
+	if errors.Is(err, proto.ErrConflict) {
+		if e, now, readErr := k.stored(ctx, path); readErr == nil && now.ID == id && now.Owner == k.owner {
+			k.touched(path, c, e.Revision) // it was touched meanwhile, or somebody waits for it
+			return k.End(ctx, path, id)
+		}
 	}
 	if err != nil && !errors.Is(err, proto.ErrConflict) {
 		return err
@@ -534,9 +549,8 @@ func (k *Keeper) Touch(ctx context.Context) {
 
 // wanted reports whether another process waits for the end of a mending.
 func (k *Keeper) wanted(ctx context.Context, path string, c change) bool {
-	e, err := k.store.Registry(store.Rollouts).Get(ctx, path)
-	var now Change
-	if err != nil || json.Unmarshal(e.Value, &now) != nil || now.ID != c.ID || !now.Wanted {
+	e, now, err := k.stored(ctx, path)
+	if err != nil || now.ID != c.ID || !now.Wanted {
 		return false
 	}
 	k.touched(path, c, e.Revision)

@@ -254,3 +254,49 @@ func TestSettingsKeepNoValueOfASecret(t *testing.T) {
 	assert.Equal(t, "sha256:x", back.GetPackage())
 	assert.False(t, back.GetWait())
 }
+
+// A change that is shown to be under way has another revision then: that keeps its own
+// process neither from ending it nor from replacing it.
+func TestAChangeThatWasTouchedMeanwhileCanEndAndBeReplaced(t *testing.T) {
+	s := storetest.New()
+	k := wish.New(s, func(...string) {}, hclog.NewNullLogger())
+	touched := func() {
+		t.Helper()
+		changes := s.Registry(store.Rollouts)
+		e, err := changes.Get(t.Context(), "hello")
+		require.NoError(t, err)
+		_, err = changes.Update(t.Context(), "hello", e.Value, e.Revision)
+		require.NoError(t, err)
+	}
+	require.NoError(t, k.Begin(t.Context(), "hello", wish.Change{ID: "c_1"}))
+	touched()
+	require.NoError(t, k.Begin(t.Context(), "hello", wish.Change{ID: "c_2"}))
+	touched()
+	require.NoError(t, k.End(t.Context(), "hello", "c_2"))
+	_, err := s.Registry(store.Rollouts).Get(t.Context(), "hello")
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+// Keys that are not there open nothing, and what is sealed for one function or name is not
+// another's.
+func TestSecretsAreSealedForTheirFunctionAndName(t *testing.T) {
+	one, err := wish.ReadKeys(wish.NewKey())
+	require.NoError(t, err)
+	two, err := wish.ReadKeys(wish.NewKey())
+	require.NoError(t, err)
+	sealed := one.Seal("hello", map[string]string{"KEY": "open-sesame"})
+	values, err := one.Open("hello", sealed)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"KEY": "open-sesame"}, values)
+	_, err = two.Open("hello", sealed)
+	require.ErrorIs(t, err, proto.ErrUnavailable)
+	_, err = one.Open("other", sealed)
+	require.ErrorIs(t, err, proto.ErrInternal)
+	_, err = one.Open("hello", wish.Sealed{"OTHER": sealed["KEY"]})
+	require.ErrorIs(t, err, proto.ErrInternal)
+	for _, file := range []string{"", "# nothing\n", "c2hvcnQ=\n", "not base64 !"} {
+		_, err := wish.ReadKeys([]byte(file))
+		require.ErrorIs(t, err, proto.ErrInvalid, "%q", file)
+		assert.NotContains(t, err.Error(), "c2hv")
+	}
+}
