@@ -209,13 +209,8 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	}
 }
 
-// parseDefinition understands the text of a definition file whose relative
-// paths count from dir. It reads nothing else, but for variables of the environment.
-func parseDefinition(name, dir string, data []byte) (*definition, error) {
-	return (&document{file: name, data: withoutMark(data)}).definition(dir)
-}
-
-// definition understands the document, whose relative paths count from dir.
+// definition understands the document, whose relative paths count from dir. It reads
+// nothing else, but for variables of the environment.
 func (d *document) definition(dir string) (*definition, error) {
 	root, err := d.parse()
 	if err == nil && d.over != nil {

@@ -16,8 +16,13 @@ import (
 
 const contractDeploy = `{"deploy": [{"packageDir": "./example/hello", "name": "HelloWorld", "filePath": "./example/hello/helloWorld.go", "agentAddr": ["localhost:9000"]}]}`
 
+// parseDefinition reads the text of a definition in the folder /src.
+func parseDefinition(name string, data []byte) (*definition, error) {
+	return (&document{file: name, data: withoutMark(data)}).definition("/src")
+}
+
 func TestDefinitionOfTheContract(t *testing.T) {
-	def, err := parseDefinition("deploy.json", "/src", []byte(contractDeploy))
+	def, err := parseDefinition("deploy.json", []byte(contractDeploy))
 	require.NoError(t, err)
 	require.Len(t, def.steps, 1)
 	require.Len(t, def.steps[0].entries, 1)
@@ -27,7 +32,7 @@ func TestDefinitionOfTheContract(t *testing.T) {
 	}
 	assert.True(t, protobuf.Equal(want, def.steps[0].entries[0].fn), "%v", def.steps[0].entries[0].fn)
 
-	def, err = parseDefinition("list.json", "/src", []byte(`{"list": {"agentAddr": ["http://localhost:9000"]}}`))
+	def, err = parseDefinition("list.json", []byte(`{"list": {"agentAddr": ["http://localhost:9000"]}}`))
 	require.NoError(t, err)
 	assert.Equal(t, []step{{verb: "list", agents: []string{"localhost:9000"}}}, def.steps)
 }
@@ -59,7 +64,7 @@ func TestDefinitionEntries(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			def, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [`+tt.entry+`]}`))
+			def, err := parseDefinition("d.json", []byte(`{"deploy": [`+tt.entry+`]}`))
 			require.NoError(t, err)
 			got := def.steps[0].entries[0].fn
 			assert.True(t, protobuf.Equal(tt.want, got), "%v", got)
@@ -68,7 +73,7 @@ func TestDefinitionEntries(t *testing.T) {
 }
 
 func TestDefinitionSecretsAreReferences(t *testing.T) {
-	def, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets":
+	def, err := parseDefinition("d.json", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets":
 		{"A": "env:B", "C": "file:../c", "D": "file:/d/", "E": "file:a:b"}}]}`))
 	require.NoError(t, err)
 	assert.Equal(t, map[string]reference{
@@ -76,7 +81,7 @@ func TestDefinitionSecretsAreReferences(t *testing.T) {
 	}, def.steps[0].entries[0].secrets)
 	assert.Empty(t, def.steps[0].entries[0].fn.GetSecrets())
 	for _, literal := range []string{"hunter2", "", "env:", "file:", "http://hunter2", "Env:hunter2", "env"} {
-		_, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets": {"A": "`+literal+`"}}]}`))
+		_, err := parseDefinition("d.json", []byte(`{"deploy": [{"name": "F", "packageDir": ".", "secrets": {"A": "`+literal+`"}}]}`))
 		require.ErrorIs(t, err, proto.ErrInvalid)
 		assert.Equal(t, "d.json:1:63: the secret A is neither env:NAME nor file:PATH", err.Error())
 		assert.Contains(t, proto.AsError(err).Hint, "env:")
@@ -86,10 +91,10 @@ func TestDefinitionSecretsAreReferences(t *testing.T) {
 // As editors of some systems write it.
 func TestDefinitionWithAMarkAndOtherLineEnds(t *testing.T) {
 	text := "\uFEFF" + strings.ReplaceAll("{\n\"deploy\": [\n{\"name\": \"F\", \"packageDir\": \".\", \"kind\": \"http\"}]}\n", "\n", "\r\n")
-	def, err := parseDefinition("d.json", "/src", []byte(text))
+	def, err := parseDefinition("d.json", []byte(text))
 	require.NoError(t, err)
 	assert.Equal(t, "d.json:3:1", def.steps[0].entries[0].at)
-	_, err = parseDefinition("d.json", "/src", []byte("\uFEFF{\"deplyo\": []}"))
+	_, err = parseDefinition("d.json", []byte("\uFEFF{\"deplyo\": []}"))
 	require.EqualError(t, err, `d.json:1:2: unknown key "deplyo" in the definition; did you mean "deploy"?`)
 
 	file := filepath.Join(t.TempDir(), "secret")
@@ -100,7 +105,7 @@ func TestDefinitionWithAMarkAndOtherLineEnds(t *testing.T) {
 }
 
 func TestDefinitionSectionsKeepTheirOrder(t *testing.T) {
-	def, err := parseDefinition("d.json", "/src", []byte(`{
+	def, err := parseDefinition("d.json", []byte(`{
 		"stop": {"name": "Old"},
 		"deploy": [{"name": "F", "packageDir": "."}],
 		"list": {},
@@ -164,7 +169,7 @@ func TestDefinitionMistakesAreNamedByPlace(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := parseDefinition("d.json", "/src", []byte(tt.text))
+			_, err := parseDefinition("d.json", []byte(tt.text))
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			assert.Equal(t, tt.want, err.Error())
 		})
@@ -195,7 +200,7 @@ func FuzzDefinition(f *testing.F) {
 	f.Add([]byte("\ufeff{\"list\": {}}"))
 	f.Add([]byte(`{"a": {"a": 1e999, "b": [[], {}, null, true]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		def, err := parseDefinition("d.json", "/src", data)
+		def, err := parseDefinition("d.json", data)
 		if err != nil {
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			require.True(t, strings.HasPrefix(err.Error(), "d.json:"), err.Error())

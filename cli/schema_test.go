@@ -59,7 +59,7 @@ func TestTheSchemaIsThatOfDefinitions(t *testing.T) {
 	t.Setenv("AUTH", "public")
 	for _, text := range good {
 		assert.NoError(t, validate(text), text)
-		_, err := parseDefinition("d.json", "/src", []byte(text))
+		_, err := parseDefinition("d.json", []byte(text))
 		assert.NoError(t, err, text)
 	}
 	const entry = `{"deploy": [{"name": "F", "packageDir": ".", `
@@ -70,7 +70,7 @@ func TestTheSchemaIsThatOfDefinitions(t *testing.T) {
 		`{"stop": {}}`, `{"stop": "F"}`, `{"list": []}`, `{"list": {"name": "F"}}`,
 	} {
 		assert.Error(t, validate(text), text)
-		_, err := parseDefinition("d.json", "/src", []byte(text))
+		_, err := parseDefinition("d.json", []byte(text))
 		assert.Error(t, err, text)
 	}
 	// What is wrong with a word is known to the check alone, where a definition is read.

@@ -24,7 +24,7 @@ func TestVariablesInDefinitions(t *testing.T) {
 		"$${RYO_TEST_WHERE} $5 $":                 "${RYO_TEST_WHERE} $5 $",
 		"$$${RYO_TEST_WHERE}":                     "$${RYO_TEST_WHERE}",
 	} {
-		def, err := parseDefinition("d.yaml", "/src", []byte("deploy: [{name: F, packageDir: ., env: {A: '"+text+"'}}]"))
+		def, err := parseDefinition("d.yaml", []byte("deploy: [{name: F, packageDir: ., env: {A: '"+text+"'}}]"))
 		require.NoError(t, err, text)
 		assert.Equal(t, want, def.steps[0].entries[0].fn.GetEnv()["A"], text)
 	}
@@ -33,7 +33,7 @@ func TestVariablesInDefinitions(t *testing.T) {
 		"a${b-c}":           `d.json:1:22: "${b-c}" is no variable`,
 		"${":                `d.json:1:22: "${" is no variable`,
 	} {
-		_, err := parseDefinition("d.json", "/src", []byte(`{"deploy": [{"name": "`+text+`"}]}`))
+		_, err := parseDefinition("d.json", []byte(`{"deploy": [{"name": "`+text+`"}]}`))
 		require.ErrorIs(t, err, proto.ErrInvalid)
 		assert.Equal(t, want, err.Error())
 		assert.NotEmpty(t, proto.AsError(err).Hint)

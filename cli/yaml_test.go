@@ -39,10 +39,10 @@ deploy:
 stop:
   name: C
 `
-	want, err := parseDefinition("d.json", "/src", []byte(asJSON))
+	want, err := parseDefinition("d.json", []byte(asJSON))
 	require.NoError(t, err)
 	for name, text := range map[string]string{"d.yaml": asYAML, "d.yml": asYAML, "stdin": asYAML, "x/d.yaml": strings.ReplaceAll(asYAML, "\n", "\r\n")} {
-		got, err := parseDefinition(name, "/src", []byte(text))
+		got, err := parseDefinition(name, []byte(text))
 		require.NoError(t, err, name)
 		require.Len(t, got.steps, len(want.steps))
 		assert.Equal(t, want.steps[1].names, got.steps[1].names)
@@ -51,7 +51,7 @@ stop:
 			assert.Equal(t, e.secrets, got.steps[0].entries[i].secrets)
 		}
 	}
-	json, err := parseDefinition("stdin", "/src", []byte(asJSON))
+	json, err := parseDefinition("stdin", []byte(asJSON))
 	require.NoError(t, err)
 	assert.Equal(t, want.steps[1].names, json.steps[1].names)
 }
@@ -82,7 +82,7 @@ func TestErrorsInYAMLNameThePlace(t *testing.T) {
 		"a text":          {"deploy it\n", "d.yaml:1:1: the definition must be an object, not a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := parseDefinition("d.yaml", "/src", []byte(tt.text))
+			_, err := parseDefinition("d.yaml", []byte(tt.text))
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			assert.Equal(t, tt.want, err.Error())
 		})
@@ -95,7 +95,7 @@ func FuzzYAML(f *testing.F) {
 	f.Add([]byte("? [1]\n: !!int x\n--- |\n x\n...\n"))
 	f.Add([]byte("list: {agentAddr: >-\n  :9000\n}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		def, err := parseDefinition("d.yaml", "/src", data)
+		def, err := parseDefinition("d.yaml", data)
 		if err != nil {
 			require.ErrorIs(t, err, proto.ErrInvalid)
 			require.True(t, strings.HasPrefix(err.Error(), "d.yaml:"), err.Error())
