@@ -27,6 +27,8 @@ type engineCommand struct {
 
 // engineCommands are the commands of proxy engine.
 var engineCommands = []engineCommand{
+	{"secret", "FILE", "FILE: makes a new file by which the nodes of an engine and its proxies know each other; copy it to all of them", newSecret},
+	{"migrate", "", "moves all that the store in the folder has to the engine of -engine, which has to be empty", migrateEngine},
 	{"check", "", "says what the store has, and whether something is lost", checkEngine},
 	{"export", "FILE", "FILE: writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with secrets, as the store has them", exportEngine},
 	{"import", "FILE", "FILE: stores the records of an export, - for stdin; those that are there and differ are refused, or replaced (-replace)", importEngine},
@@ -34,10 +36,16 @@ var engineCommands = []engineCommand{
 	{"accept", "", "goes on with a store that has lost something, as it is", acceptEngine},
 }
 
+// elsewhere are the commands that an engine of several processes knows, too.
+var elsewhere = []string{"migrate", "check", "export", "import"}
+
 // runEngine is proxy engine, with the arguments that follow.
 func runEngine(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	set := flags.New("proxy engine", "looks after the store of a proxy that does not run", stdout, stderr)
-	dir := set.String("dir", flags.StateDir(), "`folder` of the proxy")
+	set := flags.New("proxy engine", "runs a node of an engine that proxies share (-cluster), or looks after a store", stdout, stderr)
+	dir := set.String("dir", flags.StateDir(), "`folder` of the node, or of the proxy, which must not run")
+	cluster := set.String("cluster", "", "runs a node: `addresses` of all three or five nodes, HOST:PORT, separated by commas; each has the next port, too, for the others")
+	node := set.String("node", "", "`address` of -cluster that this node is")
+	engine := declareEngine(set)
 	replace := set.Bool("replace", false, "import: records that are there are replaced")
 	var chosen *engineCommand
 	rest := args
@@ -54,9 +62,18 @@ func runEngine(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if code, ok := set.Parse(rest); !ok {
 		return code
 	}
+	if chosen == nil && *cluster != "" && *dir != "" {
+		return runNode(set, *dir, *cluster, *node, *engine.secret, stdout, stderr)
+	}
 	switch {
 	case chosen == nil:
-		return set.Failf("say what to do: check, export, import, restore or accept")
+		return set.Failf("say what to do: -cluster, or check, export, import, restore, accept, migrate or secret")
+	case *cluster != "" || *node != "":
+		return set.Failf("-cluster and -node run a node, and %s does something else", chosen.word)
+	case *engine.urls != "" && !slices.Contains(elsewhere, chosen.word):
+		return set.Failf("%s is for a store in a folder, and -engine names one elsewhere", chosen.word)
+	case *engine.urls == "" && chosen.word == "migrate":
+		return set.Failf("-engine says where to")
 	case chosen.argument == "FILE" && argument == "":
 		return set.Failf("%s needs a file as the next word, or -", chosen.word)
 	case *replace && chosen.word != "import":
@@ -66,14 +83,41 @@ func runEngine(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	to, err := engine.cluster()
+	if err != nil {
+		return set.Fail(err)
+	}
 	cfg := store.Config{
-		Dir:    filepath.Join(*dir, "proxy", engineFolder),
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr, Level: hclog.Error}),
+		Cluster: to,
+		Dir:     filepath.Join(*dir, "proxy", engineFolder),
+		Logger:  hclog.New(&hclog.LoggerOptions{Name: "proxy", Output: stderr, Level: hclog.Error}),
 	}
 	if err := chosen.run(ctx, cfg, argument, *replace, stdin, stdout); err != nil {
 		return set.Fail(err)
 	}
 	return 0
+}
+
+func newSecret(_ context.Context, _ store.Config, path string, _ bool, _ io.Reader, stdout io.Writer) error {
+	if err := store.NewSecret(path); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s is a new secret; each node and each proxy needs a copy, and nobody else\n", path)
+	return nil
+}
+
+func migrateEngine(ctx context.Context, cfg store.Config, _ string, _ bool, _ io.Reader, stdout io.Writer) error {
+	from := cfg
+	from.Cluster = nil
+	moved, err := store.Migrate(ctx, from, cfg)
+	if err != nil {
+		return err
+	}
+	for _, m := range moved {
+		fmt.Fprintf(stdout, "%s %d\n", m.What, m.Messages)
+	}
+	fmt.Fprintf(stdout, "all of it is at %s, and was compared; start the proxy with -engine\n", store.New(cfg))
+	return nil
 }
 
 func checkEngine(ctx context.Context, cfg store.Config, _ string, _ bool, _ io.Reader, stdout io.Writer) error {

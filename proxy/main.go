@@ -59,10 +59,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	hooks := set.String("hooks", "", "`webhooks` of others that are events, signed with a secret, as NAME=FORM:env:VARIABLE or NAME=FORM:file:PATH, separated by commas, such as github=github:file:/etc/ryo/github; POST /hooks/NAME takes them")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	secretsKey := set.String("secrets-key", "", "`file` of the key that seals values of secrets in the store, the same for all proxies of one; those of further lines open what they sealed (default: secrets.key in the folder)")
+	shareEngine := declareEngine(set)
 	lostAfter := set.Duration("lost-after", time.Minute, "`time` that an agent may not answer before functions whose agents the proxy has chosen are brought up on others; 0: any")
 	scaleWindow := set.Duration("scale-window", scale.Stable, "`time` that functions with the setting max keep processes that their calls no longer need")
 	drain := set.Duration("drain", time.Minute, "`time` that calls and tunnels under way may take when the program is replaced (SIGHUP)")
-	if rest, given := set.Command(args[1:], "engine", "looks after the store of a proxy that does not run; proxy engine -h"); given {
+	if rest, given := set.Command(args[1:], "engine", "runs a node of an engine that proxies share, or looks after a store; proxy engine -h"); given {
 		return runEngine(rest, stdin, stdout, stderr)
 	}
 	examination, rest := doctor.Declare(set, args[1:])
@@ -115,6 +116,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(err)
 	}
+	engine, err := shareEngine.cluster()
+	if err != nil {
+		return set.Fail(err)
+	}
 	certs, err := openCert(*cert, *key, logger)
 	if err != nil {
 		return set.Fail(err)
@@ -145,7 +150,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
-		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, TLS: certs.config(),
+		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared || engine != nil, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, TLS: certs.config(),
+		engine:    engine,
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}
 	if examination.Given() {
@@ -210,15 +216,23 @@ func serve(ctx context.Context, httpAddr, rpcAddr string, functions []string, cf
 			return fmt.Errorf("take over from the process before: %w", err)
 		}
 	}
-	engine := store.New(store.Config{Dir: filepath.Join(cfg.Dir, engineFolder), Logger: cfg.Logger.Named("store")})
+	engine := store.New(store.Config{Dir: filepath.Join(cfg.Dir, engineFolder), Cluster: cfg.engine, Logger: cfg.Logger.Named("store")})
 	cfg.Store = engine
-	p, err := New(cfg)
+	var p *Proxy
+	if cfg.engine != nil {
+		cfg.Common = engine
+		p, err = meet(ctx, cfg, engine)
+	} else {
+		p, err = New(cfg)
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, engine.Stop())
 	}
 	defer p.Close()
 	next.proxy, next.engine = p, engine
-	next.open() // the folder is this process's now
+	if cfg.engine == nil {
+		next.open() // the folder is this process's now
+	}
 	defer next.shut()
 
 	var challenge func(http.ResponseWriter, *http.Request) bool

@@ -81,6 +81,7 @@ type Config struct {
 	// Unavailable says what a change does if an agent does not answer, as the setting of
 	// that name; default, with a Store: continue.
 	Unavailable string
+	engine      *store.Cluster // where the store is, which other processes have, too; nil: in the folder
 
 	AccessLog accesslog.Config // with neither Path nor To there is none
 	Trace     trace.Config     // without an Endpoint no call is recorded
@@ -222,14 +223,18 @@ func (p *Proxy) openSettings() (err error) {
 		return err
 	}
 	if p.settings != nil {
-		return p.settings.Meet(p.cfg.Common.Epoch())
+		return p.settings.Meet()
 	}
 	return nil
 }
 
 // reload takes over what other proxies have changed of the settings.
 func (p *Proxy) reload() {
-	if err := errors.Join(p.tokens.Reload(), p.authority.Reload()); err != nil {
+	err := errors.Join(p.tokens.Reload(), p.authority.Reload())
+	if err == nil {
+		err = p.settings.Meet()
+	}
+	if err != nil && !errors.Is(err, state.ErrLent) {
 		p.logger.Warn("what other proxies have changed is not known", "error", err)
 	}
 	p.fleet.Rejoin()

@@ -98,6 +98,9 @@ func (s *server) String() string {
 	return s.output.String()
 }
 
+// startedLine is the last line that a program prints once it serves.
+var startedLine = regexp.MustCompile(`^(GRPC server|Engine) started on `)
+
 // launch starts a server and returns it once it serves. It is stopped with the test.
 func launch(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
@@ -112,7 +115,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *server {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			_, _ = s.Write(append(lines.Bytes(), '\n'))
-			if strings.HasPrefix(lines.Text(), "GRPC server started on ") && s.start() == 1 {
+			if startedLine.MatchString(lines.Text()) && s.start() == 1 {
 				close(started)
 			}
 		}

@@ -27,13 +27,14 @@ const (
 
 // Settings are what proxies share, each under the name of its file in a folder.
 type Settings struct {
+	store    store.Store
 	registry store.Registry
 	dir      *state.Dir
 	logger   hclog.Logger
-	met      bool // the folder's files are copies of this store's
 
-	mu        sync.Mutex // guards the field below:
+	mu        sync.Mutex // guards the fields below:
 	revisions map[string]uint64
+	was       string // the epoch of the store whose copies the folder has; "": it has none
 }
 
 // met is the content of epochFile.
@@ -43,19 +44,36 @@ type met struct {
 
 // New returns the settings of a store. The folder has the copies.
 func New(s store.Store, dir *state.Dir, logger hclog.Logger) (*Settings, error) {
-	all := &Settings{registry: s.Registry(store.Settings), dir: dir, logger: logger, revisions: map[string]uint64{}}
 	var was met
 	if _, err := dir.Read(epochFile, &was); err != nil {
 		return nil, err
 	}
-	all.met = was.Epoch == s.Epoch()
-	return all, nil
+	return &Settings{store: s, registry: s.Registry(store.Settings), dir: dir, logger: logger, revisions: map[string]uint64{}, was: was.Epoch}, nil
 }
 
-// Meet says that all files were read once: from now on the folder's are copies.
-func (s *Settings) Meet(epoch string) error {
-	s.met = true
-	return s.dir.Write(epochFile, met{epoch})
+// met reports whether the folder's files are copies of this store's, as far as is known: one
+// that has not answered since this process began is taken for the one before.
+func (s *Settings) met() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := s.store.Epoch()
+	return s.was == epoch || s.was != "" && epoch == ""
+}
+
+// Meet says that all files were read once: from now on the folder's are copies, unless the
+// store has not answered yet.
+func (s *Settings) Meet() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := s.store.Epoch()
+	if epoch == "" || epoch == s.was {
+		return nil
+	}
+	if err := s.dir.Write(epochFile, met{epoch}); err != nil {
+		return err
+	}
+	s.was = epoch
+	return nil
 }
 
 // ReadFile returns what is stored under a name, an fs.ErrNotExist where nothing is.
@@ -77,7 +95,7 @@ func (s *Settings) ReadFile(name string) ([]byte, error) {
 		}
 		s.note(name, 0)
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
-	case s.met:
+	case s.met():
 		s.logger.Warn("the store does not answer; a copy of what proxies share is used", "name", name, "error", err)
 		if errors.Is(unread, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
@@ -86,7 +104,7 @@ func (s *Settings) ReadFile(name string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%s, which proxies share: %w", name, err)
 	}
-	if unread == nil && !s.met && !bytes.Equal(copied, e.Value) {
+	if unread == nil && !s.met() && !bytes.Equal(copied, e.Value) {
 		path, err := s.dir.SetAside(name)
 		if err != nil {
 			return nil, err

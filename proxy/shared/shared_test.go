@@ -99,7 +99,7 @@ func TestWhatAFolderHadOfItsOwnIsSetAside(t *testing.T) {
 	assert.Equal(t, "mine", string(kept))
 
 	// From then on the folder has a copy, and differing from it is nothing to keep.
-	require.NoError(t, m.Meet(s.Epoch()))
+	require.NoError(t, m.Meet())
 	m.dir.Close()
 	other := join(t, s, t.TempDir())
 	_, err = other.ReadFile("x.json")
@@ -117,7 +117,7 @@ func TestTheCopyServesWhileTheStoreDoesNot(t *testing.T) {
 	folder := t.TempDir()
 	m := join(t, s, folder)
 	require.NoError(t, m.WriteFile("x.json", []byte("1")))
-	require.NoError(t, m.Meet(s.Epoch()))
+	require.NoError(t, m.Meet())
 	m.dir.Close()
 	s.Fail(proto.Errorf(proto.ErrUnavailable, "no leader"))
 	m = join(t, s, folder)

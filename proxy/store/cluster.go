@@ -108,30 +108,41 @@ func (c *Cluster) connect(l *links, logger hclog.Logger) (*nats.Conn, error) {
 }
 
 // join opens a session of an engine elsewhere.
-func (e *Engine) join(ctx context.Context) (_ *session, err error) {
-	s := newSession(e.logger)
-	s.many, s.place = true, e.cfg.Cluster.place()
-	defer func() {
-		if err != nil {
-			err = errors.Join(fault("open "+s.place, err), s.end())
-		}
-	}()
-	if s.conn, err = e.cfg.Cluster.connect(&s.links, e.logger); err != nil {
-		return nil, proto.Errorf(proto.ErrUnavailable, "%s cannot be reached: %w", s.place, err).From("store", "unreachable").
-			WithHint("its nodes must run, and know this caller: -engine-secret, or -engine-creds")
-	}
-	if s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit)); err != nil {
-		return nil, err
-	}
-	n, err := s.suits(ctx)
+func (e *Engine) join(ctx context.Context) (*session, error) {
+	s, n, err := e.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.prepare(ctx, n, e.cfg.Backlog); code(err) == codeNoPeers {
-		return nil, proto.Errorf(proto.ErrUnavailable, "%s does not have three nodes that can store something now: %w", s.place, err).
+	err = s.prepare(ctx, n, e.cfg.Backlog)
+	if code(err) == codeNoPeers {
+		err = proto.Errorf(proto.ErrUnavailable, "%s does not have three nodes that can store something now: %w", s.place, err).
 			WithHint("start the others; each needs JetStream, and room on its disk")
 	}
-	return s, err
+	if err != nil {
+		return nil, errors.Join(fault("open "+s.place, err), s.end())
+	}
+	return s, nil
+}
+
+// dial returns a session in which nothing is prepared yet, and on how many machines the
+// engine keeps things.
+func (e *Engine) dial(ctx context.Context) (s *session, n int, err error) {
+	s = newSession(e.logger)
+	s.many, s.place = true, e.cfg.Cluster.place()
+	if s.conn, err = e.cfg.Cluster.connect(&s.links, e.logger); err != nil {
+		err = proto.Errorf(proto.ErrUnavailable, "%s cannot be reached: %w", s.place, err).From("store", "unreachable").
+			WithHint("its nodes must run, and know this caller: -engine-secret, or -engine-creds")
+	}
+	if err == nil {
+		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit))
+	}
+	if err == nil {
+		n, err = s.suits(ctx)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fault("open "+s.place, err), s.end())
+	}
+	return s, n, nil
 }
 
 // suits refuses an engine that does not do what this package needs, and returns how many

@@ -143,6 +143,7 @@ func TestCluster(t *testing.T) {
 	})
 	t.Run("failover", func(t *testing.T) { failover(t, n) })
 	t.Run("without a majority", func(t *testing.T) { minority(t, n) })
+	t.Run("migrate", func(t *testing.T) { migrate(t, n) })
 }
 
 // read returns a blob's bytes.

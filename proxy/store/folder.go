@@ -20,6 +20,9 @@ func (e *Engine) unlock(ctx context.Context) (_ *session, err error) {
 	if s.dir, s.room = dir, dir.Room; e.cfg.room != nil {
 		s.room = e.cfg.room
 	}
+	if err := s.staysHere(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
 	server, err := runServer(options(dir.Path(dataFolder)), e.logger, s.fail)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", e.cfg.Dir, err), dir.Close())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -29,6 +30,9 @@ const (
 	nodePending = 32 * mib
 	// handover is how long a node that ends gives its callers to find another.
 	handover = time.Second
+	// unreadyAfter is how often in a row, each guardPause, a node is not ready before that is
+	// said: while much is new, it is behind for a moment.
+	unreadyAfter = 3
 	// nodeFile says whose the folder of a node is.
 	nodeFile = "node.json"
 	// nodesLeast and nodesMost are how many nodes an engine has: with one lost, three still
@@ -158,28 +162,28 @@ func nodeOptions(cfg NodeConfig, data string) *server.Options {
 // Err says why the node cannot store anything now: most often, that it does not reach a
 // majority of the others. Nil: it can.
 func (n *Node) Err() error {
-	if is := n.server.Healthz(&server.HealthzOptions{}); is.StatusCode != 200 {
-		return proto.Errorf(proto.ErrUnavailable, "%s", strings.ToLower(is.Error))
+	if is := n.server.Healthz(&server.HealthzOptions{JSMetaOnly: true}); is.StatusCode != http.StatusOK {
+		return proto.Errorf(proto.ErrUnavailable, "%s", is.Error)
 	}
 	return nil
 }
 
-// Run waits until ctx is done, and calls changed at the beginning, and whenever that has
-// changed, with what Err says.
+// Run waits until ctx is done, and calls changed whenever the node gets ready, or has not
+// been for some seconds, with what Err says.
 func (n *Node) Run(ctx context.Context, changed func(error)) {
-	first, last := true, ""
+	ready, told := false, false
+	bad := 0 // how often it was not ready in a row
 	tick := time.NewTicker(guardPause)
 	defer tick.Stop()
 	for {
 		err := n.Err()
-		text := ""
-		if err != nil {
-			text = err.Error()
+		if bad++; err == nil {
+			bad = 0
 		}
-		if first || text != last {
+		if now := err == nil; (now || bad >= unreadyAfter) && (now != ready || !told) {
+			ready, told = now, true
 			changed(err)
 		}
-		first, last = false, text
 		select {
 		case <-ctx.Done():
 			return

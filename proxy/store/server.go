@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,8 +104,15 @@ type engineLog struct {
 
 var _ server.Logger = engineLog{}
 
+// quiet are reports that a node says in words of its own, or that are no news.
+var quiet = []string{"trying to connect to route", "health check, ", "Health check OK", "TLS route handshake error", "TLS handshake timeout", "Error flushing", "TLS Handshake First", "Waiting for routing", "contact with a meta leader", "TTL state is outdated", "Stream state outdated", "Recovering stream state", "blocking snapshot"}
+
 func (l engineLog) say(level hclog.Level, format string, v []any) {
-	l.logger.Log(level, "the engine reports", "text", strings.TrimSpace(fmt.Sprintf(format, v...)))
+	text := strings.TrimSpace(fmt.Sprintf(format, v...))
+	if slices.ContainsFunc(quiet, func(part string) bool { return strings.Contains(text, part) }) {
+		level = hclog.Debug
+	}
+	l.logger.Log(level, "the engine reports", "text", text)
 }
 
 func (l engineLog) Noticef(format string, v ...any) { l.say(hclog.Debug, format, v) }

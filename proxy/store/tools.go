@@ -12,7 +12,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// What people do with a store that no proxy has open. Each takes the folder for itself: one
+// What people do with a store that no proxy has open, or with an engine elsewhere, which may
+// be in use meanwhile. Each takes a folder for itself: one
 // that a process has is an ErrConflict that names the process. A folder without a store is
 // an ErrNotFound, except to Import and Restore.
 
@@ -31,7 +32,7 @@ type Report struct {
 
 // with calls do with an open session of a folder.
 func with(cfg Config, do func(*session) error) error {
-	if _, err := os.Stat(filepath.Join(cfg.Dir, dataFolder)); err != nil {
+	if _, err := os.Stat(filepath.Join(cfg.Dir, dataFolder)); err != nil && cfg.Cluster == nil {
 		return proto.Errorf(proto.ErrNotFound, "there is no store in %s", cfg.Dir).WithHint("-dir names the proxy's folder")
 	}
 	return within(cfg, do)
@@ -49,8 +50,10 @@ func within(cfg Config, do func(*session) error) error {
 // Examine reads all records and compares the store with what was written.
 func Examine(ctx context.Context, cfg Config) (r Report, err error) {
 	return r, with(cfg, func(s *session) error {
-		if err := s.verify(ctx); err != nil {
-			return err
+		if !s.many {
+			if err := s.verify(ctx); err != nil {
+				return err
+			}
 		}
 		r = Report{Epoch: s.epoch, Records: map[Kind]int{}, Lost: s.lost}
 		for _, k := range kept {
