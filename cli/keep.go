@@ -271,9 +271,9 @@ func (e *entry) changes() (kept, changes []string) {
 		case s.Form == proto.Secrets:
 			given := func(k string) bool { _, ok := e.secrets[k]; return ok }
 			stays, turns = variables("secret", was.GetSecrets(), e.secretsToBe(), given)
-		case s.Text(was) != s.Text(e.fn):
+		case !s.Same(was, e.fn):
 			turns = []string{fmt.Sprintf("%s: %s → %s", s.Name, orDefault(s, s.Text(was)), orDefault(s, s.Text(e.fn)))}
-		case s.Text(was) != "":
+		case s.Text(was) != "" && s.Text(e.fn) != "":
 			stays = []string{s.Name + " " + s.Text(was)}
 		}
 		kept, changes = append(kept, stays...), append(changes, turns...)

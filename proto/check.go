@@ -105,7 +105,7 @@ func (f *FunctionJson) Check() error {
 		return err
 	}
 	for i := range settings {
-		if err := settings[i].check(f); err != nil {
+		if err := settings[i].valid(f); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,9 @@ const (
 	MissedOnce = "once" // the last one is made up for
 )
 
+// DefaultTimezone is the time zone of schedules that name none.
+const DefaultTimezone = "UTC"
+
 const (
 	// MinEvery is the shortest time between runs: each writes to the disk several times.
 	MinEvery = time.Second
@@ -303,6 +306,11 @@ func (f *FunctionJson) Clock() (Schedule, error) {
 		return Schedule{}, f.invalid("schedule", "%v", err)
 	}
 	return s, nil
+}
+
+func (f *FunctionJson) checkSchedule() error {
+	_, err := f.Clock()
+	return err
 }
 
 func (f *FunctionJson) checkTimezone() error {

@@ -1,7 +1,9 @@
 package proto
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +30,12 @@ type Setting struct {
 	Default string
 	Effect  Effect
 
+	// check says what is wrong with the value. Without one, read does.
 	check func(*FunctionJson) error
+	// read returns what the value comes to, and the default where none is given: "1m" and
+	// "60s" are one timeout. Without it each text is a value of its own, and none is another
+	// one still: another setting, the source or the agent decides the default then.
+	read func(*FunctionJson) (any, error)
 }
 
 // Form is how the value of a setting is written.
@@ -108,7 +115,7 @@ var settings = []Setting{
 		Default: "the function's name, or the declared name that it is made of",
 	},
 	{
-		Name: "auth", Flag: "auth", Value: "token|public", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkAuth,
+		Name: "auth", Flag: "auth", Value: "token|public", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkAuth, read: word((*FunctionJson).GetAuth, AuthToken),
 		Help:    "who may call the function: public publishes it to everybody",
 		Default: AuthToken,
 	},
@@ -118,22 +125,22 @@ var settings = []Setting{
 		Default: "none: /functions/{name} alone",
 	},
 	{
-		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).TimeLimit),
+		Name: "timeout", Flag: "timeout", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).TimeLimit),
 		Help:    "how long the gateway waits for an answer to begin, such as 30s; a caller's X-Ryo-Timeout may shorten it",
 		Default: plain(DefaultTimeout),
 	},
 	{
 		Name: "body", Flag: "body", Value: "SIZE", Form: Text, Effect: OnProcess,
-		check: valid(func(f *FunctionJson) (int64, error) { return f.BodyLimit(KindHTTP) }),
-		Help:  "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, and with webhook, else none",
+		read: reads(func(f *FunctionJson) (int64, error) { return f.BodyLimit(KindHTTP) }),
+		Help: "largest body of a request, such as 1MiB; the gateway refuses larger ones", Default: "10MiB for typed, cloudevent and event, and with webhook, else none",
 	},
 	{
-		Name: "rate", Flag: "rate", Value: "N/s|m|h[ burst N]", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).RateLimit),
+		Name: "rate", Flag: "rate", Value: "N/s|m|h[ burst N]", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).RateLimit),
 		Help:    "how often each caller may call the function, a token or else an address, such as \"100/s burst 500\"; a burst is N unless it is given",
 		Default: "any number of times",
 	},
 	{
-		Name: "allowIPs", Flag: "allow-ips", Value: "NETWORK,…", Form: List, Effect: OnVersion, check: valid((*FunctionJson).AllowedIPs),
+		Name: "allowIPs", Flag: "allow-ips", Value: "NETWORK,…", Form: List, Effect: OnVersion, read: reads((*FunctionJson).AllowedIPs),
 		Help:    "networks and addresses from which alone the function may be called, such as 10.0.0.0/8",
 		Default: "any",
 	},
@@ -153,22 +160,22 @@ var settings = []Setting{
 		Default: "false",
 	},
 	{
-		Name: "memory", Flag: "memory", Value: "SIZE", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).MemoryLimit),
+		Name: "memory", Flag: "memory", Value: "SIZE", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).MemoryLimit),
 		Help:    "memory limit of a process, with its children on tier full, such as 128MiB, at least 16MiB; GOMEMLIMIT is 90 % of it",
 		Default: "none",
 	},
 	{
-		Name: "cpu", Flag: "cpu", Value: "N", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).CPUs),
+		Name: "cpu", Flag: "cpu", Value: "N", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).CPUs),
 		Help:    "processors of a process, such as 0.5: sets GOMAXPROCS, rounded up, and is a limit on tier full",
 		Default: "all",
 	},
 	{
-		Name: "disk", Flag: "disk", Value: "SIZE", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).DiskLimit),
+		Name: "disk", Flag: "disk", Value: "SIZE", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).DiskLimit),
 		Help:    "what temporary files of the function's version may take, such as 1GiB, at least 1MiB; looked at every second",
 		Default: "what there is",
 	},
 	{
-		Name: "network", Flag: "network", Value: "any|none|PORT,…", Form: List, Effect: OnProcess, check: valid((*FunctionJson).Ports),
+		Name: "network", Flag: "network", Value: "any|none|PORT,…", Form: List, Effect: OnProcess, read: reads((*FunctionJson).Ports),
 		Help:    "TCP ports that the function may dial; any leaves UDP open, and a list of ports too, but under an agent of root's to DNS alone",
 		Default: NetworkAny,
 	},
@@ -178,7 +185,7 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
-		Name: "isolation", Flag: "isolation", Value: "TIER", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).MinIsolation),
+		Name: "isolation", Flag: "isolation", Value: "TIER", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).MinIsolation),
 		Help:    "least isolation to run under: none, basic, strong or full",
 		Default: "what the agent asks for",
 	},
@@ -193,17 +200,17 @@ var settings = []Setting{
 		Default: "10 for each that is served",
 	},
 	{
-		Name: "queueTimeout", Flag: "queue-timeout", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).QueueLimit),
+		Name: "queueTimeout", Flag: "queue-timeout", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).QueueLimit),
 		Help:    "how long a call waits before it gets 503; 0: none waits",
 		Default: plain(DefaultQueueTimeout),
 	},
 	{
-		Name: "retries", Flag: "retries", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkRetries,
+		Name: "retries", Flag: "retries", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkRetries, read: number((*FunctionJson).Tries),
 		Help:    fmt.Sprintf("how often a call of /async that failed is tried again, up to %d", MaxRetries),
 		Default: strconv.Itoa(DefaultRetries),
 	},
 	{
-		Name: "maxAge", Flag: "max-age", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).AgeLimit),
+		Name: "maxAge", Flag: "max-age", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).AgeLimit),
 		Help:    "how long a call of /async may wait and be tried, up to " + plain(MaxAge),
 		Default: plain(DefaultMaxAge),
 	},
@@ -218,7 +225,7 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
-		Name: "instances", Flag: "instances", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkInstances,
+		Name: "instances", Flag: "instances", Value: "N", Form: Count, Effect: OnProcess, check: (*FunctionJson).checkInstances, read: number((*FunctionJson).Processes),
 		Help:    fmt.Sprintf("processes that serve at the same time, up to %d", MaxInstances),
 		Default: "1",
 	},
@@ -238,17 +245,17 @@ var settings = []Setting{
 		Default: "0",
 	},
 	{
-		Name: "idle", Flag: "idle", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).IdleLimit),
+		Name: "idle", Flag: "idle", Value: "DURATION", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).IdleLimit),
 		Help:    "how long a process without connections is kept; 0: for ever",
 		Default: plain(DefaultIdle),
 	},
 	{
-		Name: "drain", Flag: "drain", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).DrainLimit),
+		Name: "drain", Flag: "drain", Value: "DURATION", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).DrainLimit),
 		Help:    "how long calls may go on when their process is replaced or stopped, up to " + plain(MaxDrain),
 		Default: plain(DefaultDrain),
 	},
 	{
-		Name: "liveness", Flag: "liveness", Value: "DURATION", Form: Text, Effect: OnProcess, check: valid((*FunctionJson).LivenessLimit),
+		Name: "liveness", Flag: "liveness", Value: "DURATION", Form: Text, Effect: OnProcess, read: reads((*FunctionJson).LivenessLimit),
 		Help:    "a process that does not answer for this long is replaced",
 		Default: "never",
 	},
@@ -263,27 +270,27 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
-		Name: "schedule", Flag: "schedule", Value: "CRON", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).Clock),
+		Name: "schedule", Flag: "schedule", Value: "CRON", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkSchedule,
 		Help:    "when the proxy calls the function, such as \"30 2 * * mon-fri\", @hourly or \"@every 10m\"",
 		Default: "never",
 	},
 	{
-		Name: "timezone", Flag: "timezone", Value: "ZONE", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkTimezone,
+		Name: "timezone", Flag: "timezone", Value: "ZONE", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkTimezone, read: word((*FunctionJson).GetTimezone, DefaultTimezone),
 		Help:    "time zone of schedule, such as Europe/Berlin",
-		Default: "UTC",
+		Default: DefaultTimezone,
 	},
 	{
-		Name: "overlap", Flag: "overlap", Value: "allow|forbid|replace", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkOverlap,
+		Name: "overlap", Flag: "overlap", Value: "allow|forbid|replace", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkOverlap, read: word((*FunctionJson).GetOverlap, OverlapAllow),
 		Help:    "what becomes of a run of schedule while the one before goes on: forbid leaves it out, replace cancels the one before",
 		Default: OverlapAllow,
 	},
 	{
-		Name: "jitter", Flag: "jitter", Value: "DURATION", Form: Text, Effect: OnVersion, check: valid((*FunctionJson).JitterLimit),
+		Name: "jitter", Flag: "jitter", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).JitterLimit),
 		Help:    "runs of schedule begin later, by up to this, so that not all begin at once; at most " + plain(MaxJitter),
 		Default: "0s",
 	},
 	{
-		Name: "missed", Flag: "missed", Value: "skip|once", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkMissed,
+		Name: "missed", Flag: "missed", Value: "skip|once", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkMissed, read: word((*FunctionJson).GetMissed, MissedSkip),
 		Help:    "what becomes of runs that no proxy could begin at their time: once makes up for the last one",
 		Default: MissedSkip,
 	},
@@ -319,12 +326,28 @@ var settings = []Setting{
 	},
 }
 
-// valid is the check of a setting that has a getter.
-func valid[T any](get func(*FunctionJson) (T, error)) func(*FunctionJson) error {
-	return func(f *FunctionJson) error {
-		_, err := get(f)
-		return err
+// valid returns the first thing that is wrong with the value in f.
+func (s *Setting) valid(f *FunctionJson) error {
+	if s.check != nil {
+		return s.check(f)
 	}
+	_, err := s.read(f)
+	return err
+}
+
+// reads is the value of a setting that has a getter.
+func reads[T any](get func(*FunctionJson) (T, error)) func(*FunctionJson) (any, error) {
+	return func(f *FunctionJson) (any, error) { return get(f) }
+}
+
+// number is the value of a setting whose getter knows the default.
+func number(get func(*FunctionJson) int) func(*FunctionJson) (any, error) {
+	return func(f *FunctionJson) (any, error) { return get(f), nil }
+}
+
+// word is the value of a setting that is one of a few words, or a name.
+func word(get func(*FunctionJson) string, fallback string) func(*FunctionJson) (any, error) {
+	return func(f *FunctionJson) (any, error) { return cmp.Or(get(f), fallback), nil }
 }
 
 // always is the check of a setting whose every value is good.
@@ -342,12 +365,18 @@ func effectOf(field string) Effect {
 	if slices.Contains(source, field) {
 		return OnBuild
 	}
-	for i := range settings {
-		if settings[i].Name == field {
-			return settings[i].Effect
-		}
+	if s := settingOf(field); s != nil {
+		return s.Effect
 	}
 	return OnDeploy
+}
+
+// settingOf returns the setting of a field, nil if it is none.
+func settingOf(field string) *Setting {
+	if i := slices.IndexFunc(settings, func(s Setting) bool { return s.Name == field }); i >= 0 {
+		return &settings[i]
+	}
+	return nil
 }
 
 // Compare returns the fields that make a another version than b, by their names in
@@ -358,7 +387,7 @@ func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		of := effectOf(field.JSONName())
-		if of < OnVersion || field.JSONName() == "filePath" || same(a.ProtoReflect(), b.ProtoReflect(), field) {
+		if of < OnVersion || field.JSONName() == "filePath" || same(a, b, field) {
 			continue
 		}
 		changed, effect = append(changed, field.JSONName()), max(effect, of)
@@ -366,10 +395,30 @@ func Compare(a, b *FunctionJson) (changed []string, effect Effect) {
 	return changed, effect
 }
 
-// same reports whether two messages say the same in a field. 0 is not the same as nothing
-// where that makes a difference.
-func same(a, b protoreflect.Message, field protoreflect.FieldDescriptor) bool {
-	return a.Has(field) == b.Has(field) && a.Get(field).Equal(b.Get(field))
+// same reports whether two functions say the same in a field: the same value, or what comes
+// to it. 0 is not the same as nothing where that makes a difference.
+func same(a, b *FunctionJson, field protoreflect.FieldDescriptor) bool {
+	x, y := a.ProtoReflect(), b.ProtoReflect()
+	if x.Has(field) == y.Has(field) && x.Get(field).Equal(y.Get(field)) {
+		return true
+	}
+	s := settingOf(field.JSONName())
+	if s == nil || s.read == nil {
+		return false
+	}
+	before, err := s.read(a)
+	if err != nil {
+		return false
+	}
+	after, err := s.read(b)
+	return err == nil && reflect.DeepEqual(before, after)
+}
+
+// Same reports whether two functions have the same value of the setting, given or by
+// default.
+func (s *Setting) Same(a, b *FunctionJson) bool {
+	_, field := s.field(a)
+	return same(a, b, field)
 }
 
 // Lasting returns a copy of f with what its version keeps: its name, its source
@@ -392,8 +441,8 @@ func (f *FunctionJson) Keepable(names []string) []string {
 		return names
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		i := slices.IndexFunc(settings, func(s Setting) bool { return s.Name == name })
-		return i >= 0 && settings[i].Effect == OnPlace
+		s := settingOf(name)
+		return s != nil && s.Effect == OnPlace
 	})
 }
 

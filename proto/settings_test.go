@@ -46,11 +46,11 @@ func TestSettingsAreWhole(t *testing.T) {
 		assert.NotEmpty(t, s.Default, s.Name)
 		assert.Equal(t, s.Form == Switch, s.Value == "", "%s: what stands for its value in help", s.Name)
 		values := map[Form]any{
-			Text: "x", Count: uint32(3), Switch: true, List: []string{"x", "y"}, Variables: map[string]string{"K": "v"}, Secrets: map[string]string{"K": "v"},
+			Text: "x", Count: uint32(5), Switch: true, List: []string{"x", "y"}, Variables: map[string]string{"K": "v"}, Secrets: map[string]string{"K": "v"},
 			Labels: map[string]string{"K": "v"}, Share: "all",
 		}
 		words := map[Form][]string{
-			Text: {"x"}, Count: {"3"}, Switch: {"true"}, List: {"x,y"}, Variables: {"K=v"}, Secrets: {"K=v"}, Labels: {"K=v"}, Share: {"all"},
+			Text: {"x"}, Count: {"5"}, Switch: {"true"}, List: {"x,y"}, Variables: {"K=v"}, Secrets: {"K=v"}, Labels: {"K=v"}, Share: {"all"},
 		}
 		set, parsed := &FunctionJson{Name: "F"}, &FunctionJson{Name: "F"}
 		s.Set(set, values[s.Form])
@@ -73,6 +73,56 @@ func TestSettingsAreWhole(t *testing.T) {
 		assert.Equal(t, []string{s.Name}, changed)
 		assert.Equal(t, s.Effect, effect)
 	}
+}
+
+// What a setting comes to is compared, not how it is written. A default that something else
+// decides is not the same as any value.
+func TestTheDefaultOfASettingIsNoChange(t *testing.T) {
+	defaults := map[string][]string{
+		"auth": {"token"}, "timeout": {"60s", "1m"}, "network": {"any"}, "isolation": {"none"}, "queueTimeout": {"10s"},
+		"retries": {"3"}, "maxAge": {"24h"}, "instances": {"1"}, "idle": {"15m"}, "drain": {"30s"}, "timezone": {"UTC"}, "overlap": {"allow"},
+		"jitter": {"0s"}, "missed": {"skip"}, "compress": {"false"}, "strict": {"false"}, "min": {"0"},
+	}
+	decided := map[string]string{"body": "10MiB", "queue": "10", "max": "1", "inFlight": "10", "kind": "http", "target": "F", "retries": "0", "idle": "0"}
+	spelled := map[string][2]string{
+		"timeout": {"90s", "1m30s"}, "memory": {"1GiB", "1024MiB"}, "body": {"1MiB", "1048576"}, "rate": {"5/s", "5/s burst 5"}, "cpu": {"1", "1.0"},
+		"disk": {"1GiB", "1024MiB"}, "allowIPs": {"10.0.0.1", "10.0.0.1/32"}, "liveness": {"60s", "1m"}, "drain": {"60s", "1m"},
+	}
+	given := func(s *Setting, word string) *FunctionJson {
+		fn := &FunctionJson{Name: "F"}
+		require.NoError(t, s.Parse(fn, word), s.Name)
+		require.NoError(t, fn.Check())
+		return fn
+	}
+	unset := &FunctionJson{Name: "F"}
+	for i := range settings {
+		s := &settings[i]
+		_, known := spelled[s.Name]
+		assert.True(t, s.read == nil || known || defaults[s.Name] != nil, "%s has no row here", s.Name)
+		for _, word := range defaults[s.Name] {
+			fn := given(s, word)
+			for _, pair := range [][2]*FunctionJson{{unset, fn}, {fn, unset}} {
+				changed, effect := Compare(pair[0], pair[1])
+				assert.Empty(t, changed)
+				assert.Equal(t, OnDeploy, effect)
+				assert.True(t, s.Same(pair[0], pair[1]))
+			}
+		}
+		if word, ok := decided[s.Name]; ok {
+			changed, _ := Compare(unset, given(s, word))
+			assert.Equal(t, []string{s.Name}, changed)
+			assert.False(t, s.Same(given(s, word), unset))
+		}
+		if two, ok := spelled[s.Name]; ok {
+			assert.True(t, s.Same(given(s, two[0]), given(s, two[1])), s.Name)
+			assert.False(t, s.Same(given(s, two[0]), unset), s.Name)
+		}
+	}
+	// Of two that leave a setting to its default, none has changed it, whatever the default is now.
+	hooked := &FunctionJson{Name: "F", Webhook: "github:S"}
+	changed, _ := Compare(unset, hooked)
+	assert.Equal(t, []string{"webhook"}, changed)
+	assert.False(t, settingOf("timeout").Same(&FunctionJson{Timeout: "x"}, unset), "what cannot be read is another value")
 }
 
 func TestSettingsRefuseWordsInPlainWords(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -134,6 +135,12 @@ func unchanged(t *tester) {
 	row = t.only(t.Deploy(t.Context(), fn))
 	assert.Equal(t, string(proto.Deployed), row.GetStatus(), "it is answered at once")
 	assert.EqualValues(t, 1, row.GetVersion())
+	assert.Equal(t, []uint32{1}, t.numbers())
+
+	// A default that is given is none the less the default.
+	fn.Auth, fn.Timeout, fn.Retries, fn.Network = proto.AuthToken, "1m", protobuf.Uint32(proto.DefaultRetries), []string{proto.NetworkAny}
+	row = t.only(t.Deploy(t.Context(), fn))
+	assert.Equal(t, string(proto.Deployed), row.GetStatus())
 	assert.Equal(t, []uint32{1}, t.numbers())
 
 	fn.Wait, fn.Timeout = true, "9s" // a setting makes a version too

@@ -72,7 +72,7 @@ func describe(e entry, c clock, serves bool) *proto.FunctionSchedule {
 		is.Name, is.Schedule, is.Timezone = c.row.GetName(), c.row.GetSchedule(), c.row.GetTimezone()
 		is.Overlap, is.Missed = cmp.Or(c.row.GetOverlap(), proto.OverlapAllow), cmp.Or(c.row.GetMissed(), proto.MissedSkip)
 	}
-	is.Timezone = cmp.Or(is.Timezone, "UTC")
+	is.Timezone = cmp.Or(is.Timezone, proto.DefaultTimezone)
 	switch {
 	case !serves && !e.Resting.IsZero():
 		is.Error = "the function is stopped"
