@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,9 @@ func normalize(root *cobra.Command, args []string) ([]string, error) {
 		if flag == nil {
 			return nil, unknownFlag(cmd, arg)
 		}
+		short := len(arg) > 1 && arg[1] != '-' && flag.Name != strings.Split(arg[1:], "=")[0]
 		if rest.joined {
+			writtenShort(flag, short, rest.value)
 			out = append(out, "--"+flag.Name+"="+rest.value)
 			continue
 		}
@@ -53,6 +56,9 @@ func normalize(root *cobra.Command, args []string) ([]string, error) {
 			// Joined, so that a value such as "--" or "-x" is not read as a flag.
 			i++
 			out[len(out)-1] += "=" + args[i]
+			writtenShort(flag, short, args[i])
+		} else {
+			writtenShort(flag, short, "")
 		}
 	}
 	return out, nil
@@ -132,12 +138,33 @@ func each(cmd *cobra.Command, visit func(*pflag.Flag)) {
 	cmd.InheritedFlags().VisitAll(visit)
 }
 
+// shortValues is the annotation of a flag that has the values given by its short name.
+const shortValues = "ryo_short_values"
+
+func writtenShort(f *pflag.Flag, short bool, value string) {
+	if !short {
+		return
+	}
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[shortValues] = append(f.Annotations[shortValues], value)
+}
+
+// asWritten is a flag by the name with which it was given a value.
+func asWritten(f *pflag.Flag, value string) string {
+	if slices.Contains(f.Annotations[shortValues], value) {
+		return "-" + f.Shorthand
+	}
+	return "-" + f.Name
+}
+
 // badFlag says in plain words what is wrong with a flag's value. The standard
 // library's errors speak of parsing.
 func badFlag(cmd *cobra.Command, err error) error {
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		value, _ := pflag.UnquoteUsage(missing.GetFlag())
-		return usagef(cmd, "-%s needs a value: %s", missing.GetFlag().Name, value)
+		return usagef(cmd, "%s needs a value: %s", asWritten(missing.GetFlag(), ""), value)
 	}
 	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
@@ -147,7 +174,7 @@ func badFlag(cmd *cobra.Command, err error) error {
 	if what, ok := wanted[bad.GetFlag().Value.Type()]; ok {
 		cause.Message = fmt.Sprintf("%.40q is %s", bad.GetValue(), what)
 	}
-	return proto.AsError(usagef(cmd, "-%s: %s", bad.GetFlag().Name, cause.Message)).WithHint(cause.Hint)
+	return proto.AsError(usagef(cmd, "%s: %s", asWritten(bad.GetFlag(), bad.GetValue()), cause.Message)).WithHint(cause.Hint)
 }
 
 // wanted says, for the types of pflag, what a wrong value is not.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,6 +62,47 @@ func TestNormalizeNamesTheNearest(t *testing.T) {
 		_, err := normalize((&app{}).root(), strings.Fields(in))
 		require.ErrorIs(t, err, proto.ErrInvalid, in)
 		assert.Equal(t, want, err.Error(), in)
+	}
+}
+
+// A flag is called in an error as it was on the command line.
+func TestErrorsNameFlagsAsTheyWereWritten(t *testing.T) {
+	for line, want := range map[string]string{
+		"log F -n x":           `error: -n: "x" is not a whole number from 0 on`,
+		"log F -nx":            `error: -n: "x" is not a whole number from 0 on`,
+		"log F -n=x":           `error: -n: "x" is not a whole number from 0 on`,
+		"log F -tail x":        `error: -tail: "x" is not a whole number from 0 on`,
+		"log F --tail=x":       `error: -tail: "x" is not a whole number from 0 on`,
+		"log F -n 5 -tail x":   `error: -tail: "x" is not a whole number from 0 on`,
+		"log F -n x -tail 5":   `error: -n: "x" is not a whole number from 0 on`,
+		"log F -n":             `error: -n needs a value: N`,
+		"log F -f=maybe":       `error: -f: "maybe" is neither true nor false`,
+		"log F -follow=maybe":  `error: -follow: "maybe" is neither true nor false`,
+		"list -o xml":          `error: -o: "xml" is neither text nor json`,
+		"list -output xml":     `error: -output: "xml" is neither text nor json`,
+		"audit -n 0":           `error: -n: the least is 1`,
+		"audit -last 0":        `error: -last: the least is 1`,
+		"invoke F -X=":         `error: -X: the value is empty`,
+		"invoke F -method=":    `error: -method: the value is empty`,
+		"invoke F -d @absent":  `error: -d: open absent: no such file or directory`,
+		"invoke F -data @gone": `error: -data: open gone: no such file or directory`,
+	} {
+		c := newConsole(false)
+		assert.Equal(t, exitUsage, c.run(t.Context(), append([]string{"-proxy", "127.0.0.1:1"}, strings.Fields(line)...)), line)
+		assert.True(t, strings.HasPrefix(c.stderr.String(), want+" (see proxyCli "), "%s: %s", line, c.stderr.String())
+	}
+}
+
+// What encoding/json says of a file that people may have edited names types of Go.
+func TestContextsOfAnotherFormAreSaidInPlainWords(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "ryo-faas"), 0o700))
+	for text, want := range map[string]string{`[]`: "all of it is a JSON array there", `{"contexts": {"a": {"proxy": 7}}}`: "contexts.proxy is a JSON number there", `{`: "unexpected end of JSON input"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "ryo-faas", "contexts.json"), []byte(text), 0o600))
+		_, err := loadContexts()
+		require.ErrorIs(t, err, proto.ErrInvalid)
+		assert.True(t, strings.HasSuffix(err.Error(), "contexts.json: "+want), err.Error())
 	}
 }
 

@@ -234,7 +234,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 	for _, name := range []string{"proxy", "transport", "ca", "output", "quiet"} {
 		value := os.Getenv(flags.Env(name))
 		if f := cmd.Flag(name); f.Changed || value == "" {
-			origin[name] = "-" + name
+			origin[name] = asWritten(f, f.Value.String())
 		} else if err := f.Value.Set(value); err != nil {
 			return usagef(cmd, "%s: %q is neither true nor false", flags.Env(name), value)
 		} else {
@@ -244,7 +244,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay"} {
 		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
-			return usagef(cmd, "-%s: the value is empty", name)
+			return usagef(cmd, "%s: the value is empty", asWritten(f, ""))
 		}
 	}
 	known, err := loadContexts()

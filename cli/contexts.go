@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,6 +69,9 @@ func loadContexts() (c contexts, err error) {
 	data, err := io.ReadAll(io.LimitReader(file, maxContexts))
 	if err == nil {
 		err = json.Unmarshal(data, &c)
+	}
+	if is, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		err = fmt.Errorf("%s is a JSON %s there", cmp.Or(is.Field, "all of it"), is.Value)
 	}
 	if err != nil {
 		return c, proto.Errorf(proto.ErrInvalid, "read %s: %w", path, err).WithHint("mend it, or remove it and log in again")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -71,7 +72,7 @@ when it has come.`,
 				return usagef(cmd, "-timeout with -async is how long -wait waits")
 			}
 			if in.data == "@-" && a.isTerminal(a.stdin) {
-				return usagef(cmd, "-data @- reads the standard input, which is a terminal")
+				return usagef(cmd, "%s @- reads the standard input, which is a terminal", asWritten(cmd.Flag("data"), in.data))
 			}
 			return a.invoke(cmd, in)
 		},
@@ -100,7 +101,7 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 	}
 	body, err := a.payload(in)
 	if err != nil {
-		return usagef(cmd, "-data: %v", err)
+		return usagef(cmd, "%s: %v", asWritten(cmd.Flag("data"), in.data), err)
 	}
 	defer func() { _ = body.Close() }()
 	base, err := a.functionURL(ctx, in.name)
@@ -112,7 +113,7 @@ func (a *app) invoke(cmd *cobra.Command, in invocation) error {
 			return err
 		}
 	}
-	req, err := in.request(ctx, base, body)
+	req, err := in.request(ctx, cmd.Flags(), base, body)
 	if err != nil {
 		return usagef(cmd, "%v", err)
 	}
@@ -349,7 +350,7 @@ func (a *app) notFound(ctx context.Context, name string, names []string) error {
 }
 
 // request builds the call. The path reaches the function byte for byte.
-func (in *invocation) request(ctx context.Context, base string, body payload) (*http.Request, error) {
+func (in *invocation) request(ctx context.Context, flags *pflag.FlagSet, base string, body payload) (*http.Request, error) {
 	path := strings.ReplaceAll(in.path, "#", "%23") // a fragment would not be sent
 	if path != "" && path[0] != '/' && path[0] != '?' {
 		path = "/" + path
@@ -362,7 +363,7 @@ func (in *invocation) request(ctx context.Context, base string, body payload) (*
 		}
 	}
 	if _, err := http.NewRequestWithContext(ctx, method, base, http.NoBody); err != nil {
-		return nil, fmt.Errorf("-method: %q is not a method; GET, POST and DELETE are", method)
+		return nil, fmt.Errorf("%s: %q is not a method; GET, POST and DELETE are", asWritten(flags.Lookup("method"), in.method), method)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+path, body.ReadCloser)
 	if err != nil {
@@ -378,7 +379,7 @@ func (in *invocation) request(ctx context.Context, base string, body payload) (*
 		k, v = http.CanonicalHeaderKey(strings.TrimSpace(k)), strings.TrimSpace(v)
 		switch {
 		case !ok || k == "":
-			return nil, fmt.Errorf("-header %q is not of the form 'K: V'", h)
+			return nil, fmt.Errorf("%s %q is not of the form 'K: V'", asWritten(flags.Lookup("header"), h), h)
 		case k == "Host":
 			req.Host = v
 			continue

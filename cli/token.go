@@ -178,7 +178,7 @@ which at most 60 a minute are recorded.`,
 		Args:    noArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last == 0 {
-				return usagef(cmd, "-n: the least is 1")
+				return usagef(cmd, "%s: the least is 1", asWritten(cmd.Flag("last"), "0"))
 			}
 			return a.audit(cmd.Context(), last)
 		},
