@@ -371,6 +371,7 @@ func TestPausedSchedulesAreNotMadeUpFor(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, is.GetPaused())
 		assert.Equal(t, "2000-01-01T00:30:00Z", is.GetNext())
+		assert.Equal(t, "done", is.GetRuns()[0].GetState(), "as List says")
 		pass(10 * time.Minute)
 		assert.Equal(t, ids("003000"), w.calls())
 

@@ -180,7 +180,8 @@ func (s *Scheduler) set(ctx context.Context, name string, do func(*entry)) (*pro
 			return none(name)
 		}
 		do(e)
-		return nil
+		_, err := s.look(ctx, e)
+		return err
 	})
 	if err != nil {
 		return nil, err
