@@ -211,6 +211,27 @@ func TestDeploysOfTooManyFunctionsAreRefusedAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "1001 functions in one deploy")
 }
 
+// The words of the libraries that read JSON name types of Go, which say nothing to a caller.
+func TestWrongBodiesAreSaidInPlainWords(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	base := "http://" + serve(t, fake, fake, server.Config{})
+	for _, rt := range wire.Routes {
+		if rt.Body == "" {
+			continue
+		}
+		bodies := []string{"7", "null", `"x"`, "[]", "[7]", "{", "[", `{"name": {}}`, `[{"name": {}}]`, `[{"env": []}]`, `[{"min": "x"}]`, `{"name": 7, "entrypoint": 7}`, "{}}", `{"": 1}`, "{\"name\": \"\xff\"}"}
+		for _, body := range bodies {
+			code, v := answer(t, rt.Method, base+rt.Path, "", body)
+			if code == http.StatusOK {
+				continue
+			}
+			failure, _ := v.(map[string]any)["error"].(map[string]any)
+			require.NotEmpty(t, failure["message"], "%s %s", rt.Path, body)
+			assert.NotRegexp(t, `Go |unmarshal|json:|proto:|RawMessage|map\[`, failure["message"], "%s %s", rt.Path, body)
+		}
+	}
+}
+
 // What proxies alone do is said by an agent with where to ask for it.
 func TestAnAgentSaysWhoDoesWhatItDoesNot(t *testing.T) {
 	fake := transporttest.NewFake(t)

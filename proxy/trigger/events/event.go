@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
@@ -88,7 +89,7 @@ func Parse(h http.Header, body []byte) ([]*Event, error) {
 	}
 	var parts []json.RawMessage
 	if err := json.Unmarshal(body, &parts); err != nil {
-		return nil, invalid("the batch is no list in JSON: %v", err)
+		return nil, unlike("the batch", "a list", err)
 	}
 	if len(parts) == 0 {
 		return nil, invalid("the batch is empty")
@@ -109,6 +110,18 @@ func Parse(h http.Header, body []byte) ([]*Event, error) {
 
 func invalid(format string, args ...any) *proto.Error {
 	return proto.Errorf(proto.ErrInvalid, format, args...)
+}
+
+// jsonForms are the forms of JSON values, by what encoding/json calls them.
+var jsonForms = map[string]string{"object": "an object", "array": "a list", "string": "a string", "number": "a number", "bool": "true or false"}
+
+// unlike is the error for JSON that does not have the form that something must have. What
+// encoding/json says of that names types of Go.
+func unlike(what, form string, err error) *proto.Error {
+	if is, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return invalid("%s must be %s in JSON, not %s", what, form, jsonForms[is.Value])
+	}
+	return invalid("%s is not valid JSON: %v", what, err)
 }
 
 // binary reads an event whose attributes are headers.
@@ -145,7 +158,7 @@ func binary(h http.Header, body []byte) (*Event, error) {
 func fromJSON(text []byte) (*Event, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(text, &members); err != nil {
-		return nil, invalid("the event is no object in JSON: %v", err)
+		return nil, unlike("the event", "an object", err)
 	}
 	e := &Event{Attributes: map[string]string{}}
 	maps.DeleteFunc(members, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" }) // as if it were not there
