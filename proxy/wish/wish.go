@@ -113,11 +113,14 @@ func (w *Wish) Drift(addr, id string, row *proto.FunctionJsonRsp) string {
 	if p == nil || w.Behind(p) || p.Leaving || w.State == Removed {
 		return ""
 	}
-	runs := proto.Status(row.GetStatus()) != proto.Stopped
+	stopped := proto.Status(row.GetStatus()) == proto.Stopped
+	runs := !stopped && row.GetVersion() > 0 // a deploy that fails may leave nothing
 	number := p.number(w)
 	switch {
 	case w.State == Stopped && runs:
 		return fmt.Sprintf("version %d runs, and the function is stopped by what was asked of the proxy", row.GetVersion())
+	case w.State == Running && !stopped && !runs:
+		return fmt.Sprintf("no version serves, and version %d is wished", number)
 	case w.State == Running && !runs:
 		return fmt.Sprintf("it is stopped, and version %d is wished", number)
 	case w.State == Running && (row.GetVersion() != number || row.GetPackage() != w.Version.Package):

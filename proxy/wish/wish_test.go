@@ -62,7 +62,9 @@ func TestDriftIsWhatAnAgentRunsInstead(t *testing.T) {
 	assert.Equal(t, "version 2 serves, and version 2 is wished", w.Drift("a:1", "", row(proto.Deployed, 2, "q", false)))
 	assert.Equal(t, "it is stopped, and version 2 is wished", w.Drift("a:1", "", row(proto.Stopped, 2, "p", false)))
 	assert.Equal(t, "it is paused, and wished to serve", w.Drift("a:1", "", row(proto.Deployed, 2, "p", true)))
+	assert.Equal(t, "no version serves, and version 2 is wished", w.Drift("a:1", "", row(proto.Failed, 0, "", false)))
 	w.State = wish.Stopped
+	assert.Empty(t, w.Drift("a:1", "", row(proto.Failed, 0, "", false)), "a deploy failed, and left nothing that runs")
 	assert.Equal(t, "version 2 runs, and the function is stopped by what was asked of the proxy", w.Drift("a:1", "", row(proto.Deployed, 2, "p", false)))
 }
 
