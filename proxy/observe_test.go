@@ -94,7 +94,12 @@ func TestWhatIsNotFoundMayBeAtAgentsThatDoNotAnswer(t *testing.T) {
 	require.Eventually(t, func() bool { return p.fleet.Problem(nodes[0].addr) != nil }, patience, time.Millisecond)
 	_, err = p.Versions(t.Context(), "Hello")
 	_, unread := p.Log(t.Context(), "Hello")
-	for _, err := range []error{err, unread} {
+	_, unstopped := p.Stop(t.Context(), "Hello")
+	for _, err := range []error{
+		err, unread, unstopped, errorBy(p.Scale(t.Context(), "Hello", "2")), errorBy(p.Usage(t.Context(), "Hello")), errorBy(p.Crashes(t.Context(), "Hello")),
+		errorBy(p.Rollback(t.Context(), "Hello", 0)), errorBy(p.Pause(t.Context(), "Hello")), errorBy(p.Resume(t.Context(), "Hello")), errorBy(p.Shift(t.Context(), "Hello", 10)),
+		errorBy(p.Remove(t.Context(), "Hello")), p.Logs(t.Context(), &proto.LogsRequest{Name: "Hello"}, func(*proto.LogLines) error { return nil }),
+	} {
 		require.ErrorIs(t, err, proto.ErrNotFound)
 		assert.Equal(t, "agents that do not answer may have it: "+nodes[0].addr, proto.AsError(err).Hint)
 	}

@@ -303,7 +303,7 @@ func (p *Proxy) beginMove(ctx context.Context, path string, change func(*place.F
 	}
 	fn, found := p.function(path)
 	if !found {
-		return nil, target, nil, fleet.NotFound(path)
+		return nil, target, nil, p.nowhere(path)
 	}
 	if change != nil {
 		change(&fn)

@@ -344,7 +344,7 @@ func (p *Proxy) replicas(name string) ([]fleet.Replica, error) {
 	if list := p.fleet.Find(proto.Path(name)); len(list) > 0 {
 		return list, nil
 	}
-	return nil, fleet.NotFound(name)
+	return nil, p.nowhere(name)
 }
 
 // everywhere returns the rows of a function, at least one: those of agents that run it,

@@ -77,7 +77,7 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 		p.drop(ctx, path)
 		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
 	case len(replicas) == 0:
-		return nil, fleet.NotFound(fnName)
+		return nil, p.nowhere(fnName)
 	}
 	absent, followed, err := p.willEnd(ctx, replicas, e)
 	if err != nil {
