@@ -144,7 +144,7 @@ func (q *Queue) take(w http.ResponseWriter, r *http.Request, a *gateway.Accepted
 	f, _ := q.Gateway.Function(a.Path)
 	now := time.Now()
 	req := &request{
-		Path: a.Path, Segment: a.Segment, Target: a.Target, Method: r.Method, Header: kept(r.Header), Host: r.Host, Remote: r.RemoteAddr, Scheme: schemeOf(r),
+		Path: a.Path, Name: f.Name, Segment: a.Segment, Target: a.Target, Method: r.Method, Header: kept(r.Header), Host: r.Host, Remote: r.RemoteAddr, Scheme: schemeOf(r),
 		Accepted: now, Age: f.Age, Depth: o.depth, Callback: o.callback, Priority: o.priority,
 	}
 	if o.delay > 0 {

@@ -43,7 +43,7 @@ func (q *Queue) Enqueue(ctx context.Context, o Order) (string, error) {
 	}
 	f, _ := q.Gateway.Function(path)
 	i, duplicate, err := q.publish(ctx, &request{
-		Nonce: nonce[:], Path: path, Segment: segmentOf(o.Function), Method: http.MethodPost, Header: o.Header.Clone(), Host: ownHost, Scheme: "http",
+		Nonce: nonce[:], Path: path, Name: cmp.Or(f.Name, o.Function), Segment: segmentOf(o.Function), Method: http.MethodPost, Header: o.Header.Clone(), Host: ownHost, Scheme: "http",
 		Accepted: time.Now(), Age: cmp.Or(f.Age, proto.DefaultMaxAge), Blob: stored.Name, Size: stored.Size,
 	}, body, once)
 	if err != nil || duplicate {

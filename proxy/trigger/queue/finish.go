@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,8 +86,9 @@ func (q *Queue) next(ctx context.Context, i id, rec *record, r *request, body []
 		q.Logger.Warn("a chain of calls ends: more led to it than may", "call", rec.ID, "function", i.path, "next", name, "limit", maxDepth)
 		return nil
 	}
+	known, _ := q.Gateway.Function(proto.Path(name))
 	then := &request{
-		Path: proto.Path(name), Segment: segmentOf(name), Method: http.MethodPost, Header: http.Header{}, Host: r.Host, Remote: r.Remote, Scheme: r.Scheme,
+		Path: proto.Path(name), Name: cmp.Or(known.Name, name), Segment: segmentOf(name), Method: http.MethodPost, Header: http.Header{}, Host: r.Host, Remote: r.Remote, Scheme: r.Scheme,
 		Accepted: time.Now(), Age: proto.DefaultMaxAge, Depth: r.Depth + 1, Priority: r.Priority,
 	}
 	data, blob := rec.Body, ""

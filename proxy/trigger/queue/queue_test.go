@@ -38,7 +38,7 @@ func TestACallIsMadeLater(t *testing.T) {
 		})
 		assert.EqualValues(t, http.StatusCreated, c.GetStatus())
 		assert.Equal(t, "saw body", c.GetBody())
-		assert.Equal(t, []any{"hello", "/a//b%2f?q=1", http.MethodPost, uint32(1)}, []any{c.GetFunction(), c.GetPath(), c.GetMethod(), c.GetTried()})
+		assert.Equal(t, []any{"Hello", "/a//b%2f?q=1", http.MethodPost, uint32(1)}, []any{c.GetFunction(), c.GetPath(), c.GetMethod(), c.GetTried()})
 		require.Len(t, c.GetAttempts(), 1)
 		assert.NotEmpty(t, c.GetAttempts()[0].GetTook())
 
@@ -473,7 +473,7 @@ func TestAFunctionIsCalledAfterAnother(t *testing.T) {
 	saw = next(t, failedSaw)
 	var about map[string]any
 	require.NoError(t, json.Unmarshal([]byte(saw.body), &about))
-	assert.Equal(t, []any{id, "dead", "bad", "input"}, []any{about["id"], about["state"], about["function"], about["request"]})
+	assert.Equal(t, []any{id, "dead", "Bad", "input"}, []any{about["id"], about["state"], about["function"], about["request"]})
 	assert.Empty(t, lastSaw)
 }
 

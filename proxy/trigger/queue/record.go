@@ -31,6 +31,7 @@ var states = []string{queued, delayed, running, failed, done, dead, canceled}
 type record struct {
 	ID        string      `json:"id"`
 	Function  string      `json:"function"` // its path
+	Name      string      `json:"name,omitempty"`
 	State     string      `json:"state"`
 	Method    string      `json:"method"`
 	Target    string      `json:"target,omitempty"`
@@ -92,7 +93,7 @@ func clip(text string) string {
 // newRecord returns that of a call that has not begun.
 func newRecord(i id, r *request) *record {
 	rec := &record{
-		ID: i.String(), Function: r.Path, State: queued, Method: r.Method, Target: r.Target, Accepted: r.Accepted, NotBefore: r.NotBefore,
+		ID: i.String(), Function: r.Path, Name: r.Name, State: queued, Method: r.Method, Target: r.Target, Accepted: r.Accepted, NotBefore: r.NotBefore,
 		Depth: r.Depth, Round: r.Round, Sequence: i.sequence, Priority: r.Priority, Payload: r.Blob,
 		Request: r.Header.Get(proto.RequestIDHeader),
 	}
@@ -206,7 +207,7 @@ func (r *record) now() string {
 // message returns the record as callers see it.
 func (r *record) message() *proto.Call {
 	c := &proto.Call{
-		Id: r.ID, Function: r.Function, State: r.now(), Method: r.Method, Path: r.Target, Accepted: at(r.Accepted), NotBefore: at(r.NotBefore),
+		Id: r.ID, Function: cmp.Or(r.Name, r.Function), State: r.now(), Method: r.Method, Path: r.Target, Accepted: at(r.Accepted), NotBefore: at(r.NotBefore),
 		Started: at(r.Started), Ended: at(r.Ended), Next: at(r.Next), Tried: uint32(r.Tried), Status: uint32(r.Status), Size: uint32(r.Size), //nolint:gosec // bounded
 		Error: r.Error, Depth: uint32(r.Depth), Headers: map[string]string{}, Priority: cmp.Or(r.Priority, normal), //nolint:gosec // bounded
 		RequestId: r.Request, Redriven: uint32(r.Round), //nolint:gosec // bounded

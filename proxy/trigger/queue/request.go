@@ -17,7 +17,8 @@ type request struct {
 	// from the message's sequence and Nonce.
 	ID       string      `json:"id,omitempty"`
 	Nonce    []byte      `json:"nonce"`
-	Path     string      `json:"path"`    // of the function
+	Path     string      `json:"path"` // of the function
+	Name     string      `json:"name,omitempty"`
 	Segment  string      `json:"segment"` // by which it was called
 	Target   string      `json:"target,omitempty"`
 	Method   string      `json:"method"`
