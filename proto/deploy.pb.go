@@ -656,8 +656,9 @@ type FunctionJsonRsp struct {
 	// unavailable, exhausted, checksum, agent, program or damaged, when the platform is;
 	// unreachable, when the agent does not answer its proxy; behind, when it has not followed
 	// a change yet, so that others are called; aside, when the proxy's calls
-	// fail there, so that others are called; rollout, when another agent failed and this
-	// one stays as it was.
+	// fail there, so that others are called; placement, when it serves on an agent without
+	// the labels that it asks for; rollout, when another agent failed and this one stays as
+	// it was.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What a Deploying function waits for: queued, checking, building, starting.
 	Stage string `protobuf:"bytes,8,opt,name=stage,proto3" json:"stage,omitempty"`

@@ -52,6 +52,9 @@ const (
 	ReasonBehind = "behind"
 	// ReasonAside is for a replica where calls of a proxy fail, so that it calls others.
 	ReasonAside = "aside"
+	// ReasonPlacement is for a replica on an agent without the labels that its function asks
+	// for. It serves.
+	ReasonPlacement = "placement"
 	// ReasonFrozen is for a process that was stopped by a signal and not continued.
 	ReasonFrozen = "frozen"
 	// ReasonRollout is for an agent that was not changed, or went back, since another

@@ -86,6 +86,43 @@ func TestReplicasGoToDifferentAgentsWithTheirLabels(t *testing.T) {
 	}
 }
 
+// What serves goes on serving where no agent has the labels that a deploy asks for, and every
+// row says so until one has them.
+func TestAFunctionThatStaysWithoutItsLabelsSaysSo(t *testing.T) {
+	here, there := newNode(t), newNode(t)
+	label(here, map[string]string{"zone": "a"})
+	label(there, map[string]string{"zone": "b"})
+	p := start(t, Config{Agents: addrs(here)})
+	fn := source(t, "Hello")
+	fn.Placement = map[string]string{"zone": "a"}
+	rows, err := p.Deploy(t.Context(), fn)
+	require.NoError(t, err)
+	assert.Empty(t, rows[0].GetError())
+
+	fn = source(t, "Hello")
+	fn.Placement = map[string]string{"zone": "b"}
+	for _, ask := range []func() ([]*proto.FunctionJsonRsp, error){
+		func() ([]*proto.FunctionJsonRsp, error) { return p.Deploy(t.Context(), fn) },
+		func() ([]*proto.FunctionJsonRsp, error) { return p.Details(t.Context()) },
+		func() ([]*proto.FunctionJsonRsp, error) { return p.List(t.Context(), here.addr) },
+	} {
+		rows, err = ask()
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		assert.Equal(t, []string{string(proto.Deployed), here.addr, proto.ReasonPlacement}, []string{rows[0].GetStatus(), rows[0].GetAtAgent(), rows[0].GetReason()})
+		assert.Equal(t, "no agent that could have it has the labels zone=b, so it stays on this one, which has zone=a: start an agent with -labels zone=b, and it moves there", rows[0].GetError())
+	}
+	status, _ := p.call(t, "hello")
+	assert.Equal(t, 200, status)
+
+	_, err = p.fleet.Resolve(t.Context(), there.addr)
+	require.NoError(t, err)
+	p.has(t, "Hello", there)
+	rows, err = p.Details(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, rows[0].GetError())
+}
+
 func TestScaleChangesOnHowManyAgentsAFunctionIs(t *testing.T) {
 	nodes := newNodes(t, 3)
 	p := start(t, Config{Agents: addrs(nodes...)})

@@ -466,6 +466,8 @@ func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*p
 		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {
 			if why := p.table.Trouble(row); why != nil {
 				row.Error, row.Reason = why.Error(), proto.ReasonAside
+			} else if why := p.fleet.Misplaced(row); why != "" {
+				row.Error, row.Reason = why, proto.ReasonPlacement
 			}
 		}
 	}
