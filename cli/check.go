@@ -156,9 +156,9 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `
 Checks the package in DIR (default: the working directory) like an agent does before
 it builds. No agent is asked. It prints one line for each function that can be
-deployed: name, kind and place of the declaration, separated by tabs. If there is
-none, or the function that -name names cannot be deployed, it says why and exits
-with 3.
+deployed: name, kind and place of the declaration, separated by tabs, or in columns
+on a terminal. If there is none, or the function that -name names cannot be deployed,
+it says why and exits with 3.
 
 With -vuln it also looks for known faults that their program can reach, its own code
 and all modules of it, and says by which calls; if there is one, it exits with 3. This
@@ -229,6 +229,18 @@ func (a *app) printFound(e *entry, found []*funcfw.Target, reports []*vuln.Repor
 			list = append(list, line{t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line, shown(reports[i], e.root)})
 		}
 		return a.printJSON(list)
+	}
+	if a.isTerminal(a.stdout) {
+		var rows [][]string
+		for _, t := range found {
+			rows = append(rows, []string{t.Name, t.Kind, fmt.Sprintf("%s:%d", shorten(filepath.Join(e.root, t.File)), t.Line)})
+		}
+		for _, line := range tabulate(rows) { // not cut: a place that is cut is none
+			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	for _, t := range found {
 		if _, err := fmt.Fprintf(a.stdout, "%s\t%s\t%s:%d\n", t.Name, t.Kind, shorten(filepath.Join(e.root, t.File)), t.Line); err != nil {

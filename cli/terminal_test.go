@@ -63,11 +63,22 @@ func TestTerminalsWaitByDefault(t *testing.T) {
 	assert.Contains(t, c.stdout.String(), `status:"Deploying"`, "stdout goes to a script")
 }
 
+func TestCheckPrintsColumnsOnATerminal(t *testing.T) {
+	dir := t.TempDir()
+	const source = "package p\n\nimport \"net/http\"\n\nfunc F(w http.ResponseWriter, r *http.Request) {}\n\nfunc LongerName(w http.ResponseWriter, r *http.Request) {}\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "p.go"), []byte(source), 0o600))
+	for terminal, want := range map[bool]string{true: `^F           http  \S+p\.go:5\nLongerName  http  \S+p\.go:7\n$`, false: `^F\thttp\t\S+p\.go:5\nLongerName\thttp\t\S+p\.go:7\n$`} {
+		c := newConsole(terminal)
+		assert.Equal(t, exitOK, c.run(t.Context(), []string{"check", dir}), c.stderr.String())
+		assert.Regexp(t, want, c.stdout.String())
+	}
+}
+
 func TestInvokeNeverReadsATerminal(t *testing.T) {
 	c := newConsole(true)
 	c.stdin = unreadable{t}
 	assert.Equal(t, exitUsage, c.run(t.Context(), []string{"invoke", "F", "-d", "@-"}))
-	assert.Contains(t, c.stderr.String(), "-data @- reads the standard input, which is a terminal")
+	assert.Contains(t, c.stderr.String(), "-d @- reads the standard input, which is a terminal")
 }
 
 // unreadable is a terminal at which nobody types.
