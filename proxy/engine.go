@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/signal"
@@ -15,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/Ishan27g/ryo-faas/internal/flags"
+	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
 
@@ -30,9 +33,9 @@ var engineCommands = []engineCommand{
 	{"secret", "FILE", "FILE: makes a new file by which the nodes of an engine and its proxies know each other; copy it to all of them", newSecret},
 	{"migrate", "", "moves all that the store in the folder has to the engine of -engine, which has to be empty", migrateEngine},
 	{"check", "", "says what the store has, and whether something is lost", checkEngine},
-	{"export", "FILE", "FILE: writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with secrets, as the store has them", exportEngine},
-	{"import", "FILE", "FILE: stores the records of an export, - for stdin; those that are there and differ are refused, or replaced (-replace)", importEngine},
-	{"restore", "[FILE]", "[FILE]: begins the store anew with an export, by default the last one that the proxy has made; what it had is set aside", restoreEngine},
+	{"export", "FILE", "writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with secrets, as the store has them", exportEngine},
+	{"import", "FILE", "stores the records of an export, - for stdin; those that are there and differ are refused, or replaced (-replace)", importEngine},
+	{"restore", "[FILE]", "begins the store anew with an export, by default the last one that the proxy has made; what it had is set aside", restoreEngine},
 	{"accept", "", "goes on with a store that has lost something, as it is", acceptEngine},
 }
 
@@ -51,7 +54,7 @@ func runEngine(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	rest := args
 	for i := range engineCommands {
 		c := &engineCommands[i]
-		if after, given := set.Command(args, c.word, c.does); given {
+		if after, given := set.Command(args, strings.TrimSpace(c.word+" "+c.argument), c.does); given {
 			chosen, rest = c, after
 		}
 	}
@@ -144,6 +147,9 @@ func exportEngine(ctx context.Context, cfg store.Config, path string, _ bool, _ 
 		return store.Export(ctx, cfg, stdout)
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return proto.Errorf(proto.ErrConflict, "%s exists, and an export replaces no file", path).WithHint("name another file, or remove this one first")
+	}
 	if err != nil {
 		return err
 	}

@@ -224,8 +224,9 @@ func TestCommandsOfTheStore(t *testing.T) {
 	assert.Contains(t, succeeds("import", file, "-dir", t.TempDir()), "0 records are stored")
 	assert.Contains(t, succeeds("restore", file, "-dir", dir), "what was there is in "+filepath.Join(dir, "proxy", engineFolder, "data.damaged-"))
 	assert.Contains(t, succeeds("-h"), "proxy engine check")
+	assert.Contains(t, succeeds("-h"), "proxy engine export FILE [flags] ")
 	for says, args := range map[string][]string{
-		"say what to do": {}, "needs a file": {"export"}, "is for import": {"check", "-replace"}, "exists": {"export", file, "-dir", dir},
+		"say what to do": {}, "needs a file": {"export"}, "is for import": {"check", "-replace"}, "hint: name another file, or remove this one": {"export", file, "-dir", dir},
 		"there is no store in": {"check", "-dir", t.TempDir()}, "unexpected argument": {"mend"}, "no export of a store": {"import", os.Args[0], "-dir", dir},
 	} {
 		code, _, stderr := run(append([]string{"engine"}, args...)...)

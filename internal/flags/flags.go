@@ -28,7 +28,7 @@ type Set struct {
 	summary        string
 	stdout, stderr io.Writer
 	version        bool
-	commands       []string          // what help says of each
+	commands       [][2]string       // how each is written, and what it does
 	variables      map[string]string // of flags with one of another name than Env's
 }
 
@@ -48,9 +48,11 @@ func New(name, summary string, stdout, stderr io.Writer) *Set {
 const versionFlag = "version"
 
 // Command declares a word that may come first, before the flags, and does something
-// else than to serve. It reports whether args begin with it, and returns the rest.
-func (s *Set) Command(args []string, word, does string) (rest []string, given bool) {
-	s.commands = append(s.commands, fmt.Sprintf("       %s %s [flags]   %s\n", s.Name(), word, does))
+// else than to serve. usage is the word with what follows it: "export FILE". It reports
+// whether args begin with the word, and returns the rest.
+func (s *Set) Command(args []string, usage, does string) (rest []string, given bool) {
+	s.commands = append(s.commands, [2]string{usage + " [flags]", does})
+	word, _, _ := strings.Cut(usage, " ")
 	if len(args) > 0 && args[0] == word {
 		return args[1:], true
 	}
@@ -160,7 +162,15 @@ func (s *Set) suggest(word string) string {
 
 func (s *Set) help() {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s.\n\nUsage: %[1]s [flags]\n%[3]s\nFlags, each with the environment variable that stands in for it:\n", s.Name(), s.summary, strings.Join(s.commands, ""))
+	fmt.Fprintf(&b, "%s %s.\n\nUsage: %[1]s [flags]\n", s.Name(), s.summary)
+	width := 0
+	for _, c := range s.commands {
+		width = max(width, len(c[0]))
+	}
+	for _, c := range s.commands {
+		fmt.Fprintf(&b, "       %s %-*s   %s\n", s.Name(), width, c[0], c[1])
+	}
+	b.WriteString("\nFlags, each with the environment variable that stands in for it:\n")
 	s.VisitAll(func(f *flag.Flag) {
 		value, usage := flag.UnquoteUsage(f)
 		fmt.Fprintf(&b, "  %s\n        %s", strings.TrimSpace("-"+f.Name+" "+value), usage)

@@ -105,6 +105,19 @@ Flags, each with the environment variable that stands in for it:
         print this text and exit
 `
 
+func TestHelpShowsCommandsWithTheirArguments(t *testing.T) {
+	var out bytes.Buffer
+	set := flags.New("keep", "keeps files", &out, &out)
+	rest, given := set.Command([]string{"export", "f"}, "export FILE", "writes a file")
+	assert.True(t, given)
+	assert.Equal(t, []string{"f"}, rest)
+	_, given = set.Command([]string{"export", "f"}, "check", "reads all")
+	assert.False(t, given)
+	_, ok := set.Parse([]string{"-h"})
+	assert.False(t, ok)
+	assert.Contains(t, out.String(), "Usage: keep [flags]\n       keep export FILE [flags]   writes a file\n       keep check [flags]         reads all\n\nFlags")
+}
+
 func TestHelpGoesToStdoutWithExitZero(t *testing.T) {
 	t.Setenv("RYO_SLOTS", "many") // a broken environment must not hide the help
 	for _, arg := range []string{"-h", "-help", "--help", "--h"} {
