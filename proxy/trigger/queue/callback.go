@@ -51,13 +51,19 @@ func (q *Queue) checkURL(text string) error {
 	switch {
 	case len(text) > maxURL:
 		return proto.Errorf(proto.ErrInvalid, "%s has more than %d bytes", callbackHeader, maxURL)
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.Fragment != "":
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.Fragment != "", !isPort(u.Port()):
 		return proto.Errorf(proto.ErrInvalid, "%s: %.100q is not the url of a callback, such as https://example.com/done", callbackHeader, text)
 	}
 	if at, err := netip.ParseAddr(u.Hostname()); err == nil && !q.reachable(at) {
 		return refusedAddress(at)
 	}
 	return nil
+}
+
+// isPort reports whether the port of a url is one, or is not given.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }
 
 // callbackClient returns what makes callbacks: it follows no redirects and knows no proxy,
@@ -147,6 +153,19 @@ func (q *Queue) callBack(ctx context.Context, m store.Message, round int) store.
 // errGone is how a receiver says that it wants no more (Standard Webhooks).
 var errGone = errors.New("the receiver answered 410 Gone")
 
+// said returns what callers are told of a request that has failed: not what the names of
+// this network lead to, or who resolves them.
+func said(err error) error {
+	unresolved := (*net.DNSError)(nil)
+	switch {
+	case errors.Is(err, proto.ErrForbidden):
+		return proto.Errorf(proto.ErrForbidden, "callbacks to the address of the receiver are not allowed")
+	case errors.As(err, &unresolved):
+		return proto.Errorf(proto.ErrBadGateway, "the name of the receiver cannot be resolved")
+	}
+	return err
+}
+
 // send makes one request.
 func (q *Queue) send(ctx context.Context, j *job) error {
 	key, err := q.signingKey(ctx)
@@ -165,7 +184,8 @@ func (q *Queue) send(ctx context.Context, j *job) error {
 		err = wrapped.Err // without the url
 	}
 	if err != nil {
-		return err
+		q.Logger.Debug("a callback has failed", "call", j.Call, "error", err)
+		return said(err)
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, wire.MaxErrorText)

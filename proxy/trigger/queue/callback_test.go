@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -53,4 +55,23 @@ func TestACallbackThatCannotBeCountedEnds(t *testing.T) {
 		}
 	}
 	assert.Equal(t, callbackRounds, asked)
+}
+
+// Callers learn nothing of the network that the proxy is in.
+func TestCallersAreNotToldOfTheProxysNetwork(t *testing.T) {
+	lookup := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "db.internal", Server: "10.255.255.53:53", IsNotFound: true}}
+	dialed := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 80}, Err: refusedAddress(netip.MustParseAddr("10.1.2.3"))}
+	for _, err := range []error{lookup, dialed} {
+		assert.NotContains(t, said(err).Error(), "10.")
+	}
+	require.ErrorIs(t, said(dialed), proto.ErrForbidden)
+	plain := errors.New("connection reset by peer")
+	assert.Equal(t, plain, said(plain))
+}
+
+func TestThePortOfACallbackIsOne(t *testing.T) {
+	q := New(Config{Store: storetest.New()})
+	for port, good := range map[string]bool{"": true, ":": true, ":1": true, ":65535": true, ":0": false, ":65536": false, ":99999": false} {
+		assert.Equal(t, good, q.checkURL("https://example.com"+port+"/") == nil, port)
+	}
 }
