@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,21 +103,35 @@ func TestImportantCallsAreMadeFirst(t *testing.T) {
 				ids = append(ids, r.accept("/async/hello/"+priority+strconv.Itoa(i), "", "X-Ryo-Priority", priority))
 			}
 		}
-		// One of each has been handed out, and waits for the place.
-		require.Eventually(t, func() bool {
-			p := r.queue.placesFor("hello")
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return len(p.waiting[0]) > 0 && len(p.waiting[1]) > 0 && len(p.waiting[2]) > 0
-		}, patience, time.Millisecond)
+		// handed waits until one of each that is left has been handed out, and waits for the
+		// place.
+		left := []int{3, 3, 3}
+		handed := func() {
+			require.Eventually(t, func() bool {
+				p := r.queue.placesFor("hello")
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				for i, n := range left {
+					if n > 0 && len(p.waiting[i]) == 0 {
+						return false
+					}
+				}
+				return true
+			}, patience, time.Millisecond)
+		}
+		handed()
 		assert.Equal(t, queued, r.call(ids[1], "").GetState())
 		assert.Equal(t, low, r.call(ids[1], "").GetPriority())
 		assert.Equal(t, normal, r.call(ids[4], "").GetPriority())
-		close(release)
 		var order []string
 		for range 9 {
-			order = append(order, <-entered)
+			handed()
+			release <- struct{}{}
+			is := <-entered
+			left[slices.Index(priorities[:], is[:len(is)-1])]--
+			order = append(order, is)
 		}
+		close(release)
 		at := func(name string) int {
 			for i, is := range order {
 				if is == name {
