@@ -13,6 +13,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
+	"github.com/Ishan27g/ryo-faas/proxy/wish"
 	"github.com/Ishan27g/ryo-faas/transport"
 )
 
@@ -457,6 +458,7 @@ func TestWhatALostAgentHasToRemoveIsWished(t *testing.T) {
 	has, other := p.pick(t, nodes)
 	has.stop()
 	p.has(t, "Hello", other)
+	wishOf(t, p, func(w *wish.Wish) bool { at := w.Place(has.addr, ""); return at != nil && at.Leaving })
 	p.stop()
 	assert.NoFileExists(t, filepath.Join(cfg.Dir, "removals.json"))
 	cfg.Dir = t.TempDir()
