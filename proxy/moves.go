@@ -106,7 +106,7 @@ func (p *Proxy) withWishes(functions []place.Function) []place.Function {
 // ofSegment returns what is wished of the function that a call names.
 func (p *Proxy) ofSegment(segment string) *wish.Wish {
 	name, err := url.PathUnescape(segment)
-	if err != nil {
+	if err != nil || p.strangers() { // another proxy may have been asked to stop it
 		return nil
 	}
 	name, _, _ = strings.Cut(name, "@")
@@ -122,10 +122,15 @@ func (p *Proxy) noRoute(segment string) error {
 		return err
 	}
 	var away []string
+	behind := false
 	for _, at := range w.At {
+		behind = behind || w.Behind(&at)
 		if r, _, answers := p.fleet.Agent(at.Agent, at.ID); !answers {
 			away = append(away, r.Agent)
 		}
+	}
+	if len(away) == 0 && !behind { // it was stopped at its agents, past the proxy
+		return err
 	}
 	why, reason := "the agents that are to have it are brought to what is wished", "behind"
 	if len(away) > 0 {

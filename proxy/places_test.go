@@ -447,6 +447,21 @@ func TestAFunctionThatIsBroughtUpElsewhereIsUnavailableAndNotUnknown(t *testing.
 	p.has(t, "Hello", other)
 }
 
+// What was stopped at its agent, or may have been through a proxy that has another store, is
+// not there.
+func TestAFunctionThatWasStoppedPastTheProxyIsUnknown(t *testing.T) {
+	for name, shared := range map[string]bool{"at its agent": false, "with -shared": true} {
+		t.Run(name, func(t *testing.T) {
+			nodes := newNodes(t, 2)
+			p := start(t, Config{Agents: addrs(nodes...), Store: storetest.New(), Shared: shared})
+			deploys(t, p, source(t, "Hello", nodes[0].addr))
+			_, err := nodes[0].Stop(t.Context(), "Hello")
+			require.NoError(t, err)
+			eventually(t, func() bool { status, _ := p.call(t, "hello"); return status == 404 }, "it is not there")
+		})
+	}
+}
+
 // Where a function is to be, also what is to leave an agent that is away, lies in the store
 // alone: a proxy with another folder knows as much.
 func TestWhatALostAgentHasToRemoveIsWished(t *testing.T) {
