@@ -89,7 +89,7 @@ race: ## all tests, under the race detector; SHORT=-short: fewer, of cmd/e2e tho
 
 .PHONY: soak
 soak: ## redeploys, crashes, kills and upgrades of the agent, machines that vanish, losses of power, crowds of connections, and ten times too many calls, for minutes
-	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run 'TestNothingThatWasAcknowledged' ./proxy/store
+	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run 'TestNothingThatWasAcknowledged|TestCluster' ./proxy/store
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestAnOverloaded' ./proxy/gateway
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestManyFunctions' ./proxy
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestADay' ./proxy/scale
