@@ -33,7 +33,7 @@ var engineCommands = []engineCommand{
 	{"secret", "FILE", "FILE: makes a new file by which the nodes of an engine and its proxies know each other; copy it to all of them", newSecret},
 	{"migrate", "", "moves all that the store in the folder has to the engine of -engine, which has to be empty", migrateEngine},
 	{"check", "", "says what the store has, and whether something is lost", checkEngine},
-	{"export", "FILE", "writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with secrets, as the store has them", exportEngine},
+	{"export", "FILE", "writes the records to a new file, - for stdout: functions, versions, agents, schedules, settings; with keys of certificates, as the store has them", exportEngine},
 	{"import", "FILE", "stores the records of an export, - for stdin; those that are there and differ are refused, or replaced (-replace)", importEngine},
 	{"restore", "[FILE]", "begins the store anew with an export, by default the last one that the proxy has made; what it had is set aside", restoreEngine},
 	{"accept", "", "goes on with a store that has lost something, as it is", acceptEngine},
