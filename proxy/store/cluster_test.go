@@ -129,6 +129,9 @@ func (n *nodes) with(t *testing.T, backlog int) *store.Engine {
 }
 
 func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the race detector three nodes of an engine take minutes")
+	}
 	n := startNodes(t)
 	began := time.Now()
 	e, err := store.Open(n.config(t))
