@@ -405,7 +405,7 @@ func TestScan(t *testing.T) {
 		var front struct{ Calls []struct{ Path string } }
 		require.NoError(t, json.Unmarshal([]byte(frontOf(t, scanners[0], p.web)), &front))
 		for _, c := range front.Calls {
-			path, _, _ := strings.Cut(strings.Replace(c.Path, "NAME", "tunnel", 1), "?")
+			path, _, _ := strings.Cut(strings.NewReplacer("NAME", "tunnel", "ID", "tunnel").Replace(c.Path), "?")
 			assert.True(t, known[path], "%s of the %s is not scanned: say here who may call it", path, p.name)
 		}
 	}
