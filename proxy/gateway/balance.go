@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/Ishan27g/ryo-faas/proto"
 )
 
 // balance sets the step, so that of total calls in a row each version gets as many as
@@ -77,6 +79,32 @@ func (p *picker) next() *target {
 	if p.target != nil {
 		p.tried = append(p.tried, p.target)
 	}
+	t := p.untried()
+	if t == nil && p.renew() {
+		t = p.untried()
+	}
+	return t // if it is nil, target is the last one, for what callers are told
+}
+
+// renew takes the route that the path has by now, if it is another one: while the call was
+// on its way, the function may have moved.
+func (p *picker) renew() bool {
+	rt := (*p.route.table.routes.Load())[proto.Path(p.route.name)]
+	if rt == nil || rt == p.route {
+		return false
+	}
+	chosen := rt.version(p.number)
+	if p.number == 0 && rt.unready == nil {
+		chosen = rt.choose()
+	}
+	if chosen == nil {
+		return false
+	}
+	p.route, p.chosen = rt, chosen
+	return true
+}
+
+func (p *picker) untried() *target {
 	for _, fits := range [...]func(*target) bool{(*target).available, nil} {
 		t, of := p.chosen.pick(p.tried, fits), p.chosen
 		for _, v := range p.route.versions {
@@ -98,7 +126,7 @@ func (p *picker) next() *target {
 			return t
 		}
 	}
-	return nil // and target is the last one, for what callers are told
+	return nil
 }
 
 // release takes the call out of its target's count, and gives its place back.

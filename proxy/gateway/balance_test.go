@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,4 +166,41 @@ func BenchmarkPick(b *testing.B) {
 			}
 		})
 	}
+}
+
+// movingDoor is the way to a function that leaves as somebody comes for it.
+type movingDoor struct{ leaves func() }
+
+func (l *movingDoor) Dial(context.Context, int) (net.Conn, error) {
+	l.leaves()
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+}
+
+// A call that was on its way to a function when it moved goes to where it is now.
+func TestACallFollowsAFunctionThatMoves(t *testing.T) {
+	inBothLanes(t, func(t *testing.T, line string) {
+		for path, number := range map[string]uint32{"hello": 0, "hello@7": 7} {
+			here := deployed("Hello", "127.0.0.1:1")
+			there := function(t, "Hello", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "there") })
+			here.AtAgent = "here:9000"
+			for _, row := range []*proto.FunctionJsonRsp{here, there} {
+				row.Version, row.Serving = number, []*proto.Serving{{Version: number, Weight: 100, Proxy: row.GetProxy()}}
+			}
+			call := "GET /functions/" + path + " HTTP/1.1\r\nHost: h\r\n" + line + "\r\n"
+			routes := NewTable()
+			addr := frontTo(t, routes)
+			moves := func() { routes.Update(map[string][]Replica{"hello": {{Row: there}}}) }
+			routes.Update(map[string][]Replica{"hello": {{Row: here, Door: &movingDoor{moves}}}})
+			res, _ := say(t, addr, call)
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			assert.Equal(t, "there", string(body))
+
+			routes = NewTable()
+			addr = frontTo(t, routes)
+			routes.Update(map[string][]Replica{"hello": {{Row: here, Door: &movingDoor{routes.Clear}}}})
+			res, _ = say(t, addr, call)
+			assert.Equal(t, 404, res.StatusCode, "it is nowhere")
+		}
+	})
 }

@@ -33,6 +33,7 @@ func NewTable() *Table {
 
 // route is one function as callers reach it. It never changes.
 type route struct {
+	table    *Table
 	name     string
 	mount    string        // what its service calls it: "/" and the escaped path
 	prefix   string        // as callers call it: Prefix and the path
@@ -158,7 +159,7 @@ func (t *Table) Update(changes map[string][]Replica) {
 		var after []*target
 		if len(replicas) > 0 {
 			rt := newRoute(path, replicas, before)
-			rt.calls = underWay
+			rt.table, rt.calls = t, underWay
 			rt.gated(routes[path])
 			rt.measure(routes[path])
 			rt.remember(routes[path])
