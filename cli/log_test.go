@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	protobuf "google.golang.org/protobuf/proto"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -130,7 +131,7 @@ func TestFollowGoesOnWithTheNextServer(t *testing.T) {
 			rows, err := fake.Deploy(t.Context(), &proto.FunctionJson{Name: "F", Dir: dir, Wait: true})
 			require.NoError(t, err)
 
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+			l, err := net.Listen("tcp", testkit.Address(t))
 			require.NoError(t, err)
 			stop := serveOn(t, l, fake)
 			out := &lockedBuffer{}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -68,6 +70,12 @@ func TestInterruptedLoginGivesTheTerminalBack(t *testing.T) {
 	assert.True(t, shows(terminal))
 	_, err := user.WriteString("\n") // ends the read that is left
 	require.NoError(t, err)
+	// It reads a number, not a file: were the terminal closed before, it could take what
+	// is typed at the next one that gets the number.
+	stacks := make([]byte, 1<<20)
+	require.Eventually(t, func() bool {
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("term.ReadPassword"))
+	}, callLimit, time.Millisecond)
 }
 
 func TestLoginHidesTheToken(t *testing.T) {

@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -41,12 +40,4 @@ func errorOf(t testing.TB, res *http.Response) map[string]any {
 	assert.Equal(t, res.Header.Get("X-Request-Id"), answer.Error["requestId"])
 	assert.NotEmpty(t, answer.Error["requestId"])
 	return answer.Error
-}
-
-// unused returns an address where nobody listens.
-func unused(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

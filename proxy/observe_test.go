@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -108,7 +109,7 @@ func TestWhatIsNotFoundMayBeAtAgentsThatDoNotAnswer(t *testing.T) {
 // Its agent answers and says nothing of it.
 func TestListSaysWhereCallsFail(t *testing.T) {
 	well, hurt := newNode(t), newNode(t)
-	hurt.service = "http://" + unused(t)
+	hurt.service = "http://" + testkit.Address(t)
 	p := start(t, Config{})
 	deploys(t, p, source(t, "Hello", well.addr, hurt.addr))
 	for range 2 { // one to each, which for one fails

@@ -105,16 +105,14 @@ func (n *node) Info() *proto.AgentInfo {
 // newNode starts an agent, whose functions go on when it is stopped.
 func newNode(t *testing.T) *node {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	n := &node{Fake: transporttest.NewFake(t), addr: l.Addr().String()}
+	n := &node{Fake: transporttest.NewFake(t), addr: testkit.Address(t)}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, n.addr, r.URL.Path) }))
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
 	})
 	n.service = srv.URL
-	n.serve(t, l)
+	n.start(t)
 	return n
 }
 
@@ -430,7 +428,7 @@ func TestWrongCallsChangeNothing(t *testing.T) {
 }
 
 func TestDeployToAnAgentThatDoesNotAnswer(t *testing.T) {
-	n, dead := newNode(t), unused(t)
+	n, dead := newNode(t), testkit.Address(t)
 	p := start(t, Config{})
 	_, err := p.Deploy(t.Context(), source(t, "Hello", dead))
 	require.ErrorIs(t, err, proto.ErrUnavailable)
@@ -675,7 +673,7 @@ func TestFunctionOfAnUnreachableAgentThatIsDownToo(t *testing.T) {
 	p := start(t, Config{Agents: []string{n.addr}})
 	_, err := p.Deploy(t.Context(), source(t, "Hello"))
 	require.NoError(t, err)
-	n.service = "http://" + unused(t)
+	n.service = "http://" + testkit.Address(t)
 	n.stop()
 	n.start(t) // tells of the new service
 	require.Eventually(t, func() bool { status, _ := p.call(t, "hello"); return status == 502 }, patience, time.Millisecond)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/server"
@@ -91,10 +92,7 @@ func TestBadAddressIsReportedByTheFirstCall(t *testing.T) {
 }
 
 func TestAddressWithoutServerFailsAtOnce(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := testkit.Address(t)
 	for _, kind := range bothKinds {
 		start := time.Now()
 		for call, err := range everyCall(t.Context(), t, connect(t, kind, addr)) {
@@ -112,10 +110,7 @@ func TestAddressWithoutServerFailsAtOnce(t *testing.T) {
 
 func TestClientsComeBackWithTheServer(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := testkit.Address(t)
 	for _, kind := range bothKinds {
 		cli := connect(t, kind, addr)
 		_, err := cli.Details(t.Context())

@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // runProgram runs a program to its end with additional variables.
@@ -260,7 +262,7 @@ func TestVerbs(t *testing.T) {
 			line("HelloWorld", url+"helloworld", "Stopped"), r.stdout)
 	})
 	t.Run("unreachable", func(t *testing.T) {
-		gone := closedPort(t)
+		gone := testkit.Address(t)
 		for _, kind := range []string{"rpc", "http"} {
 			for _, args := range [][]string{{"list"}, {"details"}, {"stop", "F"}, {"log", "F"}, {"invoke", "F"}, {"deploy", "hello"}, {"def", "all.json"}} {
 				r := proxyCli(t, dir, append(args, "-proxy", gone, "-transport", kind)...)

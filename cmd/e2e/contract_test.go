@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // The README's session, by every way in.
@@ -63,11 +65,14 @@ func TestFunctionSeesWhatItsCallerSends(t *testing.T) {
 	s := startStack(t)
 	dir := t.TempDir()
 	writeInspector(t, dir)
-	write(t, dir, map[string]string{"deploy.json": `{"deploy": [{"name": "Inspect", "packageDir": ".", "agentAddr": "` + s.agent.addr + `",
-		"kind": "http", "env": {"COLOUR": "green"}, "include": ["data/*.txt"], "tags": ["special"],
-		"ldflags": "-X inspector.Version=v7", "timeout": "2s", "memory": "256MiB"}]}`})
-	r := proxyCli(t, dir, "-proxy", s.proxy.rpc, "def", "-wait", "deploy.json")
-	require.Zero(t, r.code, r.stderr)
+	deploy := func(t *testing.T, timeout string) {
+		write(t, dir, map[string]string{"deploy.json": `{"deploy": [{"name": "Inspect", "packageDir": ".", "agentAddr": "` + s.agent.addr + `",
+			"kind": "http", "env": {"COLOUR": "green"}, "include": ["data/*.txt"], "tags": ["special"],
+			"ldflags": "-X inspector.Version=v7", "timeout": "` + timeout + `", "memory": "256MiB"}]}`})
+		r := proxyCli(t, dir, "-proxy", s.proxy.rpc, "def", "-wait", "deploy.json")
+		require.Zero(t, r.code, r.stderr)
+	}
+	deploy(t, "1m")
 	direct := rows(t, http.MethodGet, "http://"+s.agent.addr+"/details", "")[0].URL
 	through := "http://" + s.proxy.http + "/functions/inspect"
 
@@ -178,6 +183,8 @@ func TestFunctionSeesWhatItsCallerSends(t *testing.T) {
 		}
 	})
 	t.Run("a function that takes too long is answered for", func(t *testing.T) {
+		deploy(t, "1s")
+		defer deploy(t, "1m")
 		status, answer := fetch(t, http.MethodGet, through+"/slow", "")
 		assert.Equal(t, http.StatusGatewayTimeout, status)
 		assert.Equal(t, "timeout", errorOf(t, answer).Code)
@@ -484,7 +491,7 @@ func TestReplicas(t *testing.T) {
 		}
 	})
 	t.Run("an agent that does not answer", func(t *testing.T) {
-		gone := closedPort(t)
+		gone := testkit.Address(t)
 		r := proxyCli(t, dir, "-proxy", p.rpc, "list", gone)
 		assert.Equal(t, 5, r.code, r.stderr)
 		assert.Contains(t, r.stderr, gone)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,8 +43,8 @@ func gotten(t *testing.T, at, function, kind string) (ids []string) {
 	return ids
 }
 
-// A schedule calls its function, each time once, though its proxy is killed; it pauses,
-// runs at will, and ends with the setting.
+// A schedule calls its function, each time once but for the call that is under way when its
+// proxy is killed; it pauses, runs at will, and ends with the setting.
 func TestASchedule(t *testing.T) {
 	t.Parallel()
 	const kind = "ryofaas.schedule.run"
@@ -64,6 +65,7 @@ func TestASchedule(t *testing.T) {
 
 	s.proxy.kill()
 	before := len(gotten(t, s.agent.addr, "Tick", kind))
+	underWay := []int{before - 1, before} // one of these calls, if any
 	s.proxy = startProxy(t, s.proxy.dir)
 	eventually(t, func() bool { return len(gotten(t, s.agent.addr, "Tick", kind)) >= before+2 }, "it is not called after a kill")
 
@@ -73,11 +75,12 @@ func TestASchedule(t *testing.T) {
 	assert.Regexp(t, `^c_\S+\n$`, r.stdout)
 	eventually(t, func() bool { return strings.Contains(cli("cron", "ls", "Tick").stdout, "done, by hand") }, "it is not called by hand")
 	ids := gotten(t, s.agent.addr, "Tick", kind)
-	seen := map[string]bool{}
-	for _, id := range ids {
+	for i, id := range ids {
 		assert.Regexp(t, `^tick@`, id)
-		assert.False(t, seen[id], "%s came twice", id)
-		seen[id] = true
+		if first := slices.Index(ids, id); first != i {
+			assert.Contains(t, underWay, first, "%s came twice", id)
+			underWay = nil
+		}
 	}
 	cli("cron", "resume", "Tick")
 	eventually(t, func() bool { return len(gotten(t, s.agent.addr, "Tick", kind)) > len(ids) }, "it is not called after resume")

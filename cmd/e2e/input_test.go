@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // tree is files by path.
@@ -322,7 +324,7 @@ func TestBadNamesAndSettings(t *testing.T) {
 // nothing is sent.
 func TestBadDefinitionFiles(t *testing.T) {
 	t.Parallel()
-	nobody := closedPort(t) // nothing must be sent
+	nobody := testkit.Address(t) // nothing must be sent
 	dir := folder(t, tree{"hello/a.go": hello, "folder/x": ""})
 	for name, c := range map[string]struct{ text, says string }{
 		"empty":            {"", "bad.json:1:1"},

@@ -106,7 +106,7 @@ func TestBehindNginxNobodyControls(t *testing.T) {
 	group, err := user.LookupGroupId(nobody.Gid)
 	require.NoError(t, err)
 	p := startProxy(t, "")
-	front := closedPort(t)
+	front := testkit.Address(t)
 	startNginxAs(t, nobody.Username+" "+group.Name, front, "server { listen "+front+"; location / { proxy_pass http://"+strings.Replace(p.http, "localhost", "127.0.0.1", 1)+"; } }\n")
 	for _, c := range routes {
 		status, body := from(t, "127.0.0.1", request(t, c.method, front, c.path, c.body))
@@ -127,7 +127,7 @@ func TestPutOnlineBehindNginx(t *testing.T) {
 	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-trusted-proxies", "127.0.0.1")
 	functions := p.said(`Functions started on (\S+)`)
-	front, plain := closedPort(t), closedPort(t)
+	front, plain := testkit.Address(t), testkit.Address(t)
 	part := string(parts[1]) + "\nserver { listen " + plain + "; location / { proxy_pass http://localhost:8080; } }\n"
 	for was, is := range map[string]string{"listen 80;": "listen " + front + ";", "localhost:8080": functions} {
 		require.Contains(t, part, was)

@@ -49,15 +49,6 @@ func (d door) cli(t *testing.T, dir string, args ...string) result {
 	return proxyCli(t, dir, append([]string{"-proxy", d.addr, "-transport", d.kind}, args...)...)
 }
 
-// closedPort is an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // freePorts is a range of n ports that are this test's.
 func freePorts(t *testing.T, n int) string {
 	t.Helper()

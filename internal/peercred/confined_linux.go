@@ -31,30 +31,38 @@ func (p Peer) Confined() (bool, error) {
 		}
 		return marked(theirs, own), err
 	}
+	link := fmt.Sprintf("socket:[%d]", p.inode)
+	// Mostly it is the process of the connection before, and the others need not be listed.
+	if last := lastHolder.Load(); last != nil {
+		if found, confined, err := decide(*last, link, own); found {
+			return confined, err
+		}
+	}
 	pids, err := processes()
 	if err != nil {
 		return false, err
 	}
-	link := fmt.Sprintf("socket:[%d]", p.inode)
-	// Mostly it is the process of the connection before, or one that has just started.
-	slices.Reverse(pids)
-	if last := lastHolder.Load(); last != nil {
-		pids = slices.Insert(pids, 0, *last)
-	}
-	for _, pid := range pids {
-		if has, _ := holds(pid, link); !has {
-			continue
+	for _, pid := range slices.Backward(pids) { // or one that has just started
+		if found, confined, err := decide(pid, link, own); found {
+			if err == nil {
+				lastHolder.Store(&pid)
+			}
+			return confined, err
 		}
-		theirs, err := filters(pid)
-		if errors.Is(err, os.ErrNotExist) { // it has exited
-			continue
-		}
-		if err == nil {
-			lastHolder.Store(&pid)
-		}
-		return marked(theirs, own), err
 	}
 	return p.unseen(pids, own)
+}
+
+// decide is Confined for a process that may have the socket, if it has it.
+func decide(pid, link string, own int) (found, confined bool, err error) {
+	if has, _ := holds(pid, link); !has {
+		return false, false, nil
+	}
+	theirs, err := filters(pid)
+	if errors.Is(err, os.ErrNotExist) { // it has exited
+		return false, false, nil
+	}
+	return true, marked(theirs, own), err
 }
 
 // unseen is Confined for a socket that is in no process whose files can be seen.

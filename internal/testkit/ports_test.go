@@ -32,3 +32,22 @@ func TestTestsDoNotGetEachOthersPorts(t *testing.T) {
 		assert.NotEqual(t, first, testkit.Ports(t), "somebody else's")
 	})
 }
+
+func TestAnAddressIsGivenOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for range 150 { // more than a block
+		addr := testkit.Address(t)
+		assert.False(t, seen[addr], addr)
+		seen[addr] = true
+	}
+	for addr := range seen {
+		l, err := net.Listen("tcp", addr)
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}
+	_, port, err := net.SplitHostPort(testkit.Address(t))
+	require.NoError(t, err)
+	first, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	assert.NotEqual(t, first/100, testkit.Ports(t)/100, "a block of ports is another one")
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,10 +72,10 @@ func (s started) Write(b []byte) (int, error) {
 // freePort is an address at which nobody listens.
 func freePort(t *testing.T) (addr string, port int) {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	addr = testkit.Address(t)
+	at, err := netip.ParseAddrPort(addr)
 	require.NoError(t, err)
-	defer free.Close()
-	return free.Addr().String(), free.Addr().(*net.TCPAddr).Port
+	return addr, int(at.Port())
 }
 
 // startProgram starts a proxy, which is stopped with the test.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -107,7 +108,7 @@ func TestASlowReplicaGetsFewCalls(t *testing.T) {
 func TestAVersionThatCannotBeDialedLeavesTheOthers(t *testing.T) {
 	live := function(t, "Hello", func(http.ResponseWriter, *http.Request) {})
 	row := deployed("Hello", "127.0.0.1:1")
-	row.Serving = []*proto.Serving{{Version: 1, Weight: 50, Proxy: live.GetProxy(), Instances: 1}, {Version: 2, Weight: 50, Proxy: "http://" + unused(t), Instances: 1}}
+	row.Serving = []*proto.Serving{{Version: 1, Weight: 50, Proxy: live.GetProxy(), Instances: 1}, {Version: 2, Weight: 50, Proxy: "http://" + testkit.Address(t), Instances: 1}}
 	addr := front(t, row)
 	for range 4 {
 		res, err := client(t).Get("http://" + addr + "/functions/hello")
@@ -122,7 +123,7 @@ func TestAVersionThatCannotBeDialedLeavesTheOthers(t *testing.T) {
 }
 
 func TestACrashLoopSaysWhenItIsTriedAgain(t *testing.T) {
-	row := deployed("Hello", unused(t))
+	row := deployed("Hello", testkit.Address(t))
 	row.Status, row.Instances, row.Reason = string(proto.Failed), 0, proto.ReasonCrash
 	row.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: row.GetProxy()}}
 	for in, least := range map[time.Duration]int{20 * time.Second: 18, -time.Second: 1} {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 )
@@ -445,7 +446,7 @@ func TestWhoWaitsForAFunctionThatIsStoppedIsTold(t *testing.T) {
 func TestWhoWaitsForAReplicaThatFailsGoesToAnother(t *testing.T) {
 	inBothLanes(t, func(t *testing.T, line string) {
 		b := newBusy(t, 1)
-		down := deployed("Hello", unused(t))
+		down := deployed("Hello", testkit.Address(t))
 		down.Serving = []*proto.Serving{{Version: 1, Weight: 100, Proxy: down.GetProxy(), Instances: 1, Concurrency: 1}}
 		table := table(b.row, down)
 		addr := frontTo(t, table)

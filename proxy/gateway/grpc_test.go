@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -274,7 +275,7 @@ func TestErrorsOfTheGatewayInGRPC(t *testing.T) {
 		alike(t, grpcTo(t, front(t)), "Say", codes.NotFound, proto.ErrNotFound, "not found")
 	})
 	t.Run("it is down", func(t *testing.T) {
-		alike(t, grpcTo(t, front(t, deployed("Hello", unused(t)))), "Say", codes.Unavailable, proto.ErrBadGateway, "is down")
+		alike(t, grpcTo(t, front(t, deployed("Hello", testkit.Address(t)))), "Say", codes.Unavailable, proto.ErrBadGateway, "is down")
 	})
 	t.Run("it is late", func(t *testing.T) {
 		row, _ := serveH2(t, "Hello", new(echo).server())

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
@@ -53,7 +54,7 @@ func TestOfTwoReplicasTheLessBusyIsTaken(t *testing.T) {
 }
 
 func TestAReplicaThatIsSetAsideGetsCallsOnlyIfThereIsNoOther(t *testing.T) {
-	r := table(deployed("Hello", unused(t)), deployed("Hello", unused(t)), deployed("Hello", unused(t)))
+	r := table(deployed("Hello", testkit.Address(t)), deployed("Hello", testkit.Address(t)), deployed("Hello", testkit.Address(t)))
 	defer r.Clear()
 	rt, _, err := r.find("hello")
 	require.NoError(t, err)
@@ -99,7 +100,7 @@ func TestAnotherVersionComesBeforeAReplicaThatIsSetAside(t *testing.T) {
 
 func TestAReplicaThatRefusesIsSetAsideAndProbedBack(t *testing.T) {
 	live := function(t, "Hello", func(http.ResponseWriter, *http.Request) {})
-	down := unused(t)
+	down := testkit.Address(t)
 	r := table(live, deployed("Hello", down))
 	addr := frontTo(t, r)
 	all := targetsOf(t, r)
@@ -224,7 +225,7 @@ func TestAReplicaIsAvailableAsItsAgentSays(t *testing.T) {
 		"its last deploy has failed": {func(row *proto.FunctionJsonRsp) { row.Reason = proto.ReasonBuild }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			row := deployed("Hello", unused(t))
+			row := deployed("Hello", testkit.Address(t))
 			r := table(row)
 			defer r.Clear()
 			target := targetsOf(t, r)[0]

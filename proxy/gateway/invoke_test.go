@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -410,7 +411,7 @@ func TestBrokenAnswersAreTheFunctionsFault(t *testing.T) {
 func TestReasonsWhyAFunctionIsNotCalled(t *testing.T) {
 	deploying := &proto.FunctionJsonRsp{Name: "New", Status: string(proto.Deploying)}
 	failed := &proto.FunctionJsonRsp{Name: "Bad", Status: string(proto.Failed), Reason: proto.ReasonBuild}
-	addr := front(t, deploying, failed, deployed("Down", unused(t)))
+	addr := front(t, deploying, failed, deployed("Down", testkit.Address(t)))
 	for _, tt := range []struct {
 		target                  string
 		status                  int
@@ -434,7 +435,7 @@ func TestReasonsWhyAFunctionIsNotCalled(t *testing.T) {
 
 // A call that was given a replica just before its function was stopped.
 func TestAFunctionThatWasStoppedMeanwhileIsNotDown(t *testing.T) {
-	r := table(deployed("Gone", unused(t)))
+	r := table(deployed("Gone", testkit.Address(t)))
 	srv := httptest.NewServer(New(Config{
 		Table: r, Logger: hclog.NewNullLogger(), Admit: func(*http.Request, string, bool) error { return nil },
 		Stranger: func(*http.Request) bool { return false },
@@ -480,14 +481,6 @@ func TestACallWaitsUntilItsFunctionIsKnown(t *testing.T) {
 	r.Update(map[string][]Replica{"late": nil})
 	res, _ := say(t, srv.Listener.Addr().String(), "GET /functions/other HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	assert.Equal(t, http.StatusNotFound, res.StatusCode)
-}
-
-// unused returns an address where nobody listens.
-func unused(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Time limits.
@@ -598,7 +591,7 @@ func TestNextReplicaIsTakenWhenOneCannotBeDialed(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "got %s", b)
 	})
-	addr := front(t, deployed("Hello", unused(t)), live, deployed("Hello", unused(t)))
+	addr := front(t, deployed("Hello", testkit.Address(t)), live, deployed("Hello", testkit.Address(t)))
 	for range 6 {
 		res, _ := say(t, addr, "POST /functions/hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
 		assert.Equal(t, "got body", bodyOf(t, res))

@@ -303,8 +303,14 @@ func TestAttacksAreStopped(t *testing.T) {
 					arg = d.at(s)
 				}
 				name := d.attack + " " + arg
-				assert.Equal(t, d.want, u.attempt(t, under(New(), rules), d.attack, arg), name)
-				assert.NotEqual(t, d.want, u.attempt(t, bare, d.attack, arg), name+", without a launcher")
+				stopped := u.attempt(t, under(New(), rules), d.attack, arg)
+				unstopped := u.attempt(t, bare, d.attack, arg)
+				if d.attack == "int80" && unstopped == "ENOSYS" {
+					t.Log("this kernel has no calls of 32 bits, which are to be stopped")
+					continue
+				}
+				assert.Equal(t, d.want, stopped, name)
+				assert.NotEqual(t, d.want, unstopped, name+", without a launcher")
 			}
 		})
 	}
@@ -535,7 +541,7 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	rules.Children = true
 	left := func() (n int) {
 		for _, h := range l.groups.hierarchies {
-			found, err := filepath.Glob(filepath.Join(h.dir, heldPrefix+strconv.Itoa(os.Getpid())+"-*"))
+			found, err := filepath.Glob(filepath.Join(h.dir, heldPrefix+maker()+"*"))
 			require.NoError(t, err)
 			n += len(found)
 		}
@@ -555,10 +561,35 @@ func TestControlGroupsAreRemoved(t *testing.T) {
 	// Those of an agent that is no more go with the next one.
 	gone := exec.Command("/bin/true")
 	require.NoError(t, gone.Run())
-	old := filepath.Join(l.groups.hierarchies[0].dir, heldPrefix+strconv.Itoa(gone.Process.Pid)+"-1")
-	require.NoError(t, os.Mkdir(old, 0o700))
+	group := func(space string) string {
+		dir := filepath.Join(l.groups.hierarchies[0].dir, heldPrefix+space+"-"+strconv.Itoa(gone.Process.Pid)+"-1")
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		t.Cleanup(func() { _ = os.Remove(dir) })
+		return dir
+	}
+	own, err := namespace("self")
+	require.NoError(t, err)
+	old := group(own)
 	New()
 	assert.NoDirExists(t, old)
+
+	// A container's pids are others: there the number may be one that runs.
+	contained := exec.Command(helper, "sleep")
+	contained.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	require.NoError(t, contained.Start())
+	stop := func() { _ = contained.Process.Kill(); _ = contained.Wait() }
+	defer stop()
+	theirs, err := namespace(strconv.Itoa(contained.Process.Pid))
+	require.NoError(t, err)
+	foreign := group(theirs)
+	New()
+	assert.DirExists(t, foreign)
+	stop()
+	New()
+	if own == firstNamespace {
+		assert.NoDirExists(t, foreign, "nobody is left who could have made it")
+	}
+	assert.False(t, exited(firstNamespace, "1", "1"), "a container does not see its host's")
 }
 
 func TestHierarchies(t *testing.T) {
@@ -748,14 +779,14 @@ func TestForkExec(t *testing.T) {
 	if l.groups != nil {
 		member, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 		require.NoError(t, err)
-		assert.Equal(t, len(l.groups.hierarchies), strings.Count(string(member), "/"+freePrefix+strconv.Itoa(os.Getpid())+"-"), "%s", member)
+		assert.Equal(t, len(l.groups.hierarchies), strings.Count(string(member), "/"+freePrefix+maker()), "%s", member)
 	}
 	require.NoError(t, unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0))
 	require.NoError(t, unix.Close(pidfd))
 	require.ErrorContains(t, reap(pid), "killed")
 	release()
 	if l.groups != nil {
-		left, err := filepath.Glob(filepath.Join(l.groups.hierarchies[0].dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
+		left, err := filepath.Glob(filepath.Join(l.groups.hierarchies[0].dir, freePrefix+maker()+"*"))
 		require.NoError(t, err)
 		assert.Empty(t, left)
 	}
@@ -872,7 +903,7 @@ func TestUDPWithAListOfPorts(t *testing.T) {
 	_, rules := users()[0].set(t)
 	rules.Connect = []uint16{443}
 	t.Cleanup(func() { // after the release of all
-		left, err := filepath.Glob(filepath.Join(l.udp.dir, freePrefix+strconv.Itoa(os.Getpid())+"-*"))
+		left, err := filepath.Glob(filepath.Join(l.udp.dir, freePrefix+maker()+"*"))
 		require.NoError(t, err)
 		assert.Empty(t, left)
 	})

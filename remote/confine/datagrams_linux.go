@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"unsafe"
 
@@ -68,7 +67,7 @@ func (d *datagrams) join(made *group) (folder *os.File, err error) {
 		}
 	}
 	if dir == "" {
-		if dir, err = os.MkdirTemp(d.dir, freePrefix+strconv.Itoa(os.Getpid())+"-"); err != nil {
+		if dir, err = os.MkdirTemp(d.dir, freePrefix+maker()); err != nil {
 			return nil, err
 		}
 		*made = append(*made, dir)

@@ -13,12 +13,28 @@ import (
 	"syscall"
 )
 
-// The names of our control groups begin with one of these. The pid of their maker
-// follows.
+// The names of our control groups begin with one of these. Who made them follows: see maker.
 const (
 	heldPrefix = "ryo-build-"
 	freePrefix = "ryo-function-"
 )
+
+// maker is what the name of each group of this process has after its prefix: the namespace
+// of its pid, since agents in containers may share control groups, and the pid.
+var maker = sync.OnceValue(func() string {
+	own, _ := namespace("self")
+	return own + "-" + strconv.Itoa(os.Getpid()) + "-"
+})
+
+// firstNamespace is the number of the namespace from which all pids can be seen.
+const firstNamespace = "4026531836"
+
+// namespace returns the number of the namespace of a process's pid. The error is ErrNotExist
+// for one that has exited.
+func namespace(pid string) (string, error) {
+	link, err := os.Readlink("/proc/" + pid + "/ns/pid")
+	return strings.TrimSuffix(strings.TrimPrefix(link, "pid:["), "]"), err
+}
 
 // groups makes control groups (cgroups), one for each program.
 type groups struct {
@@ -134,7 +150,7 @@ func (g *groups) make(prefix string, l Limits) (made group, err error) {
 		}
 	}()
 	for _, h := range g.hierarchies {
-		dir, err := os.MkdirTemp(h.dir, prefix+strconv.Itoa(os.Getpid())+"-")
+		dir, err := os.MkdirTemp(h.dir, prefix+maker())
 		if err != nil {
 			return made, err
 		}
@@ -230,13 +246,40 @@ func (m group) remove() (err error) {
 
 // sweep removes the groups whose makers have exited.
 func sweep(dir string) {
+	own, _ := namespace("self")
 	for _, prefix := range []string{heldPrefix, freePrefix} {
 		found, _ := filepath.Glob(filepath.Join(dir, prefix+"*"))
 		for _, old := range found {
-			name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(old), prefix), "-")
-			if pid, err := strconv.Atoi(name); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			parts := strings.Split(strings.TrimPrefix(filepath.Base(old), prefix), "-")
+			if len(parts) == 3 && exited(parts[0], parts[1], own) {
 				_ = syscall.Rmdir(old) // fails while a process of it runs
 			}
 		}
 	}
+}
+
+// exited reports whether a maker of groups is surely no more, as a process whose pid is of
+// the namespace own sees it.
+func exited(space, pid, own string) bool {
+	if space == own {
+		n, err := strconv.Atoi(pid)
+		return err == nil && errors.Is(syscall.Kill(n, 0), syscall.ESRCH)
+	}
+	if own != firstNamespace {
+		return false
+	}
+	others, err := filepath.Glob("/proc/[0-9]*")
+	return err == nil && !slices.ContainsFunc(others, func(dir string) bool {
+		theirs, err := namespace(filepath.Base(dir))
+		return theirs == space || errors.Is(err, os.ErrPermission) && !plain(dir)
+	})
+}
+
+// plain reports whether the process of a folder of /proc is of no namespace inside that of
+// this process: then it has no further pid. That is told of processes of all users.
+func plain(dir string) bool {
+	status, _ := os.ReadFile(filepath.Join(dir, "status"))
+	_, rest, _ := strings.Cut(string(status), "\nNSpid:")
+	pids, _, _ := strings.Cut(rest, "\n")
+	return len(strings.Fields(pids)) == 1
 }

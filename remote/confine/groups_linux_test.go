@@ -43,11 +43,11 @@ func TestProcessesBeginInGroupsOfVersionTwo(t *testing.T) {
 	require.NoError(t, w.Close())
 	member, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	require.NoError(t, err)
-	assert.Contains(t, string(member), fmt.Sprintf("0::/%s%d-", freePrefix, os.Getpid()))
+	assert.Contains(t, string(member), "0::/"+freePrefix+maker())
 	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
 	require.Error(t, reap(pid))
 	release()
-	left, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("%s%d-*", freePrefix, os.Getpid())))
+	left, err := filepath.Glob(filepath.Join(dir, freePrefix+maker()+"*"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
 )
 
@@ -165,10 +166,7 @@ func (p program) version(t *testing.T) string {
 // serve starts the program, which ends with the test.
 func (p program) serve(t *testing.T, routes []conformance.Route) string {
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := testkit.Address(t)
 	conf := filepath.Join(dir, "conf")
 	require.NoError(t, os.WriteFile(conf, []byte(p.configure(dir, addr, routes)), 0o600))
 	cmd := exec.CommandContext(t.Context(), p.path(t), p.args(conf)...)

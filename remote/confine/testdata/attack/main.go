@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -232,8 +233,15 @@ func fastOpen(addr string) error {
 	return unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, address(addr))
 }
 
-// int80 asks for a unix socket as a program of 32 bits would.
-func int80(string) error {
+// int80 asks for a unix socket as a program of 32 bits would. Kernels that were made or
+// started without such calls take it for a fault.
+func int80(string) (err error) {
+	debug.SetPanicOnFault(true)
+	defer func() {
+		if recover() != nil {
+			err = syscall.ENOSYS
+		}
+	}()
 	if got := int80Call(359, unix.AF_UNIX, unix.SOCK_STREAM, 0); got < 0 {
 		return syscall.Errno(-got)
 	}
