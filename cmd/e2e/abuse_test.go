@@ -40,30 +40,33 @@ func (a abused) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// nonsense is what no client of ours sends.
-var nonsense = map[string]string{
-	"nothing":                       "",
-	"a TLS greeting":                "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600),
-	"a TLS record of the wrong age": "\x16\x02\x00\x00\x05hello",
-	"zeros":                         strings.Repeat("\x00", 1<<16),
-	"a long line":                   "GET /" + strings.Repeat("a", 1<<20),
-	"many headers":                  "GET / HTTP/1.1\r\nHost: h\r\n" + strings.Repeat("A: b\r\n", 1<<16),
-	"half a head":                   "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half",
-	"no host":                       "GET / HTTP/1.1\r\n\r\n",
-	"two hosts":                     "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-	"two lengths":                   "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-	"a length and chunks":           "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /details HTTP/1.1\r\nHost: localhost\r\n\r\n",
-	"a length below zero":           "POST /deploy HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
-	"a chunk without an end":        "POST /deploy HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
-	"a tunnel":                      "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
-	"a forward proxy":               "GET http://192.0.2.1:22/ HTTP/1.1\r\nHost: 192.0.2.1:22\r\n\r\n",
-	"half a PROXY header":           "PROXY TCP4 192.0.2.7",
-	"a PROXY header without an end": "PROXY TCP4 " + strings.Repeat("1", 1<<16),
-	"a binary PROXY header":         "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("\x00", 1<<16),
-	"h2c, then garbage":             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 1<<12),
-	"h2c, then endless headers":     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x40\x00\x01\x00\x00\x00\x00\x01" + strings.Repeat("\x00", 0x4000) + strings.Repeat("\x00\x40\x00\x09\x00\x00\x00\x00\x01"+strings.Repeat("\x00", 0x4000), 50),
-	"an upgrade to h2c":             "GET /functions/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-	"an unknown challenge":          "GET /.well-known/acme-challenge/../../details HTTP/1.1\r\nHost: localhost\r\n\r\n",
+// nonsense is what no client of ours sends. It is made when it is needed: each process of
+// the tests begins as this program.
+func nonsense() map[string]string {
+	return map[string]string{
+		"nothing":                       "",
+		"a TLS greeting":                "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600),
+		"a TLS record of the wrong age": "\x16\x02\x00\x00\x05hello",
+		"zeros":                         strings.Repeat("\x00", 1<<16),
+		"a long line":                   "GET /" + strings.Repeat("a", 1<<20),
+		"many headers":                  "GET / HTTP/1.1\r\nHost: h\r\n" + strings.Repeat("A: b\r\n", 1<<16),
+		"half a head":                   "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half",
+		"no host":                       "GET / HTTP/1.1\r\n\r\n",
+		"two hosts":                     "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+		"two lengths":                   "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"a length and chunks":           "POST /functions/a HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /details HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"a length below zero":           "POST /deploy HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+		"a chunk without an end":        "POST /deploy HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+		"a tunnel":                      "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+		"a forward proxy":               "GET http://192.0.2.1:22/ HTTP/1.1\r\nHost: 192.0.2.1:22\r\n\r\n",
+		"half a PROXY header":           "PROXY TCP4 192.0.2.7",
+		"a PROXY header without an end": "PROXY TCP4 " + strings.Repeat("1", 1<<16),
+		"a binary PROXY header":         "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("\x00", 1<<16),
+		"h2c, then garbage":             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 1<<12),
+		"h2c, then endless headers":     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x40\x00\x01\x00\x00\x00\x00\x01" + strings.Repeat("\x00", 0x4000) + strings.Repeat("\x00\x40\x00\x09\x00\x00\x00\x00\x01"+strings.Repeat("\x00", 0x4000), 50),
+		"an upgrade to h2c":             "GET /functions/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+		"an unknown challenge":          "GET /.well-known/acme-challenge/../../details HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	}
 }
 
 // plain are answers to nonsense: an error over HTTP, an alert of TLS, or frames of HTTP/2,
@@ -104,7 +107,7 @@ func TestAbuse(t *testing.T) {
 		var all sync.WaitGroup
 		defer all.Wait()
 		for _, port := range ports {
-			for what, sent := range nonsense {
+			for what, sent := range nonsense() {
 				for _, ends := range []bool{true, false} {
 					if !ends && port.name == "holder" {
 						continue // its clients have the right to wait

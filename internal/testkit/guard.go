@@ -27,8 +27,9 @@ const (
 	lockName = ".lock"
 	// undoName is a file in a root, of commands that undo what the kernel would keep.
 	undoName = ".undo"
-	// exitLimit is how long the processes of a run may take to exit after it.
-	exitLimit = 5 * time.Second
+	// exitLimit is how long the processes of a run may take to exit after it. The holder of
+	// an agent that was killed looks every 15 s whether it is still needed.
+	exitLimit = 20 * time.Second
 	// pause is the time between two looks at what still runs.
 	pause = 20 * time.Millisecond
 )
