@@ -34,9 +34,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(testkit.Guarded(leakChecked{m}), map[string]func(){
-		"proxyCli": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
-	})
+	os.Exit(testkit.Guarded(leakChecked{m}).Run())
 }
 
 // leakChecked fails a run of tests that leaves goroutines behind.
@@ -200,7 +198,22 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		r.Header.Get("Content-Type"), r.ContentLength, r.Header.Values("X-A"), body)
 }
 
+// program builds proxyCli as users have it, and returns the folder that it is in. This
+// program could stand in for it, but the start of each process would take twice as long.
+func program(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"build", "-o", dir}
+	if testkit.Race {
+		args = append(args, "-race")
+	}
+	output, err := exec.CommandContext(t.Context(), "go", append(args, "../cmd/proxyCli")...).CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return dir
+}
+
 func TestScripts(t *testing.T) {
+	dir := program(t)
 	// Scripts have no home folder, and what they build is built already.
 	said, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE", "GOMODCACHE").Output()
 	require.NoError(t, err)
@@ -222,23 +235,21 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/script",
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits":  exits,
-					"call":   call,
-					"binary": binary,
+					"proxyCli": proxyCli,
+					"exits":    exits,
+					"call":     call,
+					"binary":   binary,
 				},
 				Setup: func(env *testscript.Env) error {
 					_, addr := openStage(env.T().(testing.TB))
 					env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 					env.Setenv("RYO_PROXY", addr)
 					env.Setenv("RYO_TRANSPORT", string(kind))
-					program, err := exec.LookPath("proxyCli")
-					env.Setenv("BIN", filepath.Dir(program))
+					env.Setenv("PATH", dir+string(os.PathListSeparator)+env.Getenv("PATH"))
+					env.Setenv("BIN", dir)
 					env.Setenv("GOCACHE", caches[0])
 					env.Setenv("GOMODCACHE", caches[1])
 					env.Setenv("GORACE", "atexit_sleep_ms=0") // a second per command otherwise
-					if err != nil {
-						return err
-					}
 					// Else the go command leaves a process of its own behind that writes into
 					// this folder while it is removed.
 					telemetry := filepath.Join(env.WorkDir, "config", "go", "telemetry")
@@ -249,6 +260,17 @@ func TestScripts(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// proxyCli runs proxyCli, which must succeed, or fail after "!".
+func proxyCli(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec("proxyCli", args...)
+	switch {
+	case neg && err == nil:
+		ts.Fatalf("it succeeded")
+	case !neg:
+		ts.Check(err)
 	}
 }
 

@@ -183,7 +183,8 @@ type writing struct {
 	base       uint64 // generation of the wish that it is made on
 }
 
-// writing begins one.
+// writing begins one. It is based on the wish that there is, unless it stores its beginning: see
+// begins.
 func (p *Proxy) writing(ctx context.Context, name string) (*writing, *wish.Wish, error) {
 	c := &writing{path: proto.Path(name), name: name, id: wish.NewID(), by: cmp.Or(server.CallerFrom(ctx).Who, "local")}
 	w, _, err := p.wishes.Read(ctx, c.path)
@@ -211,31 +212,40 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 	if err != nil {
 		return err
 	}
-	placed := !named
 	if w != nil {
 		o.Last = w.Last
-		placed = placed && w.Placed
 	}
-	if placed && w == nil {
-		placed = len(p.fleet.Find(c.path)) == 0 // else somebody had chosen
-	}
+	// Of a function of which nothing is wished somebody had chosen the agents.
+	strange := w == nil && len(p.fleet.Find(c.path)) > 0
 	o.Spares = p.spares(o.Function.GetUnavailable())
 	fn, pkg := o.Function, o.Package
 	change := wish.Change{
-		ID: c.id, By: c.by, Generation: c.base, Function: wish.Of(fn), Canary: fn.GetCanary(), Note: fn.GetNote(),
-		Given: len(fn.GetSecrets()) > 0, Sealed: p.keys.Seal(c.path, fn.GetSecrets()), Keep: fn.GetKeep(), Placed: placed, Agents: o.Agents,
+		ID: c.id, By: c.by, Function: wish.Of(fn), Canary: fn.GetCanary(), Note: fn.GetNote(),
+		Given: len(fn.GetSecrets()) > 0, Sealed: p.keys.Seal(c.path, fn.GetSecrets()), Keep: fn.GetKeep(), Agents: o.Agents,
 	}
 	o.Ledger = rollout.Ledger{
-		Begins: p.begins(c, &change, pkg),
+		Begins: p.begins(c, &change, pkg, func(w *wish.Wish) {
+			change.Placed = !named && (w == nil && !strange || w != nil && w.Placed)
+		}),
 		Ends:   func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) },
 	}
 	return nil
 }
 
 // begins returns what stores a change with its steps, after the package that it brings, if
-// it brings one.
-func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package) func(ctx context.Context, steps, taken []rollout.Step) error {
+// it brings one. The wish that it is made on is the one of then, which on gets, nil if there is
+// none: a change that this one follows may have written its own a moment ago.
+func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package, on func(*wish.Wish)) func(ctx context.Context, steps, taken []rollout.Step) error {
 	return func(ctx context.Context, steps, taken []rollout.Step) (err error) {
+		w, _, err := p.wishes.Read(ctx, c.path)
+		if err != nil {
+			return unstored(c.name, err)
+		}
+		on(w)
+		if c.base = 0; w != nil {
+			c.base = w.Generation
+		}
+		change.Generation = c.base
 		if change.Steps, err = json.Marshal(steps); err != nil {
 			return err
 		}
@@ -498,12 +508,12 @@ func (p *Proxy) recordChange(ctx context.Context, replicas []fleet.Replica, step
 			}
 		}
 	}
-	change := wish.Change{ID: c.id, By: c.by, Generation: c.base, Agents: spared}
+	change := wish.Change{ID: c.id, By: c.by, Agents: spared}
 	for _, s := range steps {
 		change.Agents = append(change.Agents, s.Agent)
 	}
 	return rollout.Ledger{
-		Begins: p.begins(c, &change, nil),
+		Begins: p.begins(c, &change, nil, func(*wish.Wish) {}),
 		Ends: func(ctx context.Context, end rollout.End) {
 			end.Spared = spared
 			p.ended(ctx, c, change, end)

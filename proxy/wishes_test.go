@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -511,4 +512,83 @@ func TestTheNextProxyUndoesARolloutThatCannotBeCompleted(t *testing.T) {
 			assert.EqualValues(t, 1, wishOf(t, p, nil).Version.Number)
 		})
 	}
+}
+
+// watched is a store in which the first wish is stored when hold is closed.
+type watched struct {
+	store.Store
+	hold    chan struct{}
+	writing chan struct{} // closed when the first wish is about to be stored
+	read    chan struct{} // told of wishes that are read meanwhile
+	first   atomic.Bool
+	written chan []byte // all wishes
+}
+
+func (s *watched) Registry(kind store.Kind) store.Registry {
+	if kind != store.Functions {
+		return s.Store.Registry(kind)
+	}
+	return wishRegistry{s.Store.Registry(kind), s}
+}
+
+type wishRegistry struct {
+	store.Registry
+	s *watched
+}
+
+func (r wishRegistry) Get(ctx context.Context, key string) (store.Entry, error) {
+	e, err := r.Registry.Get(ctx, key)
+	select {
+	case r.s.read <- struct{}{}:
+	default:
+	}
+	return e, err
+}
+
+func (r wishRegistry) Create(ctx context.Context, key string, value []byte) (uint64, error) {
+	if r.s.first.CompareAndSwap(false, true) {
+		close(r.s.writing)
+		<-r.s.hold
+	}
+	r.s.written <- value
+	return r.Registry.Create(ctx, key, value)
+}
+
+func (r wishRegistry) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	r.s.written <- value
+	return r.Registry.Update(ctx, key, value, revision)
+}
+
+// A deploy may be asked for while the wish of the one before is being written. Then nobody
+// has overtaken it, and its agents have followed.
+func TestADeployFollowsOneWhoseWishIsBeingWritten(t *testing.T) {
+	n := newNodes(t, 1)[0]
+	s := &watched{Store: storetest.New(), hold: make(chan struct{}), writing: make(chan struct{}), read: make(chan struct{}), written: make(chan []byte, 100)}
+	p := start(t, Config{Store: s, Agents: []string{n.addr}})
+	eventually(t, func() bool { return p.fleet.Problem(n.addr) == nil }, "the agent is connected")
+	one, two := answers(t, "one"), answers(t, "two")
+	one.Wait = false
+	_, err := p.Deploy(t.Context(), one)
+	require.NoError(t, err)
+	<-s.writing
+	deployed := make(chan error, 1)
+	go func() {
+		_, err := p.Deploy(t.Context(), two)
+		deployed <- err
+	}()
+	<-s.read
+	close(s.hold)
+	require.NoError(t, <-deployed)
+	settled(t, s)
+	close(s.written)
+	var last wish.Wish
+	for value := range s.written {
+		last = wish.Wish{}
+		require.NoError(t, json.Unmarshal(value, &last))
+		for _, at := range last.At {
+			assert.Equal(t, last.Generation, at.Done, "%s", value)
+		}
+	}
+	assert.Equal(t, uint32(2), last.Version.Number)
+	assert.True(t, last.Placed, "the proxy has chosen the agent both times")
 }
