@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -96,9 +94,6 @@ func texts(description string) schema {
 	return schema{"description": description, "anyOf": []schema{one, {"type": "array", "items": one}}}
 }
 
-// words are a setting's values where its help lists them.
-var words = regexp.MustCompile(`^[a-z]+(\|[a-z]+)+$`)
-
 // settingSchema is the schema of a setting's values.
 func settingSchema(s proto.Setting) schema {
 	text := s.Help + "; default: " + s.Default
@@ -120,9 +115,9 @@ func settingSchema(s proto.Setting) schema {
 		return variables(schema{"type": "string"})
 	}
 	one := schema{"type": "string", "description": text}
-	if words.MatchString(s.Value) {
+	if words := s.Words(); words != nil {
 		// A variable of the environment may stand for it.
-		one["anyOf"] = []schema{{"enum": strings.Split(s.Value, "|")}, {"pattern": `\$\{`}}
+		one["anyOf"] = []schema{{"enum": words}, {"pattern": `\$\{`}}
 	}
 	return one
 }

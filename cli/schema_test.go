@@ -50,8 +50,8 @@ func TestTheSchemaIsThatOfDefinitions(t *testing.T) {
 			proto.Text: {`"x"`}, proto.Count: {"0", "7"}, proto.Switch: {"true"}, proto.List: {`"x"`, `["x", "y"]`}, proto.Variables: {`{"A": "b"}`, "{}"},
 			proto.Secrets: {`{"A": "env:B", "C": "file:d"}`}, proto.Labels: {`{"a": "b"}`}, proto.Share: {"2", `"all"`},
 		}[s.Form] {
-			if words.MatchString(s.Value) {
-				value = `"` + strings.Split(s.Value, "|")[0] + `"`
+			if words := s.Words(); words != nil {
+				value = `"` + words[0] + `"`
 			}
 			good = append(good, `{"deploy": [{"name": "F", "packageDir": ".", "`+s.Name+`": `+value+`}]}`)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,17 @@ type Setting struct {
 	// "60s" are one timeout. Without it each text is a value of its own, and none is another
 	// one still: another setting, the source or the agent decides the default then.
 	read func(*FunctionJson) (any, error)
+}
+
+// words are a setting's values where Value lists them.
+var words = regexp.MustCompile(`^[a-z]+(\|[a-z]+)+$`)
+
+// Words returns the words of which the setting's value is one, nil where it is anything else.
+func (s *Setting) Words() []string {
+	if s.Form != Text || !words.MatchString(s.Value) {
+		return nil
+	}
+	return strings.Split(s.Value, "|")
 }
 
 // Form is how the value of a setting is written.

@@ -222,6 +222,7 @@ func entrances(t *testing.T, mounts []entrance) (web, rpc []entrance) {
 	const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 	web = []entrance{
 		{"GET", "/", wire.ScopeRead, bad}, {"GET", "/healthz", wire.ScopeOpen, bad}, {"GET", "/readyz", wire.ScopeOpen, bad},
+		{"GET", "/openapi.json", wire.ScopeRead, bad},
 		{"GET", "/unknown", wire.ScopeDeploy, bad}, {"OPTIONS", "/deploy", wire.ScopeDeploy, bad}, {"DELETE", "/tokens", wire.ScopeDeploy, bad},
 	}
 	rpc = []entrance{

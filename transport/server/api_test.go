@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,7 @@ func TestHeadAnswersAsGetWithoutABody(t *testing.T) {
 	code, _ := answer(t, "POST", base+"/deploy?wait", "", `[{"name": "HelloWorld", "dir": "`+source(t)+`"}]`)
 	require.Equal(t, http.StatusOK, code)
 	paths := []string{
-		"/", "/healthz", "/readyz", "/details", "/log?entrypoint=HelloWorld", "/log?entrypoint=Missing", "/versions?name=HelloWorld",
+		"/", "/healthz", "/readyz", "/openapi.json", "/details", "/log?entrypoint=HelloWorld", "/log?entrypoint=Missing", "/versions?name=HelloWorld",
 		"/crashes?name=HelloWorld", "/usage", "/unknown", "/usage?x=1",
 	}
 	for _, path := range paths {
@@ -191,7 +192,7 @@ func TestTheFrontPageSaysWhatThisIs(t *testing.T) {
 		if len(fields) > 2 && (fields[0] == "GET" || fields[0] == "POST") {
 			path, _, _ := strings.Cut(fields[1], "?")
 			_, known := wire.RouteFor(fields[0], path)
-			assert.True(t, known || path == "/healthz" || path == "/readyz", line)
+			assert.True(t, known || slices.Contains([]string{"/healthz", "/readyz", "/openapi.json"}, path), line)
 		}
 	}
 }

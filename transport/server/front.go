@@ -32,8 +32,6 @@ var examples = []example{
 	{"GET", "/whoami", "who you are to this program"},
 	{"GET", "/tokens", "the tokens that hold"},
 	{"GET", "/audit", "who changed what"},
-	{"GET", "/healthz", "whether this program runs"},
-	{"GET", "/readyz", "whether this program can do its work"},
 }
 
 // example is a request as GET / shows it.
@@ -59,6 +57,11 @@ func (m Mount) example() example {
 func (s *server) front(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Vary", "Accept")
 	shown := slices.Clone(examples)
+	for _, o := range ownPaths {
+		if o.does != "" && o.path != frontPath {
+			shown = append(shown, example{http.MethodGet, o.path, o.does})
+		}
+	}
 	for _, m := range s.cfg.Mounts {
 		if m.Does != "" {
 			shown = append(shown, m.example())

@@ -17,6 +17,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/transport/openapi"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -53,7 +54,7 @@ func missing(g *gin.Context) error {
 	if strings.HasPrefix(path, "/functions/") {
 		return err.WithHint("an agent's functions are called at urls of their own; GET /details shows them")
 	}
-	paths := []string{healthzPath, readyzPath}
+	paths := []string{healthzPath, readyzPath, openapi.Path}
 	for _, rt := range wire.Routes {
 		paths = append(paths, rt.Path)
 	}

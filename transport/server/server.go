@@ -27,6 +27,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/auth"
 	"github.com/Ishan27g/ryo-faas/transport/bundle"
+	"github.com/Ishan27g/ryo-faas/transport/openapi"
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
@@ -38,16 +39,19 @@ const (
 	healthRPC   = "/grpc.health.v1.Health/"
 )
 
-// ownPaths says what callers of a server's own paths must be allowed. A path that ends
-// with a slash stands for all below it, except the front page's.
+// ownPaths says what callers of a server's own paths must be allowed, and what those that
+// people call answer. A path that ends with a slash stands for all below it, except the
+// front page's.
 var ownPaths = []struct {
 	path  string
 	scope wire.Scope
+	does  string
 }{
-	{frontPath, wire.ScopeRead},
-	{healthzPath, wire.ScopeOpen},
-	{readyzPath, wire.ScopeOpen},
-	{healthRPC, wire.ScopeOpen},
+	{frontPath, wire.ScopeRead, "what answers here"},
+	{healthzPath, wire.ScopeOpen, "whether this program runs"},
+	{readyzPath, wire.ScopeOpen, "whether this program can do its work"},
+	{openapi.Path, wire.ScopeRead, "all calls, as OpenAPI 3.1"},
+	{healthRPC, wire.ScopeOpen, ""},
 }
 
 // Config says what Serve serves, where, and for whom.
@@ -281,6 +285,8 @@ type server struct {
 	access  access
 	grpc    *grpc.Server
 	routes  http.Handler // of wire.Routes
+	// described is document, made once.
+	described func() ([]byte, error)
 	rates   *rates.Limiter
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
@@ -308,7 +314,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	proto.RegisterFunctionsServer(s.grpc, s.service)
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{ready: s.ready})
 	reflection.Register(s.grpc)
-	s.routes = newRoutes(s.service)
+	s.routes, s.described = newRoutes(s.service), sync.OnceValues(s.document)
 	return s
 }
 
@@ -400,7 +406,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r.Body = newBody(w, r.Body)
 		mount.ServeHTTP(w, r)
-	case slices.Contains([]string{frontPath, healthzPath, readyzPath}, r.URL.Path):
+	case slices.Contains([]string{frontPath, healthzPath, readyzPath, openapi.Path}, r.URL.Path):
 		if methods := []string{http.MethodGet, http.MethodHead}; !slices.Contains(methods, r.Method) {
 			wire.WriteError(w, notAllowed(w, r, methods))
 			return
@@ -440,6 +446,13 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 		default:
 			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready"))
 		}
+	case openapi.Path:
+		doc, err := s.described()
+		if err != nil {
+			wire.WriteError(w, err)
+			return
+		}
+		wire.WriteJSON(w, http.StatusOK, doc)
 	default:
 		s.front(w, r)
 	}
