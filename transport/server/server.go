@@ -287,7 +287,7 @@ type server struct {
 	routes  http.Handler // of wire.Routes
 	// described is document, made once.
 	described func() ([]byte, error)
-	rates   *rates.Limiter
+	rates     *rates.Limiter
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
 	inFlight sync.RWMutex
