@@ -240,6 +240,7 @@ func TestScripts(t *testing.T) {
 					"call":     call,
 					"binary":   binary,
 				},
+				Condition: func(name string) (bool, error) { return name == string(kind), nil },
 				Setup: func(env *testscript.Env) error {
 					_, addr := openStage(env.T().(testing.TB))
 					env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))

@@ -53,9 +53,9 @@ func TestMain(m *testing.M) {
 	os.Exit(guarded.Run())
 }
 
-// crowded are the tests in which much happens at the same time: those that are left
-// of a -short run, for the race detector above all.
-const crowded = "Life|AtOnce|Killed|UnderLoad|Redeploy"
+// crowded are the tests in which much happens at the same time in all programs: those that are
+// left of a -short run, for the race detector above all.
+const crowded = "LifeUnderLoad|LifeOnTwoAgents|DeploysAtOnce|ProxyUnderLoad|KilledDuringCalls"
 
 const patience = testkit.BuildPatience
 
