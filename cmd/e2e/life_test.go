@@ -65,7 +65,7 @@ const (
 	newConnections  = 4
 	// pause lies between the calls of one caller: they shall keep the function
 	// busy, not the machine.
-	pause = 20 * time.Millisecond
+	pause = 40 * time.Millisecond
 )
 
 // startTraffic calls a function that obeys, through the gateway and directly. It

@@ -25,8 +25,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
-// load is callers that call a function as fast as they can: GETs and POSTs, over
-// connections that are kept and over new ones.
+// load is callers that call a function again and again: GETs and POSTs, over connections that
+// are kept and over new ones.
 type load struct {
 	t       *testing.T
 	ended   atomic.Bool
@@ -63,8 +63,15 @@ func startLoad(t *testing.T, url string, texts ...string) *load {
 	return l
 }
 
+// breath lies between the calls of one caller. Without it a few callers take all processors of
+// a small machine, and what is tested under load, such as a build, takes many times as long.
+const breath = time.Millisecond
+
 func (l *load) call(client *http.Client, method, url, body string, wanted []string) {
-	for !l.ended.Load() {
+	next := time.NewTimer(breath)
+	defer next.Stop()
+	for ; !l.ended.Load(); next.Reset(breath) {
+		<-next.C
 		f := once(client, method, url, body)
 		if f.err == nil && f.status == http.StatusOK && slices.Contains(wanted, f.body) {
 			l.good.Add(1)
