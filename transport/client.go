@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,7 +33,8 @@ type Client struct {
 	progress func(Progress)
 	modules  bundle.Modules
 	token    string
-	clear    bool // the token may go to other machines in the clear
+	clear    bool              // the token may go to other machines in the clear
+	through  http.RoundTripper // nil: connections of its own
 }
 
 var _ Interface = (*Client)(nil)
@@ -88,6 +90,12 @@ func WithDialed(f func(net.Conn)) Option {
 	return func(c *Client) { c.dialed = f }
 }
 
+// WithRoundTripper makes a Client of kind HTTP send its requests by rt instead of
+// connections of its own.
+func WithRoundTripper(rt http.RoundTripper) Option {
+	return func(c *Client) { c.through = rt }
+}
+
 // NewAgent returns a Client of the proxy or agent at addr, as ParseAddr takes it. It
 // connects with the first request, which reports a bad address.
 func NewAgent(kind Kind, addr string, opts ...Option) *Client {
@@ -117,6 +125,9 @@ func NewAgent(kind Kind, addr string, opts ...Option) *Client {
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.Close
 	case HTTP:
 		conn := newHTTPConn(c.addr, c.token, c.tls)
+		if c.through != nil {
+			conn.client.Transport = c.through
+		}
 		c.rpc, c.close = proto.NewFunctionsClient(conn), conn.close
 	default:
 		c.invalid = proto.Errorf(proto.ErrInvalid, "transport %q is neither %s nor %s", kind, RPC, HTTP)

@@ -103,6 +103,9 @@ type Mount struct {
 	Public  bool       // on public listeners alone
 	Does    string     // what GET / says of it; default: nothing
 	Rest    string     // what GET / puts after a slash at the end of Path; default: NAME
+	// Asks says that the handler does nothing by itself: it asks for all that its callers want
+	// by Again, where they are let in or not, and bounds what they send. Its Scope is open.
+	Asks    bool
 	Handler http.Handler
 }
 
@@ -230,10 +233,12 @@ func (s *server) httpServer() *http.Server {
 		ReadHeaderTimeout: s.cfg.HeadLimit,
 		IdleTimeout:       wire.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return context.WithValue(s.requests, accessKey{}, s.access) },
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ErrorLog:          s.stdLogger(),
-		Protocols:         new(http.Protocols),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithValue(s.requests, accessKey{}, s.access), serverKey{}, s)
+		},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ErrorLog:    s.stdLogger(),
+		Protocols:   new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: wire.MaxConcurrent, SendPingTimeout: wire.PingAfter,
 			MaxReadFrameSize: wire.MaxFrame, MaxReceiveBufferPerConnection: wire.MaxConnBuffer, MaxReceiveBufferPerStream: wire.MaxStreamBuffer,
@@ -345,6 +350,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.servePublic(w, r)
 		return
 	}
+	s.serve(w, r)
+}
+
+// serve decides on a request and passes it to its handler.
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	r = s.access.take(r)
 	mount := s.mountOf(r)
 	scope, end := s.scopeOf(r, mount), connOf(r).end
@@ -363,7 +373,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if scope == wire.ScopeOpen {
-		if err := limitBody(w, r); err != nil {
+		if mount != nil && mount.Asks {
+			r.Body = newBody(w, r.Body)
+		} else if err := limitBody(w, r); err != nil {
 			refuse(w, r, err)
 			return
 		}
