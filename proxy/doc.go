@@ -1,15 +1,16 @@
 // Package proxy is the proxy: the verbs of transport.Interface over many agents, and
 // the calls of functions under /functions/. It puts its rooms together:
 //
-//	fleet    the agents: addresses, connections, and what they say
-//	place    which agents should have which functions
-//	scale    how many processes a function needs
-//	rollout  a change of a function over several agents
-//	wish     what is to run, as it is stored
-//	gateway  the calls of functions
-//	acme     certificates of public names
-//	trigger  calls without a caller who waits: queue, cron and events
-//	shared   tokens, authority, certificates and audit of proxies that have one store
+//	fleet     the agents: addresses, connections, and what they say
+//	place     which agents should have which functions
+//	scale     how many processes a function needs
+//	rollout   a change of a function over several agents
+//	wish      what is to run, as it is stored
+//	gateway   the calls of functions
+//	acme      certificates of public names
+//	trigger   calls without a caller who waits: queue, cron and events
+//	dashboard pages for people, made of the verbs alone
+//	shared    tokens, authority, certificates and audit of proxies that have one store
 //
 // Only this package knows them all. What the fleet hears from agents reaches the
 // gateway as routes; a rollout asks agents through the fleet.

@@ -18,10 +18,12 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/flags"
 	"github.com/Ishan27g/ryo-faas/internal/state"
 	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/acme"
+	"github.com/Ishan27g/ryo-faas/proxy/dashboard"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
@@ -111,6 +113,7 @@ type Proxy struct {
 	tracer    *trace.Tracer   // the same
 	schedules *cron.Scheduler // of functions; nil: there are none
 	events    *events.Inlet   // the same
+	dashboard *dashboard.Dashboard
 	logger    hclog.Logger
 	paths     locks // of functions: deploys and stops of one take turns
 	claims    claims
@@ -193,6 +196,10 @@ func New(cfg Config) (*Proxy, error) {
 		Unknown: p.noRoute, Public: p.isPublic, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
 		AccessLog: p.accessLog, Tracer: p.tracer, Later: p.later,
 	})
+	p.dashboard = dashboard.New(dashboard.Config{
+		Again: server.Again, Usage: func(ctx context.Context) ([]*proto.Usage, error) { return p.Usage(ctx, "") },
+		RPCPort: strconv.Itoa(cfg.RPCPort), Version: flags.ThisBuild().Version, Logger: cfg.Logger.Named("dashboard"),
+	})
 	if cfg.Store != nil {
 		p.queue = queue.New(queue.Config{Store: cfg.Store, Gateway: p.gateway, Admit: server.Admit, Callbacks: cfg.Callbacks, Logger: cfg.Logger.Named("queue")})
 		p.openTriggers()
@@ -269,6 +276,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		others.Go(func() { p.accessLog.Run(ctx) })
 	}
 	others.Go(func() { p.tracer.Run(ctx) })
+	others.Go(func() { p.dashboard.Run(ctx) })
 	if p.settings != nil {
 		others.Go(func() { p.settings.Watch(ctx, p.reload) })
 		others.Go(func() { p.audit.Run(ctx) })
@@ -314,6 +322,8 @@ func (p *Proxy) mounts() []server.Mount {
 		{Path: gateway.Prefix, Scope: wire.ScopeInvoke, Does: "calls a function", Handler: p.callHandler()},
 		{Path: "/", Scope: wire.ScopeInvoke, Public: true, Handler: p.gateway.Sites()},
 		{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what became of calls, for Prometheus", Handler: p.gateway.Metrics()},
+		{Path: strings.TrimSuffix(dashboard.Path, "/"), Scope: wire.ScopeOpen, Asks: true, Does: "the dashboard, for browsers", Handler: p.dashboard},
+		{Path: dashboard.Path, Scope: wire.ScopeOpen, Asks: true, Handler: p.dashboard},
 	}...)
 }
 

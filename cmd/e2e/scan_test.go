@@ -395,6 +395,7 @@ func TestScan(t *testing.T) {
 			{method: "GET", path: "/functions/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/metrics", scope: wire.ScopeRead},
 			{method: "GET", path: "/async/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/calls/tunnel", scope: wire.ScopeInvoke},
 			{method: "GET", path: "/results/tunnel", scope: wire.ScopeInvoke}, {method: "POST", path: "/events", scope: wire.ScopeInvoke},
+			{method: "GET", path: "/ui", scope: wire.ScopeOpen}, {method: "GET", path: "/ui/signin", scope: wire.ScopeOpen}, // asks for what it shows
 		}},
 	}
 	for _, p := range programs {
