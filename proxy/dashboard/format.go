@@ -91,7 +91,8 @@ func momentOf(text string, now time.Time) moment {
 
 // agoText writes how long ago something was, or, of a time that comes, in how long it is.
 func agoText(d time.Duration) string {
-	text, ahead := "", d < -time.Second
+	var text string
+	ahead := d < -time.Second
 	switch d = d.Abs(); {
 	case d < time.Minute:
 		text = fmt.Sprintf("%d s", int(d.Seconds()))

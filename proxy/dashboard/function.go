@@ -281,7 +281,7 @@ func versionsOf(ctx context.Context, v *visit, rows []*proto.FunctionJsonRsp) (b
 		agents[n] = append(agents[n], version.GetAtAgent())
 	}
 	for _, row := range rows {
-		if _, canary, percent := canaryOf(row); percent > 0 {
+		if canary, percent := canaryOf(row); percent > 0 {
 			body.Canary, body.CanaryPercent = canary, percent
 		}
 	}
@@ -379,7 +379,7 @@ func settingsOf(ctx context.Context, v *visit, rows []*proto.FunctionJsonRsp) (b
 			continue
 		}
 		text := settingText(&s, settings)
-		given := text != "" && !(s.Form == proto.Switch && text == "false") && !(s.Form == proto.Count && text == "0")
+		given := text != "" && (s.Form != proto.Switch || text != "false") && (s.Form != proto.Count || text != "0")
 		body.Rows = append(body.Rows, settingRow{s.Name, map[bool]string{true: text, false: s.Default}[given], s.Help, given})
 	}
 	slices.SortStableFunc(body.Rows, func(a, b settingRow) int {
@@ -513,13 +513,13 @@ func (d *Dashboard) change(v *visit) error {
 	switch verb {
 	case "rollback":
 		var to uint32
-		if to, err = proto.ParseCount(v.r.PostForm.Get("to")); err == nil {
+		if to, err = proto.ParseCount(v.r.PostFormValue("to")); err == nil {
 			_, err = v.api.Rollback(ctx, name, to)
 		}
 		at += "/versions"
 	case "canary":
 		var percent uint32
-		if percent, err = proto.ParseCount(v.r.PostForm.Get("percent")); err == nil {
+		if percent, err = proto.ParseCount(v.r.PostFormValue("percent")); err == nil {
 			_, err = v.api.Shift(ctx, name, percent)
 		}
 		switch percent {

@@ -136,7 +136,7 @@ func rowOf(rows []*proto.FunctionJsonRsp, samples []sample) functionRow {
 		if row.GetVersion() > 0 && !slices.Contains(versions, row.GetVersion()) {
 			versions = append(versions, row.GetVersion())
 		}
-		if _, canary, percent := canaryOf(row); percent > 0 {
+		if canary, percent := canaryOf(row); percent > 0 {
 			r.Canary = fmt.Sprintf("v%d %d %%", canary, percent)
 		}
 	}
@@ -220,10 +220,9 @@ func firstLine(text string) string {
 	return line
 }
 
-// canaryOf returns the version that serves, and the canary with its part of the calls, if
-// there is one: of two that share them, the newer one.
-func canaryOf(row *proto.FunctionJsonRsp) (serves, canary, percent uint32) {
-	serves = row.GetVersion()
+// canaryOf returns the canary and its part of the calls, 0 where there is none: of two
+// versions that share them it is the newer one.
+func canaryOf(row *proto.FunctionJsonRsp) (canary, percent uint32) {
 	for _, s := range row.GetServing() {
 		if s.GetWeight() == 0 || s.GetWeight() == 100 {
 			continue
@@ -232,7 +231,7 @@ func canaryOf(row *proto.FunctionJsonRsp) (serves, canary, percent uint32) {
 			canary, percent = s.GetVersion(), s.GetWeight()
 		}
 	}
-	return serves, canary, percent
+	return canary, percent
 }
 
 // since is how long ago something was.

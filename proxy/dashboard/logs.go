@@ -111,9 +111,11 @@ func (d *Dashboard) followLog(v *visit, q url.Values, s *sender) error {
 	}
 	ctx, cancel := context.WithCancel(v.r.Context())
 	defer cancel()
-	batches, ended := make(chan *proto.LogLines), make(chan error, 1)
+	batches, done := make(chan *proto.LogLines), make(chan struct{})
+	var lost error // of Logs; set before done is closed
 	go func() {
-		ended <- v.api.Logs(ctx, req, func(batch *proto.LogLines) error {
+		defer close(done)
+		lost = v.api.Logs(ctx, req, func(batch *proto.LogLines) error {
 			select {
 			case batches <- batch:
 				return nil
@@ -124,8 +126,7 @@ func (d *Dashboard) followLog(v *visit, q url.Values, s *sender) error {
 	}()
 	defer func() {
 		cancel()
-		<-ended
-		ended <- nil
+		<-done
 	}()
 	beat := time.NewTicker(wire.Heartbeat)
 	defer beat.Stop()
@@ -162,9 +163,8 @@ func (d *Dashboard) followLog(v *visit, q url.Values, s *sender) error {
 			if err := s.beat(); err != nil {
 				return ignoreGone(err)
 			}
-		case err := <-ended:
-			ended <- nil
-			return cmp.Or(err, error(proto.Errorf(proto.ErrUnavailable, "the log has ended")))
+		case <-done:
+			return cmp.Or(lost, error(proto.Errorf(proto.ErrUnavailable, "the log has ended")))
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -25,9 +24,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testkit.Guarded(m)) }
-
-// patience bounds every wait of a test.
-const patience = 10 * time.Second
 
 // site is a server with a dashboard.
 type site struct {

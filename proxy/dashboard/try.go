@@ -54,8 +54,8 @@ func (d *Dashboard) tryFunction(v *visit) error {
 	if err != nil {
 		return err
 	}
-	form := v.r.PostForm
-	body := tryBody{Method: form.Get("method"), Path: form.Get("path"), Headers: form.Get("headers"), Body: form.Get("body")}
+	form := v.r.PostFormValue
+	body := tryBody{Method: form("method"), Path: form("path"), Headers: form("headers"), Body: form("body")}
 	req, err := body.request(v.r.Context(), rows[0].GetName())
 	if err != nil {
 		body.Problem = err.Error()

@@ -168,7 +168,7 @@ func (v *visit) checked() error {
 		if err := v.r.ParseForm(); err != nil {
 			return unread(err)
 		}
-		return v.same(v.r.PostForm.Get(csrfField))
+		return v.same(v.r.PostFormValue(csrfField))
 	case v.r.URL.Path == Path+"events":
 		return v.same(v.r.URL.Query().Get(csrfField))
 	}
@@ -245,7 +245,7 @@ func (d *Dashboard) takeToken(v *visit) error {
 	if err := v.r.ParseForm(); err != nil {
 		return unread(err)
 	}
-	token, next := strings.TrimSpace(v.r.PostForm.Get("token")), nextOf(v.r.PostForm.Get("next"))
+	token, next := strings.TrimSpace(v.r.PostFormValue("token")), nextOf(v.r.PostFormValue("next"))
 	v.web = d.cfg.Again(v.r)
 	err := error(proto.Errorf(proto.ErrInvalid, "a token begins with %s", wire.TokenPrefix))
 	if strings.HasPrefix(token, wire.TokenPrefix) {
