@@ -178,7 +178,9 @@ func TestScriptsOfOthersGetNothing(t *testing.T) {
 			assert.Equal(t, http.StatusForbidden, rsp.StatusCode, "%s, %s: %s", name, c.what, body)
 			assert.NotContains(t, body, csrf, c.what)
 		}
-		rsp, _ := b.do("POST", "/ui/functions/Hello/do/stop", "csrf="+csrf, "Sec-Fetch-Site", "", "Origin", "http://evil.example")
+		rsp, _ := b.do("POST", "/ui/functions/Hello/do/stop", "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n", "Content-Type", "multipart/form-data; boundary=x")
+		assert.Equal(t, http.StatusForbidden, rsp.StatusCode, "whatever the form's kind")
+		rsp, _ = b.do("POST", "/ui/functions/Hello/do/stop", "csrf="+csrf, "Sec-Fetch-Site", "", "Origin", "http://evil.example")
 		assert.Equal(t, http.StatusForbidden, rsp.StatusCode, "an old browser says its origin")
 	}
 	rows, err := s.api.Details(t.Context())
