@@ -18,6 +18,8 @@ BIN ?= bin
 
 LINT_VERSION := v2.15.0
 LINT := bin/tools/golangci-lint-$(LINT_VERSION)
+NFPM_VERSION := v2.45.2
+NFPM := bin/tools/nfpm-$(NFPM_VERSION)
 # Examples with a go.mod of their own, which `./...` leaves out.
 MODULES := $(patsubst %/go.mod,%,$(wildcard example/*/go.mod))
 
@@ -51,9 +53,13 @@ proxy: ## bin/proxy, the gateway to the functions of many agents
 cli: ## bin/proxyCli, which deploys functions and looks after them
 	$(GOBUILD) -o $(BIN)/proxyCli ./cmd/proxyCli
 
+.PHONY: release
+release: $(SHIPPED) $(NFPM) ## archives, packages, sums and lists of modules of all platforms, into bin/release; PLATFORMS=linux/amd64
+	$(GO) run ./dist/release -tags $(TAGS) -nfpm $(NFPM) -out $(BIN)/release $(if $(PLATFORMS),-platforms $(PLATFORMS))
+
 .PHONY: clean
 clean: ## remove the programs (but not bin/tools)
-	rm -f bin/agent bin/proxy bin/proxyCli
+	rm -rf bin/agent bin/proxy bin/proxyCli bin/release
 
 ##@ Try
 
@@ -153,3 +159,9 @@ $(LINT):
 	@mkdir -p bin/tools
 	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv bin/tools/golangci-lint $@
+
+$(NFPM):
+	@echo "building nfpm $(NFPM_VERSION), once, in about a minute"
+	@mkdir -p bin/tools
+	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	@mv bin/tools/nfpm $@
