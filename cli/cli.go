@@ -50,6 +50,7 @@ type app struct {
 
 	// The flags that all commands share.
 	proxy, kind, ca, output string
+	errorFormat             string
 	quiet, insecure         bool
 
 	tls    *tls.Config // for https://
@@ -186,10 +187,12 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 	fs.StringVar(&a.kind, "transport", string(transport.RPC), "`rpc|http` how to talk to it (RYO_TRANSPORT, default rpc)")
 	fs.StringVar(&a.ca, "ca", "", "`FILE` certificates of authorities to trust besides the system's, for addresses with https:// (RYO_CA)")
 	fs.StringVarP(&a.output, "output", "o", "text", "`text|json` how answers are printed (RYO_OUTPUT, default text)")
+	fs.StringVar(&a.errorFormat, "error-format", errorText, "`text|github-actions` how errors are printed: also as annotations of GitHub Actions (RYO_ERROR_FORMAT, default text)")
 	fs.BoolVarP(&a.quiet, "quiet", "q", false, "print only answers and errors (RYO_QUIET)")
 	fs.BoolVar(&a.insecure, "insecure", false, "send your token to another machine without encryption")
 	offer(root, "transport", string(transport.RPC), string(transport.HTTP))
 	offer(root, "output", "text", "json")
+	offer(root, "error-format", errorText, errorGitHub)
 	// Cobra's own version flag uses text/template, which keeps the linker from
 	// removing unused methods.
 	version := root.Flags().Bool("version", false, "print the version and exit")
@@ -231,7 +234,7 @@ func initHelp(cmd *cobra.Command) {
 // and checks all. Only setting quiet can fail: the others are strings.
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	origin := map[string]string{}
-	for _, name := range []string{"proxy", "transport", "ca", "output", "quiet"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "error-format", "quiet"} {
 		value := os.Getenv(flags.Env(name))
 		if f := cmd.Flag(name); f.Changed || value == "" {
 			origin[name] = asWritten(f, f.Value.String())
@@ -241,7 +244,7 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
-	for _, name := range []string{"proxy", "transport", "ca", "output", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "error-format", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay"} {
 		// An unset variable of a script must not mean the default.
 		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return usagef(cmd, "%s: the value is empty", asWritten(f, ""))
@@ -262,6 +265,11 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 	}
 	if a.output != "text" && a.output != "json" {
 		return usagef(cmd, "%s: %q is neither text nor json", origin["output"], a.output)
+	}
+	if a.errorFormat != errorText && a.errorFormat != errorGitHub {
+		format := a.errorFormat
+		a.errorFormat = errorText
+		return usagef(cmd, "%s: %q is neither %s nor %s", origin["error-format"], format, errorText, errorGitHub)
 	}
 	addr, secure, err := transport.ParseAddr(a.proxy)
 	if err != nil {

@@ -291,6 +291,7 @@ func (a *app) report(err error) {
 	e := proto.AsError(err)
 	if a.output == "json" {
 		a.printError(e)
+		a.annotate(e.Message, "", nil)
 		return
 	}
 	head, rest, _ := strings.Cut(e.Message, "\n")
@@ -314,15 +315,17 @@ func (a *app) printError(e *proto.Error) {
 // complain prints an error in source or input: what, then the text with the lines of
 // source that it points to, then the hint.
 func (a *app) complain(what, text, hint string, roots []string) {
+	head := what
 	if a.output == "json" {
 		for line := range strings.Lines(text) {
 			shown, _ := locate(strings.TrimSuffix(line, "\n"), roots)
 			what += "\n" + shown
 		}
 		a.printError(proto.Errorf(proto.ErrInvalid, "%s", what).WithHint(hint))
-		return
+	} else {
+		_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter(a.stderr), a.width(a.stderr)))
 	}
-	_, _ = io.WriteString(a.stderr, complaint(what, text, hint, roots, a.painter(a.stderr), a.width(a.stderr)))
+	a.annotate(head, text, roots)
 }
 
 // complaint is what complain prints. Source and the compiler's words are not folded.
@@ -363,9 +366,27 @@ var location = regexp.MustCompile(`^(.+?\.go):([0-9]+):(?:([0-9]+):)? `)
 // locate finds the place that a line of an error names, in a file below one of roots.
 // It returns the line with the path from the working directory, and the excerpt.
 func locate(line string, roots []string) (shown, excerpt string) {
+	p, ok := spotOf(line, roots)
+	if !ok {
+		return line, ""
+	}
+	return shorten(p.file) + line[p.name:], cutOut(strings.Split(p.source, "\n"), p.row, p.col)
+}
+
+// spot is where a line of an error points to.
+type spot struct {
+	file     string // its path
+	source   string // what it has
+	name     int    // how long the file's name is in the line
+	text     int    // where what is wrong begins in it
+	row, col int    // as cutOut has them
+}
+
+// spotOf finds the spot in a file below one of roots that a line of an error names.
+func spotOf(line string, roots []string) (spot, bool) {
 	m := location.FindStringSubmatch(line)
 	if m == nil {
-		return line, ""
+		return spot{}, false
 	}
 	row, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
@@ -382,9 +403,9 @@ func locate(line string, roots []string) (shown, excerpt string) {
 		if err != nil {
 			continue
 		}
-		return shorten(file) + line[len(m[1]):], cutOut(strings.Split(string(data), "\n"), row, col)
+		return spot{file: file, source: string(data), name: len(m[1]), text: len(m[0]), row: row, col: col}, true
 	}
-	return line, ""
+	return spot{}, false
 }
 
 // cutOut returns the line row, the one before it, and a mark below column col. Both
