@@ -21,10 +21,10 @@ func commandsOf(node *yaml.Node) (commands []string) {
 		if node.Kind == yaml.MappingNode && i%2 == 1 {
 			name = node.Content[i-1].Value
 		}
-		switch {
-		case name == "run":
+		switch name {
+		case "run":
 			commands = append(commands, n.Value)
-		case name == "script":
+		case "script":
 			for _, line := range n.Content {
 				commands = append(commands, line.Value)
 			}
