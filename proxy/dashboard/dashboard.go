@@ -45,6 +45,7 @@ type Dashboard struct {
 	history *history
 	key     [sha256.Size]byte // what pages of callers without a token have
 	streams streams
+	deploys chan struct{} // those that are being read
 }
 
 //go:embed templates static
@@ -55,7 +56,7 @@ func New(cfg Config) *Dashboard {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	d := &Dashboard{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, history: newHistory(cfg.Usage)}
+	d := &Dashboard{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, history: newHistory(cfg.Usage), deploys: make(chan struct{}, maxDeploys)}
 	_, _ = rand.Read(d.key[:]) // never fails
 	base := template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL}).ParseFS(files, "templates/base.html", "templates/parts.html"))
 	names, _ := fs.Glob(files, "templates/*.html")
@@ -74,6 +75,11 @@ func New(cfg Config) *Dashboard {
 		"GET /ui/functions/{name}/{tab}":      d.functionPage,
 		"POST /ui/functions/{name}/test":      d.tryFunction,
 		"POST /ui/functions/{name}/do/{verb}": d.change,
+		"GET /ui/deploy":                      d.deployPage,
+		"POST /ui/deploy":                     d.deploy,
+		"GET /ui/agents":                      d.agentsPage,
+		"POST /ui/agents/{verb}":              d.changeAgent,
+		"GET /ui/audit":                       d.auditPage,
 	} {
 		d.mux.HandleFunc(pattern, d.let(page))
 	}

@@ -227,6 +227,14 @@ func (h *history) of(name string) []sample {
 	return nil
 }
 
+// load returns what functions use of an agent.
+func (h *history) load(agent string) (load, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, ok := h.agents[agent]
+	return l, ok
+}
+
 // recent are the last samples, at most so many.
 func recent(list []sample, n int) []sample { return list[max(0, len(list)-n):] }
 

@@ -3,7 +3,10 @@ package dashboard
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +41,9 @@ func lineOf(l *proto.LogLine) logLine {
 	line := logLine{Text: clip(l.GetText(), maxLine), Version: versionText(l.GetVersion()), ID: l.GetId(), Agent: l.GetAtAgent(), When: l.GetTime()}
 	if at, err := time.Parse(time.RFC3339, l.GetTime()); err == nil {
 		line.Time = at.UTC().Format("15:04:05.000")
+	}
+	if text := plainText(l.GetText()); text != "" {
+		line.Text = clip(text, maxLine)
 	}
 	level := strings.ToUpper(l.GetLevel())
 	line.Level = level
@@ -170,3 +176,39 @@ func (d *Dashboard) followLog(v *visit, q url.Values, s *sender) error {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// plainText returns what a line of JSON says: its message, then its other fields. It is ""
+// for other lines, and for those without a message.
+func plainText(line string) string {
+	if !strings.HasPrefix(line, "{") {
+		return ""
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal([]byte(line), &fields) != nil {
+		return ""
+	}
+	text := func(raw json.RawMessage) string {
+		var s string
+		if json.Unmarshal(raw, &s) == nil {
+			return s
+		}
+		return string(raw)
+	}
+	var b strings.Builder
+	for _, key := range []string{"msg", "message"} {
+		if b.Len() == 0 {
+			b.WriteString(text(fields[key]))
+		}
+		delete(fields, key)
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	for _, key := range []string{"time", "timestamp", "ts", "level", "severity"} { // beside the text
+		delete(fields, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		b.WriteString(" " + key + "=" + text(fields[key]))
+	}
+	return b.String()
+}

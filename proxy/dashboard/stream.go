@@ -175,6 +175,14 @@ func (d *Dashboard) pieces(q url.Values) func(context.Context, *visit, *sender) 
 			}
 			return d.sendParts(s, map[string]any{"summary": body, "functions": body})
 		}
+	case "agents":
+		return func(ctx context.Context, v *visit, s *sender) error {
+			body, err := d.agentsNow(ctx, v)
+			if err != nil {
+				return err
+			}
+			return d.sendParts(s, map[string]any{"agents": agentsPart{body, v.csrf}})
+		}
 	case "function":
 		return func(ctx context.Context, v *visit, s *sender) error { return d.sendFunction(ctx, v, q.Get("name"), s) }
 	}
