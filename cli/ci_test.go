@@ -41,6 +41,7 @@ func TestPipelinesOfTheDocs(t *testing.T) {
 	require.NoError(t, err)
 	pipelines := strings.Split(string(text), "```yaml\n")[1:]
 	require.Len(t, pipelines, 2)
+	path := "PATH=" + program(t) + string(os.PathListSeparator) + os.Getenv("PATH")
 	for _, pipeline := range pipelines {
 		pipeline, _, _ = strings.Cut(pipeline, "```")
 		var document yaml.Node
@@ -60,7 +61,7 @@ func TestPipelinesOfTheDocs(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), "bash", "-eo", "pipefail", "-c", command)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "CI=true", "RYO_PROXY="+addr, "RYO_ERROR_FORMAT=github-actions", "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+			cmd.Env = append(os.Environ(), path, "CI=true", "RYO_PROXY="+addr, "RYO_ERROR_FORMAT=github-actions", "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 			said, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s\n%s", command, said)
 			ran++

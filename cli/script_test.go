@@ -42,6 +42,7 @@ type leakChecked struct{ *testing.M }
 
 func (m leakChecked) Run() int {
 	code := m.M.Run()
+	_ = os.RemoveAll(filepath.Join(os.TempDir(), programFolder))
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -198,19 +199,29 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		r.Header.Get("Content-Type"), r.ContentLength, r.Header.Values("X-A"), body)
 }
 
-// program builds proxyCli as users have it, and returns the folder that it is in. This
-// program could stand in for it, but the start of each process would take twice as long.
+// program is the folder of proxyCli, built as users have it, once. This program could stand
+// in for it, but the start of each process would take twice as long.
 func program(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	args := []string{"build", "-o", dir}
+	dir, err := built()
+	require.NoError(t, err)
+	return dir
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(os.TempDir(), programFolder)
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
 	if testkit.Race {
 		args = append(args, "-race")
 	}
-	output, err := exec.CommandContext(t.Context(), "go", append(args, "../cmd/proxyCli")...).CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	return dir
-}
+	if output, err := exec.CommandContext(context.Background(), "go", append(args, "../cmd/proxyCli")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, output)
+	}
+	return dir, nil
+})
+
+// programFolder is below the folder of temporary files that a run of tests has to itself.
+const programFolder = "proxyCli-built"
 
 func TestScripts(t *testing.T) {
 	dir := program(t)
@@ -376,7 +387,7 @@ func TestInterruptEndsCleanly(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/slow.go", []byte("package slow\n\nimport \"net/http\"\n\nfunc Slow(w http.ResponseWriter, r *http.Request) {}\n"), 0o600))
 	for _, kind := range []transport.Kind{transport.RPC, transport.HTTP} {
 		var stdout, stderr bytes.Buffer
-		cmd := exec.CommandContext(t.Context(), "proxyCli", "deploy", "-q", "-wait", "-proxy", addr, "-transport", string(kind), dir)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(program(t), "proxyCli"), "deploy", "-q", "-wait", "-proxy", addr, "-transport", string(kind), dir)
 		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		require.NoError(t, cmd.Start())
