@@ -324,6 +324,7 @@ func (p *Proxy) mounts() []server.Mount {
 		{Path: "/metrics", Methods: []string{http.MethodGet, http.MethodHead}, Scope: wire.ScopeRead, Does: "what became of calls, for Prometheus", Handler: p.gateway.Metrics()},
 		{Path: strings.TrimSuffix(dashboard.Path, "/"), Scope: wire.ScopeOpen, Asks: true, Does: "the dashboard, for browsers", Handler: p.dashboard},
 		{Path: dashboard.Path, Scope: wire.ScopeOpen, Asks: true, Handler: p.dashboard},
+		p.discoveryMount(),
 	}...)
 }
 

@@ -392,7 +392,7 @@ func TestScan(t *testing.T) {
 			{method: "GET", path: "/metrics", scope: wire.ScopeRead}, {method: "GET", path: "/door/1", scope: wire.ScopeAdmin},
 		}},
 		{"proxy", "9002", "9001", []entrance{
-			{method: "GET", path: "/functions/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/metrics", scope: wire.ScopeRead},
+			{method: "GET", path: "/functions/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/metrics", scope: wire.ScopeRead}, {method: "GET", path: "/sd", scope: wire.ScopeRead},
 			{method: "GET", path: "/async/tunnel", scope: wire.ScopeInvoke}, {method: "GET", path: "/calls/tunnel", scope: wire.ScopeInvoke},
 			{method: "GET", path: "/results/tunnel", scope: wire.ScopeInvoke}, {method: "POST", path: "/events", scope: wire.ScopeInvoke},
 			{method: "GET", path: "/ui", scope: wire.ScopeOpen}, {method: "GET", path: "/ui/signin", scope: wire.ScopeOpen}, // asks for what it shows
