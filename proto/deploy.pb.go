@@ -1317,7 +1317,10 @@ type Version struct {
 	Previous bool `protobuf:"varint,10,opt,name=previous,proto3" json:"previous,omitempty"`
 	// Why an agent does not say which versions it keeps. All else is empty then, but for
 	// the agent.
-	Error         string `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	// What a typed function takes and answers: the text of a JSON Schema, of an object with the
+	// properties request and answer. Empty: the function is of another kind, or it is not known.
+	Types         string `protobuf:"bytes,12,opt,name=types,proto3" json:"types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1425,6 +1428,13 @@ func (x *Version) GetPrevious() bool {
 func (x *Version) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *Version) GetTypes() string {
+	if x != nil {
+		return x.Types
 	}
 	return ""
 }
@@ -6458,7 +6468,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x1c\n" +
 	"\tinstances\x18\x05 \x01(\rR\tinstances\x12\x10\n" +
 	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12 \n" +
-	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\xc3\x02\n" +
+	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\xd9\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x12\n" +
@@ -6471,7 +6481,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\bat_agent\x18\t \x01(\tR\aatAgent\x12\x1a\n" +
 	"\bprevious\x18\n" +
 	" \x01(\bR\bprevious\x12\x14\n" +
-	"\x05error\x18\v \x01(\tR\x05error\"\x95\x02\n" +
+	"\x05error\x18\v \x01(\tR\x05error\x12\x14\n" +
+	"\x05types\x18\f \x01(\tR\x05types\"\x95\x02\n" +
 	"\x05Crash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\tR\x04time\x12\x14\n" +

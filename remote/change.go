@@ -116,7 +116,7 @@ func (f *function) keepsProcesses(c *disk.Change) bool {
 func (f *function) relabel(c *disk.Change) error {
 	v, before, canary := c.Version, f.main.version, f.canary
 	if f.history.Find(v.Number) == nil {
-		v.Folder, v.Program, v.Kind = before.Home(), before.Program, before.Kind
+		v.Folder, v.Program, v.Kind, v.Types = before.Home(), before.Program, before.Kind, before.Types
 	}
 	f.next, f.canary, f.main.version = nil, nil, v
 	f.history.Before, f.history.Earlier = before.Number, 0
@@ -186,7 +186,7 @@ func (f *function) advance(c *disk.Change) error {
 // heard notes the progress of a change.
 func (m *move) heard(p programs.Progress) {
 	m.enter(p.Stage)
-	m.Version.Kind = cmp.Or(p.Kind, m.Version.Kind)
+	m.Version.Kind, m.Version.Types = cmp.Or(p.Kind, m.Version.Kind), cmp.Or(p.Types, m.Version.Types)
 	if p.Stage != proto.StageBuilding {
 		m.output, m.printed = "", 0
 		return

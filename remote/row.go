@@ -219,7 +219,7 @@ func (f *function) versions() []*proto.Version {
 		row := &proto.Version{
 			Version: v.Number, Package: v.Spec.GetPackage(), Kind: v.KnownKind(), Note: v.Note, Time: timestamp(v.Time),
 			Settings: f.settings(v), Program: protobuf.CloneOf(v.Program), AtAgent: f.agent.addr,
-			Previous: v.Number == f.history.Before,
+			Previous: v.Number == f.history.Before, Types: v.Types,
 		}
 		if s := f.at(v.Number); s != nil {
 			row.Weight = s.serving().GetWeight()

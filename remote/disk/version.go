@@ -18,6 +18,7 @@ type Version struct {
 	Time    time.Time      // of its deploy
 	Note    string         `json:",omitempty"`
 	Kind    string         `json:",omitempty"` // one of proto's; "" until the source is checked
+	Types   string         `json:",omitempty"` // as in proto's Version
 	Program *proto.Program `json:",omitempty"` // nil until it is built
 	// Folder is the number of the version whose folder it shares, since its processes are
 	// the same; 0: it has its own.

@@ -18,9 +18,9 @@ import (
 )
 
 // Progress is what the making of a program tells on its way: the stage that it has
-// come to, the function's kind once the source has told it, and what the build has
-// just printed.
-type Progress struct{ Stage, Kind, Output string }
+// come to, the function's kind and types once the source has told them, and what the build
+// has just printed.
+type Progress struct{ Stage, Kind, Types, Output string }
 
 // Prepare makes the folder of a version: src, the unpacked package; tmp; and fn,
 // the program, which appears last. On an error it says the failure's reason.
@@ -34,22 +34,24 @@ func (m *Maker) Prepare(ctx context.Context, dir string, fn *proto.FunctionJson,
 		return nil, reason, err
 	}
 	if fn.GetProgram() != "" {
-		program, reason, err = m.place(binary, src, fn)
-		tell(Progress{Stage: proto.StageChecking, Kind: program.GetKind()})
+		var about Progress
+		program, about, reason, err = m.place(ctx, binary, src, fn)
+		tell(about)
 		return program, reason, err
 	}
 	if m.builder == nil {
 		return nil, proto.ReasonProgram, proto.Errorf(proto.ErrUnavailable, "the agent %s builds no functions", m.addr).
 			WithHint("deploy through a proxy that knows an agent of platform " + build.Platform + " that builds, or start this one without -build never")
 	}
-	kind, spec, err := m.draft(ctx, src, fn)
+	about, spec, err := m.draft(ctx, src, fn)
 	if ctx.Err() != nil {
 		return nil, proto.ReasonAgent, context.Cause(ctx)
 	}
 	if err != nil {
 		return nil, proto.ReasonCheck, err
 	}
-	tell(Progress{Stage: proto.StageChecking, Kind: kind})
+	tell(about)
+	kind := about.Kind
 	key, err := m.builder.Key(spec)
 	if err != nil {
 		return nil, proto.ReasonAgent, err
@@ -134,15 +136,20 @@ func (m *Maker) whole(pkg *bundle.Package) error {
 }
 
 // place takes the stored program that a function names. Without a kind in fn, the
-// source tells it.
-func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *proto.Program, reason string, err error) {
-	kind := fn.GetKind()
-	if kind == "" {
+// source tells it, and in any case the types.
+func (m *Maker) place(ctx context.Context, binary, src string, fn *proto.FunctionJson) (program *proto.Program, about Progress, reason string, err error) {
+	about = Progress{Stage: proto.StageChecking, Kind: fn.GetKind()}
+	if about.Kind == "" || about.Kind == proto.KindTyped || about.Kind == proto.KindEvent {
+		done, err := m.drafting(ctx)
+		if err != nil {
+			return nil, about, proto.ReasonAgent, err
+		}
+		defer done()
 		target, err := m.check(src, fn)
 		if err != nil {
-			return nil, proto.ReasonCheck, err
+			return nil, about, proto.ReasonCheck, err
 		}
-		kind = target.Kind
+		about = m.about(target, src, fn)
 	}
 	digest, err := m.store.Take(fn.GetProgram(), binary)
 	if err == nil && digest == "" {
@@ -150,9 +157,25 @@ func (m *Maker) place(binary, src string, fn *proto.FunctionJson) (program *prot
 			WithHint("deploy again through a proxy that knows an agent of platform " + build.Platform + " that builds")
 	}
 	if err != nil {
-		return nil, proto.ReasonProgram, err
+		return nil, about, proto.ReasonProgram, err
 	}
-	return &proto.Program{Key: fn.GetProgram(), Digest: digest, Platform: build.Platform, Kind: kind}, "", nil
+	return &proto.Program{Key: fn.GetProgram(), Digest: digest, Platform: build.Platform, Kind: about.Kind}, about, "", nil
+}
+
+// about is what the source tells of a function.
+func (m *Maker) about(target *funcfw.Target, src string, fn *proto.FunctionJson) Progress {
+	return Progress{Stage: proto.StageChecking, Kind: target.Kind, Types: string(funcfw.Types(os.DirFS(src), target, m.platform(fn)))}
+}
+
+// drafting waits until a source may be checked. That takes some MiB of memory, so few checks
+// run at a time, and none waits for a build.
+func (m *Maker) drafting(ctx context.Context) (done func(), err error) {
+	select {
+	case m.drafts <- struct{}{}:
+		return func() { <-m.drafts }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // check finds the function in its unpacked package.
@@ -172,21 +195,19 @@ func (m *Maker) platform(fn *proto.FunctionJson) funcfw.Platform {
 	return p
 }
 
-// draft checks and completes a function's source. That takes some MiB of memory, so few
-// checks run at a time, and none waits for a build.
-func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (kind string, spec build.Spec, err error) {
-	select {
-	case m.drafts <- struct{}{}:
-		defer func() { <-m.drafts }()
-	case <-ctx.Done():
-		return "", build.Spec{}, context.Cause(ctx)
+// draft checks and completes a function's source.
+func (m *Maker) draft(ctx context.Context, src string, fn *proto.FunctionJson) (about Progress, spec build.Spec, err error) {
+	done, err := m.drafting(ctx)
+	if err != nil {
+		return Progress{}, build.Spec{}, err
 	}
+	defer done()
 	target, err := m.check(src, fn)
 	if err != nil {
-		return "", build.Spec{}, err
+		return Progress{}, build.Spec{}, err
 	}
 	generated, err := funcfw.Generate(os.DirFS(src), target, m.platform(fn))
-	return target.Kind, build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
+	return m.about(target, src, fn), build.Spec{Root: src, Generated: generated, Tags: fn.GetTags(), Ldflags: fn.GetLdflags()}, err
 }
 
 // recipe builds a draft in a folder of its own: the first caller may remove its own
