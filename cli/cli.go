@@ -206,7 +206,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 the user's code was refused, 4 unreachable
 
 	root.AddCommand(a.defCommand(), a.applyCommand(), a.newCommand(), a.checkCommand(), a.devCommand(), a.upCommand(), a.deployCommand(), a.listCommand(), a.detailsCommand(),
 		a.planCommand(), a.schemaCommand(), a.versionsCommand(), a.rollbackCommand(), a.canaryCommand(), a.promoteCommand(), a.dropCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.stopCommand(), a.rmCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.scaleCommand(), a.agentsCommand(), a.invokeCommand(), a.openCommand(), a.callsCommand(), a.cronCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.stopCommand(), a.rmCommand(), a.logCommand(), a.crashesCommand(), a.topCommand(), a.scaleCommand(), a.agentsCommand(), a.invokeCommand(), a.clientCommand(), a.openCommand(), a.callsCommand(), a.cronCommand(),
 		a.loginCommand(), a.contextCommand(), a.tokenCommand(), a.auditCommand(), a.doctorCommand(), a.versionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	// Cobra adds these when it runs; normalize needs them earlier.
