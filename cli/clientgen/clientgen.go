@@ -89,7 +89,7 @@ func (s *schema) plain() (*schema, bool) {
 	return s, slices.Contains(s.Type, "null")
 }
 
-// is is the first type of a schema that is not null; "": it has none.
+// is returns the first type of a schema that is not null; "": it has none.
 func (s *schema) is() string {
 	for _, t := range s.Type {
 		if t != "null" {

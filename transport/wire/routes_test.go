@@ -39,7 +39,7 @@ func TestTheReadmeHasTheRoutes(t *testing.T) {
 	}
 	for path := range told {
 		switch path {
-		case "/functions", "/async", "/results/ID", "/events", "/hooks", "/metrics", "/sd", "/openapi", "/healthz", "/readyz": // not of the table of routes
+		case "/functions", "/async", "/results/ID", "/events", "/hooks", "/metrics", "/sd", "/ui", "/openapi", "/healthz", "/readyz": // not of the table of routes
 		default:
 			assert.True(t, known[path], "there is no %s", path)
 		}
