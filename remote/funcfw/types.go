@@ -161,8 +161,8 @@ func (r *typeReader) read(dir, importPath, keep string) *types.Package {
 	return r.declare(importPath, files)
 }
 
-// parse returns what a file says of types: no variables, no bodies of functions, and of
-// functions methods, and the one that is to be kept.
+// parse returns what a file says of types: no variables, no constants that may be texts, no
+// bodies of functions, and of functions the methods, and the one that is to be kept.
 func (r *typeReader) parse(name string, text []byte, keep string) *ast.File {
 	file, err := parser.ParseFile(r.files, name, text, parser.SkipObjectResolution)
 	if err != nil {
@@ -171,7 +171,7 @@ func (r *typeReader) parse(name string, text []byte, keep string) *ast.File {
 	file.Decls = slices.DeleteFunc(file.Decls, func(d ast.Decl) bool {
 		switch d := d.(type) {
 		case *ast.GenDecl:
-			return d.Tok == token.VAR
+			return d.Tok == token.VAR || d.Tok == token.CONST && hasText(d)
 		case *ast.FuncDecl:
 			d.Body = nil
 			return d.Recv == nil && d.Name.Name != keep
@@ -179,6 +179,22 @@ func (r *typeReader) parse(name string, text []byte, keep string) *ast.File {
 		return true
 	})
 	return file
+}
+
+// hasText reports whether constants may be texts, or made by calls, which may give texts.
+// Constants are read for the lengths of arrays alone, and a few lines of text, each the one
+// before eight times over, would fill the memory.
+func hasText(d *ast.GenDecl) (found bool) {
+	ast.Inspect(d, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			found = found || n.Kind == token.STRING
+		case *ast.CallExpr:
+			found = true
+		}
+		return !found
+	})
+	return found
 }
 
 // declare makes a package of its files. What is wrong with them is no matter here.

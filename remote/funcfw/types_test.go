@@ -2,6 +2,7 @@ package funcfw
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -132,10 +133,16 @@ func F(in []Tree) (*Tree, error) { return nil, nil }
 }
 
 func TestTypesThatAreNotKnown(t *testing.T) {
+	long := "const a = \"aaaaaaaaaaaaaaaa\"\n" // 4 MiB at the end
+	for name := 'b'; name <= 'g'; name++ {
+		long += fmt.Sprintf("const %c = %s\n", name, strings.Repeat(string(name-1)+"+", 7)+string(name-1))
+	}
 	for name, c := range map[string]struct{ src, kind, want string }{
 		"http":      {"import \"net/http\"\n\nfunc F(w http.ResponseWriter, r *http.Request) {}", "", ""},
 		"no answer": {"func F(in string) error { return nil }", "", `{"request": {"type": "string"}}`},
 		"event":     {"import \"context\"\n\nfunc F(ctx context.Context, in struct{ A int }) error { return nil }", "", `{"request": {"type": "object", "properties": {"A": {"type": "integer"}}, "required": ["A"]}}`},
+		"length":    {"const n, m = 1 << 2, iota\n\nfunc F(in [n]int) error { return nil }", "typed", `{"request": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}}`},
+		"texts":     {long + "\nfunc F(in [len(g)]int) error { return nil }", "typed", `{"request": {}}`},
 		"generic":   {"type G[T any] struct{ V T; Next *G[[]T] }\n\nfunc F(in G[int]) (int, error) { return 0, nil }", "", "any"},
 		"itself":    {"type L []L\n\nfunc F(in L) (int, error) { return 0, nil }", "", "any"},
 		"broken":    {"type T = T\n\ntype U struct { U }\n\nfunc F(in U) (map[string]T, error) { return nil, nil }", "", "any"},
