@@ -20,6 +20,7 @@ LINT_VERSION := v2.15.0
 LINT := bin/tools/golangci-lint-$(LINT_VERSION)
 NFPM_VERSION := v2.45.2
 NFPM := bin/tools/nfpm-$(NFPM_VERSION)
+PACKAGES ?= deb rpm
 # Examples with a go.mod of their own, which `./...` leaves out.
 MODULES := $(patsubst %/go.mod,%,$(wildcard example/*/go.mod))
 
@@ -54,8 +55,8 @@ cli: ## bin/proxyCli, which deploys functions and looks after them
 	$(GOBUILD) -o $(BIN)/proxyCli ./cmd/proxyCli
 
 .PHONY: release
-release: $(SHIPPED) $(NFPM) ## archives, packages, sums and lists of modules of all platforms, into bin/release; PLATFORMS=linux/amd64
-	$(GO) run ./dist/release -tags $(TAGS) -nfpm $(NFPM) -out $(BIN)/release $(if $(PLATFORMS),-platforms $(PLATFORMS))
+release: $(SHIPPED) $(if $(PACKAGES),$(NFPM)) ## archives, packages, sums and lists of modules of all platforms, into bin/release; PLATFORMS=linux/amd64, PACKAGES= for none
+	$(GO) run ./dist/release -tags $(TAGS) $(if $(PACKAGES),-nfpm $(NFPM)) -out $(BIN)/release $(if $(PLATFORMS),-platforms $(PLATFORMS))
 
 .PHONY: clean
 clean: ## remove the programs (but not bin/tools)

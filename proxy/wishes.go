@@ -227,7 +227,7 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 		Begins: p.begins(c, &change, pkg, func(w *wish.Wish) {
 			change.Placed = !named && (w == nil && !strange || w != nil && w.Placed)
 		}),
-		Ends:   func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) },
+		Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) },
 	}
 	return nil
 }
