@@ -204,7 +204,7 @@ func plainText(line string) string {
 	if b.Len() == 0 {
 		return ""
 	}
-	for _, key := range []string{"time", "timestamp", "ts", "level", "severity"} { // beside the text
+	for _, key := range []string{"time", "timestamp", "ts", "level", "severity", "execution_id", "logging.googleapis.com/labels"} { // beside the text
 		delete(fields, key)
 	}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
