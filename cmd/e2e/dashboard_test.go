@@ -80,7 +80,7 @@ func openTab(t *testing.T, base string) *tab {
 		require.Empty(t, os.Getenv(browserNeeded), "there is no browser: apt-get install chromium")
 		t.Skip("no browser is installed: apt-get install chromium")
 	}
-	temp, err := os.MkdirTemp("", "b") // a short name: the browser has a socket there
+	temp, err := os.MkdirTemp("", "b") //nolint:usetesting // a short name: the browser has a socket there
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.Env("TMPDIR="+temp),
@@ -318,7 +318,7 @@ func TestPagesOfFunctionsDoNotReachTheDashboard(t *testing.T) {
 	b := openTab(t, "http://"+p.http)
 	for _, coop := range []string{"", "same-origin", "noopener-allow-popups"} {
 		b.open("/functions/evil?coop=" + coop)
-		assert.Equal(t, float64(403), eval[float64](b, `fetch("/ui/").then((r) => r.status)`), "scripts get no page")
+		assert.Equal(t, 403, eval[int](b, `fetch("/ui/").then((r) => r.status)`), "scripts get no page")
 		assert.Equal(t, "no frame", eval[string](b, `new Promise((done) => { const f = document.querySelector("iframe"); f.onload = () => { let text = ""; try { text = f.contentDocument?.querySelector("h1")?.textContent ?? "" } catch {} done(text === "Functions" ? "a frame" : "no frame") }; f.src = "/ui/" })`))
 		assert.Equal(t, "no window", eval[string](b, `new Promise((done) => { const w = open("/ui/"); setTimeout(() => { let text = ""; try { text = w?.document.querySelector("h1")?.textContent ?? "" } catch {} done(text ? "a window: " + text : "no window") }, 700) })`), "with the policy %q of its own", coop)
 	}
