@@ -15,7 +15,7 @@ import (
 // Again returns what makes further requests for the caller of r, past the network. Each is
 // decided on, bounded and recorded like one that came by the same connection, from the
 // same page, with the token that it has, or else with that of r. It is for handlers of
-// mounts that Ask, while they serve r. Bodies of answers must be closed.
+// mounts that Ask. What goes on when they return is canceled.
 func Again(r *http.Request) http.RoundTripper {
 	s, _ := r.Context().Value(serverKey{}).(*server)
 	return again{s, r}
@@ -23,6 +23,19 @@ func Again(r *http.Request) http.RoundTripper {
 
 // serverKey is the key under which the context of a request has its *server.
 type serverKey struct{}
+
+// askedKey is the key under which the context of a request has the *sync.WaitGroup of what is
+// asked again for it.
+type askedKey struct{}
+
+// asking serves a request by the handler of a mount that asks, and ends what that has left.
+func asking(m *Mount, w http.ResponseWriter, r *http.Request) {
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), askedKey{}, &asked))
+	defer cancel()
+	m.ServeHTTP(w, r.WithContext(ctx))
+}
 
 type again struct {
 	server *server // nil: r came by no server
@@ -34,7 +47,8 @@ var handedDown = []string{"Origin", "Sec-Fetch-Site"}
 
 // RoundTrip implements http.RoundTripper.
 func (a again) RoundTrip(req *http.Request) (*http.Response, error) {
-	if a.server == nil {
+	asked, _ := a.of.Context().Value(askedKey{}).(*sync.WaitGroup)
+	if a.server == nil || asked == nil {
 		return nil, proto.Errorf(proto.ErrInternal, "a request that came by no server is made again")
 	}
 	ctx, cancel := context.WithCancel(req.Context())
@@ -64,16 +78,18 @@ func (a again) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 
 	in, out := io.Pipe()
+	stop := context.AfterFunc(a.of.Context(), cancel)
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) }) // a write that waits returns
 	w := &answer{header: http.Header{}, begun: make(chan struct{}), out: out}
 	body := &answerBody{PipeReader: in, cancel: cancel, done: make(chan struct{})}
-	go func() {
+	asked.Go(func() {
 		defer close(body.done)
-		defer cancel()
+		defer stop()
 		defer func() { _ = inner.Body.Close() }()
 		err := a.serve(w, inner)
 		w.WriteHeader(http.StatusOK)
 		_ = out.CloseWithError(err)
-	}()
+	})
 	<-w.begun
 	return &http.Response{
 		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -126,4 +127,19 @@ func TestAClientMayAskAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer rsp.Body.Close()
 	assert.ErrorIs(t, <-result, io.EOF)
+}
+
+// An answer that nobody reads ends with the handler that asked for it.
+func TestWhatIsAskedAgainEndsWithItsHandler(t *testing.T) {
+	fake := transporttest.NewFake(t)
+	mount := server.Mount{Path: "/all", Scope: wire.ScopeOpen, Asks: true, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://self/watch", http.NoBody)
+		if assert.NoError(t, err) {
+			_, err = server.Again(r).RoundTrip(req) //nolint:bodyclose // left
+			assert.NoError(t, err)
+		}
+	})}
+	addr := serve(t, fake, fake, server.Config{Mounts: []server.Mount{mount}})
+	rsp, _ := ask(t, "GET", "http://"+addr+"/all")
+	assert.Equal(t, http.StatusOK, rsp.StatusCode)
 }

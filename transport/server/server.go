@@ -417,6 +417,10 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		r.Body = newBody(w, r.Body)
+		if mount.Asks {
+			asking(mount, w, r)
+			return
+		}
 		mount.ServeHTTP(w, r)
 	case slices.Contains([]string{frontPath, healthzPath, readyzPath, openapi.Path}, r.URL.Path):
 		if methods := []string{http.MethodGet, http.MethodHead}; !slices.Contains(methods, r.Method) {
