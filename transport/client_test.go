@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/server"
@@ -92,7 +91,10 @@ func TestBadAddressIsReportedByTheFirstCall(t *testing.T) {
 }
 
 func TestAddressWithoutServerFailsAtOnce(t *testing.T) {
-	addr := testkit.Address(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
 	for _, kind := range bothKinds {
 		start := time.Now()
 		for call, err := range everyCall(t.Context(), t, connect(t, kind, addr)) {
@@ -110,7 +112,10 @@ func TestAddressWithoutServerFailsAtOnce(t *testing.T) {
 
 func TestClientsComeBackWithTheServer(t *testing.T) {
 	fake := transporttest.NewFake(t)
-	addr := testkit.Address(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
 	for _, kind := range bothKinds {
 		cli := connect(t, kind, addr)
 		_, err := cli.Details(t.Context())
