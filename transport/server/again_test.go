@@ -135,7 +135,7 @@ func TestWhatIsAskedAgainEndsWithItsHandler(t *testing.T) {
 	mount := server.Mount{Path: "/all", Scope: wire.ScopeOpen, Asks: true, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://self/watch", http.NoBody)
 		if assert.NoError(t, err) {
-			_, err = server.Again(r).RoundTrip(req) //nolint:bodyclose // left
+			_, err = server.Again(r).RoundTrip(req)
 			assert.NoError(t, err)
 		}
 	})}
