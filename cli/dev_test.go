@@ -42,7 +42,7 @@ func TestDevSaysTheSameToTheTerminalAndToCallers(t *testing.T) {
 		return string(text)
 	}
 
-	cmd := exec.CommandContext(t.Context(), "proxyCli", "dev", "-listen", "localhost:0")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(program(t), "proxyCli"), "dev", "-listen", "localhost:0")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, stdout, stderr
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp, "GORACE=atexit_sleep_ms=0", "PWD="+dir)
 	require.NoError(t, cmd.Start())
