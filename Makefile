@@ -82,7 +82,7 @@ conformance: ## docs/conformance.md: the gateway's behaviour beside nginx's and 
 # is compiled once for all of them. More packages are tested at a time than there are
 # processors: many tests wait for processes or time limits most of the time.
 AT_ONCE = $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
-TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -p $(AT_ONCE) -timeout 15m
+TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -p $(AT_ONCE) -timeout 20m
 
 .PHONY: test
 test: $(SHIPPED) ## all tests
@@ -100,7 +100,7 @@ soak: ## redeploys, crashes, kills and upgrades of the agent, machines that vani
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestAnOverloaded' ./proxy/gateway
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestManyFunctions' ./proxy
 	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 20m -run 'TestADay' ./proxy/scale
-	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 60m -run 'TestLife' ./cmd/e2e
+	E2E_SOAK=1 $(GO) test -count=1 -v -timeout 60m -run 'TestLife|TestTwoProxies|TestDrain|KilledAtEveryStep|UnderLoad' ./cmd/e2e
 
 .PHONY: h2spec
 h2spec: bin/tools/h2spec ## HTTP/2: nothing fails that Go's own server passes

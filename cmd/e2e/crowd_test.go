@@ -202,6 +202,7 @@ func visits(t *testing.T, visitors []*visitor, during time.Duration) map[string]
 // Crowds of connections that do no good, to every port: whoever means well is served
 // meanwhile, and what the crowds cost is bounded and given back.
 func TestLifeInACrowd(t *testing.T) {
+	soaked(t)
 	a := startAgent(t, "", "")
 	files := often(1256, 20_000)
 	places := files / 2 // see README, Limits

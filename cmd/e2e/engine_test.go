@@ -75,6 +75,7 @@ func runProxy(t *testing.T, args ...string) result {
 // Two proxies over an engine of three nodes are one to those who use them, and go on when one of
 // each is killed.
 func TestTwoProxiesOfOneEngine(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	e := startEngine(t)
 	x, y := newSite(t).start(t), newSite(t).start(t)

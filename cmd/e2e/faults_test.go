@@ -30,6 +30,7 @@ import (
 // next one brings them back on their ports, in one process each, and finishes the
 // deploy, and the proxy follows without help.
 func TestAgentKilledAtEveryStepOfADeploy(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	home := newSite(t)
 	a := home.start(t)
@@ -73,6 +74,7 @@ func TestAgentKilledAtEveryStepOfADeploy(t *testing.T) {
 // A proxy that is killed loses no deploy that it has acknowledged, and the next one
 // knows every route by itself.
 func TestProxyKilledAtEveryStepOfADeploy(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	a := newSite(t).start(t)
 	p := startProxy(t, "", "-agents", a.addr)

@@ -30,6 +30,14 @@ import (
 // soak asks for all of what is only sampled otherwise: `make soak` sets it.
 const soak = "E2E_SOAK"
 
+// soaked leaves a test to soaks: it takes a machine of two processors half a minute or more.
+func soaked(t *testing.T) {
+	t.Helper()
+	if os.Getenv(soak) == "" {
+		t.Skip("it takes long: make soak")
+	}
+}
+
 // often is how often something is done: a few times, or many in a soak.
 func often(few, many int) int {
 	if os.Getenv(soak) != "" {
@@ -401,6 +409,7 @@ func TestLifeIsWokenOnce(t *testing.T) {
 
 // Callers who come just when a function goes to sleep are answered, once.
 func TestLifeAtTheBorderOfSleep(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	const idle = 50 * time.Millisecond
 	a := newSite(t).start(t)
@@ -462,6 +471,7 @@ func (a agent) footprint(t *testing.T) (f footprint) {
 
 // Functions that are deployed, crash and are removed leave nothing behind.
 func TestLifeLeavesNothingBehind(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	a := newSite(t).start(t)
 	dirs := []string{source(t, obeys("Mayfly", "even")), source(t, obeys("Mayfly", "odd"))}
@@ -496,6 +506,7 @@ func TestLifeLeavesNothingBehind(t *testing.T) {
 // A deploy that fails on the second of two agents leaves both as they were, and
 // no call fails. The second one cannot even build.
 func TestLifeOnTwoAgents(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	one, two := newSite(t).start(t), newSite(t).start(t, "-build", "never")
 	p := startProxy(t, "", "-agents", one.addr+","+two.addr)

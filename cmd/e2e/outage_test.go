@@ -117,6 +117,7 @@ func (c *callers) take() []made {
 // Two machines serve a function, and one of them fails in all ways. Only calls that were
 // under way there are lost, and only they wait longer than for a dial.
 func TestLifeGoesOnWhileAReplicaOrItsMachineFails(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	m := newMachines(t, 3)
 	front, well, hurt := m[0], m[1], m[2]

@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 
 // crowded are the tests in which much happens at the same time in all programs: those that are
 // left of a -short run, for the race detector above all.
-const crowded = "LifeUnderLoad|LifeOnTwoAgents|DeploysAtOnce|ProxyUnderLoad|KilledDuringCalls"
+const crowded = "LifeUnderLoad|DeploysAtOnce"
 
 const patience = testkit.BuildPatience
 

@@ -116,6 +116,7 @@ func (p gateway) upgraded(t *testing.T, starts int) {
 // Ten times the proxy's program is replaced under load: no call fails, plain or by TLS, of
 // people or programs, nor a deploy, and the process stays.
 func TestUpgradesOfTheProxyUnderLoadFailNoCall(t *testing.T) {
+	soaked(t)
 	t.Parallel()
 	a := newSite(t).start(t)
 	in := newInstallation(t)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -158,6 +159,9 @@ func (s *session) api(ctx context.Context, subject string, req any) (a answer, e
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
 	m, err := s.conn.RequestWithContext(ctx, subject, data)
+	for errors.Is(err, nats.ErrNoResponders) && again(ctx, firstPause) { // nobody leads for a moment, and nobody has got it
+		m, err = s.conn.RequestWithContext(ctx, subject, data)
+	}
 	if err == nil && len(m.Data) > 0 {
 		err = json.Unmarshal(m.Data, &a)
 	}
