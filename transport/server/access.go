@@ -290,10 +290,15 @@ func pageOf(r *http.Request, scope wire.Scope) page {
 	return foreignPage
 }
 
-// forwardedBy returns the first header of r that a reverse proxy sets, "" for none.
+// saysGateway reports whether a header is one that reverse proxies set.
+func saysGateway(name string) bool {
+	return name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// forwardedBy returns a header of r that a reverse proxy has set, "" for none.
 func forwardedBy(r *http.Request) string {
 	for name := range r.Header {
-		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
+		if saysGateway(name) {
 			return name
 		}
 	}

@@ -3,10 +3,10 @@ package server
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strings"
 	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -42,8 +42,10 @@ type again struct {
 	of     *http.Request
 }
 
-// handedDown are the headers of a request that say from where it came.
-var handedDown = []string{"Origin", "Sec-Fetch-Site"}
+// saysOrigin reports whether a header of a request says from where it came.
+func saysOrigin(name string) bool {
+	return name == "Origin" || name == "Sec-Fetch-Site" || saysGateway(name)
+}
 
 // RoundTrip implements http.RoundTripper.
 func (a again) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -62,14 +64,10 @@ func (a again) RoundTrip(req *http.Request) (*http.Response, error) {
 	if inner.Body == nil {
 		inner.Body = http.NoBody
 	}
+	// From where it comes is said by r alone.
+	maps.DeleteFunc(inner.Header, func(name string, _ []string) bool { return saysOrigin(name) })
 	for name, values := range a.of.Header {
-		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
-			inner.Header[name] = values
-		}
-	}
-	for _, name := range handedDown {
-		inner.Header.Del(name)
-		if values := a.of.Header[name]; values != nil {
+		if saysOrigin(name) {
 			inner.Header[name] = values
 		}
 	}

@@ -26,7 +26,9 @@ var asking = server.Mount{Path: "/ask/", Scope: wire.ScopeOpen, Asks: true, Hand
 	if err != nil {
 		panic(err)
 	}
-	req.Header.Set("Sec-Fetch-Site", "same-origin") // which it may not say
+	req.Header.Set("Sec-Fetch-Site", "same-origin") // which it may not say, nor the next
+	req.Header.Set("Forwarded", "for=192.0.2.9")
+	req.Header.Set("X-Forwarded-For", "192.0.2.9")
 	req.Header.Set("Content-Type", "application/json")
 	if secret := r.Header.Get("Token"); secret != "" {
 		req.Header.Set("Authorization", "Bearer "+secret)
