@@ -96,9 +96,9 @@ func (p *Proxy) Usage(ctx context.Context, fnName string) ([]*proto.Usage, error
 	return append(p.gateway.Traffic(proto.Path(fnName)), list...), nil
 }
 
-// gather asks the agents of all replicas at once and joins their answers. An agent that
-// does not answer is logged, and in the place of its answer is what absent makes of the
-// error. If no agent answers that is an error.
+// gather asks the agents of all replicas at once and joins their answers. In the place of one
+// that an agent does not give is what absent makes of the error. If no agent answers that is an
+// error.
 func gather[T any](
 	ctx context.Context, p *Proxy, replicas []fleet.Replica,
 	ask func(*fleet.Session, context.Context, string) ([]T, error), absent func(fleet.Replica, error) T,
@@ -121,7 +121,6 @@ func gather[T any](
 	}
 	for i, err := range errs {
 		if err != nil {
-			p.logger.Warn("an answer lacks an agent", "agent", replicas[i].Agent, "error", err)
 			lists[i] = []T{absent(replicas[i], err)}
 		}
 	}
