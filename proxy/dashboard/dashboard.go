@@ -149,6 +149,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 
 // page is what every page is made of.
 type page struct {
+	Status  int // of the answer; 0: 200
 	Title   string
 	At      string // the entry of the navigation
 	Live    string // the query of its event stream; "": it has none
@@ -179,15 +180,16 @@ func (d *Dashboard) show(v *visit, name string, p page) error {
 	if v.token != "" {
 		p.Who = v.who.GetWho()
 	}
-	return d.write(v.w, name, p)
+	return d.write(v.w, cmp.Or(p.Status, http.StatusOK), name, p)
 }
 
-func (d *Dashboard) write(w http.ResponseWriter, name string, p page) error {
+func (d *Dashboard) write(w http.ResponseWriter, status int, name string, p page) error {
 	var out bytes.Buffer
 	if err := d.pages[name].ExecuteTemplate(&out, "base", p); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
 	_, err := w.Write(out.Bytes())
 	return ignoreGone(err)
 }
@@ -209,18 +211,14 @@ type failed struct{ Message, Hint, ID string }
 func (d *Dashboard) fail(v *visit, err error) {
 	e := wire.AsError(err)
 	_, status := wire.CodeOf(e.Kind)
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	body := failed{e.Message, e.Hint, v.w.Header().Get(proto.RequestIDHeader)}
-	var out bytes.Buffer
 	p := page{Title: http.StatusText(status), CSRF: v.csrf, May: v.may, Body: body, Version: d.cfg.Version}
 	if v.token != "" {
 		p.Who = v.who.GetWho()
 	}
-	if err := d.pages["error"].ExecuteTemplate(&out, "base", p); err != nil {
+	if err := d.write(v.w, status, "error", p); err != nil {
 		d.cfg.Logger.Error("a page of the dashboard cannot be made", "error", err)
 	}
-	v.w.WriteHeader(status)
-	_, _ = v.w.Write(out.Bytes())
 }
 
 // isGone reports whether an error says that nobody waits for the answer.

@@ -54,7 +54,11 @@ func (d *Dashboard) deployPage(v *visit) error {
 }
 
 func (d *Dashboard) showDeploy(v *visit, body deployBody) error {
-	return d.show(v, "deploy", page{Title: "Deploy", At: "deploy", Body: body})
+	p := page{Title: "Deploy", At: "deploy", Body: body}
+	if body.Problem != "" {
+		p.Status = http.StatusUnprocessableEntity
+	}
+	return d.show(v, "deploy", p)
 }
 
 // deploy takes a package, and deploys it as the caller.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -268,15 +269,7 @@ func quantile(list []sample, part float64) float64 {
 	if total == 0 {
 		return math.NaN()
 	}
-	slices.SortFunc(all, func(a, b bucket) int {
-		switch {
-		case a.seconds < b.seconds:
-			return -1
-		case a.seconds > b.seconds:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b bucket) int { return cmp.Compare(a.seconds, b.seconds) })
 	rank := uint64(math.Ceil(part * float64(total)))
 	for _, b := range all {
 		if below += b.calls; below >= rank {

@@ -223,7 +223,7 @@ type signInBody struct {
 }
 
 func (d *Dashboard) signIn(v *visit) error {
-	return d.write(v.w, "signin", page{Title: "Sign in", Version: d.cfg.Version, Body: signInBody{Next: nextOf(v.r.URL.Query().Get("next")), Clear: inClear(v.r)}})
+	return d.write(v.w, http.StatusOK, "signin", page{Title: "Sign in", Version: d.cfg.Version, Body: signInBody{Next: nextOf(v.r.URL.Query().Get("next")), Clear: inClear(v.r)}})
 }
 
 // inClear reports whether a request came from another machine and was not encrypted.
@@ -254,8 +254,7 @@ func (d *Dashboard) takeToken(v *visit) error {
 		_, err = api.WhoAmI(v.r.Context())
 	}
 	if err != nil {
-		v.w.WriteHeader(http.StatusUnprocessableEntity)
-		return d.write(v.w, "signin", page{Title: "Sign in", Version: d.cfg.Version, Body: signInBody{Next: next, Error: wire.AsError(err).Message, Clear: inClear(v.r)}})
+		return d.write(v.w, http.StatusUnprocessableEntity, "signin", page{Title: "Sign in", Version: d.cfg.Version, Body: signInBody{Next: next, Error: wire.AsError(err).Message, Clear: inClear(v.r)}})
 	}
 	v.setCookie(token, 0)
 	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
