@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,9 @@ have none.`,
 		Args:              exactlyOne("NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(clientgen.Languages, language) {
+				return usagef(cmd, "-lang: there are no clients in %q, but in %s", language, strings.Join(clientgen.Languages, " and "))
+			}
 			text, err := a.client(cmd.Context(), args[0], language)
 			if err != nil {
 				return err
@@ -56,19 +60,26 @@ func (a *app) client(ctx context.Context, called, language string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	var of *proto.Version
+	var of, absent *proto.Version
 	for _, v := range list {
 		asked := fmt.Sprint(v.GetVersion()) == number
 		if number == "" {
 			asked = v.GetWeight() > of.GetWeight()
 		}
-		if v.GetError() == "" && asked {
+		switch {
+		case v.GetError() != "":
+			absent = v
+		case asked:
 			of = v
 		}
 	}
 	switch {
+	case of == nil && absent != nil:
+		return nil, proto.Errorf(proto.ErrUnavailable, "the types of %s are not known: %s", called, firstLine(absent.GetError()))
+	case of == nil && number != "":
+		return nil, proto.Errorf(proto.ErrNotFound, "version %s of %s is not kept", number, name).WithHint("proxyCli versions " + name + " shows those that are")
 	case of == nil:
-		return nil, proto.Errorf(proto.ErrNotFound, "no agent says what serves as %s", called).WithHint("proxyCli versions " + name + " shows what is kept")
+		return nil, proto.Errorf(proto.ErrNotFound, "no version of %s serves", name).WithHint("proxyCli versions " + name + " shows those that are kept")
 	case of.GetTypes() != "":
 	case of.GetKind() != proto.KindTyped && of.GetKind() != proto.KindEvent:
 		return nil, proto.Errorf(proto.ErrIncapable, "%s is of kind %s, and its calls have no types", name, cmp.Or(of.GetKind(), "unknown")).
