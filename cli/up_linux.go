@@ -77,7 +77,7 @@ func (a *app) up(ctx context.Context, dir string) (err error) {
 	if proxyAt["GRPC"] != defaultProxy {
 		with = " -proxy " + proxyAt["GRPC"]
 	}
-	a.note("next, in another terminal: proxyCli new hello, then proxyCli%s deploy hello; Ctrl-C here stops both", with)
+	a.note("next, in another terminal: proxyCli new hello, then proxyCli%s deploy hello; http://%s/ui/ shows what goes on; Ctrl-C here stops both", with, proxyAt["HTTP"])
 	select {
 	case <-ctx.Done():
 		return reported(exitInterrupted) // nothing else stops it
