@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // everywhere is where a release is for. Agent and proxy are for Linux alone.
@@ -25,7 +26,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := set.Parse(args); err != nil {
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := release(ctx, stdout, *out, *tags, *nfpm, strings.Split(*platforms, ",")); err != nil {
 		fmt.Fprintln(stderr, "release:", err)
