@@ -24,7 +24,7 @@
 //   - Windows that scripts open have nothing to do with their openers
 //     (Cross-Origin-Opener-Policy: noopener-allow-popups, in browsers that know it).
 //
-// What is left: a function may answer with Service-Worker-Allowed, and so come between a
-// browser that has opened it and the dashboard. Functions that are not trusted are opened at
-// -functions, which is another origin.
+// Neither may such pages ask the proxy itself (transport/server refuses pages at its own
+// address that have no token), nor put a service worker before the dashboard (proxy/gateway
+// takes the header that would allow it from answers below /functions/).
 package dashboard

@@ -34,7 +34,7 @@ func (c *fastCall) relay() (err error) {
 				}
 			}
 			continue
-		case http1.Equal(h.Name, "x-request-id"), nominates && nominated(a.Headers, h.Name):
+		case http1.Equal(h.Name, "x-request-id"), forward.Widens(h.Name), nominates && nominated(a.Headers, h.Name):
 			continue
 		case a.Status == http.StatusNotModified && http1.Equal(h.Name, "content-type"): // as net/http's server does
 			continue

@@ -142,6 +142,7 @@ var said = []string{
 	"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 5\r\n\r\n",
 	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
 	"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Request-Id: 2\r\nContent-Length: 5\r\n\r\nhello",
+	"HTTP/1.1 200 OK\r\nservice-worker-Allowed: /\r\nService-Worker-Allowed: /a\r\nContent-Length: 5\r\n\r\nhello",
 	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
 	"HTTP/1.1 200 OK\r\nX-A : 1\r\n\r\n",
 	"HTTP/1.1 200 OK\nX-A: 1\n y\n\nhello",

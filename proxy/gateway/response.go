@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -51,6 +52,8 @@ func (c *call) adapt(res *http.Response) {
 	c.compress(res)
 	if c.own {
 		forward.Relocate(res.Header, c.in.Host, c.prefix)
+	} else {
+		maps.DeleteFunc(res.Header, func(name string, _ []string) bool { return forward.Widens(name) })
 	}
 	res.Header[forward.RequestID] = c.id[:]
 	if _, ok := res.Header["Content-Type"]; !ok {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -78,6 +79,7 @@ func TestFunctionsBelieveThatTheyLiveAtTheRoot(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "/login")
 		w.Header().Add("Set-Cookie", "a=1; Path=/")
+		w.Header().Set("Service-Worker-Allowed", "/")
 		fmt.Fprintf(w, "%s host=%s prefix=%q", r.RequestURI, r.Host, r.Header["X-Forwarded-Prefix"])
 	}))
 	defer srv.Close()
@@ -124,6 +126,7 @@ func TestFunctionsBelieveThatTheyLiveAtTheRoot(t *testing.T) {
 				assert.Equal(t, tt.says, string(answer))
 				assert.Equal(t, tt.location, rsp.Header.Get("Location"))
 				assert.Equal(t, tt.cookie, rsp.Header.Get("Set-Cookie"))
+				assert.Equal(t, strings.TrimSuffix(tt.location, "login"), rsp.Header.Get("Service-Worker-Allowed"))
 			}
 		}
 	}

@@ -24,8 +24,9 @@ import (
 //
 // That does not keep out web pages, which the browser of a person loads from anywhere.
 // So the host that a request addresses must be a name that no stranger can have in
-// the public DNS (a page whose name was rebound to 127.0.0.1 addresses its own), and
-// unsafe requests must not come from a foreign origin. Nor does it keep out the callers
+// the public DNS (a page whose name was rebound to 127.0.0.1 addresses its own), unsafe
+// requests must not come from a foreign origin, and none that control functions from a page
+// at this very address, which is one that a function has made. Nor does it keep out the callers
 // of a gateway that runs as the same user: what one of its headers gives away is refused
 // on top.
 type access struct {
@@ -68,7 +69,8 @@ type request struct {
 type page int
 
 const (
-	noPage   page = iota // no page, or one of the addressed host, or a request that is safe from any
+	noPage   page = iota // no page, or one that may: what it asks for changes nothing, and it cannot read the answer
+	ownPage              // one at the addressed host and port, which a function has made, and could read the answer
 	samePage             // one of the same site at another port
 	foreignPage
 )
@@ -167,6 +169,8 @@ func (a access) without(r request) error {
 			WithHint("address localhost or an IP address; -host of an agent and -url of a proxy name a machine")
 	case r.scope == wire.ScopeInvoke: // admit decides, since it depends on the function
 		return nil
+	case r.page == ownPage:
+		return functionsPage
 	case r.page != noPage:
 		return foreignOrigin
 	}
@@ -184,6 +188,8 @@ func (a access) private(r request) error {
 var (
 	foreignOrigin = forbidden("a web page of another origin may not call this machine").
 			WithHint("call with curl or proxyCli")
+	functionsPage = forbidden("a web page at this address, such as that of a function, may not control this machine").
+			WithHint("enter the address instead of following a link; call with curl or proxyCli; or send a token")
 	foreignCall = forbidden("a web page of another site may not call private functions of this machine, nor lead to them").
 			WithHint("enter the address instead of following a link; or deploy the function with -auth public")
 )
@@ -275,16 +281,23 @@ func (a access) requestOf(r *http.Request, scope wire.Scope, whose local) reques
 var crossOrigin = http.NewCrossOriginProtection()
 
 // pageOf returns the web page that sends a request. A GET of a function may have effects,
-// as a POST has, though the page cannot read what is answered.
+// as a POST has, though the page cannot read what is answered. That of the addressed host
+// itself could read it; functions may call each other.
 func pageOf(r *http.Request, scope wire.Scope) page {
+	unsafe := &http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header, URL: r.URL}
 	judged := r
 	if scope == wire.ScopeInvoke {
-		judged = &http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header, URL: r.URL}
+		judged = unsafe
 	}
+	site := r.Header.Get("Sec-Fetch-Site") // which older browsers do not send
+	within, _ := r.Context().Value(withinKey{}).(bool)
+	same := (site == "same-origin" || site == "" && r.Header.Get("Origin") != "") && crossOrigin.Check(unsafe) == nil
 	switch {
+	case same && scope != wire.ScopeInvoke && !within:
+		return ownPage
 	case crossOrigin.Check(judged) == nil:
 		return noPage
-	case r.Header.Get("Sec-Fetch-Site") == "same-site":
+	case site == "same-site":
 		return samePage
 	}
 	return foreignPage

@@ -14,8 +14,9 @@ import (
 
 // Again returns what makes further requests for the caller of r, past the network. Each is
 // decided on, bounded and recorded like one that came by the same connection, from the
-// same page, with the token that it has, or else with that of r. It is for handlers of
-// mounts that Ask. What goes on when they return is canceled.
+// same page, with the token that it has, or else with that of r; but pages of the addressed
+// host, which the handler knows its own among, are let in. It is for handlers of mounts that
+// Ask. What goes on when they return is canceled.
 func Again(r *http.Request) http.RoundTripper {
 	s, _ := r.Context().Value(serverKey{}).(*server)
 	return again{s, r}
@@ -23,6 +24,9 @@ func Again(r *http.Request) http.RoundTripper {
 
 // serverKey is the key under which the context of a request has its *server.
 type serverKey struct{}
+
+// withinKey is the key under which the context of a request that is asked again says so.
+type withinKey struct{}
 
 // askedKey is the key under which the context of a request has the *sync.WaitGroup of what is
 // asked again for it.
@@ -53,7 +57,7 @@ func (a again) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.server == nil || asked == nil {
 		return nil, proto.Errorf(proto.ErrInternal, "a request that came by no server is made again")
 	}
-	ctx, cancel := context.WithCancel(req.Context())
+	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), withinKey{}, true))
 	for _, key := range []any{serverKey{}, connKey{}, accessKey{}, bearerKey{}, http.LocalAddrContextKey} {
 		ctx = context.WithValue(ctx, key, a.of.Context().Value(key)) //nolint:fatcontext // a few keys
 	}

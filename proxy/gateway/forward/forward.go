@@ -167,6 +167,15 @@ func Rewrite(pr *httputil.ProxyRequest, target, prefix, id string) {
 	out.URL = &url.URL{Scheme: "http", Opaque: target}
 }
 
+// Widens reports whether a header of an answer lets the pages of a function rule over more
+// of its host than the path below which it lives: a worker of its could come between a
+// browser and other functions, or the platform itself. It passes where the host is the
+// function's own.
+func Widens[Name string | []byte](name Name) bool {
+	const widens = "service-worker-allowed"
+	return len(name) == len(widens) && strings.EqualFold(string(name), widens)
+}
+
 // Websocket says whether a request asks for a websocket. HTTP/1.0 has none.
 func Websocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")

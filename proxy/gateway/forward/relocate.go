@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// Relocate makes the redirects and cookies of an answer those of a function that lives
-// below a prefix of a host, though it believes to live at its root. What begins with the
+// Relocate makes the redirects and cookies of an answer, and what a service worker may rule
+// over, those of a function that lives below a prefix of a host, though it believes to live
+// at its root. What begins with the
 // prefix already is left alone.
 func Relocate(h http.Header, host, prefix string) {
 	if prefix == "" {
 		return
 	}
-	for _, name := range []string{"Location", "Content-Location"} {
+	for _, name := range []string{"Location", "Content-Location", "Service-Worker-Allowed"} {
 		for i, text := range h[name] {
 			h[name][i] = relocateURL(text, host, prefix)
 		}
