@@ -16,4 +16,4 @@
 package proto
 
 //go:generate sh -c "cd .. && protoc -I . --plugin=protoc-gen-go=\"$(go tool -n protoc-gen-go)\" --plugin=protoc-gen-go-grpc=\"$(go tool -n protoc-gen-go-grpc)\" --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative proto/deploy.proto"
-//go:generate go test -count=1 -run ^TestReadmeListsTheSettings$ . -write
+//go:generate go test -count=1 -run ^TestTheDocsListTheSettings$ . -write

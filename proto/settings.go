@@ -14,7 +14,7 @@ import (
 )
 
 // Setting is one thing that a deployer can say about a function. The flags of
-// proxyCli, the keys of definition files, help, the README's table and Compare
+// proxyCli, the keys of definition files, help, the table of docs/settings.md and Compare
 // follow from the list of settings: a new one is a field of FunctionJson, an entry
 // here, and its effect where it is used.
 type Setting struct {

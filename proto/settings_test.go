@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var write = flag.Bool("write", false, "write the README's table of settings anew")
+var write = flag.Bool("write", false, "write the table of settings in docs anew")
 
-// TestReadmeListsTheSettings compares the README's table with the list of settings.
-func TestReadmeListsTheSettings(t *testing.T) {
-	const file, begin, end = "../README.md", "<!-- settings, written by go generate -->\n", "<!-- end of settings -->\n"
+// TestTheDocsListTheSettings compares the table of docs/settings.md with the list of settings.
+func TestTheDocsListTheSettings(t *testing.T) {
+	const file, begin, end = "../docs/settings.md", "<!-- settings, written by go generate -->\n", "<!-- end of settings -->\n"
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	before, rest, found := strings.Cut(string(text), begin)

@@ -205,7 +205,7 @@ func TestLifeInACrowd(t *testing.T) {
 	soaked(t)
 	a := startAgent(t, "", "")
 	files := often(1256, 20_000)
-	places := files / 2 // see README, Limits
+	places := files / 2 // see docs/limits.md
 	p := startWith(t, files, "-agents", a.addr, "-functions", "127.0.0.1:0")
 	public := p.said(`Functions started on (\S+)`)
 	for name, text := range map[string]string{"Hello": says("Hello", "hello"), "Flood": floods} {

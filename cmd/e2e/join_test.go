@@ -75,15 +75,14 @@ func (c *cable) saw(text string) bool {
 	return bytes.Contains(c.seen.Bytes(), []byte(text))
 }
 
-// readmeCommands returns the commands, as words, of the first block of a chapter of the
-// README, without the remarks.
-func readmeCommands(t *testing.T, chapter string, here *strings.Replacer) (commands [][]string) {
+// pageCommands returns the commands, as words, of the first block of a page of the docs,
+// without the remarks.
+func pageCommands(t *testing.T, page string, here *strings.Replacer) (commands [][]string) {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	data, err := os.ReadFile(filepath.Join("../../docs", page))
 	require.NoError(t, err)
-	_, text, found := strings.Cut(string(readme), "\n"+chapter+"\n")
-	require.True(t, found, chapter)
-	_, text, _ = strings.Cut(text, "```sh\n")
+	_, text, found := strings.Cut(string(data), "```sh\n")
+	require.True(t, found, page)
 	text, _, _ = strings.Cut(text, "```")
 	for line := range strings.Lines(text) {
 		command, _, _ := strings.Cut(line, "#")
@@ -145,7 +144,7 @@ func TestMachinesThatJoined(t *testing.T) {
 	for file, text := range map[string][]byte{certFile: cert.Cert, keyFile: cert.Key, ca: authority.PEM()} {
 		require.NoError(t, os.WriteFile(file, text, 0o600))
 	}
-	say := readmeCommands(t, "## Several machines", strings.NewReplacer(
+	say := pageCommands(t, "machines.md", strings.NewReplacer(
 		"cert.pem", certFile, "key.pem", keyFile, "ca.pem", ca, "front:", front.addr+":"))
 	require.Len(t, say, 5)
 	launch(t, front.command(t, "proxy", append(say[0][1:], "-dir", t.TempDir())...))

@@ -23,8 +23,8 @@ import (
 	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
-// nginxConf is what nginx needs besides the README's part to run as anybody, anywhere.
-// %[1]s is its folder, %[2]s a user line, %[3]s the README's part.
+// nginxConf is what nginx needs besides the part of docs/online.md to run as anybody, anywhere.
+// %[1]s is its folder, %[2]s a user line, %[3]s that part.
 const nginxConf = `daemon off;
 %[2]s
 pid %[1]s/pid;
@@ -116,13 +116,13 @@ func TestBehindNginxNobodyControls(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 }
 
-// The README's gateway, a real one, before the port that it says may be published.
+// The gateway of docs/online.md, a real one, before the port that it says may be published.
 func TestPutOnlineBehindNginx(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(repository(t), "README.md"))
+	text, err := os.ReadFile(filepath.Join(repository(t), "docs", "online.md"))
 	require.NoError(t, err)
 	parts := regexp.MustCompile("(?s)```nginx\n(.*?)```").FindSubmatch(text)
-	require.NotNil(t, parts, "the README has a configuration of nginx")
+	require.NotNil(t, parts, "the page has a configuration of nginx")
 
 	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-functions", "127.0.0.1:0", "-trusted-proxies", "127.0.0.1")

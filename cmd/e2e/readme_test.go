@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -17,19 +18,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// notRun are the README's commands that a test cannot run, by a part of them,
+// notRun are the pages' commands that a test cannot run, by a part of them,
 // and why. Each must be there, so that this list stays short.
 var notRun = map[string]string{}
 
 // step is a command of a console session and what it prints. Of a command whose
 // output is not shown, only the exit code counts.
 type step struct {
-	line            int
+	at              string // its page and line
 	command, output string
 }
 
-// sessions returns the steps of the ```console blocks of a text.
-func sessions(text string) (blocks [][]step) {
+// sessions returns the steps of the ```console blocks of a page.
+func sessions(page, text string) (blocks [][]step) {
 	continued := func(line string) bool { return strings.HasSuffix(line, `\`) }
 	inside := false
 	more := false     // the command goes on
@@ -57,7 +58,7 @@ func sessions(text string) (blocks [][]step) {
 				more = continued(line)
 			}
 		case isCommand:
-			*block = append(*block, step{line: i + 1, command: command})
+			*block = append(*block, step{at: fmt.Sprintf("%s:%d", page, i+1), command: command})
 			document = strings.HasSuffix(command, "<<'EOF'")
 			more = document || continued(command)
 		case len(*block) > 0:
@@ -67,7 +68,7 @@ func sessions(text string) (blocks [][]step) {
 	return blocks
 }
 
-// reader follows the README as a user would, in a checkout of its own, except
+// reader follows the pages as a user would, in a checkout of its own, except
 // that everything listens on ports of this test: the documented ones are
 // replaced on the way in and on the way out.
 type reader struct {
@@ -97,7 +98,7 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
-// documented are the ports that the README speaks of.
+// documented are the ports that the pages speak of.
 var documented = regexp.MustCompile(`:(900[0-2]|8080)\b`)
 
 // in replaces documented ports by those of the test, 0 for one that nobody has yet.
@@ -127,7 +128,7 @@ func (r *reader) assert(s step, printed string) {
 	r.t.Helper()
 	want := regexp.QuoteMeta(servicePort.ReplaceAllString(s.output, "localhost:5…"))
 	want = "^" + strings.ReplaceAll(want, "…", ".*") + "$"
-	assert.Regexp(r.t, want, r.out(printed), "README.md:%d: %s", s.line, s.command)
+	assert.Regexp(r.t, want, r.out(printed), "%s: %s", s.at, s.command)
 }
 
 // environment is that of a shell in which the programs listen on free ports,
@@ -181,7 +182,7 @@ func (r *reader) run(s step) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	require.NoError(r.t, err, "README.md:%d: %s\n%s%s", s.line, s.command, &stdout, &stderr)
+	require.NoError(r.t, err, "%s: %s\n%s%s", s.at, s.command, &stdout, &stderr)
 	if s.output != "" {
 		r.assert(s, stdout.String())
 	}
@@ -196,36 +197,64 @@ func (r *reader) run(s step) {
 	}, "still Deploying after %s", s.command)
 }
 
-// The README's sessions print what it says they print.
+// pages are those that hold sessions, in the order in which a reader takes them: each goes
+// on where the one before has ended.
+var pages = []string{
+	"README.md", "docs/tutorial.md", "docs/migrate.md", "docs/deploy.md", "docs/api.md", "docs/life.md", "docs/calls.md",
+	"docs/observe.md", "docs/events.md", "docs/access.md", "docs/online.md",
+}
+
+// documents returns the texts of the README and of all pages of docs.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	root := repository(t)
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	require.NoError(t, err)
+	texts := map[string]string{}
+	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "SECURITY.md"), filepath.Join(root, "CONTRIBUTING.md")) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		name, err := filepath.Rel(root, file)
+		require.NoError(t, err)
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+// The sessions of the README and of the docs print what they say they print.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(repository(t), "README.md"))
-	require.NoError(t, err)
+	texts := documents(t)
+	for page, text := range texts {
+		assert.Equal(t, slices.Contains(pages, page), strings.Contains(text, "```console"), "%s has sessions", page)
+	}
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("the README's sessions use ", tool)
+			t.Skip("the sessions use ", tool)
 		}
 	}
 	r := newReader(t)
 	left, ran := map[string]bool{}, 0
-	for _, block := range sessions(string(text)) {
-		for _, s := range block {
-			t.Logf("README.md:%d: $ %s", s.line, s.command)
-			if part := excuse(s.command); part != "" {
-				left[part] = true
-				continue
+	for _, page := range pages {
+		for _, block := range sessions(page, texts[page]) {
+			for _, s := range block {
+				t.Logf("%s: $ %s", s.at, s.command)
+				if part := excuse(s.command); part != "" {
+					left[part] = true
+					continue
+				}
+				if regexp.MustCompile(`^\./bin/(agent|proxy)( |$)`).MatchString(s.command) {
+					r.serve(s)
+				} else {
+					r.run(s)
+				}
+				ran++
 			}
-			if regexp.MustCompile(`^\./bin/(agent|proxy)( |$)`).MatchString(s.command) {
-				r.serve(s)
-			} else {
-				r.run(s)
-			}
-			ran++
 		}
 	}
-	assert.Greater(t, ran, 5, "the README has sessions")
+	assert.Greater(t, ran, 50, "the pages have sessions")
 	for part := range notRun {
-		assert.True(t, left[part], "the README says %q no more", part)
+		assert.True(t, left[part], "no page says %q any more", part)
 	}
 }
 
@@ -251,32 +280,32 @@ func headings(text string) (anchors []string) {
 	return anchors
 }
 
-// The README's list of sections has each of them, in their order, and its links lead to
-// sections and files that are there.
-func TestReadmeLinks(t *testing.T) {
+// All links lead to sections and files that are there, and the README leads to each page.
+func TestLinksOfPages(t *testing.T) {
 	t.Parallel()
-	dir := repository(t)
-	data, err := os.ReadFile(filepath.Join(dir, "README.md"))
-	require.NoError(t, err)
-	text, link := string(data), regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	_, list, _ := strings.Cut(text, "**On this page:**")
-	list, rest, found := strings.Cut(list, "**Elsewhere:**")
-	require.True(t, found)
-	var listed []string
-	for _, m := range link.FindAllStringSubmatch(list, -1) {
-		listed = append(listed, strings.TrimPrefix(m[1], "#"))
-	}
-	sections := headings(text)
-	assert.Equal(t, sections, listed)
-	for _, m := range link.FindAllStringSubmatch(rest, -1) {
-		switch to := m[1]; {
-		case strings.HasPrefix(to, "https://"):
-		case strings.HasPrefix(to, "#"):
-			assert.Contains(t, sections, to[1:])
-		default:
-			_, err := os.Stat(filepath.Join(dir, to))
-			assert.NoError(t, err)
+	root, texts := repository(t), documents(t)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	led := map[string]bool{}
+	for page, text := range texts {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.HasPrefix(m[1], "https://") {
+				continue
+			}
+			file, section, _ := strings.Cut(m[1], "#")
+			to := page
+			if file != "" {
+				to = filepath.Join(filepath.Dir(page), file)
+				_, err := os.Stat(filepath.Join(root, to))
+				require.NoError(t, err, "%s links to %s", page, m[1])
+			}
+			if section != "" {
+				assert.Contains(t, headings(texts[to]), section, "%s links to %s", page, m[1])
+			}
+			led[to] = led[to] || page == "README.md"
 		}
+	}
+	for page := range texts {
+		assert.True(t, page == "README.md" || led[page], "the README does not lead to %s", page)
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 )
 
 // inner are the requests that proxies and agents alone make of each other, and programs
-// that upload what they deploy: the README does not tell people of them.
+// that upload what they deploy: the docs do not tell people of them.
 var inner = []string{
 	"/wake", "/place", "/resize", "/build", "/programs/:key", "/agents/join", "/agents/renew",
 }
 
-// What people may call over HTTP stands in the README's table, and nothing else does.
-func TestTheReadmeHasTheRoutes(t *testing.T) {
-	data, err := os.ReadFile("../../README.md")
+// What people may call over HTTP stands in the table of docs/api.md, and nothing else does.
+func TestTheDocsHaveTheRoutes(t *testing.T) {
+	data, err := os.ReadFile("../../docs/api.md")
 	require.NoError(t, err)
 	_, table, _ := strings.Cut(string(data), "\n| call | answers |\n")
 	table, _, found := strings.Cut(table, "\n\n")
