@@ -68,6 +68,8 @@ func New(cfg Config) *Dashboard {
 	d.mux.HandleFunc("GET /ui/signin", d.open(d.signIn))
 	d.mux.HandleFunc("POST /ui/signin", d.open(d.takeToken))
 	d.mux.HandleFunc("POST /ui/signout", d.open(d.signOut))
+	d.mux.HandleFunc("GET /ui/docs/{$}", d.either(d.docsPage))
+	d.mux.HandleFunc("GET /ui/docs/{page}", d.either(d.docsPage))
 	for pattern, page := range map[string]func(*visit) error{
 		"GET /ui/{$}":                         d.functionsPage,
 		"GET /ui/events":                      d.events,

@@ -10,7 +10,8 @@
 // Pages are html/template; one script, written here, opens the one event stream of a tab,
 // closes it while the tab is hidden, and puts the pieces of HTML that come into their places.
 // Without the script everything works but what is live. Pictures are SVG that is drawn here.
-// No libraries: all that is sent takes less than htmx alone.
+// No libraries in the browser: all that is sent takes less than htmx alone. The documentation
+// is Markdown that goldmark renders here.
 //
 // # Who may ask
 //

@@ -68,7 +68,14 @@ func (d *Dashboard) open(serve func(*visit) error) http.HandlerFunc {
 }
 
 // let is for pages that need a caller: it asks the proxy who that is.
-func (d *Dashboard) let(serve func(*visit) error) http.HandlerFunc {
+func (d *Dashboard) let(serve func(*visit) error) http.HandlerFunc { return d.visited(serve, true) }
+
+// either is for pages that everybody may see, with what else the caller may.
+func (d *Dashboard) either(serve func(*visit) error) http.HandlerFunc {
+	return d.visited(serve, false)
+}
+
+func (d *Dashboard) visited(serve func(*visit) error, needed bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{w: w, r: r, web: d.cfg.Again(r), who: &proto.Caller{}}
 		if err := own(r); err != nil {
@@ -81,7 +88,7 @@ func (d *Dashboard) let(serve func(*visit) error) http.HandlerFunc {
 		v.csrf = d.csrfOf(v.token)
 		v.api = v.client(v.token)
 		defer v.api.Close()
-		if !v.known() {
+		if !v.known() && needed {
 			d.ask(v)
 			return
 		}
