@@ -9,6 +9,6 @@ import (
 )
 
 // dev is for systems on which a socket can be handed to a process.
-func (*app) dev(*cobra.Command, *proto.FunctionJson, string) error {
+func (*app) dev(*cobra.Command, *proto.FunctionJson, string, bool) error {
 	return proto.Errorf(proto.ErrIncapable, "dev runs on Linux and macOS alone")
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/cli/dev"
 )
 
 // firstBuild is how long a first build may take on a machine under load.
@@ -66,6 +68,11 @@ func TestDevSaysTheSameToTheTerminalAndToCallers(t *testing.T) {
 	}
 	status, _ := get()
 	assert.Equal(t, http.StatusOK, status)
+	path := url[strings.Index(url, "/functions/"):]
+	called := func(status string) *regexp.Regexp { // a call's line, at the end
+		return regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d  GET     ` + status + `  +[\d.]+(µs|ms|s)  ` + path + `\n\z`)
+	}
+	require.Eventually(t, func() bool { return called("200").MatchString(said()) }, firstBuild, 5*time.Millisecond)
 
 	before := len(said())
 	save("missing()")
@@ -78,6 +85,8 @@ func TestDevSaysTheSameToTheTerminalAndToCallers(t *testing.T) {
 	status, body := get()
 	assert.Equal(t, http.StatusInternalServerError, status)
 	assert.Equal(t, want, body)
+	require.Eventually(t, func() bool { return called("500").MatchString(said()[before:]) }, firstBuild, 5*time.Millisecond)
+	all := said()
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait()
@@ -88,5 +97,22 @@ func TestDevSaysTheSameToTheTerminalAndToCallers(t *testing.T) {
 	printed, err := os.ReadFile(stdout.Name())
 	require.NoError(t, err)
 	assert.Equal(t, "called\n", string(printed))
-	assert.True(t, strings.HasSuffix(said(), want), said())
+	assert.Equal(t, all, said())
+}
+
+func TestCallsOfDevAreInColumns(t *testing.T) {
+	at := time.Date(2026, 5, 1, 9, 8, 7, 0, time.UTC)
+	for want, c := range map[string]dev.Call{
+		"09:08:07  GET     200     1.2ms  /functions/f?q=1":                   {Method: "GET", Target: "/functions/f?q=1", Status: 200, Took: 1234 * time.Microsecond},
+		"09:08:07  DELETE  404     350µs  /functions/f":                       {Method: "DELETE", Target: "/functions/f", Status: 404, Took: 350 * time.Microsecond},
+		"09:08:07  GET     ---      1m2s  /functions/f  (the caller left)":    {Method: "GET", Target: "/functions/f", Took: 62 * time.Second, CutOff: true},
+		"09:08:07  GET     200     123ms  /functions/f  (cut off)":            {Method: "GET", Target: "/functions/f", Status: 200, Took: 123 * time.Millisecond, CutOff: true},
+		"09:08:07  GET     200      1.5s  /functions/\uFFFD[31mf":             {Method: "GET", Target: "/functions/\x1b[31mf", Status: 200, Took: 1499 * time.Millisecond},
+		"09:08:07  GET     200        0s  /functions/aaaaaaaaaaaaaaaaaaaaaa…": {Method: "GET", Target: "/functions/" + strings.Repeat("a", 99), Status: 200},
+	} {
+		c.Began = at
+		assert.Equal(t, want, callLine(c, unpainted, 67))
+	}
+	paint := func(colour, text string) string { return colour + text + reset }
+	assert.Equal(t, faint+"09:08:07"+reset+"  GET     "+red+"503"+reset+"        0s  /", callLine(dev.Call{Began: at, Method: "GET", Target: "/", Status: 503}, paint, 0))
 }

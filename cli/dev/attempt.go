@@ -37,7 +37,7 @@ func (s *session) attempt(ctx, session context.Context, c change) (ok bool) {
 		return false
 	}
 	if next.functions == nil {
-		s.set(state{before.functions, s.report(asTrouble(err))})
+		s.set(state{functions: before.functions, trouble: s.report(asTrouble(err))})
 		if c.file == "" {
 			name := cmp.Or(proto.Path(s.cfg.Function.GetName()), "NAME")
 			s.say("nothing serves yet: save a correction, and it is called at http://%s%s%s (Ctrl-C to stop)", s.cfg.Host, prefix, name)

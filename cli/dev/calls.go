@@ -23,22 +23,27 @@ const prefix = "/functions/"
 func (s *session) handler() http.Handler {
 	// A process that is replaced closes its connections, so each call has its own.
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	calls := s.told(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		state, err := s.settled(r.Context())
 		if err != nil {
 			return // the caller has canceled
 		}
 		if state.trouble != "" {
-			answer(w, r, http.StatusInternalServerError, state.trouble)
+			s.answer(w, r, state, http.StatusInternalServerError, state.trouble)
 			return
 		}
 		name, rest := split(r.RequestURI)
 		f := state.functions[name]
 		if f == nil {
-			answer(w, r, http.StatusNotFound, "no function lives here; these are served:\n"+s.list(state.functions))
+			s.answer(w, r, state, http.StatusNotFound, "no function lives here; these are served:\n"+s.list(state.functions))
 			return
 		}
-		s.call(w, r, f, f.mount+rest, transport)
+		s.call(w, r, state, f, f.mount+rest, transport)
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.ownPaths(w, r) {
+			calls.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -61,12 +66,12 @@ func split(target string) (path, rest string) {
 }
 
 // call passes a call on to a process of the function.
-func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, target string, transport http.RoundTripper) {
+func (s *session) call(w http.ResponseWriter, r *http.Request, st state, f *function, target string, transport http.RoundTripper) {
 	f.calls.Add(1)
 	defer f.calls.Add(-1)
 	life, err := f.wake(r.Context())
 	if err != nil {
-		s.unserved(w, r, f, err)
+		s.unserved(w, r, st, f, err)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -82,10 +87,14 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 	})
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so by itself
 	id := proto.RequestID(r.Header.Get(proto.RequestIDHeader))
+	reloads := !s.cfg.NoReload && navigates(r)
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			forward.Rewrite(p, target, strings.TrimSuffix(prefix, "/")+f.mount, id)
 			p.Out.URL.Host = f.sockets.Addr()
+			if reloads {
+				whole(p.Out.Header)
+			}
 		},
 		ModifyResponse: func(res *http.Response) error {
 			forward.Prune(res.Trailer)
@@ -94,12 +103,15 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 				// The rest of the body would be read as the next request.
 				w.Header().Set("Connection", "close")
 			}
+			if reloads {
+				s.mark(res, st.id)
+			}
 			return nil
 		},
 		Transport:     transport,
 		FlushInterval: -1,
 		ErrorHandler: func(w http.ResponseWriter, out *http.Request, err error) {
-			s.unserved(w, r, f, errors.Join(context.Cause(out.Context()), err))
+			s.unserved(w, r, st, f, errors.Join(context.Cause(out.Context()), err))
 		},
 		ErrorLog: s.silent,
 	}
@@ -107,25 +119,28 @@ func (s *session) call(w http.ResponseWriter, r *http.Request, f *function, targ
 }
 
 // unserved answers a call that the function has not answered.
-func (s *session) unserved(w http.ResponseWriter, r *http.Request, f *function, err error) {
+func (s *session) unserved(w http.ResponseWriter, r *http.Request, st state, f *function, err error) {
 	trouble, ok := errors.AsType[*Trouble](err)
 	switch {
 	case r.Context().Err() != nil: // the caller has canceled
 	case ok:
-		answer(w, r, http.StatusInternalServerError, s.report(trouble)+trouble.printed)
+		s.answer(w, r, st, http.StatusInternalServerError, s.report(trouble)+trouble.printed)
 	default:
-		answer(w, r, http.StatusBadGateway, fmt.Sprintf("%s has not answered: %v\n", f.name, err))
+		s.answer(w, r, st, http.StatusBadGateway, fmt.Sprintf("%s has not answered: %v\n", f.name, err))
 	}
 }
 
 // answer answers for a function; browsers get a page.
-func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
+func (s *session) answer(w http.ResponseWriter, r *http.Request, st state, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	kind := "text/plain"
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		kind = "text/html"
 		text = fmt.Sprintf(page, html.EscapeString(strings.TrimSpace(text)))
+		if !s.cfg.NoReload && navigates(r) {
+			text += tag(st.id, "", true)
+		}
 	}
 	w.Header().Set("Content-Type", kind+"; charset=utf-8")
 	w.WriteHeader(status)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,9 +42,11 @@ type Config struct {
 	Listener net.Listener // of the calls; Run closes it
 	Host     string       // host:port that callers use
 	Output   io.Writer    // takes what the functions print
+	NoReload bool         // pages are left as they are
 	Say      func(text string)
-	// Report shows an error and returns it as plain text, for callers. Report and Say
-	// may be called concurrently.
+	Called   func(Call)
+	// Report shows an error and returns it as plain text, for callers. Report, Say and
+	// Called may be called concurrently.
 	Report func(*Trouble) string
 }
 
@@ -82,14 +85,18 @@ type session struct {
 	work   sync.WaitGroup // all goroutines
 
 	several atomic.Bool // whether more than one function is served
+	strict  sync.Once   // the user was told of a page that does not reload
 
-	mu    sync.Mutex // guards the fields below
-	state state
-	busy  chan struct{} // closed when state is up to date; nil: it is
+	mu      sync.Mutex // guards the fields below
+	state   state
+	states  int           // how many there were
+	changed chan struct{} // closed when state changes
+	busy    chan struct{} // closed when state is up to date; nil: it is
 }
 
 // state is what is served.
 type state struct {
+	id        string               // no other state, of whichever run, has it; "" before the first one
 	functions map[string]*function // by path; never changed
 	trouble   string               // the answer to calls if the sources do not build
 }
@@ -114,7 +121,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer events.Close()
 
-	s := &session{cfg: cfg, tools: tools, temp: temp, out: &output{w: cfg.Output}, silent: log.New(io.Discard, "", 0)}
+	s := &session{cfg: cfg, tools: tools, temp: temp, out: &output{w: cfg.Output}, silent: log.New(io.Discard, "", 0), changed: make(chan struct{})}
 	defer s.work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -253,7 +260,18 @@ func (s *session) current() state {
 func (s *session) set(st state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.states++
+	st.id = fmt.Sprintf("%s-%d", filepath.Base(s.temp), s.states)
 	s.state = st
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// watch returns the state, and what is closed when it changes.
+func (s *session) watch() (st state, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.changed
 }
 
 func (s *session) say(format string, args ...any) {

@@ -44,10 +44,17 @@ type bench struct {
 	mu      sync.Mutex // guards the fields below
 	printed bytes.Buffer
 	said    bytes.Buffer
+	calls   []Call
 }
 
 // serve runs a session for the package in a folder of a tree.
 func (f files) serve(t *testing.T, pkg string, set func(*proto.FunctionJson)) *bench {
+	t.Helper()
+	return f.serveWith(t, pkg, set, func(*Config) {})
+}
+
+// serveWith is serve with a configuration of its own.
+func (f files) serveWith(t *testing.T, pkg string, set func(*proto.FunctionJson), configure func(*Config)) *bench {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds programs")
@@ -66,17 +73,22 @@ func (f files) serve(t *testing.T, pkg string, set func(*proto.FunctionJson)) *b
 	b.base = "http://" + l.Addr().String() + "/functions/"
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, Config{
-			Function: b.fn, Shown: "the folder", Listener: l, Host: l.Addr().String(), Output: b.locked(&b.printed),
-			Say: func(text string) { fmt.Fprintln(b.locked(&b.said), text) },
-			Report: func(trouble *Trouble) string {
-				text := "error: " + trouble.Error() + "\n"
-				_, _ = io.WriteString(b.locked(&b.said), text)
-				return text
-			},
-		})
-	}()
+	cfg := Config{
+		Function: b.fn, Shown: "the folder", Listener: l, Host: l.Addr().String(), Output: b.locked(&b.printed),
+		Say: func(text string) { fmt.Fprintln(b.locked(&b.said), text) },
+		Called: func(c Call) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.calls = append(b.calls, c)
+		},
+		Report: func(trouble *Trouble) string {
+			text := "error: " + trouble.Error() + "\n"
+			_, _ = io.WriteString(b.locked(&b.said), text)
+			return text
+		},
+	}
+	configure(&cfg)
+	go func() { ended <- Run(ctx, cfg) }()
 	b.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() {
 		require.NoError(t, b.stop())
@@ -213,7 +225,8 @@ func TestWhatIsBrokenAtTheStartWaitsForASave(t *testing.T) {
 
 func TestBrowsersGetAPage(t *testing.T) {
 	w := &recorder{header: http.Header{}}
-	answer(w, &http.Request{Header: http.Header{"Accept": {"text/html,*/*"}}}, http.StatusInternalServerError, "undefined: <b>\n")
+	s := &session{}
+	s.answer(w, &http.Request{Method: http.MethodPost, Header: http.Header{"Accept": {"text/html,*/*"}}}, state{}, http.StatusInternalServerError, "undefined: <b>\n")
 	assert.Equal(t, http.StatusInternalServerError, w.status)
 	assert.Equal(t, "text/html; charset=utf-8", w.header.Get("Content-Type"))
 	assert.Contains(t, w.String(), "<pre>undefined: &lt;b&gt;</pre>")
