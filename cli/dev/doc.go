@@ -23,6 +23,9 @@
 //   - Each function has a socket that its processes share: the next one answers
 //     before the old one is drained, and calls that neither has taken wait in the
 //     backlog. No call fails between two versions that work.
+//   - Pages are not parsed: the script that loads them anew is added after their end, so
+//     that what comes in pieces does so still. Its tag names the state that served the page,
+//     by which it knows what it has missed. What a policy of the page keeps out stays out.
 //   - A process that exits is started again by the next call and not at once: one
 //     that always exits would fill the terminal.
 package dev
