@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,13 +41,14 @@ func TestPipelinesOfTheDocs(t *testing.T) {
 	text, err := os.ReadFile("../docs/ci.md")
 	require.NoError(t, err)
 	pipelines := strings.Split(string(text), "```yaml\n")[1:]
-	require.Len(t, pipelines, 2)
+	require.Len(t, pipelines, 4)
 	path := "PATH=" + program(t) + string(os.PathListSeparator) + os.Getenv("PATH")
 	for _, pipeline := range pipelines {
 		pipeline, _, _ = strings.Cut(pipeline, "```")
+		preview := strings.Contains(pipeline, "-preview")
 		var document yaml.Node
 		require.NoError(t, yaml.Unmarshal([]byte(pipeline), &document))
-		_, addr := openStage(t)
+		stage, addr := openStage(t)
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "greet"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "greet", "greet.go"),
@@ -61,18 +63,31 @@ func TestPipelinesOfTheDocs(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), "bash", "-eo", "pipefail", "-c", command)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), path, "CI=true", "RYO_PROXY="+addr, "RYO_ERROR_FORMAT=github-actions", "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+			cmd.Env = append(os.Environ(), path, "CI=true", "RYO_PROXY="+addr, "RYO_ERROR_FORMAT=github-actions", "XDG_CONFIG_HOME="+filepath.Join(dir, "config"),
+				"BRANCH=feature/$(touch run)", "CI_COMMIT_REF_NAME=feature/login", "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "preview.env"))
 			said, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s\n%s", command, said)
 			ran++
 		}
-		assert.Equal(t, 2, ran)
+		assert.Equal(t, map[bool]int{false: 2, true: 3}[preview], ran)
 		var deployed []struct{ Name, URL, Status string }
 		answer, err := os.ReadFile(filepath.Join(dir, "deployed.json"))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(answer, &deployed))
 		require.Len(t, deployed, 1)
-		assert.Equal(t, []string{"Greet", "Deployed"}, []string{deployed[0].Name, deployed[0].Status})
+		assert.Equal(t, "Deployed", deployed[0].Status)
 		assert.NotEmpty(t, deployed[0].URL)
+		if !preview {
+			assert.Equal(t, "Greet", deployed[0].Name)
+			continue
+		}
+		assert.Regexp(t, `^Greet__feature_\w+_[0-9a-f]{6}$`, deployed[0].Name)
+		told, err := os.ReadFile(filepath.Join(dir, "preview.env"))
+		require.NoError(t, err)
+		assert.Regexp(t, `^(Preview at |PREVIEW_URL=)`+regexp.QuoteMeta(deployed[0].URL)+`\n$`, string(told))
+		left, err := stage.Details(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, left, "the end of the branch removes it")
+		assert.NoFileExists(t, filepath.Join(dir, "run"))
 	}
 }

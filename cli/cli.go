@@ -244,9 +244,17 @@ func (a *app) checkGlobals(cmd *cobra.Command) error {
 			origin[name] = flags.Env(name)
 		}
 	}
-	for _, name := range []string{"proxy", "transport", "ca", "output", "error-format", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay"} {
+	for _, name := range []string{"proxy", "transport", "ca", "output", "error-format", "name", "agent", "listen", "method", "since", "id", "reset", "scope", "function", "ttl", "grace", "overlay", "preview", "preview-ttl"} {
 		// An unset variable of a script must not mean the default.
-		if f := cmd.Flag(name); f != nil && f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
+		f := cmd.Flag(name)
+		if f == nil || !f.Changed {
+			continue
+		}
+		value := f.Value.String()
+		if of, ok := f.Value.(*settingFlag); ok {
+			value = of.Text(of.fn)
+		}
+		if value == "" || value == "[]" {
 			return usagef(cmd, "%s: the value is empty", asWritten(f, ""))
 		}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 func (a *app) defCommand() *cobra.Command {
 	var w waiting
 	var prune bool
+	var branch, ttl string
 	cmd := &cobra.Command{
 		Use:   "def FILE…",
 		Short: "does what definition files say",
@@ -36,7 +38,11 @@ has a default, and $${ stands for ${. proxyCli schema prints what editors want t
 A file may say of what its functions are a part: "app": "shop", beside "deploy". With
 -prune, functions are removed that are a part of the same app and that no file names any
 more, once all that is named is deployed. They are printed first; functions of other
-apps, and of none, stay.
+apps, of none, and previews stay.
+
+With -preview, all functions of deploy are deployed beside those that serve, as previews of
+a branch: each has a name of its own, NAME__BRANCH, and is removed for its age. Their routes,
+schedule and subscribe are left out, and so are the other sections.
 
 All files are checked before anything is sent. The FILE - is the standard input.`,
 		Example: `
@@ -48,11 +54,19 @@ All files are checked before anything is sent. The FILE - is the standard input.
 			if err != nil {
 				return err
 			}
-			return a.runDefinitions(cmd.Context(), args, wait, prune)
+			switch {
+			case branch == "" && ttl != "":
+				return usagef(cmd, "-preview-ttl is for -preview")
+			case branch != "" && prune:
+				return usagef(cmd, "-prune and -preview exclude each other: previews are removed for their age, or by rm -preview")
+			}
+			return a.runDefinitions(cmd.Context(), args, wait, prune, branch, ttl)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove functions of the files' apps that they do not name")
+	cmd.Flags().StringVar(&branch, "preview", "", "`BRANCH` deploy previews of a branch")
+	cmd.Flags().StringVar(&ttl, "preview-ttl", "", "`DURATION` how long they are kept after their last deploy (default: 168h)")
 	a.overlayFlag(cmd)
 	a.vulnDBFlag(cmd)
 	w.flags(cmd)
@@ -67,8 +81,17 @@ func (a *app) applyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runDefinitions(ctx context.Context, files []string, wait, prune bool) error {
+func (a *app) runDefinitions(ctx context.Context, files []string, wait, prune bool, branch, ttl string) error {
 	steps, err := a.readDefinitions(ctx, files)
+	if err == nil && branch != "" {
+		steps = slices.DeleteFunc(steps, func(s step) bool { return s.verb != "deploy" })
+		if len(steps) == 0 {
+			err = proto.Errorf(proto.ErrInvalid, "there is no section deploy of which previews could be made")
+		}
+		for _, e := range entriesOf(steps) {
+			e.preview(a, branch, ttl, func(string) bool { return false })
+		}
+	}
 	if err == nil && prune {
 		err = prunable(steps)
 	}

@@ -66,6 +66,7 @@ The value of a secret is read from a variable of this shell or from a file, with
 the line end at the end of the file. It is never shown.`,
 		Example: `
   proxyCli deploy ./example/hello
+  proxyCli deploy -preview feature/login ./example/hello
   proxyCli deploy -canary 10 -note "new greeting" ./example/hello
   proxyCli deploy -secret DB_PASSWORD=env:DB_PASSWORD -secret KEY=file:key.pem ./hello
   proxyCli deploy -name HelloWorld -env GREETING=hi -agent host-a:9000,host-b:9000 ./hello`,

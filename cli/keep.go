@@ -68,6 +68,7 @@ func (a *app) entries(cmd *cobra.Command, flags *entry, reset string) (entries [
 			if flags.fn.Name, err = a.onlyFunction(flags); err != nil {
 				return nil, nil, err
 			}
+			flags.fn.Complete()
 		}
 		entries = []*entry{flags}
 	}
@@ -138,6 +139,9 @@ func (a *app) entriesIn(ctx context.Context, cmd *cobra.Command, flags *entry) (
 	for _, e := range entries {
 		fine := e.fn.Check() == nil
 		e.override(flags, cmd.Flags().Changed)
+		if branch := flags.fn.GetPreview(); branch != "" {
+			e.preview(a, branch, flags.fn.GetPreviewTtl(), cmd.Flags().Changed)
+		}
 		if err := e.fn.Check(); err != nil && fine {
 			return nil, err // of a flag, not of the file
 		}

@@ -36,14 +36,21 @@ func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
 	return err
 }
 
-// fields are the three promised fields of a row. They are printed by hand: protobuf's
+// fields are the three promised fields of a row, and what a preview is of. They are printed by hand: protobuf's
 // text form varies its spaces on purpose.
 func fields(r *proto.FunctionJsonRsp, paint painter) []string {
 	status := fmt.Sprintf("status:%q", r.GetStatus())
 	if colour, ok := statusColours[proto.Status(r.GetStatus())]; ok {
 		status = paint(colour, status)
 	}
-	return []string{fmt.Sprintf("name:%q", r.GetName()), fmt.Sprintf("url:%q", r.GetUrl()), status}
+	list := []string{fmt.Sprintf("name:%q", r.GetName()), fmt.Sprintf("url:%q", r.GetUrl()), status}
+	if r.GetPreview() != "" {
+		list = append(list, fmt.Sprintf("preview:%q", r.GetPreview()))
+	}
+	if r.GetExpires() != "" {
+		list = append(list, fmt.Sprintf("expires:%q", r.GetExpires()))
+	}
+	return list
 }
 
 // printDetails is printRows with all fields of a row, and what its processes use.

@@ -52,7 +52,7 @@ func (a *app) surplus(ctx context.Context, steps []step) ([]*proto.FunctionJsonR
 		return nil, err
 	}
 	rows = slices.DeleteFunc(rows, func(r *proto.FunctionJsonRsp) bool {
-		return r.GetApp() == "" || !apps[r.GetApp()] || named[proto.Path(r.GetName())]
+		return r.GetPreview() != "" || r.GetApp() == "" || !apps[r.GetApp()] || named[proto.Path(r.GetName())]
 	})
 	slices.SortStableFunc(rows, func(a, b *proto.FunctionJsonRsp) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return rows, nil

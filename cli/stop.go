@@ -25,23 +25,39 @@ removes it.`,
 }
 
 func (a *app) rmCommand() *cobra.Command {
-	return &cobra.Command{
+	var branch string
+	cmd := &cobra.Command{
 		Use:   "rm NAME…",
 		Short: "removes functions with their versions and logs",
 		Long: `
 Removes functions, running or stopped, from all agents. Nothing of them is kept:
 neither versions with their settings and secrets nor logs. Agents that do not answer
-their proxy now do so when they are back, which is said.`,
-		Example:           "\n  proxyCli rm HelloWorld",
-		Args:              atLeastOne("NAME"),
+their proxy now do so when they are back, which is said.
+
+With -preview it removes the previews of a branch: those of the functions that are
+named, or all. If there are none, it exits with 0.`,
+		Example: `
+  proxyCli rm HelloWorld
+  proxyCli rm -preview feature/login`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if branch != "" {
+				return nil
+			}
+			return atLeastOne("NAME")(cmd, args)
+		},
 		ValidArgsFunction: a.completeAllNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if branch != "" {
+				return a.removePreviews(cmd.Context(), branch, args)
+			}
 			return a.each(args, func(client *transport.Client, name string) ([]*proto.FunctionJsonRsp, error) {
 				row, err := client.Remove(cmd.Context(), name)
 				return []*proto.FunctionJsonRsp{row}, err
 			})
 		},
 	}
+	cmd.Flags().StringVar(&branch, "preview", "", "`BRANCH` remove the previews of this branch")
+	return cmd
 }
 
 func (a *app) pauseCommand() *cobra.Command {

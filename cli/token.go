@@ -52,7 +52,7 @@ Authorization, after "Bearer ".`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringSliceVar(&req.Scopes, "scope", nil, "`SCOPE,…` what it allows: read, invoke, deploy (which reads too), admin")
-	fs.StringSliceVar(&req.Functions, "function", nil, "`NAME,…` functions that it is for (default: all)")
+	fs.StringSliceVar(&req.Functions, "function", nil, "`NAME,…` functions that it is for; NAME__* stands for the previews of NAME (default: all)")
 	fs.StringVar(&req.Ttl, "ttl", "", "`DURATION` how long it holds, such as 24h (default: until it is revoked)")
 	fs.StringVar(&req.Name, "name", "", "`TEXT` who has it, for the list and the audit log")
 	var scopes []string

@@ -85,10 +85,19 @@ var reservedEnv = map[string]bool{
 }
 
 // Complete gives a function without a name the one that can be made of its target,
-// if any.
+// if any, and a preview its own name: the target is then what had that of the function.
 func (f *FunctionJson) Complete() {
-	if f != nil && f.GetName() == "" {
+	if f == nil {
+		return
+	}
+	if f.GetName() == "" {
 		f.Name = NameOf(f.GetTarget())
+	}
+	if f.GetPreview() == "" || PreviewOf(f.GetName(), f.GetPreview()) != "" {
+		return
+	}
+	if made, err := PreviewName(f.GetName(), f.GetPreview()); err == nil { // else Check says what is wrong
+		f.Name, f.Target = made, cmp.Or(f.GetTarget(), f.GetName())
 	}
 }
 

@@ -182,7 +182,14 @@ type FunctionJson struct {
 	// others, "stop" none. Default: what the proxy was told.
 	Unavailable string `protobuf:"bytes,60,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	// What the function is a part of, such as "shop". Default: nothing.
-	App           string `protobuf:"bytes,61,opt,name=app,proto3" json:"app,omitempty"`
+	App string `protobuf:"bytes,61,opt,name=app,proto3" json:"app,omitempty"`
+	// The branch of which this is a preview: it is deployed beside the function, by a name
+	// that is made of the function's and the branch, and a proxy removes it for its age.
+	Preview string `protobuf:"bytes,62,opt,name=preview,proto3" json:"preview,omitempty"`
+	// How long a preview is kept after its last deploy, such as "48h". Default 168h.
+	PreviewTtl string `protobuf:"bytes,63,opt,name=preview_ttl,json=previewTTL,proto3" json:"preview_ttl,omitempty"`
+	// That something removes the preview. Set by proxies: agents refuse others.
+	Ages          bool `protobuf:"varint,64,opt,name=ages,proto3" json:"ages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -637,6 +644,27 @@ func (x *FunctionJson) GetApp() string {
 	return ""
 }
 
+func (x *FunctionJson) GetPreview() string {
+	if x != nil {
+		return x.Preview
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetPreviewTtl() string {
+	if x != nil {
+		return x.PreviewTtl
+	}
+	return ""
+}
+
+func (x *FunctionJson) GetAges() bool {
+	if x != nil {
+		return x.Ages
+	}
+	return false
+}
+
 // FunctionJsonRsp is one function as it stands on one agent.
 type FunctionJsonRsp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -750,7 +778,12 @@ type FunctionJsonRsp struct {
 	App       string   `protobuf:"bytes,60,opt,name=app,proto3" json:"app,omitempty"`
 	// What the agent runs instead of what the proxy was asked for last: it was changed
 	// without the proxy.
-	Drift         string `protobuf:"bytes,61,opt,name=drift,proto3" json:"drift,omitempty"`
+	Drift string `protobuf:"bytes,61,opt,name=drift,proto3" json:"drift,omitempty"`
+	// As in FunctionJson.
+	Preview    string `protobuf:"bytes,62,opt,name=preview,proto3" json:"preview,omitempty"`
+	PreviewTtl string `protobuf:"bytes,64,opt,name=preview_ttl,json=previewTTL,proto3" json:"preview_ttl,omitempty"`
+	// When the proxy removes a preview unless it is deployed again, RFC 3339, UTC.
+	Expires       string `protobuf:"bytes,63,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1194,6 +1227,27 @@ func (x *FunctionJsonRsp) GetApp() string {
 func (x *FunctionJsonRsp) GetDrift() string {
 	if x != nil {
 		return x.Drift
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetPreview() string {
+	if x != nil {
+		return x.Preview
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetPreviewTtl() string {
+	if x != nil {
+		return x.PreviewTtl
+	}
+	return ""
+}
+
+func (x *FunctionJsonRsp) GetExpires() string {
+	if x != nil {
+		return x.Expires
 	}
 	return ""
 }
@@ -6317,7 +6371,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\x95\x0e\n" +
+	"ryofaas.v1\"\xe4\x0e\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -6381,7 +6435,11 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
 	"\tsubscribe\x18P \x03(\tR\tsubscribe\x12 \n" +
 	"\vunavailable\x18< \x01(\tR\vunavailable\x12\x10\n" +
-	"\x03app\x18= \x01(\tR\x03app\x1a6\n" +
+	"\x03app\x18= \x01(\tR\x03app\x12\x18\n" +
+	"\apreview\x18> \x01(\tR\apreview\x12\x1f\n" +
+	"\vpreview_ttl\x18? \x01(\tR\n" +
+	"previewTTL\x12\x12\n" +
+	"\x04ages\x18@ \x01(\bR\x04ages\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -6392,7 +6450,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
-	"\b_retries\"\xdf\f\n" +
+	"\b_retries\"\xb4\r\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +
@@ -6457,7 +6515,11 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x06missed\x18O \x01(\tR\x06missed\x12\x1c\n" +
 	"\tsubscribe\x18P \x03(\tR\tsubscribe\x12\x10\n" +
 	"\x03app\x18< \x01(\tR\x03app\x12\x14\n" +
-	"\x05drift\x18= \x01(\tR\x05drift\x1a<\n" +
+	"\x05drift\x18= \x01(\tR\x05drift\x12\x18\n" +
+	"\apreview\x18> \x01(\tR\apreview\x12\x1f\n" +
+	"\vpreview_ttl\x18@ \x01(\tR\n" +
+	"previewTTL\x12\x18\n" +
+	"\aexpires\x18? \x01(\tR\aexpires\x1a<\n" +
 	"\x0ePlacementEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x01\n" +

@@ -322,6 +322,16 @@ var settings = []Setting{
 		Default: "none",
 	},
 	{
+		Name: "preview", Flag: "preview", Value: "BRANCH", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkPreview,
+		Help:    "this is a preview of a branch: it has a name of its own, NAME__BRANCH, beside the function, and the proxy removes it for its age",
+		Default: "none: it is the function itself",
+	},
+	{
+		Name: "previewTTL", Flag: "preview-ttl", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).PreviewAge),
+		Help:    "how long a preview is kept after its last deploy",
+		Default: plain(DefaultPreviewTTL),
+	},
+	{
 		Name: "note", Flag: "note", Value: "TEXT", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkNote,
 		Help:    "text for the list of versions",
 		Default: "none",

@@ -81,7 +81,7 @@ func TestTheDefaultOfASettingIsNoChange(t *testing.T) {
 	defaults := map[string][]string{
 		"auth": {"token"}, "timeout": {"60s", "1m"}, "network": {"any"}, "isolation": {"none"}, "queueTimeout": {"10s"},
 		"retries": {"3"}, "maxAge": {"24h"}, "instances": {"1"}, "idle": {"15m"}, "drain": {"30s"}, "timezone": {"UTC"}, "overlap": {"allow"},
-		"jitter": {"0s"}, "missed": {"skip"}, "compress": {"false"}, "strict": {"false"}, "min": {"0"},
+		"jitter": {"0s"}, "previewTTL": {"168h"}, "missed": {"skip"}, "compress": {"false"}, "strict": {"false"}, "min": {"0"},
 	}
 	decided := map[string]string{"body": "10MiB", "queue": "10", "max": "1", "inFlight": "10", "kind": "http", "target": "F", "retries": "0", "idle": "0"}
 	spelled := map[string][2]string{

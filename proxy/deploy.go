@@ -106,15 +106,33 @@ func (p *Proxy) check(ctx context.Context, fns []*proto.FunctionJson) ([]rollout
 	return orders, nil
 }
 
-// collides refuses a name that shares its path with another function's.
+// collides refuses a name that shares its path with another function's, and a preview that
+// would take the place of a function, or of another branch's, or the other way round.
 func (p *Proxy) collides(fn *proto.FunctionJson) error {
 	name := fn.GetName()
 	for _, r := range p.fleet.Find(proto.Path(name)) {
 		if other := r.Row.GetName(); other != name {
 			return collision(name, other)
 		}
+		if was := r.Row.GetPreview(); was != fn.GetPreview() && (r.Row.GetVersion() > 0 || was != "") {
+			return notThePreview(name, was)
+		}
+	}
+	if w := p.wishOf(proto.Path(name)); w != nil {
+		if was := w.Version.Settings.GetPreview(); was != fn.GetPreview() {
+			return notThePreview(name, was)
+		}
 	}
 	return nil
+}
+
+func notThePreview(name, branch string) error {
+	is := "no preview"
+	if branch != "" {
+		is = fmt.Sprintf("a preview of branch %q", branch)
+	}
+	return proto.Errorf(proto.ErrConflict, "function %s is %s, and is not replaced by something else", name, is).
+		WithHint("choose another name, or remove it first: proxyCli rm " + name)
 }
 
 func routeTaken(r proto.Route, other string) error {

@@ -127,6 +127,7 @@ type Proxy struct {
 	changes   *server.Changes // under way
 
 	agentsKick chan struct{} // one hint waits at most
+	previews   chan struct{} // the same
 	agentsTurn locks         // of changes of which agents there are
 }
 
@@ -283,7 +284,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	others.Go(func() { p.tendAgents(ctx) })
 	others.Go(func() { p.shareLoads(ctx) })
-	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes) })
+	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes, p.tendPreviews) })
 	if p.queue != nil {
 		others.Go(func() { p.queue.Run(ctx) })
 		others.Go(func() { p.schedules.Run(ctx) })
@@ -474,6 +475,9 @@ func (p *Proxy) present(ctx context.Context, rows []*proto.FunctionJsonRsp) []*p
 		row.Size = p.whySize(row)
 		row.Url = base + gateway.Prefix + url.PathEscape(proto.Path(row.GetName()))
 		row.Drift = p.drift(row)
+		if at := p.expires(row); !at.IsZero() {
+			row.Expires = at.UTC().Format(time.RFC3339)
+		}
 		if row.GetError() == "" && proto.Status(row.GetStatus()) == proto.Deployed {
 			if why := p.table.Trouble(row); why != nil {
 				row.Error, row.Reason = why.Error(), proto.ReasonAside

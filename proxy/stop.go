@@ -19,7 +19,9 @@ type ending struct {
 	verb  string
 	// find returns the replicas that are to end, and ask asks an agent.
 	find func(ctx context.Context, path string) []fleet.Replica
-	ask  func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error)
+	// due says why it is not to end after all; nil: it is, whatever is under way.
+	due func(ctx context.Context, path string) error
+	ask func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error)
 }
 
 // Stop implements transport.Interface. It takes the route out before it asks the agents.
@@ -42,7 +44,13 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 // Remove implements transport.Interface. It asks all agents that answer. The others
 // remove the function when they are back, which the error of the row says.
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
+	return p.remove(ctx, fnName, nil)
+}
+
+// remove removes a function, unless due says that it is not to be.
+func (p *Proxy) remove(ctx context.Context, fnName string, due func(ctx context.Context, path string) error) (*proto.FunctionJsonRsp, error) {
 	row, err := p.stopAt(ctx, fnName, ending{
+		due:   due,
 		state: wish.Removed, verb: "removed from",
 		find: p.anywhere,
 		ask: func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error) {
@@ -66,6 +74,11 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 		return nil, err
 	}
 	defer unlock()
+	if e.due != nil {
+		if err := e.due(ctx, path); err != nil {
+			return nil, err
+		}
+	}
 	drafts := p.fleet.Drafts(path)
 	p.rollouts.Cancel(path, rollout.ErrStopped)
 	for _, row := range drafts {

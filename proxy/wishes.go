@@ -46,6 +46,7 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 		return nil, nil
 	}
 	p.mends.kick = make(chan struct{}, 1)
+	p.previews = make(chan struct{}, 1)
 	p.wishes = &wishes{
 		Keeper:   wish.New(p.cfg.Store, p.wishChanged, p.logger),
 		troubles: map[[2]string]string{},
@@ -59,6 +60,7 @@ func (p *Proxy) openWishes() (held func(addr, id, path string) string, back func
 func (p *Proxy) wishChanged(paths ...string) {
 	p.fleet.Refresh(paths...)
 	p.mends.hint(paths...)
+	p.previewsHint(paths...)
 }
 
 // loadWishes reads what is wished before agents are connected, so that none serves what it
@@ -346,7 +348,7 @@ func (p *Proxy) fulfil(ctx context.Context, c *writing, d deployed) error {
 		old := w.At
 		if deploy {
 			w.At = nil
-			w.Placed = d.Placed
+			w.Placed, w.Deployed = d.Placed, w.Time
 		}
 		for _, addr := range d.Agents {
 			r, _, _ := p.fleet.Agent(addr, "")

@@ -103,6 +103,10 @@ func (a *Agent) examine(fns []*proto.FunctionJson) error {
 		if err := fn.Check(); err != nil {
 			return err
 		}
+		if fn.GetPreview() != "" && !fn.GetAges() {
+			return proto.Errorf(proto.ErrUnsupported, "function %s is a preview, and an agent alone removes none for its age", fn.GetName()).
+				WithHint("deploy it through a proxy: proxyCli -proxy HOST:9001")
+		}
 		if err := a.walls.Check(fn); err != nil {
 			return err
 		}

@@ -148,7 +148,9 @@ func fail(v *disk.Version, reason string, err error) *failure {
 	if hint := proto.AsError(err).Hint; hint != "" {
 		text += "\n" + hint
 	}
-	return &failure{Failure: disk.Failure{Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC()}}
+	return &failure{Failure: disk.Failure{
+		Version: v.Number, Reason: reason, Text: text, At: time.Now().UTC(), Preview: v.Spec.GetPreview(), PreviewTTL: v.Spec.GetPreviewTtl(),
+	}}
 }
 
 // persist stores a version's program for further deploys of the same source. That takes

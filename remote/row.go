@@ -55,6 +55,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		row.Queue, row.QueueTimeout = v.Spec.GetQueue(), v.Spec.GetQueueTimeout()
 		row.Tries, row.MaxAge, row.OnSuccess, row.OnFailure = uint32(v.Spec.Tries()), v.Spec.GetMaxAge(), v.Spec.GetOnSuccess(), v.Spec.GetOnFailure()
 		row.Auth, row.Routes, row.App = v.Spec.GetAuth(), v.Spec.GetRoutes(), v.Spec.GetApp()
+		row.Preview, row.PreviewTtl = v.Spec.GetPreview(), v.Spec.GetPreviewTtl()
 		row.Body, row.Rate, row.AllowIps = v.Spec.GetBody(), v.Spec.GetRate(), v.Spec.GetAllowIps()
 		row.Compress = v.Spec.GetCompress()
 		row.Demanded = v.Spec.GetIsolation()
@@ -68,6 +69,7 @@ func (f *function) row() *proto.FunctionJsonRsp {
 		}
 	} else if f.history.Failure != nil {
 		row.Kind = f.history.Failure.Kind
+		row.Preview, row.PreviewTtl = f.history.Failure.Preview, f.history.Failure.PreviewTTL
 	}
 	if f.stopped {
 		if !f.since.IsZero() {

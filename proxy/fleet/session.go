@@ -89,6 +89,10 @@ func (s *Session) Deploy(ctx context.Context, fn *proto.FunctionJson) (*proto.Fu
 		s.fleet.give(s.agent, proto.Path(fn.GetName()))
 		s.fleet.cancelRemoval(proto.Path(fn.GetName()), s.Addr)
 	}
+	if fn.GetPreview() != "" {
+		fn = protobuf.CloneOf(fn)
+		fn.Ages = true
+	}
 	row, err := s.one(ctx, askLimit, func(ctx context.Context) ([]*proto.FunctionJsonRsp, error) { return s.client.Deploy(ctx, fn) })
 	if err != nil || fn.GetPlan() {
 		return row, err

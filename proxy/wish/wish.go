@@ -23,11 +23,12 @@ const (
 // Wish is what is to run of a function.
 type Wish struct {
 	Name       string    `json:"name"`
-	Generation uint64    `json:"generation"` // counts the changes, from 1
-	Change     string    `json:"change"`     // id of the last one
-	By         string    `json:"by"`         // who made it
-	Time       time.Time `json:"time"`       // of it
-	Epoch      string    `json:"epoch"`      // of the store that it was made in
+	Generation uint64    `json:"generation"`        // counts the changes, from 1
+	Change     string    `json:"change"`            // id of the last one
+	By         string    `json:"by"`                // who made it
+	Time       time.Time `json:"time"`              // of it
+	Deployed   time.Time `json:"deployed,omitzero"` // the last deploy of it; zero: not known
+	Epoch      string    `json:"epoch"`             // of the store that it was made in
 	State      State     `json:"state"`
 	Paused     bool      `json:"paused,omitempty"`
 	Version    Version   `json:"version"`          // that serves, or served before the stop
@@ -137,6 +138,23 @@ func (p *Place) number(w *Wish) uint32 {
 		return p.Number
 	}
 	return w.Version.Number
+}
+
+// Expires returns when a preview is to be removed; zero: never.
+func (w *Wish) Expires() time.Time {
+	settings := w.Version.Settings.FunctionJson
+	if settings.GetPreview() == "" || w.State == Removed {
+		return time.Time{}
+	}
+	age, err := settings.PreviewAge()
+	if err != nil { // of a later program
+		age = proto.DefaultPreviewTTL
+	}
+	since := w.Deployed
+	if since.IsZero() {
+		since = w.Version.Time
+	}
+	return since.Add(age)
 }
 
 // Next begins the next generation, of a change of somebody's. Nobody has followed yet.

@@ -83,6 +83,8 @@ type Failure struct {
 	Reason     string // one of proto's reasons
 	Text       string
 	At         time.Time
+	Preview    string `json:",omitempty"` // of the version that failed: it has no row to say so
+	PreviewTTL string `json:",omitempty"`
 }
 
 // check reports damage in the record of the function at a path.

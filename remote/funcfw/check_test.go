@@ -310,6 +310,7 @@ func Exported(w http.ResponseWriter, r *http.Request) {}
 		{"BlurImages", "", "blur-images", "", ""},
 		{"BlurImages", "blur-images", "blur-images", "", ""},
 		{"Blur", "blur-images", "blur-images", "", ""},
+		{"BlurImages__main", "BlurImages", "blur-images", "", ""}, // a preview
 		{"StreamBigQuery", "", "streamBigQuery", "", ""},
 		{"ConstName2", "", "ConstName2", "", ""},
 		{"Root", "/", "/", "", ""},

@@ -230,6 +230,12 @@ func (pkg *source) targeted(target, name, kind string) (*Target, error) {
 		}
 		return t, err
 	}
+	if d, err := pkg.declaredAs(target); d != nil || err != nil { // a name without case or hyphens, such as a preview's
+		if err != nil {
+			return nil, err
+		}
+		return d.target(pkg, name, kind)
+	}
 	fix := "declare it in an init function: functions.HTTP(" + strconv.Quote(target) + ", …), or name an exported function"
 	if near := proto.Nearest(target, slices.Concat(slices.Collect(maps.Keys(pkg.declared)), pkg.exported())); near != "" {
 		fix = fmt.Sprintf("did you mean %q?", near)

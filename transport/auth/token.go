@@ -47,7 +47,7 @@ func (t *Token) check() error {
 		return invalid("the token is for %d functions; at most %d", len(t.Functions), maxFunctions)
 	}
 	for _, fn := range t.Functions {
-		if err := proto.CheckName(fn); err != nil {
+		if err := proto.CheckName(strings.TrimSuffix(fn, proto.AllPreviews)); err != nil {
 			return err
 		}
 	}
@@ -117,7 +117,12 @@ func (id *Identity) May(scope wire.Scope) bool {
 
 // For reports whether the token is for a function.
 func (id *Identity) For(name string) bool {
-	return len(id.Functions) == 0 || slices.ContainsFunc(id.Functions, func(fn string) bool { return proto.Path(fn) == proto.Path(name) })
+	return len(id.Functions) == 0 || slices.ContainsFunc(id.Functions, func(fn string) bool {
+		if of, previews := strings.CutSuffix(fn, proto.AllPreviews); previews {
+			return proto.IsPreview(name, of)
+		}
+		return proto.Path(fn) == proto.Path(name)
+	})
 }
 
 // String names the token to people.

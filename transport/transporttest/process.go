@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,13 +51,13 @@ func compile(fn *proto.FunctionJson, pkg *bundle.Package) (body *ast.BlockStmt, 
 			return nil, proto.ReasonCheck, list[0]
 		}
 		for _, decl := range parsed.Decls {
-			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == fn.GetName() {
+			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == cmp.Or(fn.GetTarget(), fn.GetName()) {
 				body = f.Body
 			}
 		}
 	}
 	if body == nil {
-		return nil, proto.ReasonCheck, fmt.Errorf("no file of the package declares func %s", fn.GetName())
+		return nil, proto.ReasonCheck, fmt.Errorf("no file of the package declares func %s", cmp.Or(fn.GetTarget(), fn.GetName()))
 	}
 	return body, "", nil
 }

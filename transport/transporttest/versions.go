@@ -117,6 +117,7 @@ func (fn *function) describe(row *proto.FunctionJsonRsp) {
 	row.Kind = kind(v.fn)
 	row.Timeout = cmp.Or(v.fn.GetTimeout(), proto.DefaultTimeout.String())
 	row.Auth, row.Routes, row.App = v.fn.GetAuth(), v.fn.GetRoutes(), v.fn.GetApp()
+	row.Preview, row.PreviewTtl = v.fn.GetPreview(), v.fn.GetPreviewTtl()
 	row.Body, row.Rate, row.AllowIps = v.fn.GetBody(), v.fn.GetRate(), v.fn.GetAllowIps()
 	row.Compress = v.fn.GetCompress()
 	row.Schedule, row.Timezone, row.Overlap = v.fn.GetSchedule(), v.fn.GetTimezone(), v.fn.GetOverlap()
