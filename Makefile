@@ -108,7 +108,7 @@ h2spec: bin/tools/h2spec ## HTTP/2: nothing fails that Go's own server passes
 	$(GO) test -count=1 -tags $(TAGS) -run TestHTTP2 ./proxy/gateway/conformance -h2spec "$(CURDIR)/$<"
 
 bin/tools/h2spec:
-	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+	$(INSTALL) github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 # The targets of a package are one program: to make it takes longer than most of them.
 .PHONY: fuzz
@@ -152,6 +152,12 @@ generate-check: ## fail when generating changes a file
 tidy-check: ## fail when go mod tidy would change a go.mod or go.sum
 	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy -diff); done
 
+# With the flags of the programs, so that the standard library is compiled once for all.
+INSTALL = CGO_ENABLED=0 GOBIN="$(CURDIR)/bin/tools" GOFLAGS="-trimpath -ldflags=-w" $(GO) install
+
+.PHONY: tools
+tools: $(LINT) $(NFPM) bin/tools/h2spec ## what lint, release and h2spec need, into bin/tools
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -159,11 +165,11 @@ help: ## this list
 $(LINT):
 	@echo "building golangci-lint $(LINT_VERSION), once, in about two minutes"
 	@mkdir -p bin/tools
-	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	$(INSTALL) github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv bin/tools/golangci-lint $@
 
 $(NFPM):
 	@echo "building nfpm $(NFPM_VERSION), once, in about a minute"
 	@mkdir -p bin/tools
-	GOBIN="$(CURDIR)/bin/tools" GOFLAGS= $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	$(INSTALL) github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	@mv bin/tools/nfpm $@
