@@ -38,6 +38,7 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 	if err := p.fleet.Started(ctx); err != nil {
 		return nil, err
 	}
+	p.meetNear(ctx, fns)
 
 	rows := make([][]*proto.FunctionJsonRsp, len(orders))
 	errs := make([]error, len(orders))
@@ -57,6 +58,20 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 		all = append(all, rows[i]...)
 	}
 	return p.present(ctx, all), nil
+}
+
+// meetNear connects to the agent beside this proxy, if one is needed and none is known: with
+// one machine there is nothing to say about where functions run. It is not an error that it
+// does not answer, or is a stranger's: the functions find no agent then.
+func (p *Proxy) meetNear(ctx context.Context, fns []*proto.FunctionJson) {
+	named := func(fn *proto.FunctionJson) bool { return len(fn.GetToAgent()) > 0 }
+	t := server.CallerFrom(ctx).Token
+	if p.cfg.Near == "" || !slices.ContainsFunc(fns, func(fn *proto.FunctionJson) bool { return !named(fn) }) || t != nil && !t.May(wire.ScopeAdmin) || len(p.fleet.States()) > 0 {
+		return
+	}
+	if _, err := p.fleet.Connect(ctx, p.cfg.Near); err != nil {
+		p.logger.Info("no agent is known, and this one cannot be connected to", "agent", p.cfg.Near, "error", err)
+	}
 }
 
 // check refuses orders that are wrong, before anything is changed.

@@ -35,7 +35,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	set := flags.New("proxy", "offers the functions of many agents at one address", stdout, stderr)
 	httpAddr := set.String("http", ":9002", "`address` to serve HTTP on")
 	rpcAddr := set.String("rpc", ":9001", "`address` to serve gRPC on")
-	agents := set.String("agents", "", "`addresses` of agents to connect to, separated by commas")
+	agents := set.String("agents", "", "`addresses` of agents to connect to, separated by commas; none: none but those that deploys name or that join (default: when a deploy names none and none is known, localhost:9000)")
 	dir := set.String("dir", flags.StateDir(), "`folder` for what it must remember")
 	public := set.String("url", "", "`url` by which callers reach it, such as http://public:9002 (default: the host that they addressed)")
 	functions := set.String("functions", "", "`addresses` at which everybody may call public functions, and do nothing else, separated by commas")
@@ -149,10 +149,13 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
-		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents),
+		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents), Near: nearAgent,
 		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared || engine != nil, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, TLS: certs.config(),
 		engine:    engine,
 		AccessLog: lines, Trace: spans, Logger: logger,
+	}
+	if *agents == "none" {
+		cfg.Agents, cfg.Near = nil, ""
 	}
 	if examination.Given() {
 		return examination.Print(set, stdout, examine(ctx, *httpAddr, *rpcAddr, cfg))
@@ -163,6 +166,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	return 0
 }
+
+// nearAgent is where an agent on this machine listens, unless it is told otherwise.
+const nearAgent = "localhost:9000"
 
 // accessLogConfig returns what flags say of an access log.
 func accessLogConfig(path string, sample float64, size, keep int, stdout io.Writer) (cfg accesslog.Config, err error) {

@@ -51,6 +51,7 @@ type Config struct {
 	Dir      string   // its folder; created if missing
 	Lock     *os.File // of the folder, which another process lends; nil: nobody has it
 	Agents   []string // addresses of agents to connect to at start
+	Near     string   // address of the agent that is connected to when a deploy names none and none is known; "": none is
 	URL      string   // where callers reach it, such as "http://public:9002"; "": the host that each caller addressed
 	HTTPPort int      // of its listener; also in the urls for callers over RPC
 	RPCPort  int      // of its listener

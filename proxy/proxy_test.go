@@ -250,6 +250,30 @@ func sourceOf(t testing.TB, name, text string, agents ...string) *proto.Function
 	return &proto.FunctionJson{Name: name, Dir: dir, ToAgent: agents, Wait: true}
 }
 
+// With one machine nobody needs to say where functions run.
+func TestTheAgentBesideTheProxyIsFound(t *testing.T) {
+	n := newNode(t)
+	p := start(t, Config{Near: n.addr})
+	c := p.dial(t, transport.RPC)
+	rows, err := c.List(t.Context(), n.addr)
+	require.ErrorIs(t, err, proto.ErrNotFound, "to ask adds none: %v", rows)
+	elsewhere := newNode(t)
+	_, err = c.Deploy(t.Context(), source(t, "Named", elsewhere.addr))
+	require.NoError(t, err)
+	assert.Empty(t, n.names(t))
+
+	p = start(t, Config{Near: n.addr})
+	rows, err = p.dial(t, transport.RPC).Deploy(t.Context(), source(t, "Found"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Found Deployed " + n.addr}, deployedAt(rows))
+
+	n.stop()
+	p = start(t, Config{Near: n.addr})
+	_, err = p.dial(t, transport.RPC).Deploy(t.Context(), source(t, "Lost"))
+	require.ErrorContains(t, err, "no agent is known")
+	assert.Empty(t, p.fleet.States(), "one that does not answer is not remembered")
+}
+
 func deployedAt(rows []*proto.FunctionJsonRsp) (list []string) {
 	for _, row := range rows {
 		list = append(list, fmt.Sprintf("%s %s %s", row.GetName(), row.GetStatus(), row.GetAtAgent()))

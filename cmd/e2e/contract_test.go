@@ -505,7 +505,7 @@ func TestReplicas(t *testing.T) {
 // A proxy that knows no agent says so.
 func TestNoAgent(t *testing.T) {
 	t.Parallel()
-	p := startProxy(t, "")
+	p := startProxy(t, "", "-agents", "none")
 	dir := source(t, says("F", ""))
 	status, answer := fetch(t, http.MethodPost, "http://"+p.http+"/deploy", fmt.Sprintf(`[{"name": "F", "dir": %q}]`, dir))
 	assert.Equal(t, http.StatusServiceUnavailable, status)

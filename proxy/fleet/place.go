@@ -144,7 +144,7 @@ func (f *Fleet) nowhere(fn place.Function) error {
 	switch {
 	case len(f.agents) == 0:
 		return err("no agent is known").
-			WithHint(`start an agent and name it: proxy -agents localhost:9000, or "agentAddr" in the definition`)
+			WithHint(`start an agent on the proxy's machine, or name one: proxy -agents localhost:9000, or "agentAddr" in the definition`)
 	case len(answer) == 0:
 		return err("no agent answers: %s", strings.Join(slices.Sorted(maps.Keys(f.agents)), ", ")).
 			WithHint("check that an agent runs")
