@@ -169,3 +169,79 @@ func TestTwoProxiesOfOneEngine(t *testing.T) {
 		return status == http.StatusOK
 	}, "it goes on when they are back")
 }
+
+// One proxy with a store of its own becomes two that share an engine of three nodes, by the
+// commands of docs/machines.md, while the function goes on.
+func TestGrowthByHand(t *testing.T) {
+	t.Parallel()
+	x := newSite(t).start(t)
+	p := startProxy(t, "", "-agents", x.addr)
+	was := mustDeploy(t, p.http, "Hello", source(t, testkit.Says("Hello", "hello")), x.addr)
+	made := proxyCli(t, t.TempDir(), "-proxy", p.rpc, "token", "create", "-name", "ci", "-scope", "read")
+	require.Zero(t, made.code, made.stderr)
+
+	stop := make(chan struct{})
+	var calls sync.WaitGroup
+	answers, failures := 0, []string{}
+	calls.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if status, answer, err := tryFetch(http.MethodGet, was.Proxy+"/hello", ""); err == nil && status == http.StatusOK && answer == "hello" {
+				answers++
+			} else {
+				failures = append(failures, fmt.Sprint(status, " ", answer, " ", err))
+			}
+		}
+	})
+
+	first := testkit.Ports(t)
+	var cluster []string
+	for i := range 3 {
+		cluster = append(cluster, net.JoinHostPort("127.0.0.1", strconv.Itoa(first+2*i)))
+	}
+	say := pageCommands(t, "machines.md", "## Proxies that share an engine", strings.NewReplacer(
+		"engine.secret", filepath.Join(t.TempDir(), "engine.secret"),
+		"10.0.0.1:4222,10.0.0.2:4222,10.0.0.3:4222", strings.Join(cluster, ","),
+		"10.0.0.1:4222,10.0.0.2,10.0.0.3", strings.Join(cluster, ","),
+		"-node 10.0.0.1:4222", "-node NODE"))
+	require.Len(t, say, 4)
+	made = runProxy(t, say[0][1:]...)
+	require.Zero(t, made.code, made.stderr)
+	var nodes []*server
+	for _, node := range cluster {
+		args := strings.Fields(strings.ReplaceAll(strings.Join(say[1][1:], " "), "NODE", node))
+		nodes = append(nodes, launch(t, command(context.Background(), "proxy", append(args, "-dir", t.TempDir())...)))
+	}
+	for _, n := range nodes {
+		eventually(t, func() bool { return strings.Contains(n.String(), "this node is ready") }, "a node is ready")
+	}
+	p.end()
+	moved := runProxy(t, append(say[2][1:], "-dir", p.dir)...)
+	require.Zero(t, moved.code, moved.stderr)
+	both := []gateway{startProxy(t, p.dir, say[3][1:]...), startProxy(t, "", say[3][1:]...)}
+
+	for _, p := range both {
+		eventually(t, func() bool {
+			status, answer, err := tryFetch(http.MethodGet, "http://"+p.http+"/functions/hello", "")
+			return err == nil && status == http.StatusOK && answer == "hello"
+		}, "the function is called")
+		list := proxyCli(t, t.TempDir(), "-proxy", p.rpc, "token", "list")
+		assert.Contains(t, list.stdout, "ci", list.stderr)
+		is := rows(t, http.MethodGet, "http://"+p.http+"/details", "")
+		require.Len(t, is, 1)
+		assert.Equal(t, was.Pid, is[0].Pid, "its process goes on")
+	}
+	mustDeploy(t, both[1].http, "Second", source(t, testkit.Says("Second", "second")))
+	eventually(t, func() bool {
+		status, _, err := tryFetch(http.MethodGet, "http://"+both[0].http+"/functions/second", "")
+		return err == nil && status == http.StatusOK
+	}, "what one deploys the other calls")
+	close(stop)
+	calls.Wait()
+	assert.Empty(t, failures, "of %d calls", answers)
+	assert.NotZero(t, answers)
+}

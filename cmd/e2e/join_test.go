@@ -75,18 +75,21 @@ func (c *cable) saw(text string) bool {
 	return bytes.Contains(c.seen.Bytes(), []byte(text))
 }
 
-// pageCommands returns the commands, as words, of the first block of a page of the docs,
-// without the remarks.
-func pageCommands(t *testing.T, page string, here *strings.Replacer) (commands [][]string) {
+// pageCommands returns the commands, as words, of the first block below a heading of a page
+// of the docs, without the remarks.
+func pageCommands(t *testing.T, page, heading string, here *strings.Replacer) (commands [][]string) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("../../docs", page))
 	require.NoError(t, err)
-	_, text, found := strings.Cut(string(data), "```sh\n")
-	require.True(t, found, page)
+	_, text, found := strings.Cut(string(data), heading+"\n")
+	require.True(t, found, "%s: %s", page, heading)
+	_, text, _ = strings.Cut(text, "```sh\n")
 	text, _, _ = strings.Cut(text, "```")
 	for line := range strings.Lines(text) {
 		command, _, _ := strings.Cut(line, "#")
-		commands = append(commands, strings.Fields(here.Replace(command)))
+		if words := strings.Fields(here.Replace(command)); len(words) > 0 {
+			commands = append(commands, words)
+		}
 	}
 	return commands
 }
@@ -144,7 +147,7 @@ func TestMachinesThatJoined(t *testing.T) {
 	for file, text := range map[string][]byte{certFile: cert.Cert, keyFile: cert.Key, ca: authority.PEM()} {
 		require.NoError(t, os.WriteFile(file, text, 0o600))
 	}
-	say := pageCommands(t, "machines.md", strings.NewReplacer(
+	say := pageCommands(t, "machines.md", "# Several machines", strings.NewReplacer(
 		"cert.pem", certFile, "key.pem", keyFile, "ca.pem", ca, "front:", front.addr+":"))
 	require.Len(t, say, 5)
 	launch(t, front.command(t, "proxy", append(say[0][1:], "-dir", t.TempDir())...))
