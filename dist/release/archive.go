@@ -33,9 +33,15 @@ func gather(ps programs, system string, texts map[string][]byte) (map[string]fil
 			return nil, err
 		}
 	}
-	for _, name := range files {
-		if err := add(name, name, 0o644); err != nil {
+	for _, pattern := range files {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
 			return nil, err
+		}
+		for _, name := range names {
+			if err := add(filepath.ToSlash(name), name, 0o644); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if system == "linux" {

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// files that every archive has, by their paths in the repository.
-var files = []string{"LICENSE", "README.md", "CHANGELOG.md"}
+// files that every archive has, by patterns of their paths in the repository: texts lead to
+// each other.
+var files = []string{"LICENSE", "*.md", "docs/*.md"}
 
 // release makes what doc.go says, in the folder out.
 func release(ctx context.Context, stdout io.Writer, out, tags, nfpm string, platforms []string) error {
@@ -24,7 +25,7 @@ func release(ctx context.Context, stdout io.Writer, out, tags, nfpm string, plat
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll(out), os.MkdirAll(out, 0o755)); err != nil {
+	if err := empty(out); err != nil {
 		return err
 	}
 	work, err := os.MkdirTemp("", "ryo-release-")
@@ -77,6 +78,21 @@ func release(ctx context.Context, stdout io.Writer, out, tags, nfpm string, plat
 	return sums(out)
 }
 
+// empty makes a folder, or removes what a release has made there. One that has anything else
+// is refused: it is no release's.
+func empty(out string) error {
+	had, err := os.ReadDir(out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range had {
+		if name := e.Name(); e.IsDir() || name != sumsFile && !strings.HasPrefix(name, "ryo-faas") {
+			return fmt.Errorf("%s has %s, which no release makes: empty it, or give another -out", out, name)
+		}
+	}
+	return errors.Join(os.RemoveAll(out), os.MkdirAll(out, 0o755))
+}
+
 // sourceDate is the time of everything in a release: SOURCE_DATE_EPOCH, as
 // https://reproducible-builds.org/specs/source-date-epoch/ has it, or the commit's.
 func sourceDate(ctx context.Context) (time.Time, error) {
@@ -106,6 +122,8 @@ func command(ctx context.Context, env []string, name string, args ...string) ([]
 	return said, err
 }
 
+const sumsFile = "SHA256SUMS"
+
 // sums writes the SHA-256 of each file of a folder, as sha256sum -c reads them.
 func sums(dir string) error {
 	made, err := os.ReadDir(dir)
@@ -120,5 +138,5 @@ func sums(dir string) error {
 		}
 		fmt.Fprintf(&list, "%x  %s\n", sha256.Sum256(content), file.Name())
 	}
-	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(list.String()), 0o644) //nolint:gosec // it is for everybody
+	return os.WriteFile(filepath.Join(dir, sumsFile), []byte(list.String()), 0o644) //nolint:gosec // it is for everybody
 }

@@ -200,3 +200,19 @@ func TestTheCommitsTimeCanBeReplaced(t *testing.T) {
 	_, err = sourceDate(t.Context())
 	assert.ErrorContains(t, err, `"yesterday" is no number of seconds`)
 }
+
+func TestOnlyReleasesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "new", "release")
+	require.NoError(t, empty(out))
+	for _, name := range []string{"ryo-faas_1.0.0_linux_amd64.tar.gz", "SHA256SUMS"} {
+		require.NoError(t, os.WriteFile(filepath.Join(out, name), nil, 0o600))
+	}
+	require.NoError(t, empty(out))
+	left, err := os.ReadDir(out)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "thesis.txt"), nil, 0o600))
+	require.ErrorContains(t, empty(dir), "which no release makes")
+	assert.FileExists(t, filepath.Join(dir, "thesis.txt"))
+}
