@@ -112,14 +112,14 @@ bin/tools/h2spec:
 
 # The targets of a package are one program: to make it takes longer than most of them.
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME (20s)
+fuzz: ## each fuzz target for FUZZTIME (20s); FUZZ=FLAGS of its program
 	@program=$$(mktemp); trap 'rm -f "$$program"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
 	grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		$(GO) test -c -fuzz . -o "$$program" "$$dir"; \
 		grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go | sed 's/^func //' | while read -r name; do \
 			echo "$$dir $$name"; \
 			(cd "$$dir" && "$$program" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) \
-				-test.fuzzcachedir "$$cache/$$($(GO) list)" </dev/null); \
+				$(FUZZ) -test.fuzzcachedir "$$cache/$$($(GO) list)" </dev/null); \
 		done; \
 	done
 

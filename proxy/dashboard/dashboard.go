@@ -58,7 +58,7 @@ func New(cfg Config) *Dashboard {
 	}
 	d := &Dashboard{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, history: newHistory(cfg.Usage), deploys: make(chan struct{}, maxDeploys)}
 	_, _ = rand.Read(d.key[:]) // never fails
-	base := template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL}).ParseFS(files, "templates/base.html", "templates/parts.html"))
+	base := template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL, "fields": apiFields}).ParseFS(files, "templates/base.html", "templates/parts.html"))
 	names, _ := fs.Glob(files, "templates/*.html")
 	for _, name := range names {
 		d.pages[strings.TrimSuffix(path.Base(name), ".html")] = template.Must(template.Must(base.Clone()).ParseFS(files, name))
@@ -82,6 +82,7 @@ func New(cfg Config) *Dashboard {
 		"GET /ui/agents":                      d.agentsPage,
 		"POST /ui/agents/{verb}":              d.changeAgent,
 		"GET /ui/audit":                       d.auditPage,
+		"GET /ui/api":                         d.apiPage,
 	} {
 		d.mux.HandleFunc(pattern, d.let(page))
 	}

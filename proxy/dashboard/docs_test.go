@@ -1,15 +1,54 @@
 package dashboard_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/docs"
+	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
+
+// The page of the API has each call and each object of the document, and links between them.
+func TestThePageOfTheAPIHasAllOfIt(t *testing.T) {
+	s := newSite(t)
+	b := s.browser(false)
+	rsp, page := b.get("/ui/api")
+	require.Equal(t, http.StatusOK, rsp.StatusCode)
+	rsp, text := b.get("/openapi.json")
+	require.Equal(t, http.StatusOK, rsp.StatusCode)
+	var doc struct {
+		Paths      map[string]map[string]struct{ OperationID string }
+		Components struct{ Schemas map[string]struct{} }
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &doc))
+	assert.Contains(t, doc.Paths, "/deploy")
+	for path, methods := range doc.Paths {
+		assert.Contains(t, page, "</b> "+path+"</span>")
+		for method, op := range methods {
+			if method == "get" || method == "post" {
+				assert.Contains(t, page, `<div id="`+op.OperationID+`">`, path)
+			}
+		}
+	}
+	for name := range doc.Components.Schemas {
+		assert.Contains(t, page, `<div id="`+name+`">`)
+	}
+	for _, m := range regexp.MustCompile(`<a href="#([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		assert.Contains(t, page, ` id="`+m[1]+`"`)
+	}
+	assert.Contains(t, page, `list of <a href="#FunctionJsonRsp">FunctionJsonRsp</a>`)
+
+	stranger := s.browser(true)
+	stranger.signIn(s.token(wire.ScopeInvoke))
+	rsp, _ = stranger.get("/ui/api")
+	assert.Equal(t, http.StatusForbidden, rsp.StatusCode)
+}
 
 // Everybody may read the documentation, whose links lead to sections that are there.
 func TestDocumentation(t *testing.T) {
