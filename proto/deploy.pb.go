@@ -3010,6 +3010,59 @@ func (x *VersionsRequest) GetName() string {
 	return ""
 }
 
+type SourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// 0: the newest that is kept.
+	Version       uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceRequest) Reset() {
+	*x = SourceRequest{}
+	mi := &file_proto_deploy_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceRequest) ProtoMessage() {}
+
+func (x *SourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_deploy_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
+func (*SourceRequest) Descriptor() ([]byte, []int) {
+	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SourceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SourceRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 type VersionList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Versions      []*Version             `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
@@ -3019,7 +3072,7 @@ type VersionList struct {
 
 func (x *VersionList) Reset() {
 	*x = VersionList{}
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3084,7 @@ func (x *VersionList) String() string {
 func (*VersionList) ProtoMessage() {}
 
 func (x *VersionList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[26]
+	mi := &file_proto_deploy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3097,7 @@ func (x *VersionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionList.ProtoReflect.Descriptor instead.
 func (*VersionList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{26}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VersionList) GetVersions() []*Version {
@@ -3065,7 +3118,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3130,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[27]
+	mi := &file_proto_deploy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3143,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{27}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RollbackRequest) GetName() string {
@@ -3118,7 +3171,7 @@ type ShiftRequest struct {
 
 func (x *ShiftRequest) Reset() {
 	*x = ShiftRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3183,7 @@ func (x *ShiftRequest) String() string {
 func (*ShiftRequest) ProtoMessage() {}
 
 func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[28]
+	mi := &file_proto_deploy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3196,7 @@ func (x *ShiftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShiftRequest.ProtoReflect.Descriptor instead.
 func (*ShiftRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{28}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ShiftRequest) GetName() string {
@@ -3170,7 +3223,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3235,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[29]
+	mi := &file_proto_deploy_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3248,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{29}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WakeRequest) GetName() string {
@@ -3221,7 +3274,7 @@ type CrashesRequest struct {
 
 func (x *CrashesRequest) Reset() {
 	*x = CrashesRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3286,7 @@ func (x *CrashesRequest) String() string {
 func (*CrashesRequest) ProtoMessage() {}
 
 func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[30]
+	mi := &file_proto_deploy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3299,7 @@ func (x *CrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashesRequest.ProtoReflect.Descriptor instead.
 func (*CrashesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{30}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CrashesRequest) GetName() string {
@@ -3265,7 +3318,7 @@ type CrashList struct {
 
 func (x *CrashList) Reset() {
 	*x = CrashList{}
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3330,7 @@ func (x *CrashList) String() string {
 func (*CrashList) ProtoMessage() {}
 
 func (x *CrashList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[31]
+	mi := &file_proto_deploy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3343,7 @@ func (x *CrashList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashList.ProtoReflect.Descriptor instead.
 func (*CrashList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{31}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CrashList) GetCrashes() []*Crash {
@@ -3321,7 +3374,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3386,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[32]
+	mi := &file_proto_deploy_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3399,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{32}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -3408,7 +3461,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3473,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[33]
+	mi := &file_proto_deploy_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3486,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{33}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UsageRequest) GetName() string {
@@ -3452,7 +3505,7 @@ type UsageList struct {
 
 func (x *UsageList) Reset() {
 	*x = UsageList{}
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3517,7 @@ func (x *UsageList) String() string {
 func (*UsageList) ProtoMessage() {}
 
 func (x *UsageList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[34]
+	mi := &file_proto_deploy_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +3530,7 @@ func (x *UsageList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageList.ProtoReflect.Descriptor instead.
 func (*UsageList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{34}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UsageList) GetUsage() []*Usage {
@@ -3496,7 +3549,7 @@ type BuildRequest struct {
 
 func (x *BuildRequest) Reset() {
 	*x = BuildRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3508,7 +3561,7 @@ func (x *BuildRequest) String() string {
 func (*BuildRequest) ProtoMessage() {}
 
 func (x *BuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[35]
+	mi := &file_proto_deploy_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3521,7 +3574,7 @@ func (x *BuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildRequest.ProtoReflect.Descriptor instead.
 func (*BuildRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{35}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BuildRequest) GetFunction() *FunctionJson {
@@ -3540,7 +3593,7 @@ type PackageRef struct {
 
 func (x *PackageRef) Reset() {
 	*x = PackageRef{}
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3605,7 @@ func (x *PackageRef) String() string {
 func (*PackageRef) ProtoMessage() {}
 
 func (x *PackageRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[36]
+	mi := &file_proto_deploy_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3618,7 @@ func (x *PackageRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageRef.ProtoReflect.Descriptor instead.
 func (*PackageRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{36}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PackageRef) GetDigest() string {
@@ -3584,7 +3637,7 @@ type PackageState struct {
 
 func (x *PackageState) Reset() {
 	*x = PackageState{}
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3649,7 @@ func (x *PackageState) String() string {
 func (*PackageState) ProtoMessage() {}
 
 func (x *PackageState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[37]
+	mi := &file_proto_deploy_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3662,7 @@ func (x *PackageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
 func (*PackageState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{37}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PackageState) GetStored() bool {
@@ -3621,7 +3674,7 @@ func (x *PackageState) GetStored() bool {
 
 type PackageChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Set in the first chunk.
+	// Set in the first chunk of an upload.
 	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3630,7 +3683,7 @@ type PackageChunk struct {
 
 func (x *PackageChunk) Reset() {
 	*x = PackageChunk{}
-	mi := &file_proto_deploy_proto_msgTypes[38]
+	mi := &file_proto_deploy_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3695,7 @@ func (x *PackageChunk) String() string {
 func (*PackageChunk) ProtoMessage() {}
 
 func (x *PackageChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[38]
+	mi := &file_proto_deploy_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3708,7 @@ func (x *PackageChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageChunk.ProtoReflect.Descriptor instead.
 func (*PackageChunk) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{38}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PackageChunk) GetDigest() string {
@@ -3680,7 +3733,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[39]
+	mi := &file_proto_deploy_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3692,7 +3745,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[39]
+	mi := &file_proto_deploy_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3705,7 +3758,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{39}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{40}
 }
 
 // Caller is who made a call.
@@ -3721,7 +3774,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_proto_deploy_proto_msgTypes[40]
+	mi := &file_proto_deploy_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3733,7 +3786,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[40]
+	mi := &file_proto_deploy_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3746,7 +3799,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{40}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Caller) GetWho() string {
@@ -3787,7 +3840,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_proto_deploy_proto_msgTypes[41]
+	mi := &file_proto_deploy_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +3852,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[41]
+	mi := &file_proto_deploy_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +3865,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{41}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Token) GetId() string {
@@ -3884,7 +3937,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[42]
+	mi := &file_proto_deploy_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +3949,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[42]
+	mi := &file_proto_deploy_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +3962,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{42}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3950,7 +4003,7 @@ type NewToken struct {
 
 func (x *NewToken) Reset() {
 	*x = NewToken{}
-	mi := &file_proto_deploy_proto_msgTypes[43]
+	mi := &file_proto_deploy_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3962,7 +4015,7 @@ func (x *NewToken) String() string {
 func (*NewToken) ProtoMessage() {}
 
 func (x *NewToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[43]
+	mi := &file_proto_deploy_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3975,7 +4028,7 @@ func (x *NewToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewToken.ProtoReflect.Descriptor instead.
 func (*NewToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{43}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NewToken) GetToken() *Token {
@@ -4000,7 +4053,7 @@ type TokensRequest struct {
 
 func (x *TokensRequest) Reset() {
 	*x = TokensRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[44]
+	mi := &file_proto_deploy_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4012,7 +4065,7 @@ func (x *TokensRequest) String() string {
 func (*TokensRequest) ProtoMessage() {}
 
 func (x *TokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[44]
+	mi := &file_proto_deploy_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4025,7 +4078,7 @@ func (x *TokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRequest.ProtoReflect.Descriptor instead.
 func (*TokensRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{44}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{45}
 }
 
 type TokenRef struct {
@@ -4037,7 +4090,7 @@ type TokenRef struct {
 
 func (x *TokenRef) Reset() {
 	*x = TokenRef{}
-	mi := &file_proto_deploy_proto_msgTypes[45]
+	mi := &file_proto_deploy_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4102,7 @@ func (x *TokenRef) String() string {
 func (*TokenRef) ProtoMessage() {}
 
 func (x *TokenRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[45]
+	mi := &file_proto_deploy_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4115,7 @@ func (x *TokenRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRef.ProtoReflect.Descriptor instead.
 func (*TokenRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{45}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TokenRef) GetId() string {
@@ -4083,7 +4136,7 @@ type RotateRequest struct {
 
 func (x *RotateRequest) Reset() {
 	*x = RotateRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[46]
+	mi := &file_proto_deploy_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4148,7 @@ func (x *RotateRequest) String() string {
 func (*RotateRequest) ProtoMessage() {}
 
 func (x *RotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[46]
+	mi := &file_proto_deploy_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4161,7 @@ func (x *RotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateRequest.ProtoReflect.Descriptor instead.
 func (*RotateRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{46}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RotateRequest) GetId() string {
@@ -4134,7 +4187,7 @@ type TokenList struct {
 
 func (x *TokenList) Reset() {
 	*x = TokenList{}
-	mi := &file_proto_deploy_proto_msgTypes[47]
+	mi := &file_proto_deploy_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4146,7 +4199,7 @@ func (x *TokenList) String() string {
 func (*TokenList) ProtoMessage() {}
 
 func (x *TokenList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[47]
+	mi := &file_proto_deploy_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4159,7 +4212,7 @@ func (x *TokenList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenList.ProtoReflect.Descriptor instead.
 func (*TokenList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{47}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *TokenList) GetTokens() []*Token {
@@ -4180,7 +4233,7 @@ type TokenShare struct {
 
 func (x *TokenShare) Reset() {
 	*x = TokenShare{}
-	mi := &file_proto_deploy_proto_msgTypes[48]
+	mi := &file_proto_deploy_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4245,7 @@ func (x *TokenShare) String() string {
 func (*TokenShare) ProtoMessage() {}
 
 func (x *TokenShare) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[48]
+	mi := &file_proto_deploy_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4258,7 @@ func (x *TokenShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenShare.ProtoReflect.Descriptor instead.
 func (*TokenShare) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{48}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TokenShare) GetIssuer() string {
@@ -4232,7 +4285,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[49]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4297,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[49]
+	mi := &file_proto_deploy_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4310,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{49}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AuditRequest) GetLast() uint32 {
@@ -4276,7 +4329,7 @@ type AuditList struct {
 
 func (x *AuditList) Reset() {
 	*x = AuditList{}
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +4341,7 @@ func (x *AuditList) String() string {
 func (*AuditList) ProtoMessage() {}
 
 func (x *AuditList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[50]
+	mi := &file_proto_deploy_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +4354,7 @@ func (x *AuditList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditList.ProtoReflect.Descriptor instead.
 func (*AuditList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{50}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AuditList) GetEntries() []*AuditEntry {
@@ -4342,7 +4395,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_proto_deploy_proto_msgTypes[51]
+	mi := &file_proto_deploy_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4354,7 +4407,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[51]
+	mi := &file_proto_deploy_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4367,7 +4420,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{51}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AuditEntry) GetTime() string {
@@ -4462,7 +4515,7 @@ type AgentsRequest struct {
 
 func (x *AgentsRequest) Reset() {
 	*x = AgentsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[52]
+	mi := &file_proto_deploy_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4474,7 +4527,7 @@ func (x *AgentsRequest) String() string {
 func (*AgentsRequest) ProtoMessage() {}
 
 func (x *AgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[52]
+	mi := &file_proto_deploy_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4487,7 +4540,7 @@ func (x *AgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentsRequest.ProtoReflect.Descriptor instead.
 func (*AgentsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{52}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{53}
 }
 
 type AgentList struct {
@@ -4499,7 +4552,7 @@ type AgentList struct {
 
 func (x *AgentList) Reset() {
 	*x = AgentList{}
-	mi := &file_proto_deploy_proto_msgTypes[53]
+	mi := &file_proto_deploy_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4511,7 +4564,7 @@ func (x *AgentList) String() string {
 func (*AgentList) ProtoMessage() {}
 
 func (x *AgentList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[53]
+	mi := &file_proto_deploy_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4524,7 +4577,7 @@ func (x *AgentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentList.ProtoReflect.Descriptor instead.
 func (*AgentList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{53}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AgentList) GetAgents() []*AgentState {
@@ -4544,7 +4597,7 @@ type AgentRef struct {
 
 func (x *AgentRef) Reset() {
 	*x = AgentRef{}
-	mi := &file_proto_deploy_proto_msgTypes[54]
+	mi := &file_proto_deploy_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4556,7 +4609,7 @@ func (x *AgentRef) String() string {
 func (*AgentRef) ProtoMessage() {}
 
 func (x *AgentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[54]
+	mi := &file_proto_deploy_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4569,7 +4622,7 @@ func (x *AgentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRef.ProtoReflect.Descriptor instead.
 func (*AgentRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{54}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgentRef) GetAgent() string {
@@ -4612,7 +4665,7 @@ type AgentState struct {
 
 func (x *AgentState) Reset() {
 	*x = AgentState{}
-	mi := &file_proto_deploy_proto_msgTypes[55]
+	mi := &file_proto_deploy_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4624,7 +4677,7 @@ func (x *AgentState) String() string {
 func (*AgentState) ProtoMessage() {}
 
 func (x *AgentState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[55]
+	mi := &file_proto_deploy_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4637,7 +4690,7 @@ func (x *AgentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
 func (*AgentState) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{55}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AgentState) GetAddr() string {
@@ -4757,7 +4810,7 @@ type PlaceRequest struct {
 
 func (x *PlaceRequest) Reset() {
 	*x = PlaceRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4769,7 +4822,7 @@ func (x *PlaceRequest) String() string {
 func (*PlaceRequest) ProtoMessage() {}
 
 func (x *PlaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[56]
+	mi := &file_proto_deploy_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4782,7 +4835,7 @@ func (x *PlaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceRequest.ProtoReflect.Descriptor instead.
 func (*PlaceRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{56}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PlaceRequest) GetName() string {
@@ -4816,7 +4869,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4828,7 +4881,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[57]
+	mi := &file_proto_deploy_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4841,7 +4894,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{57}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ResizeRequest) GetName() string {
@@ -4869,7 +4922,7 @@ type ScaleRequest struct {
 
 func (x *ScaleRequest) Reset() {
 	*x = ScaleRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4881,7 +4934,7 @@ func (x *ScaleRequest) String() string {
 func (*ScaleRequest) ProtoMessage() {}
 
 func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[58]
+	mi := &file_proto_deploy_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4894,7 +4947,7 @@ func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleRequest.ProtoReflect.Descriptor instead.
 func (*ScaleRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{58}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ScaleRequest) GetName() string {
@@ -4919,7 +4972,7 @@ type JoinTokenRequest struct {
 
 func (x *JoinTokenRequest) Reset() {
 	*x = JoinTokenRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4931,7 +4984,7 @@ func (x *JoinTokenRequest) String() string {
 func (*JoinTokenRequest) ProtoMessage() {}
 
 func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[59]
+	mi := &file_proto_deploy_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4944,7 +4997,7 @@ func (x *JoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*JoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{59}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
 }
 
 type NewJoinToken struct {
@@ -4958,7 +5011,7 @@ type NewJoinToken struct {
 
 func (x *NewJoinToken) Reset() {
 	*x = NewJoinToken{}
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4970,7 +5023,7 @@ func (x *NewJoinToken) String() string {
 func (*NewJoinToken) ProtoMessage() {}
 
 func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[60]
+	mi := &file_proto_deploy_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,7 +5036,7 @@ func (x *NewJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewJoinToken.ProtoReflect.Descriptor instead.
 func (*NewJoinToken) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{60}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *NewJoinToken) GetToken() string {
@@ -5016,7 +5069,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[61]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5028,7 +5081,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[61]
+	mi := &file_proto_deploy_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5041,7 +5094,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{61}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *JoinRequest) GetSecret() []byte {
@@ -5083,7 +5136,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_proto_deploy_proto_msgTypes[62]
+	mi := &file_proto_deploy_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5095,7 +5148,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[62]
+	mi := &file_proto_deploy_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5108,7 +5161,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{62}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Membership) GetChain() [][]byte {
@@ -5142,7 +5195,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_proto_deploy_proto_msgTypes[63]
+	mi := &file_proto_deploy_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5154,7 +5207,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[63]
+	mi := &file_proto_deploy_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5167,7 +5220,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{63}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -5242,7 +5295,7 @@ type CallsRequest struct {
 
 func (x *CallsRequest) Reset() {
 	*x = CallsRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[64]
+	mi := &file_proto_deploy_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5254,7 +5307,7 @@ func (x *CallsRequest) String() string {
 func (*CallsRequest) ProtoMessage() {}
 
 func (x *CallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[64]
+	mi := &file_proto_deploy_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5267,7 +5320,7 @@ func (x *CallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallsRequest.ProtoReflect.Descriptor instead.
 func (*CallsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{64}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CallsRequest) GetFunction() string {
@@ -5307,7 +5360,7 @@ type CallList struct {
 
 func (x *CallList) Reset() {
 	*x = CallList{}
-	mi := &file_proto_deploy_proto_msgTypes[65]
+	mi := &file_proto_deploy_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5319,7 +5372,7 @@ func (x *CallList) String() string {
 func (*CallList) ProtoMessage() {}
 
 func (x *CallList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[65]
+	mi := &file_proto_deploy_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5332,7 +5385,7 @@ func (x *CallList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallList.ProtoReflect.Descriptor instead.
 func (*CallList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{65}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CallList) GetCalls() []*Call {
@@ -5353,7 +5406,7 @@ type CallRequest struct {
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[66]
+	mi := &file_proto_deploy_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5365,7 +5418,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[66]
+	mi := &file_proto_deploy_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5378,7 +5431,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{66}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *CallRequest) GetId() string {
@@ -5404,7 +5457,7 @@ type CallRef struct {
 
 func (x *CallRef) Reset() {
 	*x = CallRef{}
-	mi := &file_proto_deploy_proto_msgTypes[67]
+	mi := &file_proto_deploy_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5416,7 +5469,7 @@ func (x *CallRef) String() string {
 func (*CallRef) ProtoMessage() {}
 
 func (x *CallRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[67]
+	mi := &file_proto_deploy_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5429,7 +5482,7 @@ func (x *CallRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRef.ProtoReflect.Descriptor instead.
 func (*CallRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{67}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *CallRef) GetId() string {
@@ -5452,7 +5505,7 @@ type DeadCalls struct {
 
 func (x *DeadCalls) Reset() {
 	*x = DeadCalls{}
-	mi := &file_proto_deploy_proto_msgTypes[68]
+	mi := &file_proto_deploy_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5464,7 +5517,7 @@ func (x *DeadCalls) String() string {
 func (*DeadCalls) ProtoMessage() {}
 
 func (x *DeadCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[68]
+	mi := &file_proto_deploy_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5477,7 +5530,7 @@ func (x *DeadCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadCalls.ProtoReflect.Descriptor instead.
 func (*DeadCalls) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{68}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeadCalls) GetFunction() string {
@@ -5503,7 +5556,7 @@ type CallCount struct {
 
 func (x *CallCount) Reset() {
 	*x = CallCount{}
-	mi := &file_proto_deploy_proto_msgTypes[69]
+	mi := &file_proto_deploy_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5515,7 +5568,7 @@ func (x *CallCount) String() string {
 func (*CallCount) ProtoMessage() {}
 
 func (x *CallCount) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[69]
+	mi := &file_proto_deploy_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5528,7 +5581,7 @@ func (x *CallCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallCount.ProtoReflect.Descriptor instead.
 func (*CallCount) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{69}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *CallCount) GetCalls() uint32 {
@@ -5546,7 +5599,7 @@ type CallbackSecretRequest struct {
 
 func (x *CallbackSecretRequest) Reset() {
 	*x = CallbackSecretRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[70]
+	mi := &file_proto_deploy_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5558,7 +5611,7 @@ func (x *CallbackSecretRequest) String() string {
 func (*CallbackSecretRequest) ProtoMessage() {}
 
 func (x *CallbackSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[70]
+	mi := &file_proto_deploy_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5571,7 +5624,7 @@ func (x *CallbackSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackSecretRequest.ProtoReflect.Descriptor instead.
 func (*CallbackSecretRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{70}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{71}
 }
 
 type CallbackKey struct {
@@ -5584,7 +5637,7 @@ type CallbackKey struct {
 
 func (x *CallbackKey) Reset() {
 	*x = CallbackKey{}
-	mi := &file_proto_deploy_proto_msgTypes[71]
+	mi := &file_proto_deploy_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5596,7 +5649,7 @@ func (x *CallbackKey) String() string {
 func (*CallbackKey) ProtoMessage() {}
 
 func (x *CallbackKey) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[71]
+	mi := &file_proto_deploy_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5609,7 +5662,7 @@ func (x *CallbackKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackKey.ProtoReflect.Descriptor instead.
 func (*CallbackKey) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{71}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *CallbackKey) GetSecret() string {
@@ -5676,7 +5729,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_proto_deploy_proto_msgTypes[72]
+	mi := &file_proto_deploy_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5688,7 +5741,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[72]
+	mi := &file_proto_deploy_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5701,7 +5754,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{72}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Call) GetId() string {
@@ -5902,7 +5955,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_proto_deploy_proto_msgTypes[73]
+	mi := &file_proto_deploy_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5914,7 +5967,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[73]
+	mi := &file_proto_deploy_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5927,7 +5980,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{73}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -5979,7 +6032,7 @@ type Callback struct {
 
 func (x *Callback) Reset() {
 	*x = Callback{}
-	mi := &file_proto_deploy_proto_msgTypes[74]
+	mi := &file_proto_deploy_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5991,7 +6044,7 @@ func (x *Callback) String() string {
 func (*Callback) ProtoMessage() {}
 
 func (x *Callback) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[74]
+	mi := &file_proto_deploy_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6004,7 +6057,7 @@ func (x *Callback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Callback.ProtoReflect.Descriptor instead.
 func (*Callback) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{74}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Callback) GetUrl() string {
@@ -6045,7 +6098,7 @@ type SchedulesRequest struct {
 
 func (x *SchedulesRequest) Reset() {
 	*x = SchedulesRequest{}
-	mi := &file_proto_deploy_proto_msgTypes[75]
+	mi := &file_proto_deploy_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6057,7 +6110,7 @@ func (x *SchedulesRequest) String() string {
 func (*SchedulesRequest) ProtoMessage() {}
 
 func (x *SchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[75]
+	mi := &file_proto_deploy_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6070,7 +6123,7 @@ func (x *SchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedulesRequest.ProtoReflect.Descriptor instead.
 func (*SchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{75}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SchedulesRequest) GetName() string {
@@ -6089,7 +6142,7 @@ type ScheduleList struct {
 
 func (x *ScheduleList) Reset() {
 	*x = ScheduleList{}
-	mi := &file_proto_deploy_proto_msgTypes[76]
+	mi := &file_proto_deploy_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6101,7 +6154,7 @@ func (x *ScheduleList) String() string {
 func (*ScheduleList) ProtoMessage() {}
 
 func (x *ScheduleList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[76]
+	mi := &file_proto_deploy_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6114,7 +6167,7 @@ func (x *ScheduleList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleList.ProtoReflect.Descriptor instead.
 func (*ScheduleList) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{76}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ScheduleList) GetSchedules() []*FunctionSchedule {
@@ -6134,7 +6187,7 @@ type ScheduleRef struct {
 
 func (x *ScheduleRef) Reset() {
 	*x = ScheduleRef{}
-	mi := &file_proto_deploy_proto_msgTypes[77]
+	mi := &file_proto_deploy_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6146,7 +6199,7 @@ func (x *ScheduleRef) String() string {
 func (*ScheduleRef) ProtoMessage() {}
 
 func (x *ScheduleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[77]
+	mi := &file_proto_deploy_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6159,7 +6212,7 @@ func (x *ScheduleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRef.ProtoReflect.Descriptor instead.
 func (*ScheduleRef) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{77}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ScheduleRef) GetName() string {
@@ -6192,7 +6245,7 @@ type FunctionSchedule struct {
 
 func (x *FunctionSchedule) Reset() {
 	*x = FunctionSchedule{}
-	mi := &file_proto_deploy_proto_msgTypes[78]
+	mi := &file_proto_deploy_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6204,7 +6257,7 @@ func (x *FunctionSchedule) String() string {
 func (*FunctionSchedule) ProtoMessage() {}
 
 func (x *FunctionSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[78]
+	mi := &file_proto_deploy_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6217,7 +6270,7 @@ func (x *FunctionSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionSchedule.ProtoReflect.Descriptor instead.
 func (*FunctionSchedule) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{78}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *FunctionSchedule) GetName() string {
@@ -6303,7 +6356,7 @@ type ScheduleRun struct {
 
 func (x *ScheduleRun) Reset() {
 	*x = ScheduleRun{}
-	mi := &file_proto_deploy_proto_msgTypes[79]
+	mi := &file_proto_deploy_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6315,7 +6368,7 @@ func (x *ScheduleRun) String() string {
 func (*ScheduleRun) ProtoMessage() {}
 
 func (x *ScheduleRun) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_deploy_proto_msgTypes[79]
+	mi := &file_proto_deploy_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6328,7 +6381,7 @@ func (x *ScheduleRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRun.ProtoReflect.Descriptor instead.
 func (*ScheduleRun) Descriptor() ([]byte, []int) {
-	return file_proto_deploy_proto_rawDescGZIP(), []int{79}
+	return file_proto_deploy_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ScheduleRun) GetTime() string {
@@ -6660,7 +6713,10 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
 	"\x0fVersionsRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"=\n" +
+	"\rSourceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\">\n" +
 	"\vVersionList\x12/\n" +
 	"\bversions\x18\x01 \x03(\v2\x13.ryofaas.v1.VersionR\bversions\"5\n" +
 	"\x0fRollbackRequest\x12\x12\n" +
@@ -6902,7 +6958,7 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x04call\x18\x02 \x01(\tR\x04call\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x14\n" +
-	"\x05asked\x18\x05 \x01(\bR\x05asked2\xe6\x17\n" +
+	"\x05asked\x18\x05 \x01(\bR\x05asked2\xa7\x18\n" +
 	"\tFunctions\x12=\n" +
 	"\x06Deploy\x12\x19.ryofaas.v1.DeployRequest\x1a\x18.ryofaas.v1.FunctionList\x12<\n" +
 	"\x04Stop\x12\x17.ryofaas.v1.StopRequest\x1a\x1b.ryofaas.v1.FunctionJsonRsp\x12@\n" +
@@ -6914,7 +6970,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"HasPackage\x12\x16.ryofaas.v1.PackageRef\x1a\x18.ryofaas.v1.PackageState\x12<\n" +
 	"\x06Upload\x12\x18.ryofaas.v1.PackageChunk\x1a\x16.ryofaas.v1.PackageRef(\x01\x12@\n" +
-	"\bVersions\x12\x1b.ryofaas.v1.VersionsRequest\x1a\x17.ryofaas.v1.VersionList\x12A\n" +
+	"\bVersions\x12\x1b.ryofaas.v1.VersionsRequest\x1a\x17.ryofaas.v1.VersionList\x12?\n" +
+	"\x06Source\x12\x19.ryofaas.v1.SourceRequest\x1a\x18.ryofaas.v1.PackageChunk0\x01\x12A\n" +
 	"\bRollback\x12\x1b.ryofaas.v1.RollbackRequest\x1a\x18.ryofaas.v1.FunctionList\x12;\n" +
 	"\x05Shift\x12\x18.ryofaas.v1.ShiftRequest\x1a\x18.ryofaas.v1.FunctionList\x124\n" +
 	"\x04Wake\x12\x17.ryofaas.v1.WakeRequest\x1a\x13.ryofaas.v1.Serving\x12;\n" +
@@ -6971,7 +7028,7 @@ func file_proto_deploy_proto_rawDescGZIP() []byte {
 	return file_proto_deploy_proto_rawDescData
 }
 
-var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_proto_deploy_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_proto_deploy_proto_goTypes = []any{
 	(*FunctionJson)(nil),          // 0: ryofaas.v1.FunctionJson
 	(*FunctionJsonRsp)(nil),       // 1: ryofaas.v1.FunctionJsonRsp
@@ -6999,76 +7056,77 @@ var file_proto_deploy_proto_goTypes = []any{
 	(*WatchEvent)(nil),            // 23: ryofaas.v1.WatchEvent
 	(*AgentInfo)(nil),             // 24: ryofaas.v1.AgentInfo
 	(*VersionsRequest)(nil),       // 25: ryofaas.v1.VersionsRequest
-	(*VersionList)(nil),           // 26: ryofaas.v1.VersionList
-	(*RollbackRequest)(nil),       // 27: ryofaas.v1.RollbackRequest
-	(*ShiftRequest)(nil),          // 28: ryofaas.v1.ShiftRequest
-	(*WakeRequest)(nil),           // 29: ryofaas.v1.WakeRequest
-	(*CrashesRequest)(nil),        // 30: ryofaas.v1.CrashesRequest
-	(*CrashList)(nil),             // 31: ryofaas.v1.CrashList
-	(*LogsRequest)(nil),           // 32: ryofaas.v1.LogsRequest
-	(*UsageRequest)(nil),          // 33: ryofaas.v1.UsageRequest
-	(*UsageList)(nil),             // 34: ryofaas.v1.UsageList
-	(*BuildRequest)(nil),          // 35: ryofaas.v1.BuildRequest
-	(*PackageRef)(nil),            // 36: ryofaas.v1.PackageRef
-	(*PackageState)(nil),          // 37: ryofaas.v1.PackageState
-	(*PackageChunk)(nil),          // 38: ryofaas.v1.PackageChunk
-	(*WhoAmIRequest)(nil),         // 39: ryofaas.v1.WhoAmIRequest
-	(*Caller)(nil),                // 40: ryofaas.v1.Caller
-	(*Token)(nil),                 // 41: ryofaas.v1.Token
-	(*TokenRequest)(nil),          // 42: ryofaas.v1.TokenRequest
-	(*NewToken)(nil),              // 43: ryofaas.v1.NewToken
-	(*TokensRequest)(nil),         // 44: ryofaas.v1.TokensRequest
-	(*TokenRef)(nil),              // 45: ryofaas.v1.TokenRef
-	(*RotateRequest)(nil),         // 46: ryofaas.v1.RotateRequest
-	(*TokenList)(nil),             // 47: ryofaas.v1.TokenList
-	(*TokenShare)(nil),            // 48: ryofaas.v1.TokenShare
-	(*AuditRequest)(nil),          // 49: ryofaas.v1.AuditRequest
-	(*AuditList)(nil),             // 50: ryofaas.v1.AuditList
-	(*AuditEntry)(nil),            // 51: ryofaas.v1.AuditEntry
-	(*AgentsRequest)(nil),         // 52: ryofaas.v1.AgentsRequest
-	(*AgentList)(nil),             // 53: ryofaas.v1.AgentList
-	(*AgentRef)(nil),              // 54: ryofaas.v1.AgentRef
-	(*AgentState)(nil),            // 55: ryofaas.v1.AgentState
-	(*PlaceRequest)(nil),          // 56: ryofaas.v1.PlaceRequest
-	(*ResizeRequest)(nil),         // 57: ryofaas.v1.ResizeRequest
-	(*ScaleRequest)(nil),          // 58: ryofaas.v1.ScaleRequest
-	(*JoinTokenRequest)(nil),      // 59: ryofaas.v1.JoinTokenRequest
-	(*NewJoinToken)(nil),          // 60: ryofaas.v1.NewJoinToken
-	(*JoinRequest)(nil),           // 61: ryofaas.v1.JoinRequest
-	(*Membership)(nil),            // 62: ryofaas.v1.Membership
-	(*ErrorDetail)(nil),           // 63: ryofaas.v1.ErrorDetail
-	(*CallsRequest)(nil),          // 64: ryofaas.v1.CallsRequest
-	(*CallList)(nil),              // 65: ryofaas.v1.CallList
-	(*CallRequest)(nil),           // 66: ryofaas.v1.CallRequest
-	(*CallRef)(nil),               // 67: ryofaas.v1.CallRef
-	(*DeadCalls)(nil),             // 68: ryofaas.v1.DeadCalls
-	(*CallCount)(nil),             // 69: ryofaas.v1.CallCount
-	(*CallbackSecretRequest)(nil), // 70: ryofaas.v1.CallbackSecretRequest
-	(*CallbackKey)(nil),           // 71: ryofaas.v1.CallbackKey
-	(*Call)(nil),                  // 72: ryofaas.v1.Call
-	(*Attempt)(nil),               // 73: ryofaas.v1.Attempt
-	(*Callback)(nil),              // 74: ryofaas.v1.Callback
-	(*SchedulesRequest)(nil),      // 75: ryofaas.v1.SchedulesRequest
-	(*ScheduleList)(nil),          // 76: ryofaas.v1.ScheduleList
-	(*ScheduleRef)(nil),           // 77: ryofaas.v1.ScheduleRef
-	(*FunctionSchedule)(nil),      // 78: ryofaas.v1.FunctionSchedule
-	(*ScheduleRun)(nil),           // 79: ryofaas.v1.ScheduleRun
-	nil,                           // 80: ryofaas.v1.FunctionJson.EnvEntry
-	nil,                           // 81: ryofaas.v1.FunctionJson.SecretsEntry
-	nil,                           // 82: ryofaas.v1.FunctionJson.PlacementEntry
-	nil,                           // 83: ryofaas.v1.FunctionJsonRsp.PlacementEntry
-	nil,                           // 84: ryofaas.v1.AgentInfo.LabelsEntry
-	nil,                           // 85: ryofaas.v1.AgentState.LabelsEntry
-	nil,                           // 86: ryofaas.v1.PlaceRequest.PlacementEntry
-	nil,                           // 87: ryofaas.v1.Call.HeadersEntry
+	(*SourceRequest)(nil),         // 26: ryofaas.v1.SourceRequest
+	(*VersionList)(nil),           // 27: ryofaas.v1.VersionList
+	(*RollbackRequest)(nil),       // 28: ryofaas.v1.RollbackRequest
+	(*ShiftRequest)(nil),          // 29: ryofaas.v1.ShiftRequest
+	(*WakeRequest)(nil),           // 30: ryofaas.v1.WakeRequest
+	(*CrashesRequest)(nil),        // 31: ryofaas.v1.CrashesRequest
+	(*CrashList)(nil),             // 32: ryofaas.v1.CrashList
+	(*LogsRequest)(nil),           // 33: ryofaas.v1.LogsRequest
+	(*UsageRequest)(nil),          // 34: ryofaas.v1.UsageRequest
+	(*UsageList)(nil),             // 35: ryofaas.v1.UsageList
+	(*BuildRequest)(nil),          // 36: ryofaas.v1.BuildRequest
+	(*PackageRef)(nil),            // 37: ryofaas.v1.PackageRef
+	(*PackageState)(nil),          // 38: ryofaas.v1.PackageState
+	(*PackageChunk)(nil),          // 39: ryofaas.v1.PackageChunk
+	(*WhoAmIRequest)(nil),         // 40: ryofaas.v1.WhoAmIRequest
+	(*Caller)(nil),                // 41: ryofaas.v1.Caller
+	(*Token)(nil),                 // 42: ryofaas.v1.Token
+	(*TokenRequest)(nil),          // 43: ryofaas.v1.TokenRequest
+	(*NewToken)(nil),              // 44: ryofaas.v1.NewToken
+	(*TokensRequest)(nil),         // 45: ryofaas.v1.TokensRequest
+	(*TokenRef)(nil),              // 46: ryofaas.v1.TokenRef
+	(*RotateRequest)(nil),         // 47: ryofaas.v1.RotateRequest
+	(*TokenList)(nil),             // 48: ryofaas.v1.TokenList
+	(*TokenShare)(nil),            // 49: ryofaas.v1.TokenShare
+	(*AuditRequest)(nil),          // 50: ryofaas.v1.AuditRequest
+	(*AuditList)(nil),             // 51: ryofaas.v1.AuditList
+	(*AuditEntry)(nil),            // 52: ryofaas.v1.AuditEntry
+	(*AgentsRequest)(nil),         // 53: ryofaas.v1.AgentsRequest
+	(*AgentList)(nil),             // 54: ryofaas.v1.AgentList
+	(*AgentRef)(nil),              // 55: ryofaas.v1.AgentRef
+	(*AgentState)(nil),            // 56: ryofaas.v1.AgentState
+	(*PlaceRequest)(nil),          // 57: ryofaas.v1.PlaceRequest
+	(*ResizeRequest)(nil),         // 58: ryofaas.v1.ResizeRequest
+	(*ScaleRequest)(nil),          // 59: ryofaas.v1.ScaleRequest
+	(*JoinTokenRequest)(nil),      // 60: ryofaas.v1.JoinTokenRequest
+	(*NewJoinToken)(nil),          // 61: ryofaas.v1.NewJoinToken
+	(*JoinRequest)(nil),           // 62: ryofaas.v1.JoinRequest
+	(*Membership)(nil),            // 63: ryofaas.v1.Membership
+	(*ErrorDetail)(nil),           // 64: ryofaas.v1.ErrorDetail
+	(*CallsRequest)(nil),          // 65: ryofaas.v1.CallsRequest
+	(*CallList)(nil),              // 66: ryofaas.v1.CallList
+	(*CallRequest)(nil),           // 67: ryofaas.v1.CallRequest
+	(*CallRef)(nil),               // 68: ryofaas.v1.CallRef
+	(*DeadCalls)(nil),             // 69: ryofaas.v1.DeadCalls
+	(*CallCount)(nil),             // 70: ryofaas.v1.CallCount
+	(*CallbackSecretRequest)(nil), // 71: ryofaas.v1.CallbackSecretRequest
+	(*CallbackKey)(nil),           // 72: ryofaas.v1.CallbackKey
+	(*Call)(nil),                  // 73: ryofaas.v1.Call
+	(*Attempt)(nil),               // 74: ryofaas.v1.Attempt
+	(*Callback)(nil),              // 75: ryofaas.v1.Callback
+	(*SchedulesRequest)(nil),      // 76: ryofaas.v1.SchedulesRequest
+	(*ScheduleList)(nil),          // 77: ryofaas.v1.ScheduleList
+	(*ScheduleRef)(nil),           // 78: ryofaas.v1.ScheduleRef
+	(*FunctionSchedule)(nil),      // 79: ryofaas.v1.FunctionSchedule
+	(*ScheduleRun)(nil),           // 80: ryofaas.v1.ScheduleRun
+	nil,                           // 81: ryofaas.v1.FunctionJson.EnvEntry
+	nil,                           // 82: ryofaas.v1.FunctionJson.SecretsEntry
+	nil,                           // 83: ryofaas.v1.FunctionJson.PlacementEntry
+	nil,                           // 84: ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	nil,                           // 85: ryofaas.v1.AgentInfo.LabelsEntry
+	nil,                           // 86: ryofaas.v1.AgentState.LabelsEntry
+	nil,                           // 87: ryofaas.v1.PlaceRequest.PlacementEntry
+	nil,                           // 88: ryofaas.v1.Call.HeadersEntry
 }
 var file_proto_deploy_proto_depIdxs = []int32{
-	80, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
-	81, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
-	82, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
+	81, // 0: ryofaas.v1.FunctionJson.env:type_name -> ryofaas.v1.FunctionJson.EnvEntry
+	82, // 1: ryofaas.v1.FunctionJson.secrets:type_name -> ryofaas.v1.FunctionJson.SecretsEntry
+	83, // 2: ryofaas.v1.FunctionJson.placement:type_name -> ryofaas.v1.FunctionJson.PlacementEntry
 	10, // 3: ryofaas.v1.FunctionJsonRsp.program:type_name -> ryofaas.v1.Program
 	2,  // 4: ryofaas.v1.FunctionJsonRsp.serving:type_name -> ryofaas.v1.Serving
-	83, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
+	84, // 5: ryofaas.v1.FunctionJsonRsp.placement:type_name -> ryofaas.v1.FunctionJsonRsp.PlacementEntry
 	0,  // 6: ryofaas.v1.Version.settings:type_name -> ryofaas.v1.FunctionJson
 	10, // 7: ryofaas.v1.Version.program:type_name -> ryofaas.v1.Program
 	5,  // 8: ryofaas.v1.LogLines.lines:type_name -> ryofaas.v1.LogLine
@@ -7080,25 +7138,25 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	1,  // 14: ryofaas.v1.FunctionList.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	1,  // 15: ryofaas.v1.WatchEvent.functions:type_name -> ryofaas.v1.FunctionJsonRsp
 	24, // 16: ryofaas.v1.WatchEvent.agent:type_name -> ryofaas.v1.AgentInfo
-	84, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
+	85, // 17: ryofaas.v1.AgentInfo.labels:type_name -> ryofaas.v1.AgentInfo.LabelsEntry
 	3,  // 18: ryofaas.v1.VersionList.versions:type_name -> ryofaas.v1.Version
 	4,  // 19: ryofaas.v1.CrashList.crashes:type_name -> ryofaas.v1.Crash
 	7,  // 20: ryofaas.v1.UsageList.usage:type_name -> ryofaas.v1.Usage
 	0,  // 21: ryofaas.v1.BuildRequest.function:type_name -> ryofaas.v1.FunctionJson
-	41, // 22: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
-	41, // 23: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
-	41, // 24: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
-	41, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
-	51, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
-	55, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
-	85, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
-	86, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
-	72, // 30: ryofaas.v1.CallList.calls:type_name -> ryofaas.v1.Call
-	73, // 31: ryofaas.v1.Call.attempts:type_name -> ryofaas.v1.Attempt
-	87, // 32: ryofaas.v1.Call.headers:type_name -> ryofaas.v1.Call.HeadersEntry
-	74, // 33: ryofaas.v1.Call.callback:type_name -> ryofaas.v1.Callback
-	78, // 34: ryofaas.v1.ScheduleList.schedules:type_name -> ryofaas.v1.FunctionSchedule
-	79, // 35: ryofaas.v1.FunctionSchedule.runs:type_name -> ryofaas.v1.ScheduleRun
+	42, // 22: ryofaas.v1.Caller.token:type_name -> ryofaas.v1.Token
+	42, // 23: ryofaas.v1.NewToken.token:type_name -> ryofaas.v1.Token
+	42, // 24: ryofaas.v1.TokenList.tokens:type_name -> ryofaas.v1.Token
+	42, // 25: ryofaas.v1.TokenShare.tokens:type_name -> ryofaas.v1.Token
+	52, // 26: ryofaas.v1.AuditList.entries:type_name -> ryofaas.v1.AuditEntry
+	56, // 27: ryofaas.v1.AgentList.agents:type_name -> ryofaas.v1.AgentState
+	86, // 28: ryofaas.v1.AgentState.labels:type_name -> ryofaas.v1.AgentState.LabelsEntry
+	87, // 29: ryofaas.v1.PlaceRequest.placement:type_name -> ryofaas.v1.PlaceRequest.PlacementEntry
+	73, // 30: ryofaas.v1.CallList.calls:type_name -> ryofaas.v1.Call
+	74, // 31: ryofaas.v1.Call.attempts:type_name -> ryofaas.v1.Attempt
+	88, // 32: ryofaas.v1.Call.headers:type_name -> ryofaas.v1.Call.HeadersEntry
+	75, // 33: ryofaas.v1.Call.callback:type_name -> ryofaas.v1.Callback
+	79, // 34: ryofaas.v1.ScheduleList.schedules:type_name -> ryofaas.v1.FunctionSchedule
+	80, // 35: ryofaas.v1.FunctionSchedule.runs:type_name -> ryofaas.v1.ScheduleRun
 	13, // 36: ryofaas.v1.Functions.Deploy:input_type -> ryofaas.v1.DeployRequest
 	15, // 37: ryofaas.v1.Functions.Stop:input_type -> ryofaas.v1.StopRequest
 	16, // 38: ryofaas.v1.Functions.Remove:input_type -> ryofaas.v1.RemoveRequest
@@ -7106,99 +7164,101 @@ var file_proto_deploy_proto_depIdxs = []int32{
 	20, // 40: ryofaas.v1.Functions.Log:input_type -> ryofaas.v1.LogRequest
 	21, // 41: ryofaas.v1.Functions.Details:input_type -> ryofaas.v1.DetailsRequest
 	22, // 42: ryofaas.v1.Functions.Watch:input_type -> ryofaas.v1.WatchRequest
-	36, // 43: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
-	38, // 44: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
+	37, // 43: ryofaas.v1.Functions.HasPackage:input_type -> ryofaas.v1.PackageRef
+	39, // 44: ryofaas.v1.Functions.Upload:input_type -> ryofaas.v1.PackageChunk
 	25, // 45: ryofaas.v1.Functions.Versions:input_type -> ryofaas.v1.VersionsRequest
-	27, // 46: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
-	28, // 47: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
-	29, // 48: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
-	17, // 49: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
-	18, // 50: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
-	30, // 51: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
-	32, // 52: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
-	33, // 53: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
-	39, // 54: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
-	42, // 55: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
-	44, // 56: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
-	45, // 57: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
-	46, // 58: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
-	49, // 59: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
-	48, // 60: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
-	35, // 61: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
-	10, // 62: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
-	10, // 63: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
-	11, // 64: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
-	56, // 65: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
-	57, // 66: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
-	52, // 67: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
-	54, // 68: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
-	59, // 69: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
-	61, // 70: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
-	61, // 71: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
-	58, // 72: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
-	54, // 73: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
-	54, // 74: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
-	64, // 75: ryofaas.v1.Functions.Calls:input_type -> ryofaas.v1.CallsRequest
-	66, // 76: ryofaas.v1.Functions.ShowCall:input_type -> ryofaas.v1.CallRequest
-	67, // 77: ryofaas.v1.Functions.CancelCall:input_type -> ryofaas.v1.CallRef
-	68, // 78: ryofaas.v1.Functions.RedriveCalls:input_type -> ryofaas.v1.DeadCalls
-	68, // 79: ryofaas.v1.Functions.PurgeCalls:input_type -> ryofaas.v1.DeadCalls
-	70, // 80: ryofaas.v1.Functions.CallbackSecret:input_type -> ryofaas.v1.CallbackSecretRequest
-	75, // 81: ryofaas.v1.Functions.Schedules:input_type -> ryofaas.v1.SchedulesRequest
-	77, // 82: ryofaas.v1.Functions.RunSchedule:input_type -> ryofaas.v1.ScheduleRef
-	77, // 83: ryofaas.v1.Functions.PauseSchedule:input_type -> ryofaas.v1.ScheduleRef
-	77, // 84: ryofaas.v1.Functions.ResumeSchedule:input_type -> ryofaas.v1.ScheduleRef
-	14, // 85: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
-	1,  // 86: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 87: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
-	14, // 88: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
-	12, // 89: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
-	14, // 90: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
-	23, // 91: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
-	37, // 92: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
-	36, // 93: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
-	26, // 94: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
-	14, // 95: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
-	14, // 96: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
-	2,  // 97: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
-	14, // 98: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
-	14, // 99: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
-	31, // 100: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
-	6,  // 101: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
-	34, // 102: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
-	40, // 103: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
-	43, // 104: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
-	47, // 105: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
-	41, // 106: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
-	43, // 107: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
-	50, // 108: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
-	47, // 109: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
-	10, // 110: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
-	37, // 111: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
-	11, // 112: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
-	10, // 113: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
-	1,  // 114: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
-	1,  // 115: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
-	53, // 116: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
-	55, // 117: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
-	60, // 118: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
-	62, // 119: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
-	62, // 120: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
-	14, // 121: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
-	55, // 122: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
-	55, // 123: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
-	65, // 124: ryofaas.v1.Functions.Calls:output_type -> ryofaas.v1.CallList
-	72, // 125: ryofaas.v1.Functions.ShowCall:output_type -> ryofaas.v1.Call
-	72, // 126: ryofaas.v1.Functions.CancelCall:output_type -> ryofaas.v1.Call
-	69, // 127: ryofaas.v1.Functions.RedriveCalls:output_type -> ryofaas.v1.CallCount
-	69, // 128: ryofaas.v1.Functions.PurgeCalls:output_type -> ryofaas.v1.CallCount
-	71, // 129: ryofaas.v1.Functions.CallbackSecret:output_type -> ryofaas.v1.CallbackKey
-	76, // 130: ryofaas.v1.Functions.Schedules:output_type -> ryofaas.v1.ScheduleList
-	79, // 131: ryofaas.v1.Functions.RunSchedule:output_type -> ryofaas.v1.ScheduleRun
-	78, // 132: ryofaas.v1.Functions.PauseSchedule:output_type -> ryofaas.v1.FunctionSchedule
-	78, // 133: ryofaas.v1.Functions.ResumeSchedule:output_type -> ryofaas.v1.FunctionSchedule
-	85, // [85:134] is the sub-list for method output_type
-	36, // [36:85] is the sub-list for method input_type
+	26, // 46: ryofaas.v1.Functions.Source:input_type -> ryofaas.v1.SourceRequest
+	28, // 47: ryofaas.v1.Functions.Rollback:input_type -> ryofaas.v1.RollbackRequest
+	29, // 48: ryofaas.v1.Functions.Shift:input_type -> ryofaas.v1.ShiftRequest
+	30, // 49: ryofaas.v1.Functions.Wake:input_type -> ryofaas.v1.WakeRequest
+	17, // 50: ryofaas.v1.Functions.Pause:input_type -> ryofaas.v1.PauseRequest
+	18, // 51: ryofaas.v1.Functions.Resume:input_type -> ryofaas.v1.ResumeRequest
+	31, // 52: ryofaas.v1.Functions.Crashes:input_type -> ryofaas.v1.CrashesRequest
+	33, // 53: ryofaas.v1.Functions.Logs:input_type -> ryofaas.v1.LogsRequest
+	34, // 54: ryofaas.v1.Functions.Usage:input_type -> ryofaas.v1.UsageRequest
+	40, // 55: ryofaas.v1.Functions.WhoAmI:input_type -> ryofaas.v1.WhoAmIRequest
+	43, // 56: ryofaas.v1.Functions.CreateToken:input_type -> ryofaas.v1.TokenRequest
+	45, // 57: ryofaas.v1.Functions.Tokens:input_type -> ryofaas.v1.TokensRequest
+	46, // 58: ryofaas.v1.Functions.RevokeToken:input_type -> ryofaas.v1.TokenRef
+	47, // 59: ryofaas.v1.Functions.RotateToken:input_type -> ryofaas.v1.RotateRequest
+	50, // 60: ryofaas.v1.Functions.Audit:input_type -> ryofaas.v1.AuditRequest
+	49, // 61: ryofaas.v1.Functions.ShareTokens:input_type -> ryofaas.v1.TokenShare
+	36, // 62: ryofaas.v1.Functions.Build:input_type -> ryofaas.v1.BuildRequest
+	10, // 63: ryofaas.v1.Functions.HasProgram:input_type -> ryofaas.v1.Program
+	10, // 64: ryofaas.v1.Functions.FetchProgram:input_type -> ryofaas.v1.Program
+	11, // 65: ryofaas.v1.Functions.SendProgram:input_type -> ryofaas.v1.ProgramChunk
+	57, // 66: ryofaas.v1.Functions.Place:input_type -> ryofaas.v1.PlaceRequest
+	58, // 67: ryofaas.v1.Functions.Resize:input_type -> ryofaas.v1.ResizeRequest
+	53, // 68: ryofaas.v1.Functions.Agents:input_type -> ryofaas.v1.AgentsRequest
+	55, // 69: ryofaas.v1.Functions.RemoveAgent:input_type -> ryofaas.v1.AgentRef
+	60, // 70: ryofaas.v1.Functions.JoinToken:input_type -> ryofaas.v1.JoinTokenRequest
+	62, // 71: ryofaas.v1.Functions.Join:input_type -> ryofaas.v1.JoinRequest
+	62, // 72: ryofaas.v1.Functions.Renew:input_type -> ryofaas.v1.JoinRequest
+	59, // 73: ryofaas.v1.Functions.Scale:input_type -> ryofaas.v1.ScaleRequest
+	55, // 74: ryofaas.v1.Functions.DrainAgent:input_type -> ryofaas.v1.AgentRef
+	55, // 75: ryofaas.v1.Functions.ResumeAgent:input_type -> ryofaas.v1.AgentRef
+	65, // 76: ryofaas.v1.Functions.Calls:input_type -> ryofaas.v1.CallsRequest
+	67, // 77: ryofaas.v1.Functions.ShowCall:input_type -> ryofaas.v1.CallRequest
+	68, // 78: ryofaas.v1.Functions.CancelCall:input_type -> ryofaas.v1.CallRef
+	69, // 79: ryofaas.v1.Functions.RedriveCalls:input_type -> ryofaas.v1.DeadCalls
+	69, // 80: ryofaas.v1.Functions.PurgeCalls:input_type -> ryofaas.v1.DeadCalls
+	71, // 81: ryofaas.v1.Functions.CallbackSecret:input_type -> ryofaas.v1.CallbackSecretRequest
+	76, // 82: ryofaas.v1.Functions.Schedules:input_type -> ryofaas.v1.SchedulesRequest
+	78, // 83: ryofaas.v1.Functions.RunSchedule:input_type -> ryofaas.v1.ScheduleRef
+	78, // 84: ryofaas.v1.Functions.PauseSchedule:input_type -> ryofaas.v1.ScheduleRef
+	78, // 85: ryofaas.v1.Functions.ResumeSchedule:input_type -> ryofaas.v1.ScheduleRef
+	14, // 86: ryofaas.v1.Functions.Deploy:output_type -> ryofaas.v1.FunctionList
+	1,  // 87: ryofaas.v1.Functions.Stop:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 88: ryofaas.v1.Functions.Remove:output_type -> ryofaas.v1.FunctionJsonRsp
+	14, // 89: ryofaas.v1.Functions.List:output_type -> ryofaas.v1.FunctionList
+	12, // 90: ryofaas.v1.Functions.Log:output_type -> ryofaas.v1.FunctionLogs
+	14, // 91: ryofaas.v1.Functions.Details:output_type -> ryofaas.v1.FunctionList
+	23, // 92: ryofaas.v1.Functions.Watch:output_type -> ryofaas.v1.WatchEvent
+	38, // 93: ryofaas.v1.Functions.HasPackage:output_type -> ryofaas.v1.PackageState
+	37, // 94: ryofaas.v1.Functions.Upload:output_type -> ryofaas.v1.PackageRef
+	27, // 95: ryofaas.v1.Functions.Versions:output_type -> ryofaas.v1.VersionList
+	39, // 96: ryofaas.v1.Functions.Source:output_type -> ryofaas.v1.PackageChunk
+	14, // 97: ryofaas.v1.Functions.Rollback:output_type -> ryofaas.v1.FunctionList
+	14, // 98: ryofaas.v1.Functions.Shift:output_type -> ryofaas.v1.FunctionList
+	2,  // 99: ryofaas.v1.Functions.Wake:output_type -> ryofaas.v1.Serving
+	14, // 100: ryofaas.v1.Functions.Pause:output_type -> ryofaas.v1.FunctionList
+	14, // 101: ryofaas.v1.Functions.Resume:output_type -> ryofaas.v1.FunctionList
+	32, // 102: ryofaas.v1.Functions.Crashes:output_type -> ryofaas.v1.CrashList
+	6,  // 103: ryofaas.v1.Functions.Logs:output_type -> ryofaas.v1.LogLines
+	35, // 104: ryofaas.v1.Functions.Usage:output_type -> ryofaas.v1.UsageList
+	41, // 105: ryofaas.v1.Functions.WhoAmI:output_type -> ryofaas.v1.Caller
+	44, // 106: ryofaas.v1.Functions.CreateToken:output_type -> ryofaas.v1.NewToken
+	48, // 107: ryofaas.v1.Functions.Tokens:output_type -> ryofaas.v1.TokenList
+	42, // 108: ryofaas.v1.Functions.RevokeToken:output_type -> ryofaas.v1.Token
+	44, // 109: ryofaas.v1.Functions.RotateToken:output_type -> ryofaas.v1.NewToken
+	51, // 110: ryofaas.v1.Functions.Audit:output_type -> ryofaas.v1.AuditList
+	48, // 111: ryofaas.v1.Functions.ShareTokens:output_type -> ryofaas.v1.TokenList
+	10, // 112: ryofaas.v1.Functions.Build:output_type -> ryofaas.v1.Program
+	38, // 113: ryofaas.v1.Functions.HasProgram:output_type -> ryofaas.v1.PackageState
+	11, // 114: ryofaas.v1.Functions.FetchProgram:output_type -> ryofaas.v1.ProgramChunk
+	10, // 115: ryofaas.v1.Functions.SendProgram:output_type -> ryofaas.v1.Program
+	1,  // 116: ryofaas.v1.Functions.Place:output_type -> ryofaas.v1.FunctionJsonRsp
+	1,  // 117: ryofaas.v1.Functions.Resize:output_type -> ryofaas.v1.FunctionJsonRsp
+	54, // 118: ryofaas.v1.Functions.Agents:output_type -> ryofaas.v1.AgentList
+	56, // 119: ryofaas.v1.Functions.RemoveAgent:output_type -> ryofaas.v1.AgentState
+	61, // 120: ryofaas.v1.Functions.JoinToken:output_type -> ryofaas.v1.NewJoinToken
+	63, // 121: ryofaas.v1.Functions.Join:output_type -> ryofaas.v1.Membership
+	63, // 122: ryofaas.v1.Functions.Renew:output_type -> ryofaas.v1.Membership
+	14, // 123: ryofaas.v1.Functions.Scale:output_type -> ryofaas.v1.FunctionList
+	56, // 124: ryofaas.v1.Functions.DrainAgent:output_type -> ryofaas.v1.AgentState
+	56, // 125: ryofaas.v1.Functions.ResumeAgent:output_type -> ryofaas.v1.AgentState
+	66, // 126: ryofaas.v1.Functions.Calls:output_type -> ryofaas.v1.CallList
+	73, // 127: ryofaas.v1.Functions.ShowCall:output_type -> ryofaas.v1.Call
+	73, // 128: ryofaas.v1.Functions.CancelCall:output_type -> ryofaas.v1.Call
+	70, // 129: ryofaas.v1.Functions.RedriveCalls:output_type -> ryofaas.v1.CallCount
+	70, // 130: ryofaas.v1.Functions.PurgeCalls:output_type -> ryofaas.v1.CallCount
+	72, // 131: ryofaas.v1.Functions.CallbackSecret:output_type -> ryofaas.v1.CallbackKey
+	77, // 132: ryofaas.v1.Functions.Schedules:output_type -> ryofaas.v1.ScheduleList
+	80, // 133: ryofaas.v1.Functions.RunSchedule:output_type -> ryofaas.v1.ScheduleRun
+	79, // 134: ryofaas.v1.Functions.PauseSchedule:output_type -> ryofaas.v1.FunctionSchedule
+	79, // 135: ryofaas.v1.Functions.ResumeSchedule:output_type -> ryofaas.v1.FunctionSchedule
+	86, // [86:136] is the sub-list for method output_type
+	36, // [36:86] is the sub-list for method input_type
 	36, // [36:36] is the sub-list for extension type_name
 	36, // [36:36] is the sub-list for extension extendee
 	0,  // [0:36] is the sub-list for field type_name
@@ -7210,14 +7270,14 @@ func file_proto_deploy_proto_init() {
 		return
 	}
 	file_proto_deploy_proto_msgTypes[0].OneofWrappers = []any{}
-	file_proto_deploy_proto_msgTypes[63].OneofWrappers = []any{}
+	file_proto_deploy_proto_msgTypes[64].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_deploy_proto_rawDesc), len(file_proto_deploy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   88,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

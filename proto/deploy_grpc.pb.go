@@ -34,6 +34,7 @@ const (
 	Functions_HasPackage_FullMethodName     = "/ryofaas.v1.Functions/HasPackage"
 	Functions_Upload_FullMethodName         = "/ryofaas.v1.Functions/Upload"
 	Functions_Versions_FullMethodName       = "/ryofaas.v1.Functions/Versions"
+	Functions_Source_FullMethodName         = "/ryofaas.v1.Functions/Source"
 	Functions_Rollback_FullMethodName       = "/ryofaas.v1.Functions/Rollback"
 	Functions_Shift_FullMethodName          = "/ryofaas.v1.Functions/Shift"
 	Functions_Wake_FullMethodName           = "/ryofaas.v1.Functions/Wake"
@@ -102,6 +103,8 @@ type FunctionsClient interface {
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PackageChunk, PackageRef], error)
 	// Versions answers the versions of a function that are kept, newest first.
 	Versions(ctx context.Context, in *VersionsRequest, opts ...grpc.CallOption) (*VersionList, error)
+	// Source sends the package of a version: its files, as they were sent.
+	Source(ctx context.Context, in *SourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PackageChunk], error)
 	// Rollback makes a kept version serve again, without a build.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*FunctionList, error)
 	// Shift says what part of the calls a canary gets: 0 drops it, 100 promotes it.
@@ -310,6 +313,25 @@ func (c *functionsClient) Versions(ctx context.Context, in *VersionsRequest, opt
 	return out, nil
 }
 
+func (c *functionsClient) Source(ctx context.Context, in *SourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PackageChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[2], Functions_Source_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SourceRequest, PackageChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_SourceClient = grpc.ServerStreamingClient[PackageChunk]
+
 func (c *functionsClient) Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*FunctionList, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FunctionList)
@@ -372,7 +394,7 @@ func (c *functionsClient) Crashes(ctx context.Context, in *CrashesRequest, opts 
 
 func (c *functionsClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogLines], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[2], Functions_Logs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[3], Functions_Logs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -491,7 +513,7 @@ func (c *functionsClient) HasProgram(ctx context.Context, in *Program, opts ...g
 
 func (c *functionsClient) FetchProgram(ctx context.Context, in *Program, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ProgramChunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[3], Functions_FetchProgram_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[4], Functions_FetchProgram_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -510,7 +532,7 @@ type Functions_FetchProgramClient = grpc.ServerStreamingClient[ProgramChunk]
 
 func (c *functionsClient) SendProgram(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ProgramChunk, Program], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[4], Functions_SendProgram_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Functions_ServiceDesc.Streams[5], Functions_SendProgram_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -748,6 +770,8 @@ type FunctionsServer interface {
 	Upload(grpc.ClientStreamingServer[PackageChunk, PackageRef]) error
 	// Versions answers the versions of a function that are kept, newest first.
 	Versions(context.Context, *VersionsRequest) (*VersionList, error)
+	// Source sends the package of a version: its files, as they were sent.
+	Source(*SourceRequest, grpc.ServerStreamingServer[PackageChunk]) error
 	// Rollback makes a kept version serve again, without a build.
 	Rollback(context.Context, *RollbackRequest) (*FunctionList, error)
 	// Shift says what part of the calls a canary gets: 0 drops it, 100 promotes it.
@@ -873,6 +897,9 @@ func (UnimplementedFunctionsServer) Upload(grpc.ClientStreamingServer[PackageChu
 }
 func (UnimplementedFunctionsServer) Versions(context.Context, *VersionsRequest) (*VersionList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Versions not implemented")
+}
+func (UnimplementedFunctionsServer) Source(*SourceRequest, grpc.ServerStreamingServer[PackageChunk]) error {
+	return status.Error(codes.Unimplemented, "method Source not implemented")
 }
 func (UnimplementedFunctionsServer) Rollback(context.Context, *RollbackRequest) (*FunctionList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
@@ -1173,6 +1200,17 @@ func _Functions_Versions_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Functions_Source_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SourceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(FunctionsServer).Source(m, &grpc.GenericServerStream[SourceRequest, PackageChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Functions_SourceServer = grpc.ServerStreamingServer[PackageChunk]
 
 func _Functions_Rollback_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RollbackRequest)
@@ -2045,6 +2083,11 @@ var Functions_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Upload",
 			Handler:       _Functions_Upload_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Source",
+			Handler:       _Functions_Source_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "Logs",

@@ -3,6 +3,8 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
 	"slices"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -23,6 +25,45 @@ func (p *Proxy) Versions(ctx context.Context, fnName string) ([]*proto.Version, 
 		return cmp.Or(cmp.Compare(b.GetVersion(), a.GetVersion()), cmp.Compare(a.GetAtAgent(), b.GetAtAgent()))
 	})
 	return list, err
+}
+
+// Source implements transport.Interface. A package is in the store, or with an agent that
+// was sent it.
+func (p *Proxy) Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error) {
+	list, err := p.Versions(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	v, err := proto.FindVersion(fnName, list, version)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := p.openPackage(ctx, v.GetPackage()); !errors.Is(err, proto.ErrNotFound) {
+		return r, err
+	}
+	for _, at := range list {
+		if at.GetVersion() != v.GetVersion() || at.GetPackage() != v.GetPackage() {
+			continue
+		}
+		agent, err := p.fleet.Connect(ctx, at.GetAtAgent())
+		if err != nil {
+			continue // another one may have it
+		}
+		r, err := agent.Source(ctx, fnName, v.GetVersion())
+		if err == nil || ctx.Err() != nil {
+			return r, err
+		}
+	}
+	return nil, v.SourceGone(fnName)
+}
+
+// openPackage opens a package that is stored, an ErrNotFound if it is not any more.
+func (p *Proxy) openPackage(ctx context.Context, digest string) (io.ReadCloser, error) {
+	r, err := p.store.Open(digest)
+	if errors.Is(err, proto.ErrNotFound) && p.wishes != nil {
+		return p.wishes.OpenPackage(ctx, digest)
+	}
+	return r, err
 }
 
 // Rollback implements transport.Interface. All replicas go to the same version as the

@@ -478,6 +478,23 @@ func (a *Agent) Versions(ctx context.Context, fnName string) ([]*proto.Version, 
 	return ask(ctx, a, fnName, func(f *function) ([]*proto.Version, error) { return f.versions(), nil })
 }
 
+// Source implements transport.Interface.
+func (a *Agent) Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error) {
+	list, err := a.Versions(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	v, err := proto.FindVersion(fnName, list, version)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.store.Open(v.GetPackage())
+	if errors.Is(err, proto.ErrNotFound) {
+		return nil, v.SourceGone(fnName)
+	}
+	return r, err
+}
+
 // Rollback implements transport.Interface.
 func (a *Agent) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	return a.settle(ctx, fnName, kept, func(f *function) (accepted, error) { return f.rollback(to) })

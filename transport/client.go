@@ -290,6 +290,50 @@ func (c *Client) Versions(ctx context.Context, fnName string) ([]*proto.Version,
 	return rsp.GetVersions(), err
 }
 
+// Source implements Interface. The package is received as it is read.
+func (c *Client) Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error) {
+	if c.invalid != nil {
+		return nil, c.invalid
+	}
+	ctx, cancel := within(ctx, wire.DeployLimit)
+	opened, err := c.openSource(ctx, fnName, version)
+	if err != nil {
+		err = c.fault(ctx, "source", err)
+		cancel()
+		return nil, err
+	}
+	return &openSource{opened, cancel}, nil
+}
+
+func (c *Client) openSource(ctx context.Context, fnName string, version uint32) (io.Reader, error) {
+	stream, err := c.rpc.Source(ctx, &proto.SourceRequest{Name: fnName, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	return wire.NewChunkReader(first, func() (*proto.PackageChunk, error) {
+		chunk, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil, io.EOF
+		}
+		return chunk, c.fault(ctx, "source", err)
+	}), nil
+}
+
+// openSource is a package that is being received. Close cancels the request.
+type openSource struct {
+	io.Reader
+	cancel context.CancelFunc
+}
+
+func (o *openSource) Close() error {
+	o.cancel()
+	return nil
+}
+
 // Rollback implements Interface.
 func (c *Client) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {
 	var rsp *proto.FunctionList

@@ -67,6 +67,7 @@ func everyCall(ctx context.Context, t *testing.T, cli *transport.Client) map[str
 	_, errs["details"] = cli.Details(ctx)
 	errs["watch"] = cli.Watch(ctx, func(*proto.WatchEvent) error { return nil })
 	_, errs["versions"] = cli.Versions(ctx, "HelloWorld")
+	_, errs["source"] = cli.Source(ctx, "HelloWorld", 1)
 	_, errs["rollback"] = cli.Rollback(ctx, "HelloWorld", 1)
 	_, errs["shift"] = cli.Shift(ctx, "HelloWorld", 50)
 	_, errs["crashes"] = cli.Crashes(ctx, "HelloWorld")

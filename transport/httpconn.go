@@ -83,7 +83,7 @@ func (c *httpConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, rpc string
 		return &listenStream{stream: s}, nil
 	case proto.Functions_Upload_FullMethodName, proto.Functions_SendProgram_FullMethodName:
 		return &uploadStream{stream: s}, nil
-	case proto.Functions_FetchProgram_FullMethodName:
+	case proto.Functions_FetchProgram_FullMethodName, proto.Functions_Source_FullMethodName:
 		return &fetchStream{stream: s}, nil
 	}
 	return nil, proto.Errorf(proto.ErrUnsupported, "%s is not offered over HTTP", rpc)
@@ -266,8 +266,8 @@ func (s *listenStream) RecvMsg(m any) error {
 	return err
 }
 
-// fetchStream is the stream of a FetchProgram: its chunks are the answer's body.
-// The data of one is valid until the next is received.
+// fetchStream is the stream of a FetchProgram or a Source: its chunks are the answer's
+// body. The data of one is valid until the next is received.
 type fetchStream struct {
 	stream
 	rsp     *http.Response
@@ -276,7 +276,11 @@ type fetchStream struct {
 }
 
 func (s *fetchStream) SendMsg(m any) (err error) {
-	if s.rsp, err = s.open(m.(protobuf.Message), wire.ZstdType); err != nil { //nolint:bodyclose // RecvMsg closes it
+	kind := wire.ZstdType
+	if s.route.RPC == proto.Functions_Source_FullMethodName {
+		kind = wire.ZipType
+	}
+	if s.rsp, err = s.open(m.(protobuf.Message), kind); err != nil || kind == wire.ZipType { //nolint:bodyclose // RecvMsg closes it
 		return err
 	}
 	s.program = new(proto.Program)
@@ -292,9 +296,13 @@ func (s *fetchStream) CloseSend() error { return nil }
 func (s *fetchStream) RecvMsg(m any) error {
 	n, err := s.rsp.Body.Read(s.buf[:])
 	if n > 0 {
-		chunk := m.(*proto.ProgramChunk)
-		chunk.Program, chunk.Data = s.program, s.buf[:n]
-		s.program = nil
+		switch chunk := m.(type) {
+		case *proto.PackageChunk:
+			chunk.Data = s.buf[:n]
+		case *proto.ProgramChunk:
+			chunk.Program, chunk.Data = s.program, s.buf[:n]
+			s.program = nil
+		}
 		return nil // the error comes again
 	}
 	if err != nil {
@@ -317,7 +325,7 @@ type result struct {
 
 func (s *uploadStream) SendMsg(m any) error {
 	var of protobuf.Message // what is uploaded
-	kind := "application/zip"
+	kind := wire.ZipType
 	switch m := m.(type) {
 	case *proto.PackageChunk:
 		of = &proto.PackageRef{Digest: m.GetDigest()}

@@ -64,6 +64,10 @@ type Interface interface {
 	// does not answer a proxy says why, in the Error of a row of its own; in Crashes and
 	// Usage, too.
 	Versions(ctx context.Context, fnName string) ([]*proto.Version, error)
+	// Source opens the package of a version that is kept, 0 for the newest: the zip that
+	// was sent, as it was sent. The caller closes it, and ctx must last until then. A
+	// package that is not stored any more is an ErrNotFound, though its version runs.
+	Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error)
 	// Rollback makes a kept version serve again, without a build, and returns when that
 	// is settled. to 0 means the version that served before.
 	Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -247,6 +248,12 @@ func (s *Session) SendProgram(ctx context.Context, key string, to *Session) erro
 func (s *Session) Versions(ctx context.Context, name string) ([]*proto.Version, error) {
 	return list(ctx, s, func(ctx context.Context) ([]*proto.Version, error) { return s.client.Versions(ctx, name) },
 		func(v *proto.Version) { v.AtAgent = s.Addr })
+}
+
+// Source opens the package of a version of a function.
+func (s *Session) Source(ctx context.Context, name string, version uint32) (io.ReadCloser, error) {
+	r, err := s.client.Source(ctx, name, version)
+	return r, s.named(ctx, err)
 }
 
 // Crashes returns how processes of a function crashed.

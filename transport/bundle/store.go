@@ -104,6 +104,19 @@ func (s *Store) Get(digest string) (*Package, error) {
 	return &Package{Digest: digest, Size: info.Size(), Path: name}, nil
 }
 
+// Open opens a stored archive, as Get finds it. The caller closes it.
+func (s *Store) Open(digest string) (io.ReadCloser, error) {
+	p, err := s.Get(digest)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open package: %w", err)
+	}
+	return f, nil
+}
+
 // Put stores the archive that r yields and returns it. It reads nothing when
 // digest is stored already; an archive that has another digest is an ErrInvalid,
 // unless digest is empty. When Put returns, the archive is on disk and its list

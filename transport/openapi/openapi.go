@@ -183,7 +183,7 @@ func chunkType(chunk protoreflect.MessageDescriptor) string {
 	if chunk.Fields().ByName("program") != nil {
 		return wire.ZstdType
 	}
-	return "application/zip"
+	return wire.ZipType
 }
 
 func (s *schemas) responses(rt wire.Route, m protoreflect.MethodDescriptor) object {

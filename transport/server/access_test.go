@@ -260,6 +260,9 @@ func callAll(ctx context.Context, conn *grpc.ClientConn) map[string]error {
 	if logs, err := cli.Logs(ctx, &proto.LogsRequest{}); err == nil {
 		_, errs["Logs"] = logs.Recv()
 	}
+	if source, err := cli.Source(ctx, &proto.SourceRequest{}); err == nil {
+		_, errs["Source"] = source.Recv()
+	}
 	if program, err := cli.FetchProgram(ctx, &proto.Program{}); err == nil {
 		_, errs["FetchProgram"] = program.Recv()
 	}

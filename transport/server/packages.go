@@ -95,6 +95,24 @@ func (s *service) HasPackage(ctx context.Context, req *proto.PackageRef) (*proto
 	return &proto.PackageState{Stored: s.has(ctx, req.GetDigest())}, nil
 }
 
+func (s *service) Source(req *proto.SourceRequest, stream grpc.ServerStreamingServer[proto.PackageChunk]) error {
+	return s.source(stream.Context(), req, func() io.Writer { return wire.NewPackageWriter(stream.Send) })
+}
+
+// source writes the package of a version to the writer that begin returns.
+func (s *service) source(ctx context.Context, req *proto.SourceRequest, begin func() io.Writer) error {
+	if req.GetName() == "" {
+		return proto.CheckName("")
+	}
+	file, err := s.impl.Source(ctx, req.GetName(), req.GetVersion())
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.CopyBuffer(begin(), struct{ io.Reader }{file}, make([]byte, wire.ChunkSize))
+	return err
+}
+
 func (s *service) Upload(stream grpc.ClientStreamingServer[proto.PackageChunk, proto.PackageRef]) error {
 	next := gated(stream.Context(), stream.Recv)
 	first, err := next()

@@ -98,6 +98,8 @@ func (r routes) handler(rt wire.Route) func(*gin.Context) error {
 		return r.logs(rt)
 	case proto.Functions_Upload_FullMethodName:
 		return r.upload
+	case proto.Functions_Source_FullMethodName:
+		return r.source(rt)
 	case proto.Functions_FetchProgram_FullMethodName:
 		return r.fetchProgram
 	case proto.Functions_SendProgram_FullMethodName:
@@ -337,6 +339,21 @@ func (r routes) fetchProgram(g *gin.Context) error {
 		h.Set(wire.ProgramHeader, string(about))
 		return prompt{g.Writer}, nil
 	})
+}
+
+func (r routes) source(rt wire.Route) func(*gin.Context) error {
+	return func(g *gin.Context) error {
+		req := new(proto.SourceRequest)
+		if err := r.decode(g, rt, req); err != nil {
+			return err
+		}
+		return r.service.source(g.Request.Context(), req, func() io.Writer {
+			h := g.Writer.Header()
+			h.Set(wire.APIHeader, wire.APIVersion)
+			h.Set("Content-Type", wire.ZipType)
+			return prompt{g.Writer}
+		})
+	}
 }
 
 // prompt is an answer that the caller must keep reading: a write that waits longer

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"slices"
 
 	"github.com/Ishan27g/ryo-faas/proto"
@@ -110,6 +111,10 @@ func (s scoped) Upload(ctx context.Context, pkg *bundle.Package) error {
 
 func (s scoped) Versions(ctx context.Context, fnName string) ([]*proto.Version, error) {
 	return one(ctx, fnName, func() ([]*proto.Version, error) { return s.impl.Versions(ctx, fnName) })
+}
+
+func (s scoped) Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error) {
+	return one(ctx, fnName, func() (io.ReadCloser, error) { return s.impl.Source(ctx, fnName, version) })
 }
 
 func (s scoped) Rollback(ctx context.Context, fnName string, to uint32) ([]*proto.FunctionJsonRsp, error) {

@@ -2,6 +2,8 @@ package transporttest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -125,6 +127,24 @@ func countVersions(t *tester) {
 		_, err := time.Parse(time.RFC3339, v.GetTime())
 		assert.NoError(t, err)
 	}
+
+	assert.Equal(t, oldest.GetPackage(), t.sent(1))
+	assert.Equal(t, newest.GetPackage(), t.sent(2))
+	assert.Equal(t, newest.GetPackage(), t.sent(0), "the newest")
+	_, err = t.Source(t.Context(), "HelloWorld", 3)
+	require.ErrorIs(t, err, proto.ErrNotFound)
+}
+
+// sent returns the digest of what Source sends of a version of HelloWorld.
+func (t *tester) sent(version uint32) string {
+	t.Helper()
+	r, err := t.Source(t.Context(), "HelloWorld", version)
+	require.NoError(t, err)
+	sum := sha256.New()
+	_, err = io.Copy(sum, r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
 }
 
 func unchanged(t *tester) {

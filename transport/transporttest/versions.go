@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"go/ast"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -197,6 +198,19 @@ func (f *Fake) Versions(ctx context.Context, fnName string) ([]*proto.Version, e
 		})
 	}
 	return list, nil
+}
+
+// Source implements transport.Interface.
+func (f *Fake) Source(ctx context.Context, fnName string, version uint32) (io.ReadCloser, error) {
+	list, err := f.Versions(ctx, fnName)
+	if err != nil {
+		return nil, err
+	}
+	v, err := proto.FindVersion(fnName, list, version)
+	if err != nil {
+		return nil, err
+	}
+	return f.store.Open(v.GetPackage())
 }
 
 // Rollback implements transport.Interface.

@@ -8,9 +8,10 @@ import (
 	"github.com/Ishan27g/ryo-faas/proto"
 )
 
-// Over HTTP a program is a body of this media type (RFC 8878). The header says
-// which it is, as a Program in JSON.
+// Over HTTP a program is a body of type zstd (RFC 8878), and a package one of type zip. The
+// header says which program it is, as a Program in JSON.
 const (
+	ZipType       = "application/zip" // of a package
 	ZstdType      = "application/zstd"
 	ProgramHeader = "Ryo-Program"
 )
@@ -78,7 +79,22 @@ func (w *programWriter) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// Chunk is a part of an upload.
+// NewPackageWriter returns a writer that sends a package in chunks, each as large as what
+// is written.
+func NewPackageWriter(send func(*proto.PackageChunk) error) io.Writer {
+	return packageWriter(send)
+}
+
+type packageWriter func(*proto.PackageChunk) error
+
+func (send packageWriter) Write(b []byte) (int, error) {
+	if err := send(&proto.PackageChunk{Data: b}); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Chunk is a part of a package or program on its way.
 type Chunk interface{ GetData() []byte }
 
 // chunkReader reads the data of chunks.

@@ -53,8 +53,8 @@ func (s Scope) Known() bool {
 //
 // Some requests are not plain messages in JSON: Watch and Logs answer with server-sent
 // events, each a message; HasPackage and HasProgram answer with their status alone; the
-// bodies of Upload and SendProgram, and the answer of FetchProgram, are the package or
-// the compressed program itself. Deploy takes ?wait=true and ?plan=true for all its
+// bodies of Upload and SendProgram, and the answers of Source and FetchProgram, are the
+// package or the compressed program itself. Deploy takes ?wait=true and ?plan=true for all its
 // functions at once, and multipart/form-data as well; one that waits is answered with
 // events if the caller accepts them.
 var Routes = []Route{
@@ -68,6 +68,8 @@ var Routes = []Route{
 	{proto.Functions_HasPackage_FullMethodName, http.MethodHead, "/packages/:digest", "", "", ScopeDeploy},
 	{proto.Functions_Upload_FullMethodName, http.MethodPut, "/packages/:digest", "", Whole, ScopeDeploy},
 	{proto.Functions_Versions_FullMethodName, http.MethodGet, "/versions", "", "versions", ScopeRead},
+	// Sources may hold what only those should see who could also run other ones.
+	{proto.Functions_Source_FullMethodName, http.MethodGet, "/source", "", Whole, ScopeDeploy},
 	{proto.Functions_Rollback_FullMethodName, http.MethodPost, "/rollback", Whole, "functions", ScopeDeploy},
 	{proto.Functions_Shift_FullMethodName, http.MethodPost, "/shift", Whole, "functions", ScopeDeploy},
 	{proto.Functions_Pause_FullMethodName, http.MethodPost, "/pause", Whole, "functions", ScopeDeploy},
