@@ -3,14 +3,15 @@
 package e2e
 
 import (
-	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
@@ -29,6 +30,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // browserNeeded is the variable that makes a missing browser a failure: .ci/run sets it.
@@ -84,7 +87,7 @@ func openTab(t *testing.T, base string) *tab {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.Env("TMPDIR="+temp),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("ignore-certificate-errors", true))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, closeTab := chromedp.NewContext(ctx)
@@ -202,7 +205,8 @@ func (b *tab) picture(name string) {
 	require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+".png"), data, 0o644))
 }
 
-// greets is a function that prints, with the id of the call, and answers with a text.
+// greets is a function that prints, with the id of the call, and answers with a text; at
+// /fail it fails.
 func greets(name, text string) string {
 	return fmt.Sprintf(`package fn
 
@@ -214,23 +218,32 @@ import (
 )
 
 func %[1]s(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/fail" {
+		http.Error(w, "failed", http.StatusInternalServerError)
+		return
+	}
 	json.NewEncoder(os.Stdout).Encode(map[string]string{"message": "printed by %[1]s, " + r.URL.RawQuery, "execution_id": r.Header.Get("Function-Execution-Id")})
 	fmt.Fprint(w, %[2]q)
 }
 `, name, text)
 }
 
-// The dashboard in a real browser, which is behind a gateway: without a token it gets nothing.
+// The dashboard in a real browser, which comes through a gateway, over TLS: without a token it
+// gets nothing. All is one session, since a browser and builds take long.
 func TestDashboard(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a browser takes long: not with -short")
 	}
 	t.Parallel()
+	cert := testkit.NewAuthority(t).Issue(t, "localhost")
+	pems := folder(t, tree{"cert.pem": string(cert.Cert), "key.pem": string(cert.Key)})
 	a := startAgent(t, "", "")
-	p := startProxy(t, "", "-agents", a.addr)
-	backend, err := url.Parse("http://" + p.http)
+	p := startProxy(t, "", "-agents", a.addr, "-tls-cert", filepath.Join(pems, "cert.pem"), "-tls-key", filepath.Join(pems, "key.pem"))
+	backend, err := url.Parse("https://" + p.http)
 	require.NoError(t, err)
-	gateway := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	through := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // as many gateways do
+	t.Cleanup(through.CloseIdleConnections)
+	gateway := httptest.NewTLSServer(&httputil.ReverseProxy{Transport: through, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(backend)
 		r.Out.Host = r.In.Host
 		r.Out.Header.Set("Via", "1.1 gateway")
@@ -240,61 +253,29 @@ func TestDashboard(t *testing.T) {
 	b.do(chromedp.EmulateViewport(1280, 800))
 	b.theme("light")
 
-	const secret = "never-shown"
-	body, err := json.Marshal([]map[string]any{{"name": "Hello", "dir": source(t, greets("Hello", "one")), "env": map[string]string{"COLOUR": "blue"}, "secrets": map[string]string{"KEY": secret}}})
+	body, err := json.Marshal([]map[string]any{{
+		"name": "Hello", "dir": source(t, greets("Hello", "one")), "env": map[string]string{"COLOUR": "blue"}, "secrets": map[string]string{"KEY": neverShown},
+		"retries": 0, "schedule": "@every 10h",
+	}})
 	require.NoError(t, err)
 	require.Equal(t, "Deployed", rows(t, "POST", "http://"+p.http+"/deploy?wait=true", string(body))[0].Status)
-	mustDeploy(t, p.http, "Hello", source(t, greets("Hello", "two")))
+	b.redeploys(p, "Hello", "dir", source(t, greets("Hello", "two")))
 	deploy(t, p.http, "Broken", source(t, "package fn\n\nimport \"net/http\"\n\nfunc Broken(w http.ResponseWriter, r *http.Request) { undefined() }\n"))
 	made := proxyCli(t, "", "-proxy", p.rpc, "token", "create", "-name", "people", "-scope", "read,invoke,deploy,admin")
 	require.Zero(t, made.code, made.stderr)
-	token := strings.TrimSpace(made.stdout)
 
-	// Signing in.
-	b.open("/ui/functions/Hello")
-	assert.Equal(t, "/ui/signin", eval[string](b, `location.pathname`))
-	b.judge("signin")
-	b.do(chromedp.SendKeys("input[name=token]", "ryo_wrong"), chromedp.Click("button.main"))
-	b.text("[role=alert]:not([hidden])", "token")
-	b.do(chromedp.SendKeys("input[name=token]", token), chromedp.Click("button.main"))
-	b.text("h1", "Hello")
-	assert.Empty(t, eval[string](b, `document.cookie`), "scripts do not see it")
-
-	// From a drop to an answer.
-	drop := filepath.Join(t.TempDir(), "dropped.zip")
-	require.NoError(t, os.WriteFile(drop, zipped(t, map[string]string{"dropped/dropped.go": greets("Dropped", "from a drop")}), 0o600))
-	b.open("/ui/deploy")
-	b.do(chromedp.SetUploadFiles("input[type=file]", []string{drop}), chromedp.Click("button.main"))
-	b.text("h1", "Dropped")
-	b.text("#head", "Deployed")
-	b.open("/ui/functions/Dropped/test")
-	b.do(chromedp.SetValue("input[name=path]", "/x?asked"), chromedp.Click("button.main"))
-	b.text(".answer pre", "from a drop")
-	b.text(".answer .log", "printed by Dropped, asked")
-	b.judge("answer")
-
-	// Its log, as it comes.
-	b.open("/ui/functions/Dropped/logs")
-	status, _ := fetch(t, "GET", "http://"+p.http+"/functions/dropped?later", "")
-	require.Equal(t, 200, status)
-	b.text("#log", "printed by Dropped, later")
-
-	// Back to the version before.
-	b.open("/ui/functions/Hello/versions")
-	b.judge("versions")
-	b.do(chromedp.Click("form[action$=rollback] button"))
-	b.text(".note.good", "Rolled back.")
-	b.text("tr.serves", "v1")
-	answers(t, "one", "http://"+p.http+"/functions/hello")
-
-	b.open("/ui/")
-	b.shows(`performance.getEntriesByName("first-contentful-paint").length > 0`, "it is painted")
-	t.Logf("first paint after %.0f ms", eval[float64](b, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
-	for _, at := range []string{"/ui/", "/ui/functions/Hello", "/ui/functions/Broken", "/ui/functions/Dropped/logs", "/ui/functions/Hello/settings", "/ui/functions/Hello/crashes", "/ui/functions/Hello/calls", "/ui/functions/Hello/schedule", "/ui/deploy", "/ui/agents", "/ui/audit", "/ui/nothing"} {
-		b.open(at)
-		assert.NotContains(t, eval[string](b, `document.body.textContent`), secret, "no value of a secret")
-		b.judge(strings.ReplaceAll(cmp.Or(strings.Trim(strings.TrimPrefix(at, "/ui"), "/"), "functions"), "/", "-"))
-	}
+	b.signsIn(strings.TrimSpace(made.stdout))
+	b.dropsAFolder()
+	b.callsAndSaves()
+	b.readsTheLog(p)
+	b.edits(p)
+	b.rollsBack(p)
+	b.shiftsACanary(p)
+	b.pausesAndResumes(p)
+	b.looksAfterDeadCalls(p)
+	b.looksAfterASchedule()
+	b.drainsAndLetsJoin()
+	b.everyPage()
 	b.open("/ui/")
 	b.do(chromedp.Click(".who button"))
 	b.text("h1", "Sign in")
@@ -303,7 +284,7 @@ func TestDashboard(t *testing.T) {
 	defer b.mu.Unlock()
 	assert.Empty(t, b.foreign, "nothing is loaded from elsewhere")
 	assert.Empty(t, b.blocked, "nothing is kept back by the pages' policy")
-	assert.Equal(t, 1, b.dialogs, "the rollback was asked for twice")
+	assert.Equal(t, 4, b.dialogs, "a rollback, a pause, a purge and a drain were asked for twice")
 }
 
 // A page of a function at the same origin has no way to what the dashboard shows.

@@ -46,6 +46,8 @@ type Dashboard struct {
 	key     [sha256.Size]byte // what pages of callers without a token have
 	streams streams
 	deploys chan struct{} // those that are being read
+	reads   chan struct{} // pages that read packages
+	edits   chan struct{} // pages that wait for what they deployed
 }
 
 //go:embed templates static
@@ -56,7 +58,7 @@ func New(cfg Config) *Dashboard {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	d := &Dashboard{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, history: newHistory(cfg.Usage), deploys: make(chan struct{}, maxDeploys)}
+	d := &Dashboard{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, history: newHistory(cfg.Usage), deploys: make(chan struct{}, maxDeploys), reads: make(chan struct{}, maxSources), edits: make(chan struct{}, maxEdits)}
 	_, _ = rand.Read(d.key[:]) // never fails
 	base := template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL, "fields": apiFields}).ParseFS(files, "templates/base.html", "templates/parts.html"))
 	names, _ := fs.Glob(files, "templates/*.html")
@@ -76,7 +78,10 @@ func New(cfg Config) *Dashboard {
 		"GET /ui/functions/{name}":            d.functionPage,
 		"GET /ui/functions/{name}/{tab}":      d.functionPage,
 		"POST /ui/functions/{name}/test":      d.tryFunction,
+		"GET /ui/functions/{name}/edit":       d.edit,
+		"POST /ui/functions/{name}/edit":      d.edit,
 		"POST /ui/functions/{name}/do/{verb}": d.change,
+		"GET /ui/topology":                    d.topologyPage,
 		"GET /ui/deploy":                      d.deployPage,
 		"POST /ui/deploy":                     d.deploy,
 		"GET /ui/agents":                      d.agentsPage,
@@ -172,7 +177,7 @@ type allowed struct{ Read, Invoke, Deploy, Admin bool }
 var doneTexts = map[string]string{
 	"rollback": "Rolled back.", "canary": "The canary gets another part of the calls.", "promote": "The canary serves all calls.", "drop": "The canary is dropped.",
 	"pause": "Paused: callers get 503.", "resume": "Resumed.", "stop": "Stopped. Its versions are kept.", "remove": "Removed, with its versions and its log.",
-	"deploy": "Deploying.", "drain": "The agent drains: its functions move to others.", "undrain": "The agent gets functions again.",
+	"deploy": "Deploying.", "edit": "Deployed.", "overtaken": "Deployed. In the same moment somebody else deployed the version before it: this is what yours changes of theirs.", "drain": "The agent drains: its functions move to others.", "undrain": "The agent gets functions again.",
 	"redrive": "Dead calls are back in the queue.", "purge": "Dead calls are removed.", "run": "A run has begun.", "unschedule": "The schedule is paused.", "reschedule": "The schedule goes on.",
 }
 

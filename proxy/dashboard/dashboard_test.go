@@ -33,7 +33,7 @@ func TestWhatIsSentIsLight(t *testing.T) {
 	}))
 	s := newSite(t)
 	s.deploy("Hello")
-	for _, path := range []string{"/ui/", "/ui/functions/Hello"} {
+	for _, path := range []string{"/ui/", "/ui/functions/Hello", "/ui/topology", "/ui/functions/Hello/edit"} {
 		_, page := s.browser(false).get(path)
 		t.Logf("%s: %d B, with style and script %d B", path, len(page), total+len(page))
 		assert.Less(t, total+len(page), weightLimit)
@@ -206,6 +206,9 @@ func TestWhoMayOnlyReadSeesNoButtonsAndIsRefused(t *testing.T) {
 		assert.Equal(t, http.StatusForbidden, rsp.StatusCode, verb)
 		assert.Contains(t, page, "has the scope read", verb)
 	}
+	_, picture := b.get("/ui/topology")
+	assert.Contains(t, picture, "<title>Hello: Deployed, v2, 1 process</title>")
+	assert.NotContains(t, picture, "/ui/agents")
 	rsp, page := b.post("/ui/", "/ui/functions/Hello/test", url.Values{"method": {"GET"}, "path": {"/"}})
 	assert.Equal(t, http.StatusForbidden, rsp.StatusCode)
 	assert.Contains(t, page, "scope invoke")

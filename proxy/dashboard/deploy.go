@@ -35,6 +35,9 @@ type deployBody struct {
 	Name, Note, Source, Problem, Hint string
 }
 
+// Most is how large what is dropped may be, in bytes.
+func (deployBody) Most() int { return maxUpload }
+
 // firstSource is what a new function may begin with.
 const firstSource = `package hello
 
@@ -81,7 +84,7 @@ func (d *Dashboard) deploy(v *visit) error {
 	pkg, name, err := packageOf(file, data, form["source"], body.Name)
 	if err == nil {
 		body.Name = name
-		err = v.deployPackage(pkg, name, body.Note)
+		_, err = v.deployPackage(pkg, definition{Name: name, Note: body.Note})
 	}
 	if e := wire.AsError(err); err != nil && (errors.Is(err, proto.ErrInvalid) || errors.Is(err, proto.ErrTooLarge)) {
 		body.Problem, body.Hint = e.Message, e.Hint
@@ -291,22 +294,35 @@ func typeText(e ast.Expr) string {
 	return ""
 }
 
-// deployPackage sends a package to the proxy, as every client elsewhere does.
-func (v *visit) deployPackage(pkg []byte, name, note string) error {
-	definition, err := json.Marshal([]map[string]any{{"name": name, "note": note, "keep": keepable(v, name)}})
+// definition is what a page deploys.
+type definition struct {
+	Name        string   `json:"name"`
+	Note        string   `json:"note,omitempty"`
+	PackagePath string   `json:"packagePath,omitempty"`
+	FilePath    string   `json:"filePath,omitempty"`
+	Include     []string `json:"include,omitempty"`
+	Wait        bool     `json:"wait,omitempty"`
+	Keep        []string `json:"keep"` // set by deployPackage
+}
+
+// deployPackage sends a package to the proxy, as every client elsewhere does, and returns the
+// rows that it answers. A function that is there keeps its settings.
+func (v *visit) deployPackage(pkg []byte, of definition) ([]*proto.FunctionJsonRsp, error) {
+	of.Keep = keepable(v, of.Name)
+	data, err := json.Marshal([]definition{of})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var body bytes.Buffer
 	parts := multipart.NewWriter(&body)
 	w, _ := parts.CreateFormField("definition") // writes to memory
-	_, _ = w.Write(definition)
+	_, _ = w.Write(data)
 	w, _ = parts.CreateFormFile("package", "package.zip")
 	_, _ = w.Write(pkg)
 	_ = parts.Close()
 	req, err := http.NewRequestWithContext(v.r.Context(), http.MethodPost, "http://"+self+"/deploy", &body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", parts.FormDataContentType())
 	if v.token != "" {
@@ -314,17 +330,21 @@ func (v *visit) deployPackage(pkg []byte, name, note string) error {
 	}
 	rsp, err := v.web.RoundTrip(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rsp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(rsp.Body, wire.MaxJSON))
-	if err != nil || rsp.StatusCode == http.StatusOK {
-		return err
+	if data, err = io.ReadAll(io.LimitReader(rsp.Body, wire.MaxAnswer)); err != nil {
+		return nil, err
+	}
+	if rsp.StatusCode == http.StatusOK {
+		rows := new(proto.FunctionList)
+		err := wire.Read(slices.Concat([]byte(`{"functions":`), data, []byte("}")), rows)
+		return rows.GetFunctions(), err
 	}
 	if detail, ok := wire.DecodeError(data); ok {
-		return detail.Err()
+		return nil, detail.Err()
 	}
-	return fmt.Errorf("deploy %s: the proxy answered %d", name, rsp.StatusCode)
+	return nil, fmt.Errorf("deploy %s: the proxy answered %d", of.Name, rsp.StatusCode)
 }
 
 // keepable are the settings that a function keeps when it is deployed again, as proxyCli

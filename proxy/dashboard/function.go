@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ type headBody struct {
 
 // allTabs are the pages of a function, in their order.
 var allTabs = []tab{
-	{"", "Overview", ""}, {"test", "Test", ""}, {"logs", "Logs", ""}, {"versions", "Versions", ""}, {"settings", "Settings", ""},
+	{"", "Overview", ""}, {"test", "Test", ""}, {"logs", "Logs", ""}, {"versions", "Versions", ""}, {"source", "Source", ""}, {"settings", "Settings", ""},
 	{"crashes", "Crashes", ""}, {"calls", "Later calls", ""}, {"schedule", "Schedule", ""},
 }
 
@@ -76,15 +77,18 @@ func (d *Dashboard) functionPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return d.showFunction(v, rows, v.r.PathValue("tab"), nil)
+	return d.showFunction(v, rows, v.r.PathValue("tab"), nil, http.StatusOK)
 }
 
 // showFunction answers with one of the pages of a function. of is what its tab shows; nil:
 // what it shows by itself.
-func (d *Dashboard) showFunction(v *visit, rows []*proto.FunctionJsonRsp, at string, of any) error {
+func (d *Dashboard) showFunction(v *visit, rows []*proto.FunctionJsonRsp, at string, of any, status int) error {
 	name := rows[0].GetName()
 	body := functionBody{Name: name, Page: pageOf(name), URL: rows[0].GetUrl(), Tab: at, Head: headOf(rows), Of: of}
-	i := slices.IndexFunc(allTabs, func(t tab) bool { return t.Name == at })
+	if at == "edit" { // a page of the source
+		body.Tab = "source"
+	}
+	i := slices.IndexFunc(allTabs, func(t tab) bool { return t.Name == body.Tab })
 	if i < 0 {
 		return proto.Errorf(proto.ErrNotFound, "a function has no page %.50q", at)
 	}
@@ -103,7 +107,10 @@ func (d *Dashboard) showFunction(v *visit, rows []*proto.FunctionJsonRsp, at str
 	if at != "" {
 		title = allTabs[i].Title + " · " + name
 	}
-	return d.show(v, "function-"+cmp.Or(at, "overview"), page{Title: title, At: "functions", Live: live.Encode(), Body: body})
+	if at == "edit" {
+		title = "Edit · " + name
+	}
+	return d.show(v, "function-"+cmp.Or(at, "overview"), page{Title: title, At: "functions", Live: live.Encode(), Body: body, Status: status})
 }
 
 // tabOf returns what a page of a function shows, and what its stream is asked for.
@@ -119,6 +126,8 @@ func (d *Dashboard) tabOf(v *visit, rows []*proto.FunctionJsonRsp, at string, li
 		of, live, err = d.logsOf(v, name)
 	case "versions":
 		of, err = versionsOf(ctx, v, rows)
+	case "source":
+		of, err = d.sourceOf(ctx, v, rows)
 	case "settings":
 		of, err = settingsOf(ctx, v, rows)
 	case "crashes":
@@ -257,6 +266,7 @@ type versionRow struct {
 	Serves, Back        bool
 	Changes             []change
 	Before              string // the version that Changes are compared with
+	Source, Compared    string // the pages of its source, and of what it changes there
 }
 
 // change is a setting that differs from the version before.
@@ -267,18 +277,13 @@ func versionsOf(ctx context.Context, v *visit, rows []*proto.FunctionJsonRsp) (b
 	if err != nil {
 		return body, err
 	}
-	var kept []*proto.Version // one of each number
 	agents := map[uint32][]string{}
 	for _, version := range list {
 		if version.GetError() != "" {
 			body.Missing = append(body.Missing, version.GetAtAgent()+" does not say what it keeps: "+firstLine(version.GetError()))
 			continue
 		}
-		n := version.GetVersion()
-		if agents[n] == nil && len(kept) < maxRows {
-			kept = append(kept, version)
-		}
-		agents[n] = append(agents[n], version.GetAtAgent())
+		agents[version.GetVersion()] = append(agents[version.GetVersion()], version.GetAtAgent())
 	}
 	for _, row := range rows {
 		if canary, percent := canaryOf(row); percent > 0 {
@@ -286,7 +291,9 @@ func versionsOf(ctx context.Context, v *visit, rows []*proto.FunctionJsonRsp) (b
 		}
 	}
 	stopped := proto.Status(rows[0].GetStatus()) == proto.Stopped
-	for i, version := range kept {
+	versions := kept(list)
+	source := pageOf(rows[0].GetName()) + "/source?version="
+	for i, version := range versions {
 		n := version.GetVersion()
 		row := versionRow{
 			Number: n, Version: versionText(n), Kind: version.GetKind(), Note: version.GetNote(), Package: shortDigest(version.GetPackage()),
@@ -301,18 +308,28 @@ func versionsOf(ctx context.Context, v *visit, rows []*proto.FunctionJsonRsp) (b
 			row.Share = fmt.Sprintf("canary %d %%", body.CanaryPercent)
 		}
 		row.Back = !row.Serves && body.Canary == 0
-		if i+1 < len(kept) {
-			row.Before, row.Changes = versionText(kept[i+1].GetVersion()), changesBetween(kept[i+1], version)
+		if v.may.Deploy {
+			row.Source = source + itoa(int(n))
+		}
+		if i+1 < len(versions) {
+			before := versions[i+1]
+			row.Before, row.Changes = versionText(before.GetVersion()), changesBetween(before, version)
+			if v.may.Deploy {
+				row.Compared = row.Source + "&against=" + itoa(int(before.GetVersion()))
+			}
 		}
 		body.Rows = append(body.Rows, row)
 	}
 	return body, nil
 }
 
+// sourceChange names the change of a package.
+const sourceChange = "source"
+
 // changesBetween says what differs between two versions.
 func changesBetween(before, after *proto.Version) (list []change) {
 	if before.GetPackage() != after.GetPackage() {
-		list = append(list, change{"source", shortDigest(before.GetPackage()), shortDigest(after.GetPackage())})
+		list = append(list, change{sourceChange, shortDigest(before.GetPackage()), shortDigest(after.GetPackage())})
 	}
 	for _, s := range proto.Settings() {
 		if s.Effect == proto.OnDeploy || s.Same(before.GetSettings(), after.GetSettings()) {

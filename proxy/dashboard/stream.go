@@ -175,6 +175,14 @@ func (d *Dashboard) pieces(q url.Values) func(context.Context, *visit, *sender) 
 			}
 			return d.sendParts(s, map[string]any{"summary": body, "functions": body})
 		}
+	case "topology":
+		return func(ctx context.Context, v *visit, s *sender) error {
+			drawn, err := d.topologyNow(ctx, v)
+			if err != nil {
+				return err
+			}
+			return d.sendParts(s, map[string]any{"topology": drawn})
+		}
 	case "agents":
 		return func(ctx context.Context, v *visit, s *sender) error {
 			body, err := d.agentsNow(ctx, v)

@@ -59,12 +59,12 @@ func (d *Dashboard) tryFunction(v *visit) error {
 	req, err := body.request(v.r.Context(), rows[0].GetName())
 	if err != nil {
 		body.Problem = err.Error()
-		return d.showFunction(v, rows, "test", body)
+		return d.showFunction(v, rows, "test", body, http.StatusOK)
 	}
 	if body.Answer, err = d.try(v, req, rows[0].GetName()); err != nil {
 		return err
 	}
-	return d.showFunction(v, rows, "test", body)
+	return d.showFunction(v, rows, "test", body, http.StatusOK)
 }
 
 // request returns the call that a form describes.

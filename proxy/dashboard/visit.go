@@ -218,7 +218,11 @@ func (v *visit) setCookie(token string, age int) {
 
 // done leads back to a page, which says what was done.
 func (v *visit) done(to, word string) error {
-	http.Redirect(v.w, v.r, to+"?done="+word, http.StatusSeeOther)
+	sign := "?"
+	if strings.Contains(to, sign) {
+		sign = "&"
+	}
+	http.Redirect(v.w, v.r, to+sign+"done="+word, http.StatusSeeOther)
 	return nil
 }
 
