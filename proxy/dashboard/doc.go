@@ -7,11 +7,15 @@
 // time is the one exception: a history of Usage, read every two seconds while somebody
 // looks, of which a page shows the functions that its caller may see.
 //
-// Pages are html/template; one script, written here, opens the one event stream of a tab,
-// closes it while the tab is hidden, and puts the pieces of HTML that come into their places.
-// Without the script everything works but what is live. Pictures are SVG that is drawn here.
-// No libraries in the browser: all that is sent takes less than htmx alone. The documentation
-// is Markdown that goldmark renders here.
+// Pages are html/template. One script, written here, opens the one event stream of a tab,
+// closes it while the tab is hidden, and puts the pieces of HTML that come into their places;
+// another packs folders that are dropped, and makes the editor and the slider handy. Without
+// them everything works but what is live, folders, and requests that the browser keeps.
+// Pictures are SVG that is drawn here. No libraries in the browser: all that is sent takes
+// less than htmx alone. The documentation is Markdown that goldmark renders here.
+//
+// Sources are read by the verb Source, into memory and for the page alone, and shown to those
+// who may deploy.
 //
 // # Who may ask
 //
