@@ -96,7 +96,8 @@ func (b *tab) dropsAFolder() {
 
 func (b *tab) callsAndSaves() {
 	b.open("/ui/functions/Dropped/test")
-	b.do(chromedp.SetValue("input[name=path]", "/x?asked"), chromedp.SendKeys("#saved input", "asks"), chromedp.Click("#saved .filter button"))
+	b.fills("input[name=path]", "/x?asked")
+	b.do(chromedp.SendKeys("#saved input", "asks"), chromedp.Click("#saved .filter button"))
 	b.text("#saved [role=status]", "asks is saved.")
 	b.do(chromedp.Click("button.main"))
 	b.text(".answer pre", "from a drop, ééé")
@@ -105,11 +106,13 @@ func (b *tab) callsAndSaves() {
 	b.open("/ui/functions/Dropped/test")
 	b.do(chromedp.Click("#saved li button"))
 	assert.Equal(b.t, "/x?asked", eval[string](b, `document.querySelector("input[name=path]").value`))
-	b.do(chromedp.SetValue("textarea[name=body]", strings.Repeat("x", 40<<10)), chromedp.Click("#saved .filter button"))
+	b.fills("textarea[name=body]", strings.Repeat("x", 40<<10))
+	b.do(chromedp.Click("#saved .filter button"))
 	b.text("#saved [role=status]", "too large")
-	b.do(chromedp.SetValue("textarea[name=body]", ""))
+	b.fills("textarea[name=body]", "")
 	for i := range 20 {
-		b.do(chromedp.SetValue("#saved input", fmt.Sprint("request ", i)), chromedp.Click("#saved .filter button"))
+		b.fills("#saved input", fmt.Sprint("request ", i))
+		b.do(chromedp.Click("#saved .filter button"))
 	}
 	b.text("#saved [role=status]", "20 are saved already")
 	assert.Equal(b.t, 20, eval[int](b, `document.querySelectorAll("#saved li").length`))
@@ -127,11 +130,12 @@ func (b *tab) readsTheLog(p gateway) {
 	b.text("#log", "printed by Dropped, later")
 }
 
-// types puts a text into the editor.
-func (b *tab) types(text string) {
+// fills puts a text into a field.
+func (b *tab) fills(selector, text string) {
 	b.t.Helper()
-	b.do(chromedp.SetValue("#text", text))
-	eval[bool](b, `document.getElementById("text").dispatchEvent(new Event("input", {bubbles: true}))`)
+	quoted, err := json.Marshal(text)
+	require.NoError(b.t, err)
+	eval[bool](b, fmt.Sprintf(`(() => { const field = document.querySelector(%q); field.value = %s; return field.dispatchEvent(new Event("input", {bubbles: true})) })()`, selector, quoted))
 }
 
 func (b *tab) edits(p gateway) {
@@ -146,7 +150,7 @@ func (b *tab) edits(p gateway) {
 	assert.NotEqual(b.t, "text", eval[string](b, `document.activeElement.id`), "Escape ends that")
 
 	good := greets("Dropped", "edited")
-	b.types(strings.Replace(good, "\tfmt.Fprint(", "\tfmt.Fprit(", 1))
+	b.fills("#text", strings.Replace(good, "\tfmt.Fprint(", "\tfmt.Fprit(", 1))
 	line := strings.Count(good[:strings.Index(good, "\tfmt.Fprint(")], "\n") + 1
 	b.do(chromedp.Focus("#text"), chromedp.KeyEvent("s", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
 	b.text(".problems", fmt.Sprintf("Line %d: undefined: fmt.Fprit", line))
@@ -154,20 +158,20 @@ func (b *tab) edits(p gateway) {
 	b.do(chromedp.Click(".problems a"))
 	assert.Contains(b.t, eval[string](b, `(() => { const t = document.getElementById("text"); return t.value.slice(t.selectionStart, t.selectionEnd) })()`), "fmt.Fprit(")
 	b.judge("edit-problem")
-	b.types(good)
+	b.fills("#text", good)
 	b.do(chromedp.Click("button.main"))
 	b.text(".note.good", "Deployed.")
 	answers(b.t, "edited", "http://"+p.http+"/functions/dropped")
 
-	b.redeploys(p, "Dropped", "dir", source(b.t, greets("Dropped", "theirs")), "note", "meanwhile")
-	b.types(strings.Replace(good, "edited", "mine", 1))
+	b.redeploys(p, "Dropped", "dir", folder(b.t, tree{"dropped.go": greets("Dropped", "theirs"), "page.txt": "page"}), "note", "meanwhile")
+	b.fills("#text", strings.Replace(good, "edited", "mine", 1))
 	b.do(chromedp.Click("button.main"))
-	b.text("[role=alert]", "v3 serves by now")
+	b.text(".note.warn", "v4 serves by now")
 	b.text("pre.code", "theirs")
 	answers(b.t, "theirs", "http://"+p.http+"/functions/dropped")
 	b.judge("edit-conflict")
 	b.do(chromedp.Click(".note.warn a"))
-	b.text("label[for=text]", "of v3")
+	b.text("label[for=text]", "of v4")
 	assert.Contains(b.t, eval[string](b, `document.getElementById("text").value`), "theirs")
 	b.judge("edit")
 }
@@ -194,8 +198,7 @@ func (b *tab) shiftsACanary(p gateway) {
 	b.text("section.card", "it gets 20 %")
 	b.do(chromedp.Focus("#slider"), chromedp.KeyEvent(kb.ArrowRight))
 	assert.Equal(b.t, "21", eval[string](b, `document.getElementById("percent").value`), "the slider by its keys")
-	b.do(chromedp.SetValue("#percent", "30"))
-	eval[bool](b, `document.getElementById("percent").dispatchEvent(new Event("input"))`)
+	b.fills("#percent", "30")
 	assert.Equal(b.t, "30", eval[string](b, `document.getElementById("slider").value`))
 	b.judge("canary")
 	b.do(chromedp.Click(".slider button"))

@@ -145,10 +145,14 @@ func eval[T any](b *tab, expression string) T {
 func (b *tab) shows(expression, what string) {
 	b.t.Helper()
 	// Less patient than for machines: it has been built and started.
-	require.Eventually(b.t, func() bool {
+	is := assert.Eventually(b.t, func() bool {
 		is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
 		return err == nil && is
 	}, time.Minute, 20*time.Millisecond, what)
+	if !is {
+		b.picture("failed")
+		require.FailNow(b.t, "the page says", "%s\n%s", eval[string](b, `location.href`), eval[string](b, `document.body.innerText`))
+	}
 }
 
 // text waits until an element has a text in it.

@@ -52,6 +52,7 @@ type theirs struct {
 	Version string
 	Note    string
 	Edit    string      // the page that edits theirs
+	Gone    bool        // the file that was edited is not in it
 	Diff    *sourceDiff // from theirs to what is in the form
 }
 
@@ -78,7 +79,7 @@ func (d *Dashboard) edit(v *visit) error {
 	at := rows[0].GetVersion()
 	files, settings, err := v.editable(rows)
 	if e := proto.AsError(err); errors.Is(err, proto.ErrNotFound) || errors.Is(err, proto.ErrTooLarge) || errors.Is(err, proto.ErrUnsupported) {
-		body.None = strings.TrimSpace(e.Message + ". " + e.Hint)
+		body.None = e.Message + "; " + e.Hint
 		return d.showEdit(v, rows, body, http.StatusOK)
 	}
 	if err != nil {
@@ -87,6 +88,11 @@ func (d *Dashboard) edit(v *visit) error {
 	i := slices.IndexFunc(files, func(f *zip.File) bool { return f.Name == body.File })
 	if body.File == "" {
 		i = mainFile(files, settings)
+	}
+	if i < 0 && form("base") != "" && form("base") != itoa(int(at)) {
+		body.now(rows)
+		body.Theirs = &theirs{Version: body.Base, Edit: pageOf(rows[0].GetName()) + "/edit", Gone: true}
+		return d.showEdit(v, rows, body, http.StatusConflict)
 	}
 	if i < 0 {
 		return proto.Errorf(proto.ErrNotFound, "version %d has no file %.100q to edit", at, body.File)
@@ -178,7 +184,7 @@ func theirsOf(v *visit, rows []*proto.FunctionJsonRsp, body editBody, text strin
 	if version, err := proto.FindVersion(rows[0].GetName(), list, body.Number); err == nil {
 		t.Note = strings.TrimSpace(t.Note + " " + version.GetNote())
 	}
-	f := fileDiff{Name: body.File, How: "in your form"}
+	f := fileDiff{Name: body.File, How: "as you have it"}
 	f.Lines, f.Added, f.Removed = diffLines(text, body.Text)
 	t.Diff = &sourceDiff{Added: f.Added, Removed: f.Removed}
 	if len(f.Lines) > maxDiffLines {

@@ -93,6 +93,9 @@ func (d *Dashboard) showFunction(v *visit, rows []*proto.FunctionJsonRsp, at str
 		return proto.Errorf(proto.ErrNotFound, "a function has no page %.50q", at)
 	}
 	for _, t := range allTabs {
+		if t.Name == "source" && !v.may.Deploy {
+			continue
+		}
 		t.Page = strings.TrimSuffix(body.Page+"/"+t.Name, "/")
 		body.Tabs = append(body.Tabs, t)
 	}

@@ -177,7 +177,7 @@ func (d *Dashboard) sourceOf(ctx context.Context, v *visit, rows []*proto.Functi
 	}
 	if errors.Is(err, proto.ErrNotFound) || errors.Is(err, proto.ErrTooLarge) || errors.Is(err, proto.ErrUnsupported) {
 		e := proto.AsError(err)
-		body.None = strings.TrimSpace(e.Message + ". " + e.Hint)
+		body.None = e.Message + "; " + e.Hint
 		return body, nil
 	}
 	if err != nil {

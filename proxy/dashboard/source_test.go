@@ -44,7 +44,7 @@ func TestTheSourceOfVersionsAndWhatTheyChange(t *testing.T) {
 	assert.Contains(t, page, "2 files")
 	assert.Contains(t, page, `more.go</b> added <ins>+3</ins>`)
 	assert.Regexp(t, `class="del" data-n="\d+">-.*I am Hello`, page)
-	assert.Regexp(t, `class="ins" data-n="\d+">\+.*I am another`, page)
+	assert.Regexp(t, `class="ins" data-n="\d+">&#43;.*I am another`, page)
 	assert.NotContains(t, page, "never-shown")
 
 	for _, query := range []string{"version=9", "version=2&against=9"} {
@@ -161,7 +161,7 @@ func TestAnEditDoesNotUndoWhatOthersDeployed(t *testing.T) {
 	assert.Contains(t, page, "v2 serves by now")
 	assert.Contains(t, page, "from elsewhere")
 	assert.Regexp(t, `class="del"[^>]*>-.*theirs`, page)
-	assert.Regexp(t, `class="ins"[^>]*>\+.*mine`, page)
+	assert.Regexp(t, `class="ins"[^>]*>&#43;.*mine`, page)
 	versions, err := s.api.Versions(t.Context(), "Hello")
 	require.NoError(t, err)
 	assert.Len(t, versions, 2, "nothing was deployed")
@@ -169,6 +169,21 @@ func TestAnEditDoesNotUndoWhatOthersDeployed(t *testing.T) {
 	rsp, page = b.edit(mine, "base", hidden(page, "base"), "last", hidden(page, "last"))
 	assert.Equal(t, http.StatusOK, rsp.StatusCode)
 	assert.Contains(t, page, "Deployed.", "who has seen it may")
+}
+
+func TestAnEditOfAFileThatOthersRemovedIsNotDeployed(t *testing.T) {
+	s := newSite(t)
+	s.deploy("Hello")
+	b := s.browser(false)
+	_, opened := b.get("/ui/functions/Hello/edit")
+	s.deploy("Hello", func(fn *proto.FunctionJson) {
+		require.NoError(t, os.Rename(fn.GetDir()+"/fn.go", fn.GetDir()+"/other.go"))
+	})
+	rsp, page := b.edit("package fn // mine\n", "base", hidden(opened, "base"), "last", hidden(opened, "last"), "file", hidden(opened, "file"))
+	assert.Equal(t, http.StatusConflict, rsp.StatusCode)
+	assert.Contains(t, page, "they have no file fn.go any more")
+	assert.Contains(t, page, "package fn // mine", "what was typed stays")
+	assert.NotContains(t, page, `<button class="main"`)
 }
 
 func TestAnEditNeedsItsForm(t *testing.T) {

@@ -3,6 +3,7 @@ package transporttest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"go/ast"
 	"io"
 	"maps"
@@ -210,7 +211,11 @@ func (f *Fake) Source(ctx context.Context, fnName string, version uint32) (io.Re
 	if err != nil {
 		return nil, err
 	}
-	return f.store.Open(v.GetPackage())
+	r, err := f.store.Open(v.GetPackage())
+	if errors.Is(err, proto.ErrNotFound) {
+		return nil, v.SourceGone(fnName)
+	}
+	return r, err
 }
 
 // Rollback implements transport.Interface.
