@@ -181,8 +181,8 @@ func theirsOf(v *visit, rows []*proto.FunctionJsonRsp, body editBody, text strin
 	if err != nil {
 		return nil, err
 	}
-	if version, err := proto.FindVersion(rows[0].GetName(), list, body.Number); err == nil {
-		t.Note = strings.TrimSpace(t.Note + " " + version.GetNote())
+	if version, err := proto.FindVersion(rows[0].GetName(), list, body.Number); err == nil && version.GetNote() != "" {
+		t.Note = strings.TrimSpace(t.Note + " Their note: " + version.GetNote())
 	}
 	f := fileDiff{Name: body.File, How: "as you have it"}
 	f.Lines, f.Added, f.Removed = diffLines(text, body.Text)
@@ -266,7 +266,7 @@ func problemLines(message, file, text string) (list []problemLine) {
 	lines := strings.Split(text, "\n")
 	for said := range strings.SplitSeq(message, "\n") {
 		m := atLine.FindStringSubmatch(said)
-		if m == nil || m[1] != file && path.Base(m[1]) != path.Base(file) {
+		if len(m) == 0 || path.Base(m[1]) != path.Base(file) {
 			continue
 		}
 		n, err := strconv.Atoi(m[2])

@@ -83,7 +83,7 @@ func (d *Dashboard) topologyNow(ctx context.Context, v *visit) (p picture, err e
 		calls += each
 	}
 	title := "proxy " + d.cfg.Version
-	return picture{drawTopology("wide", title, numberText(calls)+" calls/s", about, nodes, 1200, 3), drawTopology("narrow", title, numberText(calls)+" calls/s", about, nodes, 360, 1)}, nil
+	return picture{drawTopology("wide", title, numberText(calls)+" calls/s", about, nodes, 1240, 3), drawTopology("narrow", title, numberText(calls)+" calls/s", about, nodes, 360, 1)}, nil
 }
 
 // nodesOf returns the agents with what they run, ordered by name, and the whole in words.
@@ -167,7 +167,7 @@ const (
 	headHigh, nodePad   = 30, 8
 	nodeGap, busGap     = 16, 22
 	trunk, proxyHigh    = 14, 44
-	charWide            = 7 // of the text in a chip, about
+	charWide            = 8 // of the text in a chip, at most about
 	stateWide, signWide = 6, 24
 )
 
@@ -183,17 +183,18 @@ func drawTopology(id, proxy, calls, about string, nodes []*node, wide, columns i
 	perRow := max(1, (nodeWide-2*nodePad+chipGap)/(chipLeast+chipGap))
 	chipWide := (nodeWide - 2*nodePad - (perRow-1)*chipGap) / perRow
 
-	y := proxyHigh
+	y, from := proxyHigh, proxyHigh
 	var links, boxes strings.Builder
 	for first := 0; first < len(nodes); first += columns {
 		row := nodes[first:min(first+columns, len(nodes))]
 		bus := y + busGap/2
 		y += busGap
 		tallest := 0
-		fmt.Fprintf(&links, `<path class="link" d="M%d %dV%dH%d"/>`, trunk, proxyHigh, bus, left+(len(row)-1)*(nodeWide+nodeGap)+nodeWide/2)
+		fmt.Fprintf(&links, `<path class="link" d="M%d %dV%dH%d"/>`, trunk, from, bus, left+(len(row)-1)*(nodeWide+nodeGap)+trunk)
+		from = bus
 		for i, n := range row {
 			x := left + i*(nodeWide+nodeGap)
-			fmt.Fprintf(&links, `<path class="link %s" d="M%d %dV%d"/>`, n.class, x+nodeWide/2, bus, y)
+			fmt.Fprintf(&links, `<path class="link %s" d="M%d %dV%d"/>`, n.class, x+trunk, bus, y)
 			tallest = max(tallest, drawNode(&boxes, n, x, y, nodeWide, chipWide, perRow))
 		}
 		y += tallest
@@ -228,7 +229,7 @@ func drawNode(b *strings.Builder, n *node, x, y, wide, chipWide, perRow int) int
 	if n.class != "good" {
 		head = n.state + ", " + n.note
 	}
-	room := (wide - signWide - 2*nodePad - len(head)*stateWide) / (charWide + 1)
+	room := (wide - signWide - 3*nodePad - len(head)*stateWide) / (charWide + 1)
 	open, end := "<g>", "</g>"
 	if n.page != "" {
 		open, end = `<a href="`+n.page+`">`, "</a>"
@@ -265,11 +266,13 @@ func drawSign(b *strings.Builder, class string, x, y int) {
 	fmt.Fprintf(b, `<path class="sign %s" d="M%d %d%s"/>`, class, x+from[0], y+from[1], shape)
 }
 
-// shortened returns at most so many runes of a text, at least four.
+// shortened returns a text with at most so many runes, at least seven. What is left out is
+// before its end, where names differ that are made alike.
 func shortened(text string, most int) string {
+	const end = 3
 	runes := []rune(text)
-	if most = max(4, most); len(runes) <= most {
+	if most = max(7, most); len(runes) <= most {
 		return text
 	}
-	return string(runes[:most-1]) + "…"
+	return string(runes[:most-end-1]) + "…" + string(runes[len(runes)-end:])
 }

@@ -103,11 +103,19 @@ func TestThePictureOfManyIsReadable(t *testing.T) {
 					assert.True(t, apart, "%s: none covers another", what)
 				}
 			}
+			assert.Equal(t, fmt.Sprint(proxyHigh), between(picture, `class="link" d="M14 `, "V"), "%s: the line begins at the proxy", what)
 			for _, node := range boxes["node"] {
 				assert.LessOrEqual(t, node[0]+node[2], wide.wide, what)
 			}
 		}
 	}
+}
+
+// between returns what stands between two texts.
+func between(text, begin, end string) string {
+	_, rest, _ := strings.Cut(text, begin)
+	found, _, _ := strings.Cut(rest, end)
+	return found
 }
 
 func TestThePictureShowsWhatIsNotWellFirst(t *testing.T) {
