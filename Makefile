@@ -9,9 +9,13 @@ GO ?= go
 # grpc's golang.org/x/net/trace, which keeps the linker from removing unused methods.
 # Only this file names them: other scripts call make.
 TAGS := nomsgpack,grpcnotrace
+# All that is compiled here has the flags of the programs, and of functions, so that each
+# package is compiled once for all of them.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath -tags=$(TAGS))
 # -w leaves out the tables for debuggers, a quarter of each program. Panics, profiles
 # and symbols do not need them.
-GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags=-w
+GOBUILD = $(GO) build -ldflags=-w
 
 # The folder of the programs.
 BIN ?= bin
@@ -70,19 +74,18 @@ demo: build ## deploy example/hello to an agent and a proxy of its own, and call
 
 .PHONY: bench
 bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; QUICK=-quick for a look
-	$(GO) run -tags $(TAGS) ./bench $(QUICK)
+	$(GO) run ./bench $(QUICK)
 
 .PHONY: conformance
 conformance: ## docs/conformance.md: the gateway's behaviour beside nginx's and haproxy's (Debian: nginx-light, haproxy)
-	$(GO) test -count=1 -tags $(TAGS) -run TestCompare ./proxy/gateway/conformance -compare
+	$(GO) test -count=1 -run TestCompare ./proxy/gateway/conformance -compare
 
 ##@ Check
 
-# Tests are built with the flags of the programs and of functions, so that each package
-# is compiled once for all of them. More packages are tested at a time than there are
-# processors: many tests wait for processes or time limits most of the time.
+# More packages are tested at a time than there are processors: many tests wait for
+# processes or time limits most of the time.
 AT_ONCE = $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
-TEST = CGO_ENABLED=0 GOFLAGS="$$($(GO) env GOFLAGS) -trimpath -tags=$(TAGS)" $(GO) test -p $(AT_ONCE) -timeout 20m
+TEST = $(GO) test -p $(AT_ONCE) -timeout 20m
 
 .PHONY: test
 test: $(SHIPPED) ## all tests
@@ -92,8 +95,8 @@ test: $(SHIPPED) ## all tests
 RACE ?= ./...
 .PHONY: race
 race: ## all tests, under the race detector; SHORT=-short: fewer, of cmd/e2e those under load; RACE=PACKAGES
-	$(GO) test -race $(SHORT) $(RACE)
-	@[ "$(RACE)" != ./... ] || for m in $(MODULES); do (cd $$m && $(GO) test -race $(SHORT) ./...); done
+	CGO_ENABLED=1 $(GO) test -race $(SHORT) $(RACE)
+	@[ "$(RACE)" != ./... ] || for m in $(MODULES); do (cd $$m && CGO_ENABLED=1 $(GO) test -race $(SHORT) ./...); done
 
 .PHONY: soak
 soak: ## redeploys, crashes, kills and upgrades of the agent, machines that vanish, losses of power, crowds of connections, and ten times too many calls, for minutes
@@ -105,7 +108,7 @@ soak: ## redeploys, crashes, kills and upgrades of the agent, machines that vani
 
 .PHONY: h2spec
 h2spec: bin/tools/h2spec ## HTTP/2: nothing fails that Go's own server passes
-	$(GO) test -count=1 -tags $(TAGS) -run TestHTTP2 ./proxy/gateway/conformance -h2spec "$(CURDIR)/$<"
+	$(GO) test -count=1 -run TestHTTP2 ./proxy/gateway/conformance -h2spec "$(CURDIR)/$<"
 
 bin/tools/h2spec:
 	$(INSTALL) github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
@@ -152,8 +155,7 @@ generate-check: ## fail when generating changes a file
 tidy-check: ## fail when go mod tidy would change a go.mod or go.sum
 	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy -diff); done
 
-# With the flags of the programs, so that the standard library is compiled once for all.
-INSTALL = CGO_ENABLED=0 GOBIN="$(CURDIR)/bin/tools" GOFLAGS="-trimpath -ldflags=-w" $(GO) install
+INSTALL = GOBIN="$(CURDIR)/bin/tools" GOFLAGS="-trimpath -ldflags=-w" $(GO) install
 
 .PHONY: tools
 tools: $(LINT) $(NFPM) bin/tools/h2spec ## what lint, release and h2spec need, into bin/tools
