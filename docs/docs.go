@@ -35,7 +35,7 @@ type Page struct {
 // Pages are all pages, in the order in which a reader may take them.
 var Pages = read(map[Kind][]string{
 	Learn:  {"tutorial", "concepts", "life", "calls", "scale", "figures", "conformance"},
-	Do:     {"install", "functions", "dev", "deploy", "ci", "events", "machines", "online", "observe", "migrate"},
+	Do:     {"install", "functions", "dev", "deploy", "ci", "hooks", "events", "machines", "online", "observe", "migrate"},
 	LookUp: {"settings", "api", "limits", "access", "isolation"},
 })
 

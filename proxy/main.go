@@ -57,6 +57,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	set.Variable("otlp-endpoint", trace.EndpointVariable)
 	callbacks := set.String("allow-callbacks", "", "`networks` beside the internet where callbacks of calls may go, such as 10.0.0.0/8 or 127.0.0.1, separated by commas")
 	hooks := set.String("hooks", "", "`webhooks` of others that are events, signed with a secret, as NAME=FORM:env:VARIABLE or NAME=FORM:file:PATH, separated by commas, such as github=github:file:/etc/ryo/github; POST /hooks/NAME takes them")
+	deployHooks := set.String("deploy-hooks", "", "`urls` that are told the end of each deploy, rollback, stop and removal, separated by commas; or env:VARIABLE or file:PATH that has them, one a line (default: none)")
 	insecure := set.Bool("insecure", false, "serve all callers, and connect to agents, on other machines, without any credentials")
 	secretsKey := set.String("secrets-key", "", "`file` of the key that seals values of secrets in the store, the same for all proxies of one; those of further lines open what they sealed (default: secrets.key in the folder)")
 	shareEngine := declareEngine(set)
@@ -116,6 +117,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return set.Fail(err)
 	}
+	deployed, err := parseDeployHooks(words(*deployHooks), os.Getenv)
+	if err != nil {
+		return set.Fail(err)
+	}
 	engine, err := shareEngine.cluster()
 	if err != nil {
 		return set.Fail(err)
@@ -150,7 +155,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg := Config{
 		ACME: acme.Config{Names: names, URL: *authority, Email: *email},
 		Dir:  filepath.Join(*dir, "proxy"), Agents: words(*agents), Near: nearAgent,
-		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared || engine != nil, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, TLS: certs.config(),
+		SecretsKey: *secretsKey, URL: *public, FastLane: *fastLane, Insecure: *insecure, Shared: *shared || engine != nil, Unavailable: *unavailable, LostAfter: *lostAfter, ScaleWindow: *scaleWindow, Trust: believed, Gateways: gateways, Callbacks: told, Hooks: signed, DeployHooks: deployed, TLS: certs.config(),
 		engine:    engine,
 		AccessLog: lines, Trace: spans, Logger: logger,
 	}

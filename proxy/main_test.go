@@ -303,7 +303,7 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 	for flag, value := range map[string]string{
 		"-agents": "nowhere", "-otlp-endpoint": "nowhere", "-access-log-sample": "2", "-trusted-proxies": "nowhere", "-allow-callbacks": "nowhere", "-trust": "nobody-of-this-name",
-		"-unavailable": "perhaps", "-lost-after": "-1s", "-http": "nowhere",
+		"-deploy-hooks": "nowhere", "-unavailable": "perhaps", "-lost-after": "-1s", "-http": "nowhere",
 	} {
 		var stdout, stderr bytes.Buffer
 		args := []string{"proxy", "-rpc", "127.0.0.1:0", "-functions", "127.0.0.1:0", "-dir", t.TempDir(), flag, value}

@@ -774,6 +774,8 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 		return false, err
 	}
 	if w != nil && w.Change == change.ID {
+		// It may not have been told, and whoever is told twice knows it by its id.
+		p.tellChange(ctx, &writing{path: path, name: w.Name, id: change.ID, by: change.By}, &change, rollout.End{Result: rollout.Stands})
 		return true, p.keepVersions(ctx, path, w)
 	}
 	generation := uint64(0)

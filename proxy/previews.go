@@ -34,6 +34,14 @@ func (p *Proxy) expires(row *proto.FunctionJsonRsp) time.Time {
 	return since.Add(age)
 }
 
+// previewOf returns the branch whose preview the function of a row is; "": of none.
+func (p *Proxy) previewOf(row *proto.FunctionJsonRsp) string {
+	if w := p.wishes.Get(proto.Path(row.GetName())); w != nil && w.State != wish.Removed {
+		return w.Version.Settings.GetPreview()
+	}
+	return row.GetPreview()
+}
+
 // previewsHint has previews looked at, if one of some paths is one.
 func (p *Proxy) previewsHint(paths ...string) {
 	for _, w := range p.wishes.Some(paths...) {
@@ -85,7 +93,7 @@ func (p *Proxy) removeAged(ctx context.Context) (next time.Duration) {
 			next = min(next, left)
 			continue
 		}
-		_, err := p.remove(ctx, name, p.aged)
+		_, err := p.remove(ctx, name, "the proxy, for its age", p.aged)
 		switch {
 		case err == nil:
 			p.logger.Info("a preview was removed for its age", "function", name, "expired", at)

@@ -79,6 +79,9 @@ type Config struct {
 	SecretsKey string
 	// Callbacks are networks where callbacks may go beside the internet; default: none.
 	Callbacks []netip.Prefix
+	// DeployHooks are urls that are told the end of each deploy, and of what else changes
+	// functions; default: none.
+	DeployHooks []string
 	// Hooks are the webhooks of others that become events; default: none.
 	Hooks []events.Hook
 	// Unavailable says what a change does if an agent does not answer, as the setting of
@@ -205,6 +208,10 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Store != nil {
 		p.queue = queue.New(queue.Config{Store: cfg.Store, Gateway: p.gateway, Admit: server.Admit, Callbacks: cfg.Callbacks, Logger: cfg.Logger.Named("queue")})
 		p.openTriggers()
+		if err := p.checkDeployHooks(); err != nil {
+			p.Close()
+			return nil, err
+		}
 	}
 	return p, nil
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -19,6 +20,7 @@ type ending struct {
 	verb  string
 	// find returns the replicas that are to end, and ask asks an agent.
 	find func(ctx context.Context, path string) []fleet.Replica
+	by   string // who ends it, where that is nobody who asked
 	// due says why it is not to end after all; nil: it is, whatever is under way.
 	due func(ctx context.Context, path string) error
 	ask func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error)
@@ -44,13 +46,14 @@ func (p *Proxy) Stop(ctx context.Context, fnName string) (*proto.FunctionJsonRsp
 // Remove implements transport.Interface. It asks all agents that answer. The others
 // remove the function when they are back, which the error of the row says.
 func (p *Proxy) Remove(ctx context.Context, fnName string) (*proto.FunctionJsonRsp, error) {
-	return p.remove(ctx, fnName, nil)
+	return p.remove(ctx, fnName, "", nil)
 }
 
-// remove removes a function, unless due says that it is not to be.
-func (p *Proxy) remove(ctx context.Context, fnName string, due func(ctx context.Context, path string) error) (*proto.FunctionJsonRsp, error) {
+// remove removes a function, unless due says that it is not to be. by is who does where
+// nobody has asked.
+func (p *Proxy) remove(ctx context.Context, fnName, by string, due func(ctx context.Context, path string) error) (*proto.FunctionJsonRsp, error) {
 	row, err := p.stopAt(ctx, fnName, ending{
-		due:   due,
+		by: by, due: due,
 		state: wish.Removed, verb: "removed from",
 		find: p.anywhere,
 		ask: func(ctx context.Context, agent *fleet.Session, name string) (*proto.FunctionJsonRsp, error) {
@@ -196,11 +199,14 @@ func (p *Proxy) willEnd(ctx context.Context, replicas []fleet.Replica, e ending)
 	if err != nil {
 		return nil, nil, err
 	}
+	c.by = cmp.Or(e.by, c.by)
 	ours := p.wishes.Ours(c.path) // a deploy that was stopped
+	branch := p.previewOf(replicas[0].Row)
 	w, absent, err := p.end(ctx, c, e.state, replicas)
 	if err != nil {
 		return nil, nil, err
 	}
+	p.tellEnd(ctx, c, e.state, replicas, branch)
 	p.fleet.Forget(c.path)
 	return absent, func(agents []string) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wishLimit)

@@ -284,6 +284,7 @@ func (p *Proxy) ended(ctx context.Context, c *writing, change wish.Change, end r
 		err = p.fulfil(ctx, c, deployed{Change: change, End: end})
 	}
 	if err == nil {
+		p.tellChange(ctx, c, &change, end)
 		err = p.wishes.End(ctx, c.path, c.id)
 	}
 	if err != nil {

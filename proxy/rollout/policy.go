@@ -45,6 +45,9 @@ func (c *change) roll(ctx context.Context) error {
 		if unsure(err) || row.GetReason() == proto.ReasonUnreachable {
 			c.end.Unsure = append(c.end.Unsure, s.Agent)
 		}
+		if c.end.Why, c.end.Reason = row.GetError(), row.GetReason(); err != nil {
+			c.end.Why, c.end.Reason = err.Error(), proto.AsError(err).Reason
+		}
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, fleet.ErrReplaced), errors.Is(cause, ErrStopped):
 			why, c.end.Result = cause.Error(), Replaced

@@ -62,6 +62,9 @@ type End struct {
 	// Unsure are agents of which it is not known what they serve: their connections failed
 	// meanwhile, or what they did could not be undone.
 	Unsure []string
+	// Why says what failed where the change is Undone, and Reason the same in a word, as
+	// rows do.
+	Why, Reason string
 }
 
 // Result is what became of a change.

@@ -137,7 +137,7 @@ func (q *Queue) take(w http.ResponseWriter, r *http.Request, a *gateway.Accepted
 		return err
 	}
 	if o.callback != "" {
-		if err := q.checkURL(o.callback); err != nil {
+		if err := q.checkURL(callbackHeader, o.callback); err != nil {
 			return err
 		}
 	}

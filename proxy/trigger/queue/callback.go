@@ -45,14 +45,18 @@ type job struct {
 	Since time.Time `json:"since"`
 }
 
-// checkURL returns what is wrong with the url of a callback.
-func (q *Queue) checkURL(text string) error {
+// checkURL returns what is wrong with the url of a callback, which what says where it is
+// given.
+func (q *Queue) checkURL(what, text string) error {
+	if what != "" {
+		what += ": "
+	}
 	u, err := url.Parse(text)
 	switch {
 	case len(text) > maxURL:
-		return proto.Errorf(proto.ErrInvalid, "%s has more than %d bytes", callbackHeader, maxURL)
+		return proto.Errorf(proto.ErrInvalid, "%sthe url has more than %d bytes", what, maxURL)
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.Fragment != "", !isPort(u.Port()):
-		return proto.Errorf(proto.ErrInvalid, "%s: %.100q is not the url of a callback, such as https://example.com/done", callbackHeader, text)
+		return proto.Errorf(proto.ErrInvalid, "%s%.100q is not the url of a callback, such as https://example.com/done", what, text)
 	}
 	if at, err := netip.ParseAddr(u.Hostname()); err == nil && !q.reachable(at) {
 		return refusedAddress(at)
@@ -124,7 +128,7 @@ func (q *Queue) callBack(ctx context.Context, m store.Message, round int) store.
 		}
 		tried = rec.Callback.Tried + 1
 	}
-	failure := q.send(ctx, &j)
+	failure := q.post(ctx, Notice{ID: j.Call, URL: j.URL, Type: "application/json", Body: j.Body})
 	if ctx.Err() != nil {
 		return again(0)
 	}
@@ -166,25 +170,25 @@ func said(err error) error {
 	return err
 }
 
-// send makes one request.
-func (q *Queue) send(ctx context.Context, j *job) error {
+// post makes one request.
+func (q *Queue) post(ctx context.Context, n Notice) error {
 	key, err := q.signingKey(ctx)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, j.URL, bytes.NewReader(j.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL, bytes.NewReader(n.Body))
 	if err != nil {
-		return proto.Errorf(proto.ErrForbidden, "%.100q is no url", j.URL)
+		return proto.Errorf(proto.ErrForbidden, "%.100q is no url", n.URL)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", n.Type)
 	req.Header.Set("User-Agent", "ryo-proxy")
-	sign(req.Header, key, j.Call, time.Now(), j.Body)
+	sign(req.Header, key, n.ID, time.Now(), n.Body)
 	res, err := q.tell.Do(req)
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		err = wrapped.Err // without the url
 	}
 	if err != nil {
-		q.Logger.Debug("a callback has failed", "call", j.Call, "error", err)
+		q.Logger.Debug("a callback has failed", "id", n.ID, "error", err)
 		return said(err)
 	}
 	defer res.Body.Close()

@@ -72,6 +72,6 @@ func TestCallersAreNotToldOfTheProxysNetwork(t *testing.T) {
 func TestThePortOfACallbackIsOne(t *testing.T) {
 	q := New(Config{Store: storetest.New()})
 	for port, good := range map[string]bool{"": true, ":": true, ":1": true, ":65535": true, ":0": false, ":65536": false, ":99999": false} {
-		assert.Equal(t, good, q.checkURL("https://example.com"+port+"/") == nil, port)
+		assert.Equal(t, good, q.checkURL("", "https://example.com"+port+"/") == nil, port)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,7 +98,7 @@ func contended(consumers map[string]*consumer, topic string) bool {
 
 // topics returns those that have messages, as far as they can be read.
 func (q *Queue) topics(ctx context.Context) (all []string) {
-	for _, prefix := range []string{callTopics, callbackTopics} {
+	for _, prefix := range []string{callTopics, callbackTopics, noticeTopics} {
 		topics, err := q.store.Queue().Topics(ctx, prefix)
 		if err != nil && ctx.Err() == nil {
 			q.Logger.Debug("the topics of the queue cannot be read", "error", err)
@@ -138,6 +139,9 @@ func (q *Queue) consume(ctx, work context.Context, topic string, limit, ahead in
 	c := &consumer{cancel: cancel, limit: limit, ahead: ahead, ended: make(chan struct{})}
 	c.last.Store(time.Now().UnixNano())
 	handle := q.callBack
+	if strings.HasPrefix(topic, noticeTopics+"/") {
+		handle = q.notify
+	}
 	if path, priority, ok := parseTopic(topic); ok {
 		shared := q.placesFor(path)
 		shared.resize(limit)
@@ -171,7 +175,11 @@ func (q *Queue) consume(ctx, work context.Context, topic string, limit, ahead in
 // places is how many messages of a topic are handled at the same time, by all proxies.
 func (q *Queue) places(topic string) int {
 	path, _, isCalls := parseTopic(topic)
-	if !isCalls {
+	switch {
+	case isCalls:
+	case strings.HasPrefix(topic, noticeTopics+"/"):
+		return 1 // in order
+	default:
 		return callbackPlaces
 	}
 	f, _ := q.Gateway.Function(path)

@@ -34,6 +34,9 @@
 // callback, a dead letter. Each of those has an id of its own that follows from the call's,
 // so that it is stored once though it is told twice.
 //
+// A notice is what the operator wants told, of deploys, to a url of their choice (tell.go). It
+// is delivered as callbacks are: signed, tried again, and to allowed addresses alone.
+//
 // A callback goes where a caller says. So it goes nowhere that this machine alone, or its
 // network, can reach, unless the operator has allowed that, and addresses are judged when
 // they are dialed: a name may have another one by then.

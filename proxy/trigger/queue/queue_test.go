@@ -814,7 +814,7 @@ func FuzzOrder(f *testing.F) {
 		}
 		assert.True(t, o.delay >= 0 && o.delay <= maxDelay && o.depth <= maxDepth && len(o.key) <= maxKey)
 		q := &Queue{}
-		_ = q.checkURL(callback)
+		_ = q.checkURL(callbackHeader, callback)
 	})
 }
 
