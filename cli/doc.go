@@ -21,3 +21,5 @@
 // time of an agent's last line says where to go on (log.go). The sections of a
 // definition file run in the order of the file.
 package cli
+
+//go:generate go test -count=1 -run ^TestTheDocsListTheErrors$ . -write

@@ -110,10 +110,17 @@ func noChecks(*cobra.Command, []string) error { return nil }
 
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "help [COMMAND]",
-		Short:             "prints what a command does",
+		Use:   "help [COMMAND|errors [WORD…]]",
+		Short: "prints what a command does, or what errors mean",
+		Example: `
+  proxyCli help deploy
+  proxyCli help errors
+  proxyCli help errors stalled`,
 		PersistentPreRunE: noChecks,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == errorTopic {
+				return a.helpErrors(args[1:])
+			}
 			topic := cmd.Root()
 			for _, word := range args {
 				sub := child(topic, word)

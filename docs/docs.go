@@ -36,7 +36,7 @@ type Page struct {
 var Pages = read(map[Kind][]string{
 	Learn:  {"tutorial", "concepts", "life", "calls", "scale", "figures", "conformance"},
 	Do:     {"install", "functions", "dev", "deploy", "ci", "hooks", "events", "machines", "online", "observe", "migrate"},
-	LookUp: {"settings", "api", "limits", "access", "isolation"},
+	LookUp: {"settings", "api", "errors", "limits", "access", "isolation"},
 })
 
 func read(names map[Kind][]string) (pages []Page) {
