@@ -440,7 +440,7 @@ func TestNoCompilerOutlivesItsAgent(t *testing.T) {
 // toolsOf are the processes below another that run programs other than ours.
 func toolsOf(t *testing.T, pid int) (all []int) {
 	t.Helper()
-	own, err := os.Executable()
+	own, err := executable("agent")
 	require.NoError(t, err)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -39,7 +40,7 @@ var mains = map[string]func([]string, io.Reader, io.Writer, io.Writer) int{
 }
 
 func TestMain(m *testing.M) {
-	guarded := testkit.Guarded(m)
+	guarded := testkit.Guarded(clean{m})
 	if code, holder := process.HolderMain(os.Args); holder {
 		os.Exit(code)
 	}
@@ -53,17 +54,53 @@ func TestMain(m *testing.M) {
 	os.Exit(guarded.Run())
 }
 
+// clean removes the programs that tests were given.
+type clean struct{ *testing.M }
+
+func (c clean) Run() int {
+	defer os.RemoveAll(filepath.Join(os.TempDir(), programFolder))
+	return c.M.Run()
+}
+
 // crowded are the tests in which much happens at the same time in all programs: those that are
 // left of a -short run, for the race detector above all.
 const crowded = "LifeUnderLoad|DeploysAtOnce"
 
 const patience = testkit.BuildPatience
 
+// programFolder is below the folder of temporary files that a run of tests has to itself.
+const programFolder = "programs"
+
+// built makes the programs as users have them, once. This test could stand in for them, but it
+// is so much larger that the start of each process would take three times as long.
+var built = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(os.TempDir(), programFolder)
+	output, err := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-ldflags=-w", "-o", dir+string(filepath.Separator), "../agent", "../proxy", "../proxyCli").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the programs: %w\n%s", err, output)
+	}
+	return dir, nil
+})
+
+// executable is the file of a program: of what is not ours, and under the race detector, this
+// test itself, which is told by the environment what to be.
+func executable(name string) (string, error) {
+	if testkit.Race || name == "crowd" {
+		return os.Args[0], nil
+	}
+	dir, err := built()
+	return filepath.Join(dir, name), err
+}
+
 // command is a program that is not started yet, in an environment without the user's
 // settings. An agent stops its functions when it stops, unless -stop-functions=false
 // says otherwise: nothing outlives a test.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	file, err := executable(name)
+	cmd := exec.CommandContext(ctx, file, args...)
+	if err != nil {
+		cmd.Err = err
+	}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "RYO_") {
 			cmd.Env = append(cmd.Env, kv)

@@ -92,7 +92,9 @@ func newReader(t *testing.T) *reader {
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "bin"), 0o700))
 	for name := range mains {
-		script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %q \"$@\"\n", program, name, os.Args[0])
+		file, err := executable(name)
+		require.NoError(t, err)
+		script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %q \"$@\"\n", program, name, file)
 		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", name), []byte(script), 0o700))
 	}
 	return r

@@ -30,7 +30,9 @@ func startUp(t *testing.T) together {
 	t.Helper()
 	bin, s := t.TempDir(), newSite(t)
 	for _, name := range []string{"agent", "proxy"} {
-		text := fmt.Sprintf("#!/bin/sh\n%s=%s exec '%s' \"$@\"\n", program, name, os.Args[0])
+		file, err := executable(name)
+		require.NoError(t, err)
+		text := fmt.Sprintf("#!/bin/sh\n%s=%s exec '%s' \"$@\"\n", program, name, file)
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(text), 0o700))
 	}
 	cmd := command(context.Background(), "proxyCli", "up", "-o", "json", "-dir", s.dir)

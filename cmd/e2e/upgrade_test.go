@@ -40,7 +40,9 @@ func newInstallation(t *testing.T) installation {
 	t.Helper()
 	dir := t.TempDir()
 	in := installation{t: t, file: filepath.Join(dir, "proxy")}
-	data, err := os.ReadFile(os.Args[0])
+	program, err := executable("proxy")
+	require.NoError(t, err)
+	data, err := os.ReadFile(program)
 	require.NoError(t, err)
 	for i := range 2 {
 		in.builds = append(in.builds, filepath.Join(dir, fmt.Sprint("build", i)))
