@@ -116,7 +116,7 @@ func (b *tab) callsAndSaves() {
 	}
 	b.text("#saved [role=status]", "20 are saved already")
 	assert.Equal(b.t, 20, eval[int](b, `document.querySelectorAll("#saved li").length`))
-	b.judge("saved")
+	b.picture("saved")
 	b.do(chromedp.Click("#saved li button:last-child"))
 	b.text("#saved [role=status]", "asks is removed.")
 	b.open("/ui/functions/Hello/test")
@@ -173,7 +173,6 @@ func (b *tab) edits(p gateway) {
 	b.do(chromedp.Click(".note.warn a"))
 	b.text("label[for=text]", "of v4")
 	assert.Contains(b.t, eval[string](b, `document.getElementById("text").value`), "theirs")
-	b.judge("edit")
 }
 
 func (b *tab) rollsBack(p gateway) {
@@ -272,14 +271,14 @@ func (b *tab) drainsAndLetsJoin() {
 	b.text("h1", "Broken")
 }
 
-// everyPage looks at the pages as they are when nothing is done.
+// everyPage looks at the pages that no step has judged, as they are when nothing is done.
 func (b *tab) everyPage() {
 	b.open("/ui/")
 	b.shows(`performance.getEntriesByName("first-contentful-paint").length > 0`, "it is painted")
 	b.t.Logf("first paint after %.0f ms", eval[float64](b, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
 	for _, at := range []string{
-		"/ui/", "/ui/topology", "/ui/functions/Hello", "/ui/functions/Broken", "/ui/functions/Dropped/logs", "/ui/functions/Hello/source", "/ui/functions/Hello/settings",
-		"/ui/functions/Hello/crashes", "/ui/functions/Hello/calls", "/ui/functions/Hello/schedule", "/ui/functions/Broken/edit", "/ui/deploy", "/ui/agents", "/ui/audit", "/ui/nothing",
+		"/ui/", "/ui/functions/Hello", "/ui/functions/Broken", "/ui/functions/Dropped/logs", "/ui/functions/Hello/source", "/ui/functions/Hello/settings",
+		"/ui/functions/Hello/crashes", "/ui/functions/Hello/schedule", "/ui/functions/Broken/edit", "/ui/audit", "/ui/nothing",
 	} {
 		b.open(at)
 		assert.NotContains(b.t, eval[string](b, `document.body.textContent`), neverShown, "no value of a secret")

@@ -148,7 +148,7 @@ func (b *tab) shows(expression, what string) {
 	is := assert.Eventually(b.t, func() bool {
 		is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
 		return err == nil && is
-	}, time.Minute, 20*time.Millisecond, what)
+	}, time.Minute, 50*time.Millisecond, what)
 	if !is {
 		b.picture("failed")
 		require.FailNow(b.t, "the page says", "%s\n%s", eval[string](b, `location.href`), eval[string](b, `document.body.innerText`))
@@ -177,7 +177,7 @@ func (b *tab) judge(name string) {
 	b.picture(name + "-light-1280")
 	eval[bool](b, b.axe+";true")
 	// The theme changes colours alone.
-	for _, run := range []struct{ theme, options string }{{"light", `{}`}, {"dark", `{runOnly: ["color-contrast"]}`}} {
+	for _, run := range []struct{ theme, options string }{{"light", `{resultTypes: ["violations"]}`}, {"dark", `{resultTypes: ["violations"], runOnly: ["color-contrast"]}`}} {
 		b.theme(run.theme)
 		found := eval[string](b, `axe.run(document, `+run.options+`).then((r) => JSON.stringify(r.violations.map((v) => ({id: v.id, help: v.help, nodes: v.nodes.map((n) => n.html + " " + n.failureSummary)}))))`)
 		var violations []struct {
