@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -11,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
+	"github.com/Ishan27g/ryo-faas/transport/bundle"
 )
 
 func TestVersionsAreCalledByTheirNumbers(t *testing.T) {
@@ -261,4 +266,46 @@ func TestNoVersionComesBackWhoseRouteIsAnothersNow(t *testing.T) {
 	rows, err := p.Rollback(t.Context(), "One", 1)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"own.example"}, rows[0].GetRoutes())
+}
+
+// A package that the proxy has not at hand any more is in its store, or with an agent.
+func TestTheSourceOfAVersionIsFoundWhereItIs(t *testing.T) {
+	for _, stored := range []bool{true, false} {
+		nodes := newNodes(t, 1)
+		cfg := Config{}
+		if stored {
+			cfg.Store = storetest.New()
+		}
+		p := start(t, cfg)
+		digest := deploys(t, p, answers(t, "one", nodes...))[0].GetPackage()
+		read := func() (string, error) {
+			r, err := p.Source(t.Context(), "hello", 1)
+			if err != nil {
+				return "", err
+			}
+			defer r.Close()
+			sum := sha256.New()
+			_, err = io.Copy(sum, r)
+			return fmt.Sprintf("sha256:%x", sum.Sum(nil)), err
+		}
+		drop := func(from *bundle.Store) {
+			pkg, err := from.Get(digest)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(pkg.Path))
+		}
+		for _, from := range []*bundle.Store{p.store, nodes[0].Store()} {
+			got, err := read()
+			require.NoError(t, err)
+			assert.Equal(t, digest, got)
+			drop(from)
+		}
+		got, err := read()
+		if stored {
+			require.NoError(t, err)
+			assert.Equal(t, digest, got, "the store keeps it as long as its version")
+			continue
+		}
+		require.ErrorIs(t, err, proto.ErrNotFound)
+		assert.Contains(t, err.Error(), "not stored any more")
+	}
 }
