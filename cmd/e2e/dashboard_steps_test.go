@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
@@ -251,16 +252,23 @@ func (b *tab) looksAfterASchedule() {
 	b.text("tbody", "by hand")
 }
 
+// presses clicks a button of a part that is live: it may be replaced by its like between the
+// look and the click.
+func (b *tab) presses(selector string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return chromedp.Do(b.ctx, chromedp.Click(selector)) == nil }, time.Minute, 20*time.Millisecond, selector)
+}
+
 func (b *tab) drainsAndLetsJoin() {
 	b.open("/ui/agents")
-	b.do(chromedp.Click("form[action$=drain] button"))
+	b.presses("form[action$=drain] button")
 	b.text(".note.good", "The agent drains")
 	b.text("#agents", "Draining")
 	b.open("/ui/topology")
 	b.text("svg.wide", "Draining")
 	b.judge("topology-draining")
 	b.open("/ui/agents")
-	b.do(chromedp.Click("form[action$=resume] button"))
+	b.presses("form[action$=resume] button")
 	b.text(".note.good", "The agent gets functions again.")
 	b.text("#agents", "Connected")
 	b.do(chromedp.Click("form[action$=join] button"))
