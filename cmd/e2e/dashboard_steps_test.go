@@ -286,7 +286,7 @@ func (b *tab) everyPage() {
 	b.t.Logf("first paint after %.0f ms", eval[float64](b, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
 	for _, at := range []string{
 		"/ui/", "/ui/functions/Hello", "/ui/functions/Broken", "/ui/functions/Dropped/logs", "/ui/functions/Hello/source", "/ui/functions/Hello/settings",
-		"/ui/functions/Hello/crashes", "/ui/functions/Hello/schedule", "/ui/functions/Broken/edit", "/ui/audit", "/ui/nothing",
+		"/ui/functions/Hello/crashes", "/ui/functions/Hello/schedule", "/ui/functions/Broken/edit", "/ui/audit", "/ui/docs/", "/ui/docs/settings", "/ui/api", "/ui/nothing",
 	} {
 		b.open(at)
 		assert.NotContains(b.t, eval[string](b, `document.body.textContent`), neverShown, "no value of a secret")

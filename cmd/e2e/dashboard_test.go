@@ -299,12 +299,20 @@ func TestPagesOfFunctionsDoNotReachTheDashboard(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-agents", a.addr)
-	mustDeploy(t, p.http, "Evil", source(t, "package fn\n\nimport \"net/http\"\n\nfunc Evil(w http.ResponseWriter, r *http.Request) {\n\tw.Header().Set(\"Content-Type\", \"text/html\")\n\tw.Header().Set(\"Cross-Origin-Opener-Policy\", r.URL.Query().Get(\"coop\"))\n\tw.Write([]byte(\"<h1>Evil</h1><iframe></iframe><footer></footer>\"))\n}\n"))
+	mustDeploy(t, p.http, "Evil", source(t, "package fn\n\nimport \"net/http\"\n\nfunc Evil(w http.ResponseWriter, r *http.Request) {\n\tif r.URL.Path == \"/worker.js\" {\n\t\tw.Header().Set(\"Content-Type\", \"text/javascript\")\n\t\tw.Header().Set(\"Service-Worker-Allowed\", \"/\")\n\t\treturn\n\t}\n\tw.Header().Set(\"Content-Type\", \"text/html\")\n\tw.Header().Set(\"Cross-Origin-Opener-Policy\", r.URL.Query().Get(\"coop\"))\n\tw.Write([]byte(\"<h1>Evil</h1><iframe></iframe><footer></footer>\"))\n}\n"))
 	b := openTab(t, "http://"+p.http)
 	for _, coop := range []string{"", "same-origin", "noopener-allow-popups"} {
 		b.open("/functions/evil?coop=" + coop)
 		assert.Equal(t, 403, eval[int](b, `fetch("/ui/").then((r) => r.status)`), "scripts get no page")
+		assert.Equal(t, 403, eval[int](b, `fetch("/details").then((r) => r.status)`), "nor anything of the proxy")
+		assert.Equal(t, 403, eval[int](b, `fetch("/stop", {method: "POST", body: '{"name": "Evil"}'}).then((r) => r.status)`))
+		assert.Equal(t, 200, eval[int](b, `fetch("/functions/evil").then((r) => r.status)`))
 		assert.Equal(t, "no frame", eval[string](b, `new Promise((done) => { const f = document.querySelector("iframe"); f.onload = () => { let text = ""; try { text = f.contentDocument?.querySelector("h1")?.textContent ?? "" } catch {} done(text === "Functions" ? "a frame" : "no frame") }; f.src = "/ui/" })`))
 		assert.Equal(t, "no window", eval[string](b, `new Promise((done) => { const w = open("/ui/"); setTimeout(() => { let text = ""; try { text = w?.document.querySelector("h1")?.textContent ?? "" } catch {} done(text ? "a window: " + text : "no window") }, 700) })`), "with the policy %q of its own", coop)
 	}
+	worker := func(scope string) string {
+		return eval[string](b, `navigator.serviceWorker.register("/functions/evil/worker.js", {scope: "`+scope+`"}).then((r) => r.unregister(), (e) => e.name).then(String)`)
+	}
+	assert.Equal(t, "true", worker("/functions/evil/"))
+	assert.Equal(t, "SecurityError", worker("/"), "it comes between a browser and nothing else")
 }
