@@ -21,10 +21,9 @@ const (
 
 	// MaxBranch bounds a branch's name in bytes: file systems keep git from longer ones.
 	MaxBranch = 255
-	// DefaultPreviewTTL is as long as most branches live.
-	DefaultPreviewTTL = 7 * 24 * time.Hour
-	MinPreviewTTL     = time.Second
-	MaxPreviewTTL     = 365 * 24 * time.Hour
+	// DefaultPreviewTTL is as long as most branches live, and the others are the limits.
+	DefaultPreviewTTL            = 7 * 24 * time.Hour
+	minPreviewTTL, maxPreviewTTL = time.Second, 365 * 24 * time.Hour
 )
 
 // PreviewName returns the name of a function's preview of a branch: HelloWorld__main, or
@@ -59,21 +58,12 @@ func IsPreview(name, of string) bool {
 // PreviewOf returns the name of the function whose preview of a branch has a name, "" if it
 // is not the name of one.
 func PreviewOf(name, branch string) string {
-	of, _, found := cutLast(name, previewMark)
-	for found {
-		if made, err := PreviewName(of, branch); err == nil && made == name {
-			return of
+	for at := strings.LastIndex(name, previewMark); at > 0; at = strings.LastIndex(name[:at], previewMark) {
+		if made, err := PreviewName(name[:at], branch); err == nil && made == name {
+			return name[:at]
 		}
-		of, _, found = cutLast(of, previewMark)
 	}
 	return ""
-}
-
-func cutLast(text, mark string) (before, after string, found bool) {
-	if at := strings.LastIndex(text, mark); at >= 0 {
-		return text[:at], text[at+len(mark):], true
-	}
-	return text, "", false
 }
 
 // previewPart is what a preview's name has after the mark.
@@ -134,5 +124,5 @@ func (f *FunctionJson) checkPreview() error {
 
 // PreviewAge is how long the preview is kept after its last deploy.
 func (f *FunctionJson) PreviewAge() (time.Duration, error) {
-	return f.duration("previewTTL", f.GetPreviewTtl(), DefaultPreviewTTL, MinPreviewTTL, MaxPreviewTTL)
+	return f.duration("previewTTL", f.GetPreviewTtl(), DefaultPreviewTTL, minPreviewTTL, maxPreviewTTL)
 }

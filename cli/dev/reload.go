@@ -105,7 +105,7 @@ func (e *extended) Read(p []byte) (int, error) {
 		return e.rest.Read(p)
 	}
 	n, err := e.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // readers return it as it is
+	if err == io.EOF {
 		e.done, err = true, nil
 	}
 	return n, err

@@ -37,7 +37,7 @@ func TestPreviews(t *testing.T) {
 		return m[1]
 	}
 	write(testkit.Says("Greet", "one"))
-	real := url(cli("deploy", "-wait"))
+	itself := url(cli("deploy", "-wait"))
 	write(testkit.Says("Greet", "two"))
 	made := cli("deploy", "-wait", "-preview", "feature/login")
 	preview := url(made)
@@ -45,7 +45,7 @@ func TestPreviews(t *testing.T) {
 	expires, err := time.Parse(time.RFC3339, made.stdout[strings.Index(made.stdout, `expires:"`)+len(`expires:"`):][:len("2026-01-02T15:04:05Z")])
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now().Add(7*24*time.Hour), expires, time.Minute)
-	answers(t, "one", real)
+	answers(t, "one", itself)
 	answers(t, "two", preview)
 
 	// Nobody would remove it from an agent alone, and nothing else takes a preview's place.
