@@ -27,4 +27,4 @@ cp "$dir/go.mod" framework.mod
 )
 cp "$dir/graph" framework.graph
 cp "$dir/sum" framework.sum
-go list std | grep -Ev '(^|/)(internal|vendor)(/|$)' > std.txt
+CGO_ENABLED=1 go list std | grep -Ev '(^|/)(internal|vendor)(/|$)' > std.txt
