@@ -263,10 +263,11 @@ func (c *fastCall) ask(t *target) (*link, error) {
 
 // dial opens a link, within the limit of the call.
 func (c *fastCall) dial(t *target) (*link, error) {
-	ctx, cancel := context.WithDeadlineCause(context.Background(), c.begun.Add(c.term.limit), errLimit)
+	by := c.begun.Add(c.term.limit)
+	ctx, cancel := context.WithDeadlineCause(context.Background(), by, errLimit)
 	defer cancel()
 	l, err := t.links.fresh(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), errLimit) {
+	if err != nil && (errors.Is(context.Cause(ctx), errLimit) || time.Until(by) <= 0) { // net's own timer may be first
 		err = errors.Join(errLimit, err)
 	}
 	return l, err

@@ -167,6 +167,8 @@ func serve(listeners int) {
 			count.add(0, 0, -1, 0)
 		}
 	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM) // before anything is answered, after which it may come
 	for fd := 3; fd < 3+listeners; fd++ {
 		file := os.NewFile(uintptr(fd), "listener")
 		l, err := net.FileListener(file)
@@ -187,8 +189,6 @@ func serve(listeners int) {
 	}
 	_ = file.Close()
 	go answer(control, count)
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
 	<-stop
 	// Not Shutdown: it drops requests that were accepted but not read yet.
 	srv.SetKeepAlivesEnabled(false)
