@@ -95,8 +95,8 @@ test: $(SHIPPED) ## all tests
 RACE ?= ./...
 .PHONY: race
 race: ## all tests, under the race detector; SHORT=-short: fewer, of cmd/e2e those under load; RACE=PACKAGES
-	CGO_ENABLED=1 $(TEST) -race $(SHORT) $(RACE)
-	@[ "$(RACE)" != ./... ] || for m in $(MODULES); do (cd $$m && CGO_ENABLED=1 $(TEST) -race $(SHORT) ./...); done
+	CGO_ENABLED=1 $(GO) test -race $(SHORT) $(RACE)
+	@[ "$(RACE)" != ./... ] || for m in $(MODULES); do (cd $$m && CGO_ENABLED=1 $(GO) test -race $(SHORT) ./...); done
 
 .PHONY: soak
 soak: ## redeploys, crashes, kills and upgrades of the agent, machines that vanish, losses of power, crowds of connections, and ten times too many calls, for minutes
