@@ -50,7 +50,7 @@ type apiSchema struct {
 }
 
 // apiType is a type as people read it, with the schema that it names, if any.
-type apiType struct{ Before, Schema, After string }
+type apiType struct{ Before, Schema string }
 
 type apiField struct {
 	Name, Description string
@@ -90,10 +90,7 @@ func (d *Dashboard) apiPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if v.token != "" {
-		req.Header.Set("Authorization", "Bearer "+v.token)
-	}
-	rsp, err := v.web.RoundTrip(req)
+	rsp, err := v.send(req)
 	if err != nil {
 		return err
 	}
@@ -110,11 +107,18 @@ func (d *Dashboard) apiPage(v *visit) error {
 
 func describe(doc apiDocument) (body apiBody) {
 	for path, methods := range doc.Paths {
+		every, all := methods["options"] // of what takes all methods, each is there, and says the same
+		_, read := methods["get"]
 		for method, op := range methods {
-			if method == "head" || method == "options" || method == "patch" {
-				continue // HEAD works where GET does; functions take all methods
+			same := all && op.Summary == every.Summary
+			if method == "head" && read || same && method != "post" {
+				continue // HEAD works where GET does
 			}
-			call := apiCall{ID: op.OperationID, Method: strings.ToUpper(method), Path: path, Summary: op.Summary, Description: op.Description}
+			word := strings.ToUpper(method)
+			if same {
+				word = "ANY"
+			}
+			call := apiCall{ID: op.OperationID, Method: word, Path: path, Summary: op.Summary, Description: op.Description}
 			if len(op.Tags) > 0 {
 				call.Scope = op.Tags[0]
 			}

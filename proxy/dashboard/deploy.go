@@ -325,10 +325,7 @@ func (v *visit) deployPackage(pkg []byte, of definition) ([]*proto.FunctionJsonR
 		return nil, err
 	}
 	req.Header.Set("Content-Type", parts.FormDataContentType())
-	if v.token != "" {
-		req.Header.Set("Authorization", "Bearer "+v.token)
-	}
-	rsp, err := v.web.RoundTrip(req)
+	rsp, err := v.send(req)
 	if err != nil {
 		return nil, err
 	}

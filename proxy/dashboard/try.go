@@ -105,13 +105,10 @@ func (b *tryBody) request(ctx context.Context, name string) (*http.Request, erro
 func (d *Dashboard) try(v *visit, req *http.Request, name string) (*tryResult, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), tryLimit)
 	defer cancel()
-	if v.token != "" {
-		req.Header.Set("Authorization", "Bearer "+v.token)
-	}
 	id := proto.RequestID(req.Header.Get(proto.RequestIDHeader))
 	req.Header.Set(proto.RequestIDHeader, id)
 	began := time.Now()
-	rsp, err := v.web.RoundTrip(req.WithContext(ctx))
+	rsp, err := v.send(req.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
