@@ -188,7 +188,7 @@ func (a access) private(r request) error {
 var (
 	foreignOrigin = forbidden("a web page of another origin may not call this machine").
 			WithHint("call with curl or proxyCli")
-	functionsPage = forbidden("a web page at this address, such as that of a function, may not control this machine").
+	functionsPage = forbidden("a web page at this address, such as that of a function, may call functions, and ask for nothing else").
 			WithHint("enter the address instead of following a link; call with curl or proxyCli; or send a token")
 	foreignCall = forbidden("a web page of another site may not call private functions of this machine, nor lead to them").
 			WithHint("enter the address instead of following a link; or deploy the function with -auth public")
