@@ -24,7 +24,7 @@ func (p *Proxy) expires(row *proto.FunctionJsonRsp) time.Time {
 		return w.Expires()
 	}
 	since, err := time.Parse(time.RFC3339, row.GetSince())
-	if err != nil || proto.Status(row.GetStatus()) == proto.Deploying {
+	if status := proto.Status(row.GetStatus()); err != nil || status == proto.Deploying || status == proto.Stopped { // the last is one that was removed
 		return time.Time{}
 	}
 	age, err := (&proto.FunctionJson{PreviewTtl: row.GetPreviewTtl()}).PreviewAge()

@@ -74,6 +74,7 @@ func TestPreviews(t *testing.T) {
 	gone := cli("rm", "-preview", "feature/login")
 	require.Zero(t, gone.code, gone.stderr)
 	assert.Contains(t, gone.stdout, name)
+	assert.NotContains(t, gone.stdout, "expires")
 	again := cli("rm", "-preview", "feature/login")
 	assert.Zero(t, again.code)
 	assert.Empty(t, again.stdout)
