@@ -36,8 +36,8 @@ func (a *app) printRows(rows []*proto.FunctionJsonRsp) error {
 	return err
 }
 
-// fields are the three promised fields of a row, and what a preview is of. They are printed by hand: protobuf's
-// text form varies its spaces on purpose.
+// fields are the three promised fields of a row, and of a preview its branch and when it
+// expires. They are printed by hand: protobuf's text form varies its spaces on purpose.
 func fields(r *proto.FunctionJsonRsp, paint painter) []string {
 	status := fmt.Sprintf("status:%q", r.GetStatus())
 	if colour, ok := statusColours[proto.Status(r.GetStatus())]; ok {

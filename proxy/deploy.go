@@ -64,9 +64,11 @@ func (p *Proxy) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*prot
 // one machine there is nothing to say about where functions run. It is not an error that it
 // does not answer, or is a stranger's: the functions find no agent then.
 func (p *Proxy) meetNear(ctx context.Context, fns []*proto.FunctionJson) {
-	named := func(fn *proto.FunctionJson) bool { return len(fn.GetToAgent()) > 0 }
 	t := server.CallerFrom(ctx).Token
-	if p.cfg.Near == "" || !slices.ContainsFunc(fns, func(fn *proto.FunctionJson) bool { return !named(fn) }) || t != nil && !t.May(wire.ScopeAdmin) || len(p.fleet.States()) > 0 {
+	if p.cfg.Near == "" || t != nil && !t.May(wire.ScopeAdmin) || len(p.fleet.States()) > 0 {
+		return
+	}
+	if !slices.ContainsFunc(fns, func(fn *proto.FunctionJson) bool { return len(fn.GetToAgent()) == 0 }) {
 		return
 	}
 	if _, err := p.fleet.Connect(ctx, p.cfg.Near); err != nil {
