@@ -19,11 +19,12 @@ import (
 const roleSecond = "ryo-test-second"
 
 // second is what the first process of a container starts. It leaves a process
-// without a parent and waits until that is reaped, and another one that lives.
+// without a parent and waits until that is reaped, and another one that lives, whose
+// output ends once it waits for SIGTERM.
 func second() int {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	for _, script := range []string{"sleep 0 & echo $!", "(trap 'sleep 0.1; echo orphan ends >&2; exit' TERM; echo ready >&2; while :; do sleep 0.01; done) >&2 & echo 0"} {
+	for _, script := range []string{"sleep 0 & echo $!", "(trap 'sleep 0.1; echo orphan ends >&2; exit' TERM; echo 0; exec >&2; while :; do sleep 0.01; done) &"} {
 		cmd := exec.Command("sh", "-c", script)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
