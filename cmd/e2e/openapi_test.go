@@ -19,6 +19,7 @@ type described struct {
 	t        *testing.T
 	base     string
 	paths    map[string]map[string]any // operations by method
+	servers  map[string]json.RawMessage
 	compiler *jsonschema.Compiler
 	asked    map[string]bool // operations whose answer was looked at
 }
@@ -31,9 +32,19 @@ func describe(t *testing.T, base string) *described {
 	require.NoError(t, err)
 	d := &described{t: t, base: base, compiler: jsonschema.NewCompiler(), asked: map[string]bool{}}
 	require.NoError(t, d.compiler.AddResource("openapi.json", doc))
-	var parsed struct{ Paths map[string]map[string]any }
+	var parsed struct {
+		Paths map[string]map[string]json.RawMessage
+	}
 	require.NoError(t, json.Unmarshal([]byte(text), &parsed))
-	d.paths = parsed.Paths
+	d.paths, d.servers = map[string]map[string]any{}, map[string]json.RawMessage{}
+	for path, item := range parsed.Paths {
+		d.paths[path], d.servers[path] = map[string]any{}, item["servers"]
+		for method, op := range item {
+			if method != "servers" {
+				d.paths[path][method] = op
+			}
+		}
+	}
 	return d
 }
 
@@ -81,7 +92,35 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "", "")
 	p := startProxy(t, "", "-agents", a.addr)
+	mustDeploy(t, p.http, "Sum", source(t, `package fn
+
+type Numbers struct {
+	List []int `+"`json:\"list\"`"+`
+}
+
+type Total struct{ Sum int }
+
+func Sum(in Numbers) (*Total, error) {
+	out := new(Total)
+	for _, n := range in.List {
+		out.Sum += n
+	}
+	return out, nil
+}
+`))
 	proxy, agent := describe(t, "http://"+p.http), describe(t, "http://"+a.addr)
+	status, answer := proxy.ask(http.MethodPost, "/functions/sum", "", `{"list": [1, 2, 4]}`)
+	assert.Equal(t, http.StatusOK, status, answer)
+	assert.JSONEq(t, `{"Sum": 7}`, answer)
+	proxy.valid("/components/schemas/Sum.Numbers", `{"list": null}`, "a list that is nil")
+	require.Contains(t, agent.paths, "/sum")
+	var servers []struct{ URL string }
+	require.NoError(t, json.Unmarshal(agent.servers["/sum"], &servers))
+	require.Len(t, servers, 1)
+	_, answer = fetch(t, http.MethodPost, servers[0].URL+"/sum", `{"list": [3]}`)
+	agent.valid("/paths/~1sum/post/responses/200/content/application~1json/schema", answer, "a function where it runs")
+	proxy.ask(http.MethodPost, "/remove", "", `{"name": "Sum"}`)
+
 	dir := source(t, says("Hello", "hi"))
 	deploys := fmt.Sprintf(`[{"name": "Hello", "dir": %q, "schedule": "@hourly", "env": {"A": "b"}}]`, dir)
 
@@ -100,7 +139,7 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 			assert.Equal(t, http.StatusOK, status, "%s: %s", c.path, answer)
 		}
 	}
-	_, answer := fetch(t, http.MethodPost, proxy.base+"/async/hello", "")
+	_, answer = fetch(t, http.MethodPost, proxy.base+"/async/hello", "")
 	var call struct{ ID string }
 	require.NoError(t, json.Unmarshal([]byte(answer), &call))
 	_, tokens := fetch(t, http.MethodGet, proxy.base+"/tokens", "")
@@ -111,7 +150,7 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 		status, answer := proxy.ask(http.MethodPost, "/tokens/"+verb, "", fmt.Sprintf(`{"id": %q}`, list[0].ID))
 		assert.Equal(t, http.StatusOK, status, answer)
 	}
-	status, answer := fetch(t, http.MethodGet, proxy.base+"/calls/"+call.ID+"?wait=30s", "")
+	status, answer = fetch(t, http.MethodGet, proxy.base+"/calls/"+call.ID+"?wait=30s", "")
 	require.Equal(t, http.StatusOK, status)
 	proxy.valid("/paths/~1calls~1{id}/get/responses/200/content/application~1json/schema", answer, "a call")
 	proxy.asked["GET /calls/{id}"] = true
@@ -135,6 +174,9 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	// And all the rest, which wants more than nothing.
 	for _, d := range []*described{proxy, agent} {
 		for _, path := range slices.Sorted(maps.Keys(d.paths)) {
+			if strings.HasSuffix(path, "/sum") { // which is gone
+				continue
+			}
 			for method, op := range d.paths[path] {
 				method = strings.ToUpper(method)
 				switch {

@@ -16,6 +16,8 @@
 //     (wire.Encode).
 //   - OpenAPI 3.1 cannot say what the events of a stream are: the schema of a stream is
 //     that of a text whose content is said to be the event's data.
+//   - Functions have paths of their own, by which typed ones say what they take and answer
+//     (WithFunctions). Their schemas are named FUNCTION.TYPE; no message has a dot in its name.
 //   - Scopes are the roles of the security requirement, as section 4.8.30 allows. Callers who
 //     need no token are the empty requirement.
 package openapi

@@ -29,10 +29,13 @@ type Other struct {
 	Does    string
 }
 
+// methods are those that OpenAPI knows, but TRACE.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+
 // object is a JSON object.
 type object map[string]any
 
-// Document returns the document, ready to be written as JSON.
+// Document returns the document, ready to be written as JSON, or for WithFunctions.
 func Document(api API) map[string]any {
 	s := newSchemas(api.Routes)
 	paths := make(map[string]object)
@@ -48,11 +51,11 @@ func Document(api API) map[string]any {
 		add(pathOf(rt), rt.Method, s.operation(rt))
 	}
 	for _, o := range api.Others {
-		methods := o.Methods
-		if methods == nil {
-			methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+		of := o.Methods
+		if of == nil {
+			of = methods
 		}
-		for _, method := range methods {
+		for _, method := range of {
 			add(o.Path, method, o.operation(method))
 		}
 	}

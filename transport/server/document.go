@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"reflect"
 	"strings"
@@ -13,9 +12,9 @@ import (
 	"github.com/Ishan27g/ryo-faas/transport/wire"
 )
 
-// document returns what GET /openapi.json answers: the routes that this server answers, its
-// own paths, and the mounts that GET / shows.
-func (s *server) document() ([]byte, error) {
+// document is what GET /openapi.json answers but for functions: the routes that this server
+// answers, its own paths, and the mounts that GET / shows.
+func (s *server) document() map[string]any {
 	api := openapi.API{Title: "ryo-faas " + s.cfg.Program, Version: cmp.Or(s.cfg.Version, "unknown")}
 	for _, rt := range wire.Routes {
 		if s.service.offers(rt.RPC) {
@@ -38,11 +37,7 @@ func (s *server) document() ([]byte, error) {
 		}
 		api.Others = append(api.Others, openapi.Other{Path: path, Methods: m.Methods, Scope: m.Scope, Does: m.Does})
 	}
-	data, err := json.Marshal(openapi.Document(api))
-	if err != nil {
-		return nil, proto.Errorf(proto.ErrInternal, "write the OpenAPI document: %w", err)
-	}
-	return data, nil
+	return openapi.Document(api)
 }
 
 // named are the methods that the interface of those who answer them calls otherwise.

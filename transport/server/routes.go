@@ -51,7 +51,7 @@ func missing(g *gin.Context) error {
 		return notAllowed(g.Writer, g.Request, methods)
 	}
 	err := proto.Errorf(proto.ErrNotFound, "there is nothing at %.100q", path)
-	if strings.HasPrefix(path, "/functions/") {
+	if strings.HasPrefix(path, functionsPath) {
 		return err.WithHint("an agent's functions are called at urls of their own; GET /details shows them")
 	}
 	paths := []string{healthzPath, readyzPath, openapi.Path}

@@ -50,7 +50,7 @@ var ownPaths = []struct {
 	{frontPath, wire.ScopeRead, "what answers here"},
 	{healthzPath, wire.ScopeOpen, "whether this program runs"},
 	{readyzPath, wire.ScopeOpen, "whether this program can do its work"},
-	{openapi.Path, wire.ScopeRead, "all calls, as OpenAPI 3.1"},
+	{openapi.Path, wire.ScopeRead, "all calls and functions, as OpenAPI 3.1"},
 	{healthRPC, wire.ScopeOpen, ""},
 }
 
@@ -291,7 +291,8 @@ type server struct {
 	grpc    *grpc.Server
 	routes  http.Handler // of wire.Routes
 	// described is document, made once.
-	described func() ([]byte, error)
+	described func() map[string]any
+	types     knownTypes
 	rates     *rates.Limiter
 	// inFlight is held for reading by each request, so that Serve can wait for the
 	// last one and refuse any further.
@@ -319,7 +320,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 	proto.RegisterFunctionsServer(s.grpc, s.service)
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{ready: s.ready})
 	reflection.Register(s.grpc)
-	s.routes, s.described = newRoutes(s.service), sync.OnceValues(s.document)
+	s.routes, s.described = newRoutes(s.service), sync.OnceValue(s.document)
 	return s
 }
 
@@ -463,7 +464,7 @@ func (s *server) state(w http.ResponseWriter, r *http.Request) {
 			wire.WriteError(w, proto.Errorf(proto.ErrUnavailable, "not ready"))
 		}
 	case openapi.Path:
-		doc, err := s.described()
+		doc, err := s.documentFor(r.Context())
 		if err != nil {
 			wire.WriteError(w, err)
 			return
