@@ -5,14 +5,15 @@ import (
 	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // patience bounds every wait of a test.
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 func bodyOf(t testing.TB, res *http.Response) string {
 	t.Helper()

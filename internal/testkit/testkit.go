@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// Patience is how long a test waits for what should take milliseconds.
-	Patience = 30 * time.Second
+	// Patience is how long a test waits for what should take milliseconds: on a machine with
+	// ten times too much to do, under the race detector, that may be many seconds.
+	Patience = time.Minute
 	// BuildPatience is how long a test waits for what takes a build: the first run on
 	// a machine fills the build cache.
 	BuildPatience = 5 * time.Minute

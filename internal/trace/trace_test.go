@@ -20,11 +20,13 @@ import (
 	wire "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // collector gets spans. It answers with the statuses of its list, then with 200.
 type collector struct {

@@ -26,10 +26,12 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // patience bounds every wait of a test.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // Lasting is how long, in seconds, certificates are valid that are not to be renewed within
 // a test. pebble suggests (RFC 9773) to renew within the two days about the end of the

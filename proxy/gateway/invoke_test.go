@@ -33,7 +33,7 @@ import (
 )
 
 // patience bounds every wait of a test.
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 // front serves a gateway with routes to the rows, and returns its address.
 func front(t testing.TB, rows ...*proto.FunctionJsonRsp) string {

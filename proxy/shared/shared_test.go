@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/shared"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
@@ -25,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 // member is a proxy's side of what is shared.
 type member struct {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of a test.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 func config(t *testing.T) store.Config {
 	return store.Config{Dir: t.TempDir(), Backlog: storetest.Backlog, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: t.Output()})}

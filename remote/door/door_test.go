@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/Ishan27g/ryo-faas/internal/state"
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/remote/door"
 	"github.com/Ishan27g/ryo-faas/transport"
@@ -31,7 +32,7 @@ import (
 const (
 	functionPort = 5003
 	closedPort   = 5004
-	patience     = 10 * time.Second
+	patience     = testkit.Patience
 )
 
 // agent is an agent that has joined, with a door to one function.

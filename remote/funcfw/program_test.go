@@ -19,11 +19,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/remote/funcfw"
 )
 
 // patience is for machines under load; nothing waits for it when all is well.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // here is the platform of the go command that runs the tests.
 func here() funcfw.Platform {

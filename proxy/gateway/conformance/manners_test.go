@@ -19,11 +19,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/conformance"
 )
 
 // patience bounds every wait.
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 // left is told when and why the context of a call of /wait ends.
 type left struct {

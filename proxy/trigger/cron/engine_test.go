@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
@@ -23,7 +24,7 @@ func open(t testing.TB, dir string) (s *store.Engine, shut func()) {
 
 // What was decided is on the disk: the next proxy goes on from there.
 func TestAScheduleGoesOnWithTheNextProxy(t *testing.T) {
-	const patience = 20 * time.Second
+	const patience = testkit.Patience
 	dir, w := t.TempDir(), newWorld(row("@every 1s"))
 	count := func() int {
 		w.mu.Lock()

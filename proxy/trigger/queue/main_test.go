@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
@@ -34,7 +35,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait of a test.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // rig is a proxy's gateway with a queue, and functions behind it.
 type rig struct {
