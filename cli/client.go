@@ -25,8 +25,9 @@ the types that it takes and answers. NAME@3 is of version 3; without a number it
 version that gets most calls.
 
 The agent reads the types from the source when the function is deployed; proxyCli versions
-NAME -o json shows them as JSON Schema (types). Functions of other kinds than typed and event
-have none.`,
+NAME -o json shows them as JSON Schema (types). Types that were not sent with the function, as
+those of modules that are not vendored, are any: the client says which. Functions of other
+kinds than typed and event have none.`,
 		Example: `
   proxyCli client Summary > summaryclient/client.go
   proxyCli client Summary -lang ts > summary.ts`,
@@ -86,7 +87,10 @@ func (a *app) client(ctx context.Context, called, language string) ([]byte, erro
 			WithHint("declare it as func(T) (R, error), or call it with any HTTP client at " + url)
 	default:
 		return nil, proto.Errorf(proto.ErrIncapable, "the types of %s are not known", name).
-			WithHint("deploy it again if its agent was upgraded since; those of functions that init declares, or that are large, are never known")
+			WithHint("deploy it again if its agent was upgraded since; those of functions that another package declares, or a call makes, or that are large, are never known")
+	}
+	for _, says := range clientgen.Remarks(of.GetTypes()) {
+		a.note("less is known of a type than the function knows: %s", says)
 	}
 	return clientgen.Write(language, clientgen.Function{
 		Name: cmp.Or(of.GetSettings().GetName(), name), URL: url, Version: of.GetVersion(), Types: of.GetTypes(),

@@ -54,6 +54,7 @@ type document struct {
 // schema is as much of a JSON Schema as is understood.
 type schema struct {
 	Ref        string             `json:"$ref"`
+	Says       string             `json:"description"`
 	Type       words              `json:"type"`
 	AnyOf      []*schema          `json:"anyOf"`
 	Format     string             `json:"format"`
@@ -87,6 +88,65 @@ func (s *schema) plain() (*schema, bool) {
 		return s.AnyOf[0], true
 	}
 	return s, slices.Contains(s.Type, "null")
+}
+
+// remark is what a schema says of itself, or of the values that it holds, in one line that
+// ends no comment; "": nothing.
+func (s *schema) remark() string {
+	if s == nil {
+		return ""
+	}
+	if s.Says == "" {
+		for _, part := range slices.Concat(s.AnyOf, []*schema{s.Items, s.Values}) {
+			if text := part.remark(); text != "" {
+				return text
+			}
+		}
+		return ""
+	}
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != '*' {
+			return r
+		}
+		return ' '
+	}, s.Says)
+	return strings.Join(strings.Fields(strings.ToValidUTF8(text[:min(len(text), maxRemark)], "")), " ")
+}
+
+// maxRemark bounds what is taken of a schema's description, in bytes.
+const maxRemark = 400
+
+// Remarks are what types say of parts that a client knows less of than the function does,
+// such as those that are of any type: each once.
+func Remarks(types string) []string {
+	var doc document
+	if json.Unmarshal([]byte(types), &doc) != nil {
+		return nil
+	}
+	found := map[string]bool{}
+	var look func(s *schema)
+	look = func(s *schema) {
+		if s == nil {
+			return
+		}
+		if text := s.remark(); text != "" {
+			found[text] = true
+		}
+		look(s.Items)
+		look(s.Values)
+		for _, one := range s.AnyOf {
+			look(one)
+		}
+		for _, p := range s.Properties {
+			look(p)
+		}
+	}
+	for _, all := range []map[string]*schema{doc.Properties, doc.Defs} {
+		for _, s := range all {
+			look(s)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // is returns the first type of a schema that is not null; "": it has none.

@@ -21,11 +21,11 @@ var shop = Function{Name: "PlaceOrder", URL: "http://localhost:9002/functions/pl
 			"id": {"type": "integer", "minimum": 0}, "at": {"type": "string", "format": "date-time"}, "paid": {"type": ["boolean", "null"]},
 			"lines": {"type": ["array", "null"], "items": {"$ref": "#/$defs/line"}}, "weird \"name\"": {"type": "string"}, "-": {"type": "string"},
 			"labels": {"type": ["object", "null"], "additionalProperties": {"type": "string"}}, "scan": {"type": ["string", "null"], "contentEncoding": "base64"},
-			"more": {}, "parent": {"anyOf": [{"$ref": "#/$defs/Order"}, {"type": "null"}]}, "gone": {"$ref": "#/$defs/nothing"}
+			"more": {}, "when": {"description": "example.com/date.Day is declared elsewhere */\n\" than"}, "parent": {"anyOf": [{"$ref": "#/$defs/Order"}, {"type": "null"}]}, "gone": {"$ref": "#/$defs/nothing"}
 		}},
 		"line": {"type": "object", "required": ["a-b", "a_b", "2nd"], "properties": {"a-b": {"type": "number"}, "a_b": {"type": "integer"}, "2nd": {"type": "array", "items": {"type": "number"}},
 			"nested": {"type": "object", "properties": {"x": {"type": "integer"}}}}},
-		"client": {"type": "object", "properties": {}}
+		"client": {"type": "object", "properties": {}, "description": "it may have further fields"}
 	}
 }`}
 
@@ -83,6 +83,12 @@ func TestTheClientOfTypeScriptCompiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, got, 0o600))
 	said, err := exec.CommandContext(t.Context(), tsc, "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", path).CombinedOutput()
 	require.NoError(t, err, "%s", said)
+}
+
+func TestRemarks(t *testing.T) {
+	assert.Equal(t, []string{"example.com/date.Day is declared elsewhere / \" than", "it may have further fields"}, Remarks(shop.Types))
+	assert.Empty(t, Remarks("["))
+	assert.Equal(t, []string{"a"}, Remarks(`{"properties": {"request": {"type": "array", "items": {"anyOf": [{"additionalProperties": {"description": "a"}}, {"type": "null"}]}}}}`))
 }
 
 func FuzzWrite(f *testing.F) {

@@ -77,7 +77,11 @@ func (f *file) golang() ([]byte, error) {
 	}
 	var defs strings.Builder
 	for _, def := range slices.Sorted(maps.Keys(f.Defs)) {
-		fmt.Fprintf(&defs, "\n// %s is a type of the function's.\ntype %s %s\n", f.names[def], f.names[def], f.goType(f.Defs[def]))
+		says := ""
+		if says = f.Defs[def].remark(); says != "" {
+			says = " Note: " + says + "."
+		}
+		fmt.Fprintf(&defs, "\n// %s is a type of the function's.%s\ntype %s %s\n", f.names[def], says, f.names[def], f.goType(f.Defs[def]))
 	}
 	client := strings.NewReplacer("%URL%", strconv.Quote(f.URL), "%NAME%", f.Name, "%REQUEST%", request, "%RESULTS%", results, "%ANSWER%", value, "%DECODE%", decode).Replace(goClient)
 	imports := []string{"bytes", "context", "encoding/json", "fmt", "io", "net/http", "strings"}
@@ -153,6 +157,9 @@ func (f *file) goStruct(s *schema) string {
 		tag := "json:" + strconv.Quote(name+options)
 		if name == "-" {
 			tag = `json:"-,"`
+		}
+		if says := s.Properties[name].remark(); says != "" {
+			b.WriteString("// " + says + "\n")
 		}
 		fmt.Fprintf(&b, "%s %s %s\n", free(taken, identifier(name)), f.goType(s.Properties[name]), quoteTag(tag))
 	}

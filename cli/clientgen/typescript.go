@@ -68,7 +68,11 @@ func (f *file) typescript() []byte {
 		"%URL%", quote(f.URL), "%NAME%", f.Name, "%REQUEST%", f.tsType(f.Properties["request"], ""), "%ANSWER%", answer, "%DECODE%", decode,
 	).Replace(tsClient))
 	for _, def := range slices.Sorted(maps.Keys(f.Defs)) {
-		f.line("\nexport type %s = %s;", f.names[def], f.tsType(f.Defs[def], ""))
+		f.line("")
+		if says := f.Defs[def].remark(); says != "" {
+			f.line("/** %s */", says)
+		}
+		f.line("export type %s = %s;", f.names[def], f.tsType(f.Defs[def], ""))
 	}
 	return []byte(f.out.String())
 }
@@ -114,6 +118,9 @@ func (f *file) tsObject(s *schema, indent string) string {
 		}
 		if !slices.Contains(s.Required, name) {
 			optional = "?"
+		}
+		if says := s.Properties[name].remark(); says != "" {
+			fmt.Fprintf(&b, "%s  /** %s */\n", indent, says)
 		}
 		fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, written, optional, f.tsType(s.Properties[name], indent+"  "))
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // A client that is printed of a function calls it, with the function's own types.
@@ -42,8 +44,18 @@ func Reverse(in Text) (*Text, error) {
 }
 `))
 	mustDeploy(t, p.http, "Hello", source(t, says("Hello", "hi")))
+	mustDeploy(t, p.http, "Count", testkit.Files(t, map[string]string{
+		"fn.go":    "package fn\n\nimport (\n\t\"github.com/GoogleCloudPlatform/functions-framework-go/functions\"\n\n\t\"example.com/count/in\"\n)\n\nfunc init() { functions.Typed(\"Count\", in.Count) }\n",
+		"in/in.go": "package in\n\nimport (\n\t\"math/rand/v2\"\n\t\"net/netip\"\n)\n\ntype Hosts struct {\n\tList []netip.Addr\n\tMore *rand.PCG\n}\n\nfunc Count(in Hosts) (int, error) { return len(in.List), nil }\n",
+		"go.mod":   "module example.com/count\n\ngo 1.25\n\nrequire github.com/GoogleCloudPlatform/functions-framework-go v1.9.2\n",
+	}))
 	cli := func(args ...string) result { return proxyCli(t, "", append([]string{"-proxy", p.rpc}, args...)...) }
 
+	declared := cli("client", "Count", "-lang", "ts")
+	require.Zero(t, declared.code, declared.stderr)
+	assert.Contains(t, declared.stdout, "List: Array<string> | null;")
+	assert.Contains(t, declared.stdout, "/** math/rand/v2.PCG is declared elsewhere than in what was sent */")
+	assert.Contains(t, declared.stderr, "math/rand/v2.PCG")
 	printed := cli("client", "Reverse")
 	require.Zero(t, printed.code, printed.stderr)
 	module := t.TempDir()

@@ -23,6 +23,7 @@ type declaration struct {
 	verb   string         // HTTP, CloudEvent or Typed
 	name   string
 	expr   ast.Expr        // of the name
+	fn     ast.Expr        // the function; without the statements of its body
 	hidden map[string]bool // names that mean something else there than in the package
 	// sure says that it is known to run: it stands in an init function.
 	sure bool
@@ -52,7 +53,11 @@ func (pkg *source) readDeclarations(f *file, d ast.Decl) {
 		}
 		verb, name := f.declaringVerb(call.Fun), call.Args[0]
 		if declaredKinds[verb] != "" {
-			pkg.calls = append(pkg.calls, &declaration{file: f, at: f.place(name.Pos()), verb: verb, expr: name, hidden: localNames(around), sure: sure})
+			fn := call.Args[1]
+			if lit, ok := fn.(*ast.FuncLit); ok {
+				fn = &ast.FuncLit{Type: lit.Type, Body: &ast.BlockStmt{}}
+			}
+			pkg.calls = append(pkg.calls, &declaration{file: f, at: f.place(name.Pos()), verb: verb, expr: name, fn: fn, hidden: localNames(around), sure: sure})
 		}
 		return true
 	})
@@ -122,8 +127,11 @@ func localNames(around []ast.Node) map[string]bool {
 				expressions(s.Lhs...)
 			case *ast.DeclStmt:
 				for _, spec := range s.Decl.(*ast.GenDecl).Specs {
-					if v, ok := spec.(*ast.ValueSpec); ok {
-						note(v.Names...)
+					switch spec := spec.(type) {
+					case *ast.ValueSpec:
+						note(spec.Names...)
+					case *ast.TypeSpec:
+						note(spec.Name)
 					}
 				}
 			}

@@ -3,17 +3,11 @@ package funcfw
 import (
 	"cmp"
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"go/types"
 	"io/fs"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
-
-	"golang.org/x/mod/modfile"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 )
@@ -26,17 +20,19 @@ const (
 	maxParts    = 10_000   // of all types together
 )
 
-// Types returns what an exported typed function takes and answers: the JSON Schema (2020-12)
-// of an object whose properties request and answer are these; nil if the function is of
-// another kind or its types are not known. An event has a request alone.
+// Types returns what a typed function takes and answers: the JSON Schema (2020-12) of an
+// object whose properties request and answer are these; nil if the function is of another
+// kind or its types are not known, as of one that is declared elsewhere than in its package.
+// An event has a request alone.
 //
-// It reads the declarations of types in the package and in those of its module, and knows
-// some of the standard library. A type that is declared elsewhere, or says itself what it is
-// in JSON, is anything. The schema is as encoding/json writes: what is nil is null, and a
-// field is required unless it is left out when empty. In a request nothing is: what is not
-// given is the zero value.
+// It reads the declarations of types in the package, in those of its module, and in those of
+// other modules that were sent with it; of the standard library it knows those types that
+// are in JSON most. A type that is declared elsewhere, or says itself what it is in JSON, is
+// anything, and has a description that says so. The schema is as encoding/json writes: what
+// is nil is null, and a field is required unless it is left out when empty. In a request
+// nothing is: what is not given is the zero value.
 func Types(fsys fs.FS, t *Target, p Platform) (schema []byte) {
-	if t.Kind != proto.KindTyped && t.Kind != proto.KindEvent || t.Declared != "" {
+	if t.Kind != proto.KindTyped && t.Kind != proto.KindEvent {
 		return nil
 	}
 	defer func() {
@@ -44,18 +40,13 @@ func Types(fsys fs.FS, t *Target, p Platform) (schema []byte) {
 			schema = nil
 		}
 	}()
-	r := newReader(fsys, t.Dir, p)
-	pkg := r.read(t.Dir, path.Join(r.module, r.below(t.Dir)), cmp.Or(t.Function, t.Name))
-	if pkg == nil {
-		return nil
-	}
-	fn, ok := pkg.Scope().Lookup(cmp.Or(t.Function, t.Name)).(*types.Func)
-	if !ok {
+	r := newReader(fsys, t, p)
+	sig := r.signature(t)
+	if sig == nil {
 		return nil
 	}
 	s := &jsonTypes{defs: make(map[string]any), names: make(map[*types.TypeName]string)}
 	properties := map[string]any{}
-	sig := fn.Signature()
 	if n := sig.Params().Len(); n > 0 {
 		properties["request"] = s.of(sig.Params().At(n-1).Type(), 0)
 	}
@@ -75,137 +66,6 @@ func Types(fsys fs.FS, t *Target, p Platform) (schema []byte) {
 	return data
 }
 
-// known are the types of the standard library that have a form of their own in JSON.
-var known = map[string]string{
-	"time":          "package time\ntype Time struct{}\nfunc (Time) MarshalJSON() ([]byte, error)\ntype Duration int64\ntype Month int\ntype Weekday int\n",
-	"encoding/json": "package json\ntype RawMessage []byte\nfunc (RawMessage) MarshalJSON() ([]byte, error)\ntype Number string\n",
-}
-
-// typeReader reads the declarations of packages.
-type typeReader struct {
-	fsys         fs.FS
-	platform     Platform
-	files        *token.FileSet
-	root, module string // the module's folder and path
-	packages     map[string]*types.Package
-}
-
-// newReader returns a reader of the module that a folder is in.
-func newReader(fsys fs.FS, dir string, p Platform) *typeReader {
-	r := &typeReader{fsys: fsys, platform: p, files: token.NewFileSet(), root: dir, module: "fn", packages: make(map[string]*types.Package)}
-	for at := path.Clean(dir); ; at = path.Dir(at) {
-		text, err := readText(fsys, path.Join(at, "go.mod"), maxFile)
-		if err == nil {
-			if module := modfile.ModulePath(text); module != "" {
-				r.root, r.module = at, module
-			}
-			return r
-		}
-		if at == "." {
-			return r
-		}
-	}
-}
-
-// below is a folder, relative to the module's.
-func (r *typeReader) below(dir string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(path.Clean(dir), path.Clean(r.root)), "/")
-}
-
-// Import implements types.Importer. A package that is not known is an empty one.
-func (r *typeReader) Import(importPath string) (*types.Package, error) {
-	if pkg, ok := r.packages[importPath]; ok && pkg != nil {
-		return pkg, nil
-	}
-	if text, ok := known[importPath]; ok {
-		return r.declare(importPath, []*ast.File{r.parse(importPath, []byte(text), "")}), nil
-	}
-	if rest, ok := strings.CutPrefix(importPath, r.module+"/"); ok && len(r.packages) < maxPackages {
-		if pkg := r.read(path.Join(r.root, rest), importPath, ""); pkg != nil {
-			return pkg, nil
-		}
-	}
-	pkg := types.NewPackage(importPath, path.Base(importPath))
-	pkg.MarkComplete()
-	r.packages[importPath] = pkg
-	return pkg, nil
-}
-
-// read reads the package in a folder, nil if there is none. Of its functions it reads keep.
-func (r *typeReader) read(dir, importPath, keep string) *types.Package {
-	names, err := list(r.fsys, dir)
-	if err != nil {
-		return nil
-	}
-	var files []*ast.File
-	total := 0
-	for _, name := range names {
-		at := path.Join(dir, name)
-		if path.Ext(name) != ".go" || strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".") {
-			continue
-		}
-		text, err := readFile(r.fsys, at, maxFile)
-		if total += len(text); err != nil || total > maxSource {
-			return nil
-		}
-		if joins, err := matches(at, text, r.platform); err != nil || !joins {
-			continue
-		}
-		if file := r.parse(at, text, keep); file != nil {
-			files = append(files, file)
-		}
-	}
-	if files == nil {
-		return nil
-	}
-	return r.declare(importPath, files)
-}
-
-// parse returns what a file says of types: no variables, no constants that may be texts, no
-// bodies of functions, and of functions the methods, and the one that is to be kept.
-func (r *typeReader) parse(name string, text []byte, keep string) *ast.File {
-	file, err := parser.ParseFile(r.files, name, text, parser.SkipObjectResolution)
-	if err != nil {
-		return nil
-	}
-	file.Decls = slices.DeleteFunc(file.Decls, func(d ast.Decl) bool {
-		switch d := d.(type) {
-		case *ast.GenDecl:
-			return d.Tok == token.VAR || d.Tok == token.CONST && hasText(d)
-		case *ast.FuncDecl:
-			d.Body = nil
-			return d.Recv == nil && d.Name.Name != keep
-		}
-		return true
-	})
-	return file
-}
-
-// hasText reports whether constants may be texts, or made by calls, which may give texts.
-// Constants are read for the lengths of arrays alone, and a few lines of text, each the one
-// before eight times over, would fill the memory.
-func hasText(d *ast.GenDecl) (found bool) {
-	ast.Inspect(d, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.BasicLit:
-			found = found || n.Kind == token.STRING
-		case *ast.CallExpr:
-			found = true
-		}
-		return !found
-	})
-	return found
-}
-
-// declare makes a package of its files. What is wrong with them is no matter here.
-func (r *typeReader) declare(importPath string, files []*ast.File) *types.Package {
-	r.packages[importPath] = nil // an import of itself is one of an empty package
-	config := types.Config{Importer: r, IgnoreFuncBodies: true, FakeImportC: true, Error: func(error) {}}
-	pkg, _ := config.Check(importPath, r.files, files, nil)
-	r.packages[importPath] = pkg
-	return pkg
-}
-
 // jsonTypes makes schemas of types, as encoding/json treats them.
 type jsonTypes struct {
 	defs  map[string]any
@@ -219,6 +79,9 @@ func (s *jsonTypes) of(t types.Type, depth int) map[string]any {
 		return map[string]any{}
 	}
 	t = types.Unalias(t)
+	if isUnknown(t) {
+		return opaque(spelled(t) + " is declared elsewhere than in what was sent")
+	}
 	if named, ok := t.(*types.Named); ok {
 		if schema := s.named(named); schema != nil {
 			return schema
@@ -249,6 +112,10 @@ func (s *jsonTypes) named(t *types.Named) map[string]any {
 	obj := t.Obj()
 	if obj.Pkg() != nil {
 		switch obj.Pkg().Path() + "." + obj.Name() {
+		case "math/big.Int":
+			return map[string]any{"type": "integer"}
+		case "log/slog.Level":
+			return map[string]any{"type": "string"}
 		case "time.Time":
 			return map[string]any{"type": "string", "format": "date-time"}
 		case "encoding/json.RawMessage":
@@ -261,7 +128,7 @@ func (s *jsonTypes) named(t *types.Named) map[string]any {
 	has := func(name string) bool { return methods.Lookup(obj.Pkg(), name) != nil }
 	switch {
 	case has("MarshalJSON") || has("UnmarshalJSON"):
-		return map[string]any{}
+		return opaque(spelled(t) + " says itself what it is in JSON")
 	case has("MarshalText") || has("UnmarshalText"):
 		return map[string]any{"type": "string"}
 	}
@@ -303,6 +170,17 @@ func basic(b *types.Basic) map[string]any {
 	return map[string]any{}
 }
 
+// opaque is the schema of what is not known, which says why.
+func opaque(why string) map[string]any { return map[string]any{"description": why} }
+
+// spelled is a type as an import path and a name say it.
+func spelled(t types.Type) string {
+	if t == types.Typ[types.Invalid] {
+		return "the type"
+	}
+	return types.TypeString(t, nil)
+}
+
 // nullable is a schema that also takes null.
 func nullable(schema map[string]any) map[string]any {
 	switch typ := schema["type"].(type) {
@@ -312,7 +190,7 @@ func nullable(schema map[string]any) map[string]any {
 	case []string:
 		return schema
 	}
-	if len(schema) == 0 {
+	if schema["$ref"] == nil && schema["anyOf"] == nil { // it takes all
 		return schema
 	}
 	return map[string]any{"anyOf": []any{schema, map[string]any{"type": "null"}}}
@@ -326,12 +204,17 @@ type member struct {
 	tagged   bool
 	required bool
 	text     bool // it is written as a string
+	unknown  bool // it stands for the fields of an embedded type, which are not known
 }
 
 // object is the schema of a struct.
 func (s *jsonTypes) object(u *types.Struct, depth int) map[string]any {
-	byName := make(map[string][]member)
+	byName, more := make(map[string][]member), []string{}
 	for _, m := range s.members(u, 0, true) {
+		if m.unknown {
+			more = append(more, spelled(m.typ))
+			continue
+		}
 		byName[m.name] = append(byName[m.name], m)
 	}
 	properties, required := make(map[string]any), []string{}
@@ -351,6 +234,10 @@ func (s *jsonTypes) object(u *types.Struct, depth int) map[string]any {
 	}
 	slices.Sort(required)
 	object := map[string]any{"type": "object", "properties": properties}
+	if len(more) > 0 {
+		slices.Sort(more)
+		object["description"] = "it may have further fields: " + strings.Join(slices.Compact(more), ", ") + ", declared elsewhere than in what was sent"
+	}
 	if len(required) > 0 {
 		object["required"] = required
 	}
@@ -373,6 +260,10 @@ func (s *jsonTypes) members(u *types.Struct, depth int, required bool) (all []me
 		_, pointer := typ.(*types.Pointer)
 		if p, ok := typ.(*types.Pointer); ok {
 			typ = types.Unalias(p.Elem())
+		}
+		if f.Embedded() && name == "" && isUnknown(typ) {
+			all = append(all, member{typ: typ, unknown: true})
+			continue
 		}
 		embedded, isStruct := typ.Underlying().(*types.Struct)
 		if f.Embedded() && name == "" && isStruct {

@@ -125,36 +125,37 @@ func orAny(schema object) object {
 
 // types returns the schemas of request and answer, and adds those that they refer to to
 // schemas; nil if they are not known. Each is an object of its own there, named after the
-// function, so that pages and generators have a word for it.
+// function, so that pages and generators have a word for it. Nothing is required in a
+// request, so what is in both has two, and that of requests ends in Input.
 func (fn Function) types(schemas object) map[string]object {
 	var said struct {
-		Properties, Defs map[string]object
+		Properties map[string]any `json:"properties"`
+		Defs       map[string]any `json:"$defs"`
 	}
-	var raw struct {
-		Properties json.RawMessage `json:"properties"`
-		Defs       json.RawMessage `json:"$defs"`
-	}
-	if len(fn.Types) == 0 || json.Unmarshal(fn.Types, &raw) != nil || json.Unmarshal(raw.Properties, &said.Properties) != nil {
+	if len(fn.Types) == 0 || json.Unmarshal(fn.Types, &said) != nil {
 		return nil
-	}
-	if raw.Defs != nil && json.Unmarshal(raw.Defs, &said.Defs) != nil {
-		return nil
-	}
-	names := make(map[string]string, len(said.Defs)) // in the document, by those in the types
-	for _, name := range slices.Sorted(maps.Keys(said.Defs)) {
-		names[name] = componentName(fn.Name, name, schemas)
-		schemas[names[name]] = object{}
-	}
-	for name, schema := range said.Defs {
-		schemas[names[name]] = referring(map[string]any(schema), names)
 	}
 	types := make(map[string]object, 2)
+	answered := reached(said.Properties["answer"], said.Defs, map[string]bool{})
 	for _, part := range []string{"request", "answer"} {
-		schema, ok := said.Properties[part]
+		schema, ok := said.Properties[part].(map[string]any)
 		if !ok {
 			continue
 		}
-		types[part], _ = referring(map[string]any(schema), names).(map[string]any)
+		input := part == "request"
+		names := make(map[string]string) // in the document, by those in the types
+		for _, name := range slices.Sorted(maps.Keys(reached(schema, said.Defs, map[string]bool{}))) {
+			own := name
+			if input && answered[name] {
+				own += "Input"
+			}
+			names[name] = componentName(fn.Name, own, schemas)
+			schemas[names[name]] = object{}
+		}
+		for name, own := range names {
+			schemas[own] = inDocument(said.Defs[name], names, input)
+		}
+		types[part], _ = inDocument(schema, names, input).(map[string]any)
 		if schema["properties"] != nil {
 			name := componentName(fn.Name, part, schemas)
 			schemas[name], types[part] = types[part], ref(name)
@@ -162,6 +163,29 @@ func (fn Function) types(schemas object) map[string]object {
 	}
 	return types
 }
+
+// reached adds to found the names of the definitions that a schema refers to.
+func reached(v any, defs map[string]any, found map[string]bool) map[string]bool {
+	switch v := v.(type) {
+	case map[string]any:
+		to, _ := v["$ref"].(string)
+		if name := strings.TrimPrefix(to, definition); defs[name] != nil && !found[name] {
+			found[name] = true
+			reached(defs[name], defs, found)
+		}
+		for _, e := range v {
+			reached(e, defs, found)
+		}
+	case []any:
+		for _, e := range v {
+			reached(e, defs, found)
+		}
+	}
+	return found
+}
+
+// definition is how references begin in the types of a function.
+const definition = "#/$defs/"
 
 // componentName is a name in a document that no schema has yet: OpenAPI allows letters of
 // ASCII, digits, and three signs.
@@ -181,27 +205,28 @@ func componentName(function, name string, schemas object) string {
 	return text
 }
 
-// referring is a schema whose references lead to the document's schemas. It has one of
-// anything for those that lead nowhere.
-func referring(v any, names map[string]string) any {
+// inDocument is a schema whose references lead to the document's schemas. It has one of
+// anything for those that lead nowhere. In an input nothing is required.
+func inDocument(v any, names map[string]string, input bool) any {
 	switch v := v.(type) {
 	case map[string]any:
 		if to, ok := v["$ref"].(string); ok {
-			name := names[strings.TrimPrefix(to, "#/$defs/")]
-			if name == "" {
-				return map[string]any{}
+			if name := names[strings.TrimPrefix(to, definition)]; name != "" {
+				return map[string]any(ref(name))
 			}
-			return map[string]any(ref(name))
+			return map[string]any{}
 		}
 		changed := make(map[string]any, len(v))
 		for key, e := range v {
-			changed[key] = referring(e, names)
+			if _, list := e.([]any); !input || key != "required" || !list { // a field may be called so, too
+				changed[key] = inDocument(e, names, input)
+			}
 		}
 		return changed
 	case []any:
 		changed := make([]any, len(v))
 		for i, e := range v {
-			changed[i] = referring(e, names)
+			changed[i] = inDocument(e, names, input)
 		}
 		return changed
 	}

@@ -50,6 +50,10 @@ func TestFunctionsAreInTheDocument(t *testing.T) {
 	assert.Len(t, paths["/functions/%C3%A4h"], 7)
 	assert.Contains(t, paths["/deploy/"], "servers")
 	assert.NotContains(t, paths["/deploy"], "servers", "that is the agent's own")
+	schemas := doc["components"].(map[string]any)["schemas"]
+	for _, name := range []string{"Add.request", "Add.Tr-e4-ger", "Add.Tr-e4-gerInput"} {
+		assert.Contains(t, schemas, name)
+	}
 	add := paths["/functions/add"].(map[string]any)["post"].(map[string]any)
 	assert.Equal(t, "Add_post", add["operationId"])
 	assert.Equal(t, "calls Add, version 3, of kind typed", add["summary"])
@@ -65,7 +69,9 @@ func TestFunctionsAreInTheDocument(t *testing.T) {
 		good       bool
 	}{
 		{"add/post/requestBody/content/application~1json/schema", `{"$ref": {"n": 1, "next": {"n": 2}}, "none": "anything"}`, true},
-		{"add/post/requestBody/content/application~1json/schema", `{"$ref": {"next": {"n": 2}}}`, false},
+		{"add/post/requestBody/content/application~1json/schema", `{"$ref": {"next": {}}}`, true},
+		{"add/post/requestBody/content/application~1json/schema", `{"$ref": {"next": {"n": "2"}}}`, false},
+		{"add/post/responses/200/content/application~1json/schema", `{"n": 1, "next": {}}`, false},
 		{"add/post/responses/200/content/application~1json/schema", `null`, true},
 		{"add/post/responses/200/content/application~1json/schema", `{"n": "1"}`, false},
 		{"note/post/requestBody/content/application~1json/schema", `"text"`, true},
