@@ -88,7 +88,7 @@ func TestLostAgentsAreReplacedAndNotDoubled(t *testing.T) {
 			return len(at) == 2 && !slices.Contains(at, lost)
 		}, "%s is replaced", lost)
 		t.Logf("replaced after %s", time.Since(killed).Round(10*time.Millisecond))
-		assert.Less(t, time.Since(killed), lostAfter+2*time.Second)
+		assert.Greater(t, time.Since(killed), lostAfter, "it might be back")
 		answers(t, "here", r.URL)
 	}
 	for _, lost := range first {
@@ -104,12 +104,12 @@ func TestLostAgentsAreReplacedAndNotDoubled(t *testing.T) {
 	for _, lost := range both {
 		running[lost].kill()
 	}
-	require.Eventually(t, func() bool {
+	eventually(t, func() bool {
 		at := holders(t, p, "Hello")
 		return len(at) == 2 && !slices.ContainsFunc(both, func(lost string) bool { return slices.Contains(at, lost) })
-	}, 12*time.Second, 50*time.Millisecond, "both are replaced")
+	}, "both are replaced")
 	t.Logf("both replaced after %s", time.Since(killed).Round(10*time.Millisecond))
-	assert.Less(t, time.Since(killed), lostAfter+2*time.Second)
+	assert.Greater(t, time.Since(killed), lostAfter, "they might be back")
 	answers(t, "here", r.URL)
 
 	now := holders(t, p, "Hello")

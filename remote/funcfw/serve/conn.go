@@ -1,10 +1,17 @@
 package serve
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 )
+
+// mostLate is how many connections are accepted while a server drains: as many as can wait in
+// a socket of the agent.
+const mostLate = 128
 
 // listener counts what passes over its connections.
 type listener struct {
@@ -15,6 +22,9 @@ type listener struct {
 // Accept returns a connection with all methods of the one that it wraps.
 func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) { // by drain
+		conn, err = l.waiting()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -25,6 +35,37 @@ func (l listener) Accept() (net.Conn, error) {
 		return &unixConn{UnixConn: c, passed: passed{traffic: l.traffic}}, nil
 	}
 	return conn, nil // inherit makes no others
+}
+
+// waiting returns a connection that has been made and not accepted yet, net.ErrClosed when
+// there is none. To close the listener would reset it, and its caller cannot know that
+// nothing has been done. Where the next process listens as well, as it does while a function
+// is replaced, there is always one more: that one takes what is past mostLate.
+func (l listener) waiting() (net.Conn, error) {
+	raw, err := l.Listener.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if l.traffic.late.Add(1) > mostLate {
+		return nil, net.ErrClosed
+	}
+	fd, failure := -1, error(syscall.EINTR)
+	err = raw.Control(func(socket uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		for failure == syscall.EINTR || failure == syscall.ECONNABORTED { // which one that has gone leaves
+			fd, _, failure = syscall.Accept(int(socket))
+		}
+		if failure == nil {
+			syscall.CloseOnExec(fd)
+		}
+	})
+	if err != nil || failure != nil {
+		return nil, net.ErrClosed
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() // FileConn makes another descriptor
+	return net.FileConn(f)
 }
 
 // takeable is a connection that a handler can take over.

@@ -51,8 +51,9 @@
 // from X-Ryo-Remote-Addr, which is believed on the unix socket alone. Its context has a
 // deadline, after the time that the gateway says in X-Ryo-Timeout, until the answer has
 // begun. /_ryo/healthz lies outside of every mount. On SIGTERM and SIGINT the process
-// drains and exits with status 0: once running requests have been answered and
-// connections that the function took over are closed, or when the drain's time is over.
+// accepts who is connected already, drains and exits with status 0: once running requests
+// have been answered and connections that the function took over are closed, or when the
+// drain's time is over.
 //
 // # Decisions
 //

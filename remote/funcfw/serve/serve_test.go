@@ -332,6 +332,53 @@ func TestDrainAnswersConnectionsThatAreOpen(t *testing.T) {
 	assert.NoError(t, <-s.done)
 }
 
+// told is a listener that says that it is to end.
+type told struct {
+	net.Listener
+	draining func()
+}
+
+func (l told) SetDeadline(time.Time) error { l.draining(); return nil }
+func (l told) Close() error                { l.draining(); return nil }
+
+// A socket that is closed resets who waits in it.
+func TestDrainAnswersWhoWaitsToBeAccepted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	var waiting []net.Conn
+	for range mostLate + 1 {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		waiting = append(waiting, conn)
+	}
+	traffic := newTraffic(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") }))
+	srv := &http.Server{Handler: traffic, ConnState: traffic.note}
+	var accepting sync.WaitGroup
+	draining := make(chan struct{})
+	accepting.Go(func() {
+		<-draining // no earlier is any accepted
+		assert.ErrorIs(t, srv.Serve(listener{l, traffic}), net.ErrClosed)
+	})
+	drained := make(chan error)
+	go func() {
+		drained <- traffic.drain(t.Context(), srv, []net.Listener{l, told{draining: sync.OnceFunc(func() { close(draining) })}}, &accepting, func() {})
+	}()
+	for _, conn := range waiting[:mostLate] {
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.True(t, resp.Close)
+	}
+	_, err = http.ReadResponse(bufio.NewReader(waiting[mostLate]), nil)
+	assert.ErrorIs(t, err, syscall.ECONNRESET, "as many as it likes: a replaced process would never end")
+	assert.NoError(t, <-drained)
+	refusesCallers(t, l.Addr().String())
+}
+
 // stats asks on the control connection.
 func (s *server) stats(t *testing.T) stats {
 	t.Helper()

@@ -23,6 +23,7 @@ type traffic struct {
 	next           http.Handler
 	received, sent atomic.Int64 // bytes
 	draining       atomic.Bool
+	late           atomic.Int32  // connections that were accepted while it drains
 	changed        chan struct{} // has room for one
 
 	mu       sync.Mutex // guards the fields below
@@ -120,16 +121,19 @@ func (t *traffic) stats() stats {
 	return s
 }
 
-// drain closes the listeners, calls closed once no connection can arrive any more, and
-// returns when every request has been answered and every connection that a handler took
-// over is closed, or when ctx ends. accepting counts the server's Serve of each
-// listener.
+// drain accepts what waits at the listeners and closes them, calls closed once no
+// connection can arrive any more, and returns when every request has been answered and
+// every connection that a handler took over is closed, or when ctx ends. accepting counts
+// the server's Serve of each listener.
 func (t *traffic) drain(ctx context.Context, srv *http.Server, listeners []net.Listener, accepting *sync.WaitGroup, closed func()) error {
 	t.draining.Store(true)
 	for _, l := range listeners {
-		_ = l.Close() // the sockets themselves are the agent's
+		_ = l.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Unix(1, 0)) // see listener.waiting
 	}
 	accepting.Wait() // the last connection that was accepted has been noted
+	for _, l := range listeners {
+		_ = l.Close() // the sockets themselves are the agent's
+	}
 	closed()
 	duck, cancel := context.WithTimeout(ctx, lameDuck)
 	defer cancel()
