@@ -136,7 +136,6 @@ func (s *session) verify(ctx context.Context) error {
 func (s *session) verifyKind(ctx context.Context, kind Kind) (why string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
-	b := s.buckets[kind]
 	records := registry{kind: kind, session: s.itself}
 	stream, err := s.js.Stream(ctx, "KV_"+bucket(kind))
 	if err != nil {
@@ -149,23 +148,9 @@ func (s *session) verifyKind(ctx context.Context, kind Kind) (why string, err er
 		}
 		return "", err
 	}
-	w, err := b.WatchAll(ctx, jetstream.MetaOnly())
+	_, n, err := s.countRecords(ctx, kind)
 	if err != nil {
 		return "", err
-	}
-	defer func() { _ = w.Stop() }()
-	n := uint64(0)
-	for told := false; !told; {
-		select {
-		case is := <-w.Updates():
-			if told = is == nil; !told {
-				n++
-			}
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-s.ended:
-			return "", errClosed
-		}
 	}
 	after, err := stream.Info(ctx)
 	if err != nil {
@@ -176,6 +161,33 @@ func (s *session) verifyKind(ctx context.Context, kind Kind) (why string, err er
 		return fmt.Sprintf("%d of %d records of %s cannot be read", after.State.Msgs-n, after.State.Msgs, kind), nil
 	}
 	return "", nil
+}
+
+// countRecords returns how many records a kind has, and how many messages with those that say
+// that there is no record any more. No value is read.
+func (s *session) countRecords(ctx context.Context, kind Kind) (records int, messages uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	w, err := s.buckets[kind].WatchAll(ctx, jetstream.MetaOnly())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case is := <-w.Updates():
+			if is == nil { // that were all
+				return records, messages, nil
+			}
+			if messages++; is.Operation() == jetstream.KeyValuePut {
+				records++
+			}
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		case <-s.ended:
+			return 0, 0, errClosed
+		}
+	}
 }
 
 // note remembers that something is lost.
