@@ -24,6 +24,12 @@ const (
 	electionLimit = 12 * time.Second
 	// tryLimit bounds each try, and each question to a leader.
 	tryLimit = 2 * time.Second
+	// soon is tryLimit once somebody has not answered: what was sent to a leader that is gone is
+	// sent again as soon as there may be another one.
+	soon = 500 * time.Millisecond
+	// tryPause is the longest between two tries. A change asks several streams, one after the
+	// other, and each of these pauses comes on top of the election.
+	tryPause = 250 * time.Millisecond
 	// settlePause is how often it is looked what becomes of a change that is under way.
 	settlePause = 5 * time.Millisecond
 	// batch is how many records are asked for at a time, and batchBytes how many bytes.
@@ -89,7 +95,7 @@ func (s *session) try(ctx context.Context, change bool, do func(context.Context)
 	limited, cancel := context.WithTimeout(ctx, s.links.patience(change))
 	defer cancel()
 	sure := true
-	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, tryPause) {
 		try, end := context.WithTimeout(limited, tryLimit)
 		err := do(try)
 		end()
@@ -128,16 +134,12 @@ func (s *session) change(ctx context.Context, stream string, msg *nats.Msg, on u
 		mark = rand.Text()
 		msg.Header[markHeader] = []string{mark}
 	}
-	unsure := false
 	err = s.insist(ctx, func(ctx context.Context) error {
 		for {
-			ack, err := s.js.PublishMsg(ctx, msg)
+			ack, err := s.send(ctx, msg)
 			if err == nil {
 				sequence = ack.Sequence
 				return nil
-			}
-			if _, maybe := silence(err); maybe {
-				unsure = true
 			}
 			if !s.many || !changed(err) {
 				return err
@@ -147,7 +149,7 @@ func (s *session) change(ctx context.Context, stream string, msg *nats.Msg, on u
 			switch {
 			case missing != nil && !none:
 				return missing
-			case unsure && !none && first(is.Header, markHeader) == mark:
+			case !none && first(is.Header, markHeader) == mark: // who refused it is the leader no longer, or it was sent twice
 				sequence = is.Sequence
 				return nil
 			case none && on != 0 && !s.fresh.old(msg.Subject, 0), !none && is.Sequence != on && !s.fresh.old(msg.Subject, is.Sequence):
@@ -164,6 +166,16 @@ func (s *session) change(ctx context.Context, stream string, msg *nats.Msg, on u
 		s.saw(msg.Subject, sequence)
 	}
 	return sequence, err
+}
+
+// send sends a change once.
+func (s *session) send(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	if !s.many {
+		return s.js.PublishMsg(ctx, msg)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.links.limit())
+	defer cancel()
+	return s.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0)) // insist does that
 }
 
 // changed reports whether a change was refused since it was made on another message than the
@@ -284,7 +296,7 @@ func rawOf(m *nats.Msg) (*jetstream.RawStreamMsg, error) {
 func (s *session) ask(ctx context.Context, subject string, req getRequest) (*nats.Msg, error) {
 	limit := answerLimit
 	if s.many {
-		limit = tryLimit
+		limit = s.links.limit()
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -203,6 +203,16 @@ func (l *links) troubled() bool {
 	return time.Since(l.trouble) < doubt
 }
 
+// limit is how long to wait for an answer to what may be asked again.
+func (l *links) limit() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.trouble) < electionLimit {
+		return soon
+	}
+	return tryLimit
+}
+
 func (l *links) lose(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -132,4 +133,17 @@ func (e *Engine) Has(ctx context.Context, name string) bool {
 		_, err = s.replica(ctx, blobsStream, getRequest{Next: piecePrefix + "*", Sequence: 1})
 	}
 	return err == nil
+}
+
+// Distant returns the records of an engine elsewhere that a test plays itself, at the other end
+// of a connection.
+func Distant(conn *nats.Conn) (func(Kind) Registry, error) {
+	s := newSession(hclog.NewNullLogger())
+	s.many, s.place, s.conn = true, "the engine of a test", conn
+	for _, k := range kept {
+		s.buckets[k.kind] = struct{ jetstream.KeyValue }{}
+	}
+	var err error
+	s.js, err = jetstream.New(conn)
+	return func(kind Kind) Registry { return registry{kind: kind, session: s.itself} }, err
 }
