@@ -93,9 +93,6 @@
 // over another connection, although their callers may be silent. Nobody else says so, and
 // nothing else is repeated.
 //
-// Websockets over HTTP/2 (RFC 8441) are not offered, though Go's server could: only a variable
-// of the environment turns that on, GODEBUG=http2xconnect=1, when the process starts and for all
-// of it, and no directive of a main package can set it. There will be a switch for each server
-// (golang.org/issue/53208). Until then browsers open a connection of HTTP/1.1 for each, as they
-// do wherever it is not offered.
+// A websocket over HTTP/2 (RFC 8441) is a call of HTTP/1.1 to the function (socket.go), which
+// knows of no other. Nothing else is served by CONNECT.
 package gateway

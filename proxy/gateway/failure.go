@@ -45,6 +45,8 @@ func (c *call) fail(ctx context.Context, err error) {
 	case wire.IsCutOff(err):
 		e = proto.Errorf(proto.ErrBadGateway, "agent %s, where function %q was called, is cut off: its machine has not answered for %v", c.target.key.agent, name, wire.PeerSilence).
 			WithHint("the call may have been executed; check that the machine runs, and that no firewall is between").From("agent", "lost")
+	case errors.Is(err, errNoSocket):
+		e = proto.Errorf(proto.ErrUnsupported, "function %q serves no websockets: %w", name, err).From("function", "answer")
 	case c.agentErr() != nil:
 		e = proto.Errorf(proto.ErrBadGateway, "function %q was called, and the connection was lost: %s", name, c.agentErr().Message).
 			WithHint("the call may have been executed; proxyCli agents shows which agents answer").From("agent", "lost")

@@ -144,6 +144,9 @@ func (g *Gateway) newCall(w http.ResponseWriter, r *http.Request) *call {
 	if r.ProtoMajor > 1 {
 		c.out.silence = g.Silence
 	}
+	if asksForSocket(r) {
+		c.out.socket, c.in = newSocket(r)
+	}
 	return c
 }
 

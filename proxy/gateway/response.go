@@ -39,6 +39,8 @@ func (c *call) begins(res *http.Response) error {
 		return fmt.Errorf("it has the status %d", res.StatusCode)
 	case res.StatusCode == http.StatusSwitchingProtocols && !c.tunnel:
 		return errors.New("it switched protocols unasked")
+	case c.out.socket != nil:
+		return c.out.socket.check(res)
 	}
 	return nil
 }
@@ -86,6 +88,7 @@ type response struct {
 	rest    int64         // bytes of the declared length still to come; negative without one
 	status  int           // 0: none was sent
 	bytes   int64         // of the body, so far
+	socket  *socket       // the caller asks for a websocket over HTTP/2; nil: it does not
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -135,6 +138,9 @@ func (o *response) reset() {
 // Hijack implements http.Hijacker. The connection first reads what the caller has sent
 // already.
 func (o *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if o.socket != nil {
+		return o.socket.open(o)
+	}
 	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err

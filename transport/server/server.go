@@ -534,8 +534,9 @@ func routeOf(r *http.Request) (wire.Route, bool) {
 // server, as requests to a forward proxy do, into a plain path.
 func (s *server) address(r *http.Request) error {
 	absolute := r.URL.Host != ""
+	_, asks := r.Header[":protocol"] // of extended CONNECT (RFC 8441): a path is asked for a protocol
 	switch {
-	case r.Method == http.MethodConnect, absolute && !s.access.ownHost(r.Host) && hostOnly(r.Host) != localHost(r):
+	case r.Method == http.MethodConnect && !asks, absolute && !s.access.ownHost(r.Host) && hostOnly(r.Host) != localHost(r):
 		return proto.Errorf(proto.ErrInvalid, "this server is no forward proxy").WithHint("address it by one of its own names")
 	case !absolute && r.URL.Scheme != "": // a target without a host: nobody but a gateway says that TLS was spoken
 		return proto.Errorf(proto.ErrInvalid, "the request target %.100q names no host", r.RequestURI)

@@ -176,9 +176,10 @@ func Widens[Name string | []byte](name Name) bool {
 	return len(name) == len(widens) && strings.EqualFold(string(name), widens)
 }
 
-// Websocket says whether a request asks for a websocket. HTTP/1.0 has none.
+// Websocket says whether a request asks for a websocket. HTTP/1.0 has none. Callers of HTTP/2
+// cannot send the header: their servers set it.
 func Websocket(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return r.ProtoAtLeast(1, 1) && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // LastHop reports whether a request may go no further than here (RFC 9110 section
