@@ -9,22 +9,23 @@ import (
 
 func (a *app) scaleCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "scale NAME N|all",
+		Use:   "scale NAME N|N-M|all",
 		Short: "changes on how many agents a function is",
 		Long: `
 The proxy chooses the agents: those that have the function stay, further ones are spread
-over machines. all stands for each agent that may have it, new ones too. The function is
-ready on further agents before it leaves others.`,
-		Example: "\n  proxyCli scale HelloWorld 3",
+over machines. all stands for each agent that may have it, new ones too, and 1-4 for one to
+four, as many as its calls need: that takes the setting max. The function is ready on further
+agents before it leaves others.`,
+		Example: "\n  proxyCli scale HelloWorld 3\n  proxyCli scale HelloWorld 1-4",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usagef(cmd, "%s needs a NAME and how many agents are to have it: a number, or all", cmd.Name())
+				return usagef(cmd, "%s needs a NAME and how many agents are to have it: a number, two such as 1-4, or all", cmd.Name())
 			}
 			return notBlank(cmd, "NAME", args)
 		},
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, _, err := proto.ParseReplicas(args[1]); err != nil {
+			if _, err := proto.ParseReplicas(args[1]); err != nil {
 				return usagef(cmd, "%s", err)
 			}
 			rows, err := answer(a, func(client *transport.Client) ([]*proto.FunctionJsonRsp, error) {
@@ -54,9 +55,9 @@ func (a *app) noteMissing(rows []*proto.FunctionJsonRsp) {
 		have[r.GetName()]++
 	}
 	for _, r := range rows {
-		number, _, err := proto.ParseReplicas(r.GetReplicas())
-		if n := have[r.GetName()]; err == nil && n > 0 && n < number {
-			a.note("%s: %d of %d replicas have an agent; the others wait for agents that can have them", r.GetName(), n, number)
+		wanted, err := proto.ParseReplicas(r.GetReplicas())
+		if n := have[r.GetName()]; err == nil && n > 0 && n < wanted.Least {
+			a.note("%s: %d of %d replicas have an agent; the others wait for agents that can have them", r.GetName(), n, wanted.Least)
 		}
 		have[r.GetName()] = 0
 	}

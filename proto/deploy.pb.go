@@ -143,7 +143,8 @@ type FunctionJson struct {
 	Queue uint32 `protobuf:"varint,50,opt,name=queue,proto3" json:"queue,omitempty"`
 	// How long a call waits for a place, such as "10s". Default 10s; "0": it does not wait.
 	QueueTimeout string `protobuf:"bytes,51,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
-	// How many agents are to have the function, where none are named: a number, or "all".
+	// How many agents are to have the function, where none are named: a number, two such as
+	// "1-4", between which its calls decide, or "all".
 	// Default: as many as have it; of a new one, 1.
 	Replicas string `protobuf:"bytes,85,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Labels that its agents must have, where none are named. Default: none.
@@ -4914,7 +4915,7 @@ func (x *ResizeRequest) GetProcesses() uint32 {
 type ScaleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A number from 1 on, or "all".
+	// A number from 1 on, two such as "1-4", or "all".
 	Replicas      string `protobuf:"bytes,2,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -21,23 +21,52 @@ const (
 
 var labelForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`)
 
-// ParseReplicas parses a value of the setting replicas: a number from 1 on, or all.
-func ParseReplicas(text string) (n int, all bool, err error) {
-	if text == ReplicasAll {
-		return 0, true, nil
-	}
-	n, err = strconv.Atoi(text)
-	if err != nil || n < 1 || n > MaxReplicas || strconv.Itoa(n) != text {
-		return 0, false, fmt.Errorf("%.40q is neither a whole number from 1 to %d nor %q", text, MaxReplicas, ReplicasAll)
-	}
-	return n, false, nil
+// Replicas is on how many agents a function is to be. The zero value is none.
+type Replicas struct {
+	Least int  // from 1 on; 0: All
+	Most  int  // Least, or more: then calls decide
+	All   bool // each agent that may have it
 }
+
+// ParseReplicas parses a value of the setting replicas: a number from 1 on, two with "-" between
+// them, or all.
+func ParseReplicas(text string) (Replicas, error) {
+	if text == ReplicasAll {
+		return Replicas{All: true}, nil
+	}
+	low, high, between := strings.Cut(text, "-")
+	if !between {
+		high = low
+	}
+	r := Replicas{}
+	var err, bad error
+	r.Least, err = strconv.Atoi(low)
+	r.Most, bad = strconv.Atoi(high)
+	if err != nil || bad != nil || r.Least < 1 || r.Most > MaxReplicas || r.Least > r.Most || between == (r.Least == r.Most) || r.String() != text {
+		return Replicas{}, fmt.Errorf("%.40q is neither a whole number from 1 to %d, nor two such as 1-4, nor %q", text, MaxReplicas, ReplicasAll)
+	}
+	return r, nil
+}
+
+// String writes it as ParseReplicas reads it.
+func (r Replicas) String() string {
+	switch {
+	case r.All:
+		return ReplicasAll
+	case r.Follow():
+		return fmt.Sprintf("%d-%d", r.Least, r.Most)
+	}
+	return strconv.Itoa(r.Least)
+}
+
+// Follow reports whether their number follows the calls.
+func (r Replicas) Follow() bool { return r.Most > r.Least }
 
 func (f *FunctionJson) checkReplicas() error {
 	if f.GetReplicas() == "" {
 		return nil
 	}
-	if _, _, err := ParseReplicas(f.GetReplicas()); err != nil {
+	if _, err := ParseReplicas(f.GetReplicas()); err != nil {
 		return f.invalid("replicas", "%s", err)
 	}
 	if len(f.GetToAgent()) > 0 {

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -8,14 +9,18 @@ import (
 )
 
 func TestReplicasAreANumberOrAll(t *testing.T) {
-	for text, want := range map[string]int{"1": 1, "3": 3, "1024": 1024, "all": 0} {
-		n, all, err := ParseReplicas(text)
+	for text, want := range map[string]Replicas{
+		"1": {Least: 1, Most: 1}, "3": {Least: 3, Most: 3}, "1024": {Least: 1024, Most: 1024}, "all": {All: true},
+		"1-4": {Least: 1, Most: 4}, "2-1024": {Least: 2, Most: 1024},
+	} {
+		r, err := ParseReplicas(text)
 		require.NoError(t, err, text)
-		assert.Equal(t, want, n, text)
-		assert.Equal(t, text == "all", all, text)
+		assert.Equal(t, want, r, text)
+		assert.Equal(t, text, r.String())
+		assert.Equal(t, strings.Contains(text, "-"), r.Follow(), text)
 	}
-	for _, text := range []string{"", "0", "-1", "1025", "01", "+1", "1.5", "ALL", "many"} {
-		_, _, err := ParseReplicas(text)
+	for _, text := range []string{"", "0", "-1", "1025", "01", "+1", "1.5", "ALL", "many", "0-1", "1-", "-", "4-1", "2-2", "1-1025", "1-4-8", "1 - 4", "01-4", "1-04", "1-all"} {
+		_, err := ParseReplicas(text)
 		assert.Error(t, err, text)
 	}
 }

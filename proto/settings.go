@@ -272,8 +272,8 @@ var settings = []Setting{
 		Default: "never",
 	},
 	{
-		Name: "replicas", Flag: "replicas", Value: "N|all", Form: Share, Effect: OnPlace, check: (*FunctionJson).checkReplicas,
-		Help:    "agents that have the function, where it names none: the proxy chooses them, and others if they drain or are lost",
+		Name: "replicas", Flag: "replicas", Value: "N|N-M|all", Form: Share, Effect: OnPlace, check: (*FunctionJson).checkReplicas,
+		Help:    "agents that have the function, where it names none: the proxy chooses them, and others if they drain or are lost; 1-4: from one to four, as its calls need, with max",
 		Default: "as many as have it; of a new one, 1",
 	},
 	{

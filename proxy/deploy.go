@@ -409,6 +409,9 @@ func (p *Proxy) place(ctx context.Context, o rollout.Order, least proto.Isolatio
 		}
 		return addrs, func() {}, nil
 	}
+	if wanted, _ := proto.ParseReplicas(fn.GetReplicas()); wanted.Follow() && fn.GetMax() == 0 {
+		return nil, nil, withoutMax(fn.GetName(), fn.GetReplicas())
+	}
 	is := place.Function{Path: o.Path()}
 	fleet.Wish{
 		Replicas: fn.GetReplicas(), Labels: fn.GetPlacement(), Memory: fn.GetMemory(), CPU: fn.GetCpu(),

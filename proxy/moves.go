@@ -52,7 +52,7 @@ func (p *Proxy) servedByNobody(path string) bool {
 // is known.
 func (p *Proxy) function(path string) (place.Function, bool) {
 	_, functions := p.fleet.Places()
-	for _, fn := range p.withWishes(functions) {
+	for _, fn := range p.sizes.want(p.withWishes(functions)) {
 		if fn.Path == path {
 			return fn, true
 		}

@@ -81,7 +81,7 @@ func rest(ctx context.Context, pause time.Duration) {
 // something changes.
 func (p *Proxy) tend(ctx context.Context, moves *sync.WaitGroup) (next time.Duration) {
 	agents, functions := p.fleet.Places()
-	functions = p.withWishes(functions)
+	functions = p.sizes.want(p.withWishes(functions))
 	s := &p.places
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -339,10 +339,7 @@ func (p *Proxy) beginToBring(ctx context.Context, path string, fn place.Function
 }
 
 func replicasText(fn place.Function) string {
-	if fn.All {
-		return proto.ReplicasAll
-	}
-	return strconv.Itoa(fn.Replicas)
+	return proto.Replicas{Least: fn.Replicas, Most: max(fn.Replicas, fn.Most), All: fn.All}.String()
 }
 
 // serving returns an order that brings the version that serves to further agents.
@@ -433,7 +430,7 @@ func (p *Proxy) leave(ctx context.Context, path string, target place.Target) err
 // Scale implements transport.Registrar. A function that was deployed to agents by name is
 // one that the proxy places from then on.
 func (p *Proxy) Scale(ctx context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error) {
-	number, all, err := proto.ParseReplicas(replicas)
+	wanted, err := proto.ParseReplicas(replicas)
 	if err != nil {
 		return nil, err
 	}
@@ -442,6 +439,9 @@ func (p *Proxy) Scale(ctx context.Context, fnName, replicas string) ([]*proto.Fu
 		return nil, err
 	}
 	path, name := proto.Path(fnName), list[0].Row.GetName()
+	if wanted.Follow() && list[0].Row.GetMax() == 0 {
+		return nil, withoutMax(name, replicas)
+	}
 	if why := p.holds(path); why != "" {
 		return nil, proto.Errorf(proto.ErrConflict, "function %s cannot be scaled: %s", name, why).
 			WithHint("proxyCli list shows how it stands")
@@ -458,7 +458,9 @@ func (p *Proxy) Scale(ctx context.Context, fnName, replicas string) ([]*proto.Fu
 			return nil, err
 		}
 	}
-	err = p.relocate(ctx, path, func(fn *place.Function) { fn.Fixed, fn.Replicas, fn.All = false, number, all })
+	err = p.relocate(ctx, path, func(fn *place.Function) {
+		fn.Fixed, fn.Replicas, fn.Most, fn.All = false, wanted.Least, wanted.Most, wanted.All
+	})
 	if err != nil {
 		return nil, err
 	}

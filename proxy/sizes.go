@@ -3,26 +3,30 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/fleet"
+	"github.com/Ishan27g/ryo-faas/proxy/place"
 	"github.com/Ishan27g/ryo-faas/proxy/scale"
 )
 
 // Of functions with the setting max the proxy decides how many processes there are, as
 // package scale says, from the calls that are under way here and at other proxies of the
-// store. Whoever leads them tells the agents.
+// store, and for those whose replicas are two numbers, on how many agents they are. Whoever leads
+// them tells the agents, and moves functions.
 
 // sizeEvery is how often the calls under way are read: a size follows them within a second.
 const sizeEvery = 100 * time.Millisecond
 
 // sizes is why functions have as many processes as they have.
 type sizes struct {
-	mu  sync.Mutex        // guards the field below:
-	why map[string]string // by path
+	mu     sync.Mutex        // guards the fields below:
+	why    map[string]string // by path
+	agents map[string]int    // on how many they should be, by path, where calls decide that
 }
 
 func (s *sizes) of(path string) string {
@@ -38,11 +42,38 @@ func (s *sizes) all() map[string]string {
 	return maps.Clone(s.why)
 }
 
+// set notes what is decided of a function, and on how many agents it should be; 0: calls do not
+// decide that. It reports whether that is another number.
+func (s *sizes) set(path, why string, agents int) (moves bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why == nil {
+		s.why, s.agents = map[string]string{}, map[string]int{}
+	}
+	s.why[path] = why
+	was := s.agents[path]
+	if s.agents[path] = agents; agents == 0 {
+		delete(s.agents, path)
+	}
+	return agents != was
+}
+
+// want says of functions on how many agents their calls want them, as far as that is decided here.
+func (s *sizes) want(functions []place.Function) []place.Function {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range functions {
+		functions[i].Wanted = s.agents[functions[i].Path]
+	}
+	return functions
+}
+
 // sized is a function whose number of processes the proxy decides.
 type sized struct {
-	policy *scale.Policy
-	told   map[string]int // what agents were told, by address
-	busy   chan struct{}  // holds a value while agents are told
+	policy   *scale.Policy
+	machines *scale.Machines
+	told     map[string]int // what agents were told, by address
+	busy     chan struct{}  // holds a value while agents are told
 }
 
 // tendSizes keeps functions as large as their calls need, until ctx is done.
@@ -97,6 +128,7 @@ func (s *sizes) keep(found map[string][]fleet.Replica) {
 	for path := range s.why {
 		if found[path] == nil {
 			delete(s.why, path)
+			delete(s.agents, path)
 		}
 	}
 }
@@ -106,7 +138,15 @@ func (p *Proxy) newSized(replicas []fleet.Replica) *sized {
 	for _, r := range replicas {
 		size += int(r.Row.GetProcesses())
 	}
-	return &sized{policy: scale.New(scale.Windows{Stable: p.cfg.ScaleWindow}, size), told: map[string]int{}, busy: make(chan struct{}, 1)}
+	windows := scale.Windows{Stable: p.cfg.ScaleWindow}
+	return &sized{policy: scale.New(windows, size), machines: scale.NewMachines(windows, len(replicas)), told: map[string]int{}, busy: make(chan struct{}, 1)}
+}
+
+// withoutMax refuses replicas that are to follow the calls of a function which does not say how many
+// processes an agent has room for.
+func withoutMax(name, replicas string) error {
+	return proto.Errorf(proto.ErrInvalid, "function %s: replicas %s follow the calls once its processes on an agent are as many as max, and there is no max", name, replicas).
+		WithHint("deploy it with -max N, or give one number of replicas")
 }
 
 // resize decides on one function, and tells its agents what is new to them.
@@ -119,19 +159,27 @@ func (p *Proxy) resize(ctx context.Context, telling *sync.WaitGroup, path string
 		bounds.Min += max(1, int(r.Row.GetMin()))
 		bounds.Max += room[i]
 	}
-	size := f.policy.Decide(bounds)
-	p.sizes.mu.Lock()
-	if p.sizes.why == nil {
-		p.sizes.why = map[string]string{}
+	here := bounds.Max
+	wanted, _ := proto.ParseReplicas(replicas[0].Row.GetReplicas()) // what is none does not follow
+	if wanted.Follow() {
+		// Agents that have it for calls which are gone hold nothing up: each has a process anyway.
+		bounds.Min = wanted.Least * max(1, int(replicas[0].Row.GetMin()))
+		bounds.Max = max(bounds.Max, wanted.Most*room[0])
 	}
-	p.sizes.why[path] = size.Why
-	p.sizes.mu.Unlock()
+	size, agents := f.policy.Decide(bounds), 0
+	if wanted.Follow() {
+		agents = f.machines.Decide(at, size.Processes, room[0], wanted.Least, wanted.Most)
+		size.Why += fmt.Sprintf("; %d of %s agents, with up to %d processes each", agents, wanted, room[0])
+	}
+	if p.sizes.set(path, size.Why, agents) {
+		p.fleet.Look() // tendPlaces does
+	}
 	select {
 	case f.busy <- struct{}{}:
 	default:
 		return // the last change is not told yet
 	}
-	split := scale.Split(size.Processes, room, len(replicas))
+	split := scale.Split(min(size.Processes, here), room, len(replicas))
 	name, tell := replicas[0].Row.GetName(), map[string]int{}
 	for i, r := range replicas {
 		n := max(split[i], 1, int(r.Row.GetMin()))

@@ -19,7 +19,7 @@ type Registrar interface {
 	DrainAgent(ctx context.Context, agent string) (*proto.AgentState, error)
 	// ResumeAgent undoes DrainAgent. What was moved does not come back.
 	ResumeAgent(ctx context.Context, agent string) (*proto.AgentState, error)
-	// Scale changes on how many agents a function is: a number from 1 on, or "all". It
+	// Scale changes on how many agents a function is: a number from 1 on, two such as "1-4", or "all". It
 	// returns when it is ready on those that are new, with a row for each agent that has it.
 	Scale(ctx context.Context, fnName, replicas string) ([]*proto.FunctionJsonRsp, error)
 	// JoinToken makes a token with which one agent may join.

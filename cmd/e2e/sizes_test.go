@@ -64,13 +64,8 @@ func (c *throng) come(n int) (leave func()) {
 	return func() { ended.Store(true) }
 }
 
-// Fifty times the calls are noticed within two seconds, and when they are gone, so are the
-// processes, in one direction. No call fails.
-func TestProcessesFollowCalls(t *testing.T) {
-	t.Parallel()
-	a := newSite(t).start(t)
-	p := startProxy(t, "", "-agents", a.addr, "-scale-window", "6s")
-	dir := source(t, `package fn
+// slow is a function that answers after a time beside which that between two calls is nothing.
+const slow = `package fn
 
 import (
 	"fmt"
@@ -83,7 +78,15 @@ func Slow(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(500 * time.Millisecond)
 	fmt.Fprint(w, "done")
 }
-`)
+`
+
+// Fifty times the calls are noticed within two seconds, and when they are gone, so are the
+// processes, in one direction. No call fails.
+func TestProcessesFollowCalls(t *testing.T) {
+	t.Parallel()
+	a := newSite(t).start(t)
+	p := startProxy(t, "", "-agents", a.addr, "-scale-window", "6s")
+	dir := source(t, slow)
 	body, err := json.Marshal([]map[string]any{{"name": "Slow", "dir": dir, "max": 8, "inFlight": 8}})
 	require.NoError(t, err)
 	status, answer := fetch(t, http.MethodPost, "http://"+p.http+"/deploy?wait=true", string(body))
@@ -123,4 +126,57 @@ func Slow(w http.ResponseWriter, r *http.Request) {
 	c.all.Wait()
 	assert.Empty(t, c.failed, "of %d calls", c.good.Load())
 	eventually(t, func() bool { return len(programs(t, a.dir)) == 1 }, "one process remains")
+}
+
+// A function whose processes have no room left on its agent gets another one, and leaves it when
+// the calls are gone. No call fails.
+func TestFunctionsFollowCallsToFurtherAgents(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, "", "-agents", newSite(t).start(t).addr+","+newSite(t).start(t).addr, "-scale-window", "2s")
+	deploy := func(settings map[string]any) (int, string) {
+		settings["name"], settings["dir"] = "Slow", source(t, slow)
+		body, err := json.Marshal([]map[string]any{settings})
+		require.NoError(t, err)
+		return fetch(t, http.MethodPost, "http://"+p.http+"/deploy?wait=true", string(body))
+	}
+	status, answer := deploy(map[string]any{"replicas": "1-2"})
+	assert.Equal(t, http.StatusBadRequest, status, answer)
+	assert.Contains(t, answer, "there is no max")
+	status, answer = deploy(map[string]any{"max": 2, "inFlight": 2})
+	require.Equal(t, http.StatusOK, status, answer)
+	said := proxyCli(t, t.TempDir(), "-proxy", p.rpc, "scale", "Slow", "1-2")
+	require.Zero(t, said.code, said.stderr)
+	require.Len(t, holders(t, p, "Slow"), 1)
+
+	c := &throng{url: "http://" + p.http + "/functions/slow", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: patience}}
+	t.Cleanup(c.client.CloseIdleConnections)
+	one, many := c.come(1), func() {}
+	t.Cleanup(func() { // also of a test that has failed
+		one()
+		many()
+		c.all.Wait()
+	})
+	eventually(t, func() bool { return c.good.Load() > 2 }, "calls are served")
+	assert.Len(t, holders(t, p, "Slow"), 1, "one has room for them")
+	came := time.Now()
+	many = c.come(11)
+	eventually(t, func() bool { return len(holders(t, p, "Slow")) == 2 }, "it is on both")
+	t.Logf("on a further agent after %s: %s", time.Since(came).Round(10*time.Millisecond), sizeOf(t, p, "Slow").Size)
+	eventually(t, func() bool {
+		sum := 0
+		for _, r := range rows(t, http.MethodGet, "http://"+p.http+"/details", "") {
+			sum += r.Instances
+		}
+		return sum == 4
+	}, "with two processes on each")
+	said = proxyCli(t, t.TempDir(), "-proxy", p.rpc, "details")
+	assert.Contains(t, said.stdout, "; 2 of 1-2 agents, with up to 2 processes each", said.stderr)
+
+	many()
+	eventually(t, func() bool { return len(holders(t, p, "Slow")) == 1 }, "it has left one")
+	served := c.good.Load()
+	eventually(t, func() bool { return c.good.Load() > served+2 }, "and is called at the other")
+	one()
+	c.all.Wait()
+	assert.Empty(t, c.failed, "of %d calls", c.good.Load())
 }

@@ -298,9 +298,8 @@ func (w Wish) Into(fn *place.Function) {
 		fn.Memory, fn.CPUs = uint64(memory)*uint64(processes), cpus*float64(processes) //nolint:gosec // neither is negative
 	}
 	fn.Labels = w.Labels
-	var err error
-	fn.Replicas, fn.All, err = proto.ParseReplicas(w.Replicas)
-	fn.Fixed = err != nil
+	wanted, err := proto.ParseReplicas(w.Replicas)
+	fn.Replicas, fn.Most, fn.All, fn.Fixed = wanted.Least, wanted.Most, wanted.All, err != nil
 }
 
 // ports counts the ports that a function of the agent holds, or is about to take: one that

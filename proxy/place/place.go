@@ -61,12 +61,16 @@ type Function struct {
 	// Fixed says that it stays there: a user has named these agents.
 	Fixed bool
 	// Replicas is how many agents are to have it; All: each that may.
-	Replicas  int
-	All       bool
-	Labels    map[string]string // that its agents must have
-	Isolation proto.Isolation   // that they must have at least
-	Memory    uint64            // limit of all its processes on an agent, in bytes; 0: it has none
-	CPUs      float64           // the same in processors
+	Replicas int
+	All      bool
+	// Most says that calls decide, and up to how many agents they may want: Wanted is how many
+	// they do; 0: it is not known, and there are as many as there were. Up to Replicas: they
+	// decide nothing.
+	Most, Wanted int
+	Labels       map[string]string // that its agents must have
+	Isolation    proto.Isolation   // that they must have at least
+	Memory       uint64            // limit of all its processes on an agent, in bytes; 0: it has none
+	CPUs         float64           // the same in processors
 	// Chosen are agents on which an earlier plan has put it. Of replicas that are too many
 	// these stay.
 	Chosen []string
@@ -109,6 +113,14 @@ func Plan(agents []Agent, functions []Function, lostAfter time.Duration) []Targe
 		targets[i] = p.target(&functions[i])
 	}
 	return targets
+}
+
+// replicas is how many agents are to have it that had so many.
+func (f *Function) replicas(had int) int {
+	if f.Most <= f.Replicas {
+		return f.Replicas
+	}
+	return min(max(cmp.Or(f.Wanted, had), f.Replicas), f.Most)
 }
 
 // plan is the agents while a plan is made.
@@ -176,12 +188,13 @@ func (p *plan) target(f *Function) Target {
 			leave = append(leave, name)
 		}
 	}
-	if !f.All && len(stay) == f.Replicas && len(stay) == len(on) { // as nearly always
+	want := f.replicas(len(on))
+	if !f.All && len(stay) == want && len(stay) == len(on) { // as nearly always
 		t.Agents = on
 		return t
 	}
 	for _, name := range p.names {
-		if a := p.agents[name]; (f.All || len(stay) < f.Replicas) && !slices.Contains(on, name) &&
+		if a := p.agents[name]; (f.All || len(stay) < want) && !slices.Contains(on, name) &&
 			a.fits(f) && !a.Draining && a.Silent == 0 && (a.Ports == 0 || a.Used.Ports < a.Ports) {
 			free = append(free, name)
 		}
@@ -206,11 +219,11 @@ func (p *plan) target(f *Function) Target {
 			t.Short = 1
 		}
 	} else {
-		t.Agents = p.choose(f, t.Agents, stay, f.Replicas)
-		t.Agents = p.choose(f, t.Agents, free, f.Replicas)
+		t.Agents = p.choose(f, t.Agents, stay, want)
+		t.Agents = p.choose(f, t.Agents, free, want)
 		good := len(t.Agents)
-		t.Agents = p.choose(f, t.Agents, leave, f.Replicas)
-		t.Short = f.Replicas - len(t.Agents)
+		t.Agents = p.choose(f, t.Agents, leave, want)
+		t.Short = want - len(t.Agents)
 		for _, name := range t.Agents[good:] {
 			if p.lost(p.agents[name]) {
 				t.Short++

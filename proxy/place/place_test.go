@@ -92,6 +92,30 @@ func TestPlan(t *testing.T) {
 			agents: agents("a", "b"), f: hello(3, "a"),
 			want: place.Target{Agents: []string{"a", "b"}, Add: []string{"b"}, Short: 1},
 		},
+		"where calls decide, it stays on as many as it has": {
+			agents: agents("a", "b", "c"), f: place.Function{Path: "hello", Replicas: 1, Most: 3, On: []string{"a", "b"}},
+			want: place.Target{Agents: []string{"a", "b"}},
+		},
+		"and is on no fewer than it may": {
+			agents: agents("a", "b", "c"), f: place.Function{Path: "hello", Replicas: 2, Most: 3},
+			want: place.Target{Agents: []string{"a", "b"}, Add: []string{"a", "b"}},
+		},
+		"and goes to further ones when they want it": {
+			agents: agents("a", "b", "c"), f: place.Function{Path: "hello", Replicas: 1, Most: 3, Wanted: 3, On: []string{"b"}},
+			want: place.Target{Agents: []string{"a", "b", "c"}, Add: []string{"a", "c"}},
+		},
+		"and to no more than it may": {
+			agents: agents("a", "b", "c"), f: place.Function{Path: "hello", Replicas: 1, Most: 2, Wanted: 3, On: []string{"b"}},
+			want: place.Target{Agents: []string{"a", "b"}, Add: []string{"a"}},
+		},
+		"and leaves those that they want no longer": {
+			agents: agents("a", "b", "c"), f: place.Function{Path: "hello", Replicas: 1, Most: 3, Wanted: 1, On: []string{"a", "b"}, Chosen: []string{"b"}},
+			want: place.Target{Agents: []string{"b"}, Remove: []string{"a"}},
+		},
+		"and is replaced where it is lost": {
+			agents: with(agents("a", "b", "c"), "a", isLost), f: place.Function{Path: "hello", Replicas: 1, Most: 3, On: []string{"a", "b"}},
+			want: place.Target{Agents: []string{"b", "c"}, Add: []string{"c"}, Remove: []string{"a"}},
+		},
 		"labels say where": {
 			agents: with(agents("a", "b"), "b", func(a *place.Agent) { a.Labels = gpu }), f: place.Function{Path: "hello", Replicas: 2, Labels: gpu},
 			want: place.Target{Agents: []string{"b"}, Add: []string{"b"}, Short: 1},

@@ -1,6 +1,6 @@
-// Package scale decides how many processes a function needs for the calls that it has. It
-// is a policy: figures and times come in, a number and its reason go out. It knows no
-// network, no clock and no function.
+// Package scale decides how many processes a function needs for the calls that it has, and on how
+// many machines. It is a policy: figures and times come in, a number and its reason go out. It
+// knows no network, no clock and no function.
 //
 // # The rule
 //
@@ -19,6 +19,9 @@
 // The windows are those of Knative, which goes up and down by the average of the stable one
 // and, in a panic, up by that of the other. Here callers wait less, and the size turns less
 // often; simulation_test.go shows how it does under several loads.
+//
+// Over machines a function goes once its processes have no room on those that it is on, at once,
+// and back once all had room on fewer for another stable window.
 //
 // To zero goes what had no call for its idle time, and the first call brings it back.
 package scale

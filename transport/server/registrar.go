@@ -50,7 +50,7 @@ func (s *service) Scale(ctx context.Context, req *proto.ScaleRequest) (*proto.Fu
 	if req.GetName() == "" {
 		return nil, proto.CheckName("")
 	}
-	if _, _, err := proto.ParseReplicas(req.GetReplicas()); err != nil {
+	if _, err := proto.ParseReplicas(req.GetReplicas()); err != nil {
 		return nil, proto.Errorf(proto.ErrInvalid, "scale %s: %w", req.GetName(), err).
 			WithHint("a function that is not to run is stopped: proxyCli stop " + req.GetName())
 	}
