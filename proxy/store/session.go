@@ -100,7 +100,10 @@ func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error
 		if _, err = s.stream(ctx, k.config(replicas)); err != nil {
 			return err
 		}
-		if s.buckets[k.kind], err = s.js.KeyValue(ctx, bucket(k.kind)); err != nil {
+		if err = s.try(ctx, false, func(ctx context.Context) (err error) {
+			s.buckets[k.kind], err = s.js.KeyValue(ctx, bucket(k.kind))
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -124,13 +127,19 @@ func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error
 
 // stream makes a stream, or gives it the limits of this program if it has others. A change
 // is written to the disk, and most starts change none.
-func (s *session) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	is, err := s.js.Stream(ctx, cfg.Name)
+func (s *session) stream(ctx context.Context, cfg jetstream.StreamConfig) (is jetstream.Stream, err error) {
+	err = s.try(ctx, false, func(ctx context.Context) (err error) {
+		is, err = s.js.Stream(ctx, cfg.Name)
+		return err
+	})
 	if err == nil && same(is.CachedInfo().Config, cfg) {
 		return is, nil
 	}
 	if err == nil || errors.Is(err, jetstream.ErrStreamNotFound) {
-		is, err = s.js.CreateOrUpdateStream(ctx, cfg)
+		err = s.try(ctx, false, func(ctx context.Context) (err error) {
+			is, err = s.js.CreateOrUpdateStream(ctx, cfg)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Name, err)
