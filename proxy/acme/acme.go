@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -26,12 +28,18 @@ const challengeProtocol = "acme-tls/1"
 // damaged never serves.
 const loadLimit = 5 * time.Second
 
+// againAfter is when a name is looked for again whose certificate could not be read.
+const againAfter = 2 * time.Second
+
+// copiesFolder is where copies of Config.Files are in Config.Dir.
+const copiesFolder = "shared"
+
 var errUnwanted = errors.New("nobody wants a certificate for this name")
 
 // Config is what a Manager needs.
 type Config struct {
 	Dir    string         // for the account, keys and certificates; created if missing
-	Files  Files          // for the same, shared with other managers; default: those of Dir
+	Files  Files          // for the same, shared with other managers; default: those of Dir, which has copies otherwise
 	Names  []string       // of hosts, at least one; the first serves callers that ask for none
 	URL    string         // of the authority's directory; default: LetsEncrypt
 	Email  string         // for the authority to reach the owner; default: none
@@ -64,7 +72,8 @@ func New(cfg Config) *Manager {
 	quiet := zap.NewNop() // events say what our log needs
 	var files certmagic.Storage = &certmagic.FileStorage{Path: cfg.Dir}
 	if cfg.Files != nil {
-		files = newStorage(cfg.Files)
+		folder := &certmagic.FileStorage{Path: filepath.Join(cfg.Dir, copiesFolder)}
+		files = newStorage(&copies{Files: cfg.Files, folder: folder, logger: cfg.Logger})
 	}
 	m.locks = newLocks(files)
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
@@ -94,6 +103,8 @@ func (m *Manager) Run(ctx context.Context) {
 	defer m.locks.end(context.WithoutCancel(ctx))
 	defer m.cache.Stop()
 	asked := map[string]context.CancelFunc{} // by name
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,9 +124,29 @@ func (m *Manager) Run(ctx context.Context) {
 			}
 			one, cancel := context.WithCancel(ctx)
 			asked[name] = cancel
-			if err := m.magic.ManageAsync(one, []string{name}); err != nil {
+			asking.Go(func() { m.ask(one, name) })
+		}
+	}
+}
+
+// ask begins to look after the certificate of a name, once it can be read whether there is one:
+// certmagic would look once.
+func (m *Manager) ask(ctx context.Context, name string) {
+	for said := false; ; said = true {
+		_, err := m.locks.Load(ctx, certmagic.StorageKeys.SiteCert(m.issuer.IssuerKey(), name))
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			if err := m.magic.ManageAsync(ctx, []string{name}); err != nil {
 				m.cfg.Logger.Warn("no certificate is asked for", "name", name, "error", err)
 			}
+			return
+		}
+		if !said && ctx.Err() == nil {
+			m.cfg.Logger.Warn("whether there is a certificate cannot be read, and none is asked for until it can", "name", name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(againAfter):
 		}
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,4 +197,60 @@ func TestALockThatIsTakenAfterTheEndIsGivenBack(t *testing.T) {
 	require.NoError(t, err, "a lock was left behind")
 	unlock()
 	require.ErrorIs(t, ours.Lock(t.Context(), "name"), context.Canceled)
+}
+
+// fickle are files that cannot be read for a while.
+type fickle struct {
+	*inMemory
+	away atomic.Bool
+}
+
+var errAway = errors.New("the store does not answer")
+
+func (f *fickle) Load(ctx context.Context, name string) ([]byte, time.Time, error) {
+	if f.away.Load() {
+		return nil, time.Time{}, errAway
+	}
+	return f.inMemory.Load(ctx, name)
+}
+
+func (f *fickle) List(ctx context.Context, name string) ([]string, error) {
+	if f.away.Load() {
+		return nil, errAway
+	}
+	return f.inMemory.List(ctx, name)
+}
+
+func (f *fickle) Store(ctx context.Context, name string, data []byte) error {
+	if f.away.Load() {
+		return errAway
+	}
+	return f.inMemory.Store(ctx, name, data)
+}
+
+// A proxy that starts while the store is away serves with the certificate that it last had; one
+// that never had one serves with it when the store is back.
+func TestACopyServesWhileTheStoreIsAway(t *testing.T) {
+	l, port := listen(t)
+	a, files, dir := NewAuthority(t, port, Lasting), &fickle{inMemory: newInMemory()}, t.TempDir()
+	serial := serveFrom(t, l, a, dir, files).eventually(t, a, some, "a certificate is issued")
+
+	files.away.Store(true)
+	other, _ := listen(t)
+	again := serveFrom(t, other, a, dir, files)
+	again.Loaded(t.Context())
+	assert.Equal(t, serial, again.serial(a), "the first caller is served")
+	orders := a.Orders()
+
+	third, _ := listen(t)
+	stranger := serveFrom(t, third, a, t.TempDir(), files)
+	assert.Empty(t, stranger.serial(a), "it has none")
+	files.away.Store(false)
+	assert.Equal(t, serial, stranger.eventually(t, a, some, "the store is back"))
+	assert.Equal(t, orders, a.Orders(), "nobody has asked for another one")
+	require.NoError(t, filepath.WalkDir(filepath.Join(dir, copiesFolder), func(path string, d fs.DirEntry, err error) error {
+		info, _ := os.Stat(path)
+		assert.Zero(t, info.Mode().Perm()&0o077, "%s is the proxy's alone", path)
+		return err
+	}))
 }

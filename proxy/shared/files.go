@@ -13,8 +13,7 @@ import (
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
 
-// Files are those of the certificates of public names. Unlike Settings they have no copy in
-// the folder: who serves with one keeps it in memory.
+// Files are those of the certificates of public names. Package acme has copies of them.
 type Files struct {
 	store    store.Store
 	registry store.Registry
