@@ -297,10 +297,12 @@ func TestPagesOfFunctionsDoNotReachTheDashboard(t *testing.T) {
 		t.Skip("a browser takes long: not with -short")
 	}
 	t.Parallel()
+	cert := testkit.NewAuthority(t).Issue(t, "localhost")
+	pems := folder(t, tree{"cert.pem": string(cert.Cert), "key.pem": string(cert.Key)})
 	a := startAgent(t, "", "")
-	p := startProxy(t, "", "-agents", a.addr)
-	mustDeploy(t, p.http, "Evil", source(t, "package fn\n\nimport \"net/http\"\n\nfunc Evil(w http.ResponseWriter, r *http.Request) {\n\tif r.URL.Path == \"/worker.js\" {\n\t\tw.Header().Set(\"Content-Type\", \"text/javascript\")\n\t\tw.Header().Set(\"Service-Worker-Allowed\", \"/\")\n\t\treturn\n\t}\n\tw.Header().Set(\"Content-Type\", \"text/html\")\n\tw.Header().Set(\"Cross-Origin-Opener-Policy\", r.URL.Query().Get(\"coop\"))\n\tw.Write([]byte(\"<h1>Evil</h1><iframe></iframe><footer></footer>\"))\n}\n"))
-	b := openTab(t, "http://"+p.http)
+	p := startProxy(t, "", "-agents", a.addr, "-tls-cert", filepath.Join(pems, "cert.pem"), "-tls-key", filepath.Join(pems, "key.pem"))
+	mustDeploy(t, p.http, "Evil", source(t, evil))
+	b := openTab(t, "https://"+p.http)
 	for _, coop := range []string{"", "same-origin", "noopener-allow-popups"} {
 		b.open("/functions/evil?coop=" + coop)
 		assert.Equal(t, 403, eval[int](b, `fetch("/ui/").then((r) => r.status)`), "scripts get no page")
@@ -315,4 +317,42 @@ func TestPagesOfFunctionsDoNotReachTheDashboard(t *testing.T) {
 	}
 	assert.Equal(t, "true", worker("/functions/evil/"))
 	assert.Equal(t, "SecurityError", worker("/"), "it comes between a browser and nothing else")
+
+	// By the connection of HTTP/2 that the page came over.
+	assert.Equal(t, "2 ryo", eval[string](b, `new Promise((done) => { const s = new WebSocket("wss://" + location.host + "/functions/evil/socket"); s.onmessage = (e) => done(e.data); s.onerror = () => done("no websocket") })`))
 }
+
+// evil has a page, a worker that would rule over all of its host, and a websocket that says how
+// it was asked for.
+const evil = `package fn
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+)
+
+func Evil(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/socket":
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\n", base64.StdEncoding.EncodeToString(sum[:]))
+		via := r.Header.Get("Via")
+		fmt.Fprintf(conn, "\x81%c%s", len(via), via)
+		conn.Read(make([]byte, 1))
+	case "/worker.js":
+		w.Header().Set("Content-Type", "text/javascript")
+		w.Header().Set("Service-Worker-Allowed", "/")
+	default:
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Cross-Origin-Opener-Policy", r.URL.Query().Get("coop"))
+		w.Write([]byte("<h1>Evil</h1><iframe></iframe><footer></footer>"))
+	}
+}
+`
