@@ -39,9 +39,9 @@ type told struct {
 
 // change is what became of a function.
 type change struct {
-	Action   string   `json:"action"` // deploy, rollback, canary, promote, drop, pause, resume, stop or remove
+	Action   string   `json:"action"` // deploy, rollback, canary, promote, drop, pause, resume, stop, remove, crash or recover
 	Function string   `json:"function"`
-	Status   string   `json:"status"`            // Deployed, Failed or Stopped
+	Status   string   `json:"status"`            // Deployed, Failed, Stopped or Replaced
 	Version  uint32   `json:"version,omitempty"` // that was to serve; 0: it is not known
 	Canary   uint32   `json:"canary,omitempty"`  // its share of the calls, in percent
 	Agents   []string `json:"agents,omitempty"`
@@ -50,7 +50,14 @@ type change struct {
 	Preview  string   `json:"preview,omitempty"` // the branch
 	Reason   string   `json:"reason,omitempty"`
 	Error    string   `json:"error,omitempty"`
+	// ReplacedBy is the id of the change that has replaced this one.
+	ReplacedBy string `json:"replacedBy,omitempty"`
+	Restarts   uint32 `json:"restarts,omitempty"` // of processes at the agent, since the function came there
 }
+
+// statusReplaced is the status of a change that another one has replaced: what was to be is not, and
+// what is, the other one tells.
+const statusReplaced = "Replaced"
 
 // parseDeployHooks reads the flag -deploy-hooks. An error does not repeat a url: it may be
 // secret.
@@ -90,28 +97,36 @@ func (p *Proxy) checkDeployHooks() error {
 	return nil
 }
 
-// tellChange tells deploy hooks how a change has ended that took steps at agents.
-func (p *Proxy) tellChange(ctx context.Context, c *writing, of *wish.Change, end rollout.End) {
-	if len(p.cfg.DeployHooks) == 0 || of.Mending {
-		return
-	}
+// changeOf is what is told of a change that takes steps at agents.
+func (p *Proxy) changeOf(name string, of *wish.Change) (now change, step rollout.Step, ok bool) {
 	var steps []rollout.Step
-	if json.Unmarshal(of.Steps, &steps) != nil || len(steps) == 0 {
-		return
+	if len(p.cfg.DeployHooks) == 0 || of.Mending || json.Unmarshal(of.Steps, &steps) != nil || len(steps) == 0 {
+		return change{}, rollout.Step{}, false
 	}
-	step := steps[0]
-	now := change{
-		Action: actionOf(step), Function: c.name, Status: string(proto.Deployed), Version: step.Version, Canary: step.Canary,
-		Agents: of.Agents, Who: c.by, Note: of.Note,
+	step = steps[0]
+	now = change{
+		Action: actionOf(step), Function: name, Status: string(proto.Deployed), Version: step.Version, Canary: step.Canary,
+		Agents: of.Agents, Who: of.By, Note: of.Note,
 	}
-	w := p.wishes.Get(c.path)
-	if w != nil {
+	if w := p.wishes.Get(proto.Path(name)); w != nil {
 		now.Preview = w.Version.Settings.GetPreview()
 	}
 	if fn := of.Function.FunctionJson; fn != nil {
 		now.Preview = fn.GetPreview()
 	}
+	return now, step, true
+}
+
+// tellChange tells deploy hooks how a change has ended that took steps at agents.
+func (p *Proxy) tellChange(ctx context.Context, c *writing, of *wish.Change, end rollout.End) {
+	now, step, ok := p.changeOf(c.name, of)
+	if !ok {
+		return
+	}
+	w := p.wishes.Get(c.path)
 	switch {
+	case end.Result == rollout.Replaced:
+		now.Status, now.Version = statusReplaced, 0
 	case end.Result == rollout.Undone:
 		now.Status, now.Error, now.Reason = string(proto.Failed), clipped(end.Why), end.Reason
 	case w != nil && w.Canary != nil && step.Canary > 0:
@@ -119,7 +134,20 @@ func (p *Proxy) tellChange(ctx context.Context, c *writing, of *wish.Change, end
 	case w != nil:
 		now.Version = w.Version.Number
 	}
-	p.tell(ctx, c.id, now)
+	p.tell(ctx, noticeOf(c.id, now))
+}
+
+// replacement is the notice of the change of a function that is under way here and that
+// another one replaces; nil: there is none, or nobody is told.
+func (p *Proxy) replacement(name, by string) *wish.Notice {
+	of := p.wishes.Own(proto.Path(name))
+	now, _, ok := p.changeOf(name, &of)
+	if of.ID == "" || !ok {
+		return nil
+	}
+	now.Status, now.Version, now.ReplacedBy = statusReplaced, 0, by
+	notice := noticeOf(of.ID, now)
+	return &notice
 }
 
 // actionOf names what a step does as people do.
@@ -135,9 +163,8 @@ func actionOf(s rollout.Step) string {
 	return string(s.Action)
 }
 
-// tellEnd tells deploy hooks that a function is stopped or removed. Agents that do not answer
-// follow later.
-func (p *Proxy) tellEnd(ctx context.Context, c *writing, state wish.State, replicas []fleet.Replica, branch string) {
+// endOf is the notice of a stop, or of a removal. Agents that do not answer follow later.
+func endOf(c *writing, state wish.State, replicas []fleet.Replica, branch string) wish.Notice {
 	now := change{Action: "stop", Function: c.name, Status: string(proto.Stopped), Who: c.by, Preview: branch}
 	if state == wish.Removed {
 		now.Action = "remove"
@@ -146,26 +173,44 @@ func (p *Proxy) tellEnd(ctx context.Context, c *writing, state wish.State, repli
 		now.Agents = append(now.Agents, r.Agent)
 		now.Version = max(now.Version, r.Row.GetVersion())
 	}
-	p.tell(ctx, c.id, now)
+	return noticeOf(c.id, now)
 }
 
-// tell stores a notice for each deploy hook. The change stands without it: what cannot be
-// stored is logged.
-func (p *Proxy) tell(ctx context.Context, id string, now change) {
+// noticeOf is a notice of what became of a function.
+func noticeOf(id string, now change) wish.Notice {
+	what, err := json.Marshal(now)
+	if err != nil {
+		panic(err) // of texts and numbers: never
+	}
+	return wish.Notice{ID: id, What: what}
+}
+
+// tell stores notices for each deploy hook. What became of functions stands without them:
+// what cannot be stored is logged.
+func (p *Proxy) tell(ctx context.Context, notices ...wish.Notice) (err error) {
 	if len(p.cfg.DeployHooks) == 0 {
-		return
+		return nil
 	}
 	host, _ := os.Hostname()
-	body, err := json.Marshal(told{
-		SpecVersion: "1.0", ID: id, Source: cmp.Or(p.cfg.URL, "/ryo-faas/"+host), Type: "ryo.function." + now.Action, Subject: now.Function,
-		Time: time.Now().UTC().Format(time.RFC3339Nano), ContentType: "application/json", Data: now,
-	})
-	for _, to := range p.cfg.DeployHooks {
-		err = errors.Join(err, p.queue.Tell(ctx, queue.Notice{ID: id, URL: to, Type: "application/cloudevents+json", Body: body}))
+	for _, n := range notices {
+		var now change
+		if wrong := json.Unmarshal(n.What, &now); wrong != nil {
+			p.logger.Error("a notice for deploy hooks cannot be read", "change", n.ID, "error", wrong)
+			continue
+		}
+		body, wrong := json.Marshal(told{
+			SpecVersion: "1.0", ID: n.ID, Source: cmp.Or(p.cfg.URL, "/ryo-faas/"+host), Type: "ryo.function." + now.Action, Subject: now.Function,
+			Time: time.Now().UTC().Format(time.RFC3339Nano), ContentType: "application/json", Data: now,
+		})
+		for _, to := range p.cfg.DeployHooks {
+			wrong = errors.Join(wrong, p.queue.Tell(ctx, queue.Notice{ID: n.ID, URL: to, Type: "application/cloudevents+json", Body: body}))
+		}
+		if wrong != nil {
+			p.logger.Error("not all deploy hooks are told of a change", "function", now.Function, "change", n.ID, "action", now.Action, "error", wrong)
+			err = errors.Join(err, wrong)
+		}
 	}
-	if err != nil {
-		p.logger.Error("not all deploy hooks are told of a change", "function", now.Function, "change", id, "action", now.Action, "error", err)
-	}
+	return err
 }
 
 // clipped is the beginning of an error.

@@ -773,6 +773,9 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 	if err != nil {
 		return false, err
 	}
+	if change.Replaces != nil {
+		_ = p.tell(ctx, *change.Replaces)
+	}
 	if w != nil && w.Change == change.ID {
 		// It may not have been told, and whoever is told twice knows it by its id.
 		p.tellChange(ctx, &writing{path: path, name: w.Name, id: change.ID, by: change.By}, &change, rollout.End{Result: rollout.Stands})
@@ -783,6 +786,9 @@ func (p *Proxy) resumed(ctx context.Context, path string, change wish.Change) (d
 		generation = w.Generation
 	}
 	if generation != change.Generation && !change.Mending { // somebody has wished something else since
+		if w != nil {
+			p.tellChange(ctx, &writing{path: path, name: w.Name, id: change.ID, by: change.By}, &change, rollout.End{Result: rollout.Replaced})
+		}
 		_, err := p.wishes.Edit(ctx, path, func(w *wish.Wish) error {
 			if w.Generation == 0 {
 				return wish.ErrSame

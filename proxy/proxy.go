@@ -199,7 +199,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.gateway = gateway.New(gateway.Config{
 		Table: p.table, Admit: server.Admit, Stranger: server.Stranger, Whose: server.Whose, Descriptor: server.Descriptor,
 		Unknown: p.noRoute, Public: p.isPublic, Heard: p.fleet.Heard, Wake: p.wakes.wake, AgentErr: p.fleet.Problem, Logger: cfg.Logger,
-		AccessLog: p.accessLog, Tracer: p.tracer, Later: p.later,
+		AccessLog: p.accessLog, Tracer: p.tracer, Later: p.later, Notices: p.notices,
 	})
 	p.dashboard = dashboard.New(dashboard.Config{
 		Again: server.Again, Usage: func(ctx context.Context) ([]*proto.Usage, error) { return p.Usage(ctx, "") },
@@ -292,7 +292,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	others.Go(func() { p.tendAgents(ctx) })
 	others.Go(func() { p.shareLoads(ctx) })
-	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes, p.tendPreviews) })
+	others.Go(func() { p.lead(ctx, p.leadMends, p.tendPlaces, p.tendSizes, p.tendPreviews, p.tendNotices) })
 	if p.queue != nil {
 		others.Go(func() { p.queue.Run(ctx) })
 		others.Go(func() { p.schedules.Run(ctx) })

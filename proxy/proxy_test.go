@@ -37,6 +37,7 @@ type node struct {
 	stop    func() // closes the agent, not the functions
 
 	// What a test changes; nil: nothing.
+	shown     func(*proto.FunctionJsonRsp)
 	deploying func(*proto.FunctionJson) error
 	changing  func() error // before a rollback or a shift
 	keeping   func() error // before a program is stored
@@ -152,8 +153,11 @@ func (n *node) serveAs(t *testing.T, l net.Listener, agent transport.Interface) 
 func (n *node) Watch(ctx context.Context, on func(*proto.WatchEvent) error) error {
 	return n.Fake.Watch(ctx, func(ev *proto.WatchEvent) error {
 		for _, row := range ev.GetFunctions() {
+			if n.shown != nil {
+				n.shown(row)
+			}
 			if n.service == "" {
-				break
+				continue
 			}
 			row.Proxy = n.service
 			for _, s := range row.GetServing() {

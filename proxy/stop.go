@@ -90,7 +90,7 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 	replicas := p.ending(ctx, path, e)
 	switch {
 	case len(replicas) == 0 && len(drafts) > 0: // no agent has been given it
-		p.drop(ctx, path)
+		p.drop(ctx, drafts[0].GetName())
 		return p.present(ctx, []*proto.FunctionJsonRsp{fleet.Stopped(drafts[0])})[0], nil
 	case len(replicas) == 0:
 		return nil, p.nowhere(fnName)
@@ -141,10 +141,14 @@ func (p *Proxy) stopAt(ctx context.Context, fnName string, e ending) (*proto.Fun
 }
 
 // drop forgets a change of this proxy that was canceled: nobody shall go on with it.
-func (p *Proxy) drop(ctx context.Context, path string) {
+func (p *Proxy) drop(ctx context.Context, name string) {
 	if p.wishes == nil {
 		return
 	}
+	if n := p.replacement(name, ""); n != nil {
+		_ = p.tell(ctx, *n)
+	}
+	path := proto.Path(name)
 	if err := p.wishes.End(ctx, path, p.wishes.Ours(path)); err != nil {
 		p.logger.Error("a deploy that was stopped may begin again", "function", path, "error", err)
 	}
@@ -202,11 +206,18 @@ func (p *Proxy) willEnd(ctx context.Context, replicas []fleet.Replica, e ending)
 	c.by = cmp.Or(e.by, c.by)
 	ours := p.wishes.Ours(c.path) // a deploy that was stopped
 	branch := p.previewOf(replicas[0].Row)
-	w, absent, err := p.end(ctx, c, e.state, replicas)
+	var untold []wish.Notice
+	if len(p.cfg.DeployHooks) > 0 {
+		if deploy := p.replacement(name, c.id); deploy != nil {
+			untold = append(untold, *deploy)
+		}
+		untold = append(untold, endOf(c, e.state, replicas, branch))
+	}
+	w, absent, err := p.end(ctx, c, e.state, replicas, untold)
 	if err != nil {
 		return nil, nil, err
 	}
-	p.tellEnd(ctx, c, e.state, replicas, branch)
+	p.tellUntold(ctx, c.path, untold)
 	p.fleet.Forget(c.path)
 	return absent, func(agents []string) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wishLimit)

@@ -260,10 +260,14 @@ func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package, on 
 			err = p.wishes.PutPackage(ctx, pkg.Digest, func() (io.ReadCloser, error) { return os.Open(pkg.Path) })
 		}
 		if err == nil {
+			change.Replaces = p.replacement(c.name, c.id)
 			err = p.wishes.Begin(ctx, c.path, *change)
 		}
 		if err != nil {
 			return unstored(c.name, err)
+		}
+		if change.Replaces != nil {
+			_ = p.tell(ctx, *change.Replaces) // whoever finds the change tells it again
 		}
 		return nil
 	}
@@ -572,7 +576,7 @@ func (p *Proxy) resolveRollback(ctx context.Context, at fleet.Replica, step *rol
 
 // end writes that a function is to be stopped or removed, at all agents that have it, and
 // returns those that do not answer. No call goes to it from then on.
-func (p *Proxy) end(ctx context.Context, c *writing, state wish.State, replicas []fleet.Replica) (w *wish.Wish, absent []string, err error) {
+func (p *Proxy) end(ctx context.Context, c *writing, state wish.State, replicas []fleet.Replica, untold []wish.Notice) (w *wish.Wish, absent []string, err error) {
 	var places []wish.Place
 	for _, r := range replicas {
 		places = append(places, wish.Place{Agent: r.Agent, ID: r.ID})
@@ -586,7 +590,7 @@ func (p *Proxy) end(ctx context.Context, c *writing, state wish.State, replicas 
 	}
 	w, err = p.wishes.Edit(ctx, c.path, func(w *wish.Wish) error {
 		w.Next(c.id, c.by)
-		w.Name, w.State, w.Paused, w.Canary = c.name, state, false, nil
+		w.Name, w.State, w.Paused, w.Canary, w.Untold = c.name, state, false, nil, untold
 		for _, at := range places {
 			if w.Place(at.Agent, at.ID) == nil {
 				w.At = append(w.At, at)

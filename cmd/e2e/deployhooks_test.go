@@ -146,5 +146,20 @@ func TestDeployHooks(t *testing.T) {
 			assert.Equal(t, want.version, d.Version, want.action)
 		}
 	}
+	// A function that keeps crashing is told by itself.
+	write("package fn\n\nimport (\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc Greet(w http.ResponseWriter, r *http.Request) { os.Exit(3) }\n")
+	r = cli("deploy", "-wait")
+	require.Zero(t, r.code, r.stderr)
+	var told notice
+	require.Eventually(t, func() bool {
+		_, _, _ = tryFetch(http.MethodGet, "http://"+p.http+"/functions/greet", "")
+		select {
+		case told = <-notices:
+		default:
+		}
+		return told.Event.Data.Action == "crash"
+	}, patience, 100*time.Millisecond)
+	assert.Equal(t, []string{"Greet", "Failed", "crash"}, []string{told.Event.Subject, told.Event.Data.Status, told.Event.Data.Reason})
+	assert.Contains(t, told.Event.Data.Error, "exit status 3")
 	assert.NotContains(t, p.String(), "secret-path")
 }

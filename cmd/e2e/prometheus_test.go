@@ -167,7 +167,7 @@ func TestParseOfExpressions(t *testing.T) {
 func TestPrometheusFindsWhatTheDashboardShows(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "", "", "-labels", "zone=a,rack-no=7")
-	p := startProxy(t, "", "-agents", a.addr, "-access-log", filepath.Join(t.TempDir(), "access.log"))
+	p := startProxy(t, "", "-agents", a.addr, "-access-log", filepath.Join(t.TempDir(), "access.log"), "-deploy-hooks", "http://127.0.0.1:9", "-allow-callbacks", "127.0.0.1")
 	definition := fmt.Sprintf(`[{"name": "Hello", "dir": %q, "concurrency": 2, "app": "shop"}]`, source(t, `package fn
 
 import "net/http"

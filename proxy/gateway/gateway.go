@@ -54,6 +54,8 @@ type Config struct {
 	AccessLog *accesslog.Log
 	// Later returns what is known of calls that wait to be made later; nil: there are none.
 	Later func(ctx context.Context) []Later
+	// Notices returns what became of notices for deploy hooks; nil: there are none.
+	Notices func(ctx context.Context) []Notices
 	// Tracer gets a span of each call that is recorded; nil: none is.
 	Tracer *trace.Tracer
 	// Descriptor calls do with the descriptor of a request's connection, unless that is

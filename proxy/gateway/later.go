@@ -194,6 +194,13 @@ func (g *Gateway) Dispatch(ctx context.Context, w http.ResponseWriter, d *Dispat
 	return o
 }
 
+// Notices is what a queue tells of the notices for a host, for metrics.
+type Notices struct {
+	Receiver         string // the host
+	Waiting          int    // those that were not delivered yet, of all proxies
+	OK, Failed, Dead uint64 // attempts that went well, that are repeated, and that were the last
+}
+
 // Later is what a queue tells of a function's calls, for metrics.
 type Later struct {
 	Path      string // of the function

@@ -189,8 +189,9 @@ type collector struct {
 	log    *accesslog.Log                // nil: there is none
 	tracer *trace.Tracer                 // nil: there is none
 	later  func(context.Context) []Later // nil: there is none
+	told   func(context.Context) []Notices
 
-	calls, inFlight, waiting, duration, bytes, repeated, dropped, spans, queued, running, attempts, dead, callbacks *prometheus.Desc
+	calls, inFlight, waiting, duration, bytes, repeated, dropped, spans, queued, running, attempts, dead, callbacks, notices, untold *prometheus.Desc
 }
 
 func (g *Gateway) collector() collector {
@@ -198,7 +199,7 @@ func (g *Gateway) collector() collector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return collector{
-		g.Table, &g.strays, g.AccessLog, g.Tracer, g.Later,
+		g.Table, &g.strays, g.AccessLog, g.Tracer, g.Later, g.Notices,
 		describe("ryo_calls_total", "Calls that have ended, by the class of their status. Where the platform failed or answered in the function's place, component and reason say why.",
 			"function", "version", "status", "component", "reason"),
 		describe("ryo_calls_in_flight", "Calls that are under way.", "function"),
@@ -213,12 +214,14 @@ func (g *Gateway) collector() collector {
 		describe("ryo_async_attempts_total", "Attempts of calls of /async that reached their function, by what came of them: ok or failed.", "function", "result"),
 		describe("ryo_async_dead_total", "Calls of /async that are tried no more.", "function"),
 		describe("ryo_async_callbacks_total", "Attempts to tell the end of a call of /async to its callback, by what came of them: ok or failed.", "function", "result"),
+		describe("ryo_deploy_hook_attempts_total", "Attempts of this proxy to tell a deploy hook what became of a function, by what came of them: ok, failed, or dead for those that were the last.", "receiver", "result"),
+		describe("ryo_deploy_hook_waiting", "Notices for a deploy hook that it has not got yet, of all proxies.", "receiver"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.waiting, c.duration, c.bytes, c.repeated, c.dropped, c.spans, c.queued, c.running, c.attempts, c.dead, c.callbacks} {
+	for _, d := range []*prometheus.Desc{c.calls, c.inFlight, c.waiting, c.duration, c.bytes, c.repeated, c.dropped, c.spans, c.queued, c.running, c.attempts, c.dead, c.callbacks, c.notices, c.untold} {
 		ch <- d
 	}
 }
@@ -234,6 +237,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if c.later != nil {
 		c.collectLater(ch)
+	}
+	if c.told != nil {
+		c.collectNotices(ch)
 	}
 	for _, rt := range *c.table.routes.Load() {
 		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(rt.calls.n.Load()), rt.name)
@@ -271,6 +277,17 @@ func (c collector) collectLater(ch chan<- prometheus.Metric) {
 		count(c.dead, l.Dead)
 		count(c.callbacks, l.Told, "ok")
 		count(c.callbacks, l.Untold, "failed")
+	}
+}
+
+func (c collector) collectNotices(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), laterLimit)
+	defer cancel()
+	for _, n := range c.told(ctx) {
+		ch <- prometheus.MustNewConstMetric(c.untold, prometheus.GaugeValue, float64(n.Waiting), n.Receiver)
+		for result, count := range map[string]uint64{"ok": n.OK, "failed": n.Failed, "dead": n.Dead} {
+			ch <- prometheus.MustNewConstMetric(c.notices, prometheus.CounterValue, float64(count), n.Receiver, result)
+		}
 	}
 }
 

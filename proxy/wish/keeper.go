@@ -379,6 +379,8 @@ type Change struct {
 	// them.
 	Steps json.RawMessage `json:"steps"`
 	Taken json.RawMessage `json:"taken,omitempty"`
+	// Replaces is the notice of the change that this one replaces.
+	Replaces *Notice `json:"replaces,omitempty"`
 }
 
 type change struct {
@@ -488,10 +490,13 @@ func (k *Keeper) conflict(ctx context.Context, path string, err error) error {
 }
 
 // Ours returns the id of the change of a path that is under way here, "" without one.
-func (k *Keeper) Ours(path string) string {
+func (k *Keeper) Ours(path string) string { return k.Own(path).ID }
+
+// Own returns the change of a path that is under way here, one without an id if there is none.
+func (k *Keeper) Own(path string) Change {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.own[path].ID
+	return k.own[path].Change
 }
 
 // End removes a change of this process that has ended.

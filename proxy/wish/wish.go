@@ -1,6 +1,7 @@
 package wish
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -45,6 +46,14 @@ type Wish struct {
 	Replicas string            `json:"replicas,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	At       []Place           `json:"at"` // the agents, each once
+	// Untold are notices of the change that deploy hooks may not have been told yet.
+	Untold []Notice `json:"untold,omitempty"`
+}
+
+// Notice is what deploy hooks are to be told: what, as package proxy writes it, by an id.
+type Notice struct {
+	ID   string          `json:"id"`
+	What json.RawMessage `json:"what"`
 }
 
 // Version is a package with settings.
@@ -72,6 +81,8 @@ type Place struct {
 	Leaving bool   `json:"leaving,omitempty"` // it is to remove the function
 	// Number is the one that the version has there, if it is another.
 	Number uint32 `json:"number,omitempty"`
+	// Crashing says that deploy hooks were told that the processes there keep exiting.
+	Crashing bool `json:"crashing,omitempty"`
 }
 
 // Is reports whether the place is an agent's, wherever that is now.
@@ -167,7 +178,7 @@ func (w *Wish) Next(change, by string) {
 // reports whether the wish is fulfilled and nothing has to be remembered of it.
 func (w *Wish) Settle() (over bool) {
 	w.At = slices.DeleteFunc(w.At, func(p Place) bool { return (p.Leaving || w.State == Removed) && !w.Behind(&p) })
-	return w.State == Removed && len(w.At) == 0
+	return w.State == Removed && len(w.At) == 0 && len(w.Untold) == 0
 }
 
 // Agents returns the agents that are to have the function.

@@ -49,6 +49,7 @@ type Queue struct {
 	store  store.Store
 	hints  chan string // topics that may have messages
 	counts counts
+	told   outcomes
 	tell   *http.Client // for callbacks
 	secret secret
 

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
+	"sync"
 
 	"github.com/Ishan27g/ryo-faas/proto"
+	"github.com/Ishan27g/ryo-faas/proxy/gateway"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 )
 
@@ -36,13 +39,59 @@ func (q *Queue) Tell(ctx context.Context, n Notice) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(n.URL))
-	topic := noticeTopics + "/" + hex.EncodeToString(sum[:8])
+	topic := noticeTopic(n.URL)
 	_, err = q.store.Queue().Publish(ctx, store.Message{Topic: topic, ID: n.ID, Data: data})
 	if err == nil {
 		q.hint(topic)
 	}
 	return err
+}
+
+// noticeTopic is that of the notices for a url.
+func noticeTopic(to string) string {
+	sum := sha256.Sum256([]byte(to))
+	return noticeTopics + "/" + hex.EncodeToString(sum[:8])
+}
+
+// Notices returns what became of the notices for each of some urls, by their hosts.
+func (q *Queue) Notices(ctx context.Context, urls []string) (list []gateway.Notices) {
+	for _, to := range urls {
+		host := hostOf(to)
+		i := slices.IndexFunc(list, func(n gateway.Notices) bool { return n.Receiver == host })
+		if i < 0 {
+			i = len(list)
+			list = append(list, q.told.of(host))
+		}
+		if n, err := q.store.Queue().Pending(ctx, noticeTopic(to)); err == nil {
+			list[i].Waiting += n
+		}
+	}
+	return list
+}
+
+// outcomes counts what became of notices here.
+type outcomes struct {
+	mu     sync.Mutex // guards the field below
+	byHost map[string]gateway.Notices
+}
+
+func (o *outcomes) of(host string) gateway.Notices {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.byHost[host]
+	n.Receiver = host
+	return n
+}
+
+func (o *outcomes) count(host string, f func(*gateway.Notices)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.byHost == nil {
+		o.byHost = make(map[string]gateway.Notices)
+	}
+	n := o.byHost[host]
+	f(&n)
+	o.byHost[host] = n
 }
 
 // notify delivers a notice.
@@ -53,16 +102,20 @@ func (q *Queue) notify(ctx context.Context, m store.Message, round int) store.Ve
 		return store.Verdict{}
 	}
 	err := q.post(ctx, n)
+	host := hostOf(n.URL)
 	switch {
 	case err == nil:
+		q.told.count(host, func(n *gateway.Notices) { n.OK++ })
 		return store.Verdict{}
 	case ctx.Err() != nil:
 		return again(0)
 	case round < callbackTries && !errors.Is(err, proto.ErrForbidden) && !errors.Is(err, errGone):
-		q.Logger.Debug("a notice is tried again", "notice", n.ID, "receiver", hostOf(n.URL), "attempts", round, "error", err)
+		q.told.count(host, func(n *gateway.Notices) { n.Failed++ })
+		q.Logger.Debug("a notice is tried again", "notice", n.ID, "receiver", host, "attempts", round, "error", err)
 		return again(q.backoff(round))
 	}
-	q.Logger.Warn("a notice has failed for good", "notice", n.ID, "receiver", hostOf(n.URL), "attempts", round, "error", err)
+	q.told.count(host, func(n *gateway.Notices) { n.Dead++ })
+	q.Logger.Warn("a notice has failed for good", "notice", n.ID, "receiver", host, "attempts", round, "error", err)
 	return store.Verdict{}
 }
 
