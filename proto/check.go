@@ -118,6 +118,9 @@ func (f *FunctionJson) Check() error {
 			return err
 		}
 	}
+	if err := f.checkNeeds(); err != nil {
+		return err
+	}
 	if f.GetProgram() != "" {
 		return CheckProgramKey(f.GetProgram())
 	}

@@ -189,6 +189,10 @@ type FunctionJson struct {
 	Preview string `protobuf:"bytes,62,opt,name=preview,proto3" json:"preview,omitempty"`
 	// How long a preview is kept after its last deploy, such as "48h". Default 168h.
 	PreviewTtl string `protobuf:"bytes,63,opt,name=preview_ttl,json=previewTTL,proto3" json:"preview_ttl,omitempty"`
+	// The deploy is refused unless this version serves, or served last if the function is
+	// stopped, and no other change is under way. 0: unless there is none. Default: it is not
+	// asked.
+	IfVersion *uint32 `protobuf:"varint,69,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
 	// That something removes the preview. Set by proxies: agents refuse others.
 	Ages          bool `protobuf:"varint,64,opt,name=ages,proto3" json:"ages,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -657,6 +661,13 @@ func (x *FunctionJson) GetPreviewTtl() string {
 		return x.PreviewTtl
 	}
 	return ""
+}
+
+func (x *FunctionJson) GetIfVersion() uint32 {
+	if x != nil && x.IfVersion != nil {
+		return *x.IfVersion
+	}
+	return 0
 }
 
 func (x *FunctionJson) GetAges() bool {
@@ -6425,7 +6436,7 @@ var File_proto_deploy_proto protoreflect.FileDescriptor
 const file_proto_deploy_proto_rawDesc = "" +
 	"\n" +
 	"\x12proto/deploy.proto\x12\n" +
-	"ryofaas.v1\"\xe4\x0e\n" +
+	"ryofaas.v1\"\x97\x0f\n" +
 	"\fFunctionJson\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1b\n" +
@@ -6492,7 +6503,9 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03app\x18= \x01(\tR\x03app\x12\x18\n" +
 	"\apreview\x18> \x01(\tR\apreview\x12\x1f\n" +
 	"\vpreview_ttl\x18? \x01(\tR\n" +
-	"previewTTL\x12\x12\n" +
+	"previewTTL\x12\"\n" +
+	"\n" +
+	"if_version\x18E \x01(\rH\x01R\tifVersion\x88\x01\x01\x12\x12\n" +
 	"\x04ages\x18@ \x01(\bR\x04ages\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -6504,7 +6517,8 @@ const file_proto_deploy_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
-	"\b_retries\"\xb4\r\n" +
+	"\b_retriesB\r\n" +
+	"\v_if_version\"\xb4\r\n" +
 	"\x0fFunctionJsonRsp\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x10\n" +

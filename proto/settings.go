@@ -30,6 +30,8 @@ type Setting struct {
 	// Default says what holds where it is not given.
 	Default string
 	Effect  Effect
+	// Needs is the setting without which this one means nothing, and is refused; "": none.
+	Needs string
 
 	// check says what is wrong with the value. Without one, read does.
 	check func(*FunctionJson) error
@@ -168,7 +170,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "strict", Flag: "strict", Form: Switch, Effect: OnProcess, check: always,
-		Help:    "a typed function refuses JSON with fields that its type does not have",
+		Help:    "a typed function, no other kind, refuses JSON with fields that its type does not have",
 		Default: "false",
 	},
 	{
@@ -207,13 +209,13 @@ var settings = []Setting{
 		Default: "any number",
 	},
 	{
-		Name: "queue", Flag: "queue", Value: "N", Form: Count, Effect: OnVersion, check: (*FunctionJson).checkQueue,
+		Name: "queue", Flag: "queue", Value: "N", Form: Count, Effect: OnVersion, Needs: "concurrency", check: (*FunctionJson).checkQueue,
 		Help:    fmt.Sprintf("calls that wait at the proxy where concurrency is set, up to %d; further ones get 503", MaxQueue),
 		Default: "10 for each that is served",
 	},
 	{
-		Name: "queueTimeout", Flag: "queue-timeout", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).QueueLimit),
-		Help:    "how long a call waits before it gets 503; 0: none waits",
+		Name: "queueTimeout", Flag: "queue-timeout", Value: "DURATION", Form: Text, Effect: OnVersion, Needs: "concurrency", read: reads((*FunctionJson).QueueLimit),
+		Help:    "how long a call waits, where concurrency is set, before it gets 503; 0: none waits",
 		Default: plain(DefaultQueueTimeout),
 	},
 	{
@@ -247,7 +249,7 @@ var settings = []Setting{
 		Default: "as many as instances",
 	},
 	{
-		Name: "inFlight", Flag: "in-flight", Value: "N", Form: Count, Effect: OnVersion, check: always,
+		Name: "inFlight", Flag: "in-flight", Value: "N", Form: Count, Effect: OnVersion, Needs: "max", check: always,
 		Help:    "calls in flight that a process should have, where max is set",
 		Default: "concurrency, or else 10",
 	},
@@ -287,22 +289,22 @@ var settings = []Setting{
 		Default: "never",
 	},
 	{
-		Name: "timezone", Flag: "timezone", Value: "ZONE", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkTimezone, read: word((*FunctionJson).GetTimezone, DefaultTimezone),
+		Name: "timezone", Flag: "timezone", Value: "ZONE", Form: Text, Effect: OnVersion, Needs: "schedule", check: (*FunctionJson).checkTimezone, read: word((*FunctionJson).GetTimezone, DefaultTimezone),
 		Help:    "time zone of schedule, such as Europe/Berlin",
 		Default: DefaultTimezone,
 	},
 	{
-		Name: "overlap", Flag: "overlap", Value: "allow|forbid|replace", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkOverlap, read: word((*FunctionJson).GetOverlap, OverlapAllow),
+		Name: "overlap", Flag: "overlap", Value: "allow|forbid|replace", Form: Text, Effect: OnVersion, Needs: "schedule", check: (*FunctionJson).checkOverlap, read: word((*FunctionJson).GetOverlap, OverlapAllow),
 		Help:    "what becomes of a run of schedule while the one before goes on: forbid leaves it out, replace cancels the one before",
 		Default: OverlapAllow,
 	},
 	{
-		Name: "jitter", Flag: "jitter", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).JitterLimit),
+		Name: "jitter", Flag: "jitter", Value: "DURATION", Form: Text, Effect: OnVersion, Needs: "schedule", read: reads((*FunctionJson).JitterLimit),
 		Help:    "runs of schedule begin later, by up to this, so that not all begin at once; at most " + plain(MaxJitter),
 		Default: "0s",
 	},
 	{
-		Name: "missed", Flag: "missed", Value: "skip|once", Form: Text, Effect: OnVersion, check: (*FunctionJson).checkMissed, read: word((*FunctionJson).GetMissed, MissedSkip),
+		Name: "missed", Flag: "missed", Value: "skip|once", Form: Text, Effect: OnVersion, Needs: "schedule", check: (*FunctionJson).checkMissed, read: word((*FunctionJson).GetMissed, MissedSkip),
 		Help:    "what becomes of runs that no proxy could begin at their time: once makes up for the last one",
 		Default: MissedSkip,
 	},
@@ -327,7 +329,7 @@ var settings = []Setting{
 		Default: "none: it is the function itself",
 	},
 	{
-		Name: "previewTTL", Flag: "preview-ttl", Value: "DURATION", Form: Text, Effect: OnVersion, read: reads((*FunctionJson).PreviewAge),
+		Name: "previewTTL", Flag: "preview-ttl", Value: "DURATION", Form: Text, Effect: OnVersion, Needs: "preview", read: reads((*FunctionJson).PreviewAge),
 		Help:    "how long a preview is kept after its last deploy",
 		Default: plain(DefaultPreviewTTL),
 	},
@@ -340,6 +342,11 @@ var settings = []Setting{
 		Name: "canary", Flag: "canary", Value: "PERCENT", Form: Count, Effect: OnDeploy, check: (*FunctionJson).checkCanary,
 		Help:    "part of the calls for the new version; the one that serves keeps the rest",
 		Default: "all calls",
+	},
+	{
+		Name: "ifVersion", Flag: "if-version", Value: "N", Form: Count, Effect: OnDeploy, check: always,
+		Help:    "refuses the deploy unless version N serves and no other change is under way; 0: unless there is none yet",
+		Default: "whatever serves is replaced",
 	},
 	{
 		Name: "unavailable", Flag: "unavailable", Value: "continue|stop", Form: Text, Effect: OnDeploy, check: (*FunctionJson).checkUnavailable,
@@ -468,8 +475,9 @@ func (f *FunctionJson) Keepable(names []string) []string {
 	})
 }
 
-// Retain copies the named settings from a version into f. Of env and secrets it
-// copies the variables that f does not give itself.
+// Retain copies the named settings from a version into f, but for those that mean nothing
+// without another one which f has not. Of env and secrets it copies the variables that f does
+// not give itself.
 func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 	given := map[string]bool{}
 	for _, vars := range []map[string]string{f.GetEnv(), f.GetSecrets()} {
@@ -509,6 +517,40 @@ func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 			}
 		}
 	}
+	f.withoutIdle(names)
+}
+
+// checkNeeds refuses a setting that means nothing without another one, which is not given,
+// unless it says the default. Of one that is kept, the version that it is kept of says.
+func (f *FunctionJson) checkNeeds() error {
+	for i := range settings {
+		s := &settings[i]
+		if s.Needs == "" || !s.given(f) || s.read != nil && s.Same(f, &FunctionJson{}) || settingOf(s.Needs).given(f) || slices.Contains(f.GetKeep(), s.Needs) {
+			continue
+		}
+		return f.invalid(s.Name, "it means nothing without %s", s.Needs).WithHint("give " + s.Needs + " as well, or leave " + s.Name + " out")
+	}
+	if k := f.GetKind(); f.GetStrict() && k != "" && k != KindTyped {
+		return f.invalid("strict", "it is for typed functions, and kind says %s", k).WithHint("leave it out")
+	}
+	return nil
+}
+
+// withoutIdle takes those settings of some names away that mean nothing without another one.
+func (f *FunctionJson) withoutIdle(names []string) {
+	for i := range settings {
+		s := &settings[i]
+		if s.Needs != "" && slices.Contains(names, s.Name) && !settingOf(s.Needs).given(f) {
+			m, field := s.field(f)
+			m.Clear(field)
+		}
+	}
+}
+
+// given reports whether f says anything of the setting.
+func (s *Setting) given(f *FunctionJson) bool {
+	m, field := s.field(f)
+	return m.Has(field)
 }
 
 // checkKeep checks the names of settings to retain.

@@ -91,7 +91,7 @@ func TestTheDefaultOfASettingIsNoChange(t *testing.T) {
 	given := func(s *Setting, word string) *FunctionJson {
 		fn := &FunctionJson{Name: "F"}
 		require.NoError(t, s.Parse(fn, word), s.Name)
-		require.NoError(t, fn.Check())
+		require.NoError(t, s.valid(fn), s.Name)
 		return fn
 	}
 	unset := &FunctionJson{Name: "F"}
@@ -178,4 +178,48 @@ func TestRetainKeepsWhatIsNotGiven(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid)
 		assert.Contains(t, AsError(err).Hint, says)
 	}
+}
+
+// A setting that means nothing without another one is refused, with the way out, unless that
+// is kept of the version before; and is not kept without it.
+func TestSettingsThatNeedOthers(t *testing.T) {
+	given := map[string]any{
+		"queue": uint32(3), "queueTimeout": "3s", "inFlight": uint32(3), "timezone": "Europe/Berlin", "overlap": "forbid", "jitter": "1s", "missed": "once", "previewTTL": "1h",
+		"concurrency": uint32(2), "max": uint32(2), "schedule": "@daily", "preview": "main",
+	}
+	needing := 0
+	for _, s := range Settings() {
+		if s.Needs == "" {
+			continue
+		}
+		needing++
+		alone := &FunctionJson{Name: "F"}
+		s.Set(alone, given[s.Name])
+		err := alone.Check()
+		require.ErrorIs(t, err, ErrInvalid, s.Name)
+		assert.Contains(t, err.Error(), s.Name)
+		assert.Contains(t, AsError(err).Hint, "give "+s.Needs, s.Name)
+
+		alone.Keep = []string{s.Needs}
+		require.NoError(t, alone.Check(), "%s is kept", s.Needs)
+
+		both := &FunctionJson{Name: "F"}
+		s.Set(both, given[s.Name])
+		settingOf(s.Needs).Set(both, given[s.Needs])
+		both.Complete()
+		require.NoError(t, both.Check(), s.Name)
+
+		next := &FunctionJson{Name: "F"}
+		next.Retain(both, []string{s.Name})
+		assert.False(t, s.given(next), "%s is not kept alone", s.Name)
+		next.Retain(both, []string{s.Name, s.Needs})
+		assert.True(t, s.given(next), s.Name)
+	}
+	assert.Equal(t, 8, needing)
+	require.NoError(t, (&FunctionJson{Name: "F", Timezone: DefaultTimezone}).Check(), "who names the default asks for nothing")
+	err := (&FunctionJson{Name: "F", Kind: KindHTTP, Strict: true}).Check()
+	require.ErrorIs(t, err, ErrInvalid)
+	assert.Contains(t, err.Error(), "strict")
+	require.NoError(t, (&FunctionJson{Name: "F", Kind: KindTyped, Strict: true}).Check())
+	require.NoError(t, (&FunctionJson{Name: "F", Strict: true}).Check(), "the source says the kind")
 }

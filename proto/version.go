@@ -1,6 +1,9 @@
 package proto
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // FindVersion returns the version of a number out of what Versions answered of a function,
 // for 0 the newest. One that is not kept is an ErrNotFound.
@@ -13,6 +16,26 @@ func FindVersion(name string, list []*Version, number uint32) (*Version, error) 
 			WithHint("proxyCli versions " + name + " shows which are")
 	}
 	return list[i], nil
+}
+
+// CheckServes returns an ErrConflict if f is to replace a version alone that does not serve. The
+// one that serves is 0 where there is none.
+func (f *FunctionJson) CheckServes(serves uint32, changing bool) error {
+	if f == nil || f.IfVersion == nil {
+		return nil
+	}
+	const hint = "look at what was deployed meanwhile: proxyCli versions %s; then deploy with the number that serves, or without ifVersion"
+	switch want := f.GetIfVersion(); {
+	case changing:
+		return Errorf(ErrConflict, "function %s is being changed, so it is not known whether version %d goes on serving", f.GetName(), want).
+			WithHint(fmt.Sprintf(hint, f.GetName()))
+	case want == serves:
+		return nil
+	case serves == 0:
+		return Errorf(ErrConflict, "no version of function %s serves, and ifVersion is %d", f.GetName(), want).WithHint("leave ifVersion out, or give 0")
+	default:
+		return Errorf(ErrConflict, "version %d of function %s serves, and ifVersion is %d", serves, f.GetName(), want).WithHint(fmt.Sprintf(hint, f.GetName()))
+	}
 }
 
 // SourceGone is the error for a version whose package is stored nowhere any more.

@@ -175,6 +175,9 @@ func (p *Proxy) deploy(ctx context.Context, o rollout.Order) ([]*proto.FunctionJ
 		return nil, err
 	}
 	if o.Function.GetPlan() {
+		if err := p.checkServes(ctx, o.Function); err != nil {
+			return nil, err
+		}
 		return p.plan(ctx, o)
 	}
 	r, err := p.begin(ctx, o)
@@ -309,6 +312,9 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 	if err := p.collides(o.Function); err != nil {
 		return nil, err
 	}
+	if err := p.checkServes(ctx, o.Function); err != nil {
+		return nil, err
+	}
 	named := len(o.Function.GetToAgent()) > 0
 	agents, release, err := p.choose(ctx, o)
 	if err != nil {
@@ -323,7 +329,31 @@ func (p *Proxy) begin(ctx context.Context, o rollout.Order) (*rollout.Rollout, e
 		o.Ended()
 		return nil, err
 	}
+	o.Function.IfVersion = nil // agents count for themselves
 	return p.rollouts.Begin(ctx, o)
+}
+
+// checkServes refuses a deploy that is to replace a version alone which does not serve. With a
+// store it is asked for again once no other proxy can change the function; see begins.
+func (p *Proxy) checkServes(ctx context.Context, fn *proto.FunctionJson) error {
+	if fn.IfVersion == nil {
+		return nil
+	}
+	path := proto.Path(fn.GetName())
+	if p.wishes != nil {
+		w, _, err := p.wishes.Read(ctx, path)
+		if err != nil {
+			return unstored(fn.GetName(), err)
+		}
+		if w != nil {
+			return fn.CheckServes(w.Serves(), p.rollouts.Of(path) != nil)
+		}
+	}
+	serves := uint32(0)
+	for _, r := range p.anywhere(ctx, path) {
+		serves = max(serves, r.Row.GetVersion())
+	}
+	return fn.CheckServes(serves, p.rollouts.Of(path) != nil)
 }
 
 // plan asks agents what a deploy would change.
@@ -357,7 +387,7 @@ func (p *Proxy) planAt(ctx context.Context, addr string, o rollout.Order) (*prot
 		return nil, err
 	}
 	fn := protobuf.CloneOf(o.Function)
-	fn.ToAgent = nil
+	fn.ToAgent, fn.IfVersion = nil, nil
 	return agent.Deploy(ctx, fn)
 }
 

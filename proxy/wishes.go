@@ -225,9 +225,14 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 		ID: c.id, By: c.by, Function: wish.Of(fn), Canary: fn.GetCanary(), Note: fn.GetNote(),
 		Given: len(fn.GetSecrets()) > 0, Sealed: p.keys.Seal(c.path, fn.GetSecrets()), Keep: fn.GetKeep(), Agents: o.Agents,
 	}
+	only := &proto.FunctionJson{Name: fn.GetName(), IfVersion: fn.IfVersion}
 	o.Ledger = rollout.Ledger{
-		Begins: p.begins(c, &change, pkg, func(w *wish.Wish) {
+		Begins: p.begins(c, &change, pkg, func(w *wish.Wish) error {
 			change.Placed = !named && (w == nil && !strange || w != nil && w.Placed)
+			if w == nil { // nobody has changed it through a proxy
+				return nil
+			}
+			return only.CheckServes(w.Serves(), false)
 		}),
 		Ends: func(ctx context.Context, end rollout.End) { p.ended(ctx, c, change, end) },
 	}
@@ -235,15 +240,17 @@ func (p *Proxy) recordDeploy(ctx context.Context, o *rollout.Order, named bool) 
 }
 
 // begins returns what stores a change with its steps, after the package that it brings, if
-// it brings one. The wish that it is made on is the one of then, which on gets, nil if there is
-// none: a change that this one follows may have written its own a moment ago.
-func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package, on func(*wish.Wish)) func(ctx context.Context, steps, taken []rollout.Step) error {
+// it brings one. The wish that it is made on is the one of then, which on gets and may refuse, nil if there
+// is none: a change that this one follows may have written its own a moment ago.
+func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package, on func(*wish.Wish) error) func(ctx context.Context, steps, taken []rollout.Step) error {
 	return func(ctx context.Context, steps, taken []rollout.Step) (err error) {
 		w, _, err := p.wishes.Read(ctx, c.path)
 		if err != nil {
 			return unstored(c.name, err)
 		}
-		on(w)
+		if err := on(w); err != nil {
+			return err
+		}
 		if c.base = 0; w != nil {
 			c.base = w.Generation
 		}
@@ -265,6 +272,13 @@ func (p *Proxy) begins(c *writing, change *wish.Change, pkg *bundle.Package, on 
 		}
 		if err != nil {
 			return unstored(c.name, err)
+		}
+		// From here on no other proxy changes it, and what one did before is in the wish.
+		if w, _, err = p.wishes.Read(ctx, c.path); err == nil {
+			err = on(w)
+		}
+		if err != nil {
+			return errors.Join(err, p.wishes.End(ctx, c.path, c.id))
 		}
 		if change.Replaces != nil {
 			_ = p.tell(ctx, *change.Replaces) // whoever finds the change tells it again
@@ -520,7 +534,7 @@ func (p *Proxy) recordChange(ctx context.Context, replicas []fleet.Replica, step
 		change.Agents = append(change.Agents, s.Agent)
 	}
 	return rollout.Ledger{
-		Begins: p.begins(c, &change, nil, func(*wish.Wish) {}),
+		Begins: p.begins(c, &change, nil, func(*wish.Wish) error { return nil }),
 		Ends: func(ctx context.Context, end rollout.End) {
 			end.Spared = spared
 			p.ended(ctx, c, change, end)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -591,4 +592,39 @@ func TestADeployFollowsOneWhoseWishIsBeingWritten(t *testing.T) {
 	}
 	assert.Equal(t, uint32(2), last.Version.Number)
 	assert.True(t, last.Placed, "the proxy has chosen the agent both times")
+}
+
+// Of many who deploy at once what each made of the same version, through two proxies, one
+// deploys.
+func TestOfThoseWhoDeployFromOneVersionOneDoes(t *testing.T) {
+	nodes, s := newNodes(t, 1), storetest.New()
+	proxies := []*running{start(t, Config{Store: s, Common: s, Agents: addressesOf(nodes...)}), start(t, Config{Store: s, Common: s, Agents: addressesOf(nodes...)})}
+	deploys(t, proxies[0], answers(t, "one", nodes...))
+	eventually(t, func() bool { return proxies[1].fleet.Row(nodes[0].addr, "Hello").GetVersion() == 1 }, "both know version 1")
+	const each = 4
+	errs := make(chan error, 2*each)
+	for i, p := range proxies {
+		for n := range each {
+			fn, from := answers(t, fmt.Sprintf("of %d, %d", i, n), nodes...), uint32(1)
+			fn.IfVersion = &from
+			go func() {
+				_, err := p.Deploy(t.Context(), fn)
+				errs <- err
+			}()
+		}
+	}
+	won := 0
+	for range 2 * each {
+		switch err := <-errs; {
+		case err == nil:
+			won++
+		default:
+			assert.ErrorIs(t, err, proto.ErrConflict)
+		}
+	}
+	assert.Equal(t, 1, won)
+	assert.Equal(t, []string{"2 of 2"}, numbers(t, nodes...))
+	changes, err := s.Registry(store.Rollouts).List(t.Context(), "hello")
+	require.NoError(t, err)
+	assert.Empty(t, changes, "no change is left over")
 }

@@ -195,6 +195,13 @@ func (f *function) takeUp() {
 
 // deploy takes a deploy on, unless there is nothing to change.
 func (f *function) deploy(fn *proto.FunctionJson) (accepted, error) {
+	serves := uint32(0)
+	if v := f.served(); v != nil {
+		serves = v.Number
+	}
+	if err := fn.CheckServes(serves, f.next != nil); err != nil {
+		return accepted{}, err
+	}
 	fn, err := f.retained(fn)
 	if err != nil {
 		return accepted{}, err

@@ -177,7 +177,7 @@ type allowed struct{ Read, Invoke, Deploy, Admin bool }
 var doneTexts = map[string]string{
 	"rollback": "Rolled back.", "canary": "The canary gets another part of the calls.", "promote": "The canary serves all calls.", "drop": "The canary is dropped.",
 	"pause": "Paused: callers get 503.", "resume": "Resumed.", "stop": "Stopped. Its versions are kept.", "remove": "Removed, with its versions and its log.",
-	"deploy": "Deploying.", "edit": "Deployed.", "overtaken": "Deployed. In the same moment somebody else deployed the version before it: this is what yours changes of theirs.", "drain": "The agent drains: its functions move to others.", "undrain": "The agent gets functions again.",
+	"deploy": "Deploying.", "edit": "Deployed.", "drain": "The agent drains: its functions move to others.", "undrain": "The agent gets functions again.",
 	"redrive": "Dead calls are back in the queue.", "purge": "Dead calls are removed.", "run": "A run has begun.", "unschedule": "The schedule is paused.", "reschedule": "The schedule goes on.",
 }
 

@@ -302,6 +302,7 @@ type definition struct {
 	FilePath    string   `json:"filePath,omitempty"`
 	Include     []string `json:"include,omitempty"`
 	Wait        bool     `json:"wait,omitempty"`
+	IfVersion   *uint32  `json:"ifVersion,omitempty"`
 	Keep        []string `json:"keep"` // set by deployPackage
 }
 

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"path"
@@ -201,7 +200,17 @@ func (d *Dashboard) deployEdit(v *visit, rows []*proto.FunctionJsonRsp, body edi
 	name := rows[0].GetName()
 	after, err := v.deployPackage(pkg, definition{
 		Name: name, Note: body.Note, PackagePath: settings.GetPackagePath(), FilePath: settings.GetFilePath(), Include: settings.GetInclude(), Wait: true,
+		IfVersion: &body.Number,
 	})
+	if errors.Is(err, proto.ErrConflict) { // somebody else may have deployed since the form was looked at
+		now, lost := v.found(v.r.Context(), name)
+		if lost != nil {
+			return lost
+		}
+		if now[0].GetVersion() != body.Number || isBusy(now) {
+			return d.showTheirs(v, now, body)
+		}
+	}
 	if err != nil {
 		if !errors.Is(err, proto.ErrInvalid) && !errors.Is(err, proto.ErrTooLarge) && !errors.Is(err, proto.ErrConflict) {
 			return err
@@ -222,10 +231,29 @@ func (d *Dashboard) deployEdit(v *visit, rows []*proto.FunctionJsonRsp, body edi
 		}
 		return d.showEdit(v, rows, body, http.StatusUnprocessableEntity)
 	}
-	if len(after) > 0 && after[0].GetVersion() > body.Last+1 { // in the moment between the check and the deploy
-		return v.done(fmt.Sprintf("%s/source?version=%d&against=%d", pageOf(name), after[0].GetVersion(), after[0].GetVersion()-1), "overtaken")
-	}
 	return v.done(editPage(name, body.File), "edit")
+}
+
+// showTheirs shows what was deployed since the form was looked at, beside what is in it.
+func (d *Dashboard) showTheirs(v *visit, rows []*proto.FunctionJsonRsp, body editBody) error {
+	files, _, err := v.editable(rows)
+	if err != nil {
+		return err
+	}
+	body.now(rows)
+	i := slices.IndexFunc(files, func(f *zip.File) bool { return f.Name == body.File })
+	if i < 0 {
+		body.Theirs = &theirs{Version: body.Base, Edit: pageOf(rows[0].GetName()) + "/edit", Gone: true}
+		return d.showEdit(v, rows, body, http.StatusConflict)
+	}
+	text, _, err := textOf(files[i], maxEdit)
+	if err != nil {
+		return err
+	}
+	if body.Theirs, err = theirsOf(v, rows, body, text); err != nil {
+		return err
+	}
+	return d.showEdit(v, rows, body, http.StatusConflict)
 }
 
 // withText packs files, with another text in one of them.

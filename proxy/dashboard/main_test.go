@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,21 @@ type site struct {
 	tokens *auth.Keeper
 	record *auth.Record
 	api    *transport.Client // of a caller who needs no token
+	// before is called once, before the next deploy is begun; nil: nothing is.
+	before atomic.Pointer[func()]
+}
+
+// raced is the fake of a site, which somebody else may be faster with.
+type raced struct {
+	*transporttest.Fake
+	site *site
+}
+
+func (r raced) Deploy(ctx context.Context, fns ...*proto.FunctionJson) ([]*proto.FunctionJsonRsp, error) {
+	if before := r.site.before.Swap(nil); before != nil {
+		(*before)()
+	}
+	return r.Fake.Deploy(ctx, fns...)
 }
 
 func newSite(t *testing.T, mounts ...server.Mount) *site {
@@ -49,7 +65,7 @@ func newSite(t *testing.T, mounts ...server.Mount) *site {
 	ran := make(chan struct{})
 	go func() { defer close(ran); d.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ran })
-	addr := transporttest.Serve(t, s.fake, server.Config{
+	addr := transporttest.Serve(t, raced{s.fake, s}, server.Config{
 		Store: s.fake.Store(), Tokens: s.tokens, Record: s.record, Mounts: append(mounts,
 			server.Mount{Path: "/ui", Scope: wire.ScopeOpen, Asks: true, Handler: d},
 			server.Mount{Path: "/ui/", Scope: wire.ScopeOpen, Asks: true, Handler: d}),

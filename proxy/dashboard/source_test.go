@@ -171,6 +171,25 @@ func TestAnEditDoesNotUndoWhatOthersDeployed(t *testing.T) {
 	assert.Contains(t, page, "Deployed.", "who has seen it may")
 }
 
+// Who deploys between the look at what serves and the deploy of an edit is not overtaken.
+func TestAnEditDoesNotOvertakeADeployOfTheSameMoment(t *testing.T) {
+	s := newSite(t)
+	s.deploy("Hello")
+	b := s.browser(false)
+	_, opened := b.get("/ui/functions/Hello/edit")
+	theirs := func() {
+		s.deploy("Hello", func(fn *proto.FunctionJson) { fn.Dir = testkit.Source(t, testkit.Says("Hello", "theirs")) })
+	}
+	s.before.Store(&theirs)
+	rsp, page := b.edit(testkit.Says("Hello", "mine"), "base", hidden(opened, "base"), "last", hidden(opened, "last"))
+	assert.Equal(t, http.StatusConflict, rsp.StatusCode)
+	assert.Contains(t, page, "v2 serves by now")
+	assert.Regexp(t, `class="del"[^>]*>-.*theirs`, page)
+	versions, err := s.api.Versions(t.Context(), "Hello")
+	require.NoError(t, err)
+	assert.Len(t, versions, 2, "theirs alone")
+}
+
 func TestAnEditOfAFileThatOthersRemovedIsNotDeployed(t *testing.T) {
 	s := newSite(t)
 	s.deploy("Hello")

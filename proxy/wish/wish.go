@@ -181,6 +181,14 @@ func (w *Wish) Settle() (over bool) {
 	return w.State == Removed && len(w.At) == 0 && len(w.Untold) == 0
 }
 
+// Serves is the version that serves, or served before a stop; 0: there is none.
+func (w *Wish) Serves() uint32 {
+	if w == nil || w.State == Removed {
+		return 0
+	}
+	return w.Version.Number
+}
+
 // Agents returns the agents that are to have the function.
 func (w *Wish) Agents() (list []Place) {
 	if w.State == Removed {

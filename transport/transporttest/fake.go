@@ -164,6 +164,16 @@ func (f *Fake) begin(deploys []*deploy) error {
 		if fn := f.known(path); fn != nil && d.fn.GetVersion() != 0 && d.fn.GetVersion() <= fn.last {
 			return proto.Errorf(proto.ErrConflict, "function %s has had a version %d already", name, fn.last)
 		}
+		serves, changing := uint32(0), false
+		if fn := f.known(path); fn != nil {
+			changing = fn.row.GetStatus() == string(proto.Deploying)
+			if v := cmp.Or(fn.serves, fn.before); v != nil {
+				serves = v.number
+			}
+		}
+		if err := d.fn.CheckServes(serves, changing); err != nil {
+			return err
+		}
 	}
 	for _, d := range deploys {
 		if fn := f.known(proto.Path(d.fn.GetName())); fn != nil && cmp.Or(fn.serves, fn.before) != nil {

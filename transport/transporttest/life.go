@@ -576,3 +576,31 @@ func keeps(t *tester) {
 	require.ErrorIs(t, err, proto.ErrInvalid)
 	assert.Contains(t, proto.AsError(err).Hint, "timeout")
 }
+
+// A deploy that names the version which it replaces is refused where another one serves.
+func ifVersion(t *tester) {
+	deploy := func(words int, version uint32) error {
+		rows, err := t.Deploy(t.Context(), &proto.FunctionJson{Name: "HelloWorld", Dir: t.source("HelloWorld", words), Wait: true, IfVersion: &version})
+		if err == nil {
+			require.Equal(t, string(proto.Deployed), rows[0].GetStatus(), rows[0].GetError())
+		}
+		return err
+	}
+	err := deploy(1, 3)
+	require.ErrorIs(t, err, proto.ErrConflict, "there is none")
+	assert.Contains(t, err.Error(), "ifVersion is 3")
+	require.NoError(t, deploy(1, 0), "there is none yet")
+	require.ErrorIs(t, deploy(2, 0), proto.ErrConflict, "there is one")
+	require.NoError(t, deploy(2, 1))
+	err = deploy(3, 1)
+	require.ErrorIs(t, err, proto.ErrConflict)
+	assert.Contains(t, err.Error(), "version 2 of function HelloWorld serves, and ifVersion is 1")
+	assert.NotEmpty(t, proto.AsError(err).Hint)
+	versions, err := t.Versions(t.Context(), "HelloWorld")
+	require.NoError(t, err)
+	assert.Len(t, versions, 2)
+	_, err = t.Rollback(t.Context(), "HelloWorld", 1)
+	require.NoError(t, err)
+	require.ErrorIs(t, deploy(3, 2), proto.ErrConflict, "it serves no longer")
+	require.NoError(t, deploy(3, 1))
+}

@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) transport.Interface) {
 		{"WatchEndsWithTheErrorOfItsCallback", watchError},
 		{"SettingsAreCheckedFirst", badSettings},
 		{"VersionsAreCounted", countVersions},
+		{"ADeployMayAskForTheVersionThatServes", ifVersion},
 		{"DeployOfWhatServesChangesNothing", unchanged},
 		{"AFailedDeployMakesNoVersion", failedVersion},
 		{"PlanSaysWhatWouldChange", planned},
