@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -61,6 +62,15 @@ func (f engineFlags) cluster() (*store.Cluster, error) {
 		}
 		if c.Secret, err = store.ReadSecret(*f.secret); err != nil {
 			return nil, fmt.Errorf("-engine-secret: %w", err)
+		}
+	}
+	if *f.creds != "" {
+		data, err := os.ReadFile(*f.creds)
+		if err != nil {
+			return nil, fmt.Errorf("-engine-creds: %w", err)
+		}
+		if !bytes.Contains(data, []byte("BEGIN NATS USER JWT")) || !bytes.Contains(data, []byte("BEGIN USER NKEY SEED")) {
+			return nil, fmt.Errorf("-engine-creds: %s has no credentials: the JWT of a user and its seed, as nsc generate creds writes them", *f.creds)
 		}
 	}
 	if *f.authority != "" {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -130,8 +131,7 @@ func (e *Engine) dial(ctx context.Context) (s *session, n int, err error) {
 	s = newSession(e.logger)
 	s.many, s.place = true, e.cfg.Cluster.place()
 	if s.conn, err = e.cfg.Cluster.connect(&s.links, e.logger); err != nil {
-		err = proto.Errorf(proto.ErrUnavailable, "%s cannot be reached: %w", s.place, err).From("store", "unreachable").
-			WithHint("its nodes must run, and know this caller: -engine-secret, or -engine-creds")
+		err = e.cfg.Cluster.unreached(s.place, err)
 	}
 	if err == nil {
 		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerLimit))
@@ -145,6 +145,30 @@ func (e *Engine) dial(ctx context.Context) (s *session, n int, err error) {
 	return s, n, nil
 }
 
+// unreached says why no node of an engine takes this caller, and what to do about it.
+func (c *Cluster) unreached(place string, err error) error {
+	say := "%s cannot be reached: %w"
+	hint := "its nodes must run, and know this caller: -engine-secret, or -engine-creds"
+	var strange x509.UnknownAuthorityError
+	var another x509.HostnameError
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+		say = "%s does not admit this caller: %w"
+		if hint = "-engine-creds FILE names credentials of a user of the account that has JetStream"; c.Creds != "" {
+			hint = "-engine-creds names " + c.Creds + ": its user must belong to an account that the nodes know, and be neither expired nor revoked"
+		}
+	case c.Secret == nil && errors.As(err, &strange):
+		say = "%s is not known by its certificate: %w"
+		hint = "-engine-ca FILE names the certificates by which its nodes are known"
+	case c.Secret == nil && errors.As(err, &another):
+		say = "%s has the certificate of another name: %w"
+		hint = "-engine names the nodes as their certificates do"
+	case c.Secret == nil && errors.Is(err, nats.ErrSecureConnWanted), c.Secret == nil && errors.Is(err, nats.ErrSecureConnRequired):
+		hint = "-engine tls://HOST:PORT is for nodes that speak TLS, nats:// for those that do not"
+	}
+	return proto.Errorf(proto.ErrUnavailable, say, place, err).From("store", "unreachable").WithHint(hint)
+}
+
 // suits refuses an engine that does not do what this package needs, and returns how many
 // machines it can keep things on.
 func (s *session) suits(ctx context.Context) (n int, err error) {
@@ -155,7 +179,7 @@ func (s *session) suits(ctx context.Context) (n int, err error) {
 	}
 	_, err = s.js.AccountInfo(ctx)
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) || errors.Is(err, nats.ErrNoResponders) {
-		return 0, proto.Errorf(proto.ErrUnsupported, "%s has no JetStream, or not for this caller: %w", s.place, err).WithHint("enable it for the account")
+		return 0, proto.Errorf(proto.ErrUnsupported, "%s has no JetStream, or not for this caller: %w", s.place, err).WithHint("enable JetStream on its nodes and for the account; -engine-creds says which account it is")
 	}
 	if err != nil {
 		return 0, err
