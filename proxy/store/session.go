@@ -100,10 +100,11 @@ func (s *session) prepare(ctx context.Context, replicas, backlog int) (err error
 		if _, err = s.stream(ctx, k.config(replicas)); err != nil {
 			return err
 		}
-		if err = s.try(ctx, false, func(ctx context.Context) (err error) {
+		err = s.try(ctx, false, func(ctx context.Context) (err error) {
 			s.buckets[k.kind], err = s.js.KeyValue(ctx, bucket(k.kind))
 			return err
-		}); err != nil {
+		})
+		if err != nil {
 			return err
 		}
 	}
