@@ -134,7 +134,7 @@ func (p *Proxy) tellChange(ctx context.Context, c *writing, of *wish.Change, end
 	case w != nil:
 		now.Version = w.Version.Number
 	}
-	p.tell(ctx, noticeOf(c.id, now))
+	_ = p.tell(ctx, noticeOf(c.id, now)) // it is logged
 }
 
 // replacement is the notice of the change of a function that is under way here and that

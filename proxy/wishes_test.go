@@ -615,11 +615,10 @@ func TestOfThoseWhoDeployFromOneVersionOneDoes(t *testing.T) {
 	}
 	won := 0
 	for range 2 * each {
-		switch err := <-errs; {
-		case err == nil:
-			won++
-		default:
+		if err := <-errs; err != nil {
 			assert.ErrorIs(t, err, proto.ErrConflict)
+		} else {
+			won++
 		}
 	}
 	assert.Equal(t, 1, won)

@@ -77,8 +77,8 @@ func (f *file) golang() ([]byte, error) {
 	}
 	var defs strings.Builder
 	for _, def := range slices.Sorted(maps.Keys(f.Defs)) {
-		says := ""
-		if says = f.Defs[def].remark(); says != "" {
+		says := f.Defs[def].remark()
+		if says != "" {
 			says = " Note: " + says + "."
 		}
 		fmt.Fprintf(&defs, "\n// %s is a type of the function's.%s\ntype %s %s\n", f.names[def], says, f.names[def], f.goType(f.Defs[def]))

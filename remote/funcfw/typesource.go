@@ -191,8 +191,8 @@ func (r *typeReader) Import(importPath string) (*types.Package, error) {
 	if text, ok := known[importPath]; ok {
 		pkg = r.declare(importPath, []*ast.File{r.parse(importPath, []byte("package "+path.Base(importPath)+"\n"+text))})
 	} else if dir := r.folder(importPath); dir != "" && len(r.packages) < maxPackages {
-		if pkg = r.read(dir, importPath); pkg != nil {
-			return pkg, nil
+		if found := r.read(dir, importPath); found != nil {
+			return found, nil
 		}
 	}
 	if pkg == nil {

@@ -123,8 +123,8 @@ func orAny(schema object) object {
 	return schema
 }
 
-// types returns the schemas of request and answer, and adds those that they refer to to
-// schemas; nil if they are not known. Each is an object of its own there, named after the
+// types returns the schemas of request and answer, nil if they are not known. Those that
+// they refer to are added to schemas. Each is an object of its own there, named after the
 // function, so that pages and generators have a word for it. Nothing is required in a
 // request, so what is in both has two, and that of requests ends in Input.
 func (fn Function) types(schemas object) map[string]object {

@@ -53,7 +53,7 @@ func (l listener) waiting() (net.Conn, error) {
 	err = raw.Control(func(socket uintptr) {
 		syscall.ForkLock.RLock()
 		defer syscall.ForkLock.RUnlock()
-		for failure == syscall.EINTR || failure == syscall.ECONNABORTED { // which one that has gone leaves
+		for errors.Is(failure, syscall.EINTR) || errors.Is(failure, syscall.ECONNABORTED) { // which one that has gone leaves
 			fd, _, failure = syscall.Accept(int(socket))
 		}
 		if failure == nil {
