@@ -74,6 +74,7 @@ func startWithoutGo(t *testing.T) agent {
 // also those that have no Go.
 func TestOneAgentBuildsForAll(t *testing.T) {
 	t.Parallel()
+	says := func(name, text string) string { return unbuilt(t, says(name, text)) }
 	one, two, bare := startAgent(t, "", ""), startAgent(t, "", ""), startWithoutGo(t)
 	p := startProxy(t, "")
 	dir := source(t, says("Shared", "first"))
@@ -134,6 +135,9 @@ func TestNobodyBuilds(t *testing.T) {
 	}
 }
 
+// unbuilt is source that no other test has built, nor this one before.
+func unbuilt(t *testing.T, code string) string { return code + "\n// " + t.TempDir() + "\n" }
+
 // The functions of a package are one program, which is built once for all that one
 // file deploys, and runs as often as it has functions.
 func TestFunctionsOfAPackageShareABuild(t *testing.T) {
@@ -143,7 +147,7 @@ func TestFunctionsOfAPackageShareABuild(t *testing.T) {
 	for i, d := range s.doors() {
 		t.Run(d.name, func(t *testing.T) {
 			dir := t.TempDir()
-			code := "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n"
+			code := unbuilt(t, "package fn\n\nimport (\n\t\"fmt\"\n\t\"net/http\"\n)\n")
 			var entries []map[string]any
 			for _, name := range []string{"Red", "Green", "Blue"} {
 				code += fmt.Sprintf("\nfunc %s(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `%[1]s %d`) }\n", name, i)
@@ -217,6 +221,7 @@ var builtPackages = regexp.MustCompile(`^packages built \d+`)
 func TestBuildsAreHeard(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "", "")
+	eventually(t, func() bool { return strings.Contains(a.String(), "ready to build") }, "the build cache is filled, of which builds would tell, too")
 	s := stack{a, startProxy(t, "", "-agents", a.addr)}
 	for _, d := range s.doors() {
 		if d.kind != "http" {

@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +52,9 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
 		_ = run.Value.Set(crowded) // fails for what is no pattern alone
+	}
+	if most := flag.Lookup("test.parallel"); !testkit.Race && most.Value.String() == most.DefValue {
+		_ = most.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // these wait for processes most of the time
 	}
 	os.Exit(guarded.Run())
 }
@@ -242,6 +247,7 @@ func startAgent(t *testing.T, dir, port string, args ...string) agent {
 	if dir == "" {
 		dir = t.TempDir()
 	}
+	testkit.SharePrograms(t, filepath.Join(dir, "agent", "programs"))
 	if port == "" {
 		port = "0"
 	}

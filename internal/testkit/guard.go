@@ -187,7 +187,7 @@ func guard(root string, tests io.Reader, w io.Writer) (code int) {
 func files(root string) (names []string) {
 	entries, _ := os.ReadDir(root)
 	for _, entry := range entries {
-		if name := entry.Name(); name != lockName && name != undoName {
+		if name := entry.Name(); name != lockName && name != undoName && name != poolName {
 			names = append(names, filepath.Join(root, name))
 		}
 	}
