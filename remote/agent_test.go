@@ -35,8 +35,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beAgent) != "" {
 		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
+	testkit.ShortRun(atOnce)
 	goleak.VerifyTestMain(guarded)
 }
+
+// atOnce are the tests in which much happens at the same time: those that are left of a
+// -short run, for the race detector above all.
+const atOnce = "Conformance|AtOnce|LosesNo|NoCallIsLost|WithoutALoss|WokenOnce|SurviveTheirAgent|ReplacedInPlace|HoldsUpNo|NotReady|Hangs|Frozen|CrashLoop|CountBackwards|LastCaller|ShareThePort"
 
 // beAgent makes the test's own program the agent.
 const beAgent = "REMOTE_TEST_AGENT"

@@ -49,10 +49,7 @@ func TestMain(m *testing.M) {
 	if run, ok := mains[os.Getenv(program)]; ok {
 		os.Exit(run(append([]string{os.Getenv(program)}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
 	}
-	flag.Parse()
-	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
-		_ = run.Value.Set(crowded) // fails for what is no pattern alone
-	}
+	testkit.ShortRun(crowded)
 	if most := flag.Lookup("test.parallel"); !testkit.Race && most.Value.String() == most.DefValue {
 		_ = most.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // these wait for processes most of the time
 	}

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,17 @@ const (
 	// a machine fills the build cache.
 	BuildPatience = 5 * time.Minute
 )
+
+// ShortRun has a run with -short, and without -run, run the tests alone that a pattern names:
+// the race detector looks for what happens at the same time, and takes its time.
+func ShortRun(pattern string) {
+	flag.Parse()
+	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
+		if err := run.Value.Set(pattern); err != nil {
+			panic(err)
+		}
+	}
+}
 
 // Files writes files into a folder of their own, their names relative to it.
 func Files(t testing.TB, files map[string]string) (dir string) {
