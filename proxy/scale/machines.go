@@ -1,9 +1,6 @@
 package scale
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // Machines decides on how many machines a function is: over processes first, and then
 // machines. It remembers a stable window.
@@ -26,7 +23,7 @@ func (m *Machines) Decide(at time.Duration, processes, room, least, most int) in
 	within := func(n int) int { return min(max(n, least, 1), max(most, 1)) }
 	room = max(room, 1)
 	need := within((processes + room - 1) / room)
-	easy := within(int(math.Ceil(float64(processes) / (float64(room) * (1 - slack)))))
+	easy := within(up(float64(processes) / (float64(room) * (1 - slack))))
 	switch {
 	case need >= within(m.n):
 		m.n, m.fewer = need, false

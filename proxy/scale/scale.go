@@ -97,6 +97,10 @@ func (p *Policy) Observe(at time.Duration, inFlight float64) {
 	p.last, p.level = at, inFlight
 }
 
+// up is how many processes, or machines, a need takes. A millionth of one is none: averages that
+// should be whole numbers are off by their last bits.
+func up(need float64) int { return int(math.Ceil(need - 1e-6)) }
+
 // average is that of calls in flight in the last part of a window, as far as it is known.
 func (p *Policy) average(window time.Duration) float64 {
 	width := p.windows.Stable / buckets
@@ -124,11 +128,11 @@ func (p *Policy) Decide(b Bounds) Size {
 	case p.level == 0 && b.Idle > 0 && p.last-p.busy >= b.Idle:
 		p.set(least, fmt.Sprintf("no call for %s", b.Idle))
 	case p.size == 0 && p.level > 0:
-		p.set(int(math.Ceil(p.level/b.Target)), fmt.Sprintf("%.0f calls came to none", p.level))
+		p.set(up(p.level/b.Target), fmt.Sprintf("%.0f calls came to none", p.level))
 	case now > size*(1+band):
-		p.set(int(math.Ceil(now)), fmt.Sprintf("%.1f calls in flight in the last %s, %g to a process", now*b.Target, p.windows.Latest, b.Target))
+		p.set(up(now), fmt.Sprintf("%.1f calls in flight in the last %s, %g to a process", now*b.Target, p.windows.Latest, b.Target))
 	case p.last-p.changed >= p.windows.Panic && p.size > 1:
-		if enough := max(1, int(math.Ceil(busiest/(1-slack))), p.size/2); enough < p.size {
+		if enough := max(1, up(busiest/(1-slack)), p.size/2); enough < p.size {
 			p.set(enough, fmt.Sprintf("%.1f calls in flight in the busiest %s of the last %s, %g to a process", busiest*b.Target, p.windows.Panic, p.windows.Stable, b.Target))
 		}
 	}

@@ -1,10 +1,12 @@
 package scale
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // feed gives a policy the same figure for a time, and returns its last size.
@@ -118,5 +120,23 @@ func TestSplitFillsFewMachinesEvenly(t *testing.T) {
 		{3, nil, 1, nil},
 	} {
 		assert.Equal(t, tt.want, Split(tt.processes, tt.room, tt.least), "%+v", tt)
+	}
+}
+
+// Averages are of times that no float has to the last bit: six calls all the time are six, and
+// need no seventh process.
+func TestAConstantLoadIsRoundedToNothingMore(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		p, at := New(Windows{}, 1), time.Duration(0)
+		for at < 6*time.Second {
+			calls := 1.0
+			if at > 2*time.Second {
+				calls = 6
+			}
+			at += 100*time.Millisecond + time.Duration(random.IntN(600_000_000)) // as on a machine with too much to do
+			p.Observe(at, calls)
+			require.LessOrEqual(t, p.Decide(Bounds{Min: 1, Max: 20, Target: 1}).Processes, 6)
+		}
 	}
 }
