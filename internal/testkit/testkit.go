@@ -23,7 +23,7 @@ const (
 // ShortRun has a run with -short, and without -run, run the tests alone that a pattern names:
 // the race detector looks for what happens at the same time, and takes its time.
 func ShortRun(pattern string) {
-	flag.Parse()
+	flag.Parse() //nolint:revive // a TestMain calls this, in a main's place
 	if run := flag.Lookup("test.run"); testing.Short() && run.Value.String() == "" {
 		if err := run.Value.Set(pattern); err != nil {
 			panic(err)
