@@ -173,7 +173,7 @@ func (e *entry) override(flags *entry, given func(flag string) bool) {
 				delete(e.fn.Env, k)
 			}
 		default:
-			e.fn.Retain(flags.fn, []string{s.Name})
+			e.fn.Copy(flags.fn, []string{s.Name})
 		}
 	}
 	// Agents are named, or chosen: flags of the one replace what the file says of the other.

@@ -32,7 +32,7 @@ func (e *entry) preview(a *app, branch, ttl string, given func(flag string) bool
 			out = append(out, s.Name+" "+text)
 			fallthrough
 		default:
-			e.fn.Retain(none, []string{s.Name})
+			e.fn.Copy(none, []string{s.Name})
 		}
 	}
 	if len(out) > 0 {

@@ -475,10 +475,16 @@ func (f *FunctionJson) Keepable(names []string) []string {
 	})
 }
 
-// Retain copies the named settings from a version into f, but for those that mean nothing
-// without another one which f has not. Of env and secrets it copies the variables that f does
-// not give itself.
+// Retain copies the named settings from a version into f, as Copy does, but for those that mean
+// nothing without another one which f has not.
 func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
+	f.Copy(from, names)
+	f.withoutIdle(names)
+}
+
+// Copy copies the named settings into f. Of env and secrets it copies the variables that f does
+// not give itself.
+func (f *FunctionJson) Copy(from *FunctionJson, names []string) {
 	given := map[string]bool{}
 	for _, vars := range []map[string]string{f.GetEnv(), f.GetSecrets()} {
 		for k := range vars {
@@ -517,7 +523,6 @@ func (f *FunctionJson) Retain(from *FunctionJson, names []string) {
 			}
 		}
 	}
-	f.withoutIdle(names)
 }
 
 // checkNeeds refuses a setting that means nothing without another one, which is not given,
