@@ -165,6 +165,22 @@ func TestAnotherAddressOfAnAgentIsNoSecondAgent(t *testing.T) {
 	assert.Len(t, h.All(), 2, "another id is another agent")
 }
 
+// A machine that was made anew, or whose agent has lost its folder.
+func TestAnotherAgentAtAnAddressIsNoneThatWasRemoved(t *testing.T) {
+	h := listen(t, "localhost:9000")
+	h.hear("localhost:9000", said("a"))
+	first := Known{ID: "a", Addr: "localhost:9000", Draining: true, Revision: 7}
+	assert.Empty(t, h.Learn("epoch", []Known{first}))
+	h.hear("localhost:9000", said("b"))
+	assert.Equal(t, []Known{{ID: "b", Addr: "localhost:9000"}}, h.Learn("epoch", []Known{first}), "it has no record yet, and does not drain")
+	h.Noted("epoch", "b", 8)
+	assert.Empty(t, h.Learn("epoch", []Known{first, {ID: "b", Addr: "localhost:9000", Revision: 8}}))
+	require.Len(t, h.States(), 1)
+	assert.Equal(t, "b", h.States()[0].ID)
+	assert.Empty(t, h.Learn("epoch", []Known{first}))
+	assert.Empty(t, h.States(), "now it is")
+}
+
 // Its functions may well run, so that they stay published: but others are called first.
 func TestReplicasOfAnAgentThatDoesNotAnswerSaySo(t *testing.T) {
 	reasons := map[string]string{} // by path

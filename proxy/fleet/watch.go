@@ -237,7 +237,10 @@ func (f *Fleet) apply(a *agent, client *transport.Client, ev *proto.WatchEvent) 
 			a.given, a.draining, a.owns = a.given || moved.given, a.draining || moved.draining, moved.owns
 			a.stored, a.revision, a.moved = moved.stored, moved.revision, true
 		}
-		changed = a.id != id
+		if changed = a.id != id; changed && a.id != "" && moved == nil {
+			f.Logger.Warn("another agent answers at an address", "agent", a.addr, "id", id, "before", a.id)
+			a.stored, a.revision, a.moved, a.draining = "", 0, false, false // that was the other's
+		}
 		a.id = id
 	}
 	rows := map[string]*proto.FunctionJsonRsp{}
