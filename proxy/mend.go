@@ -448,12 +448,12 @@ func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places [
 			return
 		}
 		r, _, answers := p.fleet.Agent(at.Agent, at.ID)
-		is := now.Place(r.Agent, r.ID)
+		is := now.Place(at.Agent, at.ID) // which another agent may have taken, by its address
 		if !answers || is == nil || !now.Behind(is) && !p.lacks(ctx, r, now) { // somebody has seen to it meanwhile
 			continue
 		}
 		w, at = now, *is
-		number, err := p.mend(ctx, r.Agent, w)
+		number, err := p.mend(ctx, r.Agent, w, at.Leaving)
 		if err == nil {
 			err = p.mended(ctx, path, w.Generation, at, r, number)
 		}
@@ -522,9 +522,9 @@ func (p *Proxy) mended(ctx context.Context, path string, generation uint64, plac
 	return err
 }
 
-// mend brings an agent to a wish. It returns the number that the version has there.
-func (p *Proxy) mend(ctx context.Context, addr string, w *wish.Wish) (uint32, error) {
-	at := w.Place(p.placeOf(addr))
+// mend brings an agent to a wish, or to remove the function if that leaves. It returns the
+// number that the version has there.
+func (p *Proxy) mend(ctx context.Context, addr string, w *wish.Wish, leaves bool) (uint32, error) {
 	agent, err := p.fleet.Connect(ctx, addr)
 	if err != nil {
 		return 0, err
@@ -542,7 +542,7 @@ func (p *Proxy) mend(ctx context.Context, addr string, w *wish.Wish) (uint32, er
 		return w.Version.Number, nil
 	}
 	switch {
-	case w.State == wish.Removed || at.Leaving:
+	case w.State == wish.Removed || leaves:
 		if _, err = agent.Remove(ctx, w.Name); err == nil {
 			p.logger.Info("removed, as was asked while the agent was away", "function", w.Name, "agent", addr)
 		} else if errors.Is(err, proto.ErrNotFound) {
@@ -558,12 +558,6 @@ func (p *Proxy) mend(ctx context.Context, addr string, w *wish.Wish) (uint32, er
 		return w.Version.Number, err
 	}
 	return p.mendVersion(ctx, agent, w, row, versions)
-}
-
-// placeOf returns by what an agent is known.
-func (p *Proxy) placeOf(addr string) (string, string) {
-	r, _, _ := p.fleet.Agent(addr, "")
-	return r.Agent, r.ID
 }
 
 // mendVersion lets the version that is wished serve at an agent.

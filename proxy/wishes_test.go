@@ -16,11 +16,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/store"
 	"github.com/Ishan27g/ryo-faas/proxy/store/storetest"
 	"github.com/Ishan27g/ryo-faas/proxy/wish"
+	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
 
 // addressesOf are the addresses of agents.
@@ -389,6 +391,25 @@ func TestAFunctionThatMovedWhileAnAgentWasAwayIsRemovedThere(t *testing.T) {
 	eventually(t, func() bool { rows, err := nodes[1].Details(t.Context()); return err == nil && len(rows) == 0 }, "it is removed")
 	assert.Equal(t, []string{"two"}, keysOf(calls.stop()))
 	assert.Len(t, wishOf(t, p, func(w *wish.Wish) bool { return len(w.At) == 1 }).At, 1)
+}
+
+// A machine that was made anew is another agent at the same address.
+func TestAnAgentThatIsBegunAnewGetsWhatItHad(t *testing.T) {
+	n := newAgents(t, 1)[0]
+	p := start(t, Config{Store: storetest.New()})
+	deploys(t, p, answers(t, "one", n))
+	n.stop()
+	p.away(t, n)
+	n.Fake = transporttest.NewFake(t)
+	n.info = protobuf.CloneOf(n.info)
+	n.info.Id = "another"
+	n.start(t)
+	eventually(t, func() bool { return slices.Equal(numbers(t, n), []string{"1 of 1"}) }, "the function is brought there")
+	w := wishOf(t, p, func(w *wish.Wish) bool { return len(w.At) == 1 && w.At[0].ID == "another" })
+	assert.Equal(t, w.Generation, w.At[0].Done)
+	calls := p.caller(t)
+	calls.more(t)
+	assert.Equal(t, []string{"one"}, keysOf(calls.stop()))
 }
 
 func TestAStoreThatIsBegunAnewStopsNothing(t *testing.T) {
