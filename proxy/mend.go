@@ -448,7 +448,8 @@ func (p *Proxy) mendAll(ctx context.Context, path string, w *wish.Wish, places [
 			return
 		}
 		r, _, answers := p.fleet.Agent(at.Agent, at.ID)
-		is := now.Place(at.Agent, at.ID) // which another agent may have taken, by its address
+		// Another agent may have taken the place, by its address.
+		is := now.Place(at.Agent, at.ID)
 		if !answers || is == nil || !now.Behind(is) && !p.lacks(ctx, r, now) { // somebody has seen to it meanwhile
 			continue
 		}
