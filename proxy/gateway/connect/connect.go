@@ -4,21 +4,22 @@
 //
 // net/http has no other switch than a variable of the environment, which it reads when it is
 // initialized (golang.org/issue/53208). A package is initialized when all that it imports
-// is, and of those that could be, the first by its path: so this one, which imports less than
-// net/http, comes before it.
+// is, and of those that could be, the first by its path: so this one, which imports nothing that
+// net/http does not, comes before it.
 package connect
 
-import "os"
+import (
+	"os"
+	"strings"
+)
 
 // setting is known to net/http alone. Who has set it, to whatever value, is heeded.
 const setting = "http2xconnect="
 
 func init() { //nolint:gochecknoinits // see above
 	now := os.Getenv("GODEBUG")
-	for at := range now {
-		if len(now)-at >= len(setting) && now[at:at+len(setting)] == setting {
-			return
-		}
+	if strings.Contains(now, setting) {
+		return
 	}
 	if now != "" {
 		now += ","
