@@ -40,6 +40,10 @@ type piece struct {
 //
 // The order is exact where each write was a line. Where the kernel has told of several
 // writes once, lines are shared out evenly among the writes to their file.
+//
+// What is written can be read before the kernel tells of it. A line more than there are
+// writes is thus of a write of several lines, or of one that will be told of. Where the
+// two differ the line is held, for one reading; the next one has the write or not.
 func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*raw) {
 	strands := make(map[*raw]*strand, len(readings))
 	for _, rd := range readings {
@@ -51,8 +55,10 @@ func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*
 		}
 	}
 	for _, s := range strands {
+		before = s.settle(before)
 		s.late = max(0, s.lines-s.writes)
 	}
+	told := slices.Concat(before, after)
 	for later = after; len(later) > 0; later = later[1:] {
 		s := strands[later[0]]
 		if s == nil || s.late == 0 {
@@ -62,9 +68,9 @@ func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*
 		s.writes++
 	}
 	for _, s := range strands {
-		s.postpone(later)
+		s.postpone(later, len(told) == 0 || told[len(told)-1] == s.raw)
 	}
-	for _, r := range slices.Concat(before, after[:len(after)-len(later)]) {
+	for _, r := range told[:len(told)-len(later)] {
 		if s := strands[r]; s != nil {
 			pieces = append(pieces, s.next())
 		}
@@ -86,8 +92,28 @@ type strand struct {
 	given         int // lines
 }
 
-// postpone takes out the lines of later writes, for the next reading.
-func (s *strand) postpone(later []*raw) {
+// settle gives the line that the reading before had too many to its write, now that it
+// shows whether the kernel had yet to tell of that.
+func (s *strand) settle(writes []*raw) []*raw {
+	held := s.held
+	s.held = false
+	switch {
+	case held && s.writes < s.lines: // no
+		s.writes++
+		s.early = true // unless it is told of later still
+		return slices.Insert(writes, 0, s.raw)
+	case s.early && s.writes > s.lines: // yes
+		s.writes--
+		i := slices.Index(writes, s.raw)
+		writes = slices.Delete(writes, i, i+1)
+	}
+	s.early = s.early && s.writes == 0
+	return writes
+}
+
+// postpone takes out the lines of later writes, for the next reading. last says whether
+// the last write that the kernel told of was to the same file.
+func (s *strand) postpone(later []*raw, last bool) {
 	n := 0
 	for _, r := range later {
 		if r == s.raw && n < s.late {
@@ -95,7 +121,14 @@ func (s *strand) postpone(later []*raw) {
 		}
 	}
 	if n == 0 {
-		return
+		if s.late == 0 || s.writes == 0 {
+			return
+		}
+		if last || s.flush || s.early {
+			s.early = true
+			return
+		}
+		s.held, n = true, 1
 	}
 	s.lines -= n
 	end := 0

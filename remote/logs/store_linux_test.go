@@ -505,6 +505,37 @@ func TestBraid(t *testing.T) {
 	}
 }
 
+// A line can be read before the kernel tells of its write.
+func TestBraidOfWritesInFlight(t *testing.T) {
+	type turn struct{ before, out, err, want string }
+	for name, turns := range map[string][]turn{
+		"told of after a reading":     {{"oe", "1\n2\n", "a\n", "1|a"}, {"oeo", "2\n3\n", "b\n", "2|b|3"}},
+		"told of after two readings":  {{"oe", "1\n2\n", "a\n", "1|a"}, {"", "2\n", "", "2"}, {"oeo", "3\n", "b\n", "b|3"}},
+		"of a write of two lines":     {{"oe", "1\n2\n", "a\n", "1|a"}, {"eo", "2\n3\n", "b\n", "2|b|3"}},
+		"of a write just before":      {{"eo", "1\n2\n", "a\n", "a|12"}, {"oeo", "3\n", "b\n", "b|3"}},
+		"two lines just before":       {{"eo", "1\n2\n", "a\n", "a|12"}, {"oeo", "3\n4\n", "b\n", "3|b|4"}},
+		"alone, then by turns":        {{"o", "1\n2\n", "", "12"}, {"oeo", "3\n", "b\n", "b|3"}},
+		"of two lines after all that": {{"oe", "1\n2\n", "a\n", "1|a"}, {"", "2\n", "", "2"}, {"oe", "3\n", "b\n", "3|b"}},
+	} {
+		out, err := new(raw), new(raw)
+		for i, turn := range turns {
+			readings := []*reading{{raw: out, data: []byte(turn.out)}, {raw: err, data: []byte(turn.err)}}
+			var before []*raw
+			for _, name := range turn.before {
+				before = append(before, map[rune]*raw{'o': out, 'e': err}[name])
+			}
+			pieces, _ := braid(readings, before, nil)
+			var parts []string
+			for _, p := range pieces {
+				if len(p.part) > 0 {
+					parts = append(parts, strings.ReplaceAll(string(p.part), "\n", ""))
+				}
+			}
+			assert.Equal(t, turn.want, strings.Join(parts, "|"), "%s, reading %d", name, i+1)
+		}
+	}
+}
+
 func TestWhatNoAgentReadIsCounted(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir, Config{})
