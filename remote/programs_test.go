@@ -151,6 +151,7 @@ func TestBuildTellsWhatIsWrong(t *testing.T) {
 		"not stored":     {&proto.FunctionJson{Name: "F", Package: "sha256:" + strings.Repeat("0", 64)}, proto.ErrNotFound, "", "not stored"},
 		"no name":        {&proto.FunctionJson{}, proto.ErrInvalid, "", ""},
 		"no function":    {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("G", "x"))}), proto.ErrInvalid, proto.ReasonCheck, "F"},
+		"strict":         {a.send(t, &proto.FunctionJson{Name: "F", Strict: true, Dir: source(t, says("F", "x"))}), proto.ErrInvalid, proto.ReasonCheck, "fn.go:8: strict is for typed functions, and F is of kind http"},
 		"compiler error": {a.send(t, &proto.FunctionJson{Name: "F", Dir: source(t, says("F", "x")+"\nvar x int = \"s\"\n")}), proto.ErrInvalid, proto.ReasonBuild, "fn.go:10:13: cannot use"},
 	} {
 		_, err := a.Build(t.Context(), c.fn)

@@ -180,9 +180,14 @@ func (m *Maker) drafting(ctx context.Context) (done func(), err error) {
 
 // check finds the function in its unpacked package.
 func (m *Maker) check(src string, fn *proto.FunctionJson) (*funcfw.Target, error) {
-	return funcfw.Check(os.DirFS(src), funcfw.Spec{
+	target, err := funcfw.Check(os.DirFS(src), funcfw.Spec{
 		Dir: PackagePath(fn), Name: fn.GetName(), Target: fn.GetTarget(), File: fn.GetFilePath(), Kind: fn.GetKind(),
 	}, m.platform(fn))
+	if err == nil && fn.GetStrict() && target.Kind != proto.KindTyped {
+		return nil, proto.Errorf(proto.ErrInvalid, "%s:%d: strict is for typed functions, and %s is of kind %s", target.File, target.Line, fn.GetName(), target.Kind).
+			WithHint("leave strict out, or let the function take a value of the type that its JSON has")
+	}
+	return target, err
 }
 
 // platform is what a function is checked for.
