@@ -148,7 +148,7 @@ func (l *link) ask(ctx context.Context, w http.ResponseWriter, in *http.Request,
 		if err != nil {
 			return nil, err
 		}
-		if res.StatusCode < 100 || res.StatusCode > 199 || res.StatusCode == http.StatusSwitchingProtocols {
+		if res.StatusCode < 100 || res.StatusCode > 199 || res.StatusCode == http.StatusSwitchingProtocols || !http1x(res) {
 			l.room = math.MaxInt64
 			return res, nil
 		}

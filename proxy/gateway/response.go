@@ -33,7 +33,7 @@ func (c *call) begins(res *http.Response) error {
 	switch {
 	case !inTime: // else it would be chance which answer of a function that gives up at its limit is sent
 		return errLimit
-	case !c.http2 && (res.ProtoMajor != 1 || res.ProtoMinor > 1):
+	case !c.http2 && !http1x(res):
 		return fmt.Errorf("it has the protocol %s", res.Proto)
 	case res.StatusCode < 100:
 		return fmt.Errorf("it has the status %d", res.StatusCode)
@@ -43,6 +43,12 @@ func (c *call) begins(res *http.Response) error {
 		return c.out.socket.check(res)
 	}
 	return nil
+}
+
+// http1x says whether an answer, or an interim one, is of a protocol that functions are asked
+// by: HTTP/1.1, or what answers it.
+func http1x(res *http.Response) bool {
+	return res.ProtoMajor == 1 && res.ProtoMinor <= 1
 }
 
 // adapt adds to the answer what the gateway says to the caller.

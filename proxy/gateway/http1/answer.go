@@ -134,14 +134,15 @@ func trimEnd(p []byte) []byte {
 
 // readFirst reads the first line.
 func (a *Answer) readFirst(line []byte) bool {
-	const size = len("HTTP/1.1 200")
-	if len(line) < size || len(line) > size && line[size] != ' ' || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' {
+	version, rest, ok := bytes.Cut(line, []byte(" "))
+	code, _, _ := bytes.Cut(bytes.TrimLeft(rest, " "), []byte(" "))
+	a.Old = string(version) == "HTTP/1.0"
+	if !ok || !a.Old && string(version) != "HTTP/1.1" || len(code) != len("200") {
 		return false
 	}
-	a.Old = line[7] == '0'
-	status, ok := decimal(line[9:size])
+	status, ok := decimal(code)
 	a.Status = int(status)
-	return ok && (a.Old || line[7] == '1')
+	return ok
 }
 
 // Bodiless says whether an answer to a request with this method has no body, whatever
