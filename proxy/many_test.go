@@ -45,7 +45,8 @@ func aDeployAmongMany(t *testing.T, s store.Store) {
 	p := start(t, Config{Agents: addrs(nodes...), Store: s})
 	c := p.dial(t, transport.RPC)
 	fn := source(t, "Another", nodes[0].addr)
-	// deploys returns the bytes that one takes, with what the agents do.
+	// deploys returns the bytes that one takes, with what the agents do: the least of some,
+	// since what the proxy does from time to time may fall into any.
 	deploys := func() float64 {
 		var all []uint64
 		for range 9 {
@@ -56,8 +57,7 @@ func aDeployAmongMany(t *testing.T, s store.Store) {
 			runtime.ReadMemStats(&after)
 			all = append(all, after.TotalAlloc-before.TotalAlloc)
 		}
-		slices.Sort(all)
-		return float64(all[len(all)/2])
+		return float64(slices.Min(all))
 	}
 	deploys()
 	alone := deploys()
