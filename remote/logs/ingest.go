@@ -34,8 +34,8 @@ type raw struct {
 	size    int64     // when it was last looked at
 	grown   time.Time // when that was last more than before
 	closed  bool      // by a process that could write, since it was last looked at
-	held    bool      // its last line, of which the kernel may have to tell yet
-	early   bool      // such a line was kept
+	held    bool      // its last line, until the next reading: see braid
+	early   bool      // a line was stored of whose write the kernel may still tell
 	busy    bool      // is in Store.busy
 	partial bool      // is in Store.partial
 	removed bool

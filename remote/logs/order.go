@@ -41,9 +41,10 @@ type piece struct {
 // The order is exact where each write was a line. Where the kernel has told of several
 // writes once, lines are shared out evenly among the writes to their file.
 //
-// What is written can be read before the kernel tells of it. A line more than there are
-// writes is thus of a write of several lines, or of one that will be told of. Where the
-// two differ the line is held, for one reading; the next one has the write or not.
+// What is written can be read before the kernel tells of it. So a line more than there
+// are writes is of a write of several lines, or of one that the kernel will tell of. If
+// the other file was written to in between, the order depends on which: the line is held
+// for the next reading, whose writes show it.
 func braid(readings []*reading, before, after []*raw) (pieces []piece, later []*raw) {
 	strands := make(map[*raw]*strand, len(readings))
 	for _, rd := range readings {
@@ -92,17 +93,17 @@ type strand struct {
 	given         int // lines
 }
 
-// settle gives the line that the reading before had too many to its write, now that it
-// shows whether the kernel had yet to tell of that.
+// settle lets writes, those told of since the reading before, be as many as their lines
+// where that one had a line more than writes. It returns them.
 func (s *strand) settle(writes []*raw) []*raw {
 	held := s.held
 	s.held = false
 	switch {
-	case held && s.writes < s.lines: // no
+	case held && s.writes < s.lines: // it was of a write told of before, or is still not told of
 		s.writes++
-		s.early = true // unless it is told of later still
+		s.early = true
 		return slices.Insert(writes, 0, s.raw)
-	case s.early && s.writes > s.lines: // yes
+	case s.early && s.writes > s.lines: // the line of the first was stored before
 		s.writes--
 		i := slices.Index(writes, s.raw)
 		writes = slices.Delete(writes, i, i+1)
@@ -111,8 +112,8 @@ func (s *strand) settle(writes []*raw) []*raw {
 	return writes
 }
 
-// postpone takes out the lines of later writes, for the next reading. last says whether
-// the last write that the kernel told of was to the same file.
+// postpone takes out, for the next reading, the lines of later writes, or the one that is
+// held. last says whether the last write that the kernel told of was to this file.
 func (s *strand) postpone(later []*raw, last bool) {
 	n := 0
 	for _, r := range later {

@@ -477,61 +477,60 @@ func TestBraid(t *testing.T) {
 		{"oe", "o", "1\n2\n3\n", "a\n", "1|a|23", ""},
 	} {
 		out, err := &reading{raw: new(raw), data: []byte(c.out)}, &reading{raw: new(raw), data: []byte(c.err)}
-		names := map[*raw]string{out.raw: "o", err.raw: "e"}
-		raws := func(names string) (list []*raw) {
-			for _, name := range names {
-				list = append(list, map[rune]*raw{'o': out.raw, 'e': err.raw}[name])
-			}
-			return list
-		}
-		pieces, later := braid([]*reading{out, err}, raws(c.before), raws(c.after))
-		var parts []string
+		pieces, later := braid([]*reading{out, err}, writesOf(c.before, out.raw, err.raw), writesOf(c.after, out.raw, err.raw))
+		assert.Equal(t, c.want, textOf(pieces), c.before+c.after)
 		last := 0
 		for _, p := range pieces {
-			if len(p.part) > 0 {
-				parts = append(parts, strings.ReplaceAll(string(p.part), "\n", ""))
-			}
 			if p.last {
 				last++
 			}
 		}
-		assert.Equal(t, c.want, strings.Join(parts, "|"), c.before+c.after)
 		assert.Equal(t, 2, last)
-		rest := ""
-		for _, r := range later {
-			rest += names[r]
-		}
-		assert.Equal(t, c.later, rest)
+		assert.Equal(t, writesOf(c.later, out.raw, err.raw), later, c.before+c.after)
 	}
+}
+
+// writesOf returns writes to a process's two files, each of which is "o" or "e".
+func writesOf(names string, out, err *raw) []*raw {
+	writes := []*raw{}
+	for _, name := range names {
+		writes = append(writes, map[rune]*raw{'o': out, 'e': err}[name])
+	}
+	return writes
+}
+
+// textOf returns the lines of pieces, with a bar between two pieces.
+func textOf(pieces []piece) string {
+	var parts []string
+	for _, p := range pieces {
+		if len(p.part) > 0 {
+			parts = append(parts, strings.ReplaceAll(string(p.part), "\n", ""))
+		}
+	}
+	return strings.Join(parts, "|")
 }
 
 // A line can be read before the kernel tells of its write.
 func TestBraidOfWritesInFlight(t *testing.T) {
-	type turn struct{ before, out, err, want string }
+	type turn struct{ before, after, out, err, want string }
 	for name, turns := range map[string][]turn{
-		"told of after a reading":     {{"oe", "1\n2\n", "a\n", "1|a"}, {"oeo", "2\n3\n", "b\n", "2|b|3"}},
-		"told of after two readings":  {{"oe", "1\n2\n", "a\n", "1|a"}, {"", "2\n", "", "2"}, {"oeo", "3\n", "b\n", "b|3"}},
-		"of a write of two lines":     {{"oe", "1\n2\n", "a\n", "1|a"}, {"eo", "2\n3\n", "b\n", "2|b|3"}},
-		"of a write just before":      {{"eo", "1\n2\n", "a\n", "a|12"}, {"oeo", "3\n", "b\n", "b|3"}},
-		"two lines just before":       {{"eo", "1\n2\n", "a\n", "a|12"}, {"oeo", "3\n4\n", "b\n", "3|b|4"}},
-		"alone, then by turns":        {{"o", "1\n2\n", "", "12"}, {"oeo", "3\n", "b\n", "b|3"}},
-		"of two lines after all that": {{"oe", "1\n2\n", "a\n", "1|a"}, {"", "2\n", "", "2"}, {"oe", "3\n", "b\n", "3|b"}},
+		"told of after a reading":    {{"oe", "", "1\n2\n", "a\n", "1|a"}, {"oeo", "", "2\n3\n", "b\n", "2|b|3"}},
+		"told of after two readings": {{"oe", "", "1\n2\n", "a\n", "1|a"}, {"", "", "2\n", "", "2"}, {"oeo", "", "3\n", "b\n", "b|3"}},
+		"never told of":              {{"oe", "", "1\n2\n", "a\n", "1|a"}, {"", "", "2\n", "", "2"}, {"oe", "", "3\n", "b\n", "3|b"}},
+		"behind one that is told of": {{"oe", "o", "1\n", "a\nb\n", "1|a"}, {"eo", "", "2\n3\n", "b\n", "2|b|3"}},
+		"of a write of two lines":    {{"oe", "", "1\n2\n", "a\n", "1|a"}, {"eo", "", "2\n3\n", "b\n", "2|b|3"}},
+		"of the last write":          {{"eo", "", "1\n2\n", "a\n", "a|12"}, {"oeo", "", "3\n4\n", "b\n", "3|b|4"}},
+		"behind the last write":      {{"eo", "", "1\n2\n", "a\n", "a|12"}, {"oeo", "", "3\n", "b\n", "b|3"}},
+		"behind the only write":      {{"o", "", "1\n2\n", "", "12"}, {"oeo", "", "3\n", "b\n", "b|3"}},
 	} {
 		out, err := new(raw), new(raw)
+		var later []*raw
 		for i, turn := range turns {
 			readings := []*reading{{raw: out, data: []byte(turn.out)}, {raw: err, data: []byte(turn.err)}}
-			var before []*raw
-			for _, name := range turn.before {
-				before = append(before, map[rune]*raw{'o': out, 'e': err}[name])
-			}
-			pieces, _ := braid(readings, before, nil)
-			var parts []string
-			for _, p := range pieces {
-				if len(p.part) > 0 {
-					parts = append(parts, strings.ReplaceAll(string(p.part), "\n", ""))
-				}
-			}
-			assert.Equal(t, turn.want, strings.Join(parts, "|"), "%s, reading %d", name, i+1)
+			before := append(later, writesOf(turn.before, out, err)...)
+			var pieces []piece
+			pieces, later = braid(readings, before, writesOf(turn.after, out, err))
+			assert.Equal(t, turn.want, textOf(pieces), "%s, reading %d", name, i+1)
 		}
 	}
 }
