@@ -39,11 +39,11 @@ func TestFlagsOfAnEngineThatDoNotFitAreRefused(t *testing.T) {
 		"no urls":               {[]string{"-engine", "http://x"}, "-engine: "},
 		"two kinds":             {[]string{"-engine", engine, "-engine-secret", secret, "-engine-creds", creds}, "give one kind"},
 		"a secret with a CA":    {[]string{"-engine", engine, "-engine-secret", secret, "-engine-ca", text}, "give one kind"},
-		"no file of a secret":   {[]string{"-engine", engine, "-engine-secret", none}, "-engine-secret: "},
+		"a secret not there":    {[]string{"-engine", engine, "-engine-secret", none}, "-engine-secret: "},
 		"no secret":             {[]string{"-engine", engine, "-engine-secret", text}, "-engine-secret: "},
-		"no file of credential": {[]string{"-engine", engine, "-engine-creds", none}, "-engine-creds: "},
+		"credentials not there": {[]string{"-engine", engine, "-engine-creds", none}, "-engine-creds: "},
 		"no credentials":        {[]string{"-engine", engine, "-engine-creds", text}, text + " has no credentials"},
-		"no file of a CA":       {[]string{"-engine", engine, "-engine-ca", none}, "-engine-ca: "},
+		"a CA not there":        {[]string{"-engine", engine, "-engine-ca", none}, "-engine-ca: "},
 		"no certificate":        {[]string{"-engine", engine, "-engine-ca", text}, text + " has no certificate"},
 	} {
 		set := flags.New("proxy", "", io.Discard, io.Discard)
