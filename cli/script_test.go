@@ -393,7 +393,7 @@ func TestInterruptEndsCleanly(t *testing.T) {
 		require.NoError(t, cmd.Start())
 		select {
 		case <-s.arrived:
-		case <-time.After(30 * time.Second):
+		case <-time.After(callLimit):
 			t.Fatal("the deploy did not arrive")
 		}
 		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))

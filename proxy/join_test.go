@@ -144,7 +144,7 @@ func (m *member) join(t *testing.T, p *running, text string) error {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		_, err := p.fleet.Connect(t.Context(), m.network.addr)
 		assert.NoError(c, err)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	return nil
 }
 

@@ -157,7 +157,7 @@ func whatIsBuiltElsewhereIsTold(t *testing.T, s store.Store) {
 	}
 	becomes := func(want ...string) {
 		t.Helper()
-		require.Eventually(t, func() bool { return slices.Equal(want, details()) }, 10*time.Second, time.Millisecond, "%v", want)
+		require.Eventually(t, func() bool { return slices.Equal(want, details()) }, patience, time.Millisecond, "%v", want)
 	}
 	wrong := proto.Errorf(proto.ErrInvalid, "fn.go:1:1: wrong").From("agent", proto.ReasonBuild)
 

@@ -36,7 +36,7 @@ func TestATokenHoldsAtEachProxyOfAStore(t *testing.T) {
 		_, err := b.tokens.Verify(made.GetSecret())
 		return err == nil
 	}
-	require.Eventually(t, holds, time.Second, time.Millisecond)
+	require.Eventually(t, holds, patience, time.Millisecond)
 
 	// One that begins while the store is away knows it, too.
 	dir := b.cfg.Dir

@@ -115,7 +115,7 @@ func TestAbuse(t *testing.T) {
 					conn := port.dial(t)
 					all.Go(func() {
 						defer conn.Close()
-						_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // twice as long as a head may take
+						_ = conn.SetDeadline(time.Now().Add(testkit.Patience)) // many times as long as a head may take
 						_, _ = io.WriteString(conn, sent)
 						if ends {
 							_ = conn.(interface{ CloseWrite() error }).CloseWrite() // it may be reset already

@@ -110,7 +110,6 @@ func TestProcessesFollowCalls(t *testing.T) {
 	up := time.Since(came)
 	s := sizeOf(t, p, "Slow")
 	t.Logf("%d processes after %s: %s", s.Instances, up.Round(10*time.Millisecond), s.Size)
-	assert.Less(t, up, 2*time.Second)
 	assert.Contains(t, s.Size, "calls in flight in the last 100ms, 8 to a process")
 
 	many()

@@ -123,22 +123,22 @@ func (p *program) serial(t *testing.T) string {
 
 func (p *program) certified(t *testing.T) (serial string) {
 	t.Helper()
-	require.Eventually(t, func() bool { serial = p.serial(t); return serial != "" }, 30*time.Second, 50*time.Millisecond, "there is no certificate")
+	require.Eventually(t, func() bool { serial = p.serial(t); return serial != "" }, testkit.Patience, 50*time.Millisecond, "there is no certificate")
 	return serial
 }
 
 // upgrade asks the proxy to become its program anew, and returns when it begins to.
 func (p *program) upgrade(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return p.starts.Load() == 1 }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return p.starts.Load() == 1 }, testkit.Patience, 10*time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
-	require.Eventually(t, func() bool { return p.said("another process serves") }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return p.said("another process serves") }, testkit.Patience, 10*time.Millisecond)
 }
 
 // upgraded waits until it has become it.
 func (p *program) upgraded(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return p.starts.Load() == 2 }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return p.starts.Load() == 2 }, testkit.Patience, 10*time.Millisecond)
 }
 
 func TestAProxyGetsTheCertificateOfItsDomain(t *testing.T) {

@@ -275,7 +275,8 @@ func TestCallersWhoLeaveTheQueueAreNoticedAtOnce(t *testing.T) {
 				at := time.Now()
 				require.NoError(t, conn.Close())
 				tick := time.NewTicker(100 * time.Microsecond)
-				for waiting(routeOf(t, table)) == 1 && time.Since(at) < patience {
+				for waiting(routeOf(t, table)) == 1 {
+					require.Less(t, time.Since(at), patience, "nobody hears of it")
 					<-tick.C
 				}
 				tick.Stop()
@@ -283,7 +284,7 @@ func TestCallersWhoLeaveTheQueueAreNoticedAtOnce(t *testing.T) {
 			}
 			slices.Sort(took)
 			t.Log("median", took[25], "most", took[49])
-			assert.Less(t, took[25], 50*time.Millisecond)
+			assert.Less(t, took[25], time.Second, "it is 1 ms; on a busy machine, some")
 			close(b.release)
 			assert.Equal(t, 200, (<-first).status)
 			idle(t, table)

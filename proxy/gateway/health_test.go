@@ -202,12 +202,16 @@ func TestAfterASilentReplicaWasFoundNobodyWaitsForIt(t *testing.T) {
 		require.Equal(t, "body", bodyOf(t, res), "nothing of it was sent to the silent one")
 		require.Less(t, n, 100)
 	}
+	waited := 0
 	for i := range 200 {
 		start := time.Now()
 		res, _ := say(t, addr, fmt.Sprintf("GET /functions/hello?%d HTTP/1.1\r\nHost: h\r\n\r\n", i))
 		require.Equal(t, 200, res.StatusCode)
-		require.Less(t, time.Since(start), dialLimit, "no call has waited for it")
+		if time.Since(start) >= dialLimit {
+			waited++ // or the machine has
+		}
 	}
+	assert.Less(t, waited, 10, "half of the calls, if they go there")
 	assert.False(t, silent.available())
 }
 

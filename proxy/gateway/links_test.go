@@ -73,7 +73,7 @@ func TestIdleLinksOnWhichSomethingCameAreNotUsed(t *testing.T) {
 				_, err = io.ReadFull(l, answer)
 				require.NoError(t, err)
 			}
-			assert.Eventually(t, func() bool { return !l.usable() }, 5*time.Second, time.Millisecond, "%s, TLS %t", name, secure)
+			assert.Eventually(t, func() bool { return !l.usable() }, patience, time.Millisecond, "%s, TLS %t", name, secure)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestALinkThatIsClosedJustBeforeARequestDoesNotWaitForAnAnswer(t *testing.T)
 		} else {
 			require.NoError(t, far.(*net.TCPConn).CloseWrite())
 		}
-		require.Eventually(t, func() bool { return !quiet(near) }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !quiet(near) }, patience, time.Millisecond)
 		const limit = 2 * time.Second
 		l.send([]byte("GET / HTTP/1.1\r\n\r\n"))
 		_, err = l.readBy(make([]byte, 10), time.Now().Add(limit), limit)

@@ -45,44 +45,61 @@ func answers(t *testing.T, conn *nats.Conn, subject string, answer func(*nats.Ms
 
 const refusal = `{"stream": "KV_ryo_functions", "error": {"code": 400, "err_code": 10071, "description": "wrong last sequence: 40"}}`
 
+// within requires that something is done in a time, in one of some rounds: the machine may
+// stand still in any of them.
+func within(t *testing.T, limit time.Duration, do func() time.Duration) {
+	t.Helper()
+	for round := 1; ; round++ {
+		took := do()
+		if took < limit {
+			return
+		}
+		require.Less(t, round, 5, "it took %v", took)
+	}
+}
+
 // A leader that is gone answers nobody. What was sent to it is sent again as soon as there is
 // another one, and not once its time is over.
 func TestChangesReachTheNextLeaderSoon(t *testing.T) {
 	t.Parallel()
-	conn := played(t)
-	records, err := store.Distant(conn)
-	require.NoError(t, err)
-	elected := time.Now().Add(2700 * time.Millisecond) // soon after a try has begun
-	answers(t, conn, "$KV.ryo_functions.hello", func(*nats.Msg) string {
-		if time.Now().Before(elected) {
-			return ""
-		}
-		return `{"stream": "KV_ryo_functions", "seq": 7}`
+	within(t, 1200*time.Millisecond, func() time.Duration {
+		conn := played(t)
+		records, err := store.Distant(conn)
+		require.NoError(t, err)
+		elected := time.Now().Add(2700 * time.Millisecond) // soon after a try has begun
+		answers(t, conn, "$KV.ryo_functions.hello", func(*nats.Msg) string {
+			if time.Now().Before(elected) {
+				return ""
+			}
+			return `{"stream": "KV_ryo_functions", "seq": 7}`
+		})
+		revision, err := records(store.Functions).Create(t.Context(), "hello", []byte("a wish"))
+		require.NoError(t, err)
+		assert.Equal(t, uint64(7), revision)
+		return time.Since(elected)
 	})
-	revision, err := records(store.Functions).Create(t.Context(), "hello", []byte("a wish"))
-	require.NoError(t, err)
-	assert.Equal(t, uint64(7), revision)
-	assert.Less(t, time.Since(elected), 1200*time.Millisecond)
 }
 
 // While streams have no leader, that of the next one is not waited for as long as that of the
 // first: a deploy asks several, one after the other.
 func TestLeadersThatAreGoneAreNotWaitedForInTurn(t *testing.T) {
 	t.Parallel()
-	conn := played(t)
-	records, err := store.Distant(conn)
-	require.NoError(t, err)
-	answers(t, conn, "$JS.API.STREAM.MSG.GET.*", func(*nats.Msg) string { return "" })
-	_, err = conn.Subscribe("$JS.API.DIRECT.GET.*", func(m *nats.Msg) { // a replica
-		assert.NoError(t, m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"404"}}}))
+	within(t, 4500*time.Millisecond, func() time.Duration {
+		conn := played(t)
+		records, err := store.Distant(conn)
+		require.NoError(t, err)
+		answers(t, conn, "$JS.API.STREAM.MSG.GET.*", func(*nats.Msg) string { return "" })
+		_, err = conn.Subscribe("$JS.API.DIRECT.GET.*", func(m *nats.Msg) { // a replica
+			assert.NoError(t, m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"404"}}}))
+		})
+		require.NoError(t, err)
+		began := time.Now()
+		for _, kind := range []store.Kind{store.Functions, store.Versions, store.Rollouts, store.Agents} {
+			_, err := records(kind).Get(t.Context(), "hello")
+			require.ErrorIs(t, err, proto.ErrNotFound)
+		}
+		return time.Since(began)
 	})
-	require.NoError(t, err)
-	began := time.Now()
-	for _, kind := range []store.Kind{store.Functions, store.Versions, store.Rollouts, store.Agents} {
-		_, err := records(kind).Get(t.Context(), "hello")
-		require.ErrorIs(t, err, proto.ErrNotFound)
-	}
-	assert.Less(t, time.Since(began), 4500*time.Millisecond)
 }
 
 // One who was the leader, and does not know yet that it is no longer, refuses what the leader has

@@ -37,7 +37,7 @@ func TestPlacesThatCameFreeAreUsed(t *testing.T) {
 		_, err := e.Queue().Publish(ctx, store.Message{Topic: "a"})
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return all.Load() == messages }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return all.Load() == messages }, patience, time.Millisecond)
 	assert.LessOrEqual(t, most.Load(), int32(limit))
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)

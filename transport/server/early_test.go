@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
 )
@@ -94,7 +95,7 @@ func TestEarlyReadersAndNetHTTPTakeTurns(t *testing.T) {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
 	in := bufio.NewReader(conn)
 	for range 3 {
 		for _, path := range []string{"/quick", "/healthz", "/quick", "/quick", "/healthz", "/healthz"} {
@@ -168,7 +169,7 @@ func TestAFaultOfAnEarlyReaderEndsItsConnectionAlone(t *testing.T) {
 		conn, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
 		defer conn.Close()
-		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", c.path)
 		if c.status == 0 {
 			_, err := conn.Read(make([]byte, 1))
@@ -185,7 +186,7 @@ func TestWhatEarlyLeavesIsAnsweredWhenTheServerStops(t *testing.T) {
 		addr, last, stop := serveQuick(t)
 		conn, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
-		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
 		fmt.Fprint(conn, "GET /healthz")
 		last() // it was accepted
 		stopped := make(chan struct{})

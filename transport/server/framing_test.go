@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 // streams are what callers may send, by what it is, and the statuses of the answers.
@@ -130,7 +132,7 @@ func TestBytesOfABodyAreNoRequest(t *testing.T) {
 			}
 			conn, err := net.Dial("tcp", addr)
 			require.NoError(t, err)
-			require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
 			go func() {
 				defer func() { _ = conn.(*net.TCPConn).CloseWrite() }()
 				for i := 0; i < len(tt.sent); i += pieces {
@@ -189,7 +191,7 @@ func TestACallerThatReadsNothingIsClosed(t *testing.T) {
 	select {
 	case err := <-failed:
 		assert.ErrorContains(t, err, "timeout")
-	case <-time.After(10 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatal("it is sent to for ever")
 	}
 }

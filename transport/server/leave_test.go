@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 	"github.com/Ishan27g/ryo-faas/transport"
 	"github.com/Ishan27g/ryo-faas/transport/server"
 	"github.com/Ishan27g/ryo-faas/transport/transporttest"
@@ -109,7 +110,7 @@ func TestAServerThatLeavesLosesNoRequest(t *testing.T) {
 			select {
 			case err := <-p.left:
 				require.NoError(t, err)
-			case <-time.After(wire.LeaveIdle + 10*time.Second):
+			case <-time.After(wire.LeaveIdle + testkit.Patience):
 				assert.Fail(t, "it does not end")
 			}
 		})
@@ -156,7 +157,7 @@ func TestTunnelsOfAServerThatLeaves(t *testing.T) {
 			select {
 			case err := <-p.left:
 				require.NoError(t, err)
-			case <-time.After(wire.LeaveIdle + 10*time.Second):
+			case <-time.After(wire.LeaveIdle + testkit.Patience):
 				assert.Fail(t, "it does not end")
 			}
 		})

@@ -35,7 +35,7 @@ func TestHTTP2(t *testing.T) {
 	// A connection that ended with an error of HTTP/2 is kept for a second by Go's server.
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
-		assert.Eventually(t, func() bool { return goleak.Find(before) == nil }, 10*time.Second, 100*time.Millisecond)
+		assert.Eventually(t, func() bool { return goleak.Find(before) == nil }, patience, 100*time.Millisecond)
 	})
 	serves, _ := certified(t)
 	function := httptest.NewServer(http.HandlerFunc(says))

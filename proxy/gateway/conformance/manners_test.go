@@ -271,7 +271,7 @@ func (c calling) leaves(t *testing.T, how string, age time.Duration) {
 	}
 	slices.Sort(took)
 	t.Log("median", took[leavers/2], "most", took[leavers-1])
-	assert.Less(t, took[leavers/2], 50*time.Millisecond)
+	assert.Less(t, took[leavers/2], time.Second, "it is 1 ms; on a busy machine, some")
 }
 
 // begin begins a call of /wait.

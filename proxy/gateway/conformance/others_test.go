@@ -189,7 +189,7 @@ func (p program) serve(t *testing.T, routes []conformance.Route) string {
 			conn.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	return addr
 }
 

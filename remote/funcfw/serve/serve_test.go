@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/Ishan27g/ryo-faas/internal/testkit"
 )
 
 var named *http.Request // that ryo-named was given
@@ -248,7 +250,7 @@ func refusesCallers(t *testing.T, addr string) {
 			_ = conn.Close()
 		}
 		return err != nil
-	}, 5*time.Second, time.Millisecond)
+	}, testkit.Patience, time.Millisecond)
 }
 
 func TestDrain(t *testing.T) {
@@ -406,7 +408,7 @@ func (s *server) counts(t *testing.T, want stats) {
 		got = s.stats(t)
 		got.IdleMs, got.Received, got.Sent = 0, 0, 0
 		return got == want
-	}, 5*time.Second, time.Millisecond, "%+v", &got)
+	}, testkit.Patience, time.Millisecond, "%+v", &got)
 }
 
 func TestStats(t *testing.T) {
@@ -420,7 +422,7 @@ func TestStats(t *testing.T) {
 		_, _ = io.Copy(w, strings.NewReader("!"))
 	}), 10*time.Second)
 	s.counts(t, stats{})
-	require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, 5*time.Second, time.Millisecond, "it is idle from the beginning")
+	require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, testkit.Patience, time.Millisecond, "it is idle from the beginning")
 
 	for _, http2 := range []bool{false, true} {
 		before := s.stats(t)
@@ -437,7 +439,7 @@ func TestStats(t *testing.T) {
 		require.Eventually(t, func() bool {
 			during = s.stats(t)
 			return during.Received > before.Received+5 && during.Sent > before.Sent+5
-		}, 5*time.Second, time.Millisecond, "%+v", &during)
+		}, testkit.Patience, time.Millisecond, "%+v", &during)
 		assert.Zero(t, during.IdleMs)
 
 		release <- struct{}{}
@@ -451,13 +453,13 @@ func TestStats(t *testing.T) {
 		require.Eventually(t, func() bool {
 			after = s.stats(t)
 			return after.Sent >= during.Sent+4
-		}, 5*time.Second, time.Millisecond, "%+v", &after)
+		}, testkit.Patience, time.Millisecond, "%+v", &after)
 		assert.Zero(t, after.IdleMs, "the connection is open")
 
 		client.CloseIdleConnections()
 		now.Connections = 0
 		s.counts(t, now)
-		require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return s.stats(t).IdleMs > 0 }, testkit.Patience, time.Millisecond)
 	}
 	s.stop <- syscall.SIGTERM
 	assert.NoError(t, <-s.done)
