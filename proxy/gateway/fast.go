@@ -102,7 +102,7 @@ func (g *Gateway) Fast(c Caller) *Fast {
 
 // Close ends what is known of the connection, which was closed.
 func (f *Fast) Close() {
-	f.leaving.forget(f.watch)
+	f.leaving.Forget(f.watch)
 }
 
 // Abort cancels the call under way, if there is one. Any goroutine may call it.

@@ -46,7 +46,7 @@ func (f *Fast) call(c *fastCall) (err error) {
 	c.route.calls.add()
 	defer c.end(&err)
 	if f.watch == 0 {
-		f.watch = f.leaving.watch(f.caller.Descriptor, f)
+		f.watch = f.leaving.Left(f.caller.Descriptor, f)
 	}
 	err = c.enter()
 	c.prepare() // also for the refusal, which has the call's id

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/Ishan27g/ryo-faas/internal/poll"
 	"github.com/Ishan27g/ryo-faas/internal/trace"
 	"github.com/Ishan27g/ryo-faas/proto"
 	"github.com/Ishan27g/ryo-faas/proxy/gateway/accesslog"
@@ -72,17 +73,17 @@ type Config struct {
 type Gateway struct {
 	Config
 	errorLog *log.Logger
-	leaving  leaving // watches the connections of the fast lane,
-	queued   leaving // and those of calls in the slow lane that wait in a queue
-	strays   meter   // counts calls that find no function
+	leaving  poll.Poll[leaver] // watches the connections of the fast lane,
+	queued   poll.Poll[leaver] // and those of calls in the slow lane that wait in a queue
+	strays   meter             // counts calls that find no function
 	// compressing has an element for each answer that is being compressed.
 	compressing chan struct{}
 }
 
 // Close ends what calls share. None may be under way.
 func (g *Gateway) Close() {
-	g.leaving.close()
-	g.queued.close()
+	g.leaving.Close()
+	g.queued.Close()
 }
 
 // leaver is told that the caller of a call has closed its side. One epoll(7) has a
@@ -92,7 +93,11 @@ type leaver interface{ hasLeft() }
 // New returns a gateway.
 func New(cfg Config) *Gateway {
 	cfg.Silence = cmp.Or(cfg.Silence, wire.SilentWrite)
-	return &Gateway{Config: cfg, compressing: make(chan struct{}, compressors), strays: meter{function: noFunction}, errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	return &Gateway{
+		Config: cfg, compressing: make(chan struct{}, compressors), strays: meter{function: noFunction},
+		leaving: poll.Poll[leaver]{Tell: leaver.hasLeft}, queued: poll.Poll[leaver]{Tell: leaver.hasLeft},
+		errorLog: cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
 }
 
 // call is one call of a function.
@@ -188,7 +193,7 @@ func (c *call) enter(ctx context.Context) error {
 	}
 	if c.Descriptor != nil && c.unread() && c.in.ProtoMajor == 1 { // else net/http reads, and notices it
 		descriptor := func(do func(fd uintptr)) { c.Descriptor(c.in, do) }
-		defer c.queued.end(c.queued.watch(descriptor, canceler(c.cancel)), descriptor)
+		defer c.queued.End(c.queued.Left(descriptor, canceler(c.cancel)), descriptor)
 	}
 	return g.wait(w, c.left(), ctx.Done())
 }

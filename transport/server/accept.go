@@ -39,14 +39,21 @@ func (s *server) acceptEarly(l net.Listener) error {
 		wait = acceptFirst
 		c := conn.(*framedConn)
 		s.greeting.note(c, http.StateNew)
-		s.conns.work.Go(func() { s.serveEarly(c) })
+		s.conns.work.Add(1) // until it is closed or passed on
+		go s.serveEarly(c)
 	}
 }
 
-// serveEarly serves a connection until it ends or net/http goes on.
+// serveEarly serves a connection until it ends, net/http goes on, or nothing has come for so
+// long that it waits without a goroutine.
 func (s *server) serveEarly(c *framedConn) {
 	passed := false
+	parked := false
 	defer func() {
+		if parked {
+			return
+		}
+		defer s.conns.work.Done()
 		if fault := recover(); fault != nil {
 			s.logger.Error("a connection has failed", "peer", c.RemoteAddr(), "panic", fault, "stack", string(debug.Stack()))
 		}
@@ -55,10 +62,19 @@ func (s *server) serveEarly(c *framedConn) {
 			_ = c.Close()
 		}
 	}()
-	if c.early.serve() != nil {
-		return
+	for {
+		err := c.early.serve()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errParked) {
+			return
+		}
+		if parked = s.parking.park(c.early); parked {
+			return
+		}
 	}
-	c.early.left = true
+	c.early.left, c.early.passed = true, true
 	s.greeting.note(c, http.StateNew) // until net/http has read the head
 	passed = s.left.hand(c)
 }

@@ -130,7 +130,7 @@ func (s *share) enter(conn net.Conn, e *end, gateway bool) *seat {
 	}
 	leaving, ok := s.seat(place, right)
 	for _, l := range leaving {
-		_ = l.conn.Close()
+		l.close()
 	}
 	if !ok {
 		return nil
@@ -195,7 +195,7 @@ func (s *share) seat(place *seat, right bool) (leaving []*seat, ok bool) {
 		}
 		c.guests[place] = true
 		c.peers[place.peer]++
-		place.timer = time.AfterFunc(guestLimit, func() { _ = place.conn.Close() })
+		place.timer = time.AfterFunc(guestLimit, place.close)
 	}
 	return leaving, true
 }
@@ -298,6 +298,17 @@ func (c *crowd) warn(text string, args ...any) {
 	if now := time.Now(); now.Sub(c.warned) > warnAfter {
 		c.warned = now
 		c.logger.Warn(text, args...)
+	}
+}
+
+// close closes the connection, whose reader then gives the place back.
+func (s *seat) close() {
+	_ = s.conn.Close()
+	s.share.crowd.mu.Lock()
+	early := s.early
+	s.share.crowd.mu.Unlock()
+	if early != nil {
+		early.wake()
 	}
 }
 

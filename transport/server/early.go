@@ -46,6 +46,7 @@ type Early struct {
 
 	state   atomic.Int32 // an http.ConnState
 	left    bool         // the next request has been left to net/http already
+	passed  bool         // net/http has the connection
 	unread  []byte       // net/http reads it first
 	hasRead bool
 	ended   bool // nothing more is read
@@ -64,6 +65,7 @@ type Early struct {
 	mu      sync.Mutex // guards the fields below:
 	waiting bool       // for a request
 	closing bool
+	parking parkable
 }
 
 // rights are what the caller may do without a token when it addresses some host.
@@ -84,9 +86,9 @@ const (
 	yes
 )
 
-// idleSlack is how much shorter than wire.IdleLimit a connection may wait: setting the
-// limit anew for each request costs more than reading the request.
-const idleSlack = wire.IdleLimit / 8
+// idleSlack is how much shorter than its limit, as a part of it, a connection may wait: setting
+// the limit anew for each request costs more than reading the request.
+const idleSlack = 8
 
 // lookout returns when the caller has closed its side, or at the limit for reads. net/http
 // reads while a handler runs, to notice that the caller leaves. It must get no byte then: that
@@ -118,6 +120,9 @@ func (e *Early) serve() error {
 	defer e.serves(false)
 	if !e.left {
 		if err := e.reader.Serve(); err != nil {
+			if errors.Is(err, errParked) {
+				return err
+			}
 			e.ended = true
 			return io.EOF // net/http closes without an answer of its own
 		}
@@ -137,25 +142,31 @@ func (e *Early) Wait(get func() []byte, put func()) (int, error) {
 		e.unread = e.unread[n:]
 		return n, nil
 	}
-	limit := wire.IdleLimit
+	limit := e.server.cfg.IdleLimit
 	if !e.hasRead {
 		limit = e.server.cfg.HeadLimit
 	}
-	if now := time.Now(); e.until.Sub(now) < limit-idleSlack {
+	if now := time.Now(); e.until.Sub(now) < limit-limit/idleSlack {
 		e.until = now.Add(limit)
 		if err := e.conn.SetReadDeadline(e.until); err != nil {
+			e.rest(false) // it may have been parked
 			return 0, err
 		}
 	}
-	defer e.rest(false)
 	if !e.rest(true) && !e.comes() {
+		e.rest(false)
 		return 0, io.EOF
 	}
 	if e.raw == nil {
+		defer e.rest(false)
 		return e.waitByte(get)
 	}
 	e.fill.get, e.fill.put = get, put
 	err := e.raw.Read(e.fill.read)
+	if err != nil && e.tired(err) {
+		return 0, errParked // it still waits
+	}
+	defer e.rest(false)
 	if err != nil && e.spared(err) {
 		err = e.raw.Read(e.fill.read)
 	}
@@ -297,7 +308,8 @@ func (e *Early) rest(waiting bool) bool {
 		e.server.conns.rests(waiting)
 	}
 	e.waiting = waiting
-	open := !e.closing
+	e.rests()
+	open := !e.closing && !e.parking.expired
 	e.mu.Unlock()
 	if waiting {
 		e.serves(false)
@@ -322,8 +334,8 @@ func (e *Early) serves(serving bool) {
 func (e *Early) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closing = true; e.waiting {
-		_ = e.conn.SetReadDeadline(time.Unix(1, 0))
+	if e.closing = true; e.waiting && !e.resume(false) {
+		_ = e.conn.SetReadDeadline(past)
 	}
 }
 

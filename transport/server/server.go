@@ -89,6 +89,8 @@ type Config struct {
 	Ready      func() error   // why this program cannot do its work now; default: it always can
 	About      map[string]any // what /readyz says beside the status; default: nothing
 	HeadLimit  time.Duration  // within which the head of a request must come; default: wire.HeaderLimit
+	IdleLimit  time.Duration  // how long a connection may wait for its next request; default: wire.IdleLimit
+	ParkAfter  time.Duration  // a connection of Early that waits for so long, or twice that, needs no goroutine; default: two seconds
 	Silence    time.Duration  // a caller that takes nothing of what it is sent for so long is cut off; default: wire.SilentWrite
 	Logger     hclog.Logger   // default: none
 }
@@ -155,6 +157,7 @@ func Serve(ctx context.Context, impl transport.Interface, cfg Config) error {
 		s.left = newPassedOn(listeners[0].Addr())
 		passed.Go(func() { failed <- web.Serve(s.left) })
 		accept = s.acceptEarly
+		defer s.parking.keep(&s.conns, s.cfg.ParkAfter)()
 	}
 	for _, l := range listeners {
 		accepting.Go(func() { failed <- accept(l) })
@@ -231,7 +234,7 @@ func (s *server) httpServer() *http.Server {
 		Handler:           s,
 		ConnState:         note,
 		ReadHeaderTimeout: s.cfg.HeadLimit,
-		IdleTimeout:       wire.IdleLimit,
+		IdleTimeout:       s.cfg.IdleLimit,
 		MaxHeaderBytes:    wire.MaxHeader,
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.WithValue(s.requests, accessKey{}, s.access), serverKey{}, s)
@@ -299,6 +302,7 @@ type server struct {
 	inFlight sync.RWMutex
 	conns    connections
 	left     *passedOn // connections that early has left to net/http
+	parking  parking
 	// What Serve sets.
 	requests context.Context // of all requests: those in flight outlive Serve's while they are drained
 	greeting *newcomers
@@ -309,6 +313,7 @@ func newServer(closing <-chan struct{}, impl transport.Interface, cfg Config) *s
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	cfg.HeadLimit, cfg.Silence = cmp.Or(cfg.HeadLimit, wire.HeaderLimit), cmp.Or(cfg.Silence, wire.SilentWrite)
+	cfg.IdleLimit, cfg.ParkAfter = cmp.Or(cfg.IdleLimit, wire.IdleLimit), cmp.Or(cfg.ParkAfter, parkAfter)
 	s := &server{cfg: cfg, logger: cfg.Logger, closing: closing, access: newAccess(&cfg), rates: newRates(), conns: newConnections()}
 	s.service = &service{impl: scoped{impl}, tokens: cfg.Tokens, record: cfg.Record, worker: cfg.Worker, registrar: cfg.Registrar, dispatcher: cfg.Dispatcher, scheduler: cfg.Scheduler, store: cfg.Store, sourceRoot: cfg.SourceRoot, closing: closing, logger: cfg.Logger}
 	s.grpc = grpc.NewServer(
