@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -223,40 +225,44 @@ func (s *stack) measureCalls(ctx context.Context, l callLoad, row *proto.Functio
 }
 
 // idle measures what connections take of a gateway that have made one call and wait for
-// the next.
+// the next: at once, and after a while.
 func (s *stack) idle(ctx context.Context, row *proto.FunctionJsonRsp, e effort) (*table, error) {
 	ways, stop, err := s.ways(ctx, row)
 	defer stop()
 	if err != nil {
 		return nil, err
 	}
-	t := &table{head: []string{fmt.Sprintf("each of %d idle connections costs", e.idle), "private, dirty"}}
+	ways = slices.DeleteFunc(ways, func(w gateway) bool { return w.process == nil })
+	var before, now, later []int64
+	measured := func(of *[]int64, w gateway) error {
+		m, err := treeMemory(w.pid())
+		*of = append(*of, m)
+		return err
+	}
 	for _, w := range ways {
-		if w.process == nil {
-			continue
-		}
-		each, err := e.idleAt(w, "/functions/"+proto.Path(function))
-		if err != nil {
+		if err := measured(&before, w); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
-		t.add(w.name, kib(each))
+		clients, err := load{Addr: w.addr, Path: "/functions/" + proto.Path(function), Conns: e.idle}.connect()
+		defer closeAll(clients)
+		if err := errors.Join(err, measured(&now, w)); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	select {
+	case <-time.After(e.rest):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t := &table{head: []string{fmt.Sprintf("each of %d idle connections costs, private, dirty", e.idle), "at once", fmt.Sprintf("after %.0f s", e.rest.Seconds())}}
+	for i, w := range ways {
+		if err := measured(&later, w); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		each := func(m int64) string { return kib((m - before[i]) / int64(e.idle)) }
+		t.add(w.name, each(now[i]), each(later[i]))
 	}
 	return t, nil
-}
-
-// idleAt returns the bytes of one connection.
-func (e effort) idleAt(g gateway, path string) (int64, error) {
-	before, err := treeMemory(g.pid())
-	if err != nil {
-		return 0, err
-	}
-	clients, err := load{Addr: g.addr, Path: path, Conns: e.idle}.connect()
-	defer closeAll(clients)
-	if err != nil {
-		return 0, err
-	}
-	after, err := treeMemory(g.pid())
-	return (after - before) / int64(e.idle), err
 }
 
 // samples are what the rounds of one way at one load measured.

@@ -35,7 +35,7 @@ func TestIdleConnectionsTakeLittle(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < n/10 }, patience, 10*time.Millisecond)
 	heapNow, stacksNow := memory()
-	each := func(now, before uint64) float64 { return float64(now-before) / n / 1024 }
+	each := func(now, before uint64) float64 { return (float64(now) - float64(before)) / n / 1024 }
 	t.Logf("heap %.1f KiB, of which 0.8 are the caller's, stacks %.1f KiB", each(heapNow, heap), each(stacksNow, stacks))
 	assert.Less(t, each(heapNow, heap)+each(stacksNow, stacks), 4.0, "KiB; with a goroutine each it was 7, with the buffers of net/http 20")
 }
