@@ -239,12 +239,14 @@ func (s *stack) idle(ctx context.Context, row *proto.FunctionJsonRsp, e effort) 
 		*of = append(*of, m)
 		return err
 	}
+	var all []*client
+	defer func() { closeAll(all) }()
 	for _, w := range ways {
 		if err := measured(&before, w); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
 		clients, err := load{Addr: w.addr, Path: "/functions/" + proto.Path(function), Conns: e.idle}.connect()
-		defer closeAll(clients)
+		all = append(all, clients...)
 		if err := errors.Join(err, measured(&now, w)); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
