@@ -183,13 +183,14 @@ func memoryEvents(of []byte) (path string, ok bool) {
 		if len(fields) != 3 {
 			continue
 		}
+		group := filepath.Clean("/" + fields[2]) // nowhere above
 		for controller := range strings.SplitSeq(fields[1], ",") {
 			if controller == "memory" {
-				return filepath.Join("memory", fields[2], "memory.oom_control"), true
+				return filepath.Join("memory", group, "memory.oom_control"), true
 			}
 		}
 		if fields[0] == "0" {
-			path, ok = filepath.Join(fields[2], "memory.events"), true
+			path, ok = filepath.Join(group, "memory.events"), true
 		}
 	}
 	return path, ok

@@ -108,6 +108,8 @@ func TestMemoryEvents(t *testing.T) {
 func FuzzMemoryEvents(f *testing.F) {
 	f.Add([]byte("0::/a/b\n"))
 	f.Add([]byte("8:pids:/p\n4:memory:/m\n0::/\n"))
+	f.Add([]byte("0::.."))
+	f.Add([]byte("4:memory:../.."))
 	f.Fuzz(func(t *testing.T, of []byte) {
 		if path, ok := memoryEvents(of); ok && !strings.HasPrefix(filepath.Join(cgroups, path), cgroups+"/") {
 			t.Errorf("%q leads to %s", of, path)
