@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"testing"
 
@@ -118,7 +119,7 @@ func TestAnswers(t *testing.T) {
 func FuzzChunked(f *testing.F) {
 	for _, seed := range []string{
 		"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n1\r\n \r\n0\r\nX: 1\r\nY: 2\r\n\r\nmore", "0\r\nX: 1\r\n y\r\n\r\n",
-		"fffffffffffffffff\r\n", "5\nhello\r\n0\r\n\r\n", "-1\r\n", "5 \r\nhello\r\n0\r\n\r\n", "0\r\n\r", "1\r\naa\r\n",
+		"fffffffffffffffff\r\n", "5\nhello\r\n0\r\n\r\n", "-1\r\n", "5 \r\nhello\r\n0\r\n\r\n", "0\r\n\r", "1\r\naa\r\n", "0\r\n0:00\r\n \r\n\r\n",
 	} {
 		f.Add([]byte(seed), byte(3))
 	}
@@ -150,6 +151,11 @@ func FuzzChunked(f *testing.F) {
 		ours := http.Header{}
 		for _, h := range trailer {
 			ours.Add(string(h.Name), string(h.Value))
+		}
+		for _, values := range res.Trailer {
+			for i, v := range values {
+				values[i] = textproto.TrimString(v) // of a folded line that is blank, as it is when it is sent
+			}
 		}
 		if len(ours) > 0 || len(res.Trailer) > 0 {
 			require.Equal(t, res.Trailer, ours)
