@@ -73,7 +73,7 @@ demo: build ## deploy example/hello to an agent and a proxy of its own, and call
 	@bench/demo
 
 .PHONY: bench
-bench: ## the figures of docs/figures.md, beside nginx, in under four minutes; QUICK=-quick for a look
+bench: ## the figures of docs/figures.md, beside nginx, in some minutes; QUICK=-quick for a look
 	$(GO) run ./bench $(QUICK)
 
 .PHONY: conformance

@@ -126,10 +126,9 @@ func measure(ctx context.Context, e effort, only string, say func(string, ...any
 	} {
 		if !strings.Contains(part.what, only) {
 			if i == 0 { // the others need its function
-				err = s.first(ctx)
-			}
-			if err != nil {
-				return nil, err
+				if err := s.first(ctx); err != nil {
+					return nil, err
+				}
 			}
 			continue
 		}
