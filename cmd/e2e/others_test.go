@@ -41,11 +41,14 @@ func newNATS(t *testing.T) *nats {
 
 func (n *nats) start() {
 	n.t.Helper()
-	n.output.Reset()
 	n.cmd = exec.CommandContext(n.t.Context(), n.program, "-c", filepath.Join(n.dir, "nats.conf"))
 	n.cmd.Stdout, n.cmd.Stderr = &n.output, &n.output
 	require.NoError(n.t, n.cmd.Start())
-	n.t.Cleanup(n.kill)
+	n.t.Cleanup(func() {
+		if n.kill(); n.t.Failed() {
+			n.t.Log(n.output.String())
+		}
+	})
 	eventually(n.t, func() bool {
 		conn, err := net.Dial("tcp", n.addr)
 		if err == nil {
@@ -74,12 +77,11 @@ func TestAProxyOverANATSServer(t *testing.T) {
 	assert.Equal(t, "done", seeLater(t, p, id, "?wait=1m").State)
 
 	n.kill()
-	work := "http://" + p.http + "/functions/work"
 	eventually(t, func() bool {
 		status, _ := fetch(t, http.MethodPost, "http://"+p.http+"/async/work", "x")
 		return status == http.StatusServiceUnavailable
 	}, "a call that cannot be stored is refused")
-	status, answer := fetch(t, http.MethodPost, work, "two")
+	status, answer := fetch(t, http.MethodPost, "http://"+p.http+"/functions/work", "two")
 	require.Equal(t, http.StatusOK, status, answer)
 	assert.Equal(t, "did two", answer)
 	status, answer = fetch(t, http.MethodPost, "http://"+p.http+"/stop", `{"name": "Work"}`)
