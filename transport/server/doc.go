@@ -20,6 +20,8 @@
 //   - Connections have places, of which there are as many as descriptors (crowd.go). Where
 //     none is left, those without a request make room. Who sends many requests at once, or
 //     reads its answers slowly, keeps its places: that may mean well.
+//   - A connection that has waited for its next request for a while has no goroutine
+//     (parking.go): one epoll(7) has all of them.
 //   - What changes something is recorded where it is answered, and what is not let in
 //     where it is refused (audit.go): no handler can forget it.
 //   - Proxies and agents know each other by certificates on the same ports

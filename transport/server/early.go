@@ -86,7 +86,7 @@ const (
 	yes
 )
 
-// idleSlack is how much shorter than its limit, as a part of it, a connection may wait: setting
+// idleSlack is the part of its limit by which a connection may wait shorter, an eighth: setting
 // the limit anew for each request costs more than reading the request.
 const idleSlack = 8
 

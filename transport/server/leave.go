@@ -11,7 +11,7 @@ import (
 
 // connections are the open connections of a server.
 type connections struct {
-	work    sync.WaitGroup // the goroutines of those that net/http does not have
+	work    sync.WaitGroup // on those that net/http does not have, with a goroutine or without
 	serving atomic.Int64   // how many of those that Config.Early reads have a request
 	resting atomic.Int64   // how many of those that Config.Early reads wait for one
 	leaving atomic.Bool    // each answer says that it is the last of its connection

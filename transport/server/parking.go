@@ -29,8 +29,8 @@ type parking struct {
 
 // parkable is what parking knows of a connection. Early.mu guards it.
 type parkable struct {
-	never   bool      // it could not be
 	able    bool      // to be parked, while it waits
+	never   bool      // the kernel does not watch it
 	looked  bool      // it has waited at the last look already
 	tired   bool      // its goroutine is to end
 	watch   uint64    // of the poll; 0: it is not parked

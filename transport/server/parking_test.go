@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -225,28 +224,49 @@ func TestParkedConnectionsEnd(t *testing.T) {
 	}
 }
 
-// Requests that come just as their connection is parked are answered, whole or in pieces, and
-// also while the server stops.
+// of returns what the server knows of a connection.
+func (l *lot) of(c *caller) (found *Early) {
+	l.all.Range(func(d, _ any) bool {
+		if e := d.(*direct).Early; e.conn.RemoteAddr().String() == c.LocalAddr().String() {
+			found = e
+		}
+		return found == nil
+	})
+	return found
+}
+
+// Requests that come as their connection has just been answered, is about to be parked, or is
+// parked, are answered: whole, in pieces, and two at once.
 func TestNoRequestIsLostToParking(t *testing.T) {
+	const whole = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	stages := []func(p *parkable) bool{
+		func(*parkable) bool { return true },
+		func(p *parkable) bool { return p.looked || p.watch != 0 },
+		func(p *parkable) bool { return p.watch != 0 },
+	}
 	l := newLot(t, Config{})
 	var all sync.WaitGroup
 	for range 16 {
 		c := l.dial(t)
+		_, err := c.asks("/")
+		require.NoError(t, err)
+		e := l.of(c)
 		all.Go(func() {
-			for i := range 100 {
-				time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond) //nolint:forbidigo // about as long as it takes to be parked
-				pieces := []string{"GET / HT", "TP/1.1\r\nHost: localhost\r\n\r\n"}
-				switch i % 3 {
-				case 0:
-					pieces = []string{strings.Join(pieces, "")}
-				case 1:
-					pieces = []string{strings.Repeat(strings.Join(pieces, ""), 2)}
+			for i := range 90 {
+				at := stages[i/3%len(stages)]
+				if !assert.Eventually(t, func() bool {
+					e.mu.Lock()
+					defer e.mu.Unlock()
+					return at(&e.parking)
+				}, testkit.Patience, 100*time.Microsecond) {
+					return
 				}
+				pieces := [][]string{{whole}, {whole[:8], whole[8:]}, {whole + whole}}[i%3]
 				for _, p := range pieces {
 					_, err := io.WriteString(c, p)
 					assert.NoError(t, err)
 				}
-				for range max(1, strings.Count(pieces[0], "\r\n\r\n")) {
+				for range strings.Count(strings.Join(pieces, ""), "GET") {
 					said, err := c.hears()
 					if !assert.NoError(t, err) || !assert.Equal(t, "direct", said) {
 						return
